@@ -1,0 +1,222 @@
+"""What a pool may be told: rates, timeouts, the retry policy, budgets. Parsed and checked here, frozen ever after.
+
+Nothing here reads the environment or keeps state; every class may be shared between threads and pools.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from workerpool.errors import OptionError
+
+IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
+"""The methods that may be repeated without asking (RFC 9110, section 9.2.2)."""
+
+RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""The statuses that another try may mend."""
+
+CookieMode = Literal["none", "worker", "shared"]
+
+_UNITS = {
+    "ms": 0.001, "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0,
+    "m": 60.0, "min": 60.0, "minute": 60.0, "minutes": 60.0,
+    "h": 3600.0, "hr": 3600.0, "hour": 3600.0, "hours": 3600.0,
+    "d": 86400.0, "day": 86400.0, "days": 86400.0,
+}  # fmt: skip
+_RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/|per)\s*(\d+(?:\.\d+)?)?\s*([a-z]+)\s*", re.IGNORECASE)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`count` requests in every `seconds` seconds, spread evenly: ``Rate(30, 300)`` is one every 10 s."""
+
+    count: float
+    seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (_is_positive(self.count) and _is_positive(self.seconds)):
+            raise OptionError(f"rate={self.count}/{self.seconds}s: both numbers must be above zero, as in Rate(50, 1)")
+
+    @classmethod
+    def of(cls, value: Rate | str | float, option: str = "rate") -> Rate:
+        """Read ``"50/s"``, ``"100/min"``, ``"30/5min"``, ``"1000/h"``, or a number per second.
+
+        Raises `OptionError`, naming `option`, for anything else.
+        """
+        if isinstance(value, Rate):
+            return value
+        if isinstance(value, str):
+            match = _RATE.fullmatch(value)
+            if match and match[3].lower() in _UNITS:
+                count, seconds = float(match[1]), float(match[2] or 1) * _UNITS[match[3].lower()]
+            elif re.fullmatch(r"\s*\d+(?:\.\d+)?\s*", value):
+                count, seconds = float(value), 1.0
+            else:
+                raise _bad_rate(value, option)
+        elif _is_number(value):
+            count, seconds = float(value), 1.0
+        else:
+            raise _bad_rate(value, option)
+        if not (_is_positive(count) and _is_positive(seconds)):
+            raise _bad_rate(value, option)
+        return cls(count, seconds)
+
+    @property
+    def per_second(self) -> float:
+        return self.count / self.seconds
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two slots."""
+        return self.seconds / self.count
+
+    def __str__(self) -> str:
+        for unit, seconds in (("s", 1.0), ("min", 60.0), ("h", 3600.0), ("d", 86400.0)):
+            if self.seconds == seconds:
+                return f"{self.count:g}/{unit}"
+        return f"{self.count:g}/{self.seconds:g}s"
+
+
+def _bad_rate(value: object, option: str) -> OptionError:
+    return OptionError(f"{option}={value!r} is no rate above zero: write '50/s', '100/min', '30/5min', '1000/h' or 50")
+
+
+def parse_duration(value: str | float, option: str) -> float:
+    """Read a duration in seconds from ``90``, ``"90s"``, ``"10m"`` or ``"1h30m"``; raises `OptionError`."""
+    if isinstance(value, str):
+        parts = _DURATION.findall(value.strip())
+        known = all(not unit or unit.lower() in _UNITS for _, unit in parts)
+        if not parts or not known or _DURATION.sub("", value.strip()):
+            raise OptionError(f"{option}={value!r} is no duration: write '90s', '10m' or '1h30m'")
+        seconds = sum(float(number) * _UNITS[unit.lower() or "s"] for number, unit in parts)
+    else:
+        seconds = float(value)
+    if not _is_positive(seconds):
+        raise OptionError(f"{option}={value!r} must be above zero: write '90s', '10m' or '1h30m'")
+    return seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Timeout:
+    """How long one attempt may take, in seconds; None means no limit.
+
+    `connect` and `read` are requests' own (`read` is the longest silence between two bytes).
+    """
+
+    connect: float | None = 30.0
+    read: float | None = 30.0
+
+    @classmethod
+    def of(cls, value: Any, option: str = "timeout") -> Timeout:
+        """Read seconds, a ``(connect, read)`` pair as requests takes it, or None; raises `OptionError`."""
+        if isinstance(value, Timeout):
+            return value
+        pair = value if isinstance(value, tuple) else (value, value)
+        if len(pair) != 2 or not all(part is None or _is_positive(part) for part in pair):
+            raise OptionError(f"{option}={value!r}: give seconds above zero, a pair (connect, read) of them, or None")
+        return cls(*pair)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When a failed attempt is followed by another one, and when that comes.
+
+    `attempts`: tries in all, the first included (4: up to three retries).
+    `backoff`: the upper end, in seconds, of the first wait; each further one doubles it. The wait is drawn evenly
+        from zero up to that end ("full jitter": AWS Architecture Blog, "Exponential Backoff And Jitter", 2015), so
+        the first retry comes within 0.5 s.
+    `backoff_max`: the longest wait that is drawn, in seconds.
+    `total`: seconds from a request's first send after which no further attempt begins; None for no limit.
+    `retry_after_max`: the longest ``Retry-After``, in seconds, that is waited for. Beyond it the request fails at
+        once, with the time in its error.
+    `statuses`: the statuses that are retried.
+    `methods`: the methods that are retried; another one is if its request says ``idempotent=True`` or carries an
+        ``Idempotency-Key`` header.
+    `retry`, `stop`, `wait`: tenacity strategies of your own, in place of the rules above (`retry` sees the
+        `requests.Response` or requests' exception as ``retry_state.outcome``). `methods` and `attempts` still hold
+        where your strategies do not say more: a `retry` of your own replaces `statuses` and `methods`, a `stop`
+        replaces `attempts`, a `wait` replaces `backoff`.
+    """
+
+    attempts: int = 4
+    backoff: float = 0.5
+    backoff_max: float = 30.0
+    total: float | None = 600.0
+    retry_after_max: float = 120.0
+    statuses: Collection[int] = RETRIED_STATUSES
+    methods: Collection[str] = IDEMPOTENT_METHODS
+    retry: Callable[[Any], bool] | None = None
+    stop: Callable[[Any], bool] | None = None
+    wait: Callable[[Any], float] | None = None
+
+    def __post_init__(self) -> None:
+        check_count("retry.attempts", self.attempts)
+        for name in ("backoff", "backoff_max", "retry_after_max"):
+            value = getattr(self, name)
+            if not _is_number(value) or value < 0:
+                raise OptionError(f"retry.{name}={value!r} must be seconds, zero or more")
+        if self.total is not None and not _is_positive(self.total):
+            raise OptionError(f"retry.total={self.total!r} must be seconds above zero, or None for no limit")
+        object.__setattr__(self, "statuses", frozenset(self.statuses))
+        object.__setattr__(self, "methods", frozenset(method.upper() for method in self.methods))
+
+    @classmethod
+    def of(cls, value: RetryPolicy | int | None) -> RetryPolicy:
+        """Read a policy, a number of attempts in all, or None for a single attempt; raises `OptionError`."""
+        if isinstance(value, RetryPolicy):
+            return value
+        return cls(attempts=1 if value is None else value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budgets:
+    """What the pool may spend: sends a second and open sockets, in all and per host.
+
+    `burst`: slots that may be spent at once after a rest, of `rate` and of `host_rate` alike.
+    """
+
+    rate: Rate | None = None
+    host_rate: Rate | None = None
+    burst: int = 1
+    max_connections: int = 64
+    host_connections: int = 6
+
+    def __post_init__(self) -> None:
+        check_count("burst", self.burst)
+        check_count("max_connections", self.max_connections)
+        check_count("host_connections", self.host_connections)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Everything a `WorkerPool` was told, checked; `WorkerPool`'s own docstring explains each."""
+
+    workers: int
+    budgets: Budgets
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    timeout: Timeout = field(default_factory=Timeout)
+    cookies: CookieMode = "none"
+
+    def __post_init__(self) -> None:
+        if self.cookies not in ("none", "worker", "shared"):
+            raise OptionError(f"cookies={self.cookies!r} is unknown: write 'none', 'worker' or 'shared'")
+
+
+def check_count(option: str, value: object) -> int:
+    """Return `value` if it is a whole number of at least 1; raise `OptionError` naming `option` if not."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise OptionError(f"{option}={value!r} must be a whole number, 1 or more")
+    return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_positive(value: object) -> bool:
+    return _is_number(value) and value > 0  # type: ignore[operator]

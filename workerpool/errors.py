@@ -1,0 +1,147 @@
+"""The errors of workerpool: one tree, each leaf saying who caused it and whether a retry helps.
+
+Nothing here knows requests or urllib3: the transport translates their exceptions into these, and keeps the original as
+``__cause__``. An error's text never carries a secret; build it with `workerpool.redact`.
+"""
+
+from __future__ import annotations
+
+
+class WorkerPoolError(Exception):
+    """The base of every error that workerpool raises or stores in an outcome."""
+
+
+class OptionError(WorkerPoolError, ValueError):
+    """An option has a value that cannot work. The caller's doing; a retry does not help.
+
+    Its text names the option, the value, and what would do. Not `InvalidRequest`, which is about one input.
+    """
+
+
+class WrongThread(WorkerPoolError, RuntimeError):
+    """A call that belongs outside the workers was made inside one, or the other way round.
+
+    The caller's doing; a retry does not help. Waiting for the pool inside one of its workers would deadlock once every
+    worker did so, hence the refusal; `WorkerPool.session` is what code inside a worker uses.
+    """
+
+
+class SlotTimeout(WorkerPoolError, TimeoutError):
+    """No slot came within the wait that the caller allowed; the slot was given back.
+
+    The budget's doing: the rate is spent. A retry helps later. Not `TimedOut`, which is about a server.
+    """
+
+
+class RequestError(WorkerPoolError):
+    """How a request failed; the `error` of an outcome.
+
+    `key` is the request's key, `attempts` how many attempts were made (0 when nothing was sent). The library
+    exception behind it, where there is one, is its ``__cause__``.
+    """
+
+    #: A stable word for summaries, logs and records.
+    reason = "failed"
+
+    def __init__(self, message: str, *, key: str = "", attempts: int = 0) -> None:
+        super().__init__(message)
+        self.key = key
+        self.attempts = attempts
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.args, self.__dict__.copy()))
+
+
+def _rebuild(cls: type[RequestError], args: tuple[object, ...], state: dict[str, object]) -> RequestError:
+    """Make a pickled error again without calling its constructor, whose keywords ``args`` does not hold."""
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class InvalidRequest(RequestError, ValueError):
+    """The input is no request that can be sent: no URL, an unknown scheme, a header with a line break.
+
+    The caller's (or the source's) doing; a retry does not help.
+    """
+
+    reason = "invalid"
+
+
+class TransportError(RequestError):
+    """No complete response came. The network's or the server's doing; a retry may help."""
+
+    reason = "transport"
+
+
+class ConnectFailed(TransportError):
+    """No connection could be made: refused, unreachable, or the name did not resolve. Nothing was sent."""
+
+    reason = "connect"
+
+
+class TlsFailed(ConnectFailed):
+    """The TLS handshake failed, most often because a certificate was not accepted. A retry rarely helps."""
+
+    reason = "tls"
+
+
+class TimedOut(TransportError):
+    """The time allowed for connecting, reading or the whole attempt ran out. Not `SlotTimeout`."""
+
+    reason = "timeout"
+
+
+class ConnectionLost(TransportError):
+    """The connection ended before the response did: reset, closed early, truncated, or not HTTP."""
+
+    reason = "connection"
+
+
+class BadBody(TransportError):
+    """The response's body could not be decoded. The server's doing; a retry rarely helps."""
+
+    reason = "body"
+
+
+class TooManyRedirects(RequestError):
+    """The redirects did not end within the session's `max_redirects`. The server's doing."""
+
+    reason = "redirects"
+
+
+class StatusError(RequestError):
+    """A complete response came, and its status is not one of 200–399. The outcome keeps the response."""
+
+    reason = "status"
+
+    def __init__(self, message: str, *, status: int, key: str = "", attempts: int = 0) -> None:
+        super().__init__(message, key=key, attempts=attempts)
+        self.status = status
+
+
+class HostPaused(RequestError):
+    """The host asked, by ``Retry-After``, for a longer wait than the policy's cap.
+
+    The server's doing; a retry helps after `until` (seconds since the epoch). Requests to that host fail with this,
+    unsent, until then, rather than stall the batch or go on knocking.
+    """
+
+    reason = "paused"
+
+    def __init__(self, message: str, *, until: float, key: str = "", attempts: int = 0) -> None:
+        super().__init__(message, key=key, attempts=attempts)
+        self.until = until
+
+
+class Cancelled(RequestError):
+    """The request was given up before it ended: its stream was left, or the pool was shut down."""
+
+    reason = "cancelled"
+
+
+class UnexpectedError(RequestError):
+    """Code that the request carries (an auth, a hook, a body iterator, an adapter) raised. See ``__cause__``."""
+
+    reason = "unexpected"

@@ -1,0 +1,110 @@
+"""The names and fields of every log event; the only user of structlog.
+
+Events go to the standard library's logger ``workerpool``, which is silent until the application configures logging (or
+`configure` is called, as the command line does). An event is a fixed name and fixed fields: `EVENTS` lists them all.
+Secrets are redacted here, so no caller can forget. Any thread; an event whose level is off costs one comparison.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import IO, Any, Literal
+
+import structlog
+
+from workerpool.redact import redact
+
+LOGGER_NAME = "workerpool"
+
+EVENTS: Mapping[str, tuple[int, tuple[str, ...]]] = {
+    "attempt.failed": (logging.INFO, ("key", "host", "attempt", "reason", "error")),
+    "request.parked": (logging.INFO, ("key", "host", "attempt", "wait", "reason")),
+    "request.redirected": (logging.DEBUG, ("key", "host", "attempt", "url", "status")),
+    "request.ended": (logging.DEBUG, ("key", "host", "attempt", "status", "elapsed")),
+    "request.failed": (logging.WARNING, ("key", "host", "attempt", "reason", "error")),
+    "host.paused": (logging.WARNING, ("host", "wait", "reason")),
+    "pool.started": (logging.DEBUG, ("workers", "rate", "host_rate", "max_connections", "host_connections")),
+    "pool.stopped": (logging.DEBUG, ("requests", "sent")),
+    "worker.failed": (logging.ERROR, ("error",)),
+    "warm.failed": (logging.WARNING, ("host", "error")),
+    "run.started": (logging.INFO, ("sources", "output")),
+    "run.draining": (logging.WARNING, ("reason",)),
+    "run.finished": (logging.INFO, ("inputs", "ok", "failed", "elapsed")),
+}
+"""Every event: its level, and the fields that it carries."""
+
+_stdlib = logging.getLogger(LOGGER_NAME)
+_stdlib.addHandler(logging.NullHandler())
+
+
+def emit(event: str, **fields: Any) -> None:
+    """Log `event`, one of `EVENTS`, with its fields."""
+    level = EVENTS[event][0]
+    if _stdlib.isEnabledFor(level):
+        getattr(_logger, logging.getLevelName(level).lower())(event, **fields)
+
+
+def is_on(event: str) -> bool:
+    """Whether `event` would be logged: ask before working out costly fields."""
+    return _stdlib.isEnabledFor(EVENTS[event][0])
+
+
+def configure(format: Literal["console", "json"], stream: IO[str], level: int = logging.INFO) -> Callable[[], None]:
+    """Write events to `stream`, one a line, and return a function that undoes it. For applications, not libraries."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Formatter(format, colors=format == "console" and stream.isatty()))
+    previous = _stdlib.level
+    _stdlib.addHandler(handler)
+    _stdlib.setLevel(level)
+
+    def undo() -> None:
+        _stdlib.removeHandler(handler)
+        _stdlib.setLevel(previous)
+
+    return undo
+
+
+def _redact_fields(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for name, value in event.items():
+        if isinstance(value, float):
+            event[name] = round(value, 3)
+        elif not isinstance(value, (int, bool, type(None))):
+            event[name] = redact(str(value))
+    return event
+
+
+def _to_record(logger: Any, method: str, event: MutableMapping[str, Any]) -> tuple[tuple[str], dict[str, Any]]:
+    """End the chain with a standard record: a readable message, and the fields for handlers that want them."""
+    name = event.pop("event")
+    text = structlog.processors.LogfmtRenderer(bool_as_flag=False)(logger, method, dict(event))
+    return (f"{name} {text}".rstrip(),), {"extra": {"event": name, "fields": dict(event)}}
+
+
+class _Formatter(logging.Formatter):
+    """Renders the records of `_to_record` with structlog's renderers."""
+
+    def __init__(self, format: Literal["console", "json"], colors: bool) -> None:
+        super().__init__()
+        self._as_json = structlog.processors.JSONRenderer()
+        self._as_text = structlog.dev.ConsoleRenderer(colors=colors)
+        self._format = format
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "timestamp": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}",
+            "level": record.levelname.lower(),
+            "event": getattr(record, "event", record.getMessage()),
+            **getattr(record, "fields", {}),
+        }
+        if self._format == "json":
+            return str(self._as_json(None, "", fields))
+        return str(self._as_text(None, "", fields))
+
+
+_logger = structlog.wrap_logger(
+    _stdlib,
+    wrapper_class=structlog.BoundLogger,
+    processors=[_redact_fields, _to_record],
+    cache_logger_on_first_use=True,
+)

@@ -1,0 +1,159 @@
+"""The nouns of a batch: `Request`, `Attempt`, `Timings`, `Outcome`. Values, frozen; no clock, no I/O, any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from workerpool.errors import RequestError
+
+if TYPE_CHECKING:
+    from requests import Response
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One thing to fetch.
+
+    Every field up to `cert` means what it means to `requests.request`. `allow_redirects` None follows them, except
+    for HEAD, as requests' own methods do; `timeout` None is the pool's.
+
+    `key`: a label of the user's; None is the URL. It may repeat.
+    `idempotent`: True or False overrides what the method says about repeating it; None asks the method.
+    `weight`: slots that one send of it spends; at most the burst.
+    `source`, `ordinal`: where it came from (a file's name; a line or row, from 1): its identity in a batch.
+    `problem`: why this input is no request that can be sent, as its source found; it is an outcome at once, unsent.
+    """
+
+    url: str
+    method: str = "GET"
+    params: Any = None
+    headers: Mapping[str, str] | None = None
+    data: Any = None
+    json: Any = None
+    files: Any = None
+    auth: Any = None
+    cookies: Any = None
+    timeout: float | tuple[float | None, float | None] | None = None
+    allow_redirects: bool | None = None
+    proxies: Mapping[str, str] | None = None
+    hooks: Mapping[str, Iterable[Callable[..., Any]] | Callable[..., Any]] | None = None
+    stream: bool = False
+    verify: bool | str | None = None
+    cert: str | tuple[str, str] | None = None
+    key: str | None = None
+    idempotent: bool | None = None
+    weight: int = 1
+    source: str = ""
+    ordinal: int = 0
+    problem: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The key, or the URL where there is none."""
+        return self.url if self.key is None else self.key
+
+    @property
+    def follows_redirects(self) -> bool:
+        return self.method.upper() != "HEAD" if self.allow_redirects is None else self.allow_redirects
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at a request: a send, with its redirect hops.
+
+    `started_at`: seconds since the epoch. `elapsed`: seconds from the first send to the last byte or the error,
+    without the wait for slots of redirect hops. `status` is the final hop's, None where no response came.
+    `error`: a sentence, None where a response came. `hops`: redirects followed. `reused`: whether the last send went
+    over a socket that had been used before; None where the transport cannot tell.
+    """
+
+    started_at: float
+    elapsed: float
+    status: int | None = None
+    error: str | None = None
+    hops: int = 0
+    reused: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where a request's time went, in seconds, summed over its attempts.
+
+    `queued`: from its arrival in the pool to its first send. `parked`: between attempts and hops: backoff,
+    ``Retry-After``, slots. `first_byte`: from a send to the response's headers, connecting included. `body`: reading
+    the response's body.
+    """
+
+    queued: float = 0.0
+    parked: float = 0.0
+    first_byte: float = 0.0
+    body: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request ended after all attempts: exactly one for each request, success or failure, never raised.
+
+    `response`: the last one that came, also a failing one; None if none did. `error`: None if `ok`. `elapsed`:
+    seconds from the first send to the end, waits between attempts included. `attempts` is empty if nothing was sent.
+    """
+
+    request: Request
+    response: Response | None = None
+    error: RequestError | None = None
+    attempts: tuple[Attempt, ...] = ()
+    elapsed: float = 0.0
+    timings: Timings = field(default_factory=Timings)
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended with a status of 200–399."""
+        return self.error is None
+
+    @property
+    def status(self) -> int | None:
+        """The last response's status code, None if none came."""
+        return None if self.response is None else self.response.status_code
+
+    @property
+    def url(self) -> str:
+        """The request's URL, as given."""
+        return self.request.url
+
+
+def origin(url: str) -> str:
+    """Return the origin of `url` (RFC 6454): ``scheme://host:port``, lower case, the default port spelled out.
+
+    A URL without a host gives its own text, so that odd inputs share no lane with real hosts. Raises nothing.
+    """
+    try:
+        parts = urlsplit(url)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        return url
+    if not host:
+        return url
+    if ":" in host:
+        host = f"[{host}]"
+    return f"{scheme}://{host}:{port or DEFAULT_PORTS.get(scheme, 0)}"
+
+
+def problem_of(url: str) -> str | None:
+    """Say in a sentence why `url` cannot be fetched over HTTP, or None if nothing speaks against it."""
+    if any(character.isspace() for character in url.strip()) or "\0" in url:
+        return "a URL has no spaces or line breaks in it: percent-encode them (%20)"
+    try:
+        parts = urlsplit(url.strip())
+        _ = parts.port
+    except ValueError as error:
+        return f"the URL does not parse: {error}"
+    if parts.scheme not in DEFAULT_PORTS:
+        return "a URL starts with http:// or https://"
+    if not parts.hostname:
+        return "the URL names no host"
+    return None
