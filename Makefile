@@ -1,0 +1,49 @@
+# Every target makes what it needs, from nothing, in .venv; a second call starts at once.
+# PYTHON=/path/to/python3.11 picks the interpreter; NO_APT=1 keeps everything from calling apt-get.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench docs clean
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PACKAGES_READY := $(VENV)/.packages-ready
+DEBIAN_PACKAGES := nginx-light libpython3.11-testsuite
+ARGS ?=
+
+help:  ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
+
+demo: $(READY)  ## Fetch a few hundred odd URLs from a server of our own, and look at the results
+	@$(BIN)/python examples/demo.py
+
+test: $(READY) $(PACKAGES_READY)  ## Run the tests (ARGS="-k limiter" for some of them)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY)  ## Lint, format check, and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(READY)  ## Format the code, and mend what the linter can mend
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(READY)  ## Measure the pool against its peers, in one run (ARGS="--help" for the knobs)
+	@$(BIN)/python benchmarks/side_by_side.py $(ARGS)
+
+docs: $(READY)  ## Check that every link and every option named in the documentation exists
+	@$(BIN)/python -m pytest tests/test_docs.py -q $(ARGS)
+
+clean:  ## Remove everything that make made, the environment included
+	rm -rf $(VENV) build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): setup.cfg setup.py pyproject.toml tools/environment
+	@tools/environment $(VENV)
+	@touch $@
+
+$(PACKAGES_READY): $(READY) tools/debian-packages
+	@tools/debian-packages $(DEBIAN_PACKAGES)
+	@touch $@

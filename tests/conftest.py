@@ -1,0 +1,35 @@
+"""What every test may count on: a clean environment, and `require` for what a machine may not have."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+#: A developer's shell may route or verify HTTP its own way; the tests talk to loopback servers with their own rules.
+_FOREIGN = (
+    *("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"),
+    *("requests_ca_bundle", "curl_ca_bundle", "ssl_cert_file", "ssl_cert_dir", "sslkeylogfile"),
+)
+
+for _name in list(os.environ):
+    if _name.lower() in _FOREIGN:
+        del os.environ[_name]
+os.environ["NETRC"] = os.devnull
+
+IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
+
+
+def require(present: object, reason: str) -> None:
+    """Skip the test if `present` is falsy, saying why; fail it where CI=true, since nothing may be missing there."""
+    if present:
+        return
+    if IN_CI:
+        pytest.fail(f"CI lacks what this test needs: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(name="require", scope="session")
+def _require() -> Callable[[object, str], None]:
+    return require
