@@ -33,6 +33,26 @@ class SlotTimeout(WorkerPoolError, TimeoutError):
     """
 
 
+class SourceError(WorkerPoolError):
+    """A source of requests cannot be read, or not to its end. The text names the file, the place and what would do.
+
+    The caller's or the disk's doing; a retry helps once the file is mended. Not `InvalidRequest`: one bad line of a
+    readable source is an outcome, and the lines around it go on.
+    """
+
+
+class SinkError(WorkerPoolError):
+    """Results could not be written: a full disk, a closed pipe, a directory that is not there.
+
+    The disk's or the reader's doing; a retry helps once there is room. `records` is how many whole records were
+    written before; the file ends with the last of them.
+    """
+
+    def __init__(self, message: str, *, records: int = 0) -> None:
+        super().__init__(message)
+        self.records = records
+
+
 class RequestError(WorkerPoolError):
     """How a request failed; the `error` of an outcome.
 
@@ -40,8 +60,10 @@ class RequestError(WorkerPoolError):
     exception behind it, where there is one, is its ``__cause__``.
     """
 
-    #: A stable word for summaries, logs and records.
     reason = "failed"
+    """A stable word for summaries, logs and records."""
+    retry_helps = False
+    """Whether another attempt may end better, whatever the request."""
 
     def __init__(self, message: str, *, key: str = "", attempts: int = 0) -> None:
         super().__init__(message)
@@ -73,6 +95,7 @@ class TransportError(RequestError):
     """No complete response came. The network's or the server's doing; a retry may help."""
 
     reason = "transport"
+    retry_helps = True
 
 
 class ConnectFailed(TransportError):
@@ -85,6 +108,7 @@ class TlsFailed(ConnectFailed):
     """The TLS handshake failed, most often because a certificate was not accepted. A retry rarely helps."""
 
     reason = "tls"
+    retry_helps = False
 
 
 class TimedOut(TransportError):
@@ -103,6 +127,7 @@ class BadBody(TransportError):
     """The response's body could not be decoded. The server's doing; a retry rarely helps."""
 
     reason = "body"
+    retry_helps = False
 
 
 class TooManyRedirects(RequestError):
