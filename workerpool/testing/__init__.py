@@ -1,0 +1,12 @@
+"""The testing kit, public: what a test of code that uses workerpool needs, and what workerpool's own tests use.
+
+`Origin` is a scripted HTTP server on loopback, `OriginProcess` the same in a process of its own; `Reply` and `Arrival`
+are what it says and hears. `ManualClock` is time that a test moves. Production code never imports this package.
+"""
+
+from __future__ import annotations
+
+from workerpool.testing.clock import ManualClock
+from workerpool.testing.origin import Arrival, Origin, OriginProcess, Reply
+
+__all__ = ["Arrival", "ManualClock", "Origin", "OriginProcess", "Reply"]

@@ -1,0 +1,205 @@
+"""The paths that an origin answers without a script; the package's docstring lists them.
+
+Some remember what they answered before, each per host and URL. The origin's thread only.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qsl, unquote
+
+from workerpool.errors import OptionError
+from workerpool.testing.origin.replies import Arrival, Reply
+
+_LARGEST_BODY = 256 * 1024 * 1024
+EARLY_PREFIX = "/unread/"
+"""Paths that are answered before the request's body has come."""
+
+_JSON = (("Content-Type", "application/json"),)
+_OCTETS = (("Content-Type", "application/octet-stream"),)
+_NOT_FOUND = Reply(status=404, body=b"nothing is scripted for this path\n")
+_INDEX = Reply(body=b"workerpool test origin\n")
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A request to a built-in path: what follows its first segment, its query, and the arrival itself."""
+
+    argument: str
+    query: Mapping[str, str]
+    arrival: Arrival
+
+    def count(self, name: str, default: int, most: int = _LARGEST_BODY) -> int:
+        return _count(self.query.get(name, default), most)
+
+    def seconds(self, name: str, default: float) -> float:
+        return _seconds(self.query.get(name, default))
+
+    @property
+    def url(self) -> tuple[str, str, str]:
+        return (self.arrival.address, self.arrival.host, self.arrival.path)
+
+
+def _count(value: str | int, most: int = _LARGEST_BODY) -> int:
+    number = int(value)
+    if not 0 <= number <= most:
+        raise ValueError(f"{value} is not between 0 and {most}")
+    return number
+
+
+def _seconds(value: str | float) -> float:
+    number = float(value)
+    if not (number >= 0 and math.isfinite(number)):
+        raise ValueError(f"{value} is no number of seconds")
+    return number
+
+
+@functools.lru_cache(maxsize=64)
+def _bytes(count: int) -> Reply:
+    return Reply(body=_octets(count), headers=_OCTETS)
+
+
+def _octets(count: int) -> bytes:
+    return (bytes(range(256)) * (count // 256 + 1))[:count]
+
+
+def _text(count: int) -> bytes:
+    line = b"The quick brown fox jumps over the lazy dog.\n"
+    return (line * (count // len(line) + 1))[:count]
+
+
+class Bucket:
+    """A token bucket: `rate` tokens a second, `burst` at most, full at first."""
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = burst
+        self._at = now
+
+    def take(self, now: float) -> float:
+        """Take a token and return 0.0, or take none and return the seconds until there is one."""
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens >= 1:
+            self._tokens -= 1
+            return 0.0
+        return (1 - self._tokens) / self._rate
+
+
+class Paths:
+    """Answers for the built-in paths, and what they remember."""
+
+    def __init__(self) -> None:
+        self._visits: Counter[tuple[str, str, str]] = Counter()
+        self._buckets: dict[tuple[str, str, float, float], Bucket] = {}
+        self._handlers: dict[str, Callable[[_Call], Reply]] = {
+            "bytes": lambda call: _bytes(_count(call.argument)),
+            "chunked": lambda call: Reply(body=_text(call.count("bytes", 1000)), chunked=True),
+            "cookies": self._cookies,
+            "deflate": lambda call: Reply(body=_text(call.count("bytes", 1000)), encoding="deflate"),
+            "delay": lambda call: Reply(body=b"ok\n", delay=_seconds(call.argument)),
+            "drip": self._drip,
+            "echo": self._echo,
+            "etag": lambda call: Reply(body=b"ok\n", etag=call.argument or "v1"),
+            "flaky": self._flaky,
+            "gzip": lambda call: Reply(body=_text(call.count("bytes", 1000)), encoding="gzip"),
+            "limit": self._limit,
+            "redirect": self._redirect,
+            "redirect-to": lambda call: _redirect(call.query["url"], call.count("status", 302, 399)),
+            "reset": lambda call: Reply(body=_text(1000), reset=True, reset_after=call.count("after", 0)),
+            "retry-after": self._retry_after,
+            "status": lambda call: Reply(status=int(call.argument), body=f"status {call.argument}\n".encode()),
+            "truncate": self._truncate,
+            "unread": lambda call: Reply(body=b"ok\n", delay=_seconds(call.argument), early=True),
+        }
+
+    def reply(self, arrival: Arrival) -> Reply:
+        """Return the answer to `arrival`: 404 for an unknown path, 400 for one that cannot be read."""
+        if arrival.path == "/":
+            return _INDEX
+        path, _, query = arrival.path.partition("?")
+        name, _, argument = path[1:].partition("/")
+        handler = self._handlers.get(name)
+        if handler is None:
+            return _NOT_FOUND
+        try:
+            return handler(_Call(unquote(argument), dict(parse_qsl(query)) if query else {}, arrival))
+        except (ValueError, CookieError, OptionError) as error:
+            return Reply(status=400, body=f"/{name}: {error}\n".encode())
+        except KeyError as error:
+            return Reply(status=400, body=f"/{name}: the query lacks {error}\n".encode())
+
+    def _visit(self, call: _Call) -> int:
+        """Count this visit and return how many there were before."""
+        self._visits[call.url] += 1
+        return self._visits[call.url] - 1
+
+    def _flaky(self, call: _Call) -> Reply:
+        if self._visit(call) < _count(call.argument):
+            return Reply(status=call.count("status", 503, 999), body=b"not yet\n")
+        return Reply(body=b"ok\n")
+
+    def _retry_after(self, call: _Call) -> Reply:
+        value = call.query.get("value", call.argument)
+        if self._visit(call) < call.count("times", 1):
+            status = call.count("status", 429, 999)
+            return Reply(status=status, body=b"later\n", headers=(("Retry-After", value),))
+        return Reply(body=b"ok\n")
+
+    def _limit(self, call: _Call) -> Reply:
+        rate, burst = call.seconds("rate", 50), call.seconds("burst", 1)
+        if not rate or burst < 1:
+            raise ValueError("the rate must be above zero, the burst 1 or more")
+        now, key = time.monotonic(), (call.arrival.address, call.arrival.host, rate, burst)
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = Bucket(rate, burst, now)
+        wait = bucket.take(now)
+        if wait:
+            return Reply(status=429, body=b"too many\n", headers=(("Retry-After", str(math.ceil(wait))),))
+        return Reply(body=b"ok\n")
+
+    def _redirect(self, call: _Call) -> Reply:
+        left = _count(call.argument)
+        query = call.arrival.path.partition("?")[2]
+        if not left:
+            return Reply(body=b"arrived\n")
+        return _redirect(f"/redirect/{left - 1}{'?' if query else ''}{query}", call.count("status", 302, 399))
+
+    def _drip(self, call: _Call) -> Reply:
+        count = call.count("bytes", 10)
+        return Reply(body=_text(count), drip=call.seconds("seconds", 1.0) / max(1, count))
+
+    def _truncate(self, call: _Call) -> Reply:
+        count = call.count("bytes", 100)
+        return Reply(body=_text(count), truncate=call.count("after", count // 2))
+
+    def _echo(self, call: _Call) -> Reply:
+        arrival = call.arrival
+        value = {
+            "method": arrival.method,
+            "path": arrival.path,
+            "headers": dict(arrival.headers),
+            "body": arrival.body.decode("utf-8", "replace"),
+            "body_bytes": arrival.body_bytes,
+        }
+        return Reply(body=json.dumps(value).encode(), headers=_JSON)
+
+    def _cookies(self, call: _Call) -> Reply:
+        if call.argument == "set":
+            headers = [*_JSON, *(("Set-Cookie", f"{name}={value}; Path=/") for name, value in call.query.items())]
+            return Reply(body=json.dumps(dict(call.query)).encode(), headers=headers)
+        sent = SimpleCookie(call.arrival.headers.get("cookie", ""))
+        return Reply(body=json.dumps({name: morsel.value for name, morsel in sent.items()}).encode(), headers=_JSON)
+
+
+def _redirect(location: str, status: int) -> Reply:
+    return Reply(status=status, body=b"elsewhere\n", headers=(("Location", location),))

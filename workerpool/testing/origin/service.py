@@ -1,0 +1,122 @@
+"""The origin's thread: an event loop that accepts connections, and ends with none left.
+
+`Service` runs in its own thread from `start` to `stop`; those two are called by one other thread at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import ssl
+import threading
+from collections.abc import Sequence
+
+from workerpool.testing.origin.connection import Connection, Manners
+from workerpool.testing.origin.playbook import Playbook
+from workerpool.testing.origin.records import Ledger
+from workerpool.testing.origin.replies import Arrival, Reply
+
+_BACKLOG = 1024
+_PORT_TRIES = 20
+
+
+class Service:
+    """One run of an origin, from its listening sockets to their end."""
+
+    def __init__(
+        self, playbook: Playbook, ledger: Ledger, manners: Manners, tls: ssl.SSLContext | None, stop_timeout: float
+    ) -> None:
+        self._playbook = playbook
+        self._ledger = ledger
+        self._manners = manners
+        self._tls = tls
+        self._stop_timeout = stop_timeout
+        self._numbers = itertools.count(1)
+        self._connections: set[Connection] = set()  # the service's thread only
+        self._loop: asyncio.AbstractEventLoop
+        self._stopping: asyncio.Event
+        self._is_ready = threading.Event()
+        self._thread: threading.Thread
+        #: The port that it listens on, once started.
+        self.port = 0
+
+    def start(self, addresses: Sequence[str], port: int) -> None:
+        """Listen on `port` of every address, 0 for a free one. Raises OSError."""
+        sockets = _listen(addresses, port)
+        self.port = sockets[0].getsockname()[1]
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve(sockets)), name=f"origin-{self.port}", daemon=True
+        )
+        self._thread.start()
+        self._is_ready.wait()
+
+    def stop(self) -> None:
+        """Drop every connection and end the thread. Raises RuntimeError if it does not end in time."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join(self._stop_timeout)
+        if self._thread.is_alive():
+            raise RuntimeError(f"the origin still runs after {self._stop_timeout:g} s: a callable reply blocks it")
+
+    async def _serve(self, sockets: Sequence[socket.socket]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        servers = [
+            await self._loop.create_server(
+                lambda: Connection(self, self._manners), sock=sock, ssl=self._tls, backlog=_BACKLOG
+            )
+            for sock in sockets
+        ]
+        self._is_ready.set()
+        await self._stopping.wait()
+        # First no new connections, then the handshakes and replies that are tasks, then what is left: in any other
+        # order something that ends late would be missed, and its socket left to the garbage collector.
+        for server in servers:
+            server.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        while self._connections:
+            for connection in tuple(self._connections):
+                connection.abort()
+            await asyncio.sleep(0)
+        for _ in range(3):  # a transport closes its socket one turn of the loop after it was aborted
+            await asyncio.sleep(0)
+
+    def opened(self, connection: Connection) -> int:
+        self._connections.add(connection)
+        self._ledger.add_connection(connection.address)
+        return next(self._numbers)
+
+    def closed(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._ledger.remove_connection(connection.address)
+
+    def reply(self, arrival: Arrival) -> Reply:
+        self._ledger.add_arrival(arrival)
+        return self._playbook.reply(arrival)
+
+    def early_reply(self, arrival: Arrival) -> Reply | None:
+        return self.reply(arrival) if self._playbook.answers_early(arrival) else None
+
+
+def _listen(addresses: Sequence[str], port: int) -> list[socket.socket]:
+    """Listen on the same port of every address; with port 0, on one that is free on all of them."""
+    for attempt in range(_PORT_TRIES):
+        sockets: list[socket.socket] = []
+        try:
+            for address in addresses:
+                family = socket.AF_INET6 if ":" in address else socket.AF_INET
+                chosen = sockets[0].getsockname()[1] if sockets else port
+                sockets.append(socket.create_server((address, chosen), family=family, backlog=_BACKLOG))
+        except OSError:
+            for sock in sockets:
+                sock.close()
+            # The kernel chose a port that is free on the first address only: another may be free on all.
+            if port or not sockets or attempt == _PORT_TRIES - 1:
+                raise
+        else:
+            return sockets
+    raise AssertionError("unreachable: the last try returns or raises")
