@@ -1,0 +1,66 @@
+"""What is written of an outcome: one flat record of fixed fields. Pure functions, any thread."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Any
+
+from workerpool.model import Outcome
+
+Record = dict[str, Any]
+
+FIELDS = (
+    "key", "url", "method", "status", "ok", "error", "attempts", "elapsed", "bytes", "final_url", "started_at",
+)  # fmt: skip
+"""The fields of every record, in their order."""
+
+INCLUDABLE = ("body", "headers")
+"""What may be added to a record."""
+
+
+def record_of(outcome: Outcome, include: Collection[str] = ()) -> Record:
+    """Flatten `outcome`: `elapsed` in seconds, `bytes` of the body as read, `started_at` in UTC or None if never sent.
+
+    `error` is a sentence, None if ok. `include` adds ``headers`` (the response's, by name) and ``body`` (text, or
+    ``body_base64`` where it is not UTF-8).
+    """
+    request, response = outcome.request, outcome.response
+    record: Record = {
+        "key": request.label,
+        "url": request.url,
+        "method": request.method,
+        "status": None if response is None else response.status_code,
+        "ok": outcome.ok,
+        "error": None if outcome.error is None else str(outcome.error),
+        "attempts": len(outcome.attempts),
+        "elapsed": round(outcome.elapsed, 6),
+        "bytes": 0 if response is None else len(response.content or b""),
+        "final_url": None if response is None else response.url,
+        "started_at": _iso(outcome.attempts[0].started_at) if outcome.attempts else None,
+    }
+    if "headers" in include:
+        record["headers"] = None if response is None else dict(response.headers)
+    if "body" in include:
+        record.update(_body(None if response is None else response.content or b""))
+    return record
+
+
+def fields_of(include: Collection[str]) -> tuple[str, ...]:
+    """Name every field that a record may have, in their order: a table's columns."""
+    headers = ("headers",) if "headers" in include else ()
+    body = ("body", "body_base64") if "body" in include else ()
+    return FIELDS + headers + body
+
+
+def _body(content: bytes | None) -> Record:
+    try:
+        return {"body": None if content is None else content.decode()}
+    except UnicodeDecodeError:
+        return {"body_base64": b64encode(content or b"").decode()}
+
+
+def _iso(seconds: float) -> str:
+    """Write seconds since the epoch as ISO 8601 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

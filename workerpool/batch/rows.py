@@ -1,0 +1,192 @@
+"""Turns one row of a source, the columns of a CSV file or the fields of a JSON object, into a `Request`.
+
+A row that makes no request still becomes one, with its `problem` set: it is answered in the results like any other.
+Pure functions, any thread.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workerpool.model import Request, problem_of
+
+COLUMNS = ("url", "method", "headers", "body", "json", "params", "key")
+"""What a row may say; any other column is left alone."""
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(?::\d{1,4})?(?:/[!-~]*)?")
+
+
+class BadRow(Exception):
+    """Why a row makes no request; the text is a sentence without the place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row stands: the source as the user named it, what to call it in a sentence, and the line, from 1."""
+
+    source: str
+    name: str
+    line: int
+
+    def problem(self, sentence: str) -> str:
+        return f"{self.name}, line {self.line:,}: {sentence}"
+
+
+def from_url(text: str, source: str, name: str, line: int) -> Request:
+    """Make a request of a line that is a URL and nothing else."""
+    if not _PLAIN_URL.fullmatch(text):
+        problem = _url_problem(text)
+        if problem:
+            return bad(text, Place(source, name, line), problem)
+    return Request(text, source=source, ordinal=line)
+
+
+def bad(text: str, place: Place, sentence: str, key: str | None = None) -> Request:
+    """Make the request that stands for a row that is none; `text` is the row as it was given."""
+    return Request(text, key=key, source=place.source, ordinal=place.line, problem=place.problem(sentence))
+
+
+def from_json(text: str, place: Place) -> tuple[Request, frozenset[str]]:
+    """Make a request of a line that holds a JSON object; also returns the names in it that mean nothing here."""
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", "") or "nested too deeply"
+        return bad(text, place, f"the line is no JSON ({_lower(reason)})"), frozenset()
+    if not isinstance(fields, dict):
+        return bad(text, place, 'the line is no JSON object: write {"url": "https://…"}'), frozenset()
+    return from_fields(fields, place, text), frozenset(fields) - frozenset(COLUMNS)
+
+
+def from_cells(cells: Mapping[str, str], place: Place, text: str) -> Request:
+    """Make a request of a CSV row: an empty cell says nothing, and objects are written as JSON."""
+    fields: dict[str, Any] = {name: cell for name, cell in cells.items() if cell and name in COLUMNS}
+    for name in ("headers", "json", "params"):
+        if name in fields:
+            try:
+                fields[name] = json.loads(fields[name])
+            except (ValueError, RecursionError):
+                sentence = f'the column \'{name}\' is no JSON: write it as {{"name": "value"}}'
+                return bad(fields.get("url", text), place, sentence, fields.get("key"))
+    return from_fields(fields, place, text)
+
+
+def from_fields(fields: Mapping[str, Any], place: Place, text: str) -> Request:
+    """Make a request of a row's fields, by the names in `COLUMNS`; `text` is the row as it was given."""
+    url, key = fields.get("url"), _key(fields.get("key"))
+    url = url.strip() if isinstance(url, str) else url
+    try:
+        return Request(
+            _url(url),
+            method=_method(fields.get("method")),
+            params=_params(fields.get("params")),
+            headers=_headers(fields.get("headers")),
+            data=_body(fields),
+            json=fields.get("json"),
+            key=key,
+            source=place.source,
+            ordinal=place.line,
+        )
+    except BadRow as error:
+        return bad(url if url and isinstance(url, str) else text, place, str(error), key)
+
+
+def _url(url: Any) -> str:
+    if url is None or url == "":
+        raise BadRow("there is no URL: fill the field 'url'")
+    if not isinstance(url, str):
+        raise BadRow("the field 'url' is no string")
+    if problem := _url_problem(url):
+        raise BadRow(problem)
+    return url
+
+
+def _url_problem(url: str) -> str | None:
+    if "\0" in url:
+        return "a URL has no NUL bytes in it"
+    return problem_of(url) or _encoding_problem(url, "the URL")
+
+
+def _encoding_problem(text: str, what: str, encoding: str = "utf-8") -> str | None:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return f"{what} has characters in it that cannot be sent as {encoding}"
+    return None
+
+
+def _key(key: Any) -> str | None:
+    """A key is a label, so a number will do; anything else than text and numbers is written as JSON."""
+    return key if key is None or isinstance(key, str) else json.dumps(key)
+
+
+def _method(method: Any) -> str:
+    if method is None:
+        return "GET"
+    if not isinstance(method, str) or not _TOKEN.fullmatch(method.strip()):
+        raise BadRow("the field 'method' is no HTTP method: write GET, POST, …")
+    return method.strip().upper()
+
+
+def _headers(headers: Any) -> dict[str, str] | None:
+    if headers is None:
+        return None
+    if not isinstance(headers, dict):
+        raise BadRow('the field \'headers\' is no object: write {"Accept": "text/html"}')
+    return {name: _header_value(name, value) for name, value in headers.items() if value is not None}
+
+
+def _header_value(name: str, value: Any) -> str:
+    if not _TOKEN.fullmatch(name):
+        raise BadRow("a header's name has characters in it that no header name may have")
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise BadRow(f"the header '{name}' is neither text nor a number")
+    text = str(value).strip()
+    if any(character in text for character in "\r\n\0"):
+        raise BadRow(f"the header '{name}' has a line break or NUL byte in its value")
+    if problem := _encoding_problem(text, f"the header '{name}'", "latin-1"):
+        raise BadRow(problem)
+    return text
+
+
+def _body(fields: Mapping[str, Any]) -> bytes | None:
+    body = fields.get("body")
+    if body is None:
+        return None
+    if fields.get("json") is not None:
+        raise BadRow("both 'body' and 'json' are given: keep one of them")
+    if not isinstance(body, str):
+        raise BadRow("the field 'body' is no string: give an object as 'json'")
+    if problem := _encoding_problem(body, "the body"):
+        raise BadRow(problem)
+    return body.encode()
+
+
+def _params(params: Any) -> dict[str, Any] | None:
+    if params is None:
+        return None
+    if not isinstance(params, dict):
+        raise BadRow("the field 'params' is no object: write {\"page\": 1}")
+    return {name: _param(name, value) for name, value in params.items()}
+
+
+def _param(name: str, value: Any) -> Any:
+    """Text, a number, null (left out), true or false (written so, not as Python spells them), or a list of these."""
+    if isinstance(value, list) and not any(isinstance(item, (list, dict)) for item in value):
+        return [_param(name, item) for item in value]
+    if isinstance(value, (list, dict)):
+        raise BadRow(f"the parameter '{name}' is nested: give text, a number, or a list of them")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str) and (problem := _encoding_problem(value, f"the parameter '{name}'")):
+        raise BadRow(problem)
+    return value
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]

@@ -1,0 +1,42 @@
+"""Records as CSV (RFC 4180, with line feeds): a line of column names, then one row each.
+
+None is an empty cell, true and false are written so, and response headers are a JSON object in their cell.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from workerpool.batch.record import Record
+from workerpool.batch.sinks.base import FileSink
+from workerpool.batch.sinks.target import Target
+
+
+def csv_sink(target: Target, fields: Sequence[str]) -> FileSink:
+    """Write records to `target` as CSV with the columns `fields`."""
+    encode = row_encoder(fields)
+    return FileSink(target, encode, header=encode({field: field for field in fields}))
+
+
+def row_encoder(fields: Sequence[str]) -> Callable[[Record], bytes]:
+    """Return a function that writes a record as one row. For one thread: it reuses its buffer."""
+    buffer = io.StringIO()
+    write = csv.writer(buffer, lineterminator="\n").writerow
+
+    def encode(record: Record) -> bytes:
+        buffer.seek(0)
+        buffer.truncate()
+        write([_cell(record.get(field)) for field in fields])
+        return buffer.getvalue().encode(errors="backslashreplace")
+
+    return encode
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
