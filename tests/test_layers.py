@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "workerpool"
 
-LEVELS = {
+LEVELS: dict[str, float] = {
     "errors": 0,
     "redact": 0,
     "model": 1,
@@ -26,7 +26,11 @@ LEVELS = {
     "transport": 2,
     "retry": 2,
     "scheduler": 3,
+    "intake": 3,
     "worker": 4,
+    "crew": 4.1,  # a step within a layer: many workers' threads stand on one request's way through a worker
+    "stream": 4.2,
+    "governor": 4.2,
     "pool": 5,
     "__init__": 5,
     "batch": 6,
