@@ -1,4 +1,4 @@
-"""A ThreadPoolExecutor behind a wall: the public methods only. It shows which of CPython's tests read private fields."""
+"""A ThreadPoolExecutor behind a wall, public methods only: it shows which of CPython's tests read private fields."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
@@ -139,10 +139,10 @@ def test_the_harness_sees_a_broken_executor(suite: Path, tmp_path: Path) -> None
 
 
 @pytest.fixture
-def threads() -> Iterator[Callable[[], set[threading.Thread]]]:
+def threads() -> Callable[[], set[threading.Thread]]:
     """A function that returns the live threads which this test started."""
     before = set(threading.enumerate())
-    yield lambda: set(threading.enumerate()) - before
+    return lambda: set(threading.enumerate()) - before
 
 
 def ended(threads: set[threading.Thread], seconds: float = 5.0) -> bool:

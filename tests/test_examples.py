@@ -1,0 +1,40 @@
+"""Every file in examples/ runs to its end, as its reader would start it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+SAYS = {
+    "01_url_list.py": "22 of 23 arrived",
+    "02_etl_sqlite.py": "items 294\nfailures 6\n",
+    "03_cron_crawl.py": '{"new": 40, "unchanged": 0, "failed": 0}\n{"new": 0, "unchanged": 40, "failed": 0}',
+    "demo.py": "Exit code 1: finished, and some requests failed.",
+}
+"""A part of what each prints."""
+
+
+def test_every_example_has_its_words_here() -> None:
+    assert [path.name for path in EXAMPLES] == sorted(SAYS)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_the_example_runs(example: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(example)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert SAYS[example.name] in done.stdout
