@@ -27,6 +27,7 @@ EVENTS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "pool.started": (logging.DEBUG, ("workers", "rate", "host_rate", "max_connections", "host_connections")),
     "pool.stopped": (logging.DEBUG, ("requests", "sent")),
     "worker.failed": (logging.ERROR, ("error",)),
+    "adapter.foreign": (logging.WARNING, ("prefix", "adapter")),
     "warm.failed": (logging.WARNING, ("host", "error")),
     "run.started": (logging.INFO, ("sources", "output")),
     "run.draining": (logging.WARNING, ("reason",)),

@@ -1,0 +1,21 @@
+"""Sending over HTTP: the wire's protocol, requests' own path behind it, and the sockets. The only user of requests."""
+
+from workerpool.transport.adapter import Governor, SharedAdapter
+from workerpool.transport.bodies import is_repeatable, rewind
+from workerpool.transport.connections import SocketCounts
+from workerpool.transport.failures import translate
+from workerpool.transport.session import Session
+from workerpool.transport.wire import Exchange, RequestsTransport, Transport
+
+__all__ = [
+    "Exchange",
+    "Governor",
+    "RequestsTransport",
+    "Session",
+    "SharedAdapter",
+    "SocketCounts",
+    "Transport",
+    "is_repeatable",
+    "rewind",
+    "translate",
+]

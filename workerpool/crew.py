@@ -1,0 +1,477 @@
+"""The crew: which work a worker thread does next, and who wakes it.
+
+A thread of the executor runs *turns*: it asks for work, does it, reports, and asks again, until there is none for now;
+then it goes back to the executor. Work is a request that the scheduler allows to be sent, or a callable from
+`submit()`. With both waiting, the kind that holds fewer threads is served next, so neither starves the other.
+
+What becomes possible only later (a slot, a backoff, a pause) is watched by the *alarm*, a thread that exists only
+while something waits for a time. It does no work itself: it calls a worker when the time comes.
+
+One lock, `_lock`, guards everything here and in the scheduler. It is never held while sending, calling users' code,
+delivering an outcome or logging.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.thread import BrokenThreadPool
+from dataclasses import dataclass
+from typing import Any
+
+from workerpool import events
+from workerpool.clock import Clock
+from workerpool.errors import SlotTimeout, UnexpectedError
+from workerpool.model import Outcome
+from workerpool.scheduler import NEVER, Caller, Scheduler, Ticket
+from workerpool.worker import Step, Worker
+
+LINGER = 0.2
+"""Seconds for which the alarm thread stays when nothing waits, so that steady limited work does not restart it."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the crew has done so far."""
+
+    ended: int = 0
+    ok: int = 0
+    sent: int = 0
+    retries: int = 0
+    redirects: int = 0
+
+
+class _Callable:
+    """A callable from `submit()` and the future of its result."""
+
+    __slots__ = ("args", "fn", "future", "kwargs")
+
+    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.future: Future[Any] = Future()
+        self.fn = fn
+        self.args = args
+        self.kwargs = kwargs
+
+    def run(self) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            result = self.fn(*self.args, **self.kwargs)
+        except BaseException as error:
+            self.future.set_exception(error)
+            self = None  # type: ignore[assignment]  # breaks the cycle of error, its traceback and this frame
+        else:
+            self.future.set_result(result)
+
+
+class Crew:
+    """Worker threads on a `ThreadPoolExecutor`, doing what the scheduler allows and what was submitted."""
+
+    def __init__(
+        self,
+        executor: ThreadPoolExecutor,
+        workers: int,
+        scheduler: Scheduler,
+        worker: Worker,
+        clock: Clock,
+        on_closed: Callable[[], None],
+    ) -> None:
+        self._executor = executor
+        self._workers = workers
+        self._scheduler = scheduler
+        self._worker = worker
+        self._clock = clock
+        self._on_closed = on_closed  # called once, when the last work has ended after `close`
+        self._lock = threading.Lock()  # guards every field below, and the scheduler
+        self._callables: deque[_Callable] = deque()
+        self._turns = 0  # threads in a turn, or called to one
+        self._on_callables = 0  # of these, running a callable
+        self._on_requests = 0  # of these, sending
+        self._callable_next = True  # breaks a tie between the two kinds
+        self._counts = Counts()
+        self._closing = False
+        self._is_closed = False
+        self._broken: BaseException | None = None
+        self._drained = threading.Condition(self._lock)
+        self._alarm: threading.Thread | None = None
+        self._alarm_at = NEVER  # the time that the alarm waits for
+        self._alarm_changed = threading.Condition(self._lock)
+
+    # -- giving work --------------------------------------------------------------------------------------------------
+
+    def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+        """Queue a callable; raises `RuntimeError` after shutdown, as executors do."""
+        work = _Callable(fn, args, kwargs)
+        with self._lock:
+            self._check_open()
+            self._callables.append(work)
+            try:
+                self._settle(self._clock.now())
+                self._check_manned()
+            except RuntimeError:
+                self._callables.remove(work)
+                raise
+        return work.future
+
+    def add(self, tickets: Iterable[Ticket]) -> None:
+        """Queue requests; raises `RuntimeError` after shutdown."""
+        with self._lock:
+            self._check_open()
+            now = self._clock.now()
+            for ticket in tickets:
+                self._scheduler.add(ticket, now)
+            self._settle(now)
+            self._check_manned()
+
+    def discard(self, is_unwanted: Callable[[Ticket], bool]) -> list[Ticket]:
+        """Remove and return queued and parked requests; those being sent go on."""
+        with self._lock:
+            now = self._clock.now()
+            gone = self._scheduler.discard(is_unwanted, now)
+            self._settle(now)
+            closed = self._notice_drained()
+        if closed:
+            self._on_closed()
+        return gone
+
+    def cancel(self, ticket: Ticket, why: str) -> None:
+        """End a request that `discard` or `close` returned."""
+        outcome = self._worker.cancel(ticket, why)
+        with self._lock:
+            self._counts.ended += 1
+        ticket.deliver(outcome)
+
+    def has_idle_workers(self) -> bool:
+        """Whether a thread is free and no request that is known can be sent now: more input might keep it busy."""
+        with self._lock:
+            return self._turns < self._workers and not self._scheduler.has_ready(self._clock.now())
+
+    # -- threads that send for themselves -----------------------------------------------------------------------------
+
+    def enter(self, host: str, max_wait: float | None = None) -> Caller:
+        """Wait for leave to send to `host` from a thread of one's own, slots included; call `leave` afterwards.
+
+        Raises `SlotTimeout`, what was reserved given back, after `max_wait` seconds.
+        """
+        admitted = threading.Condition(self._lock)
+        caller = Caller(host, admitted.notify)
+        with self._lock:
+            gives_up_at = NEVER if max_wait is None else self._clock.now() + max_wait
+            self._scheduler.enter(caller)
+            self._settle(self._clock.now())
+            try:
+                while not caller.admitted:
+                    self._wait_until(admitted, gives_up_at, host)
+                if caller.not_before > gives_up_at:
+                    raise _slot_timeout(host)
+                while self._clock.now() < caller.not_before:
+                    self._clock.wait(admitted, caller.not_before - self._clock.now())
+            except BaseException:
+                self._withdraw(caller, give_back=True)
+                raise
+            self._counts.sent += 1
+        return caller
+
+    def leave(self, caller: Caller) -> None:
+        """Give back the place taken by `enter`."""
+        with self._lock:
+            self._withdraw(caller, give_back=False)
+
+    def take_slots(self, host: str) -> None:
+        """Wait for the slots of one more send, from a thread that has a place at `host` already."""
+        with self._lock:
+            at = self._scheduler.reserve(host, self._clock.now())
+            self._counts.sent += 1
+        self.sleep(at - self._clock.now())
+
+    def refusal(self, host: str) -> float | None:
+        """Until when `host` wants no request at all, None if it takes them."""
+        with self._lock:
+            return self._scheduler.refusal(host, self._clock.now())
+
+    def pause(self, host: str, until: float, *, refuse: bool) -> None:
+        """Keep everyone from sending to `host`; see `Scheduler.pause`."""
+        with self._lock:
+            now = self._clock.now()
+            longer = self._scheduler.pause(host, until, refuse=refuse)
+            self._settle(now)
+        if longer:
+            events.emit("host.paused", host=host, wait=until - now, reason="Retry-After")
+
+    def sleep(self, seconds: float) -> None:
+        """Wait on the pool's clock."""
+        waking = threading.Condition()
+        until = self._clock.now() + seconds
+        with waking:
+            while (left := until - self._clock.now()) > 0:
+                self._clock.wait(waking, left)
+
+    # -- looking and ending -------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, int]:
+        """Count the work now and so far; `PoolStatistics` names the fields."""
+        with self._lock:
+            counts, scheduler = self._counts, self._scheduler
+            return {
+                "active": self._on_callables + self._on_requests,
+                "callables_queued": len(self._callables),
+                "queued": scheduler.queued,
+                "parked": scheduler.parked,
+                "in_flight": scheduler.in_flight,
+                "hosts": scheduler.lanes,
+                "requests": counts.ended,
+                "ok": counts.ok,
+                "sent": counts.sent,
+                "retries": counts.retries,
+                "redirects": counts.redirects,
+            }
+
+    @property
+    def broken(self) -> BaseException | None:
+        """What made the pool unusable: a session or an initializer that failed."""
+        return self._broken
+
+    def close(self, *, cancel: bool) -> list[Ticket]:
+        """Take no more work; with `cancel`, forget what is not running. Returns the requests that were forgotten."""
+        forgotten: list[_Callable] = []
+        tickets: list[Ticket] = []
+        with self._lock:
+            self._closing = True
+            if cancel:
+                forgotten, self._callables = [*self._callables], deque()
+                tickets = self._scheduler.discard(lambda ticket: True, self._clock.now())
+            closed = self._notice_drained()
+        for work in forgotten:
+            work.future.cancel()
+            work.future.set_running_or_notify_cancel()
+        if closed:
+            self._on_closed()
+        return tickets
+
+    def join(self) -> None:
+        """Wait, after `close`, until all work has ended and every thread with it."""
+        with self._lock:
+            while not self._is_closed:
+                self._drained.wait()
+        self._executor.shutdown(wait=True)
+
+    # -- turns: the rest of this class runs on worker threads and the alarm ----------------------------------------
+
+    def _turn(self) -> None:
+        """Work until there is nothing to do for now. The whole life of an executor's task."""
+        ticket: Ticket | None = None
+        step: Step | None = None
+        ran_callable = False
+        while True:
+            with self._lock:
+                now = self._clock.now()
+                paused = False
+                if ticket is not None and step is not None:
+                    paused, step = self._carry_out(ticket, step, now)
+                self._on_callables -= ran_callable
+                work = self._pick(now)
+                # A turn that still has an outcome to deliver does so before it ends, so that whoever waits for the
+                # crew to be drained finds every outcome delivered.
+                ends = work is None and (step is None or step.outcome is None)
+                self._turns -= ends
+                self._settle(now)
+                closed = ends and self._notice_drained()
+            if closed:
+                self._on_closed()
+            if ticket is not None and step is not None:
+                self._announce(ticket, step, paused, now)
+            ticket = step = None
+            ran_callable = False
+            if ends:
+                return
+            if isinstance(work, Ticket):
+                ticket, step = work, self._step(work)
+            elif work is not None:
+                work.run()
+                ran_callable = True
+            del work
+
+    def _step(self, ticket: Ticket) -> Step:
+        try:
+            return self._worker.step(ticket)
+        except BaseException as error:  # a defect of ours or of a user's function: the request must end all the same
+            failed = UnexpectedError(f"{type(error).__name__}: {error}", key=ticket.request.label)
+            failed.__cause__ = error
+            return Step(outcome=Outcome(ticket.request, None, failed))
+
+    def _pick(self, now: float) -> Ticket | _Callable | None:
+        """Choose the next work for this thread, and count it. Under the lock."""
+        fewer = self._on_callables - self._on_requests
+        callable_first = bool(self._callables) and (fewer < 0 or (fewer == 0 and self._callable_next))
+        if not callable_first:
+            ticket = self._scheduler.next(now)
+            if ticket is not None:
+                self._on_requests += 1
+                self._callable_next = True
+                return ticket
+        if self._callables:
+            self._on_callables += 1
+            self._callable_next = False
+            return self._callables.popleft()
+        return None
+
+    def _carry_out(self, ticket: Ticket, step: Step, now: float) -> tuple[bool, Step]:
+        """Do what a step says. Returns whether a host's pause grew, and the step, ended if its owner has left."""
+        self._on_requests -= 1
+        self._counts.sent += step.sent
+        self._scheduler.release(ticket, now)
+        paused = False
+        if step.pause is not None:
+            paused = self._scheduler.pause(step.pause.host, step.pause.until, refuse=step.pause.refuse)
+        if step.outcome is None and ticket.owner is not None and ticket.owner.is_over:
+            step = Step(outcome=self._worker.cancel(ticket, "what it belongs to has ended"))
+        if step.outcome is not None:
+            self._counts.ended += 1
+            self._counts.ok += step.outcome.ok
+        elif step.next_host is not None:
+            self._counts.redirects += 1
+            ticket.host = step.next_host
+            self._scheduler.add(ticket, now)
+        elif step.park_until is not None:
+            self._counts.retries += 1
+            ticket.host = step.host
+            self._scheduler.park(ticket, step.park_until)
+        return paused, step
+
+    def _announce(self, ticket: Ticket, step: Step, paused: bool, now: float) -> None:
+        """Tell the outside, without the lock, what was carried out."""
+        if paused and step.pause is not None:
+            events.emit("host.paused", host=step.pause.host, wait=step.pause.until - now, reason="Retry-After")
+        if step.outcome is not None:
+            ticket.deliver(step.outcome)
+
+    # -- waking: all of it under the lock ---------------------------------------------------------------------------
+
+    def _settle(self, now: float) -> None:
+        """Bring threads and work together after any change: the one place that wakes anybody.
+
+        Wakes at most one worker. It settles again when it has picked its work, and so wakes the next one if there is
+        more: a batch of arrivals starts threads in a chain, and a single one starts a single thread.
+        """
+        self._scheduler.admit(now, all_busy=self._turns >= self._workers)
+        if self._turns >= self._workers:
+            return  # whoever finishes first looks for more
+        if self._callables or self._scheduler.has_ready(now):
+            self._call_worker()
+        else:
+            self._set_alarm(now)
+
+    def _call_worker(self) -> None:
+        self._turns += 1
+        try:
+            turn = self._executor.submit(self._turn)
+        except RuntimeError as error:
+            self._turns -= 1
+            if isinstance(error, BrokenThreadPool):
+                self._broken = error
+            # Otherwise the interpreter is ending: turns that still run, or the alarm, finish the work.
+            return
+        turn.add_done_callback(self._turn_ended)
+
+    def _turn_ended(self, turn: Future[None]) -> None:
+        """Notice a turn that never ran, because a thread could not be set up: its work has to end, too."""
+        error = turn.exception()
+        if error is None:
+            return
+        events.emit("worker.failed", error=repr(error))
+        with self._lock:
+            self._broken = error
+            self._turns -= 1
+            callables, self._callables = self._callables, deque()
+            tickets = self._scheduler.discard(lambda ticket: True, self._clock.now())
+            closed = self._notice_drained()
+        if closed:
+            self._on_closed()
+        for work in callables:
+            if work.future.set_running_or_notify_cancel():
+                work.future.set_exception(error)
+        for ticket in tickets:
+            failed = UnexpectedError(f"no worker could be started: {error}", key=ticket.request.label)
+            failed.__cause__ = error
+            ticket.deliver(Outcome(ticket.request, None, failed))
+
+    def _set_alarm(self, now: float) -> None:
+        wake = self._scheduler.wakes_at(now)
+        if wake is None or wake >= self._alarm_at:
+            return
+        self._alarm_at = wake
+        if self._alarm is None:
+            self._alarm = threading.Thread(target=self._watch, name="workerpool-alarm")
+            self._alarm.start()
+        else:
+            self._alarm_changed.notify()
+
+    def _watch(self) -> None:
+        """The alarm's life. Not a daemon: at the interpreter's end it sees parked requests through, as executors do."""
+        with self._lock:
+            while True:
+                self._alarm_at = NEVER
+                self._settle(self._clock.now())
+                if self._turns == 0 and self._scheduler.has_ready(self._clock.now()):
+                    # No thread could be called, so the executor has ended with the interpreter.
+                    self._turns += 1
+                    self._lock.release()
+                    try:
+                        self._turn()
+                    finally:
+                        self._lock.acquire()
+                    continue
+                if self._alarm_at < NEVER:
+                    self._clock.wait(self._alarm_changed, max(0.0, self._alarm_at - self._clock.now()))
+                    continue
+                self._alarm_changed.wait(LINGER)
+                if self._alarm_at == NEVER:
+                    self._alarm = None
+                    return
+
+    # -- small things under the lock --------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._broken is not None:
+            raise BrokenThreadPool(str(self._broken))
+        if self._closing:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
+    def _check_manned(self) -> None:
+        """Raise if work waits and no thread can ever do it: the pool is broken, or the interpreter is ending."""
+        if self._broken is not None:
+            raise BrokenThreadPool(str(self._broken))
+        if self._callables and self._turns == 0:
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    def _is_drained(self) -> bool:
+        return not self._turns and not self._callables and self._scheduler.is_idle
+
+    def _notice_drained(self) -> bool:
+        """Whether the last work has just ended after `close`: the caller then calls `_on_closed` without the lock."""
+        if self._is_closed or not (self._closing and self._is_drained()):
+            return False
+        self._is_closed = True
+        self._executor.shutdown(wait=False)
+        self._drained.notify_all()
+        return True
+
+    def _wait_until(self, condition: threading.Condition, deadline: float, host: str) -> None:
+        left = deadline - self._clock.now()
+        if left <= 0:
+            raise _slot_timeout(host)
+        self._clock.wait(condition, None if deadline == NEVER else left)
+
+    def _withdraw(self, caller: Caller, *, give_back: bool) -> None:
+        if give_back:
+            for limiter, slot in caller.slots:
+                limiter.give_back(slot)
+        now = self._clock.now()
+        self._scheduler.withdraw(caller, now)
+        self._settle(now)
+
+
+def _slot_timeout(host: str) -> SlotTimeout:
+    return SlotTimeout(f"no leave to send to {host} in the time allowed: its budget, or the pool's, is spent")

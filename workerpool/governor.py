@@ -1,0 +1,102 @@
+"""Leave for threads that send by themselves: what `pool.session` does inside a callable given to `submit()`.
+
+The callable owns its thread, so here, and only here, waiting blocks it: for a place, for the slots, for a backoff.
+Budgets, pauses and the retry verdict are the same as for the pool's own requests. Called on worker threads.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from workerpool.clock import Clock
+from workerpool.config import RetryPolicy
+from workerpool.crew import Crew
+from workerpool.errors import HostPaused
+from workerpool.model import Request
+from workerpool.retry import Failure, Retries, Verdict
+from workerpool.transport import is_repeatable, rewind, translate
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest, Response
+
+
+class CrewGovernor:
+    """Waits for leave from a crew. Holds it weakly: a worker thread holds its session, and must not hold the pool."""
+
+    def __init__(self, clock: Clock, retries: Retries, policy: RetryPolicy, host_of: Callable[[str], str]) -> None:
+        self._clock = clock
+        self._retries = retries
+        self._policy = policy
+        self._host_of = host_of
+        self._crew: weakref.ref[Crew] | None = None
+
+    def serve(self, crew: Crew) -> None:
+        """Name the crew to ask: made after the transport, which needs the governor."""
+        self._crew = weakref.ref(crew)
+
+    def __call__(self, request: PreparedRequest, send: Callable[[], Response], *, has_place: bool) -> Response:
+        """Send when leave is given, and again while the policy says so. Raises what `send` raises.
+
+        Raises `HostPaused` without sending while the host refuses requests.
+        """
+        crew = self._crew() if self._crew is not None else None
+        if crew is None:
+            raise RuntimeError("this session belongs to a pool that is gone")
+        host = self._host_of(request.url or "")
+        if has_place:
+            crew.take_slots(host)
+            return send()
+        return self._send_with_retries(crew, host, request, send)
+
+    def _send_with_retries(
+        self, crew: Crew, host: str, request: PreparedRequest, send: Callable[[], Response]
+    ) -> Response:
+        started_at = self._clock.now()
+        number = 0
+        while True:
+            number += 1
+            self._check_refusal(crew, host)
+            response, error = self._send_once(crew, host, send)
+            if response is not None and not self._retries.needs_verdict(response.status_code):
+                return response
+            failure = Failure(
+                request=Request(request.url or "", request.method or "GET", headers=dict(request.headers)),
+                number=number,
+                started_at=started_at,
+                ended_at=self._clock.now(),
+                response=response,
+                error=None if error is None else translate(error, request.url or ""),
+                exception=error,
+            )
+            verdict = self._retries.judge(failure, self._clock.time())
+            self._pause(crew, host, verdict)
+            if verdict.wait is None or not is_repeatable(request):
+                if error is not None:
+                    raise error
+                assert response is not None
+                return response
+            crew.sleep(verdict.wait)
+            rewind(request)
+
+    def _send_once(
+        self, crew: Crew, host: str, send: Callable[[], Response]
+    ) -> tuple[Response | None, Exception | None]:
+        caller = crew.enter(host, self._policy.total)
+        try:
+            return send(), None
+        except Exception as error:
+            return None, error
+        finally:
+            crew.leave(caller)
+
+    def _check_refusal(self, crew: Crew, host: str) -> None:
+        until = crew.refusal(host)
+        if until is not None:
+            wait = until - self._clock.now()
+            raise HostPaused(f"{host} asked for a pause of {wait:.0f} s more", until=self._clock.time() + wait)
+
+    def _pause(self, crew: Crew, host: str, verdict: Verdict) -> None:
+        if verdict.pause is not None:
+            crew.pause(host, self._clock.now() + verdict.pause, refuse=verdict.refuse)

@@ -1,0 +1,222 @@
+"""Reads a stream's source as there is room, and keeps one host from filling the window.
+
+A host may hold a share of the window. What its share has no room for waits in a backlog, and reading goes on past it,
+so that a source sorted by host, its first host dead, still reaches the others. Reading on costs memory and defeats
+laziness, so the stream asks for it only when workers are idle; the backlog keeps its first items in memory and later
+ones in a temporary file, and is bounded.
+
+For the one thread that consumes the stream; completions reach it through that thread, too.
+"""
+
+from __future__ import annotations
+
+import heapq
+import pickle
+import tempfile
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import IO, Any, NamedTuple
+
+from workerpool.model import Request
+
+IN_MEMORY = 100_000
+"""Items of the backlog kept in memory, about 300 bytes each; the rest goes to a temporary file."""
+
+AT_MOST = 1_000_000
+"""Items of the backlog in all; past that, reading waits for the hosts that it holds."""
+
+
+class Item(NamedTuple):
+    """A request read from the source: its place in it, counted from 0, and the host it belongs to."""
+
+    number: int
+    request: Request
+    host: str
+
+
+class Intake:
+    """The next request to admit, lowest number first among the hosts whose share has room."""
+
+    def __init__(self, source: Iterator[Any], share: int, as_item: Callable[[int, Any], Item]) -> None:
+        self._source = source
+        self._share = share
+        self._as_item = as_item
+        self._count = 0
+        self._held: dict[str, int] = {}  # requests of a host in the window
+        self._backlog: dict[str, _Backlog] = {}
+        self._backlogged = 0
+        self._spill = _Spill()
+        self._free: list[tuple[int, str]] = []  # hosts with a backlog and room, by the number of their next item
+        self._refused: Item | None = None  # read, but no room for its host yet
+        self.exhausted = False
+
+    def next(self) -> Item | None:
+        """Take the next request to admit; None if the source has ended, or its next request's host has no room."""
+        if self._free:
+            return self._from_backlog()
+        item = self._refused or self._read()
+        self._refused = None
+        while item is not None:
+            backlog = self._backlog.get(item.host)
+            if backlog is None and self._held.get(item.host, 0) < self._share:
+                self._held[item.host] = self._held.get(item.host, 0) + 1
+                return item
+            if backlog is None or not self._keep(backlog, item):
+                self._refused = item
+                return None
+            item = self._read()
+        return None
+
+    def read_on(self, most: int) -> bool:
+        """Move up to `most` items whose hosts have no room into the backlog; whether one that has room was found."""
+        for _ in range(most):
+            item = self._refused or self._read()
+            self._refused = None
+            if item is None:
+                return False
+            backlog = self._backlog.get(item.host)
+            if backlog is None:
+                if self._held.get(item.host, 0) < self._share:
+                    self._refused = item
+                    return True
+                backlog = self._backlog[item.host] = _Backlog()
+            if not self._keep(backlog, item):
+                self._refused = item
+                return False
+        return False
+
+    def ended(self, host: str) -> None:
+        """Note that a request of `host` no longer takes room in the window."""
+        left = self._held[host] - 1
+        if left:
+            self._held[host] = left
+        else:
+            del self._held[host]
+        backlog = self._backlog.get(host)
+        if backlog is not None and not backlog.is_free:
+            self._offer(host, backlog)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether a request that was read waits for room of its host."""
+        return self._refused is not None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the source has ended and nothing read from it waits."""
+        return self.exhausted and self._refused is None and not self._backlogged
+
+    def close(self) -> None:
+        """Forget what waits, and remove the temporary file."""
+        self.exhausted = True
+        self._refused = None
+        self._backlog.clear()
+        self._backlogged = 0
+        self._free.clear()
+        self._spill.close()
+
+    def _read(self) -> Item | None:
+        if self.exhausted:
+            return None
+        try:
+            raw = next(self._source)
+        except StopIteration:
+            self.exhausted = True
+            return None
+        number = self._count
+        self._count += 1
+        return self._as_item(number, raw)
+
+    def _keep(self, backlog: _Backlog, item: Item) -> bool:
+        """Put an item into its host's backlog; False if there is no room, or it cannot be written down."""
+        if self._backlogged >= AT_MOST:
+            return False
+        if self._backlogged < IN_MEMORY and not backlog.offsets:
+            backlog.items.append(item)
+        else:
+            offset = self._spill.write(item)
+            if offset is None:
+                return False
+            backlog.numbers.append(item.number)
+            backlog.offsets.append(offset)
+        backlog.size += 1
+        self._backlogged += 1
+        return True
+
+    def _from_backlog(self) -> Item:
+        _, host = heapq.heappop(self._free)
+        backlog = self._backlog[host]
+        backlog.is_free = False
+        item = backlog.items.popleft() if backlog.items else self._spill.read(backlog.next_offset())
+        backlog.size -= 1
+        self._backlogged -= 1
+        held = self._held[host] = self._held.get(host, 0) + 1
+        if not backlog.size:
+            del self._backlog[host]
+        elif held < self._share:
+            self._offer(host, backlog)
+        return item
+
+    def _offer(self, host: str, backlog: _Backlog) -> None:
+        backlog.is_free = True
+        heapq.heappush(self._free, (backlog.first, host))
+
+
+class _Backlog:
+    """One host's waiting items: the first ones here, later ones as offsets into the spill, always in order."""
+
+    __slots__ = ("_read", "is_free", "items", "numbers", "offsets", "size")
+
+    def __init__(self) -> None:
+        self.items: deque[Item] = deque()
+        self.numbers: array[int] = array("Q")
+        self.offsets: array[int] = array("Q")
+        self._read = 0
+        self.size = 0
+        self.is_free = False
+
+    @property
+    def first(self) -> int:
+        """The number of the next item."""
+        return self.items[0].number if self.items else self.numbers[self._read]
+
+    def next_offset(self) -> int:
+        offset = self.offsets[self._read]
+        self._read += 1
+        if self._read == len(self.offsets):
+            self.numbers, self.offsets, self._read = array("Q"), array("Q"), 0
+        return offset
+
+
+class _Spill:
+    """A temporary file of pickled items, made when it is first needed, that vanishes with the process."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] | None = None
+        self._end = 0
+
+    def write(self, item: Item) -> int | None:
+        """Return the item's offset, or None if it cannot be pickled (a generator as body, a lambda as hook)."""
+        try:
+            data = pickle.dumps(item, pickle.HIGHEST_PROTOCOL)
+        except (pickle.PicklingError, TypeError, AttributeError):
+            return None
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(prefix="workerpool-")
+        offset = self._end
+        self._file.seek(offset)
+        self._file.write(data)
+        self._end += len(data)
+        return offset
+
+    def read(self, offset: int) -> Item:
+        assert self._file is not None
+        self._file.seek(offset)
+        item: Item = pickle.load(self._file)
+        return item
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -1,0 +1,408 @@
+"""`WorkerPool`: wiring, futures, shutdown. What a pool does is in the modules that it puts together here.
+
+Any thread may call a pool's methods; inside one of its own workers, those that wait for the pool raise `WrongThread`.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from weakref import WeakSet
+
+from workerpool import events
+from workerpool.clock import Clock, SystemClock
+from workerpool.config import Budgets, CookieMode, Options, Rate, RetryPolicy, Timeout, check_count
+from workerpool.crew import Crew
+from workerpool.errors import Cancelled, InvalidRequest, OptionError, WrongThread
+from workerpool.governor import CrewGovernor
+from workerpool.model import Outcome, Request, origin
+from workerpool.retry import Retries
+from workerpool.scheduler import Owner, Scheduler, Ticket
+from workerpool.stream import Stream
+from workerpool.transport import Exchange, Governor, RequestsTransport, Transport
+from workerpool.worker import Trip, Worker
+
+if TYPE_CHECKING:
+    from requests import Response
+
+T = TypeVar("T")
+
+WINDOW = 1000
+"""Requests of one stream in memory, unless it is told otherwise; more for pools of over 125 workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatistics:
+    """A pool at one moment.
+
+    `workers`: threads at most. `active`: of these, sending or running a callable. `callables_queued`: from
+    `submit()`. `queued`, `parked`, `in_flight`: requests waiting for their turn, waiting for a time, being sent.
+    `hosts`: with something queued, in flight, paused or limited. Over the pool's life: `requests` that ended, of which
+    `ok`; `sent`, slots spent; `retries`; `redirects` followed; `sockets_opened`; `sockets_reused`, sends over a used
+    socket. `sockets_open`, of which `sockets_idle`: now.
+    """
+
+    workers: int
+    active: int
+    callables_queued: int
+    queued: int
+    parked: int
+    in_flight: int
+    hosts: int
+    requests: int
+    ok: int
+    sent: int
+    retries: int
+    redirects: int
+    sockets_open: int
+    sockets_idle: int
+    sockets_opened: int
+    sockets_reused: int
+
+
+class WorkerPool(Executor):
+    """A pool of threads that fetches HTTP requests inside a connection budget and a rate budget.
+
+    It is a `concurrent.futures.Executor` like `ThreadPoolExecutor`, whose first four arguments it shares.
+
+    `max_workers`: threads, each with its own `requests.Session`; None is what `ThreadPoolExecutor` takes.
+    `initializer`, `initargs`: called in each worker before its first work; `pool.session` is there already.
+    `rate`: requests sent per second in all: ``"50/s"``, ``"100/min"``, a number, a `Rate`; None sends as fast as
+        the sockets allow. Retries and redirects count.
+    `burst`: requests that may be sent at once after a rest; 1 spaces them evenly.
+    `host_rate`: the same for each host by itself.
+    `max_connections`: sockets open at once, idle ones included; None is ``max(64, 2 * max_workers)``, at most half
+        of the process's file descriptors.
+    `host_connections`: sockets open at once to one host; 6, as browsers do, is polite.
+    `retry`: a `RetryPolicy`, or a number of attempts in all.
+    `timeout`: seconds for connecting, and for each wait for data, or a pair of the two.
+    `cookies`: "none" keeps none between requests, so that an outcome does not hang on which worker ran it (a chain
+        of redirects keeps its own); "worker" keeps them in each worker's session; "shared" in one jar for the pool.
+    `session_factory`: makes a worker's session, anything compatible with `requests.Session`.
+    `host_key`: maps a URL to what per-host budgets are counted by; None is the URL's origin.
+    `clock`, `transport`: other implementations of time and of sending, for tests and simulations.
+
+    Raises `OptionError` (a `ValueError`) for a value that cannot work.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = 16,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        rate: Rate | str | float | None = None,
+        burst: int = 1,
+        host_rate: Rate | str | float | None = None,
+        max_connections: int | None = None,
+        host_connections: int = 6,
+        retry: RetryPolicy | int | None = RetryPolicy(attempts=4),  # noqa: B008  frozen, and the contract's own text
+        timeout: float | tuple[float | None, float | None] | Timeout | None = 30.0,
+        cookies: CookieMode = "none",
+        session_factory: Callable[[], Any] | None = None,
+        host_key: Callable[[str], str] | None = None,
+        clock: Clock | None = None,
+        transport: Callable[[Options, Governor], Transport] | None = None,
+    ) -> None:
+        workers = _count_workers(max_workers)
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        self._options = options = Options(
+            workers=workers,
+            budgets=Budgets(
+                rate=None if rate is None else Rate.of(rate),
+                host_rate=None if host_rate is None else Rate.of(host_rate, "host_rate"),
+                burst=burst,
+                max_connections=default_connections(workers) if max_connections is None else max_connections,
+                host_connections=host_connections,
+            ),
+            retry=RetryPolicy.of(retry),
+            timeout=Timeout.of(timeout),
+            cookies=cookies,
+        )
+        self._clock = clock or SystemClock()
+        self._host_of = host_key or origin
+        retries = Retries(options.retry)
+        governor = CrewGovernor(self._clock, retries, options.retry, self._host_of)
+        if transport is None:
+            self._transport: Transport = RequestsTransport(options, governor, session_factory)
+        else:
+            self._transport = transport(options, governor)
+        self._worker = Worker(self._transport, self._clock, retries, options.retry, options.timeout, self._host_of)
+        # The executor's threads hold what they are given here for life: nothing in it may lead back to the pool, or
+        # a pool that is dropped without shutdown would never end its threads.
+        executor = ThreadPoolExecutor(workers, thread_name_prefix, self._worker.start_thread, (initializer, initargs))
+        self._crew = Crew(
+            executor, workers, Scheduler(options.budgets), self._worker, self._clock, self._transport.close
+        )
+        governor.serve(self._crew)
+        self._streams: WeakSet[Stream] = WeakSet()
+        self._is_shut_down = False
+        budgets = options.budgets
+        events.emit(
+            "pool.started",
+            workers=workers,
+            rate=str(budgets.rate),
+            host_rate=str(budgets.host_rate),
+            max_connections=budgets.max_connections,
+            host_connections=budgets.host_connections,
+        )
+
+    # -- the executor's contract --------------------------------------------------------------------------------------
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Run `fn` on a worker, where `pool.session` is that worker's session; returns the future of its result.
+
+        Callables and requests share the threads evenly. Raises `RuntimeError` after shutdown.
+        """
+        return self._crew.submit(fn, args, kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more work, and end when what was taken has ended; with `wait`, return only then.
+
+        `cancel_futures` cancels what is not running: callables, and requests that are not being sent right now.
+        """
+        if wait and self._worker.session is not None:
+            wait = False  # a worker that waited for its own end would wait forever
+        # 1. stop the intake, and 2. let what is left end, or cancel it; 3. the last worker closes the sockets.
+        for ticket in self._crew.close(cancel=cancel_futures):
+            self._crew.cancel(ticket, "the pool was shut down")
+        if wait:
+            self._crew.join()
+        if wait and not self._is_shut_down:
+            self._is_shut_down = True
+            events.emit("pool.stopped", requests=self.statistics().requests, sent=self.statistics().sent)
+
+    # -- requests -----------------------------------------------------------------------------------------------------
+
+    @property
+    def session(self) -> Any:
+        """Inside a worker: this worker's session, under the pool's budgets and retries. Raises `WrongThread` elsewhere.
+
+        Its sends wait for their slots on the calling thread, which the callable owns.
+        """
+        session = self._worker.session
+        if session is None:
+            raise WrongThread(
+                "pool.session is a worker's own: use it inside a callable given to pool.submit(), or call pool.get()"
+            )
+        return session
+
+    def request(self, method: str, url: str, **kwargs: Any) -> Future[Response]:
+        """Send a request; takes what `requests.request` takes.
+
+        The future's result is the last `requests.Response`, also a failing one whose retries are spent; its
+        exception is requests' own (or `HostPaused`, `Cancelled`, where requests has no word for it).
+        """
+        self._refuse_inside("request")
+        request = Request(url, method, **_checked(kwargs))
+        future: Future[Response] = Future()
+        ticket = self._make_ticket(
+            request, self._host_of(url), lambda outcome: _fulfil(future, outcome), claim=future.set_running_or_notify_cancel
+        )
+        self._crew.add([ticket])
+        return future
+
+    def get(self, url: str, params: Any = None, **kwargs: Any) -> Future[Response]:
+        """GET; as `requests.get`, a future of its response. See `request`."""
+        return self.request("GET", url, params=params, **kwargs)
+
+    def options(self, url: str, **kwargs: Any) -> Future[Response]:
+        """OPTIONS; as `requests.options`, a future of its response. See `request`."""
+        return self.request("OPTIONS", url, **kwargs)
+
+    def head(self, url: str, **kwargs: Any) -> Future[Response]:
+        """HEAD; as `requests.head`, which follows no redirects, a future of its response. See `request`."""
+        return self.request("HEAD", url, **kwargs)
+
+    def post(self, url: str, data: Any = None, json: Any = None, **kwargs: Any) -> Future[Response]:
+        """POST; as `requests.post`, a future of its response. Not retried unless ``idempotent=True``. See `request`."""
+        return self.request("POST", url, data=data, json=json, **kwargs)
+
+    def put(self, url: str, data: Any = None, **kwargs: Any) -> Future[Response]:
+        """PUT; as `requests.put`, a future of its response. See `request`."""
+        return self.request("PUT", url, data=data, **kwargs)
+
+    def patch(self, url: str, data: Any = None, **kwargs: Any) -> Future[Response]:
+        """PATCH; as `requests.patch`, a future of its response. Not retried unless ``idempotent=True``."""
+        return self.request("PATCH", url, data=data, **kwargs)
+
+    def delete(self, url: str, **kwargs: Any) -> Future[Response]:
+        """DELETE; as `requests.delete`, a future of its response. See `request`."""
+        return self.request("DELETE", url, **kwargs)
+
+    def stream(
+        self, requests: Iterable[str | Request], *, ordered: bool = False, window: int | None = None
+    ) -> Generator[Outcome, None, None]:
+        """Fetch every request and yield its `Outcome`, as they complete, or `ordered` as given.
+
+        `requests`: URLs or `Request`s, read lazily, on the thread that iterates. `window`: requests in memory at once,
+        ended ones that were not yielded yet included; None is 1,000. Nothing raises for a single item: what is no
+        request is an outcome too. An error of the iterable itself comes out of this generator. Leaving the loop, or
+        closing the generator, cancels what is not being sent.
+        """
+        self._refuse_inside("stream")
+        workers, budgets = self._options.workers, self._options.budgets
+        window = max(WINDOW, 8 * workers) if window is None else check_count("window", window)
+        stream = Stream(
+            self._crew,
+            iter(requests),
+            as_request=_as_request,
+            make_ticket=self._make_ticket,
+            host_of=self._host_of,
+            ordered=ordered,
+            window=window,
+            # A quarter, as long as that keeps a host's sockets busy.
+            share=max(1, window // 4, min(window, 2 * budgets.host_connections)),
+            workers=workers,
+        )
+        self._streams.add(stream)
+        return stream.outcomes()
+
+    def drain(self) -> None:
+        """Let every stream end soon: what is being sent ends as it does, the rest as `Cancelled` outcomes.
+
+        Returns at once; may be called in a signal handler.
+        """
+        for stream in [*self._streams]:
+            stream.drain()
+
+    def warm(self, urls: Iterable[str]) -> int:
+        """Open sockets to the hosts of `urls` ahead of their requests; returns how many were opened.
+
+        As many for each host as its budget and the workers can use, while the pool's budget has room; no request is
+        sent, so no slot is spent. A host that cannot be reached is logged, and skipped.
+        """
+        self._refuse_inside("warm")
+        per_host = min(self._options.budgets.host_connections, self._options.workers)
+        sites = {self._host_of(url): url for url in urls}
+        opening = [self.submit(self._warm, host, url) for host, url in sites.items() for _ in range(per_host)]
+        return sum(future.result() for future in opening)
+
+    def statistics(self) -> PoolStatistics:
+        """Return a frozen picture of the pool now; cheap enough to ask every second."""
+        sockets = self._transport.counts()
+        return PoolStatistics(
+            workers=self._options.workers,
+            sockets_open=sockets.open,
+            sockets_idle=sockets.idle,
+            sockets_opened=sockets.opened,
+            sockets_reused=sockets.reused,
+            **self._crew.snapshot(),
+        )
+
+    def __repr__(self) -> str:
+        now = self.statistics()
+        return (
+            f"<WorkerPool workers={now.workers} active={now.active} queued={now.queued + now.callables_queued} "
+            f"parked={now.parked} sockets={now.sockets_open}>"
+        )
+
+    @property
+    def _broken(self) -> bool:
+        """As `ThreadPoolExecutor` has it: whether an initializer or a session factory failed."""
+        return self._crew.broken is not None
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _make_ticket(
+        self,
+        request: Request,
+        host: str,
+        deliver: Callable[[Outcome], None],
+        *,
+        claim: Callable[[], bool] | None = None,
+        owner: Owner | None = None,
+    ) -> Ticket:
+        if request.weight != 1:
+            self._check_weight(request.weight)
+        ticket = Ticket(request, host, deliver, claim=claim, owner=owner)
+        ticket.trip = Trip(Exchange(request, request.url), self._clock.now())
+        return ticket
+
+    def _check_weight(self, weight: int) -> None:
+        check_count("weight", weight)
+        budgets = self._options.budgets
+        if (budgets.rate or budgets.host_rate) and weight > budgets.burst:
+            raise OptionError(f"weight={weight} is more than burst={budgets.burst} allows: raise the burst to {weight}")
+
+    def _refuse_inside(self, what: str) -> None:
+        if self._worker.session is not None:
+            raise WrongThread(
+                f"pool.{what} inside one of the pool's workers would wait for itself: use pool.session there"
+            )
+
+    def _warm(self, host: str, url: str) -> bool:
+        try:
+            return self._transport.warm(self.session, url)
+        except Exception as error:
+            events.emit("warm.failed", host=host, error=str(error))
+            return False
+
+
+def fetch(urls: Iterable[str | Request], **options: Any) -> Iterator[Outcome]:
+    """Fetch `urls` with a pool of their own, and yield the outcomes as they complete.
+
+    `options` are those of `WorkerPool`, and `ordered` and `window` of `WorkerPool.stream`. Leaving the loop ends the
+    pool.
+    """
+    of_stream: dict[str, Any] = {name: options.pop(name) for name in ("ordered", "window") if name in options}
+    pool = WorkerPool(**options)
+    return _fetch(pool, urls, of_stream)
+
+
+def _fetch(pool: WorkerPool, urls: Iterable[str | Request], options: dict[str, Any]) -> Iterator[Outcome]:
+    with pool:
+        yield from pool.stream(urls, **options)
+
+
+def default_connections(workers: int) -> int:
+    """Sockets for so many workers: twice as many, at least 64, but under half of what the process may open."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(1, descriptors // 2 - 1) if descriptors != resource.RLIM_INFINITY else 2 * workers + 64
+    return min(max(64, 2 * workers), most)
+
+
+def _count_workers(max_workers: int | None) -> int:
+    if max_workers is None:
+        return min(32, (os.cpu_count() or 1) + 4)  # as ThreadPoolExecutor
+    if not isinstance(max_workers, int) or max_workers <= 0:
+        raise OptionError(f"max_workers must be greater than 0, as a whole number; it is {max_workers!r}")
+    return max_workers
+
+
+def _as_request(item: object) -> Request:
+    if isinstance(item, Request):
+        return item
+    if isinstance(item, str):
+        return Request(item)
+    raise InvalidRequest(f"{item!r} is neither a URL nor a Request")
+
+
+_REQUEST_OPTIONS = frozenset(Request.__dataclass_fields__) - {"url", "method", "source", "ordinal", "problem"}
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    for name in options:
+        if name not in _REQUEST_OPTIONS:
+            raise TypeError(f"request() got an unexpected keyword argument {name!r}; it takes {sorted(_REQUEST_OPTIONS)}")
+    return options
+
+
+def _fulfil(future: Future[Response], outcome: Outcome) -> None:
+    """Give a request's future its result: the response if one came, requests' own exception if not."""
+    if isinstance(outcome.error, Cancelled):
+        future.cancel()
+    if not future.running() and not future.set_running_or_notify_cancel():
+        return
+    if outcome.response is not None:
+        future.set_result(outcome.response)
+    else:
+        error = outcome.error
+        assert error is not None
+        future.set_exception(error.__cause__ if error.__cause__ is not None else error)

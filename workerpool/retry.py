@@ -1,0 +1,177 @@
+"""The retry verdict: after an attempt that failed, is there another one, and when? The only user of tenacity.
+
+tenacity's strategies are the policy; they are called here one by one, in their order of meaning (retry? stop? how
+long?), on a `RetryCallState` filled from the pool's own clock, so that a wait can park a request. tenacity's own loop
+would sleep in the worker. A first attempt that succeeds meets none of this.
+"""
+
+from __future__ import annotations
+
+import email.utils
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+import tenacity
+
+from workerpool.config import RetryPolicy
+from workerpool.errors import RequestError
+from workerpool.model import Request
+
+if TYPE_CHECKING:
+    from requests import Response
+
+EPOCH_LIKE = 1_000_000_000
+"""Seconds in ``Retry-After`` from which on the number is taken for a time since the epoch (2001), as some APIs send."""
+
+PAUSING_STATUSES = frozenset({429, 503})
+"""The statuses whose ``Retry-After`` speaks for the whole host (RFC 6585, section 4; RFC 9110, section 15.6.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What follows a failed attempt.
+
+    `wait`: seconds until the next attempt, None for no further one. `why_not`: why there is none. `pause`: seconds
+    for which the host wants to be left alone, None if it said nothing; `refuse`: the pause is longer than the policy
+    waits for, so the host's requests end unsent meanwhile.
+    """
+
+    wait: float | None = None
+    why_not: str = ""
+    pause: float | None = None
+    refuse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed attempt as the policy sees it. Times are seconds on the pool's clock.
+
+    `number`: of the attempt, from 1. `exception`: requests' own where there is one, as users' strategies expect.
+    """
+
+    request: Request
+    number: int
+    started_at: float
+    ended_at: float
+    idle: float = 0.0
+    response: Response | None = None
+    error: RequestError | None = None
+    exception: BaseException | None = None
+
+
+class Retries:
+    """A `RetryPolicy` made ready to judge. Stateless between calls: any thread."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._stop = policy.stop or tenacity.stop_after_attempt(policy.attempts)
+        self._wait = policy.wait or tenacity.wait_random_exponential(multiplier=policy.backoff, max=policy.backoff_max)
+        self._retrying = tenacity.Retrying(stop=tenacity.stop_never, wait=tenacity.wait_none(), reraise=True)
+
+    def needs_verdict(self, status: int) -> bool:
+        """Whether a response with this status has to be judged at all: the fast way out for most responses."""
+        return status >= 400 or self._policy.retry is not None
+
+    def judge(self, failure: Failure, wall_time: float) -> Verdict:
+        """Say what follows `failure`; `wall_time` is in seconds since the epoch, for dates in headers."""
+        policy = self._policy
+        asked = retry_after(failure.response, wall_time)
+        pause = asked if failure.response is not None and failure.response.status_code in PAUSING_STATUSES else None
+        if pause is not None and pause > policy.retry_after_max:
+            return Verdict(why_not="the host asked for a longer pause than allowed", pause=pause, refuse=True)
+        state = self._state(failure)
+        why_not = self._reason_to_end(failure, state)
+        if why_not:
+            return Verdict(why_not=why_not, pause=pause)
+        wait = max(0.0, float(self._wait(state)), asked or 0.0)
+        if asked is not None and asked > policy.retry_after_max:
+            return Verdict(why_not=f"Retry-After asks for {asked:.0f} s", pause=pause)
+        if policy.total is not None and failure.ended_at + wait - failure.started_at > policy.total:
+            return Verdict(why_not=f"no time left: the total is {policy.total:g} s", pause=pause)
+        return Verdict(wait=wait, pause=pause)
+
+    def _reason_to_end(self, failure: Failure, state: tenacity.RetryCallState) -> str:
+        if self._policy.retry is not None:
+            if not self._policy.retry(state):
+                return "the retry rule says no"
+        elif not self._is_worth_retrying(failure):
+            return "another try would not help"
+        elif not self._may_repeat(failure.request):
+            return f"{failure.request.method.upper()} is not idempotent"
+        return "no attempts left" if self._stop(state) else ""
+
+    def _is_worth_retrying(self, failure: Failure) -> bool:
+        if failure.response is not None:
+            return failure.response.status_code in self._policy.statuses
+        return failure.error is not None and failure.error.retry_helps
+
+    def _may_repeat(self, request: Request) -> bool:
+        if request.idempotent is not None:
+            return request.idempotent
+        if request.method.upper() in self._policy.methods:
+            return True
+        return any(name.lower() == "idempotency-key" for name in request.headers or ())
+
+    def _state(self, failure: Failure) -> tenacity.RetryCallState:
+        state = tenacity.RetryCallState(self._retrying, None, (failure.request,), {})
+        state.attempt_number = failure.number
+        state.start_time = failure.started_at
+        state.idle_for = failure.idle
+        state.outcome_timestamp = failure.ended_at
+        state.outcome = tenacity.Future(failure.number)
+        exception = failure.exception or failure.error
+        if failure.response is not None:
+            state.outcome.set_result(failure.response)
+        else:
+            state.outcome.set_exception(exception)
+        return state
+
+
+def retry_after(response: Response | None, wall_time: float) -> float | None:
+    """Read ``Retry-After`` (RFC 9110, section 10.2.3) as seconds from now; None if it says nothing of use.
+
+    A date is compared with the response's own ``Date`` where it has one, so that clocks may differ. Zero, negative and
+    past values say nothing of use: obeyed literally they burn the attempts. A number too large for seconds is taken
+    as a time since the epoch.
+    """
+    if response is None:
+        return None
+    text = response.headers.get("Retry-After", "").strip()
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+        if seconds >= EPOCH_LIKE:
+            seconds -= _server_time(response, wall_time)
+    except ValueError:
+        at = _http_date(text)
+        if at is None:
+            return None
+        seconds = at - _server_time(response, wall_time)
+    return seconds if 0 < seconds < float("inf") else None
+
+
+def _server_time(response: Response, wall_time: float) -> float:
+    stated = _http_date(response.headers.get("Date", ""))
+    return wall_time if stated is None else stated
+
+
+def _http_date(text: str) -> float | None:
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (TypeError, ValueError, OverflowError, IndexError):
+        return None
+
+
+def history(errors: Sequence[str | None]) -> str:
+    """Put the errors of earlier attempts into one clause, equal ones counted: ``after 2 × HTTP 503, 1 × timed out``."""
+    counts: dict[str, int] = {}
+    for error in errors:
+        if error:
+            counts[error] = counts.get(error, 0) + 1
+    return ", ".join(f"{n} × {error}" for error, n in counts.items())
+
+

@@ -1,0 +1,419 @@
+"""Which request may be sent now: a lane per host, budgets, pauses, and fairness between hosts.
+
+The scheduler decides and returns; it performs nothing, waits for nothing and reads no clock. It has no lock: whoever
+calls it holds one lock for all of it (the crew does), so one admission takes the host's place, the pool's place and
+both slots together or none of them.
+
+A request is in exactly one state here: queued in its lane, parked until a time, or in flight. Lanes with something to
+send *now* stand in a ring and are served in turn, one request each, so a host with a million requests delays a host
+with one by one send. What waits for a time (a parked request, a lane's pause, a lane's slot) stands in one heap.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from typing import Any, Protocol
+
+from workerpool.config import Budgets
+from workerpool.limits import LATENESS, MemoryLimiter, Slot
+from workerpool.model import Outcome, Request
+
+NEVER = float("inf")
+LONG_AGO = float("-inf")
+
+
+class Owner(Protocol):
+    """What a request may belong to: a stream."""
+
+    is_over: bool
+
+
+class Ticket:
+    """One request on its way through the pool, from its arrival to its outcome.
+
+    `deliver` takes the outcome, exactly once. `claim` is asked before the first send whether the request is still
+    wanted. `owner` names what it belongs to (a stream), for discarding. `trip` is the worker's own: where the request
+    stands between its attempts. `refused_until` is set when the host wants no request before that time (seconds on
+    the pool's clock): the request then ends unsent.
+    """
+
+    __slots__ = ("claim", "deliver", "granted_at", "host", "owner", "refused_until", "request", "started", "trip")
+
+    def __init__(
+        self,
+        request: Request,
+        host: str,
+        deliver: Callable[[Outcome], None],
+        *,
+        claim: Callable[[], bool] | None = None,
+        owner: Owner | None = None,
+    ) -> None:
+        self.request = request
+        self.host = host
+        self.deliver = deliver
+        self.claim = claim
+        self.owner = owner
+        self.trip: Any = None
+        self.started = False
+        self.granted_at = 0.0
+        self.refused_until: float | None = None
+
+
+class Caller:
+    """A thread that asks to send something itself, and waits for leave: code inside `submit` using `pool.session`.
+
+    `admitted` turns true when it has a place; it then waits until `not_before` (seconds on the pool's clock), sends,
+    and leaves. `on_admitted` is called at that moment, under the caller's lock.
+    """
+
+    __slots__ = ("admitted", "host", "not_before", "on_admitted", "slots")
+
+    def __init__(self, host: str, on_admitted: Callable[[], None]) -> None:
+        self.host = host
+        self.on_admitted = on_admitted
+        self.admitted = False
+        self.not_before = 0.0
+        self.slots: list[tuple[MemoryLimiter, Slot]] = []
+
+
+class Lane:
+    """One host's queue, budget and pause."""
+
+    __slots__ = (
+        "as_of", "callers", "callers_turn", "host", "in_flight", "limiter", "listed", "not_before", "queue",
+        "refused_until", "slot", "timer",
+    )  # fmt: skip
+
+    def __init__(self, host: str, limiter: MemoryLimiter | None) -> None:
+        self.host = host
+        self.queue: deque[Ticket] = deque()
+        self.limiter = limiter
+        self.in_flight = 0
+        self.not_before = LONG_AGO  # the host's pause ends
+        self.refused_until = LONG_AGO  # until then its requests end unsent
+        self.slot: Slot | None = None  # reserved for the head of the queue
+        self.as_of = LONG_AGO  # since when the queue has waited for a slot without a break
+        self.listed = False  # stands in the ring
+        self.timer = NEVER  # the earliest time at which the heap holds this lane
+        self.callers = 0  # how many callers wait for a place
+        self.callers_turn = True
+
+
+class Scheduler:
+    """Lanes, the ring of those that may send, and the heap of what waits for a time. All times are the clock's."""
+
+    def __init__(self, budgets: Budgets) -> None:
+        self._budgets = budgets
+        self._limiter = MemoryLimiter(budgets.rate, budgets.burst) if budgets.rate else None
+        self._lanes: dict[str, Lane] = {}
+        self._ring: deque[Lane] = deque()
+        self._heap: list[tuple[float, int, Lane | Ticket]] = []
+        self._resting: list[tuple[float, int, Lane]] = []  # empty lanes, by when they may be forgotten; wakes nobody
+        self._order = count()
+        self._callers: deque[Caller] = deque()
+        self._slot: Slot | None = None  # the pool's, reserved for the head of the ring
+        self._as_of = LONG_AGO  # since when the ring has waited for a slot without a break
+        self.queued = 0
+        self.parked = 0
+        self.in_flight = 0
+
+    # -- what comes in ------------------------------------------------------------------------------------------------
+
+    def add(self, ticket: Ticket, now: float) -> None:
+        """Put a request at the end of its host's lane: a new one, or a redirect hop that goes on there."""
+        lane = self._lane(ticket.host)
+        lane.queue.append(ticket)
+        self.queued += 1
+        self._enlist(lane, now)
+
+    def park(self, ticket: Ticket, until: float) -> None:
+        """Keep a request, no longer in flight, aside; at `until` it comes to the front of its lane."""
+        self.parked += 1
+        heapq.heappush(self._heap, (until, next(self._order), ticket))
+
+    def pause(self, host: str, until: float, *, refuse: bool = False) -> bool:
+        """Let nothing be sent to `host` before `until`; with `refuse`, its requests end unsent meanwhile.
+
+        Returns whether this made the pause longer. Requests in flight go on.
+        """
+        lane = self._lane(host)
+        if refuse:
+            longer = until > lane.refused_until
+            lane.refused_until = max(lane.refused_until, until)
+        else:
+            longer = until > lane.not_before
+            lane.not_before = max(lane.not_before, until)
+        return longer
+
+    # -- what goes out ------------------------------------------------------------------------------------------------
+
+    def next(self, now: float) -> Ticket | None:
+        """Take the next request that may be sent now, with its place and its slots; None if there is none."""
+        self._ripen(now)
+        while self._ring:
+            if self.in_flight >= self._budgets.max_connections:
+                return None
+            lane = self._ring[0]
+            if not self._is_open(lane, now):
+                self._unlist(lane, now)
+                continue
+            ticket = lane.queue[0]
+            if not ticket.started and ticket.claim is not None and not ticket.claim():
+                lane.queue.popleft()
+                self.queued -= 1
+                continue
+            refused = lane.refused_until > now
+            if not refused and not self._has_slot(ticket.request.weight, now):
+                return None
+            self._grant(lane, ticket, now, refused)
+            return ticket
+        self._as_of = LONG_AGO
+        return None
+
+    def release(self, ticket: Ticket, now: float) -> None:
+        """Give back the place of a request that is no longer in flight."""
+        self._leave(ticket.host, now)
+
+    def has_ready(self, now: float) -> bool:
+        """Whether `next` would give a request now, as far as can be said without taking anything."""
+        self._ripen(now)
+        if not self._ring or self.in_flight >= self._budgets.max_connections:
+            return False
+        return self._limiter is None or self._has_slot(self._head_weight(), now)
+
+    def wakes_at(self, now: float) -> float | None:
+        """When to look again if nothing else happens; None if only something else can help. May lie in the past."""
+        wake = self._heap[0][0] if self._heap else NEVER
+        if self._ring and self.in_flight < self._budgets.max_connections:
+            if self._limiter is None:
+                return now
+            self._has_slot(self._head_weight(), now)
+            if self._slot is not None:
+                wake = min(wake, self._slot.time + self._limiter.grouping)
+        return None if wake == NEVER else wake
+
+    def discard(self, is_unwanted: Callable[[Ticket], bool], now: float) -> list[Ticket]:
+        """Remove, and return, the queued and parked requests that `is_unwanted` picks. Those in flight stay."""
+        gone: list[Ticket] = []
+        for lane in [*self._lanes.values()]:
+            picked = [ticket for ticket in lane.queue if is_unwanted(ticket)]
+            if picked:
+                lane.queue = deque(ticket for ticket in lane.queue if not is_unwanted(ticket))
+                gone += picked
+                self._retire(lane, now)
+        self.queued -= len(gone)
+        parked = [item for _, _, item in self._heap if isinstance(item, Ticket) and is_unwanted(item)]
+        if parked:
+            unwanted = set(map(id, parked))
+            self._heap = [entry for entry in self._heap if id(entry[2]) not in unwanted]
+            heapq.heapify(self._heap)
+            self.parked -= len(parked)
+        return gone + parked
+
+    # -- callers: threads that send for themselves ------------------------------------------------------------------
+
+    def enter(self, caller: Caller) -> None:
+        """Let a caller wait for a place; `admit` gives it one."""
+        self._lane(caller.host).callers += 1
+        self._callers.append(caller)
+
+    def admit(self, now: float, *, all_busy: bool) -> None:
+        """Admit the waiting callers for whom there is a place.
+
+        A lane's places go to callers and requests in turn. With every worker busy (`all_busy`) nobody may be left to
+        take a request, so callers do not stand back for one: they could wait for each other forever.
+        """
+        for caller in [*self._callers]:
+            lane = self._lane(caller.host)
+            if self.in_flight >= self._budgets.max_connections:
+                return
+            if lane.in_flight >= self._budgets.host_connections:
+                continue
+            if lane.queue and not lane.callers_turn and not all_busy:
+                continue
+            self._callers.remove(caller)
+            self._admit(caller, lane, now)
+
+    def withdraw(self, caller: Caller, now: float) -> None:
+        """Take back a caller that gave up waiting, or that has sent."""
+        if caller.admitted:
+            self._leave(caller.host, now)
+            return
+        self._callers.remove(caller)
+        self._lane(caller.host).callers -= 1
+
+    def reserve(self, host: str, now: float) -> float:
+        """Take the slots for one more send by a thread that has a place at `host`; returns when it may send."""
+        return self._reserve(self._lane(host), now)[1]
+
+    def refusal(self, host: str, now: float) -> float | None:
+        """Until when `host` wants no request at all; None if it takes them."""
+        lane = self._lanes.get(host)
+        return lane.refused_until if lane is not None and lane.refused_until > now else None
+
+    @property
+    def lanes(self) -> int:
+        """How many hosts have something queued, in flight, paused or still being counted."""
+        return len(self._lanes)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is queued, parked or in flight, and no caller waits."""
+        return not (self.queued or self.parked or self.in_flight or self._callers)
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _lane(self, host: str) -> Lane:
+        lane = self._lanes.get(host)
+        if lane is None:
+            rate = self._budgets.host_rate
+            lane = self._lanes[host] = Lane(host, MemoryLimiter(rate, self._budgets.burst) if rate else None)
+        return lane
+
+    def _enlist(self, lane: Lane, now: float) -> None:
+        """Put a lane into the ring if it may send now, or into the heap for when it may."""
+        if lane.listed or not lane.queue or lane.in_flight >= self._budgets.host_connections:
+            return
+        opens_at = self._opens_at(lane, now)
+        if opens_at <= now:
+            lane.listed = True
+            self._ring.append(lane)
+        else:
+            self._set_timer(lane, opens_at)
+
+    def _unlist(self, lane: Lane, now: float) -> None:
+        """Take the ring's first lane out, as it may not send now."""
+        self._ring.popleft()
+        lane.listed = False
+        self._enlist(lane, now)
+        self._retire(lane, now)
+
+    def _is_open(self, lane: Lane, now: float) -> bool:
+        has_place = lane.in_flight < self._budgets.host_connections
+        return bool(lane.queue) and has_place and self._opens_at(lane, now) <= now
+
+    def _opens_at(self, lane: Lane, now: float) -> float:
+        """When the head of the lane's queue may be sent, as far as its host is concerned; reserves the host's slot."""
+        if lane.refused_until > now:
+            return now  # refusals are told at once
+        if lane.limiter is None:
+            return lane.not_before
+        earliest = max(now, lane.not_before)
+        weight = lane.queue[0].request.weight
+        if lane.slot is not None and lane.slot.weight != weight:
+            lane.limiter.give_back(lane.slot)
+            lane.slot = None
+        if lane.slot is None:
+            as_of = max(lane.as_of, earliest - LATENESS) if lane.as_of > LONG_AGO else earliest
+            lane.slot = lane.limiter.reserve(as_of, weight)
+        lane.slot = lane.limiter.regrant(lane.slot, earliest)
+        return max(lane.slot.time, lane.not_before)
+
+    def _has_slot(self, weight: int, now: float) -> bool:
+        """Whether the pool's slot for the head of the ring has come; reserves one if none is."""
+        if self._limiter is None:
+            return True
+        if self._slot is not None and self._slot.weight != weight:
+            self._limiter.give_back(self._slot)
+            self._slot = None
+        if self._slot is None:
+            self._slot = self._limiter.reserve(max(self._as_of, now - LATENESS) if self._as_of > LONG_AGO else now, weight)
+        self._slot = self._limiter.regrant(self._slot, now)
+        return self._slot.time <= now
+
+    def _head_weight(self) -> int:
+        queue = self._ring[0].queue
+        return queue[0].request.weight if queue else 1
+
+    def _grant(self, lane: Lane, ticket: Ticket, now: float, refused: bool) -> None:
+        """Take the head of the ring's first lane: its place, and its slots unless it is refused."""
+        self._ring.popleft()
+        lane.listed = False
+        lane.queue.popleft()
+        lane.in_flight += 1
+        lane.callers_turn = True
+        self.queued -= 1
+        self.in_flight += 1
+        ticket.started = True
+        ticket.granted_at = now
+        ticket.refused_until = lane.refused_until if refused else None
+        if not refused:
+            if self._slot is not None:
+                ticket.granted_at = self._as_of = self._slot.time
+                self._slot = None
+            if lane.slot is not None:
+                lane.as_of = lane.slot.time if lane.queue else LONG_AGO
+                lane.slot = None
+        self._enlist(lane, now)
+        if not self._ring:
+            self._as_of = LONG_AGO
+
+    def _leave(self, host: str, now: float) -> None:
+        lane = self._lanes[host]
+        if lane.in_flight >= self._budgets.host_connections:
+            lane.as_of = LONG_AGO  # it waited for a place, not for a slot
+        if self.in_flight >= self._budgets.max_connections:
+            self._as_of = LONG_AGO
+        lane.in_flight -= 1
+        self.in_flight -= 1
+        self._enlist(lane, now)
+        self._retire(lane, now)
+
+    def _admit(self, caller: Caller, lane: Lane, now: float) -> None:
+        lane.callers -= 1
+        lane.callers_turn = False
+        lane.in_flight += 1
+        self.in_flight += 1
+        caller.admitted = True
+        caller.slots, caller.not_before = self._reserve(lane, now)
+        caller.on_admitted()
+
+    def _reserve(self, lane: Lane, now: float) -> tuple[list[tuple[MemoryLimiter, Slot]], float]:
+        """Take a slot of the host and of the pool, for a thread that waits by itself; returns them and their time."""
+        slots: list[tuple[MemoryLimiter, Slot]] = []
+        at = max(now, lane.not_before)
+        for limiter in (lane.limiter, self._limiter):
+            if limiter is not None:
+                slots.append((limiter, limiter.reserve(at)))
+                at = max(at, slots[-1][1].time)
+        return slots, at
+
+    def _ripen(self, now: float) -> None:
+        """Bring back what waited for a time that has come."""
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            item = heapq.heappop(heap)[2]
+            if isinstance(item, Ticket):
+                self.parked -= 1
+                self.queued += 1
+                lane = self._lane(item.host)
+                lane.queue.appendleft(item)
+                self._enlist(lane, now)
+            else:
+                item.timer = NEVER
+                self._enlist(item, now)
+        while self._resting and self._resting[0][0] <= now:
+            self._retire(heapq.heappop(self._resting)[2], now)
+
+    def _set_timer(self, lane: Lane, at: float) -> None:
+        if at < lane.timer:
+            lane.timer = at
+            heapq.heappush(self._heap, (at, next(self._order), lane))
+
+    def _retire(self, lane: Lane, now: float) -> None:
+        """Forget a lane that holds nothing, or look again when its pause and its bucket are over."""
+        if lane.queue or lane.in_flight or lane.callers or lane.listed or self._lanes.get(lane.host) is not lane:
+            return
+        over = max(lane.not_before, lane.refused_until)
+        if lane.limiter is not None:
+            if lane.slot is not None:
+                lane.limiter.give_back(lane.slot)
+                lane.slot = None
+            over = max(over, lane.limiter.rests_at())
+        if over <= now:
+            del self._lanes[lane.host]
+        else:
+            heapq.heappush(self._resting, (over, next(self._order), lane))

@@ -1,0 +1,195 @@
+"""`pool.stream`: lazily from a source of requests to their outcomes, in bounded memory.
+
+The consumer's thread does everything here: it reads the source, hands requests to the crew, and takes outcomes out of
+a queue into which worker threads put them. Nothing runs ahead of a consumer that has stopped asking, save what is in
+the window already.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+from workerpool.crew import Crew
+from workerpool.errors import InvalidRequest
+from workerpool.intake import Intake, Item
+from workerpool.model import Outcome, Request
+from workerpool.redact import redact
+from workerpool.scheduler import Ticket
+
+PATIENCE = 0.05
+"""Seconds without an outcome or an arrival, workers being idle, after which a stream reads on past a host's share."""
+
+READ_ON = 5_000
+"""Items read on at a time. With `PATIENCE`, 100,000 requests of a dead host are passed in about a second."""
+
+HELD_BYTES = 64 * 1024 * 1024
+"""Bytes of bodies that may wait for the consumer before fewer requests are handed out."""
+
+BODY_GUESS = 64 * 1024.0
+"""Bytes that a body is taken to have until some have come."""
+
+
+class Stream:
+    """One call of `pool.stream`, from its source to its consumer."""
+
+    def __init__(
+        self,
+        crew: Crew,
+        source: Iterator[Any],
+        *,
+        as_request: Callable[[Any], Request],
+        make_ticket: Callable[..., Ticket],
+        host_of: Callable[[str], str],
+        ordered: bool,
+        window: int,
+        share: int,
+        workers: int,
+    ) -> None:
+        self._crew = crew
+        self._as_request = as_request
+        self._make_ticket = make_ticket
+        self._host_of = host_of
+        self._ordered = ordered
+        self._window = window
+        self._workers = workers
+        self._intake = Intake(source, share, self._as_item)
+        # Put to by workers, read by the consumer. Its `put` may interrupt itself, so `drain` is safe in a signal handler.
+        self._results: queue.SimpleQueue[tuple[int, str, Outcome] | None] = queue.SimpleQueue()
+        self._ready: deque[Outcome] = deque()  # to be yielded next
+        self._early: dict[int, Outcome] = {}  # if ordered: ended before their turn, by number
+        self._turn = 0  # if ordered: the number whose outcome is to be yielded next
+        self._outstanding = 0  # handed out or held here, not yet yielded
+        self._unanswered = 0  # handed out, no outcome yet
+        self._held_bytes = 0
+        self._body_bytes = BODY_GUESS  # a running mean of the bodies' sizes
+        self.is_over = False  # read by the crew: nothing of this stream is to be parked or moved on any more
+
+    def outcomes(self) -> Generator[Outcome, None, None]:
+        """Yield the outcomes. Closing the generator cancels what has not ended."""
+        try:
+            while True:
+                self._feed()
+                if self._ready:
+                    yield self._pop()  # no name here: a body must not live until the next one is asked for
+                elif self._unanswered:
+                    self._receive()
+                elif self._intake.is_done:
+                    return
+        finally:
+            self._abandon()
+
+    def drain(self) -> None:
+        """End soon: read no more, give up what is not being sent. May be called in a signal handler, or any thread."""
+        self._results.put(None)
+
+    # -- handing out --------------------------------------------------------------------------------------------------
+
+    def _feed(self) -> None:
+        """Hand out requests while there is room for them and for their bodies."""
+        tickets: list[Ticket] = []
+        while self._has_room():
+            item = self._intake.next()
+            if item is None:
+                break
+            self._outstanding += 1
+            self._unanswered += 1
+            if item.request.problem is not None:
+                self._results.put((item.number, item.host, _invalid(item.request, item.request.problem)))
+            else:
+                tickets.append(self._ticket(item))
+        if tickets:
+            self._crew.add(tickets)
+
+    def _has_room(self) -> bool:
+        if self._outstanding >= self._window:
+            return False
+        if not self._unanswered:
+            return True  # or an ordered stream could wait for an outcome that nobody works on
+        if self._held_bytes >= HELD_BYTES:
+            return False
+        if self._unanswered < 2 * self._workers:
+            return True
+        return self._held_bytes + (self._unanswered + 1) * self._body_bytes < HELD_BYTES
+
+    def _as_item(self, number: int, raw: Any) -> Item:
+        try:
+            request = self._as_request(raw)
+            host = "" if request.problem is not None else self._host_of(request.url)
+        except Exception as error:  # a junk item, or a key function that failed: an outcome, not the stream's end
+            url = raw.url if isinstance(raw, Request) else str(raw)
+            request, host = Request(url, problem=redact(str(error))), ""
+        return Item(number, request, host)
+
+    def _ticket(self, item: Item) -> Ticket:
+        number, host = item.number, item.host
+        put = self._results.put
+        return self._make_ticket(item.request, item.host, lambda outcome: put((number, host, outcome)), owner=self)
+
+    # -- taking in ----------------------------------------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        """Wait for an outcome. While a host's share keeps the source from being read, read on now and then."""
+        try:
+            result = self._results.get(timeout=PATIENCE if self._intake.is_blocked else None)
+        except queue.Empty:
+            if self._outstanding < self._window and self._crew.has_idle_workers():
+                self._intake.read_on(READ_ON)
+            return
+        while True:
+            if result is None:
+                self._give_up()
+            else:
+                self._take(*result)
+            try:
+                result = self._results.get_nowait()
+            except queue.Empty:
+                return
+
+    def _take(self, number: int, host: str, outcome: Outcome) -> None:
+        size = _body_size(outcome)
+        self._unanswered -= 1
+        self._intake.ended(host)
+        self._held_bytes += size
+        self._body_bytes += (size - self._body_bytes) * (1.0 if size > self._body_bytes else 0.05)
+        if not self._ordered:
+            self._ready.append(outcome)
+            return
+        self._early[number] = outcome
+        while self._turn in self._early:
+            self._ready.append(self._early.pop(self._turn))
+            self._turn += 1
+
+    def _pop(self) -> Outcome:
+        self._outstanding -= 1
+        self._held_bytes -= _body_size(self._ready[0])
+        return self._ready.popleft()
+
+    # -- ending -------------------------------------------------------------------------------------------------------
+
+    def _give_up(self) -> None:
+        """End what is not being sent as cancelled outcomes, and read no more."""
+        if self.is_over:
+            return
+        self.is_over = True
+        self._intake.close()
+        for ticket in self._crew.discard(lambda ticket: ticket.owner is self):
+            self._crew.cancel(ticket, "the batch was told to end")
+
+    def _abandon(self) -> None:
+        """The consumer has left: forget what is not being sent; what is will end unseen."""
+        self.is_over = True
+        self._intake.close()
+        if self._unanswered:
+            self._crew.discard(lambda ticket: ticket.owner is self)
+
+
+def _invalid(request: Request, problem: str) -> Outcome:
+    return Outcome(request, None, InvalidRequest(problem, key=redact(request.label)))
+
+
+def _body_size(outcome: Outcome) -> int:
+    content = getattr(outcome.response, "_content", None)  # not `.content`, which would read a streamed response
+    return len(content) if isinstance(content, bytes) else 0

@@ -1,0 +1,124 @@
+"""The one adapter that all workers' Sessions mount: requests' own, over counted connections, sized to the workers.
+
+A `requests.Session` is not thread-safe, but an adapter is, and a shared one lets a request use whatever socket is
+idle, whichever worker used it before: 16 workers at 100 requests a second open 5 sockets, not 16. Only the pool may
+close it, so `close` (which any Session's own `close` calls) does nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from requests import PreparedRequest, Response
+from requests.adapters import BaseAdapter, HTTPAdapter
+
+from workerpool.transport.bodies import read_whole
+from workerpool.transport.connections import Connections, CountedPoolManager, CountedProxyManager
+
+POOLS_KEPT = 4096
+"""Recipes for connections (one per origin and TLS setting) kept by urllib3; a dropped one is made anew, see `Connections`."""
+
+
+class Governor(Protocol):
+    """Sends what the scheduler did not hand out: waits for leave, sends, and retries by the policy, on this thread."""
+
+    def __call__(self, request: PreparedRequest, send: Callable[[], Response], *, has_place: bool) -> Response:
+        """`has_place`: this thread is inside a send of the pool's (an auth that answers a challenge, say), so it has
+        its place already and only a slot is to be waited for."""
+
+
+class Driven(threading.local):
+    """Whether this thread is inside a send that the scheduler handed out, and whether its one slot is used up."""
+
+    active = False
+    used = False
+
+    def __enter__(self) -> None:
+        self.active = True
+        self.used = False
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.active = False
+
+    def send(
+        self, request: PreparedRequest, send: Callable[[], Response], governor: Governor, *, stream: bool
+    ) -> Response:
+        """Call `send` at once if the scheduler gave leave for it, or else when `governor` does."""
+        if self.active and not self.used:
+            self.used = True
+            return send()
+
+        def send_and_read() -> Response:
+            response = send()
+            if not stream:
+                read_whole(response)  # while the place is still held, so that the socket is counted until it is free
+            return response
+
+        return governor(request, send_and_read, has_place=self.active)
+
+
+class SharedAdapter(HTTPAdapter):
+    """requests' `HTTPAdapter` for every worker of one pool at once. Any thread."""
+
+    def __init__(self, workers: int, connections: Connections, driven: Driven, governor: Governor) -> None:
+        self._connections = connections
+        self._driven = driven
+        self._governor = governor
+        self._proxies_lock = threading.Lock()  # guards proxy_manager: requests checks and sets it without one
+        # max_retries=0: urllib3's Retry sleeps while holding a socket. pool_block=False: it waits without a limit.
+        super().__init__(pool_connections=POOLS_KEPT, pool_maxsize=workers, max_retries=0, pool_block=False)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
+        self._pool_connections = connections
+        self._pool_maxsize = maxsize
+        self._pool_block = block
+        manager = CountedPoolManager(num_pools=connections, maxsize=maxsize, block=block, **pool_kwargs)
+        manager.count_in(self._connections)
+        self.poolmanager = manager
+
+    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
+        with self._proxies_lock:
+            if proxy in self.proxy_manager or proxy.lower().startswith("socks"):
+                return super().proxy_manager_for(proxy, **proxy_kwargs)
+            manager = CountedProxyManager(
+                proxy,
+                proxy_headers=self.proxy_headers(proxy),
+                num_pools=self._pool_connections,
+                maxsize=self._pool_maxsize,
+                block=self._pool_block,
+                **proxy_kwargs,
+            )
+            manager.count_in(self._connections)
+            self.proxy_manager[proxy] = manager
+            return manager
+
+    def send(self, request: PreparedRequest, stream: bool = False, *args: Any, **kwargs: Any) -> Response:
+        """Send at once what the scheduler handed out, and anything else when the governor gives leave."""
+        send = super().send
+        return self._driven.send(request, lambda: send(request, stream, *args, **kwargs), self._governor, stream=stream)
+
+    def close(self) -> None:
+        """Nothing: a Session that closes must not close the sockets of every other. The pool calls `close_sockets`."""
+
+    def close_sockets(self) -> None:
+        """Close every idle socket, and each other one when its response has been read."""
+        self._connections.close()
+
+
+class GovernedAdapter(BaseAdapter):
+    """Puts an adapter that a user mounted under the pool's budgets; its sockets stay its own, and uncounted."""
+
+    def __init__(self, inner: BaseAdapter, driven: Driven, governor: Governor) -> None:
+        super().__init__()
+        self.inner = inner
+        self._driven = driven
+        self._governor = governor
+
+    def send(self, request: PreparedRequest, stream: bool = False, *args: Any, **kwargs: Any) -> Response:
+        send = self.inner.send
+        return self._driven.send(request, lambda: send(request, stream, *args, **kwargs), self._governor, stream=stream)
+
+    def close(self) -> None:
+        self.inner.close()

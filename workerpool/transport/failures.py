@@ -1,0 +1,95 @@
+"""Translates what requests and urllib3 raise into workerpool's errors, in sentences of our own without secrets."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+
+import requests
+import urllib3.exceptions
+
+from workerpool.errors import (
+    BadBody,
+    ConnectFailed,
+    ConnectionLost,
+    InvalidRequest,
+    RequestError,
+    TimedOut,
+    TlsFailed,
+    TooManyRedirects,
+    UnexpectedError,
+)
+from workerpool.model import origin
+from workerpool.redact import redact
+
+_INVALID = (
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidHeader,
+    requests.exceptions.InvalidProxyURL,
+    requests.exceptions.InvalidJSONError,
+)
+
+
+def translate(error: BaseException, url: str) -> RequestError:
+    """Return the error of ours for what a send to `url` raised; `error` becomes its cause."""
+    ours = _translated(error, origin(url))
+    ours.__cause__ = error
+    return ours
+
+
+def _translated(error: BaseException, host: str) -> RequestError:
+    causes = [*_causes(error)]
+    host = redact(host)
+    if isinstance(error, _INVALID):
+        return InvalidRequest(redact(str(error)))
+    if isinstance(error, requests.exceptions.TooManyRedirects):
+        return TooManyRedirects(redact(str(error)))
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return TimedOut(f"no connection to {host} in the time allowed")
+    if isinstance(error, requests.exceptions.Timeout) or _has(causes, urllib3.exceptions.ReadTimeoutError, TimeoutError):
+        return TimedOut(f"{host} did not answer in the time allowed")
+    if isinstance(error, requests.exceptions.SSLError) or _has(causes, ssl.SSLError, urllib3.exceptions.SSLError):
+        return TlsFailed(f"no TLS connection to {host}: {_detail(causes)}")
+    if isinstance(error, requests.exceptions.ContentDecodingError):
+        return BadBody(f"the body from {host} does not decode: {_detail(causes)}")
+    if _has(causes, urllib3.exceptions.NameResolutionError, socket.gaierror):
+        return ConnectFailed(f"the name of {host} does not resolve")
+    if isinstance(error, requests.exceptions.ProxyError):
+        return ConnectFailed(f"no connection to {host} through the proxy: {_detail(causes)}")
+    if _has(causes, urllib3.exceptions.NewConnectionError):
+        return ConnectFailed(f"no connection to {host}: {_detail(causes)}")
+    if isinstance(error, (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        return ConnectionLost(f"the connection to {host} ended early: {_detail(causes)}")
+    return UnexpectedError(f"{type(error).__name__}: {redact(str(error))}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Walk from `error` to what caused it: requests and urllib3 keep that in arguments, ``reason`` or ``__cause__``."""
+    seen: set[int] = set()
+    todo = [error]
+    while todo:
+        current = todo.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        inner = [*current.args, getattr(current, "reason", None), current.__cause__, current.__context__]
+        todo += [item for item in inner if isinstance(item, BaseException)]
+
+
+def _has(causes: list[BaseException], *types: type[BaseException]) -> bool:
+    return any(isinstance(cause, types) for cause in causes)
+
+
+def _detail(causes: list[BaseException]) -> str:
+    """The plainest words for what happened: the operating system's, else those of the innermost cause."""
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message or "the certificate was not accepted"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower() if cause.strerror[1:2].islower() else cause.strerror
+    text = next((str(arg) for arg in reversed(causes[-1].args) if isinstance(arg, str)), type(causes[-1]).__name__)
+    return redact(text)

@@ -1,0 +1,164 @@
+"""The Session that a worker gets unless the user brings one: requests' own, asking the environment once for each host.
+
+Also what the pool does to any Session: mounting the shared adapter, and deciding which cookies its requests see. A
+Session belongs to one worker thread; an `Environment` is shared by all of them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.cookiejar import Cookie
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.cookies import RequestsCookieJar
+from requests.utils import get_environ_proxies, get_netrc_auth
+
+from workerpool import events
+from workerpool.config import CookieMode
+from workerpool.transport.adapter import GovernedAdapter, SharedAdapter
+
+HOSTS_REMEMBERED = 10_000
+"""Hosts whose answers from the environment are kept: about 2 MB."""
+
+
+class Environment:
+    """What the environment says about a host: its proxies and its netrc login. Asked once a host, by any thread.
+
+    requests asks again on every request, which costs it a third of its time; changes made to the environment while a
+    pool runs are therefore not seen by it.
+    """
+
+    def __init__(self) -> None:
+        self._answers: dict[str, tuple[dict[str, str], Any]] = {}  # whole-value writes: no lock needed under the GIL
+
+    def look_up(self, url: str) -> tuple[dict[str, str], Any]:
+        """Return the proxies for `url`, as `requests.utils.get_environ_proxies` does, and its netrc login or None."""
+        parts = url.split("/", 3)
+        site = "/".join(parts[:3])
+        answer = self._answers.get(site)
+        if answer is None:
+            if len(self._answers) >= HOSTS_REMEMBERED:
+                self._answers.clear()
+            answer = self._answers[site] = (get_environ_proxies(url, no_proxy=None), get_netrc_auth(url))
+        return answer
+
+
+class Session(requests.Session):
+    """requests' Session with the environment's answers remembered. For the one thread that it was made for."""
+
+    def __init__(self, environment: Environment | None = None) -> None:
+        super().__init__()
+        self._environment = environment or Environment()
+        self._env_verify = requests.Session.merge_environment_settings(self, "", {}, None, None, None)["verify"]
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """As requests' own, but what was set on the session or the call goes before ``REQUESTS_CA_BUNDLE``."""
+        if not self.trust_env or (proxies and proxies.get("no_proxy")):
+            return super().merge_environment_settings(url, proxies, stream, verify, cert)
+        merged = {**self._environment.look_up(url)[0], **self.proxies, **(proxies or {})}
+        if verify is None:
+            verify = self._env_verify if self.verify is True else self.verify
+        return {
+            "proxies": {scheme: proxy for scheme, proxy in merged.items() if proxy is not None},
+            "stream": self.stream if stream is None else stream,
+            "verify": verify,
+            "cert": self.cert if cert is None else cert,
+        }
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        if not self.trust_env or request.auth or self.auth:
+            return super().prepare_request(request)
+        # requests would read netrc here, again for every request; this session is only ever used by one thread.
+        self.trust_env = False
+        try:
+            prepared = super().prepare_request(request)
+        finally:
+            self.trust_env = True
+        login = self._environment.look_up(prepared.url or "")[1]
+        if login is not None:
+            prepared.prepare_auth(login)
+        return prepared
+
+
+def mount(session: Any, adapter: SharedAdapter, wrap: Any) -> None:
+    """Mount `adapter` for http and https on any requests-compatible session, and `wrap` what else is mounted.
+
+    requests' plain HTTPAdapters are replaced. Adapters of another class were mounted by the user on purpose: they
+    stay, governed. Their sockets are outside of the budget, and a log event says so.
+    """
+    if not hasattr(session, "mount"):
+        return
+    adapters: dict[str, BaseAdapter] = dict(getattr(session, "adapters", {}))
+    for prefix in ("https://", "http://"):
+        mounted = adapters.pop(prefix, None)
+        if mounted is None or type(mounted) is HTTPAdapter:
+            session.mount(prefix, adapter)
+        else:
+            adapters[prefix] = mounted
+    for prefix, mounted in adapters.items():
+        if not isinstance(mounted, (SharedAdapter, GovernedAdapter)):
+            session.mount(prefix, wrap(mounted))
+            events.emit("adapter.foreign", prefix=prefix, adapter=type(mounted).__name__)
+
+
+class _SealedJar(RequestsCookieJar):
+    """Cookies that are sent and never change: those that a session was set up with."""
+
+    _sealed = False
+
+    def seal(self) -> None:
+        self._sealed = True
+
+    def set_cookie(self, cookie: Cookie, *args: Any, **kwargs: Any) -> None:
+        if not self._sealed:
+            super().set_cookie(cookie, *args, **kwargs)
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        if not self._sealed:
+            super().extract_cookies(response, request)
+
+
+class _SharedJar(RequestsCookieJar):
+    """A jar for all workers: iterating takes a copy under the lock, as a plain jar changes under its readers."""
+
+    def __iter__(self) -> Iterator[Cookie]:  # type: ignore[override]  # requests' stubs say str; it is cookies
+        with self._cookies_lock:  # type: ignore[attr-defined]
+            return iter([*super().__iter__()])
+
+
+class CookiePolicy:
+    """Which cookies the pool's own requests see, by `CookieMode`. `pool.session` in a callable keeps its own jar."""
+
+    def __init__(self, mode: CookieMode) -> None:
+        self._mode = mode
+        self._shared = _SharedJar()
+        self._local = threading.local()
+
+    def adopt(self, session: Any) -> None:
+        """Take note of the cookies that a worker's session was set up with. Called on the worker's thread."""
+        cookies = getattr(session, "cookies", None)
+        if self._mode == "none":
+            jar = _SealedJar()
+            jar.update(cookies or {})
+            jar.seal()
+            self._local.jar = jar
+        elif self._mode == "shared" and cookies:
+            self._shared.update(cookies)
+
+    @contextmanager
+    def applied(self, session: Any) -> Iterator[None]:
+        """Let `session` use the pool's cookies for a moment; its thread is the only one that sees it."""
+        if self._mode == "worker":
+            yield
+            return
+        own = session.cookies
+        session.cookies = self._local.jar if self._mode == "none" else self._shared
+        try:
+            yield
+        finally:
+            session.cookies = own

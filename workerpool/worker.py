@@ -1,0 +1,257 @@
+"""One request's way through a worker thread: send it, look at what came, and say what happens next.
+
+A worker decides nothing about other requests and touches no shared state: it returns a `Step`, which the crew carries
+out under its lock. Called on worker threads only; one request is on one thread at a time, so a `Trip` needs no lock.
+"""
+
+from __future__ import annotations
+
+import http
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from workerpool import events
+from workerpool.clock import Clock
+from workerpool.config import RetryPolicy, Timeout
+from workerpool.errors import Cancelled, HostPaused, RequestError, StatusError
+from workerpool.model import Attempt, Outcome, Request, Timings
+from workerpool.redact import redact
+from workerpool.retry import Failure, Retries, Verdict, history
+from workerpool.scheduler import Ticket
+from workerpool.transport import Exchange, Transport
+
+if TYPE_CHECKING:
+    from requests import Response
+
+
+@dataclass(slots=True)
+class Trip:
+    """Where a request stands between its sends. Times are seconds on the pool's clock, sums are seconds."""
+
+    exchange: Exchange
+    arrived_at: float
+    sent_at: float | None = None  # the first send of all
+    attempt_began: float | None = None  # seconds since the epoch, the current attempt's first send
+    attempt_elapsed: float = 0.0
+    attempts: list[Attempt] = field(default_factory=list)
+    first_byte: float = 0.0
+    body: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A host wants to be left alone until a time on the pool's clock; see `Scheduler.pause`."""
+
+    host: str
+    until: float
+    refuse: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What follows a send. Exactly one of `outcome`, `park_until` and `next_host` is set.
+
+    `next_host`: the lane where the request goes on at once, after a redirect. `host`: the lane it returns to when
+    parked. `sent`: whether anything was sent.
+    """
+
+    outcome: Outcome | None = None
+    park_until: float | None = None
+    host: str = ""
+    next_host: str | None = None
+    pause: Pause | None = None
+    sent: bool = True
+
+
+class Worker:
+    """Takes requests one send further. One object for all threads; each thread has its own session."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Clock,
+        retries: Retries,
+        policy: RetryPolicy,
+        timeout: Timeout,
+        host_of: Callable[[str], str],
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._retries = retries
+        self._policy = policy
+        self._timeout = timeout
+        self._host_of = host_of
+        self._local = threading.local()
+
+    # -- the thread's session -----------------------------------------------------------------------------------------
+
+    def start_thread(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+        """Make this thread a worker: its session first, then the user's own initializer, which may set it up."""
+        session = self._local.session = self._transport.open_session()
+        if initializer is not None:
+            initializer(*initargs)
+        self._transport.settle_session(session)
+
+    @property
+    def session(self) -> Any | None:
+        """This thread's session; None if it is not one of this pool's workers."""
+        return getattr(self._local, "session", None)
+
+    # -- one step -----------------------------------------------------------------------------------------------------
+
+    def step(self, ticket: Ticket) -> Step:
+        """Send the request once and say what follows. Raises nothing that the request could cause."""
+        trip: Trip = ticket.trip
+        if ticket.refused_until is not None:
+            return self._refuse(ticket, trip, ticket.refused_until)
+        if self.session is None:  # only where the interpreter is ending and another thread finishes the work
+            self.start_thread(None, ())
+        now = self._clock.now()
+        if trip.sent_at is None:
+            trip.sent_at = now
+        if trip.attempt_began is None:
+            trip.attempt_began = self._clock.time()
+        exchange = trip.exchange
+        response: Response | None = None
+        error: RequestError | None = None
+        try:
+            response = self._transport.send(self.session, exchange, self._timeout_of(ticket.request))
+            trip.first_byte += exchange.first_byte
+            trip.body += exchange.body
+            if 300 <= response.status_code < 400 and self._transport.follow(self.session, exchange, response):
+                next_host = self._host_of(exchange.url)
+                trip.attempt_elapsed += self._clock.now() - now
+                if events.is_on("request.redirected"):
+                    self._log("request.redirected", ticket, url=exchange.url, status=response.status_code)
+                return Step(next_host=next_host)
+        except RequestError as failed:
+            response, error = None, failed
+        trip.attempt_elapsed += self._clock.now() - now
+        if response is not None and not self._retries.needs_verdict(response.status_code):
+            return self._end(ticket, trip, response, None)
+        return self._judge(ticket, trip, response, error)
+
+    def cancel(self, ticket: Ticket, why: str) -> Outcome:
+        """End a request that is not in flight, without sending it (again)."""
+        trip: Trip = ticket.trip
+        return self._outcome(ticket, trip, None, Cancelled(f"given up before it ended: {why}"))
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _timeout_of(self, request: Request) -> Timeout:
+        return self._timeout if request.timeout is None else Timeout.of(request.timeout)
+
+    def _judge(self, ticket: Ticket, trip: Trip, response: Response | None, error: RequestError | None) -> Step:
+        now = self._clock.now()
+        if error is None and response is not None and response.status_code >= 400:
+            error = _status_error(response)
+        failure = Failure(
+            request=ticket.request,
+            number=len(trip.attempts) + 1,
+            started_at=trip.sent_at if trip.sent_at is not None else now,
+            ended_at=now,
+            response=response,
+            error=error,
+            exception=error.__cause__ if error is not None else None,
+        )
+        verdict = self._retries.judge(failure, self._clock.time())
+        pause = self._pause(ticket, verdict, response, now)
+        if error is not None and events.is_on("attempt.failed"):
+            self._log("attempt.failed", ticket, reason=error.reason, error=str(error))
+        if verdict.wait is not None and not self._transport.can_repeat(trip.exchange):
+            verdict = Verdict(why_not="its body is an iterator that can be read only once: give bytes or a file")
+        if verdict.wait is None:
+            if error is not None and pause is not None and pause.refuse:
+                error = self._paused_error(pause, now)
+            return replace(self._end(ticket, trip, response, error, verdict.why_not), pause=pause)
+        self._note_attempt(trip, response, error)
+        if events.is_on("request.parked"):
+            reason = error.reason if error is not None else "the retry rule"
+            self._log("request.parked", ticket, wait=verdict.wait, reason=reason)
+        trip.exchange.restart()
+        return Step(park_until=now + verdict.wait, host=self._host_of(trip.exchange.url), pause=pause)
+
+    def _pause(self, ticket: Ticket, verdict: Verdict, response: Response | None, now: float) -> Pause | None:
+        if verdict.pause is None:
+            return None
+        return Pause(ticket.host, now + verdict.pause, verdict.refuse)
+
+    def _paused_error(self, pause: Pause, now: float) -> HostPaused:
+        until = self._clock.time() + pause.until - now
+        wait = pause.until - now
+        return HostPaused(
+            f"the host asked for a pause of {wait:.0f} s, until {_utc(until)}; "
+            f"at most {self._policy.retry_after_max:g} s are waited for",
+            until=until,
+        )
+
+    def _refuse(self, ticket: Ticket, trip: Trip, until: float) -> Step:
+        error = self._paused_error(Pause(ticket.host, until, True), self._clock.now())
+        return replace(self._end(ticket, trip, None, error), sent=False)
+
+    def _end(
+        self, ticket: Ticket, trip: Trip, response: Response | None, error: RequestError | None, why: str = ""
+    ) -> Step:
+        if trip.attempt_began is not None:
+            before = history([attempt.error for attempt in trip.attempts])
+            self._note_attempt(trip, response, error)
+            if error is not None and before:
+                _explain(error, f"attempt {len(trip.attempts)}, after {before}" + (f"; {why}" if why else ""))
+        return Step(outcome=self._outcome(ticket, trip, response, error))
+
+    def _note_attempt(self, trip: Trip, response: Response | None, error: RequestError | None) -> None:
+        trip.attempts.append(
+            Attempt(
+                started_at=trip.attempt_began or 0.0,
+                elapsed=trip.attempt_elapsed,
+                status=None if response is None else response.status_code,
+                error=None if error is None else str(error),
+                hops=len(trip.exchange.history),
+                reused=trip.exchange.reused,
+            )
+        )
+        trip.attempt_began = None
+        trip.attempt_elapsed = 0.0
+
+    def _outcome(self, ticket: Ticket, trip: Trip, response: Response | None, error: RequestError | None) -> Outcome:
+        now = self._clock.now()
+        elapsed = 0.0 if trip.sent_at is None else now - trip.sent_at
+        if error is not None:
+            error.key = redact(ticket.request.label)
+            error.attempts = len(trip.attempts)
+        timings = Timings(
+            queued=(now if trip.sent_at is None else trip.sent_at) - trip.arrived_at,
+            parked=max(0.0, elapsed - trip.first_byte - trip.body),
+            first_byte=trip.first_byte,
+            body=trip.body,
+        )
+        outcome = Outcome(ticket.request, response, error, tuple(trip.attempts), elapsed, timings)
+        if error is not None and events.is_on("request.failed"):
+            self._log("request.failed", ticket, reason=error.reason, error=str(error))
+        elif error is None and events.is_on("request.ended"):
+            self._log("request.ended", ticket, status=outcome.status, elapsed=elapsed)
+        return outcome
+
+    def _log(self, event: str, ticket: Ticket, **fields: Any) -> None:
+        trip: Trip = ticket.trip
+        attempt = len(trip.attempts) + (trip.attempt_began is not None)
+        events.emit(event, key=ticket.request.label, host=ticket.host, attempt=attempt, **fields)
+
+
+def _status_error(response: Response) -> StatusError:
+    try:
+        phrase = response.reason or http.HTTPStatus(response.status_code).phrase
+    except ValueError:
+        phrase = ""
+    return StatusError(f"HTTP {response.status_code} {phrase}".rstrip(), status=response.status_code)
+
+
+def _explain(error: RequestError, more: str) -> None:
+    error.args = (f"{error.args[0]} ({more})", *error.args[1:])
+
+
+def _utc(wall_time: float) -> str:
+    return datetime.fromtimestamp(wall_time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
