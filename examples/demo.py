@@ -43,7 +43,7 @@ def main() -> int:
         print("$ workerpool", *command, flush=True)
         code = subprocess.run([sys.executable, "-m", "workerpool", *command], check=False, timeout=60).returncode
         records = origin.records()
-    if code != 1:
+    if code != 1 or not output.exists():
         print(f"\nThe command ended with exit code {code}; 1 was expected here.", file=sys.stderr)
         return 1
     print("\nExit code 1: finished, and some requests failed. (0 would mean that all were ok.)")

@@ -17,6 +17,10 @@ class HiddenExecutor(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self.__inner.shutdown(wait, cancel_futures=cancel_futures)
 
+    @property
+    def _broken(self) -> Any:
+        return self.__inner._broken  # type: ignore[attr-defined]
+
 
 class LosesResults(HiddenExecutor):
     """Broken on purpose: every callable is called without its keyword arguments."""

@@ -1,0 +1,66 @@
+"""The names that users may rely on. A name that comes or goes changes this list, and CHANGELOG.md, on purpose."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import workerpool
+import workerpool.errors
+import workerpool.testing
+
+POOL = {"WorkerPool", "fetch", "PoolStatistics"}
+VALUES = {"Request", "Attempt", "Outcome", "Timings", "Rate", "RetryPolicy", "Timeout"}
+ERRORS = {
+    "WorkerPoolError",
+    "OptionError",
+    "WrongThread",
+    "SlotTimeout",
+    "RequestError",
+    "InvalidRequest",
+    "TransportError",
+    "ConnectFailed",
+    "TlsFailed",
+    "TimedOut",
+    "ConnectionLost",
+    "BadBody",
+    "TooManyRedirects",
+    "StatusError",
+    "HostPaused",
+    "Cancelled",
+    "UnexpectedError",
+}
+METHODS = {
+    *("submit", "map", "shutdown"),
+    *("request", "get", "options", "head", "post", "put", "patch", "delete"),
+    *("stream", "session", "warm", "statistics"),
+}
+TESTING = {"Arrival", "ManualClock", "Origin", "OriginProcess", "Reply"}
+
+
+def test_the_package_offers_exactly_these_names() -> None:
+    assert set(workerpool.__all__) == POOL | VALUES | ERRORS
+    for name in workerpool.__all__:
+        assert getattr(workerpool, name).__doc__, f"{name} says nothing of itself"
+
+
+def test_the_pool_has_the_contracts_methods() -> None:
+    assert {name for name in dir(workerpool.WorkerPool) if not name.startswith("_")} >= METHODS
+
+
+def test_every_error_of_a_request_is_public() -> None:
+    """Errors of the batch's two ends belong to those who run one, so they may stay in `workerpool.errors`."""
+    kinds = [kind for _, kind in inspect.getmembers(workerpool.errors, inspect.isclass)]
+    of_requests = {kind.__name__ for kind in kinds if issubclass(kind, workerpool.RequestError)}
+    assert of_requests <= ERRORS
+
+
+def test_the_testing_kit_offers_at_least_these() -> None:
+    assert set(workerpool.testing.__all__) >= TESTING
+
+
+def test_importing_the_package_leaves_its_testing_kit_and_command_line_alone() -> None:
+    script = "import sys, workerpool; print(sorted({'workerpool.testing', 'workerpool.cli'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == "[]"
