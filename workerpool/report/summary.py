@@ -1,0 +1,168 @@
+"""The closing summary of a batch as text for a terminal of 80 columns. Pure functions, any thread."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from workerpool.config import Rate
+from workerpool.report.totals import OK, HostTotals, Totals
+
+WIDTH = 80
+_LABEL = 15
+_REASONS = 12
+
+
+class PoolFigures(Protocol):
+    """What the summary reads of `WorkerPool.statistics()`."""
+
+    @property
+    def sent(self) -> int: ...
+    @property
+    def retries(self) -> int: ...
+    @property
+    def redirects(self) -> int: ...
+    @property
+    def sockets_opened(self) -> int: ...
+    @property
+    def sockets_reused(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowed:
+    """The rates that the batch had to keep to."""
+
+    rate: Rate | None = None
+    host_rate: Rate | None = None
+
+
+def summarize(totals: Totals, figures: PoolFigures, allowed: Allowed, elapsed: float) -> str:
+    """Render the summary: outcomes by reason, rate against budget, latencies, sockets, slowest hosts, failures.
+
+    `elapsed` is the run's time in seconds.
+    """
+    return "\n".join(line.rstrip() for line in _lines(totals, figures, allowed, elapsed))
+
+
+def _lines(totals: Totals, figures: PoolFigures, allowed: Allowed, elapsed: float) -> Iterator[str]:
+    failed = totals.requests - totals.ok
+    yield (
+        f"{plural(totals.requests, 'request')} in {duration(elapsed)}: {totals.ok:,} ok"
+        + (f", {failed:,} not" if failed else "")
+    )
+    if failed:
+        yield from _reasons(totals)
+    if figures.sent:
+        yield _row("rate", _rate(totals, figures, allowed))
+        yield _row("sent", _sent(figures))
+        yield _row("response time", _latencies(totals))
+        yield _row("sockets", f"{figures.sockets_opened:,} opened, reused for {figures.sockets_reused:,} sends")
+        yield _row("received", size(totals.bytes))
+    if totals.slowest:
+        yield from _hosts(totals)
+    yield from _examples(totals.examples)
+
+
+def _row(label: str, text: str) -> str:
+    return f"  {label:<{_LABEL}}{text}"
+
+
+def _reasons(totals: Totals) -> Iterator[str]:
+    shown = list(totals.reasons.items())[:_REASONS]
+    for reason, count in shown:
+        yield f"    {count:>9,}  {count / totals.requests:>6.1%}  {reason}"
+    if rest := totals.requests - sum(count for _, count in shown):
+        yield f"    {rest:>9,}  {rest / totals.requests:>6.1%}  other reasons"
+
+
+def _rate(totals: Totals, figures: PoolFigures, allowed: Allowed) -> str:
+    limits = [f"{allowed.rate}" if allowed.rate else "", f"{allowed.host_rate} per host" if allowed.host_rate else ""]
+    budget = " and ".join(limit for limit in limits if limit)
+    # The time from the first send to the last: the wait for the last answers has nothing to do with the rate.
+    reached = (figures.sent - 1) / totals.sending_for if figures.sent > 1 and totals.sending_for > 0.05 else None
+    text = f"{number(reached)}/s" if reached else "too few to tell"
+    return f"{text}, {budget} allowed" if budget else f"{text}, no limit set"
+
+
+def _sent(figures: PoolFigures) -> str:
+    parts = [plural(figures.sent, "send")]
+    if figures.retries:
+        parts.append(plural(figures.retries, "retry", "retries"))
+    if figures.redirects:
+        parts.append(plural(figures.redirects, "redirect"))
+    return f"{parts[0]}, {' and '.join(parts[1:])} among them" if parts[1:] else parts[0]
+
+
+def _latencies(totals: Totals) -> str:
+    if not totals.attempts:
+        return "nothing was answered"
+    return f"p50 {duration(totals.p50)} · p95 {duration(totals.p95)} · p99 {duration(totals.p99)}"
+
+
+def _hosts(totals: Totals) -> Iterator[str]:
+    label = f"slowest of {totals.hosts:,} hosts" if totals.hosts > 1 else "host"
+    yield f"  {label:<40}{'mean':>9}{'longest':>9}{'requests':>10}{'not ok':>8}"
+    for host in totals.slowest:
+        yield _host(host)
+
+
+def _host(host: HostTotals) -> str:
+    name = textwrap.shorten(host.host, 38, placeholder="…") if " " in host.host else _cut(host.host, 37)
+    return (
+        f"    {name:<38}{duration(host.mean):>9}{duration(host.longest):>9}{host.requests:>10,}{host.failed or '':>8}"
+    )
+
+
+def _examples(examples: Sequence[tuple[str, str]]) -> Iterator[str]:
+    if not examples:
+        return
+    yield "  for example"
+    for reason, text in examples:
+        if reason != OK:
+            yield f"    {_cut(text, 2 * WIDTH - 8)}" if len(text) <= WIDTH - 4 else _folded(text)
+
+
+def _folded(text: str) -> str:
+    lines = textwrap.wrap(text, WIDTH - 6, break_on_hyphens=False, max_lines=2, placeholder=" …")
+    return "\n".join([f"    {lines[0]}", *(f"      {line}" for line in lines[1:])])
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def number(value: float) -> str:
+    """Write a number with three digits that mean something: 0.25, 4.2, 198.6, 4,300."""
+    if value >= 1_000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Write seconds for people: 850 µs, 12 ms, 3.2 s, 4 min 05 s, 2 h 10 min."""
+    if seconds < 0.001:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 1:
+        return f"{seconds * 1e3:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def size(count: int) -> str:
+    """Write bytes for people, in powers of 1,000."""
+    value, unit = float(count), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1_000:
+            break
+        value, unit = value / 1_000, larger
+    return f"{count:,} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"

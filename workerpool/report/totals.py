@@ -1,0 +1,227 @@
+"""Folds outcomes into totals, in memory that does not grow with their number.
+
+One thread adds, any thread takes a snapshot. Latencies go into a histogram with logarithmic buckets, so every
+percentile is right within 1 %; hosts are counted one by one up to `HOSTS`, and the later ones together.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from workerpool.errors import StatusError
+from workerpool.model import Outcome, origin
+from workerpool.redact import redact
+
+HOSTS = 10_000
+"""Hosts that get figures of their own: some 3 MB."""
+
+OTHERS = "others"
+"""The name under which the hosts past `HOSTS` are counted."""
+
+EXAMPLES = 5
+"""Failures that are kept to be shown: the first one of each of so many reasons."""
+
+OK = "ok"
+
+
+class Histogram:
+    """Counts of positive numbers in buckets whose ends grow by 2 %, so that a bucket's middle is within 1 % of all.
+
+    The bucket of x is ceil(log x / log g), and stands for 2 g^i / (g + 1), with g = (1 + a) / (1 - a) for a relative
+    error of a (Masson, Rim and Lee, "DDSketch", VLDB 2019). What is under a microsecond counts as one.
+    """
+
+    ERROR = 0.01
+    _GROWTH = (1 + ERROR) / (1 - ERROR)
+    _LOG = math.log(_GROWTH)
+
+    def __init__(self) -> None:
+        self._buckets: Counter[int] = Counter()
+        self.count = 0
+
+    def add(self, value: float) -> None:
+        self._buckets[math.ceil(math.log(max(value, 1e-6)) / self._LOG)] += 1
+        self.count += 1
+
+    def quantile(self, share: float) -> float:
+        """Return the value that `share` (0 to 1) of the numbers do not exceed; 0.0 where there are none."""
+        left = max(1, math.ceil(share * self.count))
+        for index in sorted(self._buckets):
+            left -= self._buckets[index]
+            if left <= 0:
+                return float(2 * self._GROWTH**index / (self._GROWTH + 1))
+        return 0.0
+
+
+@dataclass(slots=True)
+class _Host:
+    requests: int = 0
+    failed: int = 0
+    attempts: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostTotals:
+    """One host's figures: `mean` and `longest` are seconds of an attempt."""
+
+    host: str
+    requests: int
+    failed: int
+    attempts: int
+    mean: float
+    longest: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What a batch came to. `reasons` counts outcomes by how they ended, "ok" included, most frequent first.
+
+    `p50`, `p95` and `p99` are seconds of an attempt, from its send to its last byte or its error. `sending_for`:
+    seconds from the first attempt's send to the last one's. `examples`: a reason, and a sentence about one failure.
+    """
+
+    requests: int
+    ok: int
+    reasons: Mapping[str, int]
+    attempts: int
+    bytes: int
+    p50: float
+    p95: float
+    p99: float
+    sending_for: float
+    hosts: int
+    slowest: Sequence[HostTotals]
+    examples: Sequence[tuple[str, str]]
+
+
+@dataclass(slots=True)
+class _Sums:
+    requests: int = 0
+    ok: int = 0
+    attempts: int = 0
+    bytes: int = 0
+    first: float = math.inf
+    last: float = -math.inf
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+class Tally:
+    """Takes outcomes, gives `Totals`."""
+
+    def __init__(self, hosts: int = HOSTS) -> None:
+        self._most_hosts = hosts
+        self._lock = threading.Lock()  # guards everything below
+        self._sums = _Sums()
+        self._latency = Histogram()
+        self._hosts: dict[str, _Host] = {}
+        self._origins: dict[str, str] = {}  # by the part of a URL up to its path: cheaper than taking it apart
+        self._examples: dict[str, str] = {}
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome; it is not kept."""
+        reason = reason_of(outcome)
+        with self._lock:
+            sums = self._sums
+            sums.requests += 1
+            sums.ok += outcome.ok
+            sums.reasons[reason] += 1
+            if outcome.response is not None:
+                sums.bytes += len(outcome.response.content or b"")
+            if not outcome.ok and reason not in self._examples and len(self._examples) < EXAMPLES:
+                self._examples[reason] = _example(outcome)
+            if outcome.attempts:
+                self._add_attempts(outcome)
+
+    def totals(self, slowest: int = 5) -> Totals:
+        """Return the totals so far, with that many of the slowest hosts."""
+        with self._lock:
+            sums = self._sums
+            return Totals(
+                requests=sums.requests,
+                ok=sums.ok,
+                reasons=dict(sums.reasons.most_common()),
+                attempts=sums.attempts,
+                bytes=sums.bytes,
+                p50=self._latency.quantile(0.50),
+                p95=self._latency.quantile(0.95),
+                p99=self._latency.quantile(0.99),
+                sending_for=max(0.0, sums.last - sums.first),
+                hosts=len(self._hosts),
+                slowest=self._slowest(slowest),
+                examples=tuple(self._examples.items()),
+            )
+
+    def _add_attempts(self, outcome: Outcome) -> None:
+        sums, host = self._sums, self._host(outcome.request.url)
+        host.requests += 1
+        host.failed += not outcome.ok
+        for attempt in outcome.attempts:
+            self._latency.add(attempt.elapsed)
+            sums.attempts += 1
+            sums.first = min(sums.first, attempt.started_at)
+            sums.last = max(sums.last, attempt.started_at)
+            host.attempts += 1
+            host.seconds += attempt.elapsed
+            host.longest = max(host.longest, attempt.elapsed)
+
+    def _host(self, url: str) -> _Host:
+        path = url.find("/", 8)
+        front = url if path < 0 else url[:path]
+        name = self._origins.get(front)
+        if name is None:
+            if len(self._origins) >= 2 * self._most_hosts:
+                self._origins.clear()
+            name = self._origins[front] = _shown(origin(url))
+        host = self._hosts.get(name)
+        if host is None:
+            if len(self._hosts) >= self._most_hosts:
+                name = OTHERS
+            host = self._hosts.setdefault(name, _Host())
+        return host
+
+    def _slowest(self, number: int) -> tuple[HostTotals, ...]:
+        each = [
+            HostTotals(
+                host=name,
+                requests=host.requests,
+                failed=host.failed,
+                attempts=host.attempts,
+                mean=host.seconds / host.attempts,
+                longest=host.longest,
+            )
+            for name, host in self._hosts.items()
+        ]
+        return tuple(sorted(each, key=lambda host: -host.mean)[:number])
+
+
+def reason_of(outcome: Outcome) -> str:
+    """Name how an outcome ended in a word or two: "ok", a status with its phrase, or the error's own reason."""
+    error = outcome.error
+    if error is None:
+        return OK
+    if not isinstance(error, StatusError):
+        return error.reason
+    try:
+        return f"{error.status} {HTTPStatus(error.status).phrase}"
+    except ValueError:
+        return f"{error.status} status"
+
+
+def _example(outcome: Outcome) -> str:
+    text = redact(str(outcome.error))
+    url = redact(outcome.request.url)
+    return text if outcome.request.problem or url in text else f"{url}: {text}"
+
+
+def _shown(host: str) -> str:
+    """Shorten an origin for people: no scheme, and no port that goes without saying."""
+    scheme, _, rest = host.partition("://")
+    default = {"http": ":80", "https": ":443"}.get(scheme, "")
+    return redact(rest.removesuffix(default) if default else host)
