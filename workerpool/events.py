@@ -31,6 +31,8 @@ EVENTS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "warm.failed": (logging.WARNING, ("host", "error")),
     "run.started": (logging.INFO, ("sources", "output")),
     "run.draining": (logging.WARNING, ("reason",)),
+    "run.noted": (logging.WARNING, ("note",)),
+    "run.failed": (logging.ERROR, ("error",)),
     "run.finished": (logging.INFO, ("inputs", "ok", "failed", "elapsed")),
 }
 """Every event: its level, and the fields that it carries."""
