@@ -1,0 +1,52 @@
+"""The command line: arguments, exit codes, signals and what is said on the terminal. No rules of fetching are here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from workerpool.errors import SinkError, WorkerPoolError
+from workerpool.redact import redact
+
+__all__ = ["main"]
+
+_USAGE, _NOT_WRITTEN, _INTERRUPTED = 2, 5, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out one command and return its exit code. `argv` None takes the process's arguments, and owns it."""
+    try:
+        code = _carry_out(argv)
+        _flush_stdout()
+    except SystemExit as end:  # --help, --version, and what argparse refuses
+        code = end.code if isinstance(end.code, int) else _USAGE
+        _flush_stdout()
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except WorkerPoolError as error:
+        print(redact(f"workerpool: {error}"), file=sys.stderr)
+        code = _NOT_WRITTEN if isinstance(error, SinkError) else _USAGE
+    if argv is None and code == _NOT_WRITTEN:
+        # The interpreter would wait for requests in flight, whose results have nowhere to go.
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _carry_out(argv: Sequence[str] | None) -> int:
+    from workerpool.cli.arguments import parse
+
+    settings = parse(argv)
+    from workerpool.cli.run import run
+
+    return run(settings)
+
+
+def _flush_stdout() -> None:
+    """Write out what --help said now: the reader of a pipe may have gone, and at exit that would be a traceback."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,0 +1,212 @@
+"""The command line's words: what may be said, its help, and the check of what was said. No work is done here."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, NoReturn
+
+from workerpool.config import Rate, check_count, parse_duration
+from workerpool.errors import OptionError
+
+DISTRIBUTION = "workerpool-http"
+INCLUDABLE = ("body", "headers")
+
+_DESCRIPTION = """\
+Fetch every URL of SOURCE within the budgets that you set, retry what is worth
+retrying, and write one record for each to OUTPUT, as the answers come.
+"""
+
+_EPILOG = """\
+sources:
+  .txt    a URL a line
+  .csv    a line of column names, then rows; commas, semicolons or tabs
+  .jsonl  a JSON object a line
+  Each also with .gz; - is standard input. Columns or fields: url, and if you
+  like method, headers and params (JSON objects), body (text) or json, and key
+  (a label; the URL by default). Others are left alone. A line that is no
+  request gets a record that says why.
+
+records:
+  key url method status ok error attempts elapsed bytes final_url started_at
+  and, with --include: headers, body (body_base64 where it is not UTF-8)
+
+examples:
+  workerpool run urls.txt -o results.jsonl --rate 50/s
+  workerpool run api.csv -o - --host-rate 2/s --include body | jq .body
+  zcat urls.gz | workerpool run - -o results.csv --deadline 50m --no-progress
+
+exit status:
+  0 all ok · 1 finished, some requests failed · 2 bad usage or input
+  4 stopped at the deadline · 5 the output could not be written
+  130, 143, 129: interrupted (INT, TERM, HUP). The first signal finishes what
+  is being sent and writes it, a second one stops at once.
+
+not in this release: --job; Parquet sources; Parquet, SQLite and database
+outputs. Until then a run that was stopped starts over when it is run again.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """What `workerpool run` was told, checked. Durations are seconds; `retries` are tries after the first."""
+
+    sources: tuple[str, ...]
+    output: str
+    format: str | None
+    input_format: str | None
+    include: frozenset[str]
+    overwrite: bool
+    ordered: bool
+    workers: int
+    rate: Rate | None
+    burst: int
+    host_rate: Rate | None
+    connections: int | None
+    host_connections: int
+    retries: int
+    timeout: float
+    deadline: float | None
+    quiet: bool
+    progress: bool
+    log_format: str | None
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the list of all options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def parse(argv: Sequence[str] | None = None) -> RunSettings:
+    """Read the arguments; raises `OptionError` for a value that cannot work, `SystemExit` as argparse does."""
+    parser = make_parser()
+    said = parser.parse_args(argv)
+    if said.command is None:
+        parser.error("say what to do: run")
+    return settings_of(said)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser, also for tools that make shell completions of it."""
+    parser = _Parser(
+        prog="workerpool", description="Fetch large batches of HTTP requests, politely.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"workerpool {version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    run = commands.add_parser(
+        "run",
+        usage="%(prog)s SOURCE... -o OUTPUT [options]",
+        help="fetch the URLs of a file and write their results",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
+    )
+    run.add_argument("sources", nargs="+", metavar="SOURCE", help="a .txt, .csv or .jsonl file (.gz too), or -")
+    _add_output(run.add_argument_group("output").add_argument)
+    _add_budgets(run.add_argument_group("budgets").add_argument)
+    _add_course(run.add_argument_group("course").add_argument)
+    _add_messages(run.add_argument_group("messages").add_argument)
+    return parser
+
+
+def version() -> str:
+    """Return the installed version, or one that says that the package is not installed."""
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "0+not.installed"
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Texts as they are written, and room for the longest option."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30)
+
+
+def _add_output(add: Callable[..., Any]) -> None:
+    add("-o", "--output", required=True, metavar="OUTPUT", help="a .jsonl or .csv file, or - for standard output")
+    add("--format", choices=("jsonl", "csv"), help="of OUTPUT; default: as it is named, jsonl for -")
+    add("--include", metavar="FIELDS", default="", help="add to records: body, headers, or body,headers")
+    add("--ordered", action="store_true", help="write in the source's order; default: as they come")
+    add("--overwrite", action="store_true", help="replace an OUTPUT that is there; else it is refused")
+    add("--job", metavar="DIR", help="not in this release: continue a stopped run")
+
+
+def _add_budgets(add: Callable[..., Any]) -> None:
+    add(
+        "--rate",
+        metavar="RATE",
+        help="sends in all, retries and redirects included: 50/s, 100/min, 30/5min, 1000/h; default: no limit",
+    )
+    add("--host-rate", metavar="RATE", help="the same for each host; default: no limit")
+    add("--burst", metavar="N", default="1", help="sends at once after a rest; default: %(default)s")
+    add("--connections", metavar="N", help="open sockets in all; default: 64 or twice --workers")
+    add("--host-connections", metavar="N", default="6", help="open sockets to one host; default: %(default)s")
+    add("--workers", metavar="N", default="16", help="requests in flight at once; default: %(default)s")
+
+
+def _add_course(add: Callable[..., Any]) -> None:
+    add("--input-format", choices=("txt", "csv", "jsonl"), help="of all SOURCEs; default: as named, txt for -")
+    add("--retries", metavar="N", default="3", help="tries after the first; default: %(default)s")
+    add("--timeout", metavar="S", default="30", help="seconds for one try; default: %(default)s")
+    add(
+        "--deadline",
+        metavar="DURATION",
+        help="90s, 10m, 1h30m: when to finish what is being sent and stop; default: never",
+    )
+
+
+def _add_messages(add: Callable[..., Any]) -> None:
+    add("--quiet", action="store_true", help="say nothing but errors")
+    add("--no-progress", action="store_true", help="no progress, but the summary at the end")
+    add("--log-format", choices=("console", "json"), help="log events to stderr; json: and nothing else there")
+
+
+def settings_of(said: argparse.Namespace) -> RunSettings:
+    """Check what was said; raises `OptionError` naming the option, its value, and what would do."""
+    if said.job is not None:
+        raise OptionError("--job comes in a later release: run without it, and a run that is stopped starts over")
+    return RunSettings(
+        sources=tuple(said.sources),
+        output=said.output,
+        format=said.format,
+        input_format=said.input_format,
+        include=_include(said.include),
+        overwrite=said.overwrite,
+        ordered=said.ordered,
+        workers=_count("--workers", said.workers),
+        rate=None if said.rate is None else Rate.of(said.rate, "--rate"),
+        burst=_count("--burst", said.burst),
+        host_rate=None if said.host_rate is None else Rate.of(said.host_rate, "--host-rate"),
+        connections=None if said.connections is None else _count("--connections", said.connections),
+        host_connections=_count("--host-connections", said.host_connections),
+        retries=_count("--retries", said.retries, least=0),
+        timeout=parse_duration(said.timeout, "--timeout"),
+        deadline=None if said.deadline is None else parse_duration(said.deadline, "--deadline"),
+        quiet=said.quiet,
+        progress=not (said.quiet or said.no_progress or said.log_format == "json"),
+        log_format=said.log_format,
+    )
+
+
+def _count(option: str, text: str, least: int = 1) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise OptionError(f"{option}={text!r} must be a whole number, {least} or more")
+    return number if least == 0 else check_count(option, number)
+
+
+def _include(text: str) -> frozenset[str]:
+    fields = frozenset(field.strip() for field in text.split(",") if field.strip())
+    if unknown := sorted(fields.difference(INCLUDABLE)):
+        raise OptionError(f"--include={text!r}: {unknown[0]!r} is unknown: write body, headers, or body,headers")
+    return fields

@@ -1,0 +1,211 @@
+"""Progress on standard error: a live display on a terminal if rich is there, and else a line now and then.
+
+A thread of its own looks at the run's counts and the pool's figures; nothing here slows the run. rich is imported only
+when a live display begins.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+FIRST_LINE = 5.0
+"""Seconds until the first plain line: a short run says nothing but its summary."""
+
+NEXT_LINE = 10.0
+"""Seconds between two plain lines."""
+
+LOOK_BACK = 10.0
+"""Seconds over which a rate is measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """A run at one moment: requests that ended, and how; sends so far; what the pool is doing now."""
+
+    done: int
+    ok: int
+    failed: int
+    sent: int
+    in_flight: int
+    parked: int
+    is_draining: bool = False
+
+
+class Progress(Protocol):
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def leave(self) -> None:
+        """Put the terminal back in order, for a process that ends now."""
+
+
+class Pace:
+    """Rates over the last seconds, and the time that is left."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._started = now()
+        self._samples: deque[tuple[float, int, int]] = deque([(self._started, 0, 0)])
+        self.sends = 0.0
+        """Sends a second."""
+        self._done = 0.0
+
+    def look(self, moment: Moment) -> None:
+        now = self._now()
+        self._samples.append((now, moment.sent, moment.done))
+        while len(self._samples) > 2 and now - self._samples[0][0] > LOOK_BACK:
+            self._samples.popleft()
+        then, sent, done = self._samples[0]
+        seconds = max(now - then, 1e-3)
+        self.sends = (moment.sent - sent) / seconds
+        self._done = (moment.done - done) / seconds
+
+    @property
+    def elapsed(self) -> float:
+        return self._now() - self._started
+
+    def left(self, done: int, total: int | None) -> float | None:
+        """Seconds until `total` are done at this pace; None if that cannot be told."""
+        if total is None or self._done <= 0 or self.elapsed < 2 or done >= total:
+            return None
+        return (total - done) / self._done
+
+
+def make_progress(look: Callable[[], Moment], total: int | None, *, to_terminal: bool) -> Progress:
+    """Return the display that fits standard error; `to_terminal` says that results go to the same terminal."""
+    is_live = (
+        sys.stderr.isatty()
+        and not to_terminal
+        and os.environ.get("TERM", "") not in ("", "dumb")
+        and importlib.util.find_spec("rich") is not None
+    )
+    return LiveProgress(look, total) if is_live else PlainProgress(look, total)
+
+
+class PlainProgress:
+    """A line after 5 s, and then every 10 s."""
+
+    def __init__(
+        self,
+        look: Callable[[], Moment],
+        total: int | None,
+        write: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+        *,
+        first: float = FIRST_LINE,
+        then: float = NEXT_LINE,
+    ) -> None:
+        self._look = look
+        self._total = total
+        self._write = write
+        self._first = first
+        self._then = then
+        self._pace = Pace()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._go_on, name="workerpool-progress", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def leave(self) -> None:
+        """Nothing of the terminal was changed."""
+
+    def _go_on(self) -> None:
+        wait = self._first
+        while not self._ended.wait(wait):
+            moment = self._look()
+            self._pace.look(moment)
+            self._write(plain_line(moment, self._pace, self._total))
+            wait = self._then
+
+
+class LiveProgress:
+    """A bar, if the total is known, and a line of figures below it, drawn anew four times a second."""
+
+    def __init__(self, look: Callable[[], Moment], total: int | None) -> None:
+        self._look = look
+        self._total = total
+        self._pace = Pace()
+        self._live: Live | None = None
+
+    def start(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(stderr=True, highlight=False)
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
+        self._live.start()
+
+    def stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def leave(self) -> None:
+        """Show the cursor again, which the live display hid. No lock is taken: its thread may hold it."""
+        os.write(2, b"\x1b[?25h\r\n")
+
+    def _render(self) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        moment = self._look()
+        self._pace.look(moment)
+        figures = Text(figures_of(moment, self._pace), no_wrap=True, overflow="ellipsis", style="dim")
+        head = Text(head_of(moment, self._pace, self._total), no_wrap=True, overflow="ellipsis")
+        if self._total is None:
+            return Group(head, figures)
+        bar = Table.grid(expand=True, padding=(0, 2, 0, 0))
+        bar.add_column(ratio=1)
+        bar.add_column(no_wrap=True, justify="right")
+        bar.add_row(ProgressBar(total=max(self._total, 1), completed=min(moment.done, self._total)), head)
+        return Group(bar, figures)
+
+
+def plain_line(moment: Moment, pace: Pace, total: int | None) -> str:
+    """Write a moment as one line."""
+    return f"{clock(pace.elapsed)}  {head_of(moment, pace, total)} · {figures_of(moment, pace)}"
+
+
+def head_of(moment: Moment, pace: Pace, total: int | None) -> str:
+    """Say how far the run is."""
+    if total is None:
+        return f"{moment.done:,} done"
+    left = pace.left(moment.done, total)
+    share = f"{min(1.0, moment.done / total) if total else 1.0:.0%}"
+    text = f"{moment.done:,} of {total:,}  {share}"
+    return text if left is None or moment.is_draining else f"{text}  {clock(left)} left"
+
+
+def figures_of(moment: Moment, pace: Pace) -> str:
+    """Say how it goes."""
+    parts = [f"{moment.ok:,} ok", f"{moment.failed:,} failed", f"{pace.sends:,.1f}/s", f"{moment.in_flight} in flight"]
+    if moment.parked:
+        parts.append(f"{moment.parked:,} parked")
+    if moment.is_draining:
+        parts.append("draining")
+    return " · ".join(parts)
+
+
+def clock(seconds: float) -> str:
+    """Write a duration as a clock does: 0:07, 12:30, 1:02:03."""
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

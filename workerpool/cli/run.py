@@ -1,0 +1,220 @@
+"""`workerpool run`: puts a pool, sources, a sink and a display together, and tells how it ended.
+
+The main thread fetches and writes. Signals and progress have a thread each. Results go to the sink alone, everything
+that is said goes to standard error, and no secret of a URL is said.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import NoReturn
+
+from workerpool import events
+from workerpool.batch.run import DEADLINE, Run, RunResult
+from workerpool.batch.sinks import STDOUT, Sink, sink_for
+from workerpool.batch.source import Sources
+from workerpool.cli.arguments import RunSettings
+from workerpool.cli.progress import Moment, Progress, make_progress
+from workerpool.cli.signals import Signals, exit_code, name_of
+from workerpool.config import RetryPolicy
+from workerpool.errors import SinkError
+from workerpool.pool import WorkerPool
+from workerpool.redact import redact
+from workerpool.report.summary import Allowed, duration, plural, summarize
+from workerpool.report.totals import Tally
+
+OK, FAILED, USAGE, AT_DEADLINE, NOT_WRITTEN = 0, 1, 2, 4, 5
+
+
+class Speaker:
+    """Says things on standard error, in words or as log events, as the settings want."""
+
+    def __init__(self, settings: RunSettings) -> None:
+        self._is_quiet = settings.quiet
+        self._as_json = settings.log_format == "json"
+
+    def say(self, text: str) -> None:
+        """Say something that a person may want to know."""
+        if not (self._is_quiet or self._as_json):
+            print(redact(text), file=sys.stderr, flush=True)
+
+    def note(self, sentence: str) -> None:
+        """Say that something was left out."""
+        events.emit("run.noted", note=sentence)
+        self.say(f"workerpool: {sentence}")
+
+    def error(self, sentence: str) -> None:
+        """Say what ended the run; this is said also if quiet."""
+        events.emit("run.failed", error=sentence)
+        if not self._as_json:
+            print(redact(f"workerpool: {sentence}"), file=sys.stderr, flush=True)
+
+
+class _Stderr:
+    """Standard error as it is at each moment: a live display puts itself in its place, so that lines go above it."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty() and "NO_COLOR" not in os.environ
+
+
+def run(settings: RunSettings) -> int:
+    """Carry out `workerpool run` and return its exit code; raises `WorkerPoolError` where it could not begin."""
+    with ExitStack() as stack:
+        if settings.log_format is not None:
+            stack.callback(events.configure(settings.log_format, _Stderr()))  # type: ignore[arg-type]
+        speaker = Speaker(settings)
+        # Everything that can be refused is, before anything is sent; the output last, as opening it makes it.
+        sources = Sources(settings.sources, format=settings.input_format, note=speaker.note)
+        sink = sink_for(
+            settings.output,
+            format=settings.format,
+            include=settings.include,
+            overwrite=settings.overwrite,
+            sources=settings.sources,
+        )
+        sources.check()
+        pool = _pool(settings)
+        try:
+            sink.open()
+            return _Execution(settings, speaker, sources, sink, pool).carry_out()
+        finally:
+            # What is still in flight was given up: only a sink that failed leaves anything there.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _pool(settings: RunSettings) -> WorkerPool:
+    return WorkerPool(
+        settings.workers,
+        "workerpool",
+        rate=settings.rate,
+        burst=settings.burst,
+        host_rate=settings.host_rate,
+        max_connections=settings.connections,
+        host_connections=settings.host_connections,
+        retry=RetryPolicy(attempts=settings.retries + 1),
+        timeout=settings.timeout,
+    )
+
+
+class _Execution:
+    """One run with its display, its signals and its end."""
+
+    def __init__(self, settings: RunSettings, speaker: Speaker, sources: Sources, sink: Sink, pool: WorkerPool) -> None:
+        self._settings = settings
+        self._speaker = speaker
+        self._sources = sources
+        self._sink = sink
+        self._pool = pool
+        self._tally = Tally()
+        self._progress: Progress | None = None
+        self._run = Run(
+            pool,
+            sources,
+            sink,
+            include=settings.include,
+            ordered=settings.ordered,
+            deadline=settings.deadline,
+            observe=self._tally.add,
+        )
+        self._signals = Signals(self._drain, self._stop_now)
+
+    def carry_out(self) -> int:
+        events.emit("run.started", sources=" ".join(self._settings.sources), output=self._settings.output)
+        with self._signals, self._display():
+            result = self._run.execute()
+        self._tell_end(result)
+        return self._code(result)
+
+    @contextmanager
+    def _display(self) -> Iterator[None]:
+        if not self._settings.progress:
+            yield
+            return
+        to_terminal = self._settings.output == STDOUT and os.isatty(1)
+        self._progress = make_progress(self._look, self._sources.count(), to_terminal=to_terminal)
+        self._progress.start()
+        try:
+            yield
+        finally:
+            self._progress.stop()
+
+    def _look(self) -> Moment:
+        counts, figures = self._run.counts, self._pool.statistics()
+        return Moment(
+            done=counts.done,
+            ok=counts.ok,
+            failed=counts.failed,
+            sent=figures.sent,
+            in_flight=figures.in_flight,
+            parked=figures.parked,
+            is_draining=self._run.is_draining,
+        )
+
+    # -- signals, in their own thread ---------------------------------------------------------------------------------
+
+    def _drain(self, number: int) -> None:
+        in_flight = self._pool.statistics().in_flight
+        self._speaker.say(
+            f"{name_of(number)}: finishing {plural(in_flight, 'request')} in flight, sending no more "
+            "(once more stops at once)"
+        )
+        self._run.drain(name_of(number))
+
+    def _stop_now(self, number: int) -> NoReturn:
+        self._run.stop_now()
+        if self._progress is not None:
+            self._progress.leave()
+        self._speaker.say(f"{name_of(number)} again: stopped. {self._where()} {self._how_to_go_on()}")
+        os._exit(exit_code(number))
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def _tell_end(self, result: RunResult) -> None:
+        failed = result.failed + result.cancelled
+        events.emit("run.finished", inputs=result.read, ok=result.ok, failed=failed, elapsed=result.elapsed)
+        totals, figures = self._tally.totals(), self._pool.statistics()
+        if totals.requests or result.error is None:
+            allowed = Allowed(rate=self._settings.rate, host_rate=self._settings.host_rate)
+            self._speaker.say(summarize(totals, figures, allowed, result.elapsed))
+        if result.stopped is not None:
+            self._speaker.say(f"{self._why(result)} {self._where()} {self._how_to_go_on()}")
+        if result.error is not None:
+            ending = "" if isinstance(result.error, SinkError) else f". {self._where()} {self._how_to_go_on()}"
+            self._speaker.error(f"{result.error}{ending}")
+
+    def _why(self, result: RunResult) -> str:
+        why = "Interrupted"
+        if result.stopped == DEADLINE:
+            why = f"Stopped at the deadline, {duration(self._settings.deadline or 0.0)},"
+        cancelled = f"; {plural(result.cancelled, 'request')} that had been read were cancelled" * bool(
+            result.cancelled
+        )
+        return f"{why} before the end of the input{cancelled}."
+
+    def _where(self) -> str:
+        return f"{plural(self._sink.written, 'result')} went to {self._sink.name}."
+
+    def _how_to_go_on(self) -> str:
+        if self._settings.output == STDOUT:
+            return "A rerun starts over."
+        return "A rerun starts over: give --overwrite, or another OUTPUT."
+
+    def _code(self, result: RunResult) -> int:
+        if isinstance(result.error, SinkError):
+            return NOT_WRITTEN
+        if result.stopped == DEADLINE:
+            return AT_DEADLINE
+        if result.stopped is not None and self._signals.received is not None:
+            return exit_code(self._signals.received)
+        if result.error is not None:
+            return USAGE
+        return FAILED if result.failed or result.cancelled else OK
