@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -33,3 +34,12 @@ def require(present: object, reason: str) -> None:
 @pytest.fixture(name="require", scope="session")
 def _require() -> Callable[[object, str], None]:
     return require
+
+
+@pytest.fixture
+def tiny_switch_interval() -> Iterator[None]:
+    """Let threads interrupt each other every microsecond, so that a race shows in a test rather than in a year."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)

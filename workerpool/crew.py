@@ -240,7 +240,12 @@ class Crew:
         with self._lock:
             self._closing = True
             if cancel:
-                forgotten, self._callables = [*self._callables], deque()
+                # A thread that was called for a callable counts as running it, though it may not have begun yet:
+                # whether that is cancelled must not depend on how fast a thread starts.
+                called = self._turns - self._on_callables - self._on_requests
+                waiting = [*self._callables]
+                self._callables = deque(waiting[:called])
+                forgotten = waiting[called:]
                 tickets = self._scheduler.discard(lambda ticket: True, self._clock.now())
             closed = self._notice_drained()
         for work in forgotten:

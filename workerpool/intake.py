@@ -203,7 +203,7 @@ class _Spill:
         except (pickle.PicklingError, TypeError, AttributeError):
             return None
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="workerpool-")
+            self._file = tempfile.TemporaryFile(prefix="workerpool-")  # noqa: SIM115  closed by `close`
         offset = self._end
         self._file.seek(offset)
         self._file.write(data)

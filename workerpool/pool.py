@@ -10,7 +10,7 @@ import resource
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from workerpool import events
@@ -203,7 +203,10 @@ class WorkerPool(Executor):
         request = Request(url, method, **_checked(kwargs))
         future: Future[Response] = Future()
         ticket = self._make_ticket(
-            request, self._host_of(url), lambda outcome: _fulfil(future, outcome), claim=future.set_running_or_notify_cancel
+            request,
+            self._host_of(url),
+            lambda outcome: _fulfil(future, outcome),
+            claim=future.set_running_or_notify_cancel,
         )
         self._crew.add([ticket])
         return future
@@ -390,7 +393,9 @@ _REQUEST_OPTIONS = frozenset(Request.__dataclass_fields__) - {"url", "method", "
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
     for name in options:
         if name not in _REQUEST_OPTIONS:
-            raise TypeError(f"request() got an unexpected keyword argument {name!r}; it takes {sorted(_REQUEST_OPTIONS)}")
+            raise TypeError(
+                f"request() got an unexpected keyword argument {name!r}; it takes {sorted(_REQUEST_OPTIONS)}"
+            )
     return options
 
 

@@ -11,7 +11,7 @@ import email.utils
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tenacity
 
@@ -173,5 +173,3 @@ def history(errors: Sequence[str | None]) -> str:
         if error:
             counts[error] = counts.get(error, 0) + 1
     return ", ".join(f"{n} × {error}" for error, n in counts.items())
-
-

@@ -320,7 +320,9 @@ class Scheduler:
             self._limiter.give_back(self._slot)
             self._slot = None
         if self._slot is None:
-            self._slot = self._limiter.reserve(max(self._as_of, now - LATENESS) if self._as_of > LONG_AGO else now, weight)
+            self._slot = self._limiter.reserve(
+                max(self._as_of, now - LATENESS) if self._as_of > LONG_AGO else now, weight
+            )
         self._slot = self._limiter.regrant(self._slot, now)
         return self._slot.time <= now
 

@@ -56,7 +56,7 @@ class Stream:
         self._window = window
         self._workers = workers
         self._intake = Intake(source, share, self._as_item)
-        # Put to by workers, read by the consumer. Its `put` may interrupt itself, so `drain` is safe in a signal handler.
+        # Put to by workers, read by the consumer. A `put` may interrupt another: `drain` is safe in a signal handler.
         self._results: queue.SimpleQueue[tuple[int, str, Outcome] | None] = queue.SimpleQueue()
         self._ready: deque[Outcome] = deque()  # to be yielded next
         self._early: dict[int, Outcome] = {}  # if ordered: ended before their turn, by number

@@ -103,7 +103,7 @@ def test_a_weight_above_the_burst_is_refused() -> None:
 def test_a_wait_beyond_the_maximum_gives_the_slot_back() -> None:
     limiter = MemoryLimiter(Rate(1))
     limiter.reserve(0.0)
-    with pytest.raises(SlotTimeout, match="1.0 s; 0.5 s were allowed"):
+    with pytest.raises(SlotTimeout, match=r"1\.0 s; 0\.5 s were allowed"):
         limiter.reserve(0.0, max_wait=0.5)
     assert limiter.reserve(0.0, max_wait=1.0).time == 1.0
 

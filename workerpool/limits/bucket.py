@@ -84,7 +84,7 @@ class LeakyBucket:
             heapq.heappush(self._given_back, slot)
 
     def regrant(self, slot: Slot, now: float) -> Slot:
-        """Return `slot` if `now` is no later than `LATENESS` after it, or else exchange it for one at or after `now`."""
+        """Return `slot` if it is at most `LATENESS` old at `now`, or else exchange it for one at or after `now`."""
         if now - slot.time <= LATENESS:
             return slot
         self.give_back(slot)

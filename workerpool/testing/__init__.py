@@ -1,6 +1,6 @@
 """The testing kit, public: what a test of code that uses workerpool needs, and what workerpool's own tests use.
 
-`Origin` is a scripted HTTP server on loopback, `OriginProcess` the same in a process of its own; `Reply` and `Arrival`
+`ScriptedTransport` answers a pool's sends without a socket. `Origin` is a scripted HTTP server on loopback, `OriginProcess` the same in a process of its own; `Reply` and `Arrival`
 are what it says and hears. `ManualClock` is time that a test moves. Production code never imports this package.
 """
 
@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from workerpool.testing.clock import ManualClock
 from workerpool.testing.origin import Arrival, Origin, OriginProcess, Reply
+from workerpool.testing.transport import Answer, ScriptedTransport
 
-__all__ = ["Arrival", "ManualClock", "Origin", "OriginProcess", "Reply"]
+__all__ = ["Answer", "Arrival", "ManualClock", "Origin", "OriginProcess", "Reply", "ScriptedTransport"]

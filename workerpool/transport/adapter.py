@@ -18,7 +18,7 @@ from workerpool.transport.bodies import read_whole
 from workerpool.transport.connections import Connections, CountedPoolManager, CountedProxyManager
 
 POOLS_KEPT = 4096
-"""Recipes for connections (one per origin and TLS setting) kept by urllib3; a dropped one is made anew, see `Connections`."""
+"""Recipes for connections, one for each origin and TLS setting, kept by urllib3. A dropped one is made anew."""
 
 
 class Governor(Protocol):

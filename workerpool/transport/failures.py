@@ -49,7 +49,9 @@ def _translated(error: BaseException, host: str) -> RequestError:
         return TooManyRedirects(redact(str(error)))
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return TimedOut(f"no connection to {host} in the time allowed")
-    if isinstance(error, requests.exceptions.Timeout) or _has(causes, urllib3.exceptions.ReadTimeoutError, TimeoutError):
+    if isinstance(error, requests.exceptions.Timeout) or _has(
+        causes, urllib3.exceptions.ReadTimeoutError, TimeoutError
+    ):
         return TimedOut(f"{host} did not answer in the time allowed")
     if isinstance(error, requests.exceptions.SSLError) or _has(causes, ssl.SSLError, urllib3.exceptions.SSLError):
         return TlsFailed(f"no TLS connection to {host}: {_detail(causes)}")

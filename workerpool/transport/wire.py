@@ -80,9 +80,7 @@ class Transport(Protocol):
 class RequestsTransport:
     """requests' own path: a Session per worker over one shared adapter."""
 
-    def __init__(
-        self, options: Options, governor: Governor, session_factory: Callable[[], Any] | None = None
-    ) -> None:
+    def __init__(self, options: Options, governor: Governor, session_factory: Callable[[], Any] | None = None) -> None:
         budgets = options.budgets
         self._connections = Connections(budgets.max_connections, budgets.host_connections)
         self._driven = Driven()
