@@ -1,7 +1,8 @@
 """The testing kit, public: what a test of code that uses workerpool needs, and what workerpool's own tests use.
 
-`ScriptedTransport` answers a pool's sends without a socket. `Origin` is a scripted HTTP server on loopback, `OriginProcess` the same in a process of its own; `Reply` and `Arrival`
-are what it says and hears. `ManualClock` is time that a test moves. Production code never imports this package.
+`Origin` is a scripted HTTP server on loopback, `OriginProcess` the same in a process of its own; `Reply` and `Arrival`
+are what it says and hears. `ScriptedTransport` answers a pool's sends with `Answer`s, without a socket. `ManualClock`
+is time that a test moves. Production code never imports this package.
 """
 
 from __future__ import annotations
