@@ -2,7 +2,7 @@
 
     python examples/demo.py
 
-A server on this machine plays five hosts. Everything is left in the folder demo-out for you to look at.
+A server on this machine plays four hosts, one of which allows 10 requests a second and says 429 to more. Everything is left in the folder demo-out for you to look at.
 """
 
 import json
@@ -27,7 +27,7 @@ def write_urls(origin: OriginProcess, file: Path) -> None:
         for n in range(count)
     ]
     lines += [origin.url(f"/status/404?page={n}", good[0]) for n in range(5)]
-    lines += [origin.url(f"/retry-after/1?page={n}", limiting) for n in range(10)]
+    lines += [origin.url(f"/limit?rate=10&burst=5&page={n}", limiting) for n in range(20)]
     lines += ["this line is no URL"]
     random.Random(1).shuffle(lines)
     file.write_text("\n".join(lines) + "\n")
