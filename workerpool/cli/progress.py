@@ -26,6 +26,9 @@ FIRST_LINE = 5.0
 NEXT_LINE = 10.0
 """Seconds between two plain lines."""
 
+LEAVE_WAIT = 0.5
+"""Seconds in which the display is taken away by a process that ends at once."""
+
 LOOK_BACK = 10.0
 """Seconds over which a rate is measured."""
 
@@ -37,6 +40,7 @@ class Moment:
     done: int
     ok: int
     failed: int
+    cancelled: int = 0
     sent: int
     in_flight: int
     parked: int
@@ -157,8 +161,10 @@ class LiveProgress:
             self._live.stop()
 
     def leave(self) -> None:
-        """Show the cursor again, which the live display hid. No lock is taken: its thread may hold it."""
-        os.write(2, b"\x1b[?25h\r\n")
+        """Take the display away; a terminal that takes no text must not keep the process from ending."""
+        stopper = threading.Thread(target=self.stop, name="workerpool-leave", daemon=True)
+        stopper.start()
+        stopper.join(LEAVE_WAIT)
 
     def _render(self) -> RenderableType:
         from rich.console import Group
@@ -199,6 +205,8 @@ def figures_of(moment: Moment, pace: Pace) -> str:
     parts = [f"{moment.ok:,} ok", f"{moment.failed:,} failed", f"{pace.sends:,.1f}/s", f"{moment.in_flight} in flight"]
     if moment.parked:
         parts.append(f"{moment.parked:,} parked")
+    if moment.cancelled:
+        parts.append(f"{moment.cancelled:,} cancelled")
     if moment.is_draining:
         parts.append("draining")
     return " · ".join(parts)

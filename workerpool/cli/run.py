@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NoReturn
@@ -23,7 +24,7 @@ from workerpool.config import RetryPolicy
 from workerpool.errors import SinkError
 from workerpool.pool import WorkerPool
 from workerpool.redact import redact
-from workerpool.report.summary import Allowed, duration, plural, summarize
+from workerpool.report.summary import WIDTH, Allowed, duration, plural, summarize
 from workerpool.report.totals import Tally
 
 OK, FAILED, USAGE, AT_DEADLINE, NOT_WRITTEN = 0, 1, 2, 4, 5
@@ -41,16 +42,20 @@ class Speaker:
         if not (self._is_quiet or self._as_json):
             print(redact(text), file=sys.stderr, flush=True)
 
+    def tell(self, *sentences: str) -> None:
+        """Say sentences, one after the other."""
+        self.say(_folded(" ".join(sentences)))
+
     def note(self, sentence: str) -> None:
         """Say that something was left out."""
         events.emit("run.noted", note=sentence)
-        self.say(f"workerpool: {sentence}")
+        self.tell(f"workerpool: {sentence}")
 
     def error(self, sentence: str) -> None:
         """Say what ended the run; this is said also if quiet."""
         events.emit("run.failed", error=sentence)
         if not self._as_json:
-            print(redact(f"workerpool: {sentence}"), file=sys.stderr, flush=True)
+            print(_folded(redact(f"workerpool: {sentence}")), file=sys.stderr, flush=True)
 
 
 class _Stderr:
@@ -64,6 +69,13 @@ class _Stderr:
 
     def isatty(self) -> bool:
         return sys.stderr.isatty() and "NO_COLOR" not in os.environ
+
+
+def _folded(text: str) -> str:
+    """Fold a message for a terminal; in a file it stays one line, to be searched for."""
+    if not sys.stderr.isatty():
+        return text
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def run(settings: RunSettings) -> int:
@@ -153,6 +165,7 @@ class _Execution:
             done=counts.done,
             ok=counts.ok,
             failed=counts.failed,
+            cancelled=counts.cancelled,
             sent=figures.sent,
             in_flight=figures.in_flight,
             parked=figures.parked,
@@ -163,9 +176,9 @@ class _Execution:
 
     def _drain(self, number: int) -> None:
         in_flight = self._pool.statistics().in_flight
-        self._speaker.say(
-            f"{name_of(number)}: finishing {plural(in_flight, 'request')} in flight, sending no more "
-            "(once more stops at once)"
+        self._speaker.tell(
+            f"{name_of(number)}: finishing {plural(in_flight, 'request')} in flight, sending no more; "
+            "once more stops at once."
         )
         self._run.drain(name_of(number))
 
@@ -173,7 +186,7 @@ class _Execution:
         self._run.stop_now()
         if self._progress is not None:
             self._progress.leave()
-        self._speaker.say(f"{name_of(number)} again: stopped. {self._where()} {self._how_to_go_on()}")
+        self._speaker.tell(f"{name_of(number)} again: stopped.", self._where(), self._how_to_go_on())
         os._exit(exit_code(number))
 
     # -- the end ------------------------------------------------------------------------------------------------------
@@ -186,7 +199,7 @@ class _Execution:
             allowed = Allowed(rate=self._settings.rate, host_rate=self._settings.host_rate)
             self._speaker.say(summarize(totals, figures, allowed, result.elapsed))
         if result.stopped is not None:
-            self._speaker.say(f"{self._why(result)} {self._where()} {self._how_to_go_on()}")
+            self._speaker.tell(self._why(result), self._where(), self._how_to_go_on())
         if result.error is not None:
             ending = "" if isinstance(result.error, SinkError) else f". {self._where()} {self._how_to_go_on()}"
             self._speaker.error(f"{result.error}{ending}")

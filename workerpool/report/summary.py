@@ -8,11 +8,25 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from workerpool.config import Rate
-from workerpool.report.totals import OK, HostTotals, Totals
+from workerpool.report.totals import CANCELLED, HostTotals, Totals
 
 WIDTH = 80
 _LABEL = 15
 _REASONS = 12
+
+WORDS = {
+    "body": "body not readable",
+    "cancelled": "cancelled before its end",
+    "connect": "could not connect",
+    "connection": "connection lost",
+    "invalid": "not a request",
+    "paused": "host asked for too long a wait",
+    "redirects": "too many redirects",
+    "timeout": "timed out",
+    "tls": "TLS failed",
+    "unexpected": "unexpected error",
+}
+"""What an error's `reason` is called here; others are shown as they are."""
 
 
 class PoolFigures(Protocol):
@@ -47,12 +61,14 @@ def summarize(totals: Totals, figures: PoolFigures, allowed: Allowed, elapsed: f
 
 
 def _lines(totals: Totals, figures: PoolFigures, allowed: Allowed, elapsed: float) -> Iterator[str]:
-    failed = totals.requests - totals.ok
+    cancelled = totals.reasons.get(CANCELLED, 0)
+    failed = totals.requests - totals.ok - cancelled
     yield (
         f"{plural(totals.requests, 'request')} in {duration(elapsed)}: {totals.ok:,} ok"
-        + (f", {failed:,} not" if failed else "")
+        + (f", {failed:,} failed" if failed else "")
+        + (f", {cancelled:,} cancelled" if cancelled else "")
     )
-    if failed:
+    if failed or cancelled:
         yield from _reasons(totals)
     if figures.sent:
         yield _row("rate", _rate(totals, figures, allowed))
@@ -72,7 +88,7 @@ def _row(label: str, text: str) -> str:
 def _reasons(totals: Totals) -> Iterator[str]:
     shown = list(totals.reasons.items())[:_REASONS]
     for reason, count in shown:
-        yield f"    {count:>9,}  {count / totals.requests:>6.1%}  {reason}"
+        yield f"    {count:>9,}  {count / totals.requests:>6.1%}  {WORDS.get(reason, reason)}"
     if rest := totals.requests - sum(count for _, count in shown):
         yield f"    {rest:>9,}  {rest / totals.requests:>6.1%}  other reasons"
 
@@ -80,10 +96,19 @@ def _reasons(totals: Totals) -> Iterator[str]:
 def _rate(totals: Totals, figures: PoolFigures, allowed: Allowed) -> str:
     limits = [f"{allowed.rate}" if allowed.rate else "", f"{allowed.host_rate} per host" if allowed.host_rate else ""]
     budget = " and ".join(limit for limit in limits if limit)
-    # The time from the first send to the last: the wait for the last answers has nothing to do with the rate.
-    reached = (figures.sent - 1) / totals.sending_for if figures.sent > 1 and totals.sending_for > 0.05 else None
-    text = f"{number(reached)}/s" if reached else "too few to tell"
-    return f"{text}, {budget} allowed" if budget else f"{text}, no limit set"
+    reached = _reached(totals, figures)
+    return f"{reached}; {budget} allowed" if budget else f"{reached}; no limit set"
+
+
+def _reached(totals: Totals, figures: PoolFigures) -> str:
+    """Say the mean rate, and the busiest second's: waits for late retries pull the mean down, and break no budget."""
+    if figures.sent < 2 or totals.sending_for < 0.05:
+        return "too few sends to tell"
+    # From the first send to the last: how long the last answer took has nothing to do with it.
+    mean = (figures.sent - 1) / totals.sending_for
+    text = f"{number(mean)}/s on average"
+    is_telling = totals.busiest is not None and totals.busiest > mean
+    return f"{text}, {totals.busiest:,} in the busiest second" if is_telling else text
 
 
 def _sent(figures: PoolFigures) -> str:
@@ -103,30 +128,24 @@ def _latencies(totals: Totals) -> str:
 
 def _hosts(totals: Totals) -> Iterator[str]:
     label = f"slowest of {totals.hosts:,} hosts" if totals.hosts > 1 else "host"
-    yield f"  {label:<40}{'mean':>9}{'longest':>9}{'requests':>10}{'not ok':>8}"
+    yield f"  {label:<40}{'mean':>9}{'longest':>9}{'requests':>10}{'failed':>8}"
     for host in totals.slowest:
         yield _host(host)
 
 
 def _host(host: HostTotals) -> str:
-    name = textwrap.shorten(host.host, 38, placeholder="…") if " " in host.host else _cut(host.host, 37)
-    return (
-        f"    {name:<38}{duration(host.mean):>9}{duration(host.longest):>9}{host.requests:>10,}{host.failed or '':>8}"
-    )
+    figures = f"{duration(host.mean):>9}{duration(host.longest):>9}{host.requests:>10,}{host.failed or '':>8}"
+    return f"    {_cut(host.host, 37):<38}{figures}"
 
 
 def _examples(examples: Sequence[tuple[str, str]]) -> Iterator[str]:
-    if not examples:
-        return
-    yield "  for example"
-    for reason, text in examples:
-        if reason != OK:
-            yield f"    {_cut(text, 2 * WIDTH - 8)}" if len(text) <= WIDTH - 4 else _folded(text)
-
-
-def _folded(text: str) -> str:
-    lines = textwrap.wrap(text, WIDTH - 6, break_on_hyphens=False, max_lines=2, placeholder=" …")
-    return "\n".join([f"    {lines[0]}", *(f"      {line}" for line in lines[1:])])
+    shown = [text for reason, text in examples if reason != CANCELLED]
+    if shown:
+        yield "  for example"
+    for text in shown:
+        lines = textwrap.wrap(text, WIDTH - 6, break_on_hyphens=False, max_lines=3, placeholder=" …")
+        yield f"    {lines[0]}" if lines else "    (no text)"
+        yield from (f"      {line}" for line in lines[1:])
 
 
 def _cut(text: str, width: int) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from workerpool.errors import StatusError
+from workerpool.errors import Cancelled, StatusError
 from workerpool.model import Outcome, origin
 from workerpool.redact import redact
 
@@ -23,10 +23,14 @@ HOSTS = 10_000
 OTHERS = "others"
 """The name under which the hosts past `HOSTS` are counted."""
 
+SECONDS = 3_600
+"""Seconds whose sends are counted apart, to find the busiest one: attempts come out of order, as they end."""
+
 EXAMPLES = 5
 """Failures that are kept to be shown: the first one of each of so many reasons."""
 
 OK = "ok"
+CANCELLED = Cancelled.reason
 
 
 class Histogram:
@@ -84,7 +88,8 @@ class Totals:
     """What a batch came to. `reasons` counts outcomes by how they ended, "ok" included, most frequent first.
 
     `p50`, `p95` and `p99` are seconds of an attempt, from its send to its last byte or its error. `sending_for`:
-    seconds from the first attempt's send to the last one's. `examples`: a reason, and a sentence about one failure.
+    seconds from the first attempt's send to the last one's; `busiest`: the most attempts that began in
+    one second of the clock, None for a run of less than two. `examples`: a reason, and a sentence about one failure.
     """
 
     requests: int
@@ -96,6 +101,7 @@ class Totals:
     p95: float
     p99: float
     sending_for: float
+    busiest: int | None
     hosts: int
     slowest: Sequence[HostTotals]
     examples: Sequence[tuple[str, str]]
@@ -109,6 +115,7 @@ class _Sums:
     bytes: int = 0
     first: float = math.inf
     last: float = -math.inf
+    busiest: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
 
@@ -120,6 +127,7 @@ class Tally:
         self._lock = threading.Lock()  # guards everything below
         self._sums = _Sums()
         self._latency = Histogram()
+        self._seconds: Counter[int] = Counter()
         self._hosts: dict[str, _Host] = {}
         self._origins: dict[str, str] = {}  # by the part of a URL up to its path: cheaper than taking it apart
         self._examples: dict[str, str] = {}
@@ -153,6 +161,7 @@ class Tally:
                 p95=self._latency.quantile(0.95),
                 p99=self._latency.quantile(0.99),
                 sending_for=max(0.0, sums.last - sums.first),
+                busiest=max(sums.busiest, *self._seconds.values()) if sums.last - sums.first >= 2 else None,
                 hosts=len(self._hosts),
                 slowest=self._slowest(slowest),
                 examples=tuple(self._examples.items()),
@@ -161,15 +170,24 @@ class Tally:
     def _add_attempts(self, outcome: Outcome) -> None:
         sums, host = self._sums, self._host(outcome.request.url)
         host.requests += 1
-        host.failed += not outcome.ok
+        host.failed += not (outcome.ok or isinstance(outcome.error, Cancelled))
         for attempt in outcome.attempts:
             self._latency.add(attempt.elapsed)
             sums.attempts += 1
             sums.first = min(sums.first, attempt.started_at)
             sums.last = max(sums.last, attempt.started_at)
+            self._seconds[int(attempt.started_at)] += 1
             host.attempts += 1
             host.seconds += attempt.elapsed
             host.longest = max(host.longest, attempt.elapsed)
+
+        if len(self._seconds) > SECONDS:
+            self._forget_seconds()
+
+    def _forget_seconds(self) -> None:
+        """Keep the later half of the seconds, and of the earlier one only its busiest."""
+        for second in sorted(self._seconds)[: SECONDS // 2]:
+            self._sums.busiest = max(self._sums.busiest, self._seconds.pop(second))
 
     def _host(self, url: str) -> _Host:
         path = url.find("/", 8)
@@ -217,7 +235,7 @@ def reason_of(outcome: Outcome) -> str:
 def _example(outcome: Outcome) -> str:
     text = redact(str(outcome.error))
     url = redact(outcome.request.url)
-    return text if outcome.request.problem or url in text else f"{url}: {text}"
+    return text if outcome.request.problem or url in text else f"{url} · {text}"
 
 
 def _shown(host: str) -> str:
