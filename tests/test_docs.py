@@ -1,0 +1,142 @@
+"""The documentation names nothing that is not there: links, options, events, errors, names and arguments in code."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import workerpool
+import workerpool.errors
+from workerpool.events import EVENTS
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "docs" / "reference"
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"`([^`\n]+)`")
+OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*\b")
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@cache
+def text_of(path: Path) -> str:
+    return path.read_text()
+
+
+def slug(heading: str) -> str:
+    """Return the anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+
+
+def blocks(path: Path, *languages: str) -> Iterator[str]:
+    for language, text in FENCE.findall(text_of(path)):
+        if language in languages:
+            yield text
+
+
+@cache
+def real_options() -> frozenset[str]:
+    command = [sys.executable, "-m", "workerpool", "run", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    listed = re.findall(r"^  (-[^ ].*?)(?:  |$)", done.stdout, re.MULTILINE)
+    return frozenset(option for line in listed for option in OPTION.findall(line))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    prose = FENCE.sub("", text_of(page))
+    for link in LINK.findall(prose):
+        if link.startswith(("http://", "https://", "mailto:")):
+            continue
+        target, _, anchor = link.partition("#")
+        file = (page.parent / target).resolve() if target else page
+        assert file.exists(), link
+        assert file.is_relative_to(ROOT), link
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", text_of(file), re.MULTILINE)
+            assert anchor in {slug(heading) for heading in headings}, link
+
+
+def commands(page: Path) -> Iterator[str]:
+    """Yield each `workerpool …` command of a page, continued lines joined."""
+    for text in [*blocks(page, "", "sh", "console", "cron"), *SPAN.findall(text_of(page))]:
+        for line in text.replace("\\\n", " ").splitlines():
+            found = re.search(r"(?:^|[\s|/])workerpool (run\b[^|]*)", line)
+            if found:
+                yield found[1]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_option_of_a_command_exists(page: Path) -> None:
+    named = {option for command in commands(page) for option in OPTION.findall(command)}
+    assert named <= real_options()
+
+
+def test_the_reference_names_every_option_and_no_other() -> None:
+    table = {option for span in SPAN.findall(text_of(REFERENCE / "cli.md")) for option in OPTION.findall(span)}
+    assert table - {"--version", "-m"} == real_options() - {"-h", "--help"}
+
+
+def test_the_reference_names_every_event_with_its_fields() -> None:
+    rows = re.findall(r"^\| `([a-z.]+)` \| (\w+) \| (.*?) \|", text_of(REFERENCE / "events.md"), re.MULTILINE)
+    assert {name: tuple(SPAN.findall(fields)) for name, _, fields in rows} == {
+        name: fields for name, (_, fields) in EVENTS.items()
+    }
+
+
+def test_the_reference_names_every_error_with_its_word() -> None:
+    kinds = [kind for _, kind in inspect.getmembers(workerpool.errors, inspect.isclass)]
+    errors = {kind.__name__ for kind in kinds if issubclass(kind, workerpool.WorkerPoolError)}
+    text = text_of(REFERENCE / "errors.md")
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == errors
+    for kind in kinds:
+        if issubclass(kind, workerpool.RequestError):
+            assert re.search(rf"^\| `{kind.__name__}` \| `{kind.reason}` \|", text, re.MULTILINE), kind
+
+
+def test_the_reference_names_every_public_name() -> None:
+    spans = " ".join(SPAN.findall(text_of(REFERENCE / "api.md") + text_of(REFERENCE / "errors.md")))
+    missing = [name for name in workerpool.__all__ if not re.search(rf"\b{name}\b", spans)]
+    assert not missing
+
+
+def test_the_reference_names_every_option_of_the_pool_and_the_policy() -> None:
+    text = text_of(REFERENCE / "api.md")
+    for kind in (workerpool.WorkerPool, workerpool.RetryPolicy, workerpool.Request):
+        for option in inspect.signature(kind).parameters:
+            assert f"`{option}`" in text, f"{kind.__name__}({option}=)"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_code_in_the_documentation_compiles_and_names_what_exists(page: Path) -> None:
+    for code in blocks(page, "python"):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and node.module == "workerpool":
+                for alias in node.names:
+                    assert alias.name in workerpool.__all__, alias.name
+            if isinstance(node, ast.Call):
+                check_call(node)
+
+
+def check_call(node: ast.Call) -> None:
+    """Hold a call of one of our public names to its signature."""
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    if name not in workerpool.__all__:
+        return
+    called = workerpool.WorkerPool if name == "fetch" else getattr(workerpool, name)
+    known = {*inspect.signature(called).parameters, *(("ordered", "window") if name == "fetch" else ())}
+    for keyword in node.keywords:
+        assert keyword.arg is None or keyword.arg in known, f"{name}({keyword.arg}=…)"
