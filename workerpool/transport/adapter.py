@@ -66,6 +66,7 @@ class SharedAdapter(HTTPAdapter):
         self._connections = connections
         self._driven = driven
         self._governor = governor
+        self._recipes: dict[tuple[str, bool], Any] = {}  # whole-value writes: no lock needed under the GIL
         self._proxies_lock = threading.Lock()  # guards proxy_manager: requests checks and sets it without one
         # max_retries=0: urllib3's Retry sleeps while holding a socket. pool_block=False: it waits without a limit.
         super().__init__(pool_connections=POOLS_KEPT, pool_maxsize=workers, max_retries=0, pool_block=False)
@@ -77,6 +78,21 @@ class SharedAdapter(HTTPAdapter):
         manager = CountedPoolManager(num_pools=connections, maxsize=maxsize, block=block, **pool_kwargs)
         manager.count_in(self._connections)
         self.poolmanager = manager
+
+    def get_connection_with_tls_context(
+        self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        """As requests' own, which takes the URL apart and puts a key together every time, remembered by site."""
+        if proxies or cert is not None or not isinstance(verify, bool):
+            return super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
+        site = "/".join((request.url or "").split("/", 3)[:3])
+        recipe = self._recipes.get((site, verify))
+        if recipe is None:
+            recipe = super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
+            if len(self._recipes) >= POOLS_KEPT:
+                self._recipes.clear()
+            self._recipes[site, verify] = recipe
+        return recipe
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
         with self._proxies_lock:

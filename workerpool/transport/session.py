@@ -10,11 +10,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.cookiejar import Cookie
-from typing import Any
+from typing import Any, cast
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.cookies import RequestsCookieJar
+from requests.sessions import merge_hooks
+from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies, get_netrc_auth
 
 from workerpool import events
@@ -70,6 +72,9 @@ class Session(requests.Session):
         }
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """As requests' own; a request of only a URL and headers takes a third of the time."""
+        if self._is_plain(request):
+            return self._prepare_plain(request)
         if not self.trust_env or request.auth or self.auth:
             return super().prepare_request(request)
         # requests would read netrc here, again for every request; this session is only ever used by one thread.
@@ -78,6 +83,34 @@ class Session(requests.Session):
             prepared = super().prepare_request(request)
         finally:
             self.trust_env = True
+        return self._with_login(prepared)
+
+    def _is_plain(self, request: requests.Request) -> bool:
+        """Whether there is nothing to merge but headers and hooks: no auth, cookies, parameters or body."""
+        of_request = request.auth or request.cookies or request.params or request.data or request.files
+        of_session = self.auth or self.params or len(self.cookies)
+        return not of_request and not of_session and request.json is None and "@" not in str(request.url)
+
+    def _prepare_plain(self, request: requests.Request) -> requests.PreparedRequest:
+        """Take the steps of `requests.PreparedRequest.prepare` that do something for a plain request."""
+        headers: CaseInsensitiveDict[Any] = CaseInsensitiveDict(self.headers)
+        if request.headers:
+            headers.update(request.headers)
+            for name in [name for name, value in headers.items() if value is None]:
+                del headers[name]
+        hooks = request.hooks
+        if any(self.hooks.values()):
+            hooks = merge_hooks(request.hooks, self.hooks)  # type: ignore[no-untyped-call]
+        prepared: Any = requests.PreparedRequest()
+        prepared.prepare_method(request.method)
+        prepared.prepare_url(request.url, None)
+        prepared.prepare_headers(headers)
+        prepared._cookies = RequestsCookieJar()
+        prepared.prepare_content_length(None)
+        prepared.prepare_hooks(hooks)
+        return self._with_login(prepared) if self.trust_env else cast(requests.PreparedRequest, prepared)
+
+    def _with_login(self, prepared: requests.PreparedRequest) -> requests.PreparedRequest:
         login = self._environment.look_up(prepared.url or "")[1]
         if login is not None:
             prepared.prepare_auth(login)
