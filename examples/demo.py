@@ -2,7 +2,8 @@
 
     python examples/demo.py
 
-A server on this machine plays four hosts, one of which allows 10 requests a second and says 429 to more. Everything is left in the folder demo-out for you to look at.
+A server on this machine plays four hosts, one of which allows 10 requests a second and says 429 to more. Everything is
+left in the folder demo-out for you to look at.
 """
 
 import json
