@@ -71,7 +71,8 @@ def _lines(totals: Totals, figures: PoolFigures, allowed: Allowed, elapsed: floa
     if failed or cancelled:
         yield from _reasons(totals)
     if figures.sent:
-        yield _row("rate", _rate(totals, figures, allowed))
+        yield _row("rate", _reached(totals, figures))
+        yield _row("rate allowed", _limits(allowed))
         yield _row("sent", _sent(figures))
         yield _row("response time", _latencies(totals))
         yield _row("sockets", f"{figures.sockets_opened:,} opened, reused for {figures.sockets_reused:,} sends")
@@ -93,11 +94,11 @@ def _reasons(totals: Totals) -> Iterator[str]:
         yield f"    {rest:>9,}  {rest / totals.requests:>6.1%}  other reasons"
 
 
-def _rate(totals: Totals, figures: PoolFigures, allowed: Allowed) -> str:
-    limits = [f"{allowed.rate}" if allowed.rate else "", f"{allowed.host_rate} per host" if allowed.host_rate else ""]
-    budget = " and ".join(limit for limit in limits if limit)
-    reached = _reached(totals, figures)
-    return f"{reached}; {budget} allowed" if budget else f"{reached}; no limit set"
+def _limits(allowed: Allowed) -> str:
+    limits = [f"{allowed.rate} in all"] if allowed.rate else []
+    if allowed.host_rate:
+        limits.append(f"{allowed.host_rate} per host")
+    return ", ".join(limits) or "no limit was set"
 
 
 def _reached(totals: Totals, figures: PoolFigures) -> str:

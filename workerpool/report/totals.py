@@ -29,6 +29,9 @@ SECONDS = 3_600
 EXAMPLES = 5
 """Failures that are kept to be shown: the first one of each of so many reasons."""
 
+EXAMPLE_URL = 200
+"""Characters shown of a failure's URL."""
+
 OK = "ok"
 CANCELLED = Cancelled.reason
 
@@ -234,7 +237,7 @@ def reason_of(outcome: Outcome) -> str:
 
 def _example(outcome: Outcome) -> str:
     text = redact(str(outcome.error))
-    url = redact(outcome.request.url)
+    url = redact(outcome.request.url[:EXAMPLE_URL])
     return text if outcome.request.problem or url in text else f"{url} · {text}"
 
 

@@ -1,0 +1,113 @@
+"""The command line's words: what is accepted, what is refused, and that a refusal is one sentence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from workerpool.cli import main
+from workerpool.cli.arguments import make_parser, parse
+from workerpool.config import Rate
+from workerpool.errors import OptionError
+
+
+def test_the_defaults_are_the_contract_s() -> None:
+    settings = parse(["run", "a.txt", "-o", "out.jsonl"])
+    assert settings.sources == ("a.txt",)
+    assert (settings.workers, settings.burst, settings.host_connections, settings.retries) == (16, 1, 6, 3)
+    assert (settings.rate, settings.host_rate, settings.connections, settings.deadline) == (None, None, None, None)
+    assert (settings.timeout, settings.include, settings.format, settings.log_format) == (30.0, frozenset(), None, None)
+    assert (settings.ordered, settings.overwrite, settings.quiet, settings.progress) == (False, False, False, True)
+
+
+def test_every_option_is_read() -> None:
+    words = (
+        "run a.txt b.csv - --output out.x --workers 3 --rate 50/s --burst 2 --host-rate 100/min --connections 9 "
+        "--host-connections 4 --retries 0 --timeout 2.5 --deadline 1h30m --ordered --include body,headers --overwrite "
+        "--format csv --quiet --no-progress --log-format console --input-format jsonl"
+    )
+    settings = parse(words.split())
+    assert settings.sources == ("a.txt", "b.csv", "-")
+    assert (settings.output, settings.format, settings.input_format) == ("out.x", "csv", "jsonl")
+    assert (settings.rate, settings.host_rate) == (Rate(50, 1), Rate(100, 60))
+    assert (settings.workers, settings.burst, settings.connections, settings.host_connections) == (3, 2, 9, 4)
+    assert (settings.retries, settings.timeout, settings.deadline) == (0, 2.5, 5_400.0)
+    assert settings.include == {"body", "headers"}
+    assert settings.ordered
+    assert settings.overwrite
+    assert settings.quiet
+    assert not settings.progress
+    assert settings.log_format == "console"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--rate", "fast", "'50/s'"),
+        ("--rate", "0/s", "above zero"),
+        ("--host-rate", "1/fortnight", "--host-rate"),
+        ("--workers", "0", "1 or more"),
+        ("--workers", "many", "whole number"),
+        ("--burst", "1.5", "--burst"),
+        ("--connections", "-1", "--connections"),
+        ("--host-connections", "0", "--host-connections"),
+        ("--retries", "-1", "0 or more"),
+        ("--timeout", "0", "--timeout"),
+        ("--timeout", "soon", "--timeout"),
+        ("--deadline", "tomorrow", "'10m'"),
+        ("--include", "body,trailers", "'trailers' is unknown"),
+        ("--job", "dir", "later release"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name_with_what_would_do(
+    option: str, value: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(OptionError) as caught:
+        parse(["run", "a.txt", "-o", "out.jsonl", f"{option}={value}"])
+    assert option in str(caught.value)
+    assert words in str(caught.value)
+    assert main(["run", "a.txt", "-o", "out.jsonl", f"{option}={value}"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"workerpool: {option}")
+    assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["run a.txt", "run -o out.jsonl", "run a.txt -o x --format xml", "run a.txt -o x --wrokers 3", "", "fly",
+     "run a.txt -o x --work 3", "run a.txt -o x --log-format xml", "run a.txt -o x --input-format xml"],
+)  # fmt: skip
+def test_words_that_do_not_fit_are_refused_in_one_sentence(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1
+    assert "--help" in said.err
+
+
+def test_help_fits_a_terminal_names_every_option_and_what_is_not_there_yet(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["run", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    for word in ("--rate RATE", "--deadline", "examples:", "exit status:", "not in this release: --job", "default: 16"):
+        assert word in text
+    assert main(["--help"]) == 0
+
+
+def test_version_says_name_and_number(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("workerpool 0")
+
+
+def test_the_parser_can_be_had_for_shell_completions() -> None:
+    assert make_parser().prog == "workerpool"
+
+
+def test_the_command_line_loads_rich_only_when_it_draws() -> None:
+    code = "import sys, workerpool.cli, workerpool.cli.run; sys.exit('rich.live' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0

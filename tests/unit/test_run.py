@@ -1,0 +1,193 @@
+"""A run: every outcome is written, a failing source or sink ends it with what was got, and it drains when told to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from requests import Response
+
+from workerpool.batch.record import Record
+from workerpool.batch.run import DEADLINE, Run
+from workerpool.batch.sinks import sink_for
+from workerpool.errors import Cancelled, SinkError, SourceError, StatusError
+from workerpool.model import Outcome, Request
+
+
+class FakePool:
+    """Answers at once; once drained, everything else is cancelled. `hold` makes it wait for the drain."""
+
+    def __init__(self, hold_at: int | None = None) -> None:
+        self.is_drained = threading.Event()
+        self._hold_at = hold_at
+        self.is_closed = False
+
+    def drain(self) -> None:
+        self.is_drained.set()
+
+    def stream(
+        self, requests: Iterable[str | Request], *, ordered: bool = False, window: int | None = None
+    ) -> Generator[Outcome, None, None]:
+        try:
+            for number, request in enumerate(requests, 1):
+                assert isinstance(request, Request)
+                if number == self._hold_at:
+                    assert self.is_drained.wait(30)
+                yield self._answer(request)
+        finally:
+            self.is_closed = True
+
+    def _answer(self, request: Request) -> Outcome:
+        if self.is_drained.is_set():
+            return Outcome(request, error=Cancelled("told to end"))
+        response = Response()
+        response.status_code, response._content = (404 if "bad" in request.url else 200), b"x"
+        return Outcome(request, response, StatusError("no", status=404) if "bad" in request.url else None)
+
+
+class ListSource:
+    def __init__(self, *urls: str, error: SourceError | None = None) -> None:
+        self._urls = urls
+        self._error = error
+        self.is_stopped = False
+
+    def __iter__(self) -> Iterator[Request]:
+        for url in self._urls:
+            if self.is_stopped:
+                return
+            yield Request(url)
+        if self._error:
+            raise self._error
+
+    def stop(self) -> None:
+        self.is_stopped = True
+
+
+class MemorySink:
+    name = "memory"
+
+    def __init__(self, fail_at: int | None = None, fail_on_flush: bool = False) -> None:
+        self.records: list[Record] = []
+        self.flushed = threading.Event()
+        self._fail_at = fail_at
+        self._fail_on_flush = fail_on_flush
+
+    @property
+    def written(self) -> int:
+        return len(self.records)
+
+    def open(self) -> None: ...
+
+    def write(self, record: Record) -> None:
+        if len(self.records) == self._fail_at:
+            raise SinkError("full", records=len(self.records))
+        self.records.append(record)
+
+    def flush(self) -> None:
+        self.flushed.set()
+        if self._fail_on_flush:
+            raise SinkError("full")
+
+    def close(self) -> None:
+        if self._fail_on_flush:
+            raise SinkError("full")
+
+    def abort(self) -> None: ...
+
+
+def execute(pool: FakePool, source: ListSource, sink: Any, **options: Any) -> Any:
+    return Run(pool, source, sink, **options).execute()
+
+
+def test_every_outcome_is_written_and_counted() -> None:
+    sink, seen = MemorySink(), list[Outcome]()
+    result = execute(FakePool(), ListSource("http://a/", "http://bad/"), sink, observe=seen.append)
+    assert [record["url"] for record in sink.records] == ["http://a/", "http://bad/"]
+    assert (result.read, result.ok, result.failed, result.cancelled, result.written) == (2, 1, 1, 0, 2)
+    assert result.is_whole
+    assert len(seen) == 2
+
+
+def test_of_a_source_that_breaks_off_everything_read_is_written_first() -> None:
+    sink, error = MemorySink(), SourceError("cut short")
+    result = execute(FakePool(), ListSource("http://a/", "http://b/", error=error), sink)
+    assert (len(sink.records), result.error, result.is_whole) == (2, error, False)
+
+
+def test_a_sink_that_fails_ends_the_run_and_gives_up_the_rest() -> None:
+    pool, sink = FakePool(), MemorySink(fail_at=2)
+    result = execute(pool, ListSource(*["http://a/"] * 10), sink)
+    assert isinstance(result.error, SinkError)
+    assert (result.ok, result.written, pool.is_closed) == (2, 2, True)
+
+
+def test_a_sink_that_fails_while_nothing_arrives_ends_the_run_too() -> None:
+    pool = FakePool(hold_at=1)
+    result = execute(pool, ListSource("http://a/"), MemorySink(fail_on_flush=True))
+    assert isinstance(result.error, SinkError)
+
+
+def test_results_are_flushed_while_nothing_else_arrives() -> None:
+    pool, sink = FakePool(hold_at=2), MemorySink()
+    run = Run(pool, ListSource("http://a/", "http://b/"), sink)
+    thread = threading.Thread(target=run.execute)
+    thread.start()
+    assert sink.flushed.wait(10)
+    run.drain("enough")
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_drained_run_stops_reading_and_says_why() -> None:
+    pool, source, sink = FakePool(hold_at=2), ListSource(*["http://a/"] * 10), MemorySink()
+    run = Run(pool, source, sink)
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(run.execute()))
+    thread.start()
+    assert sink.flushed.wait(10)
+    run.drain("SIGTERM")
+    run.drain("SIGHUP")
+    thread.join(10)
+    (result,) = results
+    assert (result.stopped, result.ok, result.cancelled, result.read) == ("SIGTERM", 1, 1, 2)
+    assert source.is_stopped
+
+
+def test_the_deadline_drains() -> None:
+    result = execute(FakePool(hold_at=2), ListSource(*["http://a/"] * 3), MemorySink(), deadline=0.05)
+    assert (result.stopped, result.ok, result.cancelled) == (DEADLINE, 1, 1)
+
+
+def test_a_deadline_that_stopped_nothing_is_no_stop() -> None:
+    class LateSource(ListSource):
+        def __iter__(self) -> Iterator[Request]:
+            yield Request("http://a/")
+
+    class Patient(FakePool):
+        """Finishes what it has, as a send in flight does."""
+
+        def stream(
+            self, requests: Iterable[str | Request], *, ordered: bool = False, window: int | None = None
+        ) -> Generator[Outcome, None, None]:
+            taken = list(requests)
+            assert self.is_drained.wait(30)
+            yield from (Outcome(request) for request in taken if isinstance(request, Request))
+
+    result = execute(Patient(), LateSource(), MemorySink(), deadline=0.05)
+    assert (result.stopped, result.ok, result.is_whole) == (None, 1, True)
+
+
+def test_an_error_of_the_observer_closes_the_sink(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    sink = sink_for(str(path))
+    sink.open()
+
+    def fail(outcome: Outcome) -> None:
+        raise RuntimeError("observer")
+
+    with pytest.raises(RuntimeError, match="observer"):
+        execute(FakePool(), ListSource("http://a/", "http://b/"), sink, observe=fail)
+    assert len(path.read_text().splitlines()) == 1
