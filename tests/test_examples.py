@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,3 +39,14 @@ def test_the_example_runs(example: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert SAYS[example.name] in done.stdout
+    if example.name == "demo.py":
+        shown = re.search(
+            r"^```\n(\$ workerpool run .*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+        )
+        assert shown
+        assert words_of(shown[1]) <= words_of(done.stdout + done.stderr), "README.md shows what it no longer prints"
+
+
+def words_of(text: str) -> set[str]:
+    """Return the words of an output: what stays the same from run to run, unlike its numbers, ports and units."""
+    return set(re.findall(r"(?<![\w.])[A-Za-z][a-z]{3,}(?![\w.])", text))

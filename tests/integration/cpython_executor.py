@@ -15,19 +15,19 @@ import os
 import sys
 import unittest
 from concurrent import futures
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 
-def substitute(tests: ModuleType, executor: type, spec: str) -> None:
+def substitute(tests: Any, executor: type, spec: str) -> None:
     """Put `executor` wherever the tests say ThreadPoolExecutor, in the scripts that they start, too."""
     names = {name: getattr(futures, name) for name in futures.__all__}
-    tests.futures = SimpleNamespace(**{**names, "ThreadPoolExecutor": executor})  # type: ignore[attr-defined]
+    tests.futures = SimpleNamespace(**{**names, "ThreadPoolExecutor": executor})
     for value in vars(tests).values():
         if isinstance(value, type) and getattr(value, "executor_type", None) is futures.ThreadPoolExecutor:
-            value.executor_type = executor  # type: ignore[attr-defined]
+            setattr(value, "executor_type", executor)  # noqa: B010  a type checker knows no such attribute
 
-    original = tests.assert_python_ok  # type: ignore[attr-defined]
+    original = tests.assert_python_ok
     module, _, name = spec.partition(":")
 
     def assert_python_ok(*args: str, **environment: str) -> Any:
@@ -39,14 +39,14 @@ def substitute(tests: ModuleType, executor: type, spec: str) -> None:
         # With a variable of its own, the child is not run in isolated mode, and so finds what we find.
         return original(option, script, PYTHONPATH=os.pathsep.join(filter(None, sys.path)), **environment)
 
-    tests.assert_python_ok = assert_python_ok  # type: ignore[attr-defined]
+    tests.assert_python_ok = assert_python_ok
 
 
 def main(spec: str, wanted: list[str]) -> int:
     module, _, name = spec.partition(":")
     executor = getattr(importlib.import_module(module), name)
     tests = importlib.import_module("test.test_concurrent_futures")
-    support = importlib.import_module("test.support")
+    support: Any = importlib.import_module("test.support")
     support.verbose = 0  # it would print among our lines
     substitute(tests, executor, spec)
 

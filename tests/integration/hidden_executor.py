@@ -19,7 +19,7 @@ class HiddenExecutor(Executor):
 
     @property
     def _broken(self) -> Any:
-        return self.__inner._broken  # type: ignore[attr-defined]
+        return self.__inner._broken
 
 
 class LosesResults(HiddenExecutor):
