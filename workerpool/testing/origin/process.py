@@ -108,8 +108,9 @@ class OriginProcess:
         child, self._child = self._child, None
         if child is None:
             return
-        # Leaving a Popen closes its pipes and waits for it; the end of its input is what tells the child to go.
-        with child:
+        with child:  # closes the pipes and waits
+            # The end of its input would do, were it sure to come: a process forked meanwhile may hold a copy of it.
+            child.terminate()
             try:
                 child.communicate(timeout=_STOP_TIMEOUT)
             except subprocess.TimeoutExpired:

@@ -19,6 +19,9 @@ from workerpool.testing.origin.replies import Arrival, Reply
 
 _BACKLOG = 1024
 _PORT_TRIES = 20
+_TLS_SHUTDOWN = 1.0
+"""Seconds that a closed TLS connection waits for the client's own close_notify, 30 if asyncio had its way: servers do
+not keep sockets open for that, and the count of open ones would be off for as long."""
 
 
 class Service:
@@ -62,16 +65,25 @@ class Service:
     async def _serve(self, sockets: Sequence[socket.socket]) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
+        shutdown = None if self._tls is None else _TLS_SHUTDOWN
         servers = [
             await self._loop.create_server(
-                lambda: Connection(self, self._manners), sock=sock, ssl=self._tls, backlog=_BACKLOG
+                lambda: Connection(self, self._manners),
+                sock=sock,
+                ssl=self._tls,
+                ssl_shutdown_timeout=shutdown,
+                backlog=_BACKLOG,
             )
             for sock in sockets
         ]
         self._is_ready.set()
         await self._stopping.wait()
         # First no new connections, then the handshakes and replies that are tasks, then what is left: in any other
-        # order something that ends late would be missed, and its socket left to the garbage collector.
+        # order something that ends late would be missed, and its socket left to the garbage collector. A connection
+        # that was accepted just now needs a few turns, and its server open, before anything owns it and can close it.
+        for sock in sockets:
+            self._loop.remove_reader(sock)
+        await _let_turns_pass()
         for server in servers:
             server.close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -82,8 +94,7 @@ class Service:
             for connection in tuple(self._connections):
                 connection.abort()
             await asyncio.sleep(0)
-        for _ in range(3):  # a transport closes its socket one turn of the loop after it was aborted
-            await asyncio.sleep(0)
+        await _let_turns_pass()  # a transport closes its socket a turn after it was aborted
 
     def opened(self, connection: Connection) -> int:
         self._connections.add(connection)
@@ -100,6 +111,12 @@ class Service:
 
     def early_reply(self, arrival: Arrival) -> Reply | None:
         return self.reply(arrival) if self._playbook.answers_early(arrival) else None
+
+
+async def _let_turns_pass() -> None:
+    """Let the loop run what is due, and what that makes due, a few times over."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 def _listen(addresses: Sequence[str], port: int) -> list[socket.socket]:
