@@ -118,7 +118,7 @@ def test_the_summary_says_everything_and_fits_a_terminal() -> None:
     assert len(text.splitlines()) <= 25
     assert text.startswith("1,213 requests in 6.0 s: 1,200 ok, 13 failed\n")
     for words in (
-        "1.0%  404 Not Found", "connection lost", "205.0/s on average", "200/s in all, 100/min per host",
+        "1.0%  404 Not Found", "connection lost", "202.2/s on average", "200/s in all, 100/min per host",
         "1,230 sends, 14 retries and 3 redirects among them", "p50 ", "p95 ", "p99 ",
         "16 opened, reused for 1,198 sends", "slowest of 11 hosts", "for example", "token=***",
     ):  # fmt: skip

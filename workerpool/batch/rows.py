@@ -18,7 +18,7 @@ COLUMNS = ("url", "method", "headers", "body", "json", "params", "key")
 """What a row may say; any other column is left alone."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(?::\d{1,4})?(?:/[!-~]*)?")
+_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(?::(?:\d{1,4}|[1-5]\d{4}))?(?:/[!-~]*)?")
 
 
 class BadRow(Exception):

@@ -95,12 +95,14 @@ def run(settings: RunSettings) -> int:
         )
         sources.check()
         pool = _pool(settings)
+        wait = False
         try:
             sink.open()
-            return _Execution(settings, speaker, sources, sink, pool).carry_out()
+            code = _Execution(settings, speaker, sources, sink, pool).carry_out()
+            wait = code != NOT_WRITTEN  # else requests are still in flight, and their results have nowhere to go
+            return code
         finally:
-            # What is still in flight was given up: only a sink that failed leaves anything there.
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=wait, cancel_futures=True)
 
 
 def _pool(settings: RunSettings) -> WorkerPool:

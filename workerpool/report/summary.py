@@ -14,6 +14,9 @@ WIDTH = 80
 _LABEL = 15
 _REASONS = 12
 
+SOON = 0.5
+"""Seconds of sending below which a rate would say more about the first few milliseconds than about the run."""
+
 WORDS = {
     "body": "body not readable",
     "cancelled": "cancelled before its end",
@@ -71,7 +74,7 @@ def _lines(totals: Totals, figures: PoolFigures, allowed: Allowed, elapsed: floa
     if failed or cancelled:
         yield from _reasons(totals)
     if figures.sent:
-        yield _row("rate", _reached(totals, figures))
+        yield _row("rate", _reached(totals))
         yield _row("rate allowed", _limits(allowed))
         yield _row("sent", _sent(figures))
         yield _row("response time", _latencies(totals))
@@ -101,12 +104,13 @@ def _limits(allowed: Allowed) -> str:
     return ", ".join(limits) or "no limit was set"
 
 
-def _reached(totals: Totals, figures: PoolFigures) -> str:
+def _reached(totals: Totals) -> str:
     """Say the mean rate, and the busiest second's: waits for late retries pull the mean down, and break no budget."""
-    if figures.sent < 2 or totals.sending_for < 0.05:
-        return "too few sends to tell"
-    # From the first send to the last: how long the last answer took has nothing to do with it.
-    mean = (figures.sent - 1) / totals.sending_for
+    if totals.sends < 2 or totals.sending_for < SOON:
+        return "over too soon to tell"
+    # From the first send to the last: how long the last answer took has nothing to do with it. What was still in
+    # flight when the run was stopped is not in here, nor is its time.
+    mean = (totals.sends - 1) / totals.sending_for
     text = f"{number(mean)}/s on average"
     is_telling = totals.busiest is not None and totals.busiest > mean
     return f"{text}, {totals.busiest:,} in the busiest second" if is_telling else text

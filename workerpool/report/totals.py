@@ -90,15 +90,17 @@ class HostTotals:
 class Totals:
     """What a batch came to. `reasons` counts outcomes by how they ended, "ok" included, most frequent first.
 
-    `p50`, `p95` and `p99` are seconds of an attempt, from its send to its last byte or its error. `sending_for`:
-    seconds from the first attempt's send to the last one's; `busiest`: the most attempts that began in
-    one second of the clock, None for a run of less than two. `examples`: a reason, and a sentence about one failure.
+    `sends` are attempts and the redirect hops in them. `p50`, `p95` and `p99` are seconds of an attempt, from its send
+    to its last byte or its error. `sending_for`: seconds from the first attempt's send to the last one's; `busiest`:
+    the most attempts that began in one second of the clock, None for a run of less than two. `examples`: a reason, and
+    a sentence about one failure.
     """
 
     requests: int
     ok: int
     reasons: Mapping[str, int]
     attempts: int
+    sends: int
     bytes: int
     p50: float
     p95: float
@@ -115,6 +117,7 @@ class _Sums:
     requests: int = 0
     ok: int = 0
     attempts: int = 0
+    sends: int = 0
     bytes: int = 0
     first: float = math.inf
     last: float = -math.inf
@@ -159,6 +162,7 @@ class Tally:
                 ok=sums.ok,
                 reasons=dict(sums.reasons.most_common()),
                 attempts=sums.attempts,
+                sends=sums.sends,
                 bytes=sums.bytes,
                 p50=self._latency.quantile(0.50),
                 p95=self._latency.quantile(0.95),
@@ -177,6 +181,7 @@ class Tally:
         for attempt in outcome.attempts:
             self._latency.add(attempt.elapsed)
             sums.attempts += 1
+            sums.sends += 1 + attempt.hops
             sums.first = min(sums.first, attempt.started_at)
             sums.last = max(sums.last, attempt.started_at)
             self._seconds[int(attempt.started_at)] += 1
