@@ -184,18 +184,16 @@ def test_threads_carry_the_prefix() -> None:
 
 
 def test_no_more_threads_than_workers() -> None:
-    """60 callables that block, 4 workers: 4 of them run, and the other 56 wait."""
-    gate = threading.Semaphore(0)
+    """60 callables, each of which ends only beside three others: with 4 workers all end, on 4 threads."""
+    fours = threading.Barrier(4)
     names: set[str] = set()
 
-    def block() -> None:
+    def meet() -> None:
         names.add(threading.current_thread().name)
-        gate.acquire()
+        fours.wait(timeout=30)
 
     with workerpool.WorkerPool(4) as pool:
-        futures = [pool.submit(block) for _ in range(60)]
-        gate.release(60)
-        for future in futures:
+        for future in [pool.submit(meet) for _ in range(60)]:
             future.result(timeout=30)
     assert len(names) == 4
 
