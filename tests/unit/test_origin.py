@@ -234,6 +234,14 @@ def test_an_early_reply_does_not_wait_for_the_body(origin: Origin, client: Clien
     assert origin.requests == 1
 
 
+def test_an_early_reply_reaches_a_client_that_is_still_sending(client: Client) -> None:
+    """Closing at once would reset the connection, and the reset would overtake the reply."""
+    client.send(f"POST /unread/0 HTTP/1.1\nHost: here\nContent-Length: {1 << 30}\n\n")
+    client.send(b"x" * (2 << 20))
+    assert client.response()[0] == 200
+    assert client.is_closed()
+
+
 def test_a_delayed_early_reply_stalls_a_large_upload(origin: Origin, client: Client) -> None:
     origin.script("/up", Reply(delay=60, early=True))
     client.send(f"POST /up HTTP/1.1\nHost: here\nContent-Length: {1 << 30}\n\n")

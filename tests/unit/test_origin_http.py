@@ -92,6 +92,14 @@ def test_a_client_that_expects_100_continue_gets_it_before_it_sends_the_body(cli
     assert b'"body": "body"' in body
 
 
+def test_100_continue_is_said_once_however_slowly_the_body_begins(client: Client) -> None:
+    client.send("POST /echo HTTP/1.1\nHost: here\nTransfer-Encoding: chunked\nExpect: 100-continue\n\n")
+    assert client.response()[0] == 100
+    for piece in ("4", "\n", "body\n", "0\n", "\n"):
+        client.send(piece)
+    assert client.response()[0] == 200
+
+
 def test_a_client_that_does_not_wait_for_100_continue_gets_none(client: Client) -> None:
     client.send("POST /echo HTTP/1.1\nHost: here\nContent-Length: 4\nExpect: 100-continue\n\nbody")
     assert client.response()[0] == 200
