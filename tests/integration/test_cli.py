@@ -372,6 +372,30 @@ def test_nohup_s_ignored_hangup_is_left_alone(origin: Origin, urls: Callable[...
         assert process.wait(PATIENCE) == 0
 
 
+def test_a_terminal_that_is_closed_drains_like_any_hangup(
+    origin: Origin, urls: Callable[..., str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    source = urls(*(origin.url(f"/delay/2?{n}") for n in range(100)))
+    ours, theirs = pty.openpty()
+    variables = {**os.environ, "TERM": "xterm"}
+    with started(source, "-o", str(out), stderr=theirs, stdout=theirs, env=variables) as process:
+        os.close(theirs)
+        origin.wait_for(6, timeout=PATIENCE)
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(PATIENCE) == 129
+    assert sum(record["ok"] for record in records(out)) == origin.requests < 20
+
+
+def test_closed_standard_error_does_not_move_messages_into_the_results(
+    origin: Origin, urls: Callable[..., str]
+) -> None:
+    done = run(urls(origin.url("/status/404")), "-o", "-", preexec_fn=lambda: os.close(2))
+    assert done.returncode == 1
+    assert len(records(done.stdout)) == 1
+
+
 # -- outputs that fail ------------------------------------------------------------------------------------------------
 
 
@@ -448,6 +472,9 @@ def test_log_format_json_says_json_and_nothing_else(origin: Origin, urls: Callab
     assert names[-1] == "run.finished"
     assert {"run.noted", "request.failed"} <= set(names)
     assert events[-1]["failed"] == 1
+    refused = run("missing.txt", "-o", "-", "--log-format", "json")
+    assert refused.returncode == 2
+    assert json.loads(refused.stderr)["error"] == "missing.txt does not exist: look at the path"
 
 
 def test_log_format_console_says_events_and_the_summary(origin: Origin, urls: Callable[..., str]) -> None:

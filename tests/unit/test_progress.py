@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 import io
 import queue
+import sys
 from typing import Any
 
 import pytest
 
-from workerpool.cli import progress
 from workerpool.cli.progress import LiveProgress, Moment, Pace, PlainProgress, clock, make_progress, plain_line
 
 
@@ -101,7 +101,7 @@ def test_a_live_display_needs_a_capable_terminal_rich_and_no_results_on_it(
     else:
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("TERM", term)
-    monkeypatch.setattr(progress.sys, "stderr", _Terminal())
+    monkeypatch.setattr(sys, "stderr", _Terminal())
     assert type(make_progress(moment, None, to_terminal=to_terminal)) is kind
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import weakref
 import zlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -52,6 +53,7 @@ class Wake:
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
+        weakref.finalize(self, _close, self._read, self._write)
         self.is_set = False
 
     def set(self) -> None:
@@ -61,9 +63,10 @@ class Wake:
     def fileno(self) -> int:
         return self._read
 
-    def close(self) -> None:
-        os.close(self._read)
-        os.close(self._write)
+
+def _close(*files: int) -> None:
+    for file in files:
+        os.close(file)
 
 
 def read_chunks(file: int, wake: Wake) -> Iterator[bytes]:

@@ -6,8 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from workerpool.errors import SinkError, WorkerPoolError
-from workerpool.redact import redact
+from workerpool.cli.speaker import speak
+from workerpool.errors import WorkerPoolError
 
 __all__ = ["main"]
 
@@ -25,11 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = _INTERRUPTED
     except WorkerPoolError as error:
-        print(redact(f"workerpool: {error}"), file=sys.stderr)
-        code = _NOT_WRITTEN if isinstance(error, SinkError) else _USAGE
+        speak(f"workerpool: {error}")
+        code = _USAGE
     if argv is None and code == _NOT_WRITTEN:
         # The interpreter would wait for requests in flight, whose results have nowhere to go.
-        sys.stderr.flush()
         os._exit(code)
     return code
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from workerpool.cli.speaker import is_terminal, speak
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -91,7 +92,7 @@ class Pace:
 def make_progress(look: Callable[[], Moment], total: int | None, *, to_terminal: bool) -> Progress:
     """Return the display that fits standard error; `to_terminal` says that results go to the same terminal."""
     is_live = (
-        sys.stderr.isatty()
+        is_terminal()
         and not to_terminal
         and os.environ.get("TERM", "") not in ("", "dumb")
         and importlib.util.find_spec("rich") is not None
@@ -106,7 +107,7 @@ class PlainProgress:
         self,
         look: Callable[[], Moment],
         total: int | None,
-        write: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+        write: Callable[[str], None] = speak,
         *,
         first: float = FIRST_LINE,
         then: float = NEXT_LINE,
@@ -158,7 +159,10 @@ class LiveProgress:
 
     def stop(self) -> None:
         if self._live is not None:
-            self._live.stop()
+            try:
+                self._live.stop()
+            except OSError:  # the terminal was closed: there is nothing to take away
+                pass
 
     def leave(self) -> None:
         """Take the display away; a terminal that takes no text must not keep the process from ending."""

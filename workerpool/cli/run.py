@@ -7,8 +7,6 @@ that is said goes to standard error, and no secret of a URL is said.
 from __future__ import annotations
 
 import os
-import sys
-import textwrap
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NoReturn
@@ -20,89 +18,49 @@ from workerpool.batch.source import Sources
 from workerpool.cli.arguments import RunSettings
 from workerpool.cli.progress import Moment, Progress, make_progress
 from workerpool.cli.signals import Signals, exit_code, name_of
+from workerpool.cli.speaker import LogStream, Speaker
 from workerpool.config import RetryPolicy
-from workerpool.errors import SinkError
+from workerpool.errors import SinkError, WorkerPoolError
 from workerpool.pool import WorkerPool
-from workerpool.redact import redact
-from workerpool.report.summary import WIDTH, Allowed, duration, plural, summarize
+from workerpool.report.summary import Allowed, duration, plural, summarize
 from workerpool.report.totals import Tally
 
 OK, FAILED, USAGE, AT_DEADLINE, NOT_WRITTEN = 0, 1, 2, 4, 5
 
 
-class Speaker:
-    """Says things on standard error, in words or as log events, as the settings want."""
-
-    def __init__(self, settings: RunSettings) -> None:
-        self._is_quiet = settings.quiet
-        self._as_json = settings.log_format == "json"
-
-    def say(self, text: str) -> None:
-        """Say something that a person may want to know."""
-        if not (self._is_quiet or self._as_json):
-            print(redact(text), file=sys.stderr, flush=True)
-
-    def tell(self, *sentences: str) -> None:
-        """Say sentences, one after the other."""
-        self.say(_folded(" ".join(sentences)))
-
-    def note(self, sentence: str) -> None:
-        """Say that something was left out."""
-        events.emit("run.noted", note=sentence)
-        self.tell(f"workerpool: {sentence}")
-
-    def error(self, sentence: str) -> None:
-        """Say what ended the run; this is said also if quiet."""
-        events.emit("run.failed", error=sentence)
-        if not self._as_json:
-            print(_folded(redact(f"workerpool: {sentence}")), file=sys.stderr, flush=True)
-
-
-class _Stderr:
-    """Standard error as it is at each moment: a live display puts itself in its place, so that lines go above it."""
-
-    def write(self, text: str) -> int:
-        return sys.stderr.write(text)
-
-    def flush(self) -> None:
-        sys.stderr.flush()
-
-    def isatty(self) -> bool:
-        return sys.stderr.isatty() and "NO_COLOR" not in os.environ
-
-
-def _folded(text: str) -> str:
-    """Fold a message for a terminal; in a file it stays one line, to be searched for."""
-    if not sys.stderr.isatty():
-        return text
-    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
-
-
 def run(settings: RunSettings) -> int:
-    """Carry out `workerpool run` and return its exit code; raises `WorkerPoolError` where it could not begin."""
+    """Carry out `workerpool run` and return its exit code."""
+    speaker = Speaker(quiet=settings.quiet, as_json=settings.log_format == "json")
     with ExitStack() as stack:
         if settings.log_format is not None:
-            stack.callback(events.configure(settings.log_format, _Stderr()))  # type: ignore[arg-type]
-        speaker = Speaker(settings)
-        # Everything that can be refused is, before anything is sent; the output last, as opening it makes it.
-        sources = Sources(settings.sources, format=settings.input_format, note=speaker.note)
-        sink = sink_for(
-            settings.output,
-            format=settings.format,
-            include=settings.include,
-            overwrite=settings.overwrite,
-            sources=settings.sources,
-        )
-        sources.check()
-        pool = _pool(settings)
-        wait = False
+            stack.callback(events.configure(settings.log_format, LogStream()))  # type: ignore[arg-type]
         try:
-            sink.open()
-            code = _Execution(settings, speaker, sources, sink, pool).carry_out()
-            wait = code != NOT_WRITTEN  # else requests are still in flight, and their results have nowhere to go
-            return code
-        finally:
-            pool.shutdown(wait=wait, cancel_futures=True)
+            return _run(settings, speaker)
+        except WorkerPoolError as error:  # refused before anything was sent
+            speaker.error(str(error))
+            return NOT_WRITTEN if isinstance(error, SinkError) else USAGE
+
+
+def _run(settings: RunSettings, speaker: Speaker) -> int:
+    # Everything that can be refused is, before anything is sent; the output last, as opening it makes it.
+    sources = Sources(settings.sources, format=settings.input_format, note=speaker.note)
+    sink = sink_for(
+        settings.output,
+        format=settings.format,
+        include=settings.include,
+        overwrite=settings.overwrite,
+        sources=settings.sources,
+    )
+    sources.check()
+    pool = _pool(settings)
+    wait = False
+    try:
+        sink.open()
+        code = _Execution(settings, speaker, sources, sink, pool).carry_out()
+        wait = code != NOT_WRITTEN  # else requests are still in flight, and their results have nowhere to go
+        return code
+    finally:
+        pool.shutdown(wait=wait, cancel_futures=True)
 
 
 def _pool(settings: RunSettings) -> WorkerPool:
@@ -178,11 +136,11 @@ class _Execution:
 
     def _drain(self, number: int) -> None:
         in_flight = self._pool.statistics().in_flight
+        self._run.drain(name_of(number))  # before anything is said: a terminal that has gone may hold that up
         self._speaker.tell(
             f"{name_of(number)}: finishing {plural(in_flight, 'request')} in flight, sending no more; "
             "once more stops at once."
         )
-        self._run.drain(name_of(number))
 
     def _stop_now(self, number: int) -> NoReturn:
         self._run.stop_now()

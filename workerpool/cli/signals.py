@@ -17,9 +17,10 @@ HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Signals:
-    """While entered (in the main thread), calls `on_first` with the first signal and `on_second` with the second.
+    """While entered, calls `on_first` with the first signal and `on_second` with the second.
 
-    Both are called in another thread. SIGHUP is left alone if it is ignored already, which is what ``nohup`` asks for.
+    Both are called in another thread. Entered outside the main thread, where Python takes no handlers, it does nothing.
+    SIGHUP is left alone if it is ignored already, which is what ``nohup`` asks for.
     """
 
     def __init__(self, on_first: Callable[[int], None], on_second: Callable[[int], None]) -> None:
@@ -33,7 +34,8 @@ class Signals:
 
     def __enter__(self) -> Signals:
         self._thread.start()
-        for number in HANDLED:
+        is_main = threading.current_thread() is threading.main_thread()
+        for number in HANDLED if is_main else ():
             if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
                 continue
             self._before[number] = signal.signal(number, self._handle)

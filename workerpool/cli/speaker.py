@@ -1,0 +1,79 @@
+"""What is said on standard error, in words or as log events. Any thread; a terminal that has gone is no error."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+
+from workerpool import events
+from workerpool.redact import redact
+
+WIDTH = 80
+
+
+def speak(text: str) -> None:
+    """Write a line to standard error, without secrets.
+
+    Nothing is raised where it cannot be written: a run whose terminal was closed still has to end well. Nor does it
+    go to standard output instead, as `print` would have it where standard error was closed from the start.
+    """
+    try:
+        if sys.stderr is not None:
+            print(redact(text), file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        pass
+
+
+def is_terminal() -> bool:
+    """Whether standard error is a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+class Speaker:
+    """Says things as the options want them said."""
+
+    def __init__(self, *, quiet: bool, as_json: bool) -> None:
+        self._is_quiet = quiet
+        self._as_json = as_json
+
+    def say(self, text: str) -> None:
+        """Say something that a person may want to know."""
+        if not (self._is_quiet or self._as_json):
+            speak(text)
+
+    def tell(self, *sentences: str) -> None:
+        """Say sentences, one after the other."""
+        self.say(_folded(" ".join(sentences)))
+
+    def note(self, sentence: str) -> None:
+        """Say that something was left out."""
+        events.emit("run.noted", note=sentence)
+        self.tell(f"workerpool: {sentence}")
+
+    def error(self, sentence: str) -> None:
+        """Say what ended the run; this is said also if quiet."""
+        events.emit("run.failed", error=sentence)
+        if not self._as_json:
+            speak(_folded(f"workerpool: {sentence}"))
+
+
+class LogStream:
+    """Standard error as it is at each moment: a live display puts itself in its place, so that lines go above it."""
+
+    def write(self, text: str) -> int:
+        return 0 if sys.stderr is None else sys.stderr.write(text)
+
+    def flush(self) -> None:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return is_terminal() and "NO_COLOR" not in os.environ
+
+
+def _folded(text: str) -> str:
+    """Fold a message for a terminal; in a file it stays one line, to be searched for."""
+    if not is_terminal():
+        return text
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
