@@ -415,6 +415,22 @@ def test_a_closed_pipe_is_exit_code_5_and_no_traceback(origin: Origin, urls: Cal
     assert b"Exception ignored" not in done.stderr
 
 
+def test_closed_standard_output_is_refused_before_a_socket_could_take_its_number(
+    origin: Origin, urls: Callable[..., str]
+) -> None:
+    done = run(urls(origin.url("/")), "-o", "-", preexec_fn=lambda: os.close(1))
+    assert (done.returncode, origin.requests) == (5, 0)
+    assert done.stderr == b"workerpool: standard output is closed: redirect it, or name a file with -o\n"
+
+
+def test_closed_standard_input_is_refused(origin: Origin) -> None:
+    done = subprocess.run(
+        [*COMMAND, "-", "-o", "-"], capture_output=True, timeout=PATIENCE, check=False, preexec_fn=lambda: os.close(0)
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"workerpool: standard input is closed")
+
+
 def test_help_into_a_closed_pipe_is_quiet() -> None:
     done = subprocess.run(
         ["bash", "-c", '"$@" --help | true', "bash", *COMMAND], capture_output=True, timeout=PATIENCE, check=False

@@ -224,17 +224,6 @@ def test_a_pipe_whose_reader_has_gone_is_a_sink_error_and_no_traceback() -> None
     assert process.returncode == 0
 
 
-def test_closed_standard_output_is_refused_before_a_socket_could_take_its_number() -> None:
-    code = (
-        "import os\nos.close(1)\n"
-        "from workerpool.batch.sinks import sink_for\n"
-        "try:\n    sink_for('-').open()\n"
-        "except Exception as error:\n    os.write(2, str(error).encode())\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, timeout=30, check=False)
-    assert b"standard output is closed" in done.stderr
-
-
 def test_abort_writes_what_was_taken(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     sink = sink_for(str(path))

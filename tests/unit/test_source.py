@@ -356,3 +356,19 @@ def test_no_bytes_crash_a_source_and_every_line_with_text_is_answered(tmp_path: 
     if ending != "csv":
         lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
         assert len(requests) == sum(bool(line.decode(errors="backslashreplace").strip()) for line in lines)
+
+
+_CELL = st.text(st.characters(exclude_characters='"\r\n\x00', exclude_categories=["Cs"]), max_size=12)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.lists(st.sampled_from(["http://a/", '"', '"x"', ",", " ", "q"]) | _CELL, max_size=5)))
+def test_no_line_of_a_csv_file_is_lost_whatever_its_quotes(tmp_path: Path, rows: list[list[str]]) -> None:
+    lines = ["".join(row) for row in rows]
+    requests = read(write(tmp_path / "fuzz.csv", "url,body\n" + "".join(f"{line}\n" for line in lines)))
+    starts = [request.ordinal for request in requests]
+    assert starts == sorted(set(starts))
+    if not any('"' in line for line in lines):
+        assert starts == [number for number, line in enumerate(lines, 2) if line.strip()]
+    elif any(line.strip() for line in lines):
+        assert starts[0] == next(number for number, line in enumerate(lines, 2) if line.strip())

@@ -78,7 +78,7 @@ def _lines(totals: Totals, figures: PoolFigures, allowed: Allowed, elapsed: floa
         yield _row("rate allowed", _limits(allowed))
         yield _row("sent", _sent(figures))
         yield _row("response time", _latencies(totals))
-        yield _row("sockets", f"{figures.sockets_opened:,} opened, reused for {figures.sockets_reused:,} sends")
+        yield _row("sockets", f"{figures.sockets_opened:,} opened, reused for {plural(figures.sockets_reused, 'send')}")
         yield _row("received", size(totals.bytes))
     if totals.slowest:
         yield from _hosts(totals)

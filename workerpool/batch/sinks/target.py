@@ -109,11 +109,13 @@ class StdoutTarget:
         self._file = 1
 
     def open(self) -> None:
-        """Raises `SinkError` if it was closed: the next file or socket opened would get its number, and our records."""
-        try:
-            os.fstat(self._file)
-        except OSError as error:
-            raise SinkError(f"{self.name} is closed: redirect it, or name a file with -o") from error
+        """Raises `SinkError` if it was closed before we began.
+
+        Then the first file or socket that was opened since has its number, and would get our records; `sys` has kept
+        in mind how it was at the start.
+        """
+        if sys.__stdout__ is None:
+            raise SinkError(f"{self.name} is closed: redirect it, or name a file with -o")
         if sys.stdout is not None:
             sys.stdout.flush()
 
