@@ -143,10 +143,10 @@ class Crew:
             self._counts.ended += 1
         ticket.deliver(outcome)
 
-    def has_idle_workers(self) -> bool:
-        """Whether a thread is free and no request that is known can be sent now: more input might keep it busy."""
+    def is_starved(self) -> bool:
+        """Whether a thread is free and no host that is known may be sent to: requests to others would keep it busy."""
         with self._lock:
-            return self._turns < self._workers and not self._scheduler.has_ready(self._clock.now())
+            return self._turns < self._workers and self._scheduler.is_starved(self._clock.now())
 
     # -- threads that send for themselves -----------------------------------------------------------------------------
 
@@ -191,14 +191,14 @@ class Crew:
         with self._lock:
             return self._scheduler.refusal(host, self._clock.now())
 
-    def pause(self, host: str, until: float, *, refuse: bool) -> None:
+    def pause(self, host: str, until: float, *, refuse: bool, reason: str) -> None:
         """Keep everyone from sending to `host`; see `Scheduler.pause`."""
         with self._lock:
             now = self._clock.now()
-            longer = self._scheduler.pause(host, until, refuse=refuse)
+            is_new = self._scheduler.pause(host, until, now, refuse=refuse)
             self._settle(now)
-        if longer:
-            events.emit("host.paused", host=host, wait=until - now, reason="Retry-After")
+        if is_new:
+            events.emit("host.paused", host=host, wait=until - now, reason=reason)
 
     def sleep(self, seconds: float) -> None:
         """Wait on the pool's clock."""
@@ -323,13 +323,13 @@ class Crew:
         return None
 
     def _carry_out(self, ticket: Ticket, step: Step, now: float) -> tuple[bool, Step]:
-        """Do what a step says. Returns whether a host's pause grew, and the step, ended if its owner has left."""
+        """Do what a step says. Returns whether a host's pause began, and the step, ended if its owner has left."""
         self._on_requests -= 1
         self._counts.sent += step.sent
         self._scheduler.release(ticket, now)
         paused = False
         if step.pause is not None:
-            paused = self._scheduler.pause(step.pause.host, step.pause.until, refuse=step.pause.refuse)
+            paused = self._scheduler.pause(step.pause.host, step.pause.until, now, refuse=step.pause.refuse)
         if step.outcome is None and ticket.owner is not None and ticket.owner.is_over:
             step = Step(outcome=self._worker.cancel(ticket, "what it belongs to has ended"))
         if step.outcome is not None:
@@ -348,7 +348,7 @@ class Crew:
     def _announce(self, ticket: Ticket, step: Step, paused: bool, now: float) -> None:
         """Tell the outside, without the lock, what was carried out."""
         if paused and step.pause is not None:
-            events.emit("host.paused", host=step.pause.host, wait=step.pause.until - now, reason="Retry-After")
+            events.emit("host.paused", host=step.pause.host, wait=step.pause.until - now, reason=step.pause.reason)
         if step.outcome is not None:
             ticket.deliver(step.outcome)
 

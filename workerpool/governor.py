@@ -15,7 +15,7 @@ from workerpool.config import RetryPolicy
 from workerpool.crew import Crew
 from workerpool.errors import HostPaused
 from workerpool.model import Request
-from workerpool.retry import Failure, Retries, Verdict
+from workerpool.retry import Failure, Retries
 from workerpool.transport import is_repeatable, rewind, translate
 
 if TYPE_CHECKING:
@@ -71,7 +71,9 @@ class CrewGovernor:
                 exception=error,
             )
             verdict = self._retries.judge(failure, self._clock.time())
-            self._pause(crew, host, verdict)
+            if verdict.pause is not None:
+                reason = "" if response is None else f"HTTP {response.status_code}"
+                crew.pause(host, self._clock.now() + verdict.pause, refuse=verdict.refuse, reason=reason)
             if verdict.wait is None or not is_repeatable(request):
                 if error is not None:
                     raise error
@@ -96,7 +98,3 @@ class CrewGovernor:
         if until is not None:
             wait = until - self._clock.now()
             raise HostPaused(f"{host} asked for a pause of {wait:.0f} s more", until=self._clock.time() + wait)
-
-    def _pause(self, crew: Crew, host: str, verdict: Verdict) -> None:
-        if verdict.pause is not None:
-            crew.pause(host, self._clock.now() + verdict.pause, refuse=verdict.refuse)

@@ -20,11 +20,11 @@ from typing import IO, Any, NamedTuple
 
 from workerpool.model import Request
 
-IN_MEMORY = 100_000
-"""Items of the backlog kept in memory, about 300 bytes each; the rest goes to a temporary file."""
+IN_MEMORY = 100
+"""Windows of backlog kept in memory, about 300 bytes an item; the rest goes to a temporary file."""
 
-AT_MOST = 1_000_000
-"""Items of the backlog in all; past that, reading waits for the hosts that it holds."""
+AT_MOST = 1_000
+"""Windows of backlog in all; past that, reading waits for the hosts that it holds."""
 
 
 class Item(NamedTuple):
@@ -38,9 +38,11 @@ class Item(NamedTuple):
 class Intake:
     """The next request to admit, lowest number first among the hosts whose share has room."""
 
-    def __init__(self, source: Iterator[Any], share: int, as_item: Callable[[int, Any], Item]) -> None:
+    def __init__(self, source: Iterator[Any], share: int, window: int, as_item: Callable[[int, Any], Item]) -> None:
         self._source = source
         self._share = share
+        self._in_memory = IN_MEMORY * window
+        self._at_most = AT_MOST * window
         self._as_item = as_item
         self._count = 0
         self._held: dict[str, int] = {}  # requests of a host in the window
@@ -130,9 +132,9 @@ class Intake:
 
     def _keep(self, backlog: _Backlog, item: Item) -> bool:
         """Put an item into its host's backlog; False if there is no room, or it cannot be written down."""
-        if self._backlogged >= AT_MOST:
+        if self._backlogged >= self._at_most:
             return False
-        if self._backlogged < IN_MEMORY and not backlog.offsets:
+        if self._backlogged < self._in_memory and not backlog.offsets:
             backlog.items.append(item)
         else:
             offset = self._spill.write(item)

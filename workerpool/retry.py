@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 EPOCH_LIKE = 1_000_000_000
 """Seconds in ``Retry-After`` from which on the number is taken for a time since the epoch (2001), as some APIs send."""
 
+TOO_MANY_REQUESTS = 429
+"""Pauses its host also without ``Retry-After``: while the refused request backs off, at least the first backoff."""
+
 PAUSING_STATUSES = frozenset({429, 503})
 """The statuses whose ``Retry-After`` speaks for the whole host (RFC 6585, section 4; RFC 9110, section 15.6.4)."""
 
@@ -90,6 +93,10 @@ class Retries:
             return Verdict(why_not=f"Retry-After asks for {asked:.0f} s", pause=pause)
         if policy.total is not None and failure.ended_at + wait - failure.started_at > policy.total:
             return Verdict(why_not=f"no time left: the total is {policy.total:g} s", pause=pause)
+        if pause is None and failure.response is not None and failure.response.status_code == TOO_MANY_REQUESTS:
+            # It is about the host, not this request: the others would be refused, too. Never as short as a draw near
+            # zero, after which the host has had no time to admit more, and attempts would burn.
+            pause = max(wait, policy.backoff)
         return Verdict(wait=wait, pause=pause)
 
     def _reason_to_end(self, failure: Failure, state: tenacity.RetryCallState) -> str:

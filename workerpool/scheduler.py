@@ -83,12 +83,13 @@ class Lane:
     """One host's queue, budget and pause."""
 
     __slots__ = (
-        "as_of", "callers", "callers_turn", "host", "in_flight", "limiter", "listed", "not_before", "queue",
+        "as_of", "callers", "callers_turn", "host", "in_flight", "limiter", "listed", "not_before", "places", "queue",
         "refused_until", "slot", "timer",
     )  # fmt: skip
 
-    def __init__(self, host: str, limiter: MemoryLimiter | None) -> None:
+    def __init__(self, host: str, places: int, limiter: MemoryLimiter | None) -> None:
         self.host = host
+        self.places: float = places  # how many may be in flight: the budget, or fewer for a while after a pause
         self.queue: deque[Ticket] = deque()
         self.limiter = limiter
         self.in_flight = 0
@@ -134,19 +135,22 @@ class Scheduler:
         self.parked += 1
         heapq.heappush(self._heap, (until, next(self._order), ticket))
 
-    def pause(self, host: str, until: float, *, refuse: bool = False) -> bool:
+    def pause(self, host: str, until: float, now: float, *, refuse: bool = False) -> bool:
         """Let nothing be sent to `host` before `until`; with `refuse`, its requests end unsent meanwhile.
 
-        Returns whether this made the pause longer. Requests in flight go on.
+        Requests in flight go on. Afterwards the host starts with one request at a time, and gets one more after each
+        round of them (as TCP avoids congestion, RFC 5681, section 3.1), so that those who waited are not sent as a
+        herd that is refused again. Returns whether this is a new pause: a burst
+        of refusals is one.
         """
         lane = self._lane(host)
+        is_new = max(lane.not_before, lane.refused_until) <= now
         if refuse:
-            longer = until > lane.refused_until
             lane.refused_until = max(lane.refused_until, until)
         else:
-            longer = until > lane.not_before
             lane.not_before = max(lane.not_before, until)
-        return longer
+        lane.places = 1
+        return is_new
 
     # -- what goes out ------------------------------------------------------------------------------------------------
 
@@ -183,6 +187,11 @@ class Scheduler:
         if not self._ring or self.in_flight >= self._budgets.max_connections:
             return False
         return self._limiter is None or self._has_slot(self._head_weight(), now)
+
+    def is_starved(self, now: float) -> bool:
+        """Whether no host that is known may be sent to now, while the pool might: only other hosts could use it."""
+        self._ripen(now)
+        return not self._ring and self.in_flight < self._budgets.max_connections
 
     def wakes_at(self, now: float) -> float | None:
         """When to look again if nothing else happens; None if only something else can help. May lie in the past."""
@@ -230,7 +239,7 @@ class Scheduler:
             lane = self._lane(caller.host)
             if self.in_flight >= self._budgets.max_connections:
                 return
-            if lane.in_flight >= self._budgets.host_connections:
+            if lane.in_flight >= int(lane.places):
                 continue
             if lane.queue and not lane.callers_turn and not all_busy:
                 continue
@@ -270,12 +279,14 @@ class Scheduler:
         lane = self._lanes.get(host)
         if lane is None:
             rate = self._budgets.host_rate
-            lane = self._lanes[host] = Lane(host, MemoryLimiter(rate, self._budgets.burst) if rate else None)
+            lane = self._lanes[host] = Lane(
+                host, self._budgets.host_connections, MemoryLimiter(rate, self._budgets.burst) if rate else None
+            )
         return lane
 
     def _enlist(self, lane: Lane, now: float) -> None:
         """Put a lane into the ring if it may send now, or into the heap for when it may."""
-        if lane.listed or not lane.queue or lane.in_flight >= self._budgets.host_connections:
+        if lane.listed or not lane.queue or lane.in_flight >= int(lane.places):
             return
         opens_at = self._opens_at(lane, now)
         if opens_at <= now:
@@ -292,7 +303,7 @@ class Scheduler:
         self._retire(lane, now)
 
     def _is_open(self, lane: Lane, now: float) -> bool:
-        has_place = lane.in_flight < self._budgets.host_connections
+        has_place = lane.in_flight < int(lane.places)
         return bool(lane.queue) and has_place and self._opens_at(lane, now) <= now
 
     def _opens_at(self, lane: Lane, now: float) -> float:
@@ -355,12 +366,14 @@ class Scheduler:
 
     def _leave(self, host: str, now: float) -> None:
         lane = self._lanes[host]
-        if lane.in_flight >= self._budgets.host_connections:
+        if lane.in_flight >= int(lane.places):
             lane.as_of = LONG_AGO  # it waited for a place, not for a slot
         if self.in_flight >= self._budgets.max_connections:
             self._as_of = LONG_AGO
         lane.in_flight -= 1
         self.in_flight -= 1
+        if lane.places < self._budgets.host_connections and now >= lane.not_before:
+            lane.places = min(lane.places + 1 / int(lane.places), self._budgets.host_connections)
         self._enlist(lane, now)
         self._retire(lane, now)
 

@@ -43,11 +43,12 @@ class Trip:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A host wants to be left alone until a time on the pool's clock; see `Scheduler.pause`."""
+    """A host wants to be left alone until a time on the pool's clock, and why; see `Scheduler.pause`."""
 
     host: str
     until: float
     refuse: bool
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ class Worker:
             verdict = Verdict(why_not="its body is an iterator that can be read only once: give bytes or a file")
         if verdict.wait is None:
             if error is not None and pause is not None and pause.refuse:
-                error = self._paused_error(pause, now)
+                error = self._paused_error(pause.until)
             return replace(self._end(ticket, trip, response, error, verdict.why_not), pause=pause)
         self._note_attempt(trip, response, error)
         if events.is_on("request.parked"):
@@ -177,11 +178,12 @@ class Worker:
     def _pause(self, ticket: Ticket, verdict: Verdict, response: Response | None, now: float) -> Pause | None:
         if verdict.pause is None:
             return None
-        return Pause(ticket.host, now + verdict.pause, verdict.refuse)
+        status = "" if response is None else f"HTTP {response.status_code}"
+        return Pause(ticket.host, now + verdict.pause, verdict.refuse, status)
 
-    def _paused_error(self, pause: Pause, now: float) -> HostPaused:
-        until = self._clock.time() + pause.until - now
-        wait = pause.until - now
+    def _paused_error(self, until: float) -> HostPaused:
+        wait = until - self._clock.now()
+        until = self._clock.time() + wait
         return HostPaused(
             f"the host asked for a pause of {wait:.0f} s, until {_utc(until)}; "
             f"at most {self._policy.retry_after_max:g} s are waited for",
@@ -189,7 +191,7 @@ class Worker:
         )
 
     def _refuse(self, ticket: Ticket, trip: Trip, until: float) -> Step:
-        error = self._paused_error(Pause(ticket.host, until, True), self._clock.now())
+        error = self._paused_error(until)
         return replace(self._end(ticket, trip, None, error), sent=False)
 
     def _end(
