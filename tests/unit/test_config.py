@@ -1,0 +1,148 @@
+"""Options are checked where they come in, and an error names the option, the value and what would do."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workerpool import OptionError, Rate, Request, RetryPolicy, Timeout, WorkerPool
+from workerpool.config import Budgets, parse_duration
+from workerpool.pool import default_connections
+from workerpool.testing import ScriptedTransport
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "seconds"),
+    [
+        ("50/s", 50, 1),
+        ("100/min", 100, 60),
+        ("30/5min", 30, 300),
+        ("1000/h", 1000, 3600),
+        ("0.5/s", 0.5, 1),
+        (" 10 per second ", 10, 1),
+        ("1/100ms", 1, 0.1),
+        ("7", 7, 1),
+        (12.5, 12.5, 1),
+        (3, 3, 1),
+        (Rate(2, 7), 2, 7),
+    ],
+)
+def test_a_rate_is_read_in_the_words_people_use(text: object, count: float, seconds: float) -> None:
+    rate = Rate.of(text)  # type: ignore[arg-type]
+    assert (rate.count, rate.seconds) == (count, pytest.approx(seconds))
+
+
+@pytest.mark.xfail(strict=True, reason="a million prints as 1e+06")
+@given(st.integers(1, 10**6), st.sampled_from([1.0, 60.0, 3600.0, 86400.0, 300.0]))
+def test_a_rate_reads_back_what_it_prints(count: int, seconds: float) -> None:
+    rate = Rate(count, seconds)
+    assert Rate.of(str(rate)).per_second == pytest.approx(rate.per_second, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "fast", "50/fortnight", "-5/s", "0/s", 0, -1, math.nan, math.inf, True, None, [50], "5/0s", "/s"]
+)
+def test_a_rate_that_cannot_be_is_refused_with_words_that_would_do(value: object) -> None:
+    with pytest.raises(OptionError, match=r"host_rate=.*'50/s'") as caught:
+        Rate.of(value, "host_rate")  # type: ignore[arg-type]
+    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [(90, 90), ("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("1h 30m", 5400), (0.5, 0.5)],
+)
+def test_a_duration_is_read_in_the_words_people_use(value: str | float, seconds: float) -> None:
+    assert parse_duration(value, "deadline") == seconds
+
+
+@pytest.mark.parametrize("value", ["", "soon", "10 parsecs", "-5s", 0, -1, "0s", math.nan, math.inf])
+def test_a_duration_that_cannot_be_is_refused_by_name(value: str | float) -> None:
+    with pytest.raises(OptionError, match="deadline="):
+        parse_duration(value, "deadline")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_workers": 0}, ["max_workers", "0"]),
+        ({"max_workers": 2.5}, ["max_workers", "2.5"]),
+        ({"rate": "quick"}, ["rate='quick'", "50/s"]),
+        ({"host_rate": -3}, ["host_rate=-3", "50/s"]),
+        ({"burst": 0}, ["burst=0", "1 or more"]),
+        ({"burst": 1.5}, ["burst=1.5", "whole number"]),
+        ({"max_connections": 0}, ["max_connections=0", "1 or more"]),
+        ({"host_connections": -1}, ["host_connections=-1", "1 or more"]),
+        ({"host_connections": True}, ["host_connections=True"]),
+        ({"timeout": 0}, ["timeout=0", "above zero"]),
+        ({"timeout": (1, 2, 3)}, ["timeout=(1, 2, 3)", "pair"]),
+        ({"timeout": "5"}, ["timeout='5'"]),
+        ({"cookies": "all"}, ["cookies='all'", "'shared'"]),
+        ({"retry": 0}, ["attempts=0", "1 or more"]),
+    ],
+)
+def test_a_pool_refuses_an_option_that_cannot_work_and_says_what_would(options: dict, words: list[str]) -> None:
+    with pytest.raises(OptionError) as caught:
+        WorkerPool(**options)
+    assert isinstance(caught.value, ValueError)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"attempts": 0}, "retry.attempts=0"),
+        ({"backoff": -1}, "retry.backoff=-1"),
+        ({"backoff_max": "9"}, "retry.backoff_max='9'"),
+        ({"retry_after_max": math.nan}, "retry.retry_after_max=nan"),
+        ({"total": 0}, "retry.total=0"),
+    ],
+)
+def test_a_retry_policy_names_the_field_that_cannot_work(options: dict, name: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        RetryPolicy(**options)
+    assert name in str(caught.value)
+
+
+def test_a_number_of_attempts_stands_for_a_policy_and_none_for_a_single_attempt() -> None:
+    assert RetryPolicy.of(7).attempts == 7
+    assert RetryPolicy.of(None).attempts == 1
+
+
+def test_a_timeout_is_seconds_a_pair_or_none() -> None:
+    assert Timeout.of(5) == Timeout(5, 5)
+    assert Timeout.of((1, None)) == Timeout(1, None)
+    assert Timeout.of(None) == Timeout(None, None)
+
+
+def test_values_do_not_change_once_made() -> None:
+    for value, name in ((Rate(1), "count"), (RetryPolicy(), "attempts"), (Budgets(), "burst"), (Request("u"), "url")):
+        with pytest.raises(AttributeError):
+            setattr(value, name, 9)
+
+
+def test_a_weight_above_the_burst_is_refused_with_the_burst_that_would_do() -> None:
+    with WorkerPool(1, rate=10, burst=2, transport=ScriptedTransport()) as pool:
+        with pytest.raises(OptionError, match=r"weight=3 .* raise the burst to 3"):
+            pool.get("http://a.test/", weight=3)
+        with pytest.raises(OptionError, match="weight=0"):
+            pool.get("http://a.test/", weight=0)
+
+
+def test_an_unknown_argument_of_a_request_is_a_type_error_that_lists_what_there_is() -> None:
+    with WorkerPool(1, transport=ScriptedTransport()) as pool, pytest.raises(TypeError, match=r"'colour'.*timeout"):
+        pool.get("http://a.test/", colour="red")
+
+
+def test_the_default_socket_budget_is_64_or_twice_the_workers() -> None:
+    assert default_connections(1) == 64
+    assert default_connections(100) == 200
+
+
+def test_max_workers_may_be_none_as_in_the_executor_that_the_pool_stands_in_for() -> None:
+    with WorkerPool(None) as pool:
+        assert pool.statistics().workers >= 1
