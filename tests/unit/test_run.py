@@ -130,6 +130,23 @@ def test_a_sink_that_fails_while_nothing_arrives_ends_the_run_too() -> None:
     assert isinstance(result.error, SinkError)
 
 
+def test_a_run_that_a_failed_sink_cannot_end_at_once_says_so() -> None:
+    class Busy(FakePool):
+        """What it sends takes as long as it wants, drained or not."""
+
+        def drain(self) -> None: ...
+
+    pool, told = Busy(hold_at=1), list[SinkError]()
+
+    def on_broken(error: SinkError) -> None:
+        told.append(error)
+        pool.is_drained.set()
+
+    result = execute(pool, ListSource("http://a/"), MemorySink(fail_on_flush=True), on_broken=on_broken)
+    assert [str(error) for error in told] == ["full"]
+    assert isinstance(result.error, SinkError)
+
+
 def test_results_are_flushed_while_nothing_else_arrives() -> None:
     pool, sink = FakePool(hold_at=2), MemorySink()
     run = Run(pool, ListSource("http://a/", "http://b/"), sink)

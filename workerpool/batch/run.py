@@ -23,6 +23,9 @@ from workerpool.model import Outcome, Request
 FLUSH_EVERY = 0.25
 """Seconds between two flushes of the sink."""
 
+BROKEN_GRACE = 1.0
+"""Seconds that a run whose sink has failed gets to end by itself before `on_broken` is called."""
+
 DEADLINE = "deadline"
 """The reason given when the run stopped at its deadline."""
 
@@ -87,6 +90,8 @@ class Run:
     """One execution of a batch, to be executed once. The sink is opened by the caller, and closed here.
 
     `observe` is called with every outcome, in the caller's thread. `deadline`: seconds after which it drains.
+    `on_broken` is called, in another thread, if the sink has failed and the run cannot end because what is in flight
+    takes its time: its results have nowhere to go, so a program may want to exit.
     """
 
     def __init__(
@@ -100,6 +105,7 @@ class Run:
         window: int | None = None,
         deadline: float | None = None,
         observe: Callable[[Outcome], None] = lambda outcome: None,
+        on_broken: Callable[[SinkError], None] = lambda error: None,
     ) -> None:
         self._pool = pool
         self._source = source
@@ -109,6 +115,7 @@ class Run:
         self._window = window
         self._deadline = deadline
         self._observe = observe
+        self._on_broken = on_broken
         self._lock = threading.Lock()  # guards _reason
         self._reason: str | None = None
         self._ended = threading.Event()
@@ -187,18 +194,21 @@ class Run:
         self._observe(outcome)
 
     def _keep_house(self) -> None:
-        is_writable = True
         while not self._ended.wait(FLUSH_EVERY):
             if self._deadline is not None and self.elapsed >= self._deadline:
                 self.drain(DEADLINE)
             try:
                 self._sink.flush()
-            except SinkError:
-                # The sink keeps the error and raises it again in the run's thread, which draining wakes.
-                if is_writable:
-                    self._source.stop()
-                    self._pool.drain()
-                is_writable = False
+            except SinkError as error:
+                self._break_off(error)
+                return
+
+    def _break_off(self, error: SinkError) -> None:
+        """End the run for a sink that failed. The sink raises its error again in the run's thread, once that wakes."""
+        self._source.stop()
+        self._pool.drain()
+        if not self._ended.wait(BROKEN_GRACE):
+            self._on_broken(error)
 
     def _close_sink(self) -> SinkError | None:
         try:

@@ -39,7 +39,7 @@ def _carry_out(argv: Sequence[str] | None) -> int:
     settings = parse(argv)
     from workerpool.cli.run import run
 
-    return run(settings)
+    return run(settings, owns_process=argv is None)
 
 
 def _flush_stdout() -> None:

@@ -28,20 +28,23 @@ from workerpool.report.totals import Tally
 OK, FAILED, USAGE, AT_DEADLINE, NOT_WRITTEN = 0, 1, 2, 4, 5
 
 
-def run(settings: RunSettings) -> int:
-    """Carry out `workerpool run` and return its exit code."""
+def run(settings: RunSettings, *, owns_process: bool = False) -> int:
+    """Carry out `workerpool run` and return its exit code.
+
+    `owns_process` allows it to end the process instead, where only requests whose results are lost would be waited for.
+    """
     speaker = Speaker(quiet=settings.quiet, as_json=settings.log_format == "json")
     with ExitStack() as stack:
         if settings.log_format is not None:
             stack.callback(events.configure(settings.log_format, LogStream()))  # type: ignore[arg-type]
         try:
-            return _run(settings, speaker)
+            return _run(settings, speaker, owns_process)
         except WorkerPoolError as error:  # refused before anything was sent
             speaker.error(str(error))
             return NOT_WRITTEN if isinstance(error, SinkError) else USAGE
 
 
-def _run(settings: RunSettings, speaker: Speaker) -> int:
+def _run(settings: RunSettings, speaker: Speaker, owns_process: bool) -> int:
     # Everything that can be refused is, before anything is sent; the output last, as opening it makes it.
     sources = Sources(settings.sources, format=settings.input_format, note=speaker.note)
     sink = sink_for(
@@ -56,7 +59,7 @@ def _run(settings: RunSettings, speaker: Speaker) -> int:
     wait = False
     try:
         sink.open()
-        code = _Execution(settings, speaker, sources, sink, pool).carry_out()
+        code = _Execution(settings, speaker, sources, sink, pool, owns_process).carry_out()
         wait = code != NOT_WRITTEN  # else requests are still in flight, and their results have nowhere to go
         return code
     finally:
@@ -80,12 +83,21 @@ def _pool(settings: RunSettings) -> WorkerPool:
 class _Execution:
     """One run with its display, its signals and its end."""
 
-    def __init__(self, settings: RunSettings, speaker: Speaker, sources: Sources, sink: Sink, pool: WorkerPool) -> None:
+    def __init__(
+        self,
+        settings: RunSettings,
+        speaker: Speaker,
+        sources: Sources,
+        sink: Sink,
+        pool: WorkerPool,
+        owns_process: bool,
+    ) -> None:
         self._settings = settings
         self._speaker = speaker
         self._sources = sources
         self._sink = sink
         self._pool = pool
+        self._owns_process = owns_process
         self._tally = Tally()
         self._progress: Progress | None = None
         self._run = Run(
@@ -96,6 +108,7 @@ class _Execution:
             ordered=settings.ordered,
             deadline=settings.deadline,
             observe=self._tally.add,
+            on_broken=self._leave_broken,
         )
         self._signals = Signals(self._drain, self._stop_now)
 
@@ -148,6 +161,16 @@ class _Execution:
             self._progress.leave()
         self._speaker.tell(f"{name_of(number)} again: stopped.", self._where(), self._how_to_go_on())
         os._exit(exit_code(number))
+
+    # -- a sink that failed, in the run's second thread ---------------------------------------------------------------
+
+    def _leave_broken(self, error: SinkError) -> None:
+        if not self._owns_process:
+            return
+        if self._progress is not None:
+            self._progress.leave()
+        self._speaker.error(str(error))
+        os._exit(NOT_WRITTEN)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
