@@ -25,7 +25,8 @@ from workerpool import events
 from workerpool.clock import Clock
 from workerpool.errors import SlotTimeout, UnexpectedError
 from workerpool.model import Outcome
-from workerpool.scheduler import NEVER, Caller, Scheduler, Ticket
+from workerpool.redact import redact
+from workerpool.scheduler import NEVER, Caller, Owner, Scheduler, Ticket
 from workerpool.worker import Step, Worker
 
 LINGER = 0.2
@@ -66,6 +67,20 @@ class _Callable:
             self.future.set_result(result)
 
 
+class _Turn:
+    """What the executor runs: one turn of the crew, unless it was called off."""
+
+    __slots__ = ("_crew", "is_off")
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+        self.is_off = False
+
+    def __call__(self) -> None:
+        if not self.is_off:
+            self._crew.run_turn()
+
+
 class Crew:
     """Worker threads on a `ThreadPoolExecutor`, doing what the scheduler allows and what was submitted."""
 
@@ -92,6 +107,8 @@ class Crew:
         self._callable_next = True  # breaks a tie between the two kinds
         self._counts = Counts()
         self._closing = False
+        self._cancelling = False  # closing, and what is not being sent is given up
+        self._forsaken: deque[Owner] = deque()  # appended to without the lock
         self._is_closed = False
         self._broken: BaseException | None = None
         self._drained = threading.Condition(self._lock)
@@ -111,7 +128,8 @@ class Crew:
                 self._settle(self._clock.now())
                 self._check_manned()
             except RuntimeError:
-                self._callables.remove(work)
+                if work in self._callables:
+                    self._callables.remove(work)
                 raise
         return work.future
 
@@ -130,11 +148,25 @@ class Crew:
         with self._lock:
             now = self._clock.now()
             gone = self._scheduler.discard(is_unwanted, now)
+            self._alarm_changed.notify()  # it may be waiting for one of these
             self._settle(now)
             closed = self._notice_drained()
         if closed:
             self._on_closed()
         return gone
+
+    def forsake(self, owner: Owner) -> None:
+        """Forget the requests of an owner that is over, at once if the lock is free, or else when a thread next looks.
+
+        Never waits for the lock: the garbage collector may end a stream in the middle of any line, also of one that
+        holds it.
+        """
+        self._forsaken.append(owner)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._sweep(self._clock.now())
+            finally:
+                self._lock.release()
 
     def cancel(self, ticket: Ticket, why: str) -> None:
         """End a request that `discard` or `close` returned."""
@@ -150,26 +182,30 @@ class Crew:
 
     # -- threads that send for themselves -----------------------------------------------------------------------------
 
-    def enter(self, host: str, max_wait: float | None = None) -> Caller:
+    def enter(self, host: str, max_wait: float | None = None, *, has_place: bool = False) -> Caller:
         """Wait for leave to send to `host` from a thread of one's own, slots included; call `leave` afterwards.
 
-        Raises `SlotTimeout`, what was reserved given back, after `max_wait` seconds.
+        `has_place`: the thread is inside a send to `host` already. Raises `SlotTimeout`, what was reserved given
+        back, after `max_wait` seconds.
         """
-        admitted = threading.Condition(self._lock)
-        caller = Caller(host, admitted.notify)
+        changed = threading.Condition(self._lock)
+        caller = Caller(host, changed.notify, has_place=has_place)
         with self._lock:
             gives_up_at = NEVER if max_wait is None else self._clock.now() + max_wait
             self._scheduler.enter(caller)
-            self._settle(self._clock.now())
             try:
-                while not caller.admitted:
-                    self._wait_until(admitted, gives_up_at, host)
-                if caller.not_before > gives_up_at:
-                    raise _slot_timeout(host)
-                while self._clock.now() < caller.not_before:
-                    self._clock.wait(admitted, caller.not_before - self._clock.now())
+                while True:
+                    now = self._clock.now()
+                    self._settle(now)
+                    if caller.admitted:
+                        break
+                    if now >= gives_up_at:
+                        raise SlotTimeout(f"no leave to send to {host} within {max_wait:g} s: a budget is spent")
+                    until = min(caller.wakes_at, gives_up_at)
+                    self._clock.wait(changed, None if until == NEVER else until - now)
             except BaseException:
-                self._withdraw(caller, give_back=True)
+                self._scheduler.withdraw(caller, self._clock.now())
+                self._settle(self._clock.now())
                 raise
             self._counts.sent += 1
         return caller
@@ -177,14 +213,12 @@ class Crew:
     def leave(self, caller: Caller) -> None:
         """Give back the place taken by `enter`."""
         with self._lock:
-            self._withdraw(caller, give_back=False)
-
-    def take_slots(self, host: str) -> None:
-        """Wait for the slots of one more send, from a thread that has a place at `host` already."""
-        with self._lock:
-            at = self._scheduler.reserve(host, self._clock.now())
-            self._counts.sent += 1
-        self.sleep(at - self._clock.now())
+            now = self._clock.now()
+            self._scheduler.withdraw(caller, now)
+            self._settle(now)
+            closed = self._notice_drained()
+        if closed:
+            self._on_closed()
 
     def refusal(self, host: str) -> float | None:
         """Until when `host` wants no request at all, None if it takes them."""
@@ -246,7 +280,10 @@ class Crew:
                 waiting = [*self._callables]
                 self._callables = deque(waiting[:called])
                 forgotten = waiting[called:]
-                tickets = self._scheduler.discard(lambda ticket: True, self._clock.now())
+                self._cancelling = True
+            now = self._clock.now()
+            tickets = self._scheduler.discard(lambda ticket: cancel or _is_cancelled(ticket), now)
+            self._alarm_changed.notify()
             closed = self._notice_drained()
         for work in forgotten:
             work.future.cancel()
@@ -264,7 +301,7 @@ class Crew:
 
     # -- turns: the rest of this class runs on worker threads and the alarm ----------------------------------------
 
-    def _turn(self) -> None:
+    def run_turn(self) -> None:
         """Work until there is nothing to do for now. The whole life of an executor's task."""
         ticket: Ticket | None = None
         step: Step | None = None
@@ -272,21 +309,22 @@ class Crew:
         while True:
             with self._lock:
                 now = self._clock.now()
-                paused = False
+                paused = given_up = False
                 if ticket is not None and step is not None:
-                    paused, step = self._carry_out(ticket, step, now)
+                    paused, given_up = self._carry_out(ticket, step, now)
                 self._on_callables -= ran_callable
+                self._sweep(now)
                 work = self._pick(now)
                 # A turn that still has an outcome to deliver does so before it ends, so that whoever waits for the
                 # crew to be drained finds every outcome delivered.
-                ends = work is None and (step is None or step.outcome is None)
+                ends = work is None and (step is None or (step.outcome is None and not given_up))
                 self._turns -= ends
                 self._settle(now)
                 closed = ends and self._notice_drained()
             if closed:
                 self._on_closed()
             if ticket is not None and step is not None:
-                self._announce(ticket, step, paused, now)
+                self._announce(ticket, step, now, paused=paused, given_up=given_up)
             ticket = step = None
             ran_callable = False
             if ends:
@@ -302,7 +340,7 @@ class Crew:
         try:
             return self._worker.step(ticket)
         except BaseException as error:  # a defect of ours or of a user's function: the request must end all the same
-            failed = UnexpectedError(f"{type(error).__name__}: {error}", key=ticket.request.label)
+            failed = UnexpectedError(redact(f"{type(error).__name__}: {error}"), key=redact(ticket.request.label))
             failed.__cause__ = error
             return Step(outcome=Outcome(ticket.request, None, failed))
 
@@ -322,19 +360,20 @@ class Crew:
             return self._callables.popleft()
         return None
 
-    def _carry_out(self, ticket: Ticket, step: Step, now: float) -> tuple[bool, Step]:
-        """Do what a step says. Returns whether a host's pause began, and the step, ended if its owner has left."""
+    def _carry_out(self, ticket: Ticket, step: Step, now: float) -> tuple[bool, bool]:
+        """Do what a step says; returns whether a host's pause began, and whether the request is given up instead."""
         self._on_requests -= 1
         self._counts.sent += step.sent
         self._scheduler.release(ticket, now)
         paused = False
         if step.pause is not None:
             paused = self._scheduler.pause(step.pause.host, step.pause.until, now, refuse=step.pause.refuse)
-        if step.outcome is None and ticket.owner is not None and ticket.owner.is_over:
-            step = Step(outcome=self._worker.cancel(ticket, "what it belongs to has ended"))
         if step.outcome is not None:
             self._counts.ended += 1
             self._counts.ok += step.outcome.ok
+        elif self._cancelling or (ticket.owner is not None and ticket.owner.is_over):
+            self._counts.ended += 1
+            return paused, True
         elif step.next_host is not None:
             self._counts.redirects += 1
             ticket.host = step.next_host
@@ -343,14 +382,16 @@ class Crew:
             self._counts.retries += 1
             ticket.host = step.host
             self._scheduler.park(ticket, step.park_until)
-        return paused, step
+        return paused, False
 
-    def _announce(self, ticket: Ticket, step: Step, paused: bool, now: float) -> None:
+    def _announce(self, ticket: Ticket, step: Step, now: float, *, paused: bool, given_up: bool) -> None:
         """Tell the outside, without the lock, what was carried out."""
         if paused and step.pause is not None:
             events.emit("host.paused", host=step.pause.host, wait=step.pause.until - now, reason=step.pause.reason)
         if step.outcome is not None:
             ticket.deliver(step.outcome)
+        elif given_up:
+            ticket.deliver(self._worker.cancel(ticket, "its pool or its stream was told to end"))
 
     # -- waking: all of it under the lock ---------------------------------------------------------------------------
 
@@ -370,35 +411,44 @@ class Crew:
 
     def _call_worker(self) -> None:
         self._turns += 1
+        turn = _Turn(self)
         try:
-            turn = self._executor.submit(self._turn)
+            future = self._executor.submit(turn)
         except RuntimeError as error:
+            # Perhaps it was queued all the same, where no further thread could be started: then it must not count.
+            turn.is_off = True
             self._turns -= 1
             if isinstance(error, BrokenThreadPool):
                 self._broken = error
             # Otherwise the interpreter is ending: turns that still run, or the alarm, finish the work.
             return
-        turn.add_done_callback(self._turn_ended)
+        future.add_done_callback(self._notice_failure)
 
-    def _turn_ended(self, turn: Future[None]) -> None:
-        """Notice a turn that never ran, because a thread could not be set up: its work has to end, too."""
+    def _notice_failure(self, turn: Future[None]) -> None:
+        """Notice a turn that never ran, because its thread could not be set up.
+
+        Called wherever the turn ended, perhaps at once, under the lock: so another thread does the rest.
+        """
         error = turn.exception()
-        if error is None:
-            return
-        events.emit("worker.failed", error=repr(error))
+        if error is not None:
+            threading.Thread(target=self._break, args=(error,), name="workerpool-broken").start()
+
+    def _break(self, error: BaseException) -> None:
+        """End all work: there will be no worker to do it."""
         with self._lock:
             self._broken = error
             self._turns -= 1
             callables, self._callables = self._callables, deque()
             tickets = self._scheduler.discard(lambda ticket: True, self._clock.now())
             closed = self._notice_drained()
+        events.emit("worker.failed", error=repr(error))
         if closed:
             self._on_closed()
         for work in callables:
             if work.future.set_running_or_notify_cancel():
                 work.future.set_exception(error)
         for ticket in tickets:
-            failed = UnexpectedError(f"no worker could be started: {error}", key=ticket.request.label)
+            failed = UnexpectedError(f"no worker could be started: {error}", key=redact(ticket.request.label))
             failed.__cause__ = error
             ticket.deliver(Outcome(ticket.request, None, failed))
 
@@ -418,20 +468,22 @@ class Crew:
         with self._lock:
             while True:
                 self._alarm_at = NEVER
+                self._sweep(self._clock.now())
                 self._settle(self._clock.now())
                 if self._turns == 0 and self._scheduler.has_ready(self._clock.now()):
                     # No thread could be called, so the executor has ended with the interpreter.
                     self._turns += 1
                     self._lock.release()
                     try:
-                        self._turn()
+                        self.run_turn()
                     finally:
                         self._lock.acquire()
                     continue
                 if self._alarm_at < NEVER:
                     self._clock.wait(self._alarm_changed, max(0.0, self._alarm_at - self._clock.now()))
                     continue
-                self._alarm_changed.wait(LINGER)
+                if not self._is_closed:
+                    self._alarm_changed.wait(LINGER)
                 if self._alarm_at == NEVER:
                     self._alarm = None
                     return
@@ -451,6 +503,13 @@ class Crew:
         if self._callables and self._turns == 0:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
 
+    def _sweep(self, now: float) -> None:
+        """Forget the requests of the owners that were forsaken."""
+        if self._forsaken:
+            self._forsaken.clear()
+            self._scheduler.discard(lambda ticket: ticket.owner is not None and ticket.owner.is_forsaken, now)
+            self._alarm_changed.notify()
+
     def _is_drained(self) -> bool:
         return not self._turns and not self._callables and self._scheduler.is_idle
 
@@ -459,24 +518,11 @@ class Crew:
         if self._is_closed or not (self._closing and self._is_drained()):
             return False
         self._is_closed = True
+        self._alarm_changed.notify()
         self._executor.shutdown(wait=False)
         self._drained.notify_all()
         return True
 
-    def _wait_until(self, condition: threading.Condition, deadline: float, host: str) -> None:
-        left = deadline - self._clock.now()
-        if left <= 0:
-            raise _slot_timeout(host)
-        self._clock.wait(condition, None if deadline == NEVER else left)
 
-    def _withdraw(self, caller: Caller, *, give_back: bool) -> None:
-        if give_back:
-            for limiter, slot in caller.slots:
-                limiter.give_back(slot)
-        now = self._clock.now()
-        self._scheduler.withdraw(caller, now)
-        self._settle(now)
-
-
-def _slot_timeout(host: str) -> SlotTimeout:
-    return SlotTimeout(f"no leave to send to {host} in the time allowed: its budget, or the pool's, is spent")
+def _is_cancelled(ticket: Ticket) -> bool:
+    return ticket.is_cancelled is not None and ticket.is_cancelled()

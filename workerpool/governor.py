@@ -36,7 +36,7 @@ class CrewGovernor:
         """Name the crew to ask: made after the transport, which needs the governor."""
         self._crew = weakref.ref(crew)
 
-    def __call__(self, request: PreparedRequest, send: Callable[[], Response], *, has_place: bool) -> Response:
+    def __call__(self, request: PreparedRequest, send: Callable[[str], Response], *, has_place: bool) -> Response:
         """Send when leave is given, and again while the policy says so. Raises what `send` raises.
 
         Raises `HostPaused` without sending while the host refuses requests.
@@ -46,12 +46,12 @@ class CrewGovernor:
             raise RuntimeError("this session belongs to a pool that is gone")
         host = self._host_of(request.url or "")
         if has_place:
-            crew.take_slots(host)
-            return send()
+            crew.leave(crew.enter(host, self._policy.total, has_place=True))
+            return send(host)
         return self._send_with_retries(crew, host, request, send)
 
     def _send_with_retries(
-        self, crew: Crew, host: str, request: PreparedRequest, send: Callable[[], Response]
+        self, crew: Crew, host: str, request: PreparedRequest, send: Callable[[str], Response]
     ) -> Response:
         started_at = self._clock.now()
         number = 0
@@ -83,11 +83,11 @@ class CrewGovernor:
             rewind(request)
 
     def _send_once(
-        self, crew: Crew, host: str, send: Callable[[], Response]
+        self, crew: Crew, host: str, send: Callable[[str], Response]
     ) -> tuple[Response | None, Exception | None]:
         caller = crew.enter(host, self._policy.total)
         try:
-            return send(), None
+            return send(host), None
         except Exception as error:
             return None, error
         finally:

@@ -51,6 +51,8 @@ class Intake:
         self._spill = _Spill()
         self._free: list[tuple[int, str]] = []  # hosts with a backlog and room, by the number of their next item
         self._refused: Item | None = None  # read, but no room for its host yet
+        self._allowance = 0  # items that may still go into the backlog
+        self.failure: Exception | None = None  # what the source raised, once it is exhausted by that
         self.exhausted = False
 
     def next(self) -> Item | None:
@@ -60,33 +62,19 @@ class Intake:
         item = self._refused or self._read()
         self._refused = None
         while item is not None:
-            backlog = self._backlog.get(item.host)
-            if backlog is None and self._held.get(item.host, 0) < self._share:
+            if item.host not in self._backlog and self._held.get(item.host, 0) < self._share:
                 self._held[item.host] = self._held.get(item.host, 0) + 1
                 return item
-            if backlog is None or not self._keep(backlog, item):
+            if not self._allowance or not self._keep(item):
                 self._refused = item
                 return None
+            self._allowance -= 1
             item = self._read()
         return None
 
-    def read_on(self, most: int) -> bool:
-        """Move up to `most` items whose hosts have no room into the backlog; whether one that has room was found."""
-        for _ in range(most):
-            item = self._refused or self._read()
-            self._refused = None
-            if item is None:
-                return False
-            backlog = self._backlog.get(item.host)
-            if backlog is None:
-                if self._held.get(item.host, 0) < self._share:
-                    self._refused = item
-                    return True
-                backlog = self._backlog[item.host] = _Backlog()
-            if not self._keep(backlog, item):
-                self._refused = item
-                return False
-        return False
+    def read_on(self, most: int) -> None:
+        """Let `next` put up to `most` items, whose hosts have no room, into the backlog, and look behind them."""
+        self._allowance = most
 
     def ended(self, host: str) -> None:
         """Note that a request of `host` no longer takes room in the window."""
@@ -126,14 +114,19 @@ class Intake:
         except StopIteration:
             self.exhausted = True
             return None
+        except Exception as error:  # told when what was read before it has ended
+            self.exhausted = True
+            self.failure = error
+            return None
         number = self._count
         self._count += 1
         return self._as_item(number, raw)
 
-    def _keep(self, backlog: _Backlog, item: Item) -> bool:
+    def _keep(self, item: Item) -> bool:
         """Put an item into its host's backlog; False if there is no room, or it cannot be written down."""
         if self._backlogged >= self._at_most:
             return False
+        backlog = self._backlog.get(item.host) or _Backlog()
         if self._backlogged < self._in_memory and not backlog.offsets:
             backlog.items.append(item)
         else:
@@ -142,6 +135,7 @@ class Intake:
                 return False
             backlog.numbers.append(item.number)
             backlog.offsets.append(offset)
+        self._backlog[item.host] = backlog
         backlog.size += 1
         self._backlogged += 1
         return True

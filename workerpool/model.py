@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from workerpool.errors import RequestError
+from workerpool.redact import redact
 
 if TYPE_CHECKING:
     from requests import Response
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Request:
     """One thing to fetch.
 
@@ -51,6 +52,11 @@ class Request:
     source: str = ""
     ordinal: int = 0
     problem: str | None = None
+
+    def __repr__(self) -> str:
+        """Without headers, body, auth and cookies: a repr ends up in logs."""
+        key = "" if self.key is None else f" key={redact(self.key)!r}"
+        return f"<Request {self.method} {redact(str(self.url))}{key}>"
 
     @property
     def label(self) -> str:
@@ -95,7 +101,7 @@ class Timings:
     body: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Outcome:
     """How a request ended after all attempts: exactly one for each request, success or failure, never raised.
 
@@ -109,6 +115,10 @@ class Outcome:
     attempts: tuple[Attempt, ...] = ()
     elapsed: float = 0.0
     timings: Timings = field(default_factory=Timings)
+
+    def __repr__(self) -> str:
+        ended = f"status={self.status}" if self.ok else f"error={redact(str(self.error))!r}"
+        return f"<Outcome {ended} attempts={len(self.attempts)} of {self.request!r}>"
 
     @property
     def ok(self) -> bool:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import resource
+import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakSet
 
 from workerpool import events
 from workerpool.clock import Clock, SystemClock
@@ -141,7 +141,8 @@ class WorkerPool(Executor):
             executor, workers, Scheduler(options.budgets), self._worker, self._clock, self._transport.close
         )
         governor.serve(self._crew)
-        self._streams: WeakSet[Stream] = WeakSet()
+        weakref.finalize(self._crew, self._transport.close).atexit = False  # for a pool dropped without shutdown
+        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._is_shut_down = False
         budgets = options.budgets
         events.emit(
@@ -201,12 +202,15 @@ class WorkerPool(Executor):
         """
         self._refuse_inside("request")
         request = Request(url, method, **_checked(kwargs))
+        if request.weight != 1:
+            self._check_weight(request.weight)
         future: Future[Response] = Future()
         ticket = self._make_ticket(
             request,
             self._host_of(url),
             lambda outcome: _fulfil(future, outcome),
             claim=future.set_running_or_notify_cancel,
+            is_cancelled=future.cancelled,
         )
         self._crew.add([ticket])
         return future
@@ -255,7 +259,8 @@ class WorkerPool(Executor):
         stream = Stream(
             self._crew,
             iter(requests),
-            as_request=_as_request,
+            as_request=self._as_request,
+            refuse_inside=lambda: self._refuse_inside("stream"),
             make_ticket=self._make_ticket,
             host_of=self._host_of,
             ordered=ordered,
@@ -320,13 +325,22 @@ class WorkerPool(Executor):
         deliver: Callable[[Outcome], None],
         *,
         claim: Callable[[], bool] | None = None,
+        is_cancelled: Callable[[], bool] | None = None,
         owner: Owner | None = None,
     ) -> Ticket:
-        if request.weight != 1:
-            self._check_weight(request.weight)
-        ticket = Ticket(request, host, deliver, claim=claim, owner=owner)
+        ticket = Ticket(request, host, deliver, claim=claim, is_cancelled=is_cancelled, owner=owner)
         ticket.trip = Trip(Exchange(request, request.url), self._clock.now())
         return ticket
+
+    def _as_request(self, item: object) -> Request:
+        """Take what a stream was given for a request; raises for what is none."""
+        if isinstance(item, str):
+            return Request(item)
+        if not isinstance(item, Request) or not isinstance(item.url, str):
+            raise InvalidRequest(f"{item!r} is neither a URL nor a Request with one")
+        if item.weight != 1:
+            self._check_weight(item.weight)
+        return item
 
     def _check_weight(self, weight: int) -> None:
         check_count("weight", weight)
@@ -342,7 +356,7 @@ class WorkerPool(Executor):
 
     def _warm(self, host: str, url: str) -> bool:
         try:
-            return self._transport.warm(self.session, url)
+            return self._transport.warm(self.session, url, host)
         except Exception as error:
             events.emit("warm.failed", host=host, error=str(error))
             return False
@@ -379,14 +393,6 @@ def _count_workers(max_workers: int | None) -> int:
     return max_workers
 
 
-def _as_request(item: object) -> Request:
-    if isinstance(item, Request):
-        return item
-    if isinstance(item, str):
-        return Request(item)
-    raise InvalidRequest(f"{item!r} is neither a URL nor a Request")
-
-
 _REQUEST_OPTIONS = frozenset(Request.__dataclass_fields__) - {"url", "method", "source", "ordinal", "problem"}
 
 
@@ -405,9 +411,9 @@ def _fulfil(future: Future[Response], outcome: Outcome) -> None:
         future.cancel()
     if not future.running() and not future.set_running_or_notify_cancel():
         return
-    if outcome.response is not None:
+    error = outcome.error
+    if outcome.response is not None and not isinstance(error, Cancelled):
         future.set_result(outcome.response)
     else:
-        error = outcome.error
         assert error is not None
         future.set_exception(error.__cause__ if error.__cause__ is not None else error)

@@ -10,10 +10,12 @@ import re
 
 HIDDEN = "***"
 
-_SECRET_NAME = r"(?:token|secret|passw(?:or)?d|api[-_]?key|apikey|auth|credential|signature|session|sig|key|jwt|code)"
-_USERINFO = re.compile(r"(?<=://)[^/?#@\s'\"]+@")
+_SECRET_NAME = (
+    r"(?:token|secret|passw(?:or)?d|pwd|passphrase|api[-_]?key|auth|credential|signature|session|sig|key|jwt|code)"
+)
+_USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
 _QUERY = re.compile(
-    rf"([?&;](?:[\w.\-\[\]]|%[0-9a-f]{{2}})*{_SECRET_NAME}[\w.\-\[\]%]*=)[^&;#\s'\"<>)]*", re.IGNORECASE
+    rf"([?&;#](?:[\w.\-\[\]]|%[0-9a-f]{{2}})*{_SECRET_NAME}[\w.\-\[\]%]*=)[^&;#\s'\"<>)]*", re.IGNORECASE
 )
 _HEADER = re.compile(
     r"((?:proxy-)?authorization|(?:set-)?cookie|x-[\w-]*(?:key|token|secret)[\w-]*)"

@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from requests import Response
 
 EPOCH_LIKE = 1_000_000_000
-"""Seconds in ``Retry-After`` from which on the number is taken for a time since the epoch (2001), as some APIs send."""
+"""Seconds in ``Retry-After`` from which on the number is taken for a time since the epoch, as some APIs send it.
+
+A thousand times as much is taken for milliseconds.
+"""
+
+LONGEST_WAIT = 10 * 366 * 86400.0
+"""Seconds in ``Retry-After`` that are believed at most: dates beyond it cannot always be written down."""
 
 TOO_MANY_REQUESTS = 429
 """Pauses its host also without ``Retry-After``: while the refused request backs off, at least the first backoff."""
@@ -36,9 +42,9 @@ PAUSING_STATUSES = frozenset({429, 503})
 class Verdict:
     """What follows a failed attempt.
 
-    `wait`: seconds until the next attempt, None for no further one. `why_not`: why there is none. `pause`: seconds
-    for which the host wants to be left alone, None if it said nothing; `refuse`: the pause is longer than the policy
-    waits for, so the host's requests end unsent meanwhile.
+    `wait`: seconds until the next attempt, None for no further one. `why_not`: why there is none, where that needs
+    saying. `pause`: seconds for which the host wants to be left alone, None if it said nothing; `refuse`: the pause is
+    longer than the policy waits for, so the host's requests end unsent meanwhile.
     """
 
     wait: float | None = None
@@ -86,7 +92,7 @@ class Retries:
             return Verdict(why_not="the host asked for a longer pause than allowed", pause=pause, refuse=True)
         state = self._state(failure)
         why_not = self._reason_to_end(failure, state)
-        if why_not:
+        if why_not is not None:
             return Verdict(why_not=why_not, pause=pause)
         wait = max(0.0, float(self._wait(state)), asked or 0.0)
         if asked is not None and asked > policy.retry_after_max:
@@ -99,15 +105,18 @@ class Retries:
             pause = max(wait, policy.backoff)
         return Verdict(wait=wait, pause=pause)
 
-    def _reason_to_end(self, failure: Failure, state: tenacity.RetryCallState) -> str:
+    def _reason_to_end(self, failure: Failure, state: tenacity.RetryCallState) -> str | None:
+        """Why there is no further attempt, "" where that goes without saying, None if there is one."""
         if self._policy.retry is not None:
             if not self._policy.retry(state):
-                return "the retry rule says no"
+                return ""
         elif not self._is_worth_retrying(failure):
-            return "another try would not help"
+            return ""
         elif not self._may_repeat(failure.request):
-            return f"{failure.request.method.upper()} is not idempotent"
-        return "no attempts left" if self._stop(state) else ""
+            return f"not retried, as {failure.request.method.upper()} is not idempotent"
+        if not self._stop(state):
+            return None
+        return "no attempts left" if failure.number > 1 else ""
 
     def _is_worth_retrying(self, failure: Failure) -> bool:
         if failure.response is not None:
@@ -150,6 +159,8 @@ def retry_after(response: Response | None, wall_time: float) -> float | None:
         return None
     try:
         seconds = float(text)
+        if seconds >= 1000 * EPOCH_LIKE:
+            seconds /= 1000
         if seconds >= EPOCH_LIKE:
             seconds -= _server_time(response, wall_time)
     except ValueError:
@@ -157,7 +168,7 @@ def retry_after(response: Response | None, wall_time: float) -> float | None:
         if at is None:
             return None
         seconds = at - _server_time(response, wall_time)
-    return seconds if 0 < seconds < float("inf") else None
+    return min(seconds, LONGEST_WAIT) if 0 < seconds < float("inf") else None
 
 
 def _server_time(response: Response, wall_time: float) -> float:

@@ -26,21 +26,28 @@ LONG_AGO = float("-inf")
 
 
 class Owner(Protocol):
-    """What a request may belong to: a stream."""
+    """What a request may belong to: a stream.
+
+    `is_over`: it ends, and nothing of it is to be sent again. `is_forsaken`: nobody takes its outcomes any more.
+    """
 
     is_over: bool
+    is_forsaken: bool
 
 
 class Ticket:
     """One request on its way through the pool, from its arrival to its outcome.
 
-    `deliver` takes the outcome, exactly once. `claim` is asked before the first send whether the request is still
-    wanted. `owner` names what it belongs to (a stream), for discarding. `trip` is the worker's own: where the request
-    stands between its attempts. `refused_until` is set when the host wants no request before that time (seconds on
-    the pool's clock): the request then ends unsent.
+    `deliver` takes the outcome, exactly once. `claim` is asked, once, right before the first send, whether the request
+    is still wanted; `is_cancelled` may be asked at any time. `owner` is what it belongs to (a stream). `trip` is the
+    worker's own: where the request stands between its attempts. `refused_until` is set when the host wants no request
+    before that time (seconds on the pool's clock): the request then ends unsent.
     """
 
-    __slots__ = ("claim", "deliver", "granted_at", "host", "owner", "refused_until", "request", "started", "trip")
+    __slots__ = (
+        "claim", "deliver", "granted_at", "host", "is_cancelled", "owner", "refused_until", "request", "started",
+        "trip",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -49,34 +56,44 @@ class Ticket:
         deliver: Callable[[Outcome], None],
         *,
         claim: Callable[[], bool] | None = None,
+        is_cancelled: Callable[[], bool] | None = None,
         owner: Owner | None = None,
     ) -> None:
         self.request = request
         self.host = host
         self.deliver = deliver
         self.claim = claim
+        self.is_cancelled = is_cancelled
         self.owner = owner
         self.trip: Any = None
         self.started = False
         self.granted_at = 0.0
         self.refused_until: float | None = None
 
+    def is_wanted(self) -> bool:
+        """Whether to send it: nobody has cancelled it, and its owner has not left."""
+        if self.owner is not None and self.owner.is_forsaken:
+            return False
+        return self.started or self.claim is None or self.claim()
+
 
 class Caller:
     """A thread that asks to send something itself, and waits for leave: code inside `submit` using `pool.session`.
 
-    `admitted` turns true when it has a place; it then waits until `not_before` (seconds on the pool's clock), sends,
-    and leaves. `on_admitted` is called at that moment, under the caller's lock.
+    `admitted` turns true when it may send now: its place and its slots are taken. Until then it asks again at
+    `wakes_at` (seconds on the pool's clock). `notify` is called, under the scheduler's lock, when either has changed.
+    `has_place`: it is inside a send already, and waits for slots only.
     """
 
-    __slots__ = ("admitted", "host", "not_before", "on_admitted", "slots")
+    __slots__ = ("admitted", "has_place", "host", "notify", "slots", "wakes_at")
 
-    def __init__(self, host: str, on_admitted: Callable[[], None]) -> None:
+    def __init__(self, host: str, notify: Callable[[], None], *, has_place: bool = False) -> None:
         self.host = host
-        self.on_admitted = on_admitted
+        self.notify = notify
+        self.has_place = has_place
         self.admitted = False
-        self.not_before = 0.0
-        self.slots: list[tuple[MemoryLimiter, Slot]] = []
+        self.wakes_at = NEVER
+        self.slots: dict[MemoryLimiter, Slot] = {}
 
 
 class Lane:
@@ -84,7 +101,7 @@ class Lane:
 
     __slots__ = (
         "as_of", "callers", "callers_turn", "host", "in_flight", "limiter", "listed", "not_before", "places", "queue",
-        "refused_until", "slot", "timer",
+        "refused_until", "rests", "slot", "timer",
     )  # fmt: skip
 
     def __init__(self, host: str, places: int, limiter: MemoryLimiter | None) -> None:
@@ -101,6 +118,7 @@ class Lane:
         self.timer = NEVER  # the earliest time at which the heap holds this lane
         self.callers = 0  # how many callers wait for a place
         self.callers_turn = True
+        self.rests = False  # stands in the heap of resting lanes
 
 
 class Scheduler:
@@ -150,6 +168,7 @@ class Scheduler:
         else:
             lane.not_before = max(lane.not_before, until)
         lane.places = 1
+        self._retire(lane, now)
         return is_new
 
     # -- what goes out ------------------------------------------------------------------------------------------------
@@ -165,15 +184,15 @@ class Scheduler:
                 self._unlist(lane, now)
                 continue
             ticket = lane.queue[0]
-            if not ticket.started and ticket.claim is not None and not ticket.claim():
-                lane.queue.popleft()
-                self.queued -= 1
-                continue
             refused = lane.refused_until > now
             if not refused and not self._has_slot(ticket.request.weight, now):
                 return None
-            self._grant(lane, ticket, now, refused)
-            return ticket
+            # Asked last: a future that has been claimed can be neither cancelled nor claimed again.
+            if ticket.is_wanted():
+                self._grant(lane, ticket, now, refused)
+                return ticket
+            lane.queue.popleft()
+            self.queued -= 1
         self._as_of = LONG_AGO
         return None
 
@@ -218,45 +237,47 @@ class Scheduler:
         if parked:
             unwanted = set(map(id, parked))
             self._heap = [entry for entry in self._heap if id(entry[2]) not in unwanted]
-            heapq.heapify(self._heap)
             self.parked -= len(parked)
+        for _, _, item in self._heap:
+            if isinstance(item, Lane) and not item.queue:
+                item.timer = NEVER  # or the alarm would wait for a lane that has nothing to send
+        self._heap = [entry for entry in self._heap if not (isinstance(entry[2], Lane) and not entry[2].queue)]
+        heapq.heapify(self._heap)
         return gone + parked
 
     # -- callers: threads that send for themselves ------------------------------------------------------------------
 
     def enter(self, caller: Caller) -> None:
-        """Let a caller wait for a place; `admit` gives it one."""
+        """Let a caller wait for leave; `admit` gives it."""
         self._lane(caller.host).callers += 1
         self._callers.append(caller)
 
     def admit(self, now: float, *, all_busy: bool) -> None:
-        """Admit the waiting callers for whom there is a place.
+        """Admit the waiting callers that may send now.
 
         A lane's places go to callers and requests in turn. With every worker busy (`all_busy`) nobody may be left to
         take a request, so callers do not stand back for one: they could wait for each other forever.
         """
         for caller in [*self._callers]:
-            lane = self._lane(caller.host)
-            if self.in_flight >= self._budgets.max_connections:
-                return
-            if lane.in_flight >= int(lane.places):
-                continue
-            if lane.queue and not lane.callers_turn and not all_busy:
-                continue
-            self._callers.remove(caller)
-            self._admit(caller, lane, now)
+            wakes_at = self._admits_at(caller, now, all_busy)
+            if wakes_at <= now:
+                self._admit(caller)
+            elif wakes_at != caller.wakes_at:
+                caller.wakes_at = wakes_at
+                caller.notify()
 
     def withdraw(self, caller: Caller, now: float) -> None:
-        """Take back a caller that gave up waiting, or that has sent."""
+        """Take back a caller that gave up waiting, its slots with it, or one that has sent."""
         if caller.admitted:
-            self._leave(caller.host, now)
+            if not caller.has_place:
+                self._leave(caller.host, now)
             return
         self._callers.remove(caller)
-        self._lane(caller.host).callers -= 1
-
-    def reserve(self, host: str, now: float) -> float:
-        """Take the slots for one more send by a thread that has a place at `host`; returns when it may send."""
-        return self._reserve(self._lane(host), now)[1]
+        for limiter, slot in caller.slots.items():
+            limiter.give_back(slot)
+        lane = self._lane(caller.host)
+        lane.callers -= 1
+        self._retire(lane, now)
 
     def refusal(self, host: str, now: float) -> float | None:
         """Until when `host` wants no request at all; None if it takes them."""
@@ -377,24 +398,40 @@ class Scheduler:
         self._enlist(lane, now)
         self._retire(lane, now)
 
-    def _admit(self, caller: Caller, lane: Lane, now: float) -> None:
-        lane.callers -= 1
-        lane.callers_turn = False
-        lane.in_flight += 1
-        self.in_flight += 1
-        caller.admitted = True
-        caller.slots, caller.not_before = self._reserve(lane, now)
-        caller.on_admitted()
+    def _admits_at(self, caller: Caller, now: float, all_busy: bool) -> float:
+        """When a caller may be admitted; `NEVER` if that hangs on something else than time.
 
-    def _reserve(self, lane: Lane, now: float) -> tuple[list[tuple[MemoryLimiter, Slot]], float]:
-        """Take a slot of the host and of the pool, for a thread that waits by itself; returns them and their time."""
-        slots: list[tuple[MemoryLimiter, Slot]] = []
-        at = max(now, lane.not_before)
+        Its slots are reserved one after the other, the pool's only when the host's has come: reserved ahead, it would
+        hold up every other host meanwhile. One that has grown old in waiting is exchanged.
+        """
+        lane = self._lane(caller.host)
+        if not caller.has_place:
+            if self.in_flight >= self._budgets.max_connections or lane.in_flight >= int(lane.places):
+                return NEVER
+            if lane.queue and not lane.callers_turn and not all_busy:
+                return NEVER
+        if lane.not_before > now:
+            return lane.not_before
         for limiter in (lane.limiter, self._limiter):
-            if limiter is not None:
-                slots.append((limiter, limiter.reserve(at)))
-                at = max(at, slots[-1][1].time)
-        return slots, at
+            if limiter is None:
+                continue
+            slot = caller.slots.get(limiter)
+            slot = limiter.reserve(now) if slot is None else limiter.regrant(slot, now)
+            caller.slots[limiter] = slot
+            if slot.time > now:
+                return slot.time
+        return now
+
+    def _admit(self, caller: Caller) -> None:
+        lane = self._lane(caller.host)
+        self._callers.remove(caller)
+        lane.callers -= 1
+        if not caller.has_place:
+            lane.callers_turn = False
+            lane.in_flight += 1
+            self.in_flight += 1
+        caller.admitted = True
+        caller.notify()
 
     def _ripen(self, now: float) -> None:
         """Bring back what waited for a time that has come."""
@@ -411,7 +448,9 @@ class Scheduler:
                 item.timer = NEVER
                 self._enlist(item, now)
         while self._resting and self._resting[0][0] <= now:
-            self._retire(heapq.heappop(self._resting)[2], now)
+            lane = heapq.heappop(self._resting)[2]
+            lane.rests = False
+            self._retire(lane, now)
 
     def _set_timer(self, lane: Lane, at: float) -> None:
         if at < lane.timer:
@@ -430,5 +469,6 @@ class Scheduler:
             over = max(over, lane.limiter.rests_at())
         if over <= now:
             del self._lanes[lane.host]
-        else:
+        elif not lane.rests:
+            lane.rests = True
             heapq.heappush(self._resting, (over, next(self._order), lane))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from typing import Any
 
 from workerpool.crew import Crew
@@ -43,6 +44,7 @@ class Stream:
         as_request: Callable[[Any], Request],
         make_ticket: Callable[..., Ticket],
         host_of: Callable[[str], str],
+        refuse_inside: Callable[[], None],
         ordered: bool,
         window: int,
         share: int,
@@ -52,6 +54,7 @@ class Stream:
         self._as_request = as_request
         self._make_ticket = make_ticket
         self._host_of = host_of
+        self._refuse_inside = refuse_inside
         self._ordered = ordered
         self._window = window
         self._workers = workers
@@ -65,11 +68,14 @@ class Stream:
         self._unanswered = 0  # handed out, no outcome yet
         self._held_bytes = 0
         self._body_bytes = BODY_GUESS  # a running mean of the bodies' sizes
-        self.is_over = False  # read by the crew: nothing of this stream is to be parked or moved on any more
+        # Both are read by the crew, see `Owner`.
+        self.is_over = False
+        self.is_forsaken = False
 
     def outcomes(self) -> Generator[Outcome, None, None]:
-        """Yield the outcomes. Closing the generator cancels what has not ended."""
+        """Yield the outcomes, then raise what the source raised. Closing the generator cancels what has not ended."""
         try:
+            self._refuse_inside()
             while True:
                 self._feed()
                 if self._ready:
@@ -77,9 +83,11 @@ class Stream:
                 elif self._unanswered:
                     self._receive()
                 elif self._intake.is_done:
-                    return
+                    break
         finally:
             self._abandon()
+        if self._intake.failure is not None:
+            raise self._intake.failure
 
     def drain(self) -> None:
         """End soon: read no more, give up what is not being sent. May be called in a signal handler, or any thread."""
@@ -119,8 +127,8 @@ class Stream:
             request = self._as_request(raw)
             host = "" if request.problem is not None else self._host_of(request.url)
         except Exception as error:  # a junk item, or a key function that failed: an outcome, not the stream's end
-            url = raw.url if isinstance(raw, Request) else str(raw)
-            request, host = Request(url, problem=redact(str(error))), ""
+            given = raw if isinstance(raw, Request) else Request(_text(raw))
+            request, host = replace(given, url=_text(given.url), problem=redact(_text(error))), ""
         return Item(number, request, host)
 
     def _ticket(self, item: Item) -> Ticket:
@@ -132,6 +140,7 @@ class Stream:
 
     def _receive(self) -> None:
         """Wait for an outcome. While a host's share keeps the source from being read, read on now and then."""
+        self._refuse_inside()  # here, too: a generator may be handed to a worker after it was begun elsewhere
         try:
             result = self._results.get(timeout=PATIENCE if self._intake.is_blocked else None)
         except queue.Empty:
@@ -180,10 +189,18 @@ class Stream:
 
     def _abandon(self) -> None:
         """The consumer has left: forget what is not being sent; what is will end unseen."""
-        self.is_over = True
+        self.is_over = self.is_forsaken = True
         self._intake.close()
         if self._unanswered:
-            self._crew.discard(lambda ticket: ticket.owner is self)
+            self._crew.forsake(self)
+
+
+def _text(value: object) -> str:
+    """What `value` says of itself, whatever it is."""
+    try:
+        return value if isinstance(value, str) else str(value)
+    except Exception:
+        return f"<{type(value).__name__} that has no text>"
 
 
 def _invalid(request: Request, problem: str) -> Outcome:

@@ -37,6 +37,7 @@ class Trip:
     attempt_began: float | None = None  # seconds since the epoch, the current attempt's first send
     attempt_elapsed: float = 0.0
     attempts: list[Attempt] = field(default_factory=list)
+    response: Response | None = None  # of the last attempt, should there be no further one
     first_byte: float = 0.0
     body: float = 0.0
 
@@ -119,6 +120,7 @@ class Worker:
         response: Response | None = None
         error: RequestError | None = None
         try:
+            exchange.host = ticket.host
             response = self._transport.send(self.session, exchange, self._timeout_of(ticket.request))
             trip.first_byte += exchange.first_byte
             trip.body += exchange.body
@@ -136,9 +138,11 @@ class Worker:
         return self._judge(ticket, trip, response, error)
 
     def cancel(self, ticket: Ticket, why: str) -> Outcome:
-        """End a request that is not in flight, without sending it (again)."""
+        """End a request that is not in flight, without sending it again; the last response that came is kept."""
         trip: Trip = ticket.trip
-        return self._outcome(ticket, trip, None, Cancelled(f"given up before it ended: {why}"))
+        before = history([attempt.error for attempt in trip.attempts])
+        error = Cancelled(f"given up, as {why}" + (f" (after {before})" if before else ""))
+        return self._outcome(ticket, trip, trip.response, error)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -163,12 +167,14 @@ class Worker:
         if error is not None and events.is_on("attempt.failed"):
             self._log("attempt.failed", ticket, reason=error.reason, error=str(error))
         if verdict.wait is not None and not self._transport.can_repeat(trip.exchange):
-            verdict = Verdict(why_not="its body is an iterator that can be read only once: give bytes or a file")
+            why_not = "not retried, as its body is an iterator that can be read only once: give bytes or a file"
+            verdict = Verdict(why_not=why_not, pause=verdict.pause, refuse=verdict.refuse)
         if verdict.wait is None:
             if error is not None and pause is not None and pause.refuse:
                 error = self._paused_error(pause.until)
             return replace(self._end(ticket, trip, response, error, verdict.why_not), pause=pause)
         self._note_attempt(trip, response, error)
+        trip.response = response
         if events.is_on("request.parked"):
             reason = error.reason if error is not None else "the retry rule"
             self._log("request.parked", ticket, wait=verdict.wait, reason=reason)
@@ -200,8 +206,10 @@ class Worker:
         if trip.attempt_began is not None:
             before = history([attempt.error for attempt in trip.attempts])
             self._note_attempt(trip, response, error)
-            if error is not None and before:
-                _explain(error, f"attempt {len(trip.attempts)}, after {before}" + (f"; {why}" if why else ""))
+            told = [f"attempt {len(trip.attempts)}, after {before}"] if before else []
+            told += [why] if why else []
+            if error is not None and told:
+                _explain(error, "; ".join(told))
         return Step(outcome=self._outcome(ticket, trip, response, error))
 
     def _note_attempt(self, trip: Trip, response: Response | None, error: RequestError | None) -> None:
@@ -226,7 +234,7 @@ class Worker:
             error.attempts = len(trip.attempts)
         timings = Timings(
             queued=(now if trip.sent_at is None else trip.sent_at) - trip.arrived_at,
-            parked=max(0.0, elapsed - trip.first_byte - trip.body),
+            parked=max(0.0, elapsed - sum(attempt.elapsed for attempt in trip.attempts)),
             first_byte=trip.first_byte,
             body=trip.body,
         )

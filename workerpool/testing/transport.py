@@ -92,7 +92,7 @@ class ScriptedTransport:
     def can_repeat(self, exchange: Exchange) -> bool:
         return True
 
-    def warm(self, session: Any, url: str) -> bool:
+    def warm(self, session: Any, url: str, host: str) -> bool:
         return False
 
     def counts(self) -> SocketCounts:

@@ -15,7 +15,7 @@ from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter, HTTPAdapter
 
 from workerpool.transport.bodies import read_whole
-from workerpool.transport.connections import Connections, CountedPoolManager, CountedProxyManager
+from workerpool.transport.connections import Connections, CountedPoolManager, CountedProxyManager, Label
 
 POOLS_KEPT = 4096
 """Recipes for connections, one for each origin and TLS setting, kept by urllib3. A dropped one is made anew."""
@@ -24,9 +24,12 @@ POOLS_KEPT = 4096
 class Governor(Protocol):
     """Sends what the scheduler did not hand out: waits for leave, sends, and retries by the policy, on this thread."""
 
-    def __call__(self, request: PreparedRequest, send: Callable[[], Response], *, has_place: bool) -> Response:
-        """`has_place`: this thread is inside a send of the pool's (an auth that answers a challenge, say), so it has
-        its place already and only a slot is to be waited for."""
+    def __call__(self, request: PreparedRequest, send: Callable[[str], Response], *, has_place: bool) -> Response:
+        """Call `send` with the host whose budget it counts against.
+
+        `has_place`: this thread is inside a send of the pool's (an auth that answers a challenge, say), so it has its
+        place already, and only a slot is to be waited for.
+        """
 
 
 class Driven(threading.local):
@@ -34,23 +37,36 @@ class Driven(threading.local):
 
     active = False
     used = False
+    response: Response | None = None
 
     def __enter__(self) -> None:
         self.active = True
         self.used = False
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
         self.active = False
+        response, self.response = self.response, None
+        if kind is not None and response is not None:
+            response.close()  # a hook raised, and nobody else has this response
 
     def send(
-        self, request: PreparedRequest, send: Callable[[], Response], governor: Governor, *, stream: bool
+        self,
+        request: PreparedRequest,
+        send: Callable[[], Response],
+        governor: Governor,
+        *,
+        stream: bool,
+        label: Label | None = None,
     ) -> Response:
         """Call `send` at once if the scheduler gave leave for it, or else when `governor` does."""
         if self.active and not self.used:
             self.used = True
-            return send()
+            self.response = send()
+            return self.response
 
-        def send_and_read() -> Response:
+        def send_and_read(host: str) -> Response:
+            if label is not None:
+                label.host = host
             response = send()
             if not stream:
                 read_whole(response)  # while the place is still held, so that the socket is counted until it is free
@@ -113,7 +129,13 @@ class SharedAdapter(HTTPAdapter):
     def send(self, request: PreparedRequest, stream: bool = False, *args: Any, **kwargs: Any) -> Response:
         """Send at once what the scheduler handed out, and anything else when the governor gives leave."""
         send = super().send
-        return self._driven.send(request, lambda: send(request, stream, *args, **kwargs), self._governor, stream=stream)
+        return self._driven.send(
+            request,
+            lambda: send(request, stream, *args, **kwargs),
+            self._governor,
+            stream=stream,
+            label=self._connections.label,
+        )
 
     def close(self) -> None:
         """Nothing: a Session that closes must not close the sockets of every other. The pool calls `close_sockets`."""

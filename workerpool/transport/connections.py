@@ -8,9 +8,11 @@ that reads a streamed response.
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -35,21 +37,39 @@ class SocketCounts:
     reused: int = 0
 
 
+class Label(threading.local):
+    """What the current thread sends on behalf of, and what came of it.
+
+    `host`: the per-host budget that its socket counts against, "" for the connection's own origin. `reused`: whether
+    the socket of its last send had been used before.
+    """
+
+    host = ""
+    reused: bool | None = None
+
+
 class Connections:
-    """The budget of open sockets and the idle connections, most recently used first."""
+    """The budget of open sockets, and the idle connections of all hosts, the most recently used first.
+
+    A socket counts against the budget of the host that it was last used for, from the moment before it connects until
+    it is closed and its response has let go of it.
+    """
 
     def __init__(self, max_connections: int, host_connections: int) -> None:
         self._max = max_connections
         self._host_max = host_connections
-        self._changed = threading.Condition()  # guards every field below
-        self._open: dict[Any, str] = {}  # connection: its host, from the moment before it connects
+        # Guards every field below. Its lock is re-entrant: the garbage collector may end a connection, and so call
+        # `closed`, in the middle of any line here; nothing below relies on counts staying as they were a line before.
+        self._changed = threading.Condition(threading.RLock())
+        self._open: dict[int, str] = {}  # a connection's ticket: the host that it counts against
         self._per_host: dict[str, int] = {}
-        self._idle: OrderedDict[Any, Any] = OrderedDict()  # connection: its pool's key, longest idle first
-        self._idle_by_key: dict[Any, list[Any]] = {}
+        self._idle: OrderedDict[CountedConnection, Any] = OrderedDict()  # its pool's key, longest idle first
+        self._idle_by_key: dict[Any, list[CountedConnection]] = {}
+        self._tickets = itertools.count(1)
         self._opened = 0
         self._reused = 0
         self._closed = False
-        self.local = threading.local()  # .reused: whether this thread's last checkout had been used before
+        self.label = Label()
 
     def counts(self) -> SocketCounts:
         with self._changed:
@@ -57,42 +77,41 @@ class Connections:
 
     # -- idle connections ---------------------------------------------------------------------------------------------
 
-    def checkout(self, key: Any) -> Any | None:
+    def checkout(self, key: Any, host: str) -> CountedConnection | None:
         """Take the most recently used idle connection of a pool that is still alive; None if there is none."""
+        self.label.reused = False
         while True:
             with self._changed:
                 stack = self._idle_by_key.get(key)
                 if not stack:
-                    self.local.reused = False
                     return None
-                connection = stack.pop()
-                if not stack:
-                    del self._idle_by_key[key]
-                del self._idle[connection]
+                connection = stack[-1]
+                self._remove_idle(connection)
             # Looking at the socket is a system call, so not under the lock; nobody else has this connection now.
-            if is_connection_dropped(connection):
+            if is_connection_dropped(connection) or not self._move(connection, host):
                 connection.close()
                 continue
+            self.label.reused = connection.times_used > 0
             with self._changed:
-                self._reused += connection.times_used > 0
-            self.local.reused = connection.times_used > 0
+                self._reused += self.label.reused
             return connection
 
-    def checkin(self, key: Any, connection: Any) -> None:
-        """Keep a connection for the next request; a closed one is dropped."""
+    def checkin(self, key: Any, connection: CountedConnection) -> None:
+        """Keep a connection for the next request; one without a socket is done with."""
         if connection.sock is None:
+            self.closed(connection.ticket)
             return
         with self._changed:
             if not self._closed:
                 self._idle[connection] = key
                 self._idle_by_key.setdefault(key, []).append(connection)
-                self._changed.notify()  # an idle socket can make room for another host's
+                self._changed.notify_all()  # an idle socket can make room for another host's
                 return
         connection.close()
 
     # -- the budget ---------------------------------------------------------------------------------------------------
 
-    def open_place(self, connection: Any, host: str, *, evict: bool = True, wait: float = PLACE_WAIT) -> bool:
+    def open_place(self, connection: CountedConnection, *, evict: bool = True, wait: float = PLACE_WAIT) -> bool:
         """Count `connection` as open before it connects, closing an idle socket where the budget is full.
 
         The scheduler lets no more requests fly than there are places, so waiting happens only while sockets are held
@@ -101,17 +120,15 @@ class Connections:
         deadline = time.monotonic() + wait
         while True:
             with self._changed:
-                if connection in self._open:
+                if connection.ticket in self._open:
                     return True
-                victim = None
-                host_is_full = self._per_host.get(host, 0) >= self._host_max
+                host_is_full = self._per_host.get(connection.host_key, 0) >= self._host_max
                 if not host_is_full and len(self._open) < self._max:
-                    self._open[connection] = host
-                    self._per_host[host] = self._per_host.get(host, 0) + 1
+                    connection.ticket = next(self._tickets)
+                    self._count(connection.ticket, connection.host_key)
                     self._opened += 1
-                    return True
-                if evict:
-                    victim = self._pick_victim(host if host_is_full else None)
+                    break
+                victim = self._pick_victim(connection.host_key if host_is_full else None) if evict else None
                 if victim is None:
                     left = deadline - time.monotonic()
                     if left <= 0:
@@ -119,24 +136,22 @@ class Connections:
                     self._changed.wait(left)
                     continue
             victim.close()  # calls `closed`, which makes the place
+        # A connection that is dropped unclosed, with a response that nobody read, gives its place back as it goes.
+        weakref.finalize(connection, self.closed, connection.ticket).atexit = False
+        return True
 
-    def closed(self, connection: Any) -> None:
+    def closed(self, ticket: int) -> None:
         """Give back the place of a connection that closed. Safe to call again."""
         with self._changed:
-            host = self._open.pop(connection, None)
-            if host is None:
-                return
-            left = self._per_host[host] - 1
-            if left:
-                self._per_host[host] = left
-            else:
-                del self._per_host[host]
-            self._changed.notify()
+            host = self._open.pop(ticket, None)
+            if host is not None:
+                self._uncount(host)
+                self._changed.notify_all()
 
     def warm(self, pool: Any) -> bool:
         """Connect one more socket for `pool` and keep it idle, if there is a place without closing another."""
-        connection = pool._new_conn()
-        if not self.open_place(connection, connection.host_key, evict=False, wait=0):
+        connection: CountedConnection = pool._new_conn()
+        if not self.open_place(connection, evict=False, wait=0):
             return False
         try:
             pool._validate_conn(connection)
@@ -158,55 +173,100 @@ class Connections:
         for connection in idle:
             connection.close()
 
-    def _pick_victim(self, host: str | None) -> Any | None:
-        """Take the longest-idle connection out, of `host` if one is named. Called under the lock."""
-        for connection, key in self._idle.items():
-            if host is None or self._open.get(connection) == host:
-                del self._idle[connection]
-                stack = self._idle_by_key[key]
-                stack.remove(connection)
-                if not stack:
-                    del self._idle_by_key[key]
+    # -- small things under the lock --------------------------------------------------------------------------------
+
+    def _move(self, connection: CountedConnection, host: str) -> bool:
+        """Count a connection against `host` from now on; False if that host's budget has no room for it.
+
+        Only where one origin's requests are counted by different keys does this do anything.
+        """
+        if connection.host_key == host:
+            return True
+        with self._changed:
+            victim = None
+            if self._per_host.get(host, 0) >= self._host_max:
+                victim = self._pick_victim(host)
+                if victim is None:
+                    return False
+        if victim is not None:
+            victim.close()
+        with self._changed:
+            if self._open.pop(connection.ticket, None) is not None:
+                self._uncount(connection.host_key)
+                self._count(connection.ticket, host)
+            connection.host_key = host
+        return True
+
+    def _count(self, ticket: int, host: str) -> None:
+        self._open[ticket] = host
+        self._per_host[host] = self._per_host.get(host, 0) + 1
+
+    def _uncount(self, host: str) -> None:
+        left = self._per_host[host] - 1
+        if left:
+            self._per_host[host] = left
+        else:
+            del self._per_host[host]
+
+    def _remove_idle(self, connection: CountedConnection) -> None:
+        key = self._idle.pop(connection)
+        stack = self._idle_by_key[key]
+        stack.remove(connection)
+        if not stack:
+            del self._idle_by_key[key]
+
+    def _pick_victim(self, host: str | None) -> CountedConnection | None:
+        """Take the longest-idle connection out, of `host` if one is named."""
+        for connection in self._idle:
+            if host is None or connection.host_key == host:
+                self._remove_idle(connection)
                 return connection
         return None
 
 
-class _CountedConnection:
+class CountedConnection(HTTPConnection):
     """What our connections add to urllib3's: a place in the budget while open, and a count of uses.
 
-    Mixed in before urllib3's class; `connections` and `host_key` are set by the pool that makes the connection.
+    `connections` and `host_key` are set by the pool that makes the connection.
     """
 
     connections: Connections
     host_key: str
+    ticket = 0
     times_used = 0
+    _awaits_response = False
 
     def connect(self) -> None:
-        if not self.connections.open_place(self, self.host_key):
+        if not self.connections.open_place(self):
             raise NewConnectionError(
-                self,  # type: ignore[arg-type]
-                f"no free socket within {PLACE_WAIT:g} s: every one is held by a response being streamed",
+                self, f"no free socket within {PLACE_WAIT:g} s: every one is held by a response being streamed"
             )
         try:
-            super().connect()  # type: ignore[misc]
+            super().connect()
         except BaseException:
             self.close()
             raise
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         self.times_used += 1
-        super().request(*args, **kwargs)  # type: ignore[misc]
+        super().request(*args, **kwargs)
+
+    def getresponse(self) -> Any:
+        self._awaits_response = True
+        try:
+            return super().getresponse()
+        finally:
+            self._awaits_response = False
 
     def close(self) -> None:
-        super().close()  # type: ignore[misc]
-        self.connections.closed(self)
+        super().close()
+        # http.client closes inside getresponse() when the server said ``Connection: close``. The response still holds
+        # the socket then; the place is given back when it lets go, in `checkin`.
+        if not self._awaits_response:
+            self.connections.closed(self.ticket)
 
 
-class _CountedHTTPConnection(_CountedConnection, HTTPConnection):
-    pass
-
-
-class _CountedHTTPSConnection(_CountedConnection, HTTPSConnection):
+class _CountedHTTPSConnection(CountedConnection, HTTPSConnection):
     pass
 
 
@@ -227,7 +287,7 @@ class _SharedIdle:
         return _NoQueue()
 
     def _get_conn(self, timeout: float | None = None) -> Any:
-        return self.connections.checkout(self.idle_key) or self._new_conn()
+        return self.connections.checkout(self.idle_key, self._host_key()) or self._new_conn()
 
     def _put_conn(self, connection: Any) -> None:
         if connection is not None:
@@ -236,8 +296,11 @@ class _SharedIdle:
     def _new_conn(self) -> Any:
         connection: Any = super()._new_conn()  # type: ignore[misc]
         connection.connections = self.connections
-        connection.host_key = f"{self.scheme}://{self.host}:{self.port}"
+        connection.host_key = self._host_key()
         return connection
+
+    def _host_key(self) -> str:
+        return self.connections.label.host or f"{self.scheme}://{self.host}:{self.port}"
 
     def close(self) -> None:
         """Nothing to close: see the class."""
@@ -281,7 +344,7 @@ def _pool_classes(connections: Connections) -> dict[str, type[HTTPConnectionPool
     http = type(
         "CountedHTTPConnectionPool",
         (_SharedIdle, HTTPConnectionPool),
-        {"connections": connections, "ConnectionCls": _CountedHTTPConnection},
+        {"connections": connections, "ConnectionCls": CountedConnection},
     )
     https = type(
         "CountedHTTPSConnectionPool",

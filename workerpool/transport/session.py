@@ -7,7 +7,7 @@ Session belongs to one worker thread; an `Environment` is shared by all of them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.cookiejar import Cookie
 from typing import Any, cast
@@ -19,7 +19,6 @@ from requests.sessions import merge_hooks
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies, get_netrc_auth
 
-from workerpool import events
 from workerpool.config import CookieMode
 from workerpool.transport.adapter import GovernedAdapter, SharedAdapter
 
@@ -117,25 +116,22 @@ class Session(requests.Session):
         return prepared
 
 
-def mount(session: Any, adapter: SharedAdapter, wrap: Any) -> None:
-    """Mount `adapter` for http and https on any requests-compatible session, and `wrap` what else is mounted.
+def mount(session: Any, adapter: SharedAdapter, govern: Callable[[str, BaseAdapter], BaseAdapter]) -> None:
+    """Mount `adapter` for http and https on any requests-compatible session, and `govern` what else is mounted.
 
-    requests' plain HTTPAdapters are replaced. Adapters of another class were mounted by the user on purpose: they
-    stay, governed. Their sockets are outside of the budget, and a log event says so.
+    requests' plain HTTPAdapters are replaced, whatever their prefix and their settings: retries and pool sizes are the
+    pool's. Adapters of another class were mounted by the user on purpose: they stay, governed, with sockets of their
+    own that are outside of the budget.
     """
     if not hasattr(session, "mount"):
         return
-    adapters: dict[str, BaseAdapter] = dict(getattr(session, "adapters", {}))
-    for prefix in ("https://", "http://"):
-        mounted = adapters.pop(prefix, None)
-        if mounted is None or type(mounted) is HTTPAdapter:
-            session.mount(prefix, adapter)
-        else:
-            adapters[prefix] = mounted
+    adapters: dict[str, BaseAdapter] = {"https://": HTTPAdapter(), "http://": HTTPAdapter()}
+    adapters.update(getattr(session, "adapters", {}))
     for prefix, mounted in adapters.items():
-        if not isinstance(mounted, (SharedAdapter, GovernedAdapter)):
-            session.mount(prefix, wrap(mounted))
-            events.emit("adapter.foreign", prefix=prefix, adapter=type(mounted).__name__)
+        if type(mounted) is HTTPAdapter:
+            session.mount(prefix, adapter)
+        elif not isinstance(mounted, (SharedAdapter, GovernedAdapter)):
+            session.mount(prefix, govern(prefix, mounted))
 
 
 class _SealedJar(RequestsCookieJar):

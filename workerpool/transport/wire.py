@@ -14,7 +14,9 @@ from typing import Any, Protocol
 
 import requests
 from requests import PreparedRequest, Response
+from requests.adapters import BaseAdapter
 
+from workerpool import events
 from workerpool.config import Options, Timeout
 from workerpool.errors import RequestError, UnexpectedError
 from workerpool.model import Request
@@ -29,12 +31,14 @@ from workerpool.transport.session import CookiePolicy, Environment, Session, mou
 class Exchange:
     """One attempt at a request on the wire: what is sent next, and what came so far.
 
-    `url`: where the next send goes. `prepared`: the transport's own form of it, kept between attempts so that a body
-    can be sent again. `history`: the redirects followed. `first_byte`, `body` (seconds), `reused`: of the last send.
+    `url`: where the next send goes, `host`: whose budget it counts against. `prepared`: the transport's own form of
+    it, kept between attempts so that a body can be sent again. `history`: the redirects followed. `first_byte`, `body`
+    (seconds), `reused`: of the last send.
     """
 
     request: Request
     url: str
+    host: str = ""
     prepared: Any = None
     first: Any = None
     history: list[Response] = field(default_factory=list)
@@ -67,8 +71,8 @@ class Transport(Protocol):
     def can_repeat(self, exchange: Exchange) -> bool:
         """Whether the request's body can be sent again."""
 
-    def warm(self, session: Any, url: str) -> bool:
-        """Open a socket to the host of `url` and keep it idle; False if the budget has no place for it."""
+    def warm(self, session: Any, url: str, host: str) -> bool:
+        """Open a socket for `url` and keep it idle; False if the budget, of `host` or in all, has no place for it."""
 
     def counts(self) -> SocketCounts:
         """Count the sockets."""
@@ -87,16 +91,25 @@ class RequestsTransport:
         self._governor = governor
         self._adapter = SharedAdapter(options.workers, self._connections, self._driven, governor)
         self._cookies = CookiePolicy(options.cookies)
+        self._foreign: set[tuple[str, str]] = set()
         environment = Environment()
         self._session_factory = session_factory or (lambda: Session(environment))
 
     def open_session(self) -> Any:
         session = self._session_factory()
-        mount(session, self._adapter, lambda inner: GovernedAdapter(inner, self._driven, self._governor))
+        mount(session, self._adapter, self._govern)
         return session
 
     def settle_session(self, session: Any) -> None:
+        mount(session, self._adapter, self._govern)  # again: the initializer may have mounted adapters
         self._cookies.adopt(session)
+
+    def _govern(self, prefix: str, adapter: BaseAdapter) -> GovernedAdapter:
+        kind = (prefix, type(adapter).__name__)
+        if kind not in self._foreign:  # two workers may both find it missing, and log it twice: no harm
+            self._foreign.add(kind)
+            events.emit("adapter.foreign", prefix=prefix, adapter=kind[1])
+        return GovernedAdapter(adapter, self._driven, self._governor)
 
     def send(self, session: Any, exchange: Exchange, timeout: Timeout) -> Response:
         try:
@@ -129,7 +142,8 @@ class RequestsTransport:
     def can_repeat(self, exchange: Exchange) -> bool:
         return exchange.first is None or is_repeatable(exchange.first)
 
-    def warm(self, session: Any, url: str) -> bool:
+    def warm(self, session: Any, url: str, host: str) -> bool:
+        self._connections.label.host = host
         settings = session.merge_environment_settings(url, {}, False, None, None)
         prepared = session.prepare_request(requests.Request("HEAD", url))
         pool = self._adapter.get_connection_with_tls_context(
@@ -157,13 +171,15 @@ class RequestsTransport:
             prepared.url, dict(request.proxies or {}), True, request.verify, request.cert
         )
         started = time.perf_counter()
+        self._connections.label.host = exchange.host
+        self._connections.label.reused = None
         with self._driven:
             response: Response = session.send(
                 prepared, timeout=(timeout.connect, timeout.read), allow_redirects=False, **settings
             )
         headers_read = time.perf_counter()
         exchange.first_byte = headers_read - started
-        exchange.reused = getattr(self._connections.local, "reused", None)
+        exchange.reused = self._connections.label.reused
         if exchange.history:
             response.history = [*exchange.history]
         if not request.stream:
