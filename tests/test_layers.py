@@ -22,12 +22,15 @@ LEVELS: dict[str, float] = {
     "config": 1,
     "clock": 1,
     "events": 1,
+    "statistics": 1,
     "limits": 2,
     "transport": 2,
     "retry": 2,
+    "tickets": 2.1,  # they carry slots of limits
     "scheduler": 3,
     "intake": 3,
     "worker": 4,
+    "alarm": 4,
     "crew": 4.1,  # a step within a layer: many workers' threads stand on one request's way through a worker
     "stream": 4.2,
     "governor": 4.2,

@@ -26,7 +26,8 @@ from workerpool.errors import (
     WrongThread,
 )
 from workerpool.model import Attempt, Outcome, Request, Timings
-from workerpool.pool import PoolStatistics, WorkerPool, fetch
+from workerpool.pool import WorkerPool, fetch
+from workerpool.statistics import PoolStatistics
 
 __all__ = [
     "Attempt",

@@ -78,8 +78,8 @@ class Rate:
     def __str__(self) -> str:
         for unit, seconds in (("s", 1.0), ("min", 60.0), ("h", 3600.0), ("d", 86400.0)):
             if self.seconds == seconds:
-                return f"{self.count:g}/{unit}"
-        return f"{self.count:g}/{self.seconds:g}s"
+                return f"{_plain(self.count)}/{unit}"
+        return f"{_plain(self.count)}/{_plain(self.seconds)}s"
 
 
 def _bad_rate(value: object, option: str) -> OptionError:
@@ -212,6 +212,11 @@ def check_count(option: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise OptionError(f"{option}={value!r} must be a whole number, 1 or more")
     return value
+
+
+def _plain(number: float) -> str:
+    """The number without an exponent, which `Rate.of` does not read."""
+    return str(int(number)) if number == int(number) else f"{number:f}".rstrip("0")
 
 
 def _is_number(value: object) -> bool:

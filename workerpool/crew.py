@@ -4,8 +4,8 @@ A thread of the executor runs *turns*: it asks for work, does it, reports, and a
 then it goes back to the executor. Work is a request that the scheduler allows to be sent, or a callable from
 `submit()`. With both waiting, the kind that holds fewer threads is served next, so neither starves the other.
 
-What becomes possible only later (a slot, a backoff, a pause) is watched by the *alarm*, a thread that exists only
-while something waits for a time. It does no work itself: it calls a worker when the time comes.
+What becomes possible only later (a slot, a backoff, a pause) is watched by the alarm (`workerpool.alarm`), which
+calls a worker when the time comes.
 
 One lock, `_lock`, guards everything here and in the scheduler. It is never held while sending, calling users' code,
 delivering an outcome or logging.
@@ -22,15 +22,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from workerpool import events
+from workerpool.alarm import Alarm
 from workerpool.clock import Clock
 from workerpool.errors import SlotTimeout, UnexpectedError
 from workerpool.model import Outcome
 from workerpool.redact import redact
-from workerpool.scheduler import NEVER, Caller, Owner, Scheduler, Ticket
+from workerpool.scheduler import Scheduler
+from workerpool.tickets import NEVER, Caller, Owner, Ticket
 from workerpool.worker import Step, Worker
-
-LINGER = 0.2
-"""Seconds for which the alarm thread stays when nothing waits, so that steady limited work does not restart it."""
 
 
 @dataclass(slots=True)
@@ -112,9 +111,7 @@ class Crew:
         self._is_closed = False
         self._broken: BaseException | None = None
         self._drained = threading.Condition(self._lock)
-        self._alarm: threading.Thread | None = None
-        self._alarm_at = NEVER  # the time that the alarm waits for
-        self._alarm_changed = threading.Condition(self._lock)
+        self._alarm = Alarm(self._lock, clock)
 
     # -- giving work --------------------------------------------------------------------------------------------------
 
@@ -148,7 +145,7 @@ class Crew:
         with self._lock:
             now = self._clock.now()
             gone = self._scheduler.discard(is_unwanted, now)
-            self._alarm_changed.notify()  # it may be waiting for one of these
+            self._alarm.look_again()  # it may be waiting for one of these
             self._settle(now)
             closed = self._notice_drained()
         if closed:
@@ -283,7 +280,7 @@ class Crew:
                 self._cancelling = True
             now = self._clock.now()
             tickets = self._scheduler.discard(lambda ticket: cancel or _is_cancelled(ticket), now)
-            self._alarm_changed.notify()
+            self._alarm.look_again()
             closed = self._notice_drained()
         for work in forgotten:
             work.future.cancel()
@@ -454,39 +451,22 @@ class Crew:
 
     def _set_alarm(self, now: float) -> None:
         wake = self._scheduler.wakes_at(now)
-        if wake is None or wake >= self._alarm_at:
-            return
-        self._alarm_at = wake
-        if self._alarm is None:
-            self._alarm = threading.Thread(target=self._watch, name="workerpool-alarm")
-            self._alarm.start()
-        else:
-            self._alarm_changed.notify()
+        if wake is not None:
+            self._alarm.set(wake, self._ring)
 
-    def _watch(self) -> None:
-        """The alarm's life. Not a daemon: at the interpreter's end it sees parked requests through, as executors do."""
-        with self._lock:
-            while True:
-                self._alarm_at = NEVER
-                self._sweep(self._clock.now())
-                self._settle(self._clock.now())
-                if self._turns == 0 and self._scheduler.has_ready(self._clock.now()):
-                    # No thread could be called, so the executor has ended with the interpreter.
-                    self._turns += 1
-                    self._lock.release()
-                    try:
-                        self.run_turn()
-                    finally:
-                        self._lock.acquire()
-                    continue
-                if self._alarm_at < NEVER:
-                    self._clock.wait(self._alarm_changed, max(0.0, self._alarm_at - self._clock.now()))
-                    continue
-                if not self._is_closed:
-                    self._alarm_changed.wait(LINGER)
-                if self._alarm_at == NEVER:
-                    self._alarm = None
-                    return
+    def _ring(self) -> None:
+        """What the alarm does when its time has come: call a worker, or at the interpreter's end be one."""
+        now = self._clock.now()
+        self._sweep(now)
+        self._settle(now)
+        if self._turns == 0 and self._scheduler.has_ready(now):
+            # No thread could be called, so the executor has ended with the interpreter.
+            self._turns += 1
+            self._lock.release()
+            try:
+                self.run_turn()
+            finally:
+                self._lock.acquire()
 
     # -- small things under the lock --------------------------------------------------------------------------------
 
@@ -508,7 +488,7 @@ class Crew:
         if self._forsaken:
             self._forsaken.clear()
             self._scheduler.discard(lambda ticket: ticket.owner is not None and ticket.owner.is_forsaken, now)
-            self._alarm_changed.notify()
+            self._alarm.look_again()
 
     def _is_drained(self) -> bool:
         return not self._turns and not self._callables and self._scheduler.is_idle
@@ -518,7 +498,7 @@ class Crew:
         if self._is_closed or not (self._closing and self._is_drained()):
             return False
         self._is_closed = True
-        self._alarm_changed.notify()
+        self._alarm.end()
         self._executor.shutdown(wait=False)
         self._drained.notify_all()
         return True

@@ -10,7 +10,6 @@ import resource
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from workerpool import events
@@ -21,8 +20,10 @@ from workerpool.errors import Cancelled, InvalidRequest, OptionError, WrongThrea
 from workerpool.governor import CrewGovernor
 from workerpool.model import Outcome, Request, origin
 from workerpool.retry import Retries
-from workerpool.scheduler import Owner, Scheduler, Ticket
+from workerpool.scheduler import Scheduler
+from workerpool.statistics import PoolStatistics
 from workerpool.stream import Stream
+from workerpool.tickets import Owner, Ticket
 from workerpool.transport import Exchange, Governor, RequestsTransport, Transport
 from workerpool.worker import Trip, Worker
 
@@ -33,35 +34,6 @@ T = TypeVar("T")
 
 WINDOW = 1000
 """Requests of one stream in memory, unless it is told otherwise; more for pools of over 125 workers."""
-
-
-@dataclass(frozen=True, slots=True)
-class PoolStatistics:
-    """A pool at one moment.
-
-    `workers`: threads at most. `active`: of these, sending or running a callable. `callables_queued`: from
-    `submit()`. `queued`, `parked`, `in_flight`: requests waiting for their turn, waiting for a time, being sent.
-    `hosts`: with something queued, in flight, paused or limited. Over the pool's life: `requests` that ended, of which
-    `ok`; `sent`, slots spent; `retries`; `redirects` followed; `sockets_opened`; `sockets_reused`, sends over a used
-    socket. `sockets_open`, of which `sockets_idle`: now.
-    """
-
-    workers: int
-    active: int
-    callables_queued: int
-    queued: int
-    parked: int
-    in_flight: int
-    hosts: int
-    requests: int
-    ok: int
-    sent: int
-    retries: int
-    redirects: int
-    sockets_open: int
-    sockets_idle: int
-    sockets_opened: int
-    sockets_reused: int
 
 
 class WorkerPool(Executor):

@@ -191,3 +191,11 @@ def history(errors: Sequence[str | None]) -> str:
         if error:
             counts[error] = counts.get(error, 0) + 1
     return ", ".join(f"{n} × {error}" for error, n in counts.items())
+
+
+def told_before(error: str, before: Sequence[str | None]) -> str:
+    """Say how the attempts before the last one ended, which ended with `error`."""
+    attempts = len(before) + 1
+    if all(earlier == error for earlier in before):
+        return f"{attempts} attempts, all alike"
+    return f"attempt {attempts}, after {history(before)}"

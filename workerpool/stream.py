@@ -18,7 +18,7 @@ from workerpool.errors import InvalidRequest
 from workerpool.intake import Intake, Item
 from workerpool.model import Outcome, Request
 from workerpool.redact import redact
-from workerpool.scheduler import Ticket
+from workerpool.tickets import Ticket
 
 PATIENCE = 0.05
 """Seconds without an outcome or an arrival, workers being idle, after which a stream reads on past a host's share."""

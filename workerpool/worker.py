@@ -19,8 +19,8 @@ from workerpool.config import RetryPolicy, Timeout
 from workerpool.errors import Cancelled, HostPaused, RequestError, StatusError
 from workerpool.model import Attempt, Outcome, Request, Timings
 from workerpool.redact import redact
-from workerpool.retry import Failure, Retries, Verdict, history
-from workerpool.scheduler import Ticket
+from workerpool.retry import Failure, Retries, Verdict, history, told_before
+from workerpool.tickets import Ticket
 from workerpool.transport import Exchange, Transport
 
 if TYPE_CHECKING:
@@ -204,9 +204,9 @@ class Worker:
         self, ticket: Ticket, trip: Trip, response: Response | None, error: RequestError | None, why: str = ""
     ) -> Step:
         if trip.attempt_began is not None:
-            before = history([attempt.error for attempt in trip.attempts])
+            before = [attempt.error for attempt in trip.attempts]
             self._note_attempt(trip, response, error)
-            told = [f"attempt {len(trip.attempts)}, after {before}"] if before else []
+            told = [told_before(str(error), before)] if before else []
             told += [why] if why else []
             if error is not None and told:
                 _explain(error, "; ".join(told))

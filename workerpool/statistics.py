@@ -1,0 +1,34 @@
+"""`PoolStatistics`: a pool at one moment. A value, any thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatistics:
+    """A pool at one moment.
+
+    `workers`: threads at most. `active`: of these, sending or running a callable. `callables_queued`: from
+    `submit()`. `queued`, `parked`, `in_flight`: requests waiting for their turn, waiting for a time, being sent.
+    `hosts`: with something queued, in flight, paused or limited. Over the pool's life: `requests` that ended, of which
+    `ok`; `sent`, slots spent; `retries`; `redirects` followed; `sockets_opened`; `sockets_reused`, sends over a used
+    socket. `sockets_open`, of which `sockets_idle`: now.
+    """
+
+    workers: int
+    active: int
+    callables_queued: int
+    queued: int
+    parked: int
+    in_flight: int
+    hosts: int
+    requests: int
+    ok: int
+    sent: int
+    retries: int
+    redirects: int
+    sockets_open: int
+    sockets_idle: int
+    sockets_opened: int
+    sockets_reused: int

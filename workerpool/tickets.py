@@ -1,0 +1,85 @@
+"""What waits in the scheduler: a request's `Ticket`, and a `Caller`, a thread that wants to send by itself.
+
+Both are only ever touched under the lock of whoever drives the scheduler, save where a field says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from workerpool.limits import MemoryLimiter, Slot
+from workerpool.model import Outcome, Request
+
+NEVER = float("inf")
+
+
+class Owner(Protocol):
+    """What a request may belong to: a stream.
+
+    `is_over`: it ends, and nothing of it is to be sent again. `is_forsaken`: nobody takes its outcomes any more.
+    """
+
+    is_over: bool
+    is_forsaken: bool
+
+
+class Ticket:
+    """One request on its way through the pool, from its arrival to its outcome.
+
+    `deliver` takes the outcome, exactly once. `claim` is asked, once, right before the first send, whether the request
+    is still wanted; `is_cancelled` may be asked at any time. `owner` is what it belongs to (a stream). `trip` is the
+    worker's own: where the request stands between its attempts. `refused_until` is set when the host wants no request
+    before that time (seconds on the pool's clock): the request then ends unsent.
+    """
+
+    __slots__ = (
+        "claim", "deliver", "granted_at", "host", "is_cancelled", "owner", "refused_until", "request", "started",
+        "trip",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        request: Request,
+        host: str,
+        deliver: Callable[[Outcome], None],
+        *,
+        claim: Callable[[], bool] | None = None,
+        is_cancelled: Callable[[], bool] | None = None,
+        owner: Owner | None = None,
+    ) -> None:
+        self.request = request
+        self.host = host
+        self.deliver = deliver
+        self.claim = claim
+        self.is_cancelled = is_cancelled
+        self.owner = owner
+        self.trip: Any = None
+        self.started = False
+        self.granted_at = 0.0
+        self.refused_until: float | None = None
+
+    def is_wanted(self) -> bool:
+        """Whether to send it: nobody has cancelled it, and its owner has not left."""
+        if self.owner is not None and self.owner.is_forsaken:
+            return False
+        return self.started or self.claim is None or self.claim()
+
+
+class Caller:
+    """A thread that asks to send something itself, and waits for leave: code inside `submit` using `pool.session`.
+
+    `admitted` turns true when it may send now: its place and its slots are taken. Until then it asks again at
+    `wakes_at` (seconds on the pool's clock). `notify` is called, under the scheduler's lock, when either has changed.
+    `has_place`: it is inside a send already, and waits for slots only.
+    """
+
+    __slots__ = ("admitted", "has_place", "host", "notify", "slots", "wakes_at")
+
+    def __init__(self, host: str, notify: Callable[[], None], *, has_place: bool = False) -> None:
+        self.host = host
+        self.notify = notify
+        self.has_place = has_place
+        self.admitted = False
+        self.wakes_at = NEVER
+        self.slots: dict[MemoryLimiter, Slot] = {}
