@@ -35,7 +35,6 @@ def test_a_rate_is_read_in_the_words_people_use(text: object, count: float, seco
     assert (rate.count, rate.seconds) == (count, pytest.approx(seconds))
 
 
-@pytest.mark.xfail(strict=True, reason="a million prints as 1e+06")
 @given(st.integers(1, 10**6), st.sampled_from([1.0, 60.0, 3600.0, 86400.0, 300.0]))
 def test_a_rate_reads_back_what_it_prints(count: int, seconds: float) -> None:
     rate = Rate(count, seconds)

@@ -169,7 +169,6 @@ def test_no_secret_of_a_request_appears_in_its_error() -> None:
                 assert all(SECRET not in str(attempt) for attempt in outcome.attempts)
 
 
-@pytest.mark.xfail(run=False, reason="a cancelled outcome is logged under the crew's lock: a deadlock")
 def test_a_handler_may_ask_the_pool_for_its_statistics(seen: Seen) -> None:
     """Nothing is logged while a lock is held, not even when a stream is left with requests in flight."""
     started, go = threading.Event(), threading.Event()
