@@ -7,11 +7,10 @@ Secrets are redacted here, so no caller can forget. Any thread; an event whose l
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import IO, Any, Literal
-
-import structlog
 
 from workerpool.redact import redact
 
@@ -45,7 +44,7 @@ def emit(event: str, **fields: Any) -> None:
     """Log `event`, one of `EVENTS`, with its fields."""
     level = EVENTS[event][0]
     if _stdlib.isEnabledFor(level):
-        getattr(_logger, logging.getLevelName(level).lower())(event, **fields)
+        getattr(_logger(), logging.getLevelName(level).lower())(event, **fields)
 
 
 def is_on(event: str) -> bool:
@@ -79,6 +78,8 @@ def _redact_fields(logger: Any, method: str, event: MutableMapping[str, Any]) ->
 
 def _to_record(logger: Any, method: str, event: MutableMapping[str, Any]) -> tuple[tuple[str], dict[str, Any]]:
     """End the chain with a standard record: a readable message, and the fields for handlers that want them."""
+    import structlog
+
     name = event.pop("event")
     text = structlog.processors.LogfmtRenderer(bool_as_flag=False)(logger, method, dict(event))
     return (f"{name} {text}".rstrip(),), {"extra": {"event": name, "fields": dict(event)}}
@@ -88,6 +89,8 @@ class _Formatter(logging.Formatter):
     """Renders the records of `_to_record` with structlog's renderers."""
 
     def __init__(self, format: Literal["console", "json"], colors: bool) -> None:
+        import structlog
+
         super().__init__()
         self._as_json = structlog.processors.JSONRenderer()
         self._as_text = structlog.dev.ConsoleRenderer(colors=colors)
@@ -105,9 +108,14 @@ class _Formatter(logging.Formatter):
         return str(self._as_text(None, "", fields))
 
 
-_logger = structlog.wrap_logger(
-    _stdlib,
-    wrapper_class=structlog.BoundLogger,
-    processors=[_redact_fields, _to_record],
-    cache_logger_on_first_use=True,
-)
+@functools.cache
+def _logger() -> Any:
+    """The logger, made when the first event is logged: importing structlog takes 0.2 s, which silence need not cost."""
+    import structlog
+
+    return structlog.wrap_logger(
+        _stdlib,
+        wrapper_class=structlog.BoundLogger,
+        processors=[_redact_fields, _to_record],
+        cache_logger_on_first_use=True,
+    )

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import IO, Any, NamedTuple
 
-from workerpool.model import Request
+from workerpool.model import IDLE, Request
 
 IN_MEMORY = 100
 """Windows of backlog kept in memory, about 300 bytes an item; the rest goes to a temporary file."""
@@ -52,6 +52,7 @@ class Intake:
         self._free: list[tuple[int, str]] = []  # hosts with a backlog and room, by the number of their next item
         self._refused: Item | None = None  # read, but no room for its host yet
         self._allowance = 0  # items that may still go into the backlog
+        self.is_idle = False  # the source has nothing yet
         self.failure: Exception | None = None  # what the source raised, once it is exhausted by that
         self.exhausted = False
 
@@ -97,9 +98,14 @@ class Intake:
         """Whether the source has ended and nothing read from it waits."""
         return self.exhausted and self._refused is None and not self._backlogged
 
+    def stop(self) -> None:
+        """Read no more; what was read is still to be taken."""
+        self.exhausted = True
+        self.is_idle = False
+
     def close(self) -> None:
         """Forget what waits, and remove the temporary file."""
-        self.exhausted = True
+        self.stop()
         self._refused = None
         self._backlog.clear()
         self._backlogged = 0
@@ -109,6 +115,7 @@ class Intake:
     def _read(self) -> Item | None:
         if self.exhausted:
             return None
+        self.is_idle = False
         try:
             raw = next(self._source)
         except StopIteration:
@@ -117,6 +124,9 @@ class Intake:
         except Exception as error:  # told when what was read before it has ended
             self.exhausted = True
             self.failure = error
+            return None
+        if raw is IDLE:
+            self.is_idle = True
             return None
         number = self._count
         self._count += 1

@@ -136,6 +136,17 @@ class Outcome:
         return self.request.url
 
 
+class Idle:
+    """What a source of requests may yield instead of waiting for its next one; see `IDLE`."""
+
+    def __repr__(self) -> str:
+        return "IDLE"
+
+
+IDLE = Idle()
+"""Yielded by a source that has nothing yet: a stream then takes outcomes for a moment before it asks again."""
+
+
 def origin(url: str) -> str:
     """Return the origin of `url` (RFC 6454): ``scheme://host:port``, lower case, the default port spelled out.
 

@@ -18,7 +18,7 @@ from workerpool.config import Budgets, CookieMode, Options, Rate, RetryPolicy, T
 from workerpool.crew import Crew
 from workerpool.errors import Cancelled, InvalidRequest, OptionError, WrongThread
 from workerpool.governor import CrewGovernor
-from workerpool.model import Outcome, Request, origin
+from workerpool.model import Idle, Outcome, Request, origin
 from workerpool.retry import Retries
 from workerpool.scheduler import Scheduler
 from workerpool.statistics import PoolStatistics
@@ -216,14 +216,15 @@ class WorkerPool(Executor):
         return self.request("DELETE", url, **kwargs)
 
     def stream(
-        self, requests: Iterable[str | Request], *, ordered: bool = False, window: int | None = None
+        self, requests: Iterable[str | Request | Idle], *, ordered: bool = False, window: int | None = None
     ) -> Generator[Outcome, None, None]:
         """Fetch every request and yield its `Outcome`, as they complete, or `ordered` as given.
 
-        `requests`: URLs or `Request`s, read lazily, on the thread that iterates. `window`: requests in memory at once,
-        ended ones that were not yielded yet included; None is 1,000. Nothing raises for a single item: what is no
-        request is an outcome too. An error of the iterable itself comes out of this generator. Leaving the loop, or
-        closing the generator, cancels what is not being sent.
+        `requests`: URLs or `Request`s, read lazily, on the thread that iterates; a source that waits for something
+        may yield `workerpool.model.IDLE` instead, so that outcomes do not wait with it. `window`: requests in memory
+        at once, ended ones that were not yielded yet included; None is 1,000. Nothing raises for a single item: what
+        is no request is an outcome too. An error of the iterable itself comes out of this generator, after what was
+        read before it. Leaving the loop, or closing the generator, cancels what is not being sent.
         """
         self._refuse_inside("stream")
         workers, budgets = self._options.workers, self._options.budgets

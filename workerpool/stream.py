@@ -8,13 +8,14 @@ the window already.
 from __future__ import annotations
 
 import queue
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from typing import Any
 
 from workerpool.crew import Crew
-from workerpool.errors import InvalidRequest
+from workerpool.errors import Cancelled, InvalidRequest
 from workerpool.intake import Intake, Item
 from workerpool.model import Outcome, Request
 from workerpool.redact import redact
@@ -25,6 +26,9 @@ PATIENCE = 0.05
 
 READ_ON = 20
 """Windows read on at a time. At 1,000 a window, 100,000 requests of a dead host are passed in about a second."""
+
+SLOW_READ = 0.002
+"""Seconds for one request from the source, beyond which it is handed out at once rather than with the next ones."""
 
 HELD_BYTES = 64 * 1024 * 1024
 """Bytes of bodies that may wait for the consumer before fewer requests are handed out."""
@@ -80,7 +84,7 @@ class Stream:
                 self._feed()
                 if self._ready:
                     yield self._pop()  # no name here: a body must not live until the next one is asked for
-                elif self._unanswered:
+                elif self._unanswered or self._intake.is_idle:
                     self._receive()
                 elif self._intake.is_done:
                     break
@@ -99,6 +103,7 @@ class Stream:
         """Hand out requests while there is room for them and for their bodies."""
         tickets: list[Ticket] = []
         while self._has_room():
+            began = time.perf_counter()
             item = self._intake.next()
             if item is None:
                 break
@@ -106,8 +111,16 @@ class Stream:
             self._unanswered += 1
             if item.request.problem is not None:
                 self._results.put((item.number, item.host, _invalid(item.request, item.request.problem)))
+            elif self.is_over:
+                self._results.put((item.number, item.host, _cancelled(item.request)))
             else:
                 tickets.append(self._ticket(item))
+            if time.perf_counter() - began > SLOW_READ:
+                # What has been read must not wait for what a slow source gives next, nor must outcomes that are here.
+                self._crew.add(tickets)
+                tickets = []
+                if not self._results.empty():
+                    break
         if tickets:
             self._crew.add(tickets)
 
@@ -141,11 +154,12 @@ class Stream:
     def _receive(self) -> None:
         """Wait for an outcome. While a host's share keeps the source from being read, read on now and then."""
         self._refuse_inside()  # here, too: a generator may be handed to a worker after it was begun elsewhere
+        intake = self._intake
         try:
-            result = self._results.get(timeout=PATIENCE if self._intake.is_blocked else None)
+            result = self._results.get(timeout=PATIENCE if intake.is_blocked or intake.is_idle else None)
         except queue.Empty:
-            if self._outstanding < self._window and self._crew.is_starved():
-                self._intake.read_on(READ_ON * self._window)
+            if intake.is_blocked and self._outstanding < self._window and self._crew.is_starved():
+                intake.read_on(READ_ON * self._window)
             return
         while True:
             if result is None:
@@ -183,7 +197,7 @@ class Stream:
         if self.is_over:
             return
         self.is_over = True
-        self._intake.close()
+        self._intake.stop()
         for ticket in self._crew.discard(lambda ticket: ticket.owner is self):
             self._crew.cancel(ticket, "the batch was told to end")
 
@@ -205,6 +219,10 @@ def _text(value: object) -> str:
 
 def _invalid(request: Request, problem: str) -> Outcome:
     return Outcome(request, None, InvalidRequest(problem, key=redact(request.label)))
+
+
+def _cancelled(request: Request) -> Outcome:
+    return Outcome(request, None, Cancelled("given up, as the batch was told to end", key=redact(request.label)))
 
 
 def _body_size(outcome: Outcome) -> int:

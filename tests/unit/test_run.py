@@ -54,6 +54,8 @@ class ListSource:
         self._error = error
         self.is_stopped = False
 
+    may_wait = False
+
     def __iter__(self) -> Iterator[Request]:
         for url in self._urls:
             if self.is_stopped:

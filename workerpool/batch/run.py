@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from workerpool import events
+from workerpool.batch.ahead import read_ahead
 from workerpool.batch.record import record_of
 from workerpool.batch.sinks.base import Sink
 from workerpool.errors import Cancelled, SinkError, SourceError
-from workerpool.model import Outcome, Request
+from workerpool.model import IDLE, Idle, Outcome, Request
 
 FLUSH_EVERY = 0.25
 """Seconds between two flushes of the sink."""
@@ -34,7 +35,7 @@ class Pool(Protocol):
     """What a run needs of a `WorkerPool`."""
 
     def stream(
-        self, requests: Iterable[str | Request], *, ordered: bool = False, window: int | None = None
+        self, requests: Iterable[str | Request | Idle], *, ordered: bool = False, window: int | None = None
     ) -> Generator[Outcome, None, None]: ...
 
     def drain(self) -> None: ...
@@ -42,6 +43,9 @@ class Pool(Protocol):
 
 class Source(Protocol):
     """What a run needs of `batch.source.Sources`."""
+
+    @property
+    def may_wait(self) -> bool: ...
 
     def __iter__(self) -> Iterator[Request]: ...
 
@@ -173,11 +177,11 @@ class Run:
                 self._take(outcome)
                 del outcome  # its body must not live until the next one comes
 
-    def _requests(self) -> Iterator[Request]:
+    def _requests(self) -> Iterator[Request | Idle]:
         """Read the source; its error ends the reading here, as inside the pool's stream it would cost the results."""
         try:
-            for request in self._source:
-                self.counts.read += 1
+            for request in read_ahead(self._source) if self._source.may_wait else self._source:
+                self.counts.read += request is not IDLE
                 yield request
             self._is_read_to_end = not self.is_draining
         except SourceError as error:

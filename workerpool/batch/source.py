@@ -89,10 +89,15 @@ class Sources:
                     if source.format == "csv":
                         self._note_columns(source, _Table(source, first).names)
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether reading may have to wait for somebody who writes: a source is a pipe or a terminal."""
+        return not all(source.path != STDIN and source.is_file for source in self._sources)
+
     def count(self) -> int | None:
         """Say how many requests there are, or None where that would cost too much or be a guess."""
         try:
-            if not all(source.path != STDIN and source.is_file for source in self._sources):
+            if self.may_wait:
                 return None
             if sum(os.stat(source.path).st_size for source in self._sources) > COUNTED:
                 return None
