@@ -152,6 +152,20 @@ class Crew:
             self._on_closed()
         return gone
 
+    def resume(self, owner: Owner) -> None:
+        """Send an owner's requests again: it is not full any more."""
+        with self._lock:
+            now = self._clock.now()
+            self._scheduler.resume(owner, now)
+            self._settle(now)
+
+    def urge(self, ticket: Ticket) -> None:
+        """Send a request that its full owner awaits, if it was put aside."""
+        with self._lock:
+            now = self._clock.now()
+            self._scheduler.urge(ticket, now)
+            self._settle(now)
+
     def forsake(self, owner: Owner) -> None:
         """Forget the requests of an owner that is over, at once if the lock is free, or else when a thread next looks.
 

@@ -240,7 +240,6 @@ class WorkerPool(Executor):
             window=window,
             # A quarter, as long as that keeps a host's sockets busy.
             share=max(1, window // 4, min(window, 2 * budgets.host_connections)),
-            workers=workers,
         )
         self._streams.add(stream)
         return stream.outcomes()

@@ -18,7 +18,7 @@ from itertools import count
 
 from workerpool.config import Budgets
 from workerpool.limits import LATENESS, MemoryLimiter, Slot
-from workerpool.tickets import NEVER, Caller, Ticket
+from workerpool.tickets import NEVER, Caller, Owner, Ticket
 
 LONG_AGO = float("-inf")
 
@@ -60,6 +60,7 @@ class Scheduler:
         self._resting: list[tuple[float, int, Lane]] = []  # empty lanes, by when they may be forgotten; wakes nobody
         self._order = count()
         self._callers: deque[Caller] = deque()
+        self._aside: dict[Owner, deque[Ticket]] = {}  # queued requests of owners that are full, oldest first
         self._slot: Slot | None = None  # the pool's, reserved for the head of the ring
         self._as_of = LONG_AGO  # since when the ring has waited for a slot without a break
         self.queued = 0
@@ -111,6 +112,10 @@ class Scheduler:
                 self._unlist(lane, now)
                 continue
             ticket = lane.queue[0]
+            owner = ticket.owner
+            if owner is not None and owner.is_full and ticket is not owner.awaited:
+                self._aside.setdefault(owner, deque()).append(lane.queue.popleft())
+                continue
             refused = lane.refused_until > now
             if not refused and not self._has_slot(ticket.request.weight, now):
                 return None
@@ -122,6 +127,19 @@ class Scheduler:
             self.queued -= 1
         self._as_of = LONG_AGO
         return None
+
+    def resume(self, owner: Owner, now: float) -> None:
+        """Bring back what was put aside while `owner` was full."""
+        for ticket in reversed(self._aside.pop(owner, ())):
+            self._bring_back(ticket, now)
+
+    def urge(self, ticket: Ticket, now: float) -> None:
+        """Bring back one request that was put aside: its full owner awaits just that one."""
+        assert ticket.owner is not None
+        aside = self._aside.get(ticket.owner)
+        if aside is not None and ticket in aside:
+            aside.remove(ticket)
+            self._bring_back(ticket, now)
 
     def release(self, ticket: Ticket, now: float) -> None:
         """Give back the place of a request that is no longer in flight."""
@@ -159,6 +177,12 @@ class Scheduler:
                 lane.queue = deque(ticket for ticket in lane.queue if not is_unwanted(ticket))
                 gone += picked
                 self._retire(lane, now)
+        for owner, aside in [*self._aside.items()]:
+            gone += [ticket for ticket in aside if is_unwanted(ticket)]
+            kept = deque(ticket for ticket in aside if not is_unwanted(ticket))
+            self._aside[owner] = kept
+            if not kept:
+                del self._aside[owner]
         self.queued -= len(gone)
         parked = [item for _, _, item in self._heap if isinstance(item, Ticket) and is_unwanted(item)]
         if parked:
@@ -368,9 +392,7 @@ class Scheduler:
             if isinstance(item, Ticket):
                 self.parked -= 1
                 self.queued += 1
-                lane = self._lane(item.host)
-                lane.queue.appendleft(item)
-                self._enlist(lane, now)
+                self._bring_back(item, now)
             else:
                 item.timer = NEVER
                 self._enlist(item, now)
@@ -378,6 +400,12 @@ class Scheduler:
             lane = heapq.heappop(self._resting)[2]
             lane.rests = False
             self._retire(lane, now)
+
+    def _bring_back(self, ticket: Ticket, now: float) -> None:
+        """Put a request that was here before at the front of its lane."""
+        lane = self._lane(ticket.host)
+        lane.queue.appendleft(ticket)
+        self._enlist(lane, now)
 
     def _set_timer(self, lane: Lane, at: float) -> None:
         if at < lane.timer:

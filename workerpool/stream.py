@@ -8,6 +8,7 @@ the window already.
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -31,10 +32,7 @@ SLOW_READ = 0.002
 """Seconds for one request from the source, beyond which it is handed out at once rather than with the next ones."""
 
 HELD_BYTES = 64 * 1024 * 1024
-"""Bytes of bodies that may wait for the consumer before fewer requests are handed out."""
-
-BODY_GUESS = 64 * 1024.0
-"""Bytes that a body is taken to have until some have come."""
+"""Bytes of bodies that wait for the consumer, from which on no more are fetched. Those in flight come on top."""
 
 
 class Stream:
@@ -52,7 +50,6 @@ class Stream:
         ordered: bool,
         window: int,
         share: int,
-        workers: int,
     ) -> None:
         self._crew = crew
         self._as_request = as_request
@@ -61,7 +58,6 @@ class Stream:
         self._refuse_inside = refuse_inside
         self._ordered = ordered
         self._window = window
-        self._workers = workers
         self._intake = Intake(source, share, window, self._as_item)
         # Put to by workers, read by the consumer. A `put` may interrupt another: `drain` is safe in a signal handler.
         self._results: queue.SimpleQueue[tuple[int, str, Outcome] | None] = queue.SimpleQueue()
@@ -70,11 +66,14 @@ class Stream:
         self._turn = 0  # if ordered: the number whose outcome is to be yielded next
         self._outstanding = 0  # handed out or held here, not yet yielded
         self._unanswered = 0  # handed out, no outcome yet
+        self._tickets: dict[int, Ticket] = {}  # if ordered: those without an outcome, by number
+        self._bytes_lock = threading.Lock()  # guards _held_bytes, and is_full with it
         self._held_bytes = 0
-        self._body_bytes = BODY_GUESS  # a running mean of the bodies' sizes
-        # Both are read by the crew, see `Owner`.
+        # What the scheduler looks at, see `Owner`.
         self.is_over = False
         self.is_forsaken = False
+        self.is_full = False
+        self.awaited: Ticket | None = None
 
     def outcomes(self) -> Generator[Outcome, None, None]:
         """Yield the outcomes, then raise what the source raised. Closing the generator cancels what has not ended."""
@@ -100,9 +99,9 @@ class Stream:
     # -- handing out --------------------------------------------------------------------------------------------------
 
     def _feed(self) -> None:
-        """Hand out requests while there is room for them and for their bodies."""
+        """Hand out requests while the window has room."""
         tickets: list[Ticket] = []
-        while self._has_room():
+        while self._outstanding < self._window:
             began = time.perf_counter()
             item = self._intake.next()
             if item is None:
@@ -124,17 +123,6 @@ class Stream:
         if tickets:
             self._crew.add(tickets)
 
-    def _has_room(self) -> bool:
-        if self._outstanding >= self._window:
-            return False
-        if not self._unanswered:
-            return True  # or an ordered stream could wait for an outcome that nobody works on
-        if self._held_bytes >= HELD_BYTES:
-            return False
-        if self._unanswered < 2 * self._workers:
-            return True
-        return self._held_bytes + (self._unanswered + 1) * self._body_bytes < HELD_BYTES
-
     def _as_item(self, number: int, raw: Any) -> Item:
         try:
             request = self._as_request(raw)
@@ -146,14 +134,32 @@ class Stream:
 
     def _ticket(self, item: Item) -> Ticket:
         number, host = item.number, item.host
-        put = self._results.put
-        return self._make_ticket(item.request, item.host, lambda outcome: put((number, host, outcome)), owner=self)
+        ticket = self._make_ticket(
+            item.request, item.host, lambda outcome: self._deliver(number, host, outcome), owner=self
+        )
+        if self._ordered:
+            self._tickets[number] = ticket
+        return ticket
+
+    def _deliver(self, number: int, host: str, outcome: Outcome) -> None:
+        """Take an outcome from a worker, on its thread."""
+        size = _body_size(outcome)
+        if size:
+            with self._bytes_lock:
+                self._held_bytes += size
+                self.is_full = self.is_full or self._held_bytes >= HELD_BYTES
+        self._results.put((number, host, outcome))
 
     # -- taking in ----------------------------------------------------------------------------------------------------
 
     def _receive(self) -> None:
         """Wait for an outcome. While a host's share keeps the source from being read, read on now and then."""
         self._refuse_inside()  # here, too: a generator may be handed to a worker after it was begun elsewhere
+        if self.is_full and self._ordered:
+            # Nothing can be taken before the outcome whose turn it is; what is held waits for that one.
+            self.awaited = self._tickets.get(self._turn)
+            if self.awaited is not None:
+                self._crew.urge(self.awaited)
         intake = self._intake
         try:
             result = self._results.get(timeout=PATIENCE if intake.is_blocked or intake.is_idle else None)
@@ -172,14 +178,12 @@ class Stream:
                 return
 
     def _take(self, number: int, host: str, outcome: Outcome) -> None:
-        size = _body_size(outcome)
         self._unanswered -= 1
         self._intake.ended(host)
-        self._held_bytes += size
-        self._body_bytes += (size - self._body_bytes) * (1.0 if size > self._body_bytes else 0.05)
         if not self._ordered:
             self._ready.append(outcome)
             return
+        self._tickets.pop(number, None)
         self._early[number] = outcome
         while self._turn in self._early:
             self._ready.append(self._early.pop(self._turn))
@@ -187,8 +191,18 @@ class Stream:
 
     def _pop(self) -> Outcome:
         self._outstanding -= 1
-        self._held_bytes -= _body_size(self._ready[0])
+        self._let_go(_body_size(self._ready[0]))
         return self._ready.popleft()
+
+    def _let_go(self, size: int) -> None:
+        """Note that the consumer takes a body of `size` bytes, and fetch on when half of what was held has gone."""
+        with self._bytes_lock:
+            self._held_bytes -= size
+            goes_on = self.is_full and self._held_bytes < HELD_BYTES // 2
+            if goes_on:
+                self.is_full = False
+        if goes_on:
+            self._crew.resume(self)
 
     # -- ending -------------------------------------------------------------------------------------------------------
 

@@ -18,10 +18,14 @@ class Owner(Protocol):
     """What a request may belong to: a stream.
 
     `is_over`: it ends, and nothing of it is to be sent again. `is_forsaken`: nobody takes its outcomes any more.
+    `is_full`: so many bodies wait to be taken that nothing of it is to be sent now, save `awaited`, which must go all
+    the same: those that wait, wait for it. Any thread may set these; `Scheduler.resume` and `urge` tell of the change.
     """
 
     is_over: bool
     is_forsaken: bool
+    is_full: bool
+    awaited: Ticket | None
 
 
 class Ticket:

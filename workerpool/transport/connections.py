@@ -126,7 +126,6 @@ class Connections:
                 if not host_is_full and len(self._open) < self._max:
                     connection.ticket = next(self._tickets)
                     self._count(connection.ticket, connection.host_key)
-                    self._opened += 1
                     break
                 victim = self._pick_victim(connection.host_key if host_is_full else None) if evict else None
                 if victim is None:
@@ -139,6 +138,11 @@ class Connections:
         # A connection that is dropped unclosed, with a response that nobody read, gives its place back as it goes.
         weakref.finalize(connection, self.closed, connection.ticket).atexit = False
         return True
+
+    def opened(self) -> None:
+        """Count a connection that was made."""
+        with self._changed:
+            self._opened += 1
 
     def closed(self, ticket: int) -> None:
         """Give back the place of a connection that closed. Safe to call again."""
@@ -246,6 +250,7 @@ class CountedConnection(HTTPConnection):
         except BaseException:
             self.close()
             raise
+        self.connections.opened()
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         self.times_used += 1

@@ -26,7 +26,7 @@ says. N is a number, S are seconds; a value that cannot be read gets a 400.
 ``/etag/TAG``                      200 with that ETag (``v1`` if left out), 304 to an If-None-Match with it
 ``/flaky/N?status=503``            that status N times, then 200
 ``/gzip?bytes=1000``               200, text compressed with gzip
-``/limit?rate=50&burst=1``         a token bucket: 200, or 429 with a Retry-After in whole seconds
+``/limit?rate=50&burst=1``         a token bucket: 200, or 429 with Retry-After (``&hint=no``: without)
 ``/redirect-to?url=U&status=302``  a redirect to U
 ``/redirect/N?status=302``         N redirects, with relative URLs, then 200
 ``/reset?after=0``                 an RST, after that many bytes of a response

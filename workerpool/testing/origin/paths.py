@@ -164,7 +164,8 @@ class Paths:
             bucket = self._buckets[key] = Bucket(rate, burst, now)
         wait = bucket.take(now)
         if wait:
-            return Reply(status=429, body=b"too many\n", headers=(("Retry-After", str(math.ceil(wait))),))
+            hint = () if call.query.get("hint") == "no" else (("Retry-After", str(math.ceil(wait))),)
+            return Reply(status=429, body=b"too many\n", headers=hint)
         return Reply(body=b"ok\n")
 
     def _redirect(self, call: _Call) -> Reply:

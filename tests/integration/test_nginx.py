@@ -1,0 +1,89 @@
+"""Against nginx, a server that we did not write: its limit is learned by being refused, and only its host is slowed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from workerpool import WorkerPool
+
+CONFIG = """
+daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+    limit_req_zone $binary_remote_addr zone=clients:1m rate=50r/s;
+    server {{ listen 127.0.0.2:{port}; root {folder}/www;
+              location / {{ limit_req zone=clients burst=5 nodelay; limit_req_status 429; try_files /page =404; }} }}
+    server {{ listen 127.0.0.3:{port}; root {folder}/www; location / {{ try_files /page =404; }} }}
+}}
+"""
+
+
+@pytest.fixture
+def nginx(tmp_path: Path, require: Callable[[object, str], None]) -> Iterator[int]:
+    """Run nginx with a limited host on 127.0.0.2 and an unlimited one on 127.0.0.3; gives their port."""
+    binary = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    require(binary, "nginx is not installed")
+    (tmp_path / "www").mkdir()
+    (tmp_path / "www" / "page").write_text("hello")
+    for folder in (tmp_path, tmp_path / "www"):
+        folder.chmod(0o755)
+    with socket.create_server(("127.0.0.2", 0)) as probe:
+        port = probe.getsockname()[1]
+    config = tmp_path / "nginx.conf"
+    # As root, nginx would hand its workers to a user who may not read pytest's folders.
+    user = "user root;" if os.geteuid() == 0 else ""
+    config.write_text(user + CONFIG.format(folder=tmp_path, port=port))
+    with open(tmp_path / "out", "wb") as out:
+        process = subprocess.Popen([str(binary), "-c", str(config), "-p", str(tmp_path)], stdout=out, stderr=out)
+    try:
+        _wait_for(port, process, tmp_path / "out")
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], out: Path) -> None:
+    """Return when nginx accepts: a connection is refused at once before, so this asks again without sleeping long."""
+    for _ in range(200):
+        if process.poll() is not None:
+            pytest.fail(f"nginx ended: {out.read_text()}")
+        try:
+            socket.create_connection(("127.0.0.2", port), 1).close()
+            return
+        except ConnectionRefusedError:
+            try:
+                process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                continue
+    pytest.fail("nginx did not accept within 10 s")
+
+
+@pytest.mark.slow
+def test_a_limited_host_finishes_all_ok_and_is_the_only_one_slowed(
+    nginx: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """limit_req answers 429 without Retry-After beyond 50 a second and a burst of 5."""
+    limited = [f"http://127.0.0.2:{nginx}/{n}" for n in range(100)]
+    free = [f"http://127.0.0.3:{nginx}/{n}" for n in range(100)]
+    caplog.set_level(logging.INFO, "workerpool")
+    with WorkerPool(16) as pool:
+        outcomes = [*pool.stream(limited + free)]
+    assert [str(outcome.error) for outcome in outcomes if not outcome.ok] == []
+    refused = [outcome for outcome in outcomes if len(outcome.attempts) > 1]
+    assert refused, "the limit was never met, so this shows nothing"
+    paused = {record.fields["host"] for record in caplog.records if record.event == "host.paused"}  # type: ignore[attr-defined]
+    assert paused == {f"http://127.0.0.2:{nginx}"}
+    last_free = max(i for i, outcome in enumerate(outcomes) if f"127.0.0.3:{nginx}" in outcome.url)
+    assert last_free < 150, "the free host was done while most of the limited one's requests still waited"
