@@ -27,6 +27,7 @@ LEVELS: dict[str, float] = {
     "transport": 2,
     "retry": 2,
     "tickets": 2.1,  # they carry slots of limits
+    "lanes": 2.2,
     "scheduler": 3,
     "intake": 3,
     "worker": 4,

@@ -17,35 +17,9 @@ from collections.abc import Callable
 from itertools import count
 
 from workerpool.config import Budgets
-from workerpool.limits import LATENESS, MemoryLimiter, Slot
+from workerpool.lanes import LONG_AGO, Lane
+from workerpool.limits import LATENESS, MemoryLimiter
 from workerpool.tickets import NEVER, Caller, Owner, Ticket
-
-LONG_AGO = float("-inf")
-
-
-class Lane:
-    """One host's queue, budget and pause."""
-
-    __slots__ = (
-        "as_of", "callers", "callers_turn", "host", "in_flight", "limiter", "listed", "not_before", "places", "queue",
-        "refused_until", "rests", "slot", "timer",
-    )  # fmt: skip
-
-    def __init__(self, host: str, places: int, limiter: MemoryLimiter | None) -> None:
-        self.host = host
-        self.places: float = places  # how many may be in flight: the budget, or fewer for a while after a pause
-        self.queue: deque[Ticket] = deque()
-        self.limiter = limiter
-        self.in_flight = 0
-        self.not_before = LONG_AGO  # the host's pause ends
-        self.refused_until = LONG_AGO  # until then its requests end unsent
-        self.slot: Slot | None = None  # reserved for the head of the queue
-        self.as_of = LONG_AGO  # since when the queue has waited for a slot without a break
-        self.listed = False  # stands in the ring
-        self.timer = NEVER  # the earliest time at which the heap holds this lane
-        self.callers = 0  # how many callers wait for a place
-        self.callers_turn = True
-        self.rests = False  # stands in the heap of resting lanes
 
 
 class Scheduler:
@@ -150,7 +124,7 @@ class Scheduler:
         self._ripen(now)
         if not self._ring or self.in_flight >= self._budgets.max_connections:
             return False
-        return self._limiter is None or self._has_slot(self._head_weight(), now)
+        return self._head_may_go(now)
 
     def is_starved(self, now: float) -> bool:
         """Whether no host that is known may be sent to now, while the pool might: only other hosts could use it."""
@@ -161,10 +135,9 @@ class Scheduler:
         """When to look again if nothing else happens; None if only something else can help. May lie in the past."""
         wake = self._heap[0][0] if self._heap else NEVER
         if self._ring and self.in_flight < self._budgets.max_connections:
-            if self._limiter is None:
+            if self._head_may_go(now):
                 return now
-            self._has_slot(self._head_weight(), now)
-            if self._slot is not None:
+            if self._limiter is not None and self._slot is not None:
                 wake = min(wake, self._slot.time + self._limiter.grouping)
         return None if wake == NEVER else wake
 
@@ -309,9 +282,11 @@ class Scheduler:
         self._slot = self._limiter.regrant(self._slot, now)
         return self._slot.time <= now
 
-    def _head_weight(self) -> int:
-        queue = self._ring[0].queue
-        return queue[0].request.weight if queue else 1
+    def _head_may_go(self, now: float) -> bool:
+        """Whether the pool's budget lets the head of the ring go: its slot has come, or its refusal needs none."""
+        lane = self._ring[0]
+        weight = lane.queue[0].request.weight if lane.queue else 1
+        return lane.refused_until > now or self._has_slot(weight, now)
 
     def _grant(self, lane: Lane, ticket: Ticket, now: float, refused: bool) -> None:
         """Take the head of the ring's first lane: its place, and its slots unless it is refused."""
