@@ -18,7 +18,7 @@ from itertools import count
 
 from workerpool.config import Budgets
 from workerpool.lanes import LONG_AGO, Lane
-from workerpool.limits import LATENESS, MemoryLimiter
+from workerpool.limits import LATENESS, MemoryLimiter, Slot
 from workerpool.tickets import NEVER, Caller, Owner, Ticket
 
 
