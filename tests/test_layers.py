@@ -26,7 +26,7 @@ LEVELS: dict[str, float] = {
     "limits": 2,
     "transport": 2,
     "retry": 2,
-    "tickets": 2.1,  # they carry slots of limits
+    "tickets": 2,
     "lanes": 2.2,
     "scheduler": 3,
     "intake": 3,

@@ -196,11 +196,11 @@ class Crew:
     def enter(self, host: str, max_wait: float | None = None, *, has_place: bool = False) -> Caller:
         """Wait for leave to send to `host` from a thread of one's own, slots included; call `leave` afterwards.
 
-        `has_place`: the thread is inside a send to `host` already. Raises `SlotTimeout`, what was reserved given
-        back, after `max_wait` seconds.
+        `has_place`: the thread is inside a send to `host` already. Raises `SlotTimeout`, nothing taken, after
+        `max_wait` seconds.
         """
         changed = threading.Condition(self._lock)
-        caller = Caller(host, changed.notify, has_place=has_place)
+        caller = Caller(host, changed.notify, has_place=has_place, since=self._clock.now())
         with self._lock:
             gives_up_at = NEVER if max_wait is None else self._clock.now() + max_wait
             self._scheduler.enter(caller)
@@ -357,6 +357,7 @@ class Crew:
 
     def _pick(self, now: float) -> Ticket | _Callable | None:
         """Choose the next work for this thread, and count it. Under the lock."""
+        self._scheduler.admit(now, all_busy=False)
         fewer = self._on_callables - self._on_requests
         callable_first = bool(self._callables) and (fewer < 0 or (fewer == 0 and self._callable_next))
         if not callable_first:

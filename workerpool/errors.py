@@ -27,7 +27,7 @@ class WrongThread(WorkerPoolError, RuntimeError):
 
 
 class SlotTimeout(WorkerPoolError, TimeoutError):
-    """No slot came within the wait that the caller allowed; the slot was given back.
+    """No slot came within the wait that the caller allowed; none was taken.
 
     The budget's doing: the rate is spent. A retry helps later. Not `TimedOut`, which is about a server.
     """

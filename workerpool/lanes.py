@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from workerpool.limits import MemoryLimiter, Slot
+from workerpool.limits import MemoryLimiter
 from workerpool.tickets import NEVER, Ticket
 
 LONG_AGO = float("-inf")
@@ -14,8 +14,8 @@ class Lane:
     """One host's queue, budget and pause."""
 
     __slots__ = (
-        "as_of", "callers", "callers_turn", "host", "in_flight", "limiter", "listed", "not_before", "places", "queue",
-        "refused_until", "rests", "slot", "timer",
+        "callers", "callers_turn", "host", "in_flight", "limiter", "listed", "not_before", "places", "queue",
+        "refused_until", "rests", "since", "timer",
     )  # fmt: skip
 
     def __init__(self, host: str, places: int, limiter: MemoryLimiter | None) -> None:
@@ -26,8 +26,7 @@ class Lane:
         self.in_flight = 0
         self.not_before = LONG_AGO  # the host's pause ends
         self.refused_until = LONG_AGO  # until then its requests end unsent
-        self.slot: Slot | None = None  # reserved for the head of the queue
-        self.as_of = LONG_AGO  # since when the queue has waited for a slot without a break
+        self.since: float | None = None  # since when the queue has waited for slots without a break
         self.listed = False  # stands in the ring
         self.timer = NEVER  # the earliest time at which the heap holds this lane
         self.callers = 0  # how many callers wait for a place

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from itertools import count
 
 from workerpool.config import Budgets
-from workerpool.lanes import LONG_AGO, Lane
-from workerpool.limits import LATENESS, MemoryLimiter, Slot
+from workerpool.lanes import Lane
+from workerpool.limits import MemoryLimiter
 from workerpool.tickets import NEVER, Caller, Owner, Ticket
 
 
@@ -35,8 +35,8 @@ class Scheduler:
         self._order = count()
         self._callers: deque[Caller] = deque()
         self._aside: dict[Owner, deque[Ticket]] = {}  # queued requests of owners that are full, oldest first
-        self._slot: Slot | None = None  # the pool's, reserved for the head of the ring
-        self._as_of = LONG_AGO  # since when the ring has waited for a slot without a break
+        self._callers_first = True  # whose turn it is, where callers and the ring want the same slot or place
+        self._since: float | None = None  # since when the ring has waited for slots without a break
         self.queued = 0
         self.parked = 0
         self.in_flight = 0
@@ -60,8 +60,7 @@ class Scheduler:
 
         Requests in flight go on. Afterwards the host starts with one request at a time, and gets one more after each
         round of them (as TCP avoids congestion, RFC 5681, section 3.1), so that those who waited are not sent as a
-        herd that is refused again. Returns whether this is a new pause: a burst
-        of refusals is one.
+        herd that is refused again. Returns whether this is a new pause: a burst of refusals is one.
         """
         lane = self._lane(host)
         is_new = max(lane.not_before, lane.refused_until) <= now
@@ -91,7 +90,7 @@ class Scheduler:
                 self._aside.setdefault(owner, deque()).append(lane.queue.popleft())
                 continue
             refused = lane.refused_until > now
-            if not refused and not self._has_slot(ticket.request.weight, now):
+            if not self._head_may_go(now):
                 return None
             # Asked last: a future that has been claimed can be neither cancelled nor claimed again.
             if ticket.is_wanted():
@@ -99,7 +98,7 @@ class Scheduler:
                 return ticket
             lane.queue.popleft()
             self.queued -= 1
-        self._as_of = LONG_AGO
+        self._since = None
         return None
 
     def resume(self, owner: Owner, now: float) -> None:
@@ -137,8 +136,8 @@ class Scheduler:
         if self._ring and self.in_flight < self._budgets.max_connections:
             if self._head_may_go(now):
                 return now
-            if self._limiter is not None and self._slot is not None:
-                wake = min(wake, self._slot.time + self._limiter.grouping)
+            if self._limiter is not None:
+                wake = min(wake, self._limiter.next_at(self._head_weight()) + self._limiter.grouping)
         return None if wake == NEVER else wake
 
     def discard(self, is_unwanted: Callable[[Ticket], bool], now: float) -> list[Ticket]:
@@ -179,26 +178,25 @@ class Scheduler:
     def admit(self, now: float, *, all_busy: bool) -> None:
         """Admit the waiting callers that may send now.
 
-        A lane's places go to callers and requests in turn. With every worker busy (`all_busy`) nobody may be left to
-        take a request, so callers do not stand back for one: they could wait for each other forever.
+        Slots and places go to callers and requests in turn, if this is asked before `next` is. With every worker busy
+        (`all_busy`) nobody may be left to take a request, so callers do not stand back for one: they could wait for
+        each other forever.
         """
         for caller in [*self._callers]:
             wakes_at = self._admits_at(caller, now, all_busy)
             if wakes_at <= now:
-                self._admit(caller)
+                self._admit(caller, now)
             elif wakes_at != caller.wakes_at:
                 caller.wakes_at = wakes_at
                 caller.notify()
 
     def withdraw(self, caller: Caller, now: float) -> None:
-        """Take back a caller that gave up waiting, its slots with it, or one that has sent."""
+        """Take back a caller that gave up waiting, or that has sent."""
         if caller.admitted:
             if not caller.has_place:
                 self._leave(caller.host, now)
             return
         self._callers.remove(caller)
-        for limiter, slot in caller.slots.items():
-            limiter.give_back(slot)
         lane = self._lane(caller.host)
         lane.callers -= 1
         self._retire(lane, now)
@@ -233,10 +231,14 @@ class Scheduler:
         """Put a lane into the ring if it may send now, or into the heap for when it may."""
         if lane.listed or not lane.queue or lane.in_flight >= int(lane.places):
             return
+        if lane.since is None:
+            lane.since = now
         opens_at = self._opens_at(lane, now)
         if opens_at <= now:
             lane.listed = True
             self._ring.append(lane)
+            if self._since is None:
+                self._since = now
         else:
             self._set_timer(lane, opens_at)
 
@@ -252,41 +254,22 @@ class Scheduler:
         return bool(lane.queue) and has_place and self._opens_at(lane, now) <= now
 
     def _opens_at(self, lane: Lane, now: float) -> float:
-        """When the head of the lane's queue may be sent, as far as its host is concerned; reserves the host's slot."""
+        """When the head of the lane's queue may be sent, as far as its host is concerned."""
         if lane.refused_until > now:
             return now  # refusals are told at once
         if lane.limiter is None:
             return lane.not_before
-        earliest = max(now, lane.not_before)
-        weight = lane.queue[0].request.weight
-        if lane.slot is not None and lane.slot.weight != weight:
-            lane.limiter.give_back(lane.slot)
-            lane.slot = None
-        if lane.slot is None:
-            as_of = max(lane.as_of, earliest - LATENESS) if lane.as_of > LONG_AGO else earliest
-            lane.slot = lane.limiter.reserve(as_of, weight)
-        lane.slot = lane.limiter.regrant(lane.slot, earliest)
-        return max(lane.slot.time, lane.not_before)
-
-    def _has_slot(self, weight: int, now: float) -> bool:
-        """Whether the pool's slot for the head of the ring has come; reserves one if none is."""
-        if self._limiter is None:
-            return True
-        if self._slot is not None and self._slot.weight != weight:
-            self._limiter.give_back(self._slot)
-            self._slot = None
-        if self._slot is None:
-            self._slot = self._limiter.reserve(
-                max(self._as_of, now - LATENESS) if self._as_of > LONG_AGO else now, weight
-            )
-        self._slot = self._limiter.regrant(self._slot, now)
-        return self._slot.time <= now
+        return max(lane.not_before, lane.limiter.next_at(lane.queue[0].request.weight))
 
     def _head_may_go(self, now: float) -> bool:
         """Whether the pool's budget lets the head of the ring go: its slot has come, or its refusal needs none."""
-        lane = self._ring[0]
-        weight = lane.queue[0].request.weight if lane.queue else 1
-        return lane.refused_until > now or self._has_slot(weight, now)
+        if self._limiter is None or self._ring[0].refused_until > now:
+            return True
+        return self._limiter.next_at(self._head_weight()) <= now
+
+    def _head_weight(self) -> int:
+        queue = self._ring[0].queue
+        return queue[0].request.weight if queue else 1
 
     def _grant(self, lane: Lane, ticket: Ticket, now: float, refused: bool) -> None:
         """Take the head of the ring's first lane: its place, and its slots unless it is refused."""
@@ -300,23 +283,25 @@ class Scheduler:
         ticket.started = True
         ticket.granted_at = now
         ticket.refused_until = lane.refused_until if refused else None
+        self._callers_first = True
         if not refused:
-            if self._slot is not None:
-                ticket.granted_at = self._as_of = self._slot.time
-                self._slot = None
-            if lane.slot is not None:
-                lane.as_of = lane.slot.time if lane.queue else LONG_AGO
-                lane.slot = None
+            weight = ticket.request.weight
+            if self._limiter is not None:
+                ticket.granted_at = self._since = _taken(self._limiter, now, weight, self._since)
+            if lane.limiter is not None:
+                lane.since = _taken(lane.limiter, now, weight, lane.since)
+        if not lane.queue:
+            lane.since = None
         self._enlist(lane, now)
         if not self._ring:
-            self._as_of = LONG_AGO
+            self._since = None
 
     def _leave(self, host: str, now: float) -> None:
         lane = self._lanes[host]
         if lane.in_flight >= int(lane.places):
-            lane.as_of = LONG_AGO  # it waited for a place, not for a slot
+            lane.since = None  # it waited for a place, not for a slot
         if self.in_flight >= self._budgets.max_connections:
-            self._as_of = LONG_AGO
+            self._since = None
         lane.in_flight -= 1
         self.in_flight -= 1
         if lane.places < self._budgets.host_connections and now >= lane.not_before:
@@ -325,37 +310,32 @@ class Scheduler:
         self._retire(lane, now)
 
     def _admits_at(self, caller: Caller, now: float, all_busy: bool) -> float:
-        """When a caller may be admitted; `NEVER` if that hangs on something else than time.
-
-        Its slots are reserved one after the other, the pool's only when the host's has come: reserved ahead, it would
-        hold up every other host meanwhile. One that has grown old in waiting is exchanged.
-        """
+        """When a caller may be admitted; `NEVER` if that hangs on something else than time."""
         lane = self._lane(caller.host)
         if not caller.has_place:
             if self.in_flight >= self._budgets.max_connections or lane.in_flight >= int(lane.places):
                 return NEVER
-            if lane.queue and not lane.callers_turn and not all_busy:
+            requests_first = (lane.queue and not lane.callers_turn) or (self._ring and not self._callers_first)
+            if requests_first and not all_busy:
                 return NEVER
-        if lane.not_before > now:
-            return lane.not_before
+        at = max(now, lane.not_before)
         for limiter in (lane.limiter, self._limiter):
-            if limiter is None:
-                continue
-            slot = caller.slots.get(limiter)
-            slot = limiter.reserve(now) if slot is None else limiter.regrant(slot, now)
-            caller.slots[limiter] = slot
-            if slot.time > now:
-                return slot.time
-        return now
+            if limiter is not None:
+                at = max(at, limiter.next_at())
+        return at
 
-    def _admit(self, caller: Caller) -> None:
+    def _admit(self, caller: Caller, now: float) -> None:
         lane = self._lane(caller.host)
         self._callers.remove(caller)
         lane.callers -= 1
+        self._callers_first = False
         if not caller.has_place:
             lane.callers_turn = False
             lane.in_flight += 1
             self.in_flight += 1
+        for limiter in (lane.limiter, self._limiter):
+            if limiter is not None:
+                _taken(limiter, now, 1, caller.since)
         caller.admitted = True
         caller.notify()
 
@@ -393,12 +373,16 @@ class Scheduler:
             return
         over = max(lane.not_before, lane.refused_until)
         if lane.limiter is not None:
-            if lane.slot is not None:
-                lane.limiter.give_back(lane.slot)
-                lane.slot = None
             over = max(over, lane.limiter.rests_at())
         if over <= now:
             del self._lanes[lane.host]
         elif not lane.rests:
             lane.rests = True
             heapq.heappush(self._resting, (over, next(self._order), lane))
+
+
+def _taken(limiter: MemoryLimiter, now: float, weight: int, since: float | None) -> float:
+    """Take a slot that was seen to be free, under the lock that has been held ever since; returns its time."""
+    time = limiter.try_take(now, weight, since=since)
+    assert time is not None
+    return time

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from workerpool.limits import MemoryLimiter, Slot
 from workerpool.model import Outcome, Request
 
 NEVER = float("inf")
@@ -75,15 +74,15 @@ class Caller:
 
     `admitted` turns true when it may send now: its place and its slots are taken. Until then it asks again at
     `wakes_at` (seconds on the pool's clock). `notify` is called, under the scheduler's lock, when either has changed.
-    `has_place`: it is inside a send already, and waits for slots only.
+    `has_place`: it is inside a send already, and waits for slots only. `since`: when it began to wait.
     """
 
-    __slots__ = ("admitted", "has_place", "host", "notify", "slots", "wakes_at")
+    __slots__ = ("admitted", "has_place", "host", "notify", "since", "wakes_at")
 
-    def __init__(self, host: str, notify: Callable[[], None], *, has_place: bool = False) -> None:
+    def __init__(self, host: str, notify: Callable[[], None], *, has_place: bool = False, since: float = 0.0) -> None:
         self.host = host
         self.notify = notify
         self.has_place = has_place
         self.admitted = False
         self.wakes_at = NEVER
-        self.slots: dict[MemoryLimiter, Slot] = {}
+        self.since = since

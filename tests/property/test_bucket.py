@@ -1,7 +1,8 @@
-"""The leaky bucket keeps its bound for any arrivals, bursts, weights and slots given back."""
+"""The leaky bucket keeps its bound for any arrivals, bursts and weights, and gives a steady demand its whole rate."""
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import pytest
@@ -9,115 +10,98 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workerpool.config import Rate
-from workerpool.errors import OptionError, SlotTimeout
-from workerpool.limits import LATENESS, LeakyBucket, MemoryLimiter, Slot
+from workerpool.errors import OptionError
+from workerpool.limits import LATENESS, LeakyBucket, MemoryLimiter
 
 rates = st.builds(Rate, st.integers(1, 5000), st.sampled_from([1.0, 60.0, 3600.0]))
+arrivals = st.lists(st.tuples(st.floats(0, 2), st.integers(1, 8), st.floats(0, 0.03)), max_size=99)
 gaps = st.lists(st.floats(0, 2), min_size=1, max_size=120)
 
 
-def assert_bounded(slots: list[Slot], rate: Rate, burst: int) -> None:
+def assert_bounded(grants: list[tuple[float, int]], rate: Rate, burst: int) -> None:
     """No window, its ends included, holds more weight than burst + rate x its length."""
-    slots = sorted(slots)
-    for i, first in enumerate(slots):
+    for i, (first, _) in enumerate(grants):
         weight = 0
-        for last in slots[i:]:
-            weight += last.weight
-            allowed = burst + rate.per_second * (last.time - first.time)
-            assert weight <= allowed + 1e-6 * weight, (first, last)
+        for last, more in grants[i:]:
+            weight += more
+            assert weight <= burst + rate.per_second * (last - first) + 1e-6 * weight, (first, last)
 
 
 @given(rates, st.integers(1, 10), gaps)
 def test_no_window_holds_more_than_burst_plus_rate_times_its_length(rate: Rate, burst: int, gaps: list[float]) -> None:
-    bucket, now, slots = LeakyBucket(rate, burst), 0.0, []
+    bucket, now, grants = LeakyBucket(rate, burst), 0.0, []
     for gap in gaps:
         now += gap * rate.interval
-        slots.append(bucket.reserve(now))
-    assert_bounded(slots, rate, burst)
+        grants.append((bucket.take(now), 1))
+    assert_bounded(grants, rate, burst)
 
 
-@given(rates, st.integers(1, 8), st.lists(st.tuples(st.floats(0, 2), st.integers(1, 8), st.booleans()), max_size=120))
-def test_the_bound_holds_with_weights_and_slots_given_back(
-    rate: Rate, burst: int, arrivals: list[tuple[float, int, bool]]
+@given(rates, st.integers(1, 8), arrivals)
+def test_the_bound_holds_with_weights_and_late_wakings(
+    rate: Rate, burst: int, arrivals: list[tuple[float, int, float]]
 ) -> None:
-    bucket, now, kept = LeakyBucket(rate, burst), 0.0, list[Slot]()
-    for gap, weight, gives_back in arrivals:
+    limiter, now, grants = MemoryLimiter(rate, burst), 0.0, list[tuple[float, int]]()
+    since: float | None = None
+    for gap, weight, late in arrivals:
         now += gap * rate.interval
-        slot = bucket.reserve(now, min(weight, burst))
-        assert slot.time >= now
-        if gives_back and kept:
-            bucket.give_back(kept.pop(len(kept) // 2))
-        elif gives_back:
-            bucket.give_back(slot)
-            continue
-        kept.append(slot)
-    assert_bounded(kept, rate, burst)
+        weight = min(weight, burst)
+        now = max(now, limiter.next_at(weight)) + late
+        stamp = limiter.try_take(now, weight, since=since)
+        assert stamp is not None
+        assert now - max(LATENESS, now - (since or now)) <= stamp + 1e-9
+        assert now - stamp <= LATENESS + 1e-9
+        grants.append((stamp, weight))
+        since = stamp
+    assert_bounded(grants, rate, burst)
 
 
-@given(rates, st.integers(1, 8), st.lists(st.floats(0, 30), max_size=80))
-def test_late_grants_are_stamped_anew_and_stay_within_the_bound(rate: Rate, burst: int, delays: list[float]) -> None:
-    bucket, now, granted = LeakyBucket(rate, burst), 0.0, list[Slot]()
-    for delay in delays:
-        slot = bucket.reserve(now)
-        now = max(now, slot.time) + delay * LATENESS / 10
-        slot = bucket.regrant(slot, now)
-        assert now - slot.time <= LATENESS
-        now = max(now, slot.time)
-        granted.append(slot)
-    assert_bounded(granted, rate, burst)
+@given(rates, st.integers(1, 5), st.floats(0, 3))
+def test_nothing_is_taken_before_its_time(rate: Rate, burst: int, wait: float) -> None:
+    limiter = MemoryLimiter(rate, burst)
+    for _ in range(burst):
+        assert limiter.try_take(0.0) == 0.0
+    taken = limiter.try_take(wait * rate.interval)
+    assert (taken is None) if wait < 0.999 else (wait < 1.001 or taken is not None)
 
 
 def test_a_steady_demand_gets_the_whole_rate_though_every_waking_is_late() -> None:
-    bucket, as_of = LeakyBucket(Rate(200)), 0.0
-    for _ in range(1000):
-        as_of = bucket.reserve(as_of).time  # the demand never ceased, so each asks as of the slot before
-    assert as_of == pytest.approx(999 / 200)
+    limiter, since = MemoryLimiter(Rate(200)), 0.0
+    for n in range(1000):
+        stamp = limiter.try_take(max(0.0, limiter.next_at()) + 0.004 * (n % 2), since=since)
+        assert stamp is not None
+        since = stamp
+    assert since == pytest.approx(999 / 200)
+
+
+def test_a_demand_that_begins_now_gets_no_slots_of_the_past() -> None:
+    limiter = MemoryLimiter(Rate(1000))
+    assert limiter.try_take(5.0) == 5.0
+    assert limiter.try_take(5.0) is None
 
 
 def test_slots_are_evenly_spaced_after_the_burst() -> None:
     bucket = LeakyBucket(Rate(10), burst=3)
-    assert [round(bucket.reserve(5.0).time, 6) for _ in range(6)] == [5.0, 5.0, 5.0, 5.1, 5.2, 5.3]
-
-
-def test_the_last_slot_given_back_leaves_no_trace() -> None:
-    bucket = LeakyBucket(Rate(1))
-    bucket.reserve(0.0)
-    bucket.give_back(bucket.reserve(0.0))
-    assert bucket.reserve(0.0).time == 1.0
-
-
-def test_an_earlier_slot_given_back_goes_to_the_next_caller() -> None:
-    bucket = LeakyBucket(Rate(1))
-    first, second, third = (bucket.reserve(0.0) for _ in range(3))
-    bucket.give_back(second)
-    assert bucket.reserve(0.5).time == second.time
-    assert bucket.reserve(0.5).time == third.time + 1
-    assert first.time == 0.0
+    assert [round(bucket.take(5.0), 6) for _ in range(6)] == [5.0, 5.0, 5.0, 5.1, 5.2, 5.3]
 
 
 def test_a_weight_above_the_burst_is_refused() -> None:
     with pytest.raises(OptionError, match="raise the burst to 5"):
-        LeakyBucket(Rate(1), burst=4).reserve(0.0, weight=5)
+        LeakyBucket(Rate(1), burst=4).next_at(weight=5)
 
 
-def test_a_wait_beyond_the_maximum_gives_the_slot_back() -> None:
-    limiter = MemoryLimiter(Rate(1))
-    limiter.reserve(0.0)
-    with pytest.raises(SlotTimeout, match=r"1\.0 s; 0\.5 s were allowed"):
-        limiter.reserve(0.0, max_wait=0.5)
-    assert limiter.reserve(0.0, max_wait=1.0).time == 1.0
-
-
-def test_threads_that_reserve_together_get_distinct_slots(tiny_switch_interval: None) -> None:
+def test_threads_that_take_together_get_distinct_slots(tiny_switch_interval: None) -> None:
     limiter, slots = MemoryLimiter(Rate(1000)), list[float]()
 
-    def reserve() -> None:
-        for _ in range(200):
-            slots.append(limiter.reserve(0.0).time)
+    def take() -> None:
+        for n in range(2000):
+            slot = limiter.try_take(n / 1000)
+            if slot is not None:
+                slots.append(slot)
 
-    threads = [threading.Thread(target=reserve) for _ in range(16)]
+    threads = [threading.Thread(target=take) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(slots) == pytest.approx([n / 1000 for n in range(3200)])
+    slots.sort()
+    assert all(later - earlier >= 0.001 - 1e-9 for earlier, later in itertools.pairwise(slots))

@@ -1,7 +1,7 @@
 """A bucket's home in this process's memory, for any number of threads.
 
-Slots are reserved under the lock, first come, first served, and waited for outside of it by whoever reserved them: a
-waiting thread never keeps another from reserving.
+It waits for nothing. Whoever asks takes a slot that has come, or learns when to ask again, and waits without the lock:
+a waiting thread never keeps another one from its slot.
 """
 
 from __future__ import annotations
@@ -9,41 +9,35 @@ from __future__ import annotations
 import threading
 
 from workerpool.config import Rate
-from workerpool.errors import SlotTimeout
-from workerpool.limits.bucket import LeakyBucket, Slot
+from workerpool.limits.bucket import LATENESS, LeakyBucket
 
 
 class MemoryLimiter:
-    """A `LeakyBucket` behind a lock. It waits for nothing: `reserve` says when, the caller waits until then."""
+    """A `LeakyBucket` behind a lock."""
 
     def __init__(self, rate: Rate, burst: int = 1) -> None:
         self._lock = threading.Lock()  # guards _bucket
         self._bucket = LeakyBucket(rate, burst)
         self.grouping = self._bucket.grouping
 
-    def reserve(self, now: float, weight: int = 1, *, max_wait: float | None = None) -> Slot:
-        """Take the next slot at or after `now`.
+    def try_take(self, now: float, weight: int = 1, *, since: float | None = None) -> float | None:
+        """Take a slot that has come by `now`; returns its time, or None if none has.
 
-        Raises `SlotTimeout`, the slot given back, if it would come more than `max_wait` seconds after `now`.
+        `since`: how long the caller has been waiting without a break. A slot that came meanwhile counts from its own
+        time, not from `now`, if it is at most `LATENESS` old: so a late waking does not lower the rate.
         """
+        at = now if since is None else min(now, max(since, now - LATENESS))
         with self._lock:
-            slot = self._bucket.reserve(now, weight)
-            if max_wait is None or slot.time - now <= max_wait:
-                return slot
-            self._bucket.give_back(slot)
-        raise SlotTimeout(f"the next slot comes in {slot.time - now:.1f} s; {max_wait:.1f} s were allowed for waiting")
+            if self._bucket.next_at(weight) > now:
+                return None
+            return self._bucket.take(at, weight)
 
-    def give_back(self, slot: Slot) -> None:
-        """Return a slot that was not used."""
+    def next_at(self, weight: int = 1) -> float:
+        """When to ask again: the time of the next slot, in the past if one is free now."""
         with self._lock:
-            self._bucket.give_back(slot)
-
-    def regrant(self, slot: Slot, now: float) -> Slot:
-        """Keep `slot` if it is at most `LATENESS` old, or exchange it for one at or after `now`."""
-        with self._lock:
-            return self._bucket.regrant(slot, now)
+            return self._bucket.next_at(weight)
 
     def rests_at(self) -> float:
         """The time from which on this limiter holds nothing worth keeping."""
         with self._lock:
-            return self._bucket.rests_at()
+            return self._bucket.rests_at
