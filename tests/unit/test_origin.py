@@ -186,6 +186,15 @@ def test_a_delay_holds_back_the_first_byte(origin: Origin, client: Client) -> No
     assert time.monotonic() - origin.arrivals[0].time >= 0.15
 
 
+def test_a_reply_in_two_pieces_does_not_wait_for_the_clients_acknowledgement(origin: Origin, client: Client) -> None:
+    """Nagle's algorithm and delayed acknowledgements would make each of these take 40 ms more, from the second on."""
+    took = []
+    for _ in range(10):
+        client.get("/delay/0.001")
+        took.append(time.monotonic() - origin.arrivals[-1].time)
+    assert min(took[2:]) < 0.03
+
+
 @pytest.mark.parametrize("reply", [Reply(body=b"12345", drip=0.02), Reply(body=b"", drip_head=0.003)])
 def test_a_drip_spreads_bytes_over_time(origin: Origin, client: Client, reply: Reply) -> None:
     origin.script("/x", reply)
