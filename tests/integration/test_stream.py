@@ -333,7 +333,6 @@ def test_a_body_is_freed_once_the_next_outcome_is_asked_for(ordered: bool) -> No
     assert not any(ref() for ref in alive)
 
 
-@pytest.mark.xfail(strict=True, reason="a window is handed out before the size of any body is known")
 @pytest.mark.parametrize("ordered", [False, True])
 def test_bodies_held_for_a_slow_consumer_are_bounded_in_bytes(ordered: bool) -> None:
     mebibyte = 1024 * 1024
