@@ -154,7 +154,7 @@ def _add_budgets(add: Callable[..., Any]) -> None:
 def _add_course(add: Callable[..., Any]) -> None:
     add("--input-format", choices=("txt", "csv", "jsonl"), help="of all SOURCEs; default: as named, txt for -")
     add("--retries", metavar="N", default="3", help="tries after the first; default: %(default)s")
-    add("--timeout", metavar="S", default="30", help="seconds for one try; default: %(default)s")
+    add("--timeout", metavar="S", default="30", help="seconds to connect, and for each wait; default: %(default)s")
     add(
         "--deadline",
         metavar="DURATION",
