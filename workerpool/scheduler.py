@@ -69,6 +69,9 @@ class Scheduler:
         else:
             lane.not_before = max(lane.not_before, until)
         lane.places = 1
+        if refuse and lane.listed:
+            self._ring.remove(lane)
+            self._ring.appendleft(lane)
         self._retire(lane, now)
         return is_new
 
@@ -121,6 +124,7 @@ class Scheduler:
     def has_ready(self, now: float) -> bool:
         """Whether `next` would give a request now, as far as can be said without taking anything."""
         self._ripen(now)
+        self._prune(now)
         if not self._ring or self.in_flight >= self._budgets.max_connections:
             return False
         return self._head_may_go(now)
@@ -128,10 +132,12 @@ class Scheduler:
     def is_starved(self, now: float) -> bool:
         """Whether no host that is known may be sent to now, while the pool might: only other hosts could use it."""
         self._ripen(now)
+        self._prune(now)
         return not self._ring and self.in_flight < self._budgets.max_connections
 
     def wakes_at(self, now: float) -> float | None:
         """When to look again if nothing else happens; None if only something else can help. May lie in the past."""
+        self._prune(now)
         wake = self._heap[0][0] if self._heap else NEVER
         if self._ring and self.in_flight < self._budgets.max_connections:
             if self._head_may_go(now):
@@ -236,7 +242,10 @@ class Scheduler:
         opens_at = self._opens_at(lane, now)
         if opens_at <= now:
             lane.listed = True
-            self._ring.append(lane)
+            if lane.refused_until > now:
+                self._ring.appendleft(lane)  # its requests end unsent: they need not wait for anybody's slot
+            else:
+                self._ring.append(lane)
             if self._since is None:
                 self._since = now
         else:
@@ -248,6 +257,11 @@ class Scheduler:
         lane.listed = False
         self._enlist(lane, now)
         self._retire(lane, now)
+
+    def _prune(self, now: float) -> None:
+        """Take lanes that may not send now from the head of the ring, where a pause or a discard left them."""
+        while self._ring and not self._is_open(self._ring[0], now):
+            self._unlist(self._ring[0], now)
 
     def _is_open(self, lane: Lane, now: float) -> bool:
         has_place = lane.in_flight < int(lane.places)
