@@ -53,7 +53,7 @@ def gaps(origin: Origin) -> list[float]:
 
 @pytest.mark.slow
 def test_200_a_second_is_200_a_second_by_the_servers_count(server: OriginProcess) -> None:
-    """The upper bounds hold in every run. The lower one takes a machine that wakes threads in time: the best of three."""
+    """The upper bounds hold in every run; the lower one, which needs threads woken in time, in the best of three."""
     rates = []
     for _ in range(3):
         server.reset_records()
