@@ -255,6 +255,9 @@ def test_pool_session_keeps_its_own_jar_and_shows_it_to_no_request(origin: Origi
         pool.submit(lambda: pool.session.get(origin.url("/cookies/set?id=7"))).result(LONG)
         assert pool.submit(lambda: pool.session.get(origin.url("/cookies")).json()).result(LONG) == {"id": "7"}
         assert pool.get(origin.url("/cookies")).result(LONG).json() == {}
+        pool.submit(lambda: pool.session.get(origin.url("/cookies/set?more=8"))).result(LONG)
+        kept = pool.submit(lambda: pool.session.get(origin.url("/cookies")).json()).result(LONG)
+        assert kept == {"id": "7", "more": "8"}
 
 
 # -- sessions ----------------------------------------------------------------------------------------------------------

@@ -249,6 +249,7 @@ def test_drain_ends_a_stream_with_an_outcome_for_everything_that_was_handed_out(
         go.set()
         reader.join(LONG)
         assert not reader.is_alive()
+        assert pool.statistics().requests == 30
     assert len(got) == source.read == 30
     assert sum(outcome.ok for outcome in got) <= 2
     assert all(outcome.ok or isinstance(outcome.error, Cancelled) for outcome in got)
