@@ -23,7 +23,7 @@ from workerpool.retry import Retries
 from workerpool.scheduler import Scheduler
 from workerpool.statistics import PoolStatistics
 from workerpool.stream import Stream
-from workerpool.tickets import Owner, Ticket
+from workerpool.tickets import Ticket
 from workerpool.transport import Exchange, Governor, RequestsTransport, Transport
 from workerpool.worker import Trip, Worker
 
@@ -177,10 +177,11 @@ class WorkerPool(Executor):
         if request.weight != 1:
             self._check_weight(request.weight)
         future: Future[Response] = Future()
-        ticket = self._make_ticket(
+        ticket = Ticket(
             request,
             self._host_of(url),
             lambda outcome: _fulfil(future, outcome),
+            trip=self._new_trip(request),
             claim=future.set_running_or_notify_cancel,
             is_cancelled=future.cancelled,
         )
@@ -234,7 +235,7 @@ class WorkerPool(Executor):
             iter(requests),
             as_request=self._as_request,
             refuse_inside=lambda: self._refuse_inside("stream"),
-            make_ticket=self._make_ticket,
+            new_trip=self._new_trip,
             host_of=self._host_of,
             ordered=ordered,
             window=window,
@@ -290,19 +291,8 @@ class WorkerPool(Executor):
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _make_ticket(
-        self,
-        request: Request,
-        host: str,
-        deliver: Callable[[Outcome], None],
-        *,
-        claim: Callable[[], bool] | None = None,
-        is_cancelled: Callable[[], bool] | None = None,
-        owner: Owner | None = None,
-    ) -> Ticket:
-        ticket = Ticket(request, host, deliver, claim=claim, is_cancelled=is_cancelled, owner=owner)
-        ticket.trip = Trip(Exchange(request, request.url), self._clock.now())
-        return ticket
+    def _new_trip(self, request: Request) -> Trip:
+        return Trip(Exchange(request, request.url), self._clock.now())
 
     def _as_request(self, item: object) -> Request:
         """Take what a stream was given for a request; raises for what is none."""

@@ -44,7 +44,7 @@ class Stream:
         source: Iterator[Any],
         *,
         as_request: Callable[[Any], Request],
-        make_ticket: Callable[..., Ticket],
+        new_trip: Callable[[Request], Any],
         host_of: Callable[[str], str],
         refuse_inside: Callable[[], None],
         ordered: bool,
@@ -53,7 +53,7 @@ class Stream:
     ) -> None:
         self._crew = crew
         self._as_request = as_request
-        self._make_ticket = make_ticket
+        self._new_trip = new_trip
         self._host_of = host_of
         self._refuse_inside = refuse_inside
         self._ordered = ordered
@@ -134,8 +134,12 @@ class Stream:
 
     def _ticket(self, item: Item) -> Ticket:
         number, host = item.number, item.host
-        ticket = self._make_ticket(
-            item.request, item.host, lambda outcome: self._deliver(number, host, outcome), owner=self
+        ticket = Ticket(
+            item.request,
+            host,
+            lambda outcome: self._deliver(number, host, outcome),
+            trip=self._new_trip(item.request),
+            owner=self,
         )
         if self._ordered:
             self._tickets[number] = ticket

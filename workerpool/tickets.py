@@ -47,6 +47,7 @@ class Ticket:
         host: str,
         deliver: Callable[[Outcome], None],
         *,
+        trip: Any = None,
         claim: Callable[[], bool] | None = None,
         is_cancelled: Callable[[], bool] | None = None,
         owner: Owner | None = None,
@@ -57,7 +58,7 @@ class Ticket:
         self.claim = claim
         self.is_cancelled = is_cancelled
         self.owner = owner
-        self.trip: Any = None
+        self.trip = trip
         self.started = False
         self.granted_at = 0.0
         self.refused_until: float | None = None
