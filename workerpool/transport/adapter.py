@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from requests.utils import get_encoding_from_headers
 
 from workerpool.transport.bodies import read_whole
 from workerpool.transport.connections import Connections, CountedPoolManager, CountedProxyManager, Label
@@ -109,6 +111,25 @@ class SharedAdapter(HTTPAdapter):
                 self._recipes.clear()
             self._recipes[site, verify] = recipe
         return recipe
+
+    def request_url(self, request: PreparedRequest, proxies: Any) -> str:
+        """As requests' own, which takes the URL apart twice to find that there is no proxy."""
+        return super().request_url(request, proxies) if proxies else request.path_url
+
+    def build_response(self, request: PreparedRequest, raw: Any) -> Response:
+        """As requests' own, which works on cookies also where none came."""
+        if "set-cookie" in raw.headers:
+            return super().build_response(request, raw)
+        response: Any = Response()
+        response.status_code = raw.status
+        response.headers = CaseInsensitiveDict(raw.headers)
+        response.encoding = get_encoding_from_headers(response.headers)
+        response.raw = raw
+        response.reason = raw.reason
+        response.url = request.url
+        response.request = request
+        response.connection = self
+        return cast(Response, response)
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
         with self._proxies_lock:
