@@ -176,8 +176,11 @@ class Crew:
         if self._lock.acquire(blocking=False):
             try:
                 self._sweep(self._clock.now())
+                closed = self._notice_drained()
             finally:
                 self._lock.release()
+            if closed:
+                self._on_closed()
 
     def cancel(self, ticket: Ticket, why: str) -> None:
         """End a request that `discard` or `close` returned."""
@@ -474,14 +477,19 @@ class Crew:
         now = self._clock.now()
         self._sweep(now)
         self._settle(now)
-        if self._turns == 0 and self._scheduler.has_ready(now):
+        if self._notice_drained():
+            self._without_lock(self._on_closed)
+        elif self._turns == 0 and self._scheduler.has_ready(now):
             # No thread could be called, so the executor has ended with the interpreter.
             self._turns += 1
-            self._lock.release()
-            try:
-                self.run_turn()
-            finally:
-                self._lock.acquire()
+            self._without_lock(self.run_turn)
+
+    def _without_lock(self, act: Callable[[], None]) -> None:
+        self._lock.release()
+        try:
+            act()
+        finally:
+            self._lock.acquire()
 
     # -- small things under the lock --------------------------------------------------------------------------------
 

@@ -218,7 +218,6 @@ def test_leaving_early_cancels_what_is_left_as_the_server_sees() -> None:
         assert pool.statistics().queued == pool.statistics().parked == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the sweep of a forsaken stream outside a turn does not notice the end")
 def test_leaving_a_limited_stream_while_the_pool_shuts_down_ends_both() -> None:
     """What was left to do vanishes with nobody at work; shutdown notices all the same."""
     pool = pool_of(rate="2/s")
