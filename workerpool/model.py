@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -152,13 +153,19 @@ def origin(url: str) -> str:
 
     A URL without a host gives its own text, so that odd inputs share no lane with real hosts. Raises nothing.
     """
+    return _site_origin("/".join(url.split("/", 3)[:3])) or url
+
+
+@functools.lru_cache(4096)
+def _site_origin(site: str) -> str | None:
+    """The origin of a URL that was cut after its host; None without one. Remembered: parsing takes 10 µs."""
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(site)
         scheme, host, port = parts.scheme, parts.hostname, parts.port
     except ValueError:
-        return url
+        return None
     if not host:
-        return url
+        return None
     if ":" in host:
         host = f"[{host}]"
     return f"{scheme}://{host}:{port or DEFAULT_PORTS.get(scheme, 0)}"

@@ -58,6 +58,10 @@ class Stream:
         self._refuse_inside = refuse_inside
         self._ordered = ordered
         self._window = window
+        # How many have to end before the next are handed out, once the window or a host's share was full: one by one,
+        # this thread would meet the workers at their lock for every request.
+        self._batch = max(1, share // 8)
+        self._batch_left = 0
         self._intake = Intake(source, share, window, self._as_item)
         # Put to by workers, read by the consumer. A `put` may interrupt another: `drain` is safe in a signal handler.
         self._results: queue.SimpleQueue[tuple[int, str, Outcome] | None] = queue.SimpleQueue()
@@ -99,12 +103,15 @@ class Stream:
     # -- handing out --------------------------------------------------------------------------------------------------
 
     def _feed(self) -> None:
-        """Hand out requests while the window has room."""
+        """Hand out requests while there is room; once there was none, not before a batch of them has ended."""
+        if self._batch_left > 0 and self._unanswered > self._batch and not self.is_over:
+            return
         tickets: list[Ticket] = []
         while self._outstanding < self._window:
             began = time.perf_counter()
             item = self._intake.next()
             if item is None:
+                self._batch_left = self._batch if self._intake.is_blocked else 0
                 break
             self._outstanding += 1
             self._unanswered += 1
@@ -120,6 +127,8 @@ class Stream:
                 tickets = []
                 if not self._results.empty():
                     break
+        else:
+            self._batch_left = self._batch
         if tickets:
             self._crew.add(tickets)
 
@@ -170,6 +179,7 @@ class Stream:
         except queue.Empty:
             if intake.is_blocked and self._outstanding < self._window and self._crew.is_starved():
                 intake.read_on(READ_ON * self._window)
+                self._batch_left = 0
             return
         while True:
             if result is None:
@@ -183,6 +193,7 @@ class Stream:
 
     def _take(self, number: int, host: str, outcome: Outcome) -> None:
         self._unanswered -= 1
+        self._batch_left -= 1
         self._intake.ended(host)
         if not self._ordered:
             self._ready.append(outcome)
