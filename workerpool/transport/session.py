@@ -7,14 +7,16 @@ Session belongs to one worker thread; an `Environment` is shared by all of them.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from http.cookiejar import Cookie
 from typing import Any, cast
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
-from requests.cookies import RequestsCookieJar
+from requests.cookies import RequestsCookieJar, extract_cookies_to_jar
 from requests.sessions import merge_hooks
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies, get_netrc_auth
@@ -54,6 +56,8 @@ class Session(requests.Session):
     def __init__(self, environment: Environment | None = None) -> None:
         super().__init__()
         self._environment = environment or Environment()
+        self._checked_items: list[Any] = []  # the session's headers when they were last checked
+        self._checked_headers: Any = CaseInsensitiveDict()
         self._env_verify = requests.Session.merge_environment_settings(self, "", {}, None, None, None)["verify"]
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
@@ -90,24 +94,49 @@ class Session(requests.Session):
         of_session = self.auth or self.params or len(self.cookies)
         return not of_request and not of_session and request.json is None and "@" not in str(request.url)
 
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """As requests' own; the pool's sends are spared work on cookies, hooks and redirects that are not there."""
+        is_whole = kwargs.get("stream") is True and kwargs.keys() >= {"proxies", "verify", "cert"}
+        if kwargs.get("allow_redirects") is not False or not is_whole or request.hooks.get("response"):
+            return super().send(request, **kwargs)
+        del kwargs["allow_redirects"]
+        began = time.perf_counter()
+        response: Any = self.get_adapter(request.url or "").send(request, **kwargs)
+        response.elapsed = timedelta(seconds=time.perf_counter() - began)
+        if "set-cookie" in response.headers:
+            extract_cookies_to_jar(self.cookies, request, response.raw)  # type: ignore[no-untyped-call]
+        if response.is_redirect:
+            redirects: Any = self.resolve_redirects(response, request, yield_requests=True, **kwargs)
+            response._next = next(redirects, None)
+        return cast(requests.Response, response)
+
     def _prepare_plain(self, request: requests.Request) -> requests.PreparedRequest:
         """Take the steps of `requests.PreparedRequest.prepare` that do something for a plain request."""
-        headers: CaseInsensitiveDict[Any] = CaseInsensitiveDict(self.headers)
-        if request.headers:
-            headers.update(request.headers)
-            for name in [name for name, value in headers.items() if value is None]:
-                del headers[name]
         hooks = request.hooks
         if any(self.hooks.values()):
             hooks = merge_hooks(request.hooks, self.hooks)  # type: ignore[no-untyped-call]
         prepared: Any = requests.PreparedRequest()
         prepared.prepare_method(request.method)
         prepared.prepare_url(request.url, None)
-        prepared.prepare_headers(headers)
+        prepared.headers = self._merged_headers(request.headers)
         prepared._cookies = RequestsCookieJar()
         prepared.prepare_content_length(None)
         prepared.prepare_hooks(hooks)
         return self._with_login(prepared) if self.trust_env else cast(requests.PreparedRequest, prepared)
+
+    def _merged_headers(self, more: Any) -> CaseInsensitiveDict[Any]:
+        """The session's headers and a request's, checked; without the latter, checked only when they have changed."""
+        mine = [*self.headers.items()]
+        if not more and mine == self._checked_items:
+            return cast("CaseInsensitiveDict[Any]", self._checked_headers.copy())
+        merged: CaseInsensitiveDict[Any] = CaseInsensitiveDict(mine)
+        merged.update(more or {})
+        prepared = requests.PreparedRequest()
+        # None takes a header away, as requests has it.
+        prepared.prepare_headers({name: value for name, value in merged.items() if value is not None})
+        if not more:
+            self._checked_items, self._checked_headers = mine, prepared.headers.copy()
+        return cast("CaseInsensitiveDict[Any]", prepared.headers)
 
     def _with_login(self, prepared: requests.PreparedRequest) -> requests.PreparedRequest:
         login = self._environment.look_up(prepared.url or "")[1]
