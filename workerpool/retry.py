@@ -64,7 +64,6 @@ class Failure:
     number: int
     started_at: float
     ended_at: float
-    idle: float = 0.0
     response: Response | None = None
     error: RequestError | None = None
     exception: BaseException | None = None
@@ -134,7 +133,6 @@ class Retries:
         state = tenacity.RetryCallState(self._retrying, None, (failure.request,), {})
         state.attempt_number = failure.number
         state.start_time = failure.started_at
-        state.idle_for = failure.idle
         state.outcome_timestamp = failure.ended_at
         state.outcome = tenacity.Future(failure.number)
         exception = failure.exception or failure.error

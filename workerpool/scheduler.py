@@ -92,12 +92,11 @@ class Scheduler:
             if owner is not None and owner.is_full and ticket is not owner.awaited:
                 self._aside.setdefault(owner, deque()).append(lane.queue.popleft())
                 continue
-            refused = lane.refused_until > now
             if not self._head_may_go(now):
                 return None
             # Asked last: a future that has been claimed can be neither cancelled nor claimed again.
             if ticket.is_wanted():
-                self._grant(lane, ticket, now, refused)
+                self._grant(lane, ticket, now)
                 return ticket
             lane.queue.popleft()
             self.queued -= 1
@@ -285,8 +284,9 @@ class Scheduler:
         queue = self._ring[0].queue
         return queue[0].request.weight if queue else 1
 
-    def _grant(self, lane: Lane, ticket: Ticket, now: float, refused: bool) -> None:
+    def _grant(self, lane: Lane, ticket: Ticket, now: float) -> None:
         """Take the head of the ring's first lane: its place, and its slots unless it is refused."""
+        refused = lane.refused_until > now
         self._ring.popleft()
         lane.listed = False
         lane.queue.popleft()
