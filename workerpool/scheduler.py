@@ -79,28 +79,17 @@ class Scheduler:
 
     def next(self, now: float) -> Ticket | None:
         """Take the next request that may be sent now, with its place and its slots; None if there is none."""
-        self._ripen(now)
-        while self._ring:
-            if self.in_flight >= self._budgets.max_connections:
-                return None
+        while self.has_ready(now):
             lane = self._ring[0]
-            if not self._is_open(lane, now):
-                self._unlist(lane, now)
-                continue
             ticket = lane.queue[0]
-            owner = ticket.owner
-            if owner is not None and owner.is_full and ticket is not owner.awaited:
-                self._aside.setdefault(owner, deque()).append(lane.queue.popleft())
-                continue
-            if not self._head_may_go(now):
-                return None
             # Asked last: a future that has been claimed can be neither cancelled nor claimed again.
             if ticket.is_wanted():
                 self._grant(lane, ticket, now)
                 return ticket
             lane.queue.popleft()
             self.queued -= 1
-        self._since = None
+        if not self._ring:
+            self._since = None
         return None
 
     def resume(self, owner: Owner, now: float) -> None:
@@ -121,7 +110,7 @@ class Scheduler:
         self._leave(ticket.host, now)
 
     def has_ready(self, now: float) -> bool:
-        """Whether `next` would give a request now, as far as can be said without taking anything."""
+        """Whether `next` would give a request now, unless nobody wants it any more."""
         self._ripen(now)
         self._prune(now)
         if not self._ring or self.in_flight >= self._budgets.max_connections:
@@ -258,9 +247,20 @@ class Scheduler:
         self._retire(lane, now)
 
     def _prune(self, now: float) -> None:
-        """Take lanes that may not send now from the head of the ring, where a pause or a discard left them."""
-        while self._ring and not self._is_open(self._ring[0], now):
-            self._unlist(self._ring[0], now)
+        """Bring a request that may be sent, slots apart, to the head of the ring.
+
+        Lanes stand there that a pause or a discard has closed since, and requests whose owner has become full.
+        """
+        while self._ring:
+            lane = self._ring[0]
+            if not self._is_open(lane, now):
+                self._unlist(lane, now)
+                continue
+            ticket = lane.queue[0]
+            owner = ticket.owner
+            if owner is None or not owner.is_full or ticket is owner.awaited:
+                return
+            self._aside.setdefault(owner, deque()).append(lane.queue.popleft())
 
     def _is_open(self, lane: Lane, now: float) -> bool:
         has_place = lane.in_flight < int(lane.places)

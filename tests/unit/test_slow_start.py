@@ -64,3 +64,22 @@ def test_requests_to_a_refusing_host_end_at_once_also_where_no_slot_has_come() -
         (refused,) = take_all(scheduler, 0.0)
         assert refused.refused_until == 100.0
         scheduler.release(refused, 0.0)
+
+
+def test_a_request_behind_those_of_a_full_owner_is_seen_to_be_ready() -> None:
+    """The full owner's request needs a slot that comes later; the one behind it needs one that is there."""
+
+    class Owner:
+        is_over = is_forsaken = False
+        is_full = True
+        awaited: Ticket | None = None
+
+    scheduler = Scheduler(Budgets(rate=Rate(1), burst=3))
+    for weight, owner in ((2, None), (2, Owner()), (1, None)):
+        request = Request("http://a.test/", weight=weight)
+        scheduler.add(Ticket(request, "a", lambda outcome: None, owner=owner), 0.0)
+    assert scheduler.next(0.0) is not None
+    assert scheduler.has_ready(0.0)
+    taken = scheduler.next(0.0)
+    assert taken is not None
+    assert taken.request.weight == 1
