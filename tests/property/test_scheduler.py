@@ -38,6 +38,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         )
         self.scheduler = Scheduler(self.budgets)
         self.now = 100.0
+        self.added = 0
         self.owner = Owner()
         self.queued: set[Ticket] = set()
         self.parked: dict[Ticket, float] = {}
@@ -55,7 +56,8 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @rule(host=st.sampled_from(HOSTS), weight=st.integers(1, 4), owned=st.booleans())
     def add(self, host: str, weight: int, owned: bool) -> None:
-        request = Request(host, weight=min(weight, self.budgets.burst))
+        self.added += 1  # sets order by address, and what is drawn must not hang on that
+        request = Request(host, weight=min(weight, self.budgets.burst), ordinal=self.added)
         ticket = Ticket(request, host, self._deliver, claim=lambda: self._claim(ticket))
         ticket.owner = self.owner if owned else None
         self.queued.add(ticket)
@@ -142,7 +144,9 @@ class SchedulerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.queued)
     @rule(index=st.integers(0, 9))
     def cancel(self, index: int) -> None:
-        waiting = sorted((ticket for ticket in self.queued if not ticket.started), key=lambda ticket: ticket.host)
+        waiting = sorted(
+            (ticket for ticket in self.queued if not ticket.started), key=lambda ticket: ticket.request.ordinal
+        )
         if waiting:
             self.cancelled.add(waiting[index % len(waiting)])
 
@@ -158,7 +162,9 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(index=st.integers(-9, 9))
     def the_owner_is_full(self, index: int) -> None:
         self.owner.is_full = True
-        waiting = sorted((one for one in self.queued if one.owner is self.owner), key=lambda ticket: ticket.host)
+        waiting = sorted(
+            (one for one in self.queued if one.owner is self.owner), key=lambda ticket: ticket.request.ordinal
+        )
         self.owner.awaited = waiting[index % len(waiting)] if waiting and index >= 0 else None
         if self.owner.awaited is not None:
             self.scheduler.urge(self.owner.awaited, self.now)
