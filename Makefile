@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGES_READY := $(VENV)/.packages-ready
-DEBIAN_PACKAGES := nginx-light libpython3.11-testsuite
+DEBIAN_PACKAGES := nginx-light libpython3.11-testsuite tinyproxy
 ARGS ?=
 
 help:  ## List the targets

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -28,6 +28,9 @@ _UNITS = {
     "d": 86400.0, "day": 86400.0, "days": 86400.0,
 }  # fmt: skip
 _RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/|per)\s*(\d+(?:\.\d+)?)?\s*([a-z]+)\s*", re.IGNORECASE)
+_HOST_PATTERN = re.compile(r"(?:\*\.)?[^\s/*:@\[\]]+(?::\d+)?|\[[0-9a-fA-F:.]+\](?::\d+)?")
+_SIZES = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
@@ -101,25 +104,45 @@ def parse_duration(value: str | float, option: str) -> float:
     return seconds
 
 
+def parse_size(value: str, option: str) -> int:
+    """Read a size in bytes from ``"1000"``, ``"64KiB"``, ``"10MB"`` or ``"1GiB"``; raises `OptionError`."""
+    match = _SIZE.fullmatch(value)
+    if not match or match[2].lower() not in _SIZES or (size := int(float(match[1]) * _SIZES[match[2].lower()])) < 1:
+        raise OptionError(f"{option}={value!r} is no size above zero: write '64KiB', '10MB' or '1GiB'")
+    return size
+
+
 @dataclass(frozen=True, slots=True)
 class Timeout:
     """How long one attempt may take, in seconds; None means no limit.
 
-    `connect` and `read` are requests' own (`read` is the longest silence between two bytes).
+    `connect` is for finding the address, connecting and the TLS handshake; `read` for the longest silence between two
+    bytes, as in requests. `total` is for all of the attempt, from its first send to its last byte, redirects included,
+    without the waits for slots; requests has nothing like it.
     """
 
     connect: float | None = 30.0
     read: float | None = 30.0
+    total: float | None = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("connect", "read", "total"):
+            value = getattr(self, name)
+            if value is not None and not _is_positive(value):
+                raise OptionError(f"timeout.{name}={value!r} must be seconds above zero, or None for no limit")
 
     @classmethod
-    def of(cls, value: Any, option: str = "timeout") -> Timeout:
-        """Read seconds, a ``(connect, read)`` pair as requests takes it, or None; raises `OptionError`."""
+    def of(cls, value: Any, option: str = "timeout", *, total: float | None = None) -> Timeout:
+        """Read seconds for the whole attempt, a ``(connect, read)`` pair as requests takes it, or None.
+
+        A pair leaves the `total` as it is given here. Raises `OptionError`.
+        """
         if isinstance(value, Timeout):
             return value
-        pair = value if isinstance(value, tuple) else (value, value)
-        if len(pair) != 2 or not all(part is None or _is_positive(part) for part in pair):
+        parts = (*value, total) if isinstance(value, tuple) else (value, value, value)
+        if len(parts) != 3 or not all(part is None or _is_positive(part) for part in parts):
             raise OptionError(f"{option}={value!r}: give seconds above zero, a pair (connect, read) of them, or None")
-        return cls(*pair)
+        return cls(*parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +154,8 @@ class RetryPolicy:
         from zero up to that end ("full jitter": AWS Architecture Blog, "Exponential Backoff And Jitter", 2015), so
         the first retry comes within 0.5 s.
     `backoff_max`: the longest wait that is drawn, in seconds.
-    `total`: seconds from a request's first send after which no further attempt begins; None for no limit.
+    `total`: seconds from a request's first send after which it is over: no further attempt begins that could not end
+        by then, and one under way is ended. None for no limit.
     `retry_after_max`: the longest ``Retry-After``, in seconds, that is waited for. Beyond it the request fails at
         once, with the time in its error.
     `statuses`: the statuses that are retried.
@@ -165,6 +189,12 @@ class RetryPolicy:
         object.__setattr__(self, "statuses", frozenset(self.statuses))
         object.__setattr__(self, "methods", frozenset(method.upper() for method in self.methods))
 
+    def may_repeat(self, method: str, headers: Iterable[str], idempotent: bool | None = None) -> bool:
+        """Whether a request may be sent twice: by what it says itself, its method, or an ``Idempotency-Key`` header."""
+        if idempotent is not None:
+            return idempotent
+        return method.upper() in self.methods or any(name.lower() == "idempotency-key" for name in headers)
+
     @classmethod
     def of(cls, value: RetryPolicy | int | None) -> RetryPolicy:
         """Read a policy, a number of attempts in all, or None for a single attempt; raises `OptionError`."""
@@ -193,6 +223,27 @@ class Budgets:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuardRules:
+    """Where requests may go, redirects included.
+
+    `allow_hosts`: host names, each as it is, as ``*.example.com`` for all below it, or with a ``:port``; None allows
+        all. `deny_private`: no address that is not public (RFC 6890: private, loopback, link-local, …), by the address
+        that is connected to. `trust_proxy`: leave that check to the proxy where one is used; else it is an error.
+    """
+
+    allow_hosts: tuple[str, ...] | None = None
+    deny_private: bool = False
+    trust_proxy: bool = False
+
+    def __post_init__(self) -> None:
+        for pattern in self.allow_hosts or ():
+            if not isinstance(pattern, str) or not _HOST_PATTERN.fullmatch(pattern):
+                raise OptionError(
+                    f"allow_hosts: {pattern!r} is no host: write 'example.com', '*.example.com' or 'example.com:8443'"
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Everything a `WorkerPool` was told, checked; `WorkerPool`'s own docstring explains each."""
 
@@ -201,16 +252,32 @@ class Options:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     timeout: Timeout = field(default_factory=Timeout)
     cookies: CookieMode = "none"
+    guard: GuardRules = field(default_factory=GuardRules)
+    max_body: int | None = 1024**3
+    max_redirects: int = 30
+    proxies: Mapping[str, str] | None = None
+    verify: bool | str = True
+    cert: str | tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         if self.cookies not in ("none", "worker", "shared"):
             raise OptionError(f"cookies={self.cookies!r} is unknown: write 'none', 'worker' or 'shared'")
+        if self.max_body is not None:
+            check_count("max_body", self.max_body)
+        check_count("max_redirects", self.max_redirects, least=0)
+        if self.proxies is not None and not isinstance(self.proxies, Mapping):
+            raise OptionError("proxies must map schemes to URLs, as in {'https': 'http://proxy:3128'}")
+        if self.proxies and self.guard.deny_private and not self.guard.trust_proxy:
+            raise OptionError(
+                "deny_private with proxies: the proxy connects wherever it likes, so nothing would be checked; "
+                "say trust_proxy=True if the proxy keeps private addresses out itself"
+            )
 
 
-def check_count(option: str, value: object) -> int:
-    """Return `value` if it is a whole number of at least 1; raise `OptionError` naming `option` if not."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise OptionError(f"{option}={value!r} must be a whole number, 1 or more")
+def check_count(option: str, value: object, *, least: int = 1) -> int:
+    """Return `value` if it is a whole number of at least `least`; raise `OptionError` naming `option` if not."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise OptionError(f"{option}={value!r} must be a whole number, {least} or more")
     return value
 
 

@@ -112,15 +112,30 @@ class TlsFailed(ConnectFailed):
 
 
 class TimedOut(TransportError):
-    """The time allowed for connecting, reading or the whole attempt ran out. Not `SlotTimeout`."""
+    """The time allowed for connecting, reading, the whole attempt or the whole request ran out. Not `SlotTimeout`."""
 
     reason = "timeout"
 
 
 class ConnectionLost(TransportError):
-    """The connection ended before the response did: reset, closed early, truncated, or not HTTP."""
+    """The connection ended before the response did: reset, closed early, truncated, or not HTTP.
+
+    `stale`: it had served a request before, and ended before any byte of this one's answer came. Servers close idle
+    connections, so that is no fault of the request.
+    """
 
     reason = "connection"
+    stale = False
+
+
+class OutcomeUnknown(TransportError):
+    """A request that is not idempotent was sent, and no answer came: whether the server acted on it is unknown.
+
+    The network's or the server's doing. It is not repeated blindly: ask the server before sending it again, or give
+    the request an ``Idempotency-Key``. Not `ConnectionLost` or `TimedOut`, whose requests may simply be repeated.
+    """
+
+    reason = "unknown"
 
 
 class BadBody(TransportError):
@@ -130,10 +145,29 @@ class BadBody(TransportError):
     retry_helps = False
 
 
+class TooLarge(TransportError):
+    """The response's body or its headers are larger than allowed. A retry does not help; a larger `max_body` may.
+
+    The server's doing. A body is measured after decompression, and no more of it is read than is allowed.
+    """
+
+    reason = "size"
+    retry_helps = False
+
+
 class TooManyRedirects(RequestError):
-    """The redirects did not end within the session's `max_redirects`. The server's doing."""
+    """The redirects did not end within `max_redirects`, or lead in a circle. The server's doing."""
 
     reason = "redirects"
+
+
+class Denied(RequestError):
+    """The pool's guard does not allow this target: its host, its scheme or the address that its name leads to.
+
+    The caller's doing, or that of a server that redirects there. A retry does not help. Nothing was sent to the target.
+    """
+
+    reason = "denied"
 
 
 class StatusError(RequestError):

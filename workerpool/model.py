@@ -70,13 +70,48 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time went, in seconds, of an attempt, or summed over a request's attempts.
+
+    `queued`: waiting for its turn, for a worker and for a place in the connection budget. `slot`: at the head of its
+    host's queue, waiting for the rate budget or for the end of the host's pause. `parked`: between attempts, for
+    backoff and ``Retry-After``; 0 for an attempt by itself. `dns`: finding the address, `connect`: the TCP handshake,
+    `tls`: the TLS handshake, a proxy's tunnel included; each 0 over a socket that was open. `first_byte`: from the
+    request's first byte to the end of the response's headers. `body`: reading the response's body.
+    """
+
+    queued: float = 0.0
+    slot: float = 0.0
+    parked: float = 0.0
+    dns: float = 0.0
+    connect: float = 0.0
+    tls: float = 0.0
+    first_byte: float = 0.0
+    body: float = 0.0
+
+    def __add__(self, other: Timings) -> Timings:
+        return Timings(
+            self.queued + other.queued,
+            self.slot + other.slot,
+            self.parked + other.parked,
+            self.dns + other.dns,
+            self.connect + other.connect,
+            self.tls + other.tls,
+            self.first_byte + other.first_byte,
+            self.body + other.body,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One try at a request: a send, with its redirect hops.
 
     `started_at`: seconds since the epoch. `elapsed`: seconds from the first send to the last byte or the error,
     without the wait for slots of redirect hops. `status` is the final hop's, None where no response came.
-    `error`: a sentence, None where a response came. `hops`: redirects followed. `reused`: whether the last send went
-    over a socket that had been used before; None where the transport cannot tell.
+    `error`: a sentence, None where a response came. `hops`: redirects followed. `timings`: of all its hops together.
+
+    Of the last send: `reused`: whether it went over a socket that had been used before; `resumed`: whether the TLS
+    handshake of its new socket resumed an earlier session. None where there was none, or the transport cannot tell.
     """
 
     started_at: float
@@ -85,21 +120,8 @@ class Attempt:
     error: str | None = None
     hops: int = 0
     reused: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Where a request's time went, in seconds, summed over its attempts.
-
-    `queued`: from its arrival in the pool to its first send. `parked`: between attempts and hops: backoff,
-    ``Retry-After``, slots. `first_byte`: from a send to the response's headers, connecting included. `body`: reading
-    the response's body.
-    """
-
-    queued: float = 0.0
-    parked: float = 0.0
-    first_byte: float = 0.0
-    body: float = 0.0
+    resumed: bool | None = None
+    timings: Timings = field(default_factory=Timings)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -111,7 +111,7 @@ class Retries:
                 return ""
         elif not self._is_worth_retrying(failure):
             return ""
-        elif not self._may_repeat(failure.request):
+        elif not self.may_repeat(failure.request):
             return f"not retried, as {failure.request.method.upper()} is not idempotent"
         if not self._stop(state):
             return None
@@ -122,12 +122,9 @@ class Retries:
             return failure.response.status_code in self._policy.statuses
         return failure.error is not None and failure.error.retry_helps
 
-    def _may_repeat(self, request: Request) -> bool:
-        if request.idempotent is not None:
-            return request.idempotent
-        if request.method.upper() in self._policy.methods:
-            return True
-        return any(name.lower() == "idempotency-key" for name in request.headers or ())
+    def may_repeat(self, request: Request) -> bool:
+        """Whether it may be sent again after it was sent."""
+        return self._policy.may_repeat(request.method, request.headers or (), request.idempotent)
 
     def _state(self, failure: Failure) -> tenacity.RetryCallState:
         state = tenacity.RetryCallState(self._retrying, None, (failure.request,), {})

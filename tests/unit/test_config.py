@@ -113,9 +113,10 @@ def test_a_number_of_attempts_stands_for_a_policy_and_none_for_a_single_attempt(
 
 
 def test_a_timeout_is_seconds_a_pair_or_none() -> None:
-    assert Timeout.of(5) == Timeout(5, 5)
-    assert Timeout.of((1, None)) == Timeout(1, None)
-    assert Timeout.of(None) == Timeout(None, None)
+    assert Timeout.of(5) == Timeout(connect=5, read=5, total=5)
+    assert Timeout.of((1, None)) == Timeout(connect=1, read=None, total=None)
+    assert Timeout.of((1, 2), total=9) == Timeout(connect=1, read=2, total=9)
+    assert Timeout.of(None) == Timeout(None, None, None)
 
 
 def test_values_do_not_change_once_made() -> None:
