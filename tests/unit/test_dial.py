@@ -196,8 +196,10 @@ def test_no_further_address_is_tried_once_time_is_out(stack: ExitStack, recorder
     listener, port = listening(stack, "127.0.0.1")
     silent(stack, "127.0.0.2", port)
     with pytest.raises(TimeoutError):
-        dialer_to("127.0.0.2", "127.0.0.1").dial(HOST, port, timeout=0.1)
+        dialer_to("127.0.0.2", "127.0.0.3", "127.0.0.1").dial(HOST, port, timeout=0.1)
     assert [sock.target[0] for sock in recorder.made] == ["127.0.0.2"]
+    assert recorder.made[0].patience is not None
+    assert recorder.made[0].patience <= 0.1
     assert is_nobody_waiting(listener)
 
 

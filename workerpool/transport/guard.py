@@ -99,8 +99,6 @@ class Guard:
         except LocationParseError:
             return False
         host, port = _plain(parts.host or ""), parts.port or _PORTS[scheme]
-        if not host:
-            return False
         if (host, None) in self._hosts or (host, port) in self._hosts:
             return True
         return any((above, None) in self._above or (above, port) in self._above for above in _parents(host))
