@@ -21,6 +21,7 @@ LEVELS: dict[str, float] = {
     "model": 1,
     "config": 1,
     "clock": 1,
+    "forking": 1,
     "events": 1,
     "statistics": 1,
     "limits": 2,

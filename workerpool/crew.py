@@ -41,6 +41,7 @@ class Counts:
     sent: int = 0
     retries: int = 0
     redirects: int = 0
+    resent: int = 0
 
 
 class _Callable:
@@ -274,12 +275,18 @@ class Crew:
                 "sent": counts.sent,
                 "retries": counts.retries,
                 "redirects": counts.redirects,
+                "resent": counts.resent,
             }
 
     @property
     def broken(self) -> BaseException | None:
         """What made the pool unusable: a session or an initializer that failed."""
         return self._broken
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether `close` was called."""
+        return self._closing
 
     def close(self, *, cancel: bool) -> list[Ticket]:
         """Take no more work; with `cancel`, forget what is not running. Returns the requests that were forgotten."""
@@ -389,6 +396,9 @@ class Crew:
         elif self._cancelling or (ticket.owner is not None and ticket.owner.is_over):
             self._counts.ended += 1
             return paused, True
+        elif step.again:
+            self._counts.resent += 1
+            self._scheduler.put_first(ticket, now)
         elif step.next_host is not None:
             self._counts.redirects += 1
             ticket.host = step.next_host

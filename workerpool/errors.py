@@ -120,8 +120,8 @@ class TimedOut(TransportError):
 class ConnectionLost(TransportError):
     """The connection ended before the response did: reset, closed early, truncated, or not HTTP.
 
-    `stale`: it had served a request before, and ended before any byte of this one's answer came. Servers close idle
-    connections, so that is no fault of the request.
+    `stale`: it had been idle, and ended before any byte of this request's answer came. Servers close idle connections,
+    so that is no fault of the request.
     """
 
     reason = "connection"

@@ -19,6 +19,7 @@ LOGGER_NAME = "workerpool"
 EVENTS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "attempt.failed": (logging.INFO, ("key", "host", "attempt", "reason", "error")),
     "request.parked": (logging.INFO, ("key", "host", "attempt", "wait", "reason")),
+    "request.resent": (logging.DEBUG, ("key", "host", "attempt")),
     "request.redirected": (logging.DEBUG, ("key", "host", "attempt", "url", "status")),
     "request.ended": (logging.DEBUG, ("key", "host", "attempt", "status", "elapsed")),
     "request.failed": (logging.WARNING, ("key", "host", "attempt", "reason", "error")),

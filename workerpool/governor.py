@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from workerpool.clock import Clock
 from workerpool.config import RetryPolicy
 from workerpool.crew import Crew
-from workerpool.errors import HostPaused
+from workerpool.errors import ConnectionLost, HostPaused
 from workerpool.model import Request
 from workerpool.retry import Failure, Retries
 from workerpool.transport import is_repeatable, rewind, translate
@@ -36,7 +36,7 @@ class CrewGovernor:
         """Name the crew to ask: made after the transport, which needs the governor."""
         self._crew = weakref.ref(crew)
 
-    def __call__(self, request: PreparedRequest, send: Callable[[str], Response], *, has_place: bool) -> Response:
+    def __call__(self, request: PreparedRequest, send: Callable[[str, bool], Response], *, has_place: bool) -> Response:
         """Send when leave is given, and again while the policy says so. Raises what `send` raises.
 
         Raises `HostPaused` without sending while the host refuses requests.
@@ -47,18 +47,24 @@ class CrewGovernor:
         host = self._host_of(request.url or "")
         if has_place:
             crew.leave(crew.enter(host, self._policy.total, has_place=True))
-            return send(host)
+            return send(host, False)
         return self._send_with_retries(crew, host, request, send)
 
     def _send_with_retries(
-        self, crew: Crew, host: str, request: PreparedRequest, send: Callable[[str], Response]
+        self, crew: Crew, host: str, request: PreparedRequest, send: Callable[[str, bool], Response]
     ) -> Response:
         started_at = self._clock.now()
         number = 0
+        fresh = False  # whether the last send met a dead socket: the next one goes over a new one, at once
         while True:
-            number += 1
+            number += not fresh
             self._check_refusal(crew, host)
-            response, error = self._send_once(crew, host, send)
+            response, error = self._send_once(crew, host, send, fresh)
+            if error is not None and not fresh and self._was_in_vain(request, error):
+                fresh = True
+                rewind(request)
+                continue
+            fresh = False
             if response is not None and not self._retries.needs_verdict(response.status_code):
                 return response
             failure = Failure(
@@ -83,15 +89,22 @@ class CrewGovernor:
             rewind(request)
 
     def _send_once(
-        self, crew: Crew, host: str, send: Callable[[str], Response]
+        self, crew: Crew, host: str, send: Callable[[str, bool], Response], fresh: bool
     ) -> tuple[Response | None, Exception | None]:
         caller = crew.enter(host, self._policy.total)
         try:
-            return send(host), None
+            return send(host, fresh), None
         except Exception as error:
             return None, error
         finally:
             crew.leave(caller)
+
+    def _was_in_vain(self, request: PreparedRequest, error: Exception) -> bool:
+        """Whether a request met a socket that its server had closed, and may go again as if nothing had happened."""
+        ours = translate(error, request.url or "")
+        if not (isinstance(ours, ConnectionLost) and ours.stale):
+            return False
+        return is_repeatable(request) and self._policy.may_repeat(request.method or "GET", request.headers)
 
     def _check_refusal(self, crew: Crew, host: str) -> None:
         until = crew.refusal(host)

@@ -14,7 +14,7 @@ class Lane:
     """One host's queue, budget and pause."""
 
     __slots__ = (
-        "callers", "callers_turn", "host", "in_flight", "limiter", "listed", "not_before", "places", "queue",
+        "callers", "callers_turn", "head_at", "host", "in_flight", "limiter", "listed", "not_before", "places", "queue",
         "refused_until", "rests", "since", "timer",
     )  # fmt: skip
 
@@ -27,6 +27,7 @@ class Lane:
         self.not_before = LONG_AGO  # the host's pause ends
         self.refused_until = LONG_AGO  # until then its requests end unsent
         self.since: float | None = None  # since when the queue has waited for slots without a break
+        self.head_at: float | None = None  # since when the head of the queue has had a place, and waits for slots
         self.listed = False  # stands in the ring
         self.timer = NEVER  # the earliest time at which the heap holds this lane
         self.callers = 0  # how many callers wait for a place

@@ -8,15 +8,16 @@ from __future__ import annotations
 import os
 import resource
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from workerpool import events
 from workerpool.clock import Clock, SystemClock
-from workerpool.config import Budgets, CookieMode, Options, Rate, RetryPolicy, Timeout, check_count
+from workerpool.config import Budgets, CookieMode, GuardRules, Options, Rate, RetryPolicy, Timeout, check_count
 from workerpool.crew import Crew
 from workerpool.errors import Cancelled, InvalidRequest, OptionError, WrongThread
+from workerpool.forking import tell_of_forks
 from workerpool.governor import CrewGovernor
 from workerpool.model import Idle, Outcome, Request, origin
 from workerpool.retry import Retries
@@ -51,10 +52,20 @@ class WorkerPool(Executor):
         of the process's file descriptors.
     `host_connections`: sockets open at once to one host; 6, as browsers do, is polite.
     `retry`: a `RetryPolicy`, or a number of attempts in all.
-    `timeout`: seconds for connecting, and for each wait for data, or a pair of the two.
+    `timeout`: seconds that an attempt may take in all, redirects included, slots excluded; or a pair as requests has
+        it, for connecting and for each wait for data; or a `Timeout`, which has all three.
     `cookies`: "none" keeps none between requests, so that an outcome does not hang on which worker ran it (a chain
         of redirects keeps its own); "worker" keeps them in each worker's session; "shared" in one jar for the pool.
     `session_factory`: makes a worker's session, anything compatible with `requests.Session`.
+    `max_body`: bytes of a body, decompressed, beyond which a request fails as `TooLarge`; 1 GiB, None for no limit.
+        Responses that you stream yourself are not bounded.
+    `max_redirects`: hops that a request may take; a circle ends at once.
+    `allow_hosts`: the only hosts that requests, redirects included, may go to: ``"example.com"``,
+        ``"*.example.com"`` for all below it, ``"example.com:8443"``; None allows all.
+    `deny_private`: True refuses addresses that are not public (private, loopback, link-local, …), whatever name led
+        there. With a proxy, which would connect wherever it likes, that is an error unless `trust_proxy` is True.
+    `proxies`, `verify`, `cert`: as in requests, for every request that has none of its own; `verify` and `cert` go
+        before ``REQUESTS_CA_BUNDLE``.
     `host_key`: maps a URL to what per-host budgets are counted by; None is the URL's origin.
     `clock`, `transport`: other implementations of time and of sending, for tests and simulations.
 
@@ -76,6 +87,14 @@ class WorkerPool(Executor):
         retry: RetryPolicy | int | None = RetryPolicy(attempts=4),  # noqa: B008  frozen, and the contract's own text
         timeout: float | tuple[float | None, float | None] | Timeout | None = 30.0,
         cookies: CookieMode = "none",
+        max_body: int | None = 1024**3,
+        max_redirects: int = 30,
+        allow_hosts: Iterable[str] | None = None,
+        deny_private: bool = False,
+        trust_proxy: bool = False,
+        proxies: Mapping[str, str] | None = None,
+        verify: bool | str = True,
+        cert: str | tuple[str, str] | None = None,
         session_factory: Callable[[], Any] | None = None,
         host_key: Callable[[str], str] | None = None,
         clock: Clock | None = None,
@@ -96,26 +115,27 @@ class WorkerPool(Executor):
             retry=RetryPolicy.of(retry),
             timeout=Timeout.of(timeout),
             cookies=cookies,
+            guard=GuardRules(
+                allow_hosts=None if allow_hosts is None else tuple(allow_hosts),
+                deny_private=deny_private,
+                trust_proxy=trust_proxy,
+            ),
+            max_body=max_body,
+            max_redirects=max_redirects,
+            proxies=proxies,
+            verify=verify,
+            cert=cert,
         )
         self._clock = clock or SystemClock()
         self._host_of = host_key or origin
-        retries = Retries(options.retry)
-        governor = CrewGovernor(self._clock, retries, options.retry, self._host_of)
-        if transport is None:
-            self._transport: Transport = RequestsTransport(options, governor, session_factory)
-        else:
-            self._transport = transport(options, governor)
-        self._worker = Worker(self._transport, self._clock, retries, options.retry, options.timeout, self._host_of)
-        # The executor's threads hold what they are given here for life: nothing in it may lead back to the pool, or
-        # a pool that is dropped without shutdown would never end its threads.
-        executor = ThreadPoolExecutor(workers, thread_name_prefix, self._worker.start_thread, (initializer, initargs))
-        self._crew = Crew(
-            executor, workers, Scheduler(options.budgets), self._worker, self._clock, self._transport.close
+        self._thread_name_prefix = thread_name_prefix
+        self._initializer = (initializer, initargs)
+        self._make_transport = transport or (
+            lambda options, governor: RequestsTransport(options, governor, session_factory)
         )
-        governor.serve(self._crew)
-        weakref.finalize(self._crew, self._transport.close).atexit = False  # for a pool dropped without shutdown
-        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._is_shut_down = False
+        self._start()
+        tell_of_forks(self)
         budgets = options.budgets
         events.emit(
             "pool.started",
@@ -125,6 +145,36 @@ class WorkerPool(Executor):
             max_connections=budgets.max_connections,
             host_connections=budgets.host_connections,
         )
+
+    def _start(self) -> None:
+        options, clock = self._options, self._clock
+        retries = Retries(options.retry)
+        governor = CrewGovernor(clock, retries, options.retry, self._host_of)
+        self._transport = self._make_transport(options, governor)
+        self._worker = Worker(self._transport, clock, retries, options.retry, options.timeout, self._host_of)
+        # The executor's threads hold what they are given here for life: nothing in it may lead back to the pool, or
+        # a pool that is dropped without shutdown would never end its threads.
+        executor = ThreadPoolExecutor(
+            options.workers, self._thread_name_prefix, self._worker.start_thread, self._initializer
+        )
+        scheduler = Scheduler(options.budgets)
+        self._crew = Crew(executor, options.workers, scheduler, self._worker, clock, self._transport.close)
+        governor.serve(self._crew)
+        self._on_dropped = weakref.finalize(self._crew, self._transport.close)  # for a pool dropped without shutdown
+        self._on_dropped.atexit = False
+        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+
+    def start_anew(self) -> None:
+        """In a forked child: begin with threads, sockets and budgets of its own, and nothing queued.
+
+        What was given to the pool before the fork is the parent's, and ends there; its futures never end in the child.
+        """
+        was_closed = self._crew.is_closing
+        self._on_dropped.detach()  # it would take a lock that a thread of the parent may have held
+        self._transport.abandon()
+        self._start()
+        if was_closed:
+            self._crew.close(cancel=True)
 
     # -- the executor's contract --------------------------------------------------------------------------------------
 
@@ -274,6 +324,10 @@ class WorkerPool(Executor):
             sockets_idle=sockets.idle,
             sockets_opened=sockets.opened,
             sockets_reused=sockets.reused,
+            sockets_retired=sockets.retired,
+            sockets_lost=sockets.lost,
+            tls_handshakes=sockets.handshakes,
+            tls_resumed=sockets.resumed,
             **self._crew.snapshot(),
         )
 

@@ -50,6 +50,11 @@ class Scheduler:
         self.queued += 1
         self._enlist(lane, now)
 
+    def put_first(self, ticket: Ticket, now: float) -> None:
+        """Put a request that was in flight at the front of its lane: it is to be sent again at once."""
+        self.queued += 1
+        self._bring_back(ticket, now)
+
     def park(self, ticket: Ticket, until: float) -> None:
         """Keep a request, no longer in flight, aside; at `until` it comes to the front of its lane."""
         self.parked += 1
@@ -227,6 +232,8 @@ class Scheduler:
             return
         if lane.since is None:
             lane.since = now
+        if lane.head_at is None:
+            lane.head_at = now
         opens_at = self._opens_at(lane, now)
         if opens_at <= now:
             lane.listed = True
@@ -298,6 +305,10 @@ class Scheduler:
         ticket.granted_at = now
         ticket.refused_until = lane.refused_until if refused else None
         self._callers_first = True
+        if lane.head_at is not None:
+            is_limited = self._limiter is not None or lane.limiter is not None or lane.not_before > lane.head_at
+            ticket.slot_wait = now - lane.head_at if is_limited else 0.0
+            lane.head_at = None
         if not refused:
             weight = ticket.request.weight
             if self._limiter is not None:

@@ -33,12 +33,13 @@ class Ticket:
     `deliver` takes the outcome, exactly once. `claim` is asked, once, right before the first send, whether the request
     is still wanted; `is_cancelled` may be asked at any time. `owner` is what it belongs to (a stream). `trip` is the
     worker's own: where the request stands between its attempts. `refused_until` is set when the host wants no request
-    before that time (seconds on the pool's clock): the request then ends unsent.
+    before that time (seconds on the pool's clock): the request then ends unsent. `slot_wait`: seconds that it stood at
+    the head of its lane before its last send, waiting for slots or for its host's pause to end.
     """
 
     __slots__ = (
-        "claim", "deliver", "granted_at", "host", "is_cancelled", "owner", "refused_until", "request", "started",
-        "trip",
+        "claim", "deliver", "granted_at", "host", "is_cancelled", "owner", "refused_until", "request", "slot_wait",
+        "started", "trip",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +62,7 @@ class Ticket:
         self.trip = trip
         self.started = False
         self.granted_at = 0.0
+        self.slot_wait = 0.0
         self.refused_until: float | None = None
 
     def is_wanted(self) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from workerpool import events
 from workerpool.clock import Clock
 from workerpool.config import RetryPolicy, Timeout
-from workerpool.errors import Cancelled, HostPaused, RequestError, StatusError
+from workerpool.errors import Cancelled, ConnectionLost, HostPaused, RequestError, StatusError
 from workerpool.model import Attempt, Outcome, Request, Timings
 from workerpool.redact import redact
 from workerpool.retry import Failure, Retries, Verdict, history, told_before
@@ -26,20 +26,25 @@ from workerpool.transport import Exchange, Transport
 if TYPE_CHECKING:
     from requests import Response
 
+NO_TIME = Timings()
+LEAST_TIME = 0.001
+"""Seconds that a send gets whose time has run out while it waited: it fails by its deadline like any other."""
+
 
 @dataclass(slots=True)
 class Trip:
     """Where a request stands between its sends. Times are seconds on the pool's clock, sums are seconds."""
 
     exchange: Exchange
-    arrived_at: float
+    ready_at: float  # since when it could have been sent: its arrival, or the end of what came before
     sent_at: float | None = None  # the first send of all
     attempt_began: float | None = None  # seconds since the epoch, the current attempt's first send
     attempt_elapsed: float = 0.0
+    attempt_spent: Timings = NO_TIME
     attempts: list[Attempt] = field(default_factory=list)
     response: Response | None = None  # of the last attempt, should there be no further one
-    first_byte: float = 0.0
-    body: float = 0.0
+    parked: float = 0.0
+    was_resent: bool = False  # the current attempt has had its free send
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +59,18 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What follows a send. Exactly one of `outcome`, `park_until` and `next_host` is set.
+    """What follows a send. Exactly one of `outcome`, `park_until`, `next_host` and `again` is set.
 
-    `next_host`: the lane where the request goes on at once, after a redirect. `host`: the lane it returns to when
-    parked. `sent`: whether anything was sent.
+    `next_host`: the lane where the request goes on at once, after a redirect. `again`: it goes back to the front of its
+    lane, as the socket that it was sent over was dead. `host`: the lane it returns to when parked. `sent`: whether
+    anything was sent.
     """
 
     outcome: Outcome | None = None
     park_until: float | None = None
     host: str = ""
     next_host: str | None = None
+    again: bool = False
     pause: Pause | None = None
     sent: bool = True
 
@@ -117,22 +124,25 @@ class Worker:
         if trip.attempt_began is None:
             trip.attempt_began = self._clock.time()
         exchange = trip.exchange
+        exchange.host = ticket.host
         response: Response | None = None
         error: RequestError | None = None
         try:
-            exchange.host = ticket.host
-            response = self._transport.send(self.session, exchange, self._timeout_of(ticket.request))
-            trip.first_byte += exchange.first_byte
-            trip.body += exchange.body
+            response = self._transport.send(self.session, exchange, self._time_left(ticket.request, trip, now))
             if 300 <= response.status_code < 400 and self._transport.follow(self.session, exchange, response):
                 next_host = self._host_of(exchange.url)
-                trip.attempt_elapsed += self._clock.now() - now
+                self._add_send(ticket, trip, now)
                 if events.is_on("request.redirected"):
                     self._log("request.redirected", ticket, url=exchange.url, status=response.status_code)
                 return Step(next_host=next_host)
         except RequestError as failed:
             response, error = None, failed
-        trip.attempt_elapsed += self._clock.now() - now
+        self._add_send(ticket, trip, now)
+        if isinstance(error, ConnectionLost) and error.stale and self._may_resend(ticket.request, trip):
+            trip.was_resent = exchange.fresh = True
+            if events.is_on("request.resent"):
+                self._log("request.resent", ticket)
+            return Step(again=True)
         if response is not None and not self._retries.needs_verdict(response.status_code):
             return self._end(ticket, trip, response, None)
         return self._judge(ticket, trip, response, error)
@@ -146,8 +156,31 @@ class Worker:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _timeout_of(self, request: Request) -> Timeout:
-        return self._timeout if request.timeout is None else Timeout.of(request.timeout)
+    def _time_left(self, request: Request, trip: Trip, now: float) -> Timeout:
+        """What is left of the time for the attempt, and for the request in all, as the total of the next send."""
+        timeout = self._timeout
+        if request.timeout is not None:
+            timeout = Timeout.of(request.timeout, total=timeout.total)
+        total = timeout.total
+        if total is not None and trip.attempt_elapsed:
+            total = max(LEAST_TIME, total - trip.attempt_elapsed)
+        if self._policy.total is not None and trip.sent_at is not None:
+            left = max(LEAST_TIME, trip.sent_at + self._policy.total - now)
+            total = left if total is None else min(total, left)
+        return timeout if total == timeout.total else replace(timeout, total=total)
+
+    def _may_resend(self, request: Request, trip: Trip) -> bool:
+        """Whether what was sent over a dead socket goes again at once: once an attempt, and only if that is safe."""
+        return not trip.was_resent and self._retries.may_repeat(request) and self._transport.can_repeat(trip.exchange)
+
+    def _add_send(self, ticket: Ticket, trip: Trip, began: float) -> None:
+        """Add what a send took, and what it waited before, to its attempt."""
+        now = self._clock.now()
+        waited = max(0.0, began - trip.ready_at)
+        slot = min(waited, ticket.slot_wait)
+        trip.attempt_elapsed += now - began
+        trip.attempt_spent += replace(trip.exchange.spent, queued=waited - slot, slot=slot)
+        trip.ready_at = now
 
     def _judge(self, ticket: Ticket, trip: Trip, response: Response | None, error: RequestError | None) -> Step:
         now = self._clock.now()
@@ -179,7 +212,9 @@ class Worker:
             reason = error.reason if error is not None else "the retry rule"
             self._log("request.parked", ticket, wait=verdict.wait, reason=reason)
         trip.exchange.restart()
-        return Step(park_until=now + verdict.wait, host=self._host_of(trip.exchange.url), pause=pause)
+        trip.parked += verdict.wait
+        trip.ready_at = now + verdict.wait
+        return Step(park_until=trip.ready_at, host=self._host_of(trip.exchange.url), pause=pause)
 
     def _pause(self, ticket: Ticket, verdict: Verdict, response: Response | None, now: float) -> Pause | None:
         if verdict.pause is None:
@@ -221,10 +256,14 @@ class Worker:
                 error=None if error is None else str(error),
                 hops=len(trip.exchange.history),
                 reused=trip.exchange.reused,
+                resumed=trip.exchange.resumed,
+                timings=trip.attempt_spent,
             )
         )
         trip.attempt_began = None
         trip.attempt_elapsed = 0.0
+        trip.attempt_spent = NO_TIME
+        trip.was_resent = False
 
     def _outcome(self, ticket: Ticket, trip: Trip, response: Response | None, error: RequestError | None) -> Outcome:
         now = self._clock.now()
@@ -232,12 +271,12 @@ class Worker:
         if error is not None:
             error.key = redact(ticket.request.label)
             error.attempts = len(trip.attempts)
-        timings = Timings(
-            queued=(now if trip.sent_at is None else trip.sent_at) - trip.arrived_at,
-            parked=max(0.0, elapsed - sum(attempt.elapsed for attempt in trip.attempts)),
-            first_byte=trip.first_byte,
-            body=trip.body,
-        )
+        if trip.sent_at is None:
+            timings = Timings(queued=max(0.0, now - trip.ready_at))
+        else:
+            timings = Timings(parked=trip.parked)
+            for attempt in trip.attempts:
+                timings += attempt.timings
         outcome = Outcome(ticket.request, response, error, tuple(trip.attempts), elapsed, timings)
         if error is not None and events.is_on("request.failed"):
             self._log("request.failed", ticket, reason=error.reason, error=str(error))

@@ -83,7 +83,13 @@ def test_only_loopback_addresses_are_served(addresses: tuple[str, ...]) -> None:
 
 
 def test_options_that_cannot_work_are_refused_by_name() -> None:
-    for options in ({"idle_timeout": 0}, {"requests_per_connection": 0}, {"record": "some"}, {"record_limit": 0}):
+    for options in (
+        {"idle_timeout": 0},
+        {"idle_timeout_max": 1},
+        {"requests_per_connection": 0},
+        {"record": "some"},
+        {"record_limit": 0},
+    ):
         with pytest.raises(OptionError, match=next(iter(options))):
             Origin(**options)
     for fields in ({"status": 100}, {"delay": -1}, {"drip": -1}, {"truncate": -1}, {"encoding": "br"}):
@@ -360,6 +366,12 @@ def test_an_idle_connection_is_closed_without_a_word(requests_before: int) -> No
             assert client.get("/")[1]["keep-alive"] == "timeout=0"
         assert client.is_closed()
         origin.wait_until(lambda: origin.connections_open == 0)
+
+
+def test_an_idle_limit_may_be_drawn_for_each_connection() -> None:
+    with Origin(idle_timeout=0.01, idle_timeout_max=0.1) as origin, Client(origin) as client:
+        client.get("/")
+        assert client.is_closed()
 
 
 def test_a_reply_under_way_is_not_idleness() -> None:

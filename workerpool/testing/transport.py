@@ -100,3 +100,6 @@ class ScriptedTransport:
 
     def close(self) -> None:
         pass
+
+    def abandon(self) -> None:
+        pass

@@ -11,23 +11,33 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
+import requests
 from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from requests.utils import get_encoding_from_headers
+from requests.utils import get_encoding_from_headers, select_proxy
 
-from workerpool.transport.bodies import read_whole
-from workerpool.transport.connections import Connections, CountedPoolManager, CountedProxyManager, Label
+from workerpool.config import Options, Timeout
+from workerpool.errors import InvalidRequest
+from workerpool.transport.bodies import read_redirect, read_whole
+from workerpool.transport.connections import Connections
+from workerpool.transport.guard import Guard
+from workerpool.transport.pools import CountedPoolManager, CountedProxyManager
+from workerpool.transport.trace import ANY_AGE, Trace
 
 POOLS_KEPT = 4096
 """Recipes for connections, one for each origin and TLS setting, kept by urllib3. A dropped one is made anew."""
+
+UNREPEATABLE_IDLE = 1.0
+"""Seconds that a socket may have been idle to carry a request that must not be sent twice: were it closed by its server
+meanwhile, nobody could tell whether the request was acted on."""
 
 
 class Governor(Protocol):
     """Sends what the scheduler did not hand out: waits for leave, sends, and retries by the policy, on this thread."""
 
-    def __call__(self, request: PreparedRequest, send: Callable[[str], Response], *, has_place: bool) -> Response:
-        """Call `send` with the host whose budget it counts against.
+    def __call__(self, request: PreparedRequest, send: Callable[[str, bool], Response], *, has_place: bool) -> Response:
+        """Call `send` with the host whose budget it counts against, and whether it must go over a new socket.
 
         `has_place`: this thread is inside a send of the pool's (an auth that answers a challenge, say), so it has its
         place already, and only a slot is to be waited for.
@@ -51,51 +61,40 @@ class Driven(threading.local):
         if kind is not None and response is not None:
             response.close()  # a hook raised, and nobody else has this response
 
-    def send(
-        self,
-        request: PreparedRequest,
-        send: Callable[[], Response],
-        governor: Governor,
-        *,
-        stream: bool,
-        label: Label | None = None,
-    ) -> Response:
-        """Call `send` at once if the scheduler gave leave for it, or else when `governor` does."""
-        if self.active and not self.used:
-            self.used = True
-            self.response = send()
-            return self.response
+    @property
+    def may_send(self) -> bool:
+        """Whether the scheduler gave leave for a send that has not been made yet."""
+        return self.active and not self.used
 
-        def send_and_read(host: str) -> Response:
-            if label is not None:
-                label.host = host
-            response = send()
-            if not stream:
-                read_whole(response)  # while the place is still held, so that the socket is counted until it is free
-            return response
-
-        return governor(request, send_and_read, has_place=self.active)
+    def keep(self, response: Response) -> Response:
+        self.used = True
+        self.response = response
+        return response
 
 
 class SharedAdapter(HTTPAdapter):
     """requests' `HTTPAdapter` for every worker of one pool at once. Any thread."""
 
-    def __init__(self, workers: int, connections: Connections, driven: Driven, governor: Governor) -> None:
+    def __init__(
+        self, options: Options, connections: Connections, guard: Guard, driven: Driven, governor: Governor
+    ) -> None:
+        self._options = options
         self._connections = connections
+        self._guard = guard
         self._driven = driven
         self._governor = governor
         self._recipes: dict[tuple[str, bool], Any] = {}  # whole-value writes: no lock needed under the GIL
         self._proxies_lock = threading.Lock()  # guards proxy_manager: requests checks and sets it without one
         # max_retries=0: urllib3's Retry sleeps while holding a socket. pool_block=False: it waits without a limit.
-        super().__init__(pool_connections=POOLS_KEPT, pool_maxsize=workers, max_retries=0, pool_block=False)
+        super().__init__(pool_connections=POOLS_KEPT, pool_maxsize=options.workers, max_retries=0, pool_block=False)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
         self._pool_connections = connections
         self._pool_maxsize = maxsize
         self._pool_block = block
-        manager = CountedPoolManager(num_pools=connections, maxsize=maxsize, block=block, **pool_kwargs)
-        manager.count_in(self._connections)
-        self.poolmanager = manager
+        self.poolmanager = CountedPoolManager(
+            self._connections, num_pools=connections, maxsize=maxsize, block=block, **pool_kwargs
+        )
 
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
@@ -132,52 +131,140 @@ class SharedAdapter(HTTPAdapter):
         return cast(Response, response)
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
+        kwargs = {
+            "num_pools": self._pool_connections,
+            "maxsize": self._pool_maxsize,
+            "block": self._pool_block,
+            **proxy_kwargs,
+        }
         with self._proxies_lock:
-            if proxy in self.proxy_manager or proxy.lower().startswith("socks"):
-                return super().proxy_manager_for(proxy, **proxy_kwargs)
-            manager = CountedProxyManager(
-                proxy,
-                proxy_headers=self.proxy_headers(proxy),
-                num_pools=self._pool_connections,
-                maxsize=self._pool_maxsize,
-                block=self._pool_block,
-                **proxy_kwargs,
-            )
-            manager.count_in(self._connections)
-            self.proxy_manager[proxy] = manager
+            manager = self.proxy_manager.get(proxy)
+            if manager is None:
+                if proxy.lower().startswith("socks"):
+                    manager = _socks_manager(self._connections, proxy, kwargs)
+                else:
+                    manager = CountedProxyManager(
+                        self._connections, proxy, proxy_headers=self.proxy_headers(proxy), **kwargs
+                    )
+                self.proxy_manager[proxy] = manager
             return manager
 
-    def send(self, request: PreparedRequest, stream: bool = False, *args: Any, **kwargs: Any) -> Response:
+    def send(
+        self,
+        request: PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> Response:
         """Send at once what the scheduler handed out, and anything else when the governor gives leave."""
+        self.check_target(request, proxies)
         send = super().send
-        return self._driven.send(
-            request,
-            lambda: send(request, stream, *args, **kwargs),
-            self._governor,
-            stream=stream,
-            label=self._connections.label,
-        )
+        if self._driven.may_send:
+            response = self._driven.keep(send(request, stream, timeout, verify, cert, proxies))
+            streams = self._connections.traces.current.streams
+            # requests, or a hook, would read these without a limit.
+            if response.is_redirect:
+                read_redirect(response, self._options.max_body)
+            elif request.hooks.get("response") and not streams:
+                read_whole(response, self._options.max_body)
+            return response
+
+        of_attempt = self._options.timeout
+        if timeout is not None:
+            of_attempt = Timeout.of(timeout, total=of_attempt.total)
+        pair: Any = (of_attempt.connect, of_attempt.read)
+        repeats = self._options.retry.may_repeat(request.method or "GET", request.headers)
+        watch = self._connections.watchdog.watch
+
+        def send_once(host: str, fresh: bool) -> Response:
+            idle_max = 0.0 if fresh else ANY_AGE if repeats else UNREPEATABLE_IDLE
+            trace = self._connections.traces.begin(Trace(host=host, idle_max=idle_max, streams=stream))
+            is_inner = watch.is_set  # inside a send of the pool's, whose deadline holds for all of it
+            if not is_inner:
+                watch.begin(of_attempt.total)
+            try:
+                response = send(request, stream, pair, verify, cert, proxies)
+                # While the place is still held, so that the socket is counted until it is free.
+                if response.is_redirect:
+                    read_redirect(response, self._options.max_body)
+                elif not stream:
+                    read_whole(response, self._options.max_body)
+            except Exception as error:
+                if not is_inner and watch.end():
+                    raise out_of_time(trace) from error
+                raise
+            except BaseException:
+                watch.end()
+                raise
+            if not is_inner and watch.end():
+                response.close()
+                raise out_of_time(trace)
+            return response
+
+        return self._governor(request, send_once, has_place=self._driven.active)
+
+    def check_target(self, request: PreparedRequest, proxies: Any) -> None:
+        """Raise `Denied` for what the guard does not let pass."""
+        if self._guard.is_open:
+            return
+        url = request.url or ""
+        self._guard.check_url(url)
+        proxy = select_proxy(url, proxies)
+        if proxy:
+            self._guard.check_proxy(url, proxy)
 
     def close(self) -> None:
         """Nothing: a Session that closes must not close the sockets of every other. The pool calls `close_sockets`."""
 
-    def close_sockets(self) -> None:
-        """Close every idle socket, and each other one when its response has been read."""
-        self._connections.close()
-
 
 class GovernedAdapter(BaseAdapter):
-    """Puts an adapter that a user mounted under the pool's budgets; its sockets stay its own, and uncounted."""
+    """Puts an adapter that a user mounted under the pool's budgets; its sockets stay its own, and uncounted.
 
-    def __init__(self, inner: BaseAdapter, driven: Driven, governor: Governor) -> None:
+    So its deadline is what its own timeouts make of it, and its guard looks at URLs only.
+    """
+
+    def __init__(
+        self, inner: BaseAdapter, guard: Guard, driven: Driven, governor: Governor, max_body: int | None
+    ) -> None:
         super().__init__()
         self.inner = inner
+        self._guard = guard
+        self._max_body = max_body
         self._driven = driven
         self._governor = governor
 
     def send(self, request: PreparedRequest, stream: bool = False, *args: Any, **kwargs: Any) -> Response:
-        send = self.inner.send
-        return self._driven.send(request, lambda: send(request, stream, *args, **kwargs), self._governor, stream=stream)
+        if not self._guard.is_open:
+            self._guard.check_url(request.url or "")
+        if self._driven.may_send:
+            return self._driven.keep(self.inner.send(request, stream, *args, **kwargs))
+
+        def send_once(host: str, fresh: bool) -> Response:
+            response = self.inner.send(request, stream, *args, **kwargs)
+            if not stream:
+                read_whole(response, self._max_body)
+            return response
+
+        return self._governor(request, send_once, has_place=self._driven.active)
 
     def close(self) -> None:
         self.inner.close()
+
+
+def out_of_time(trace: Trace) -> requests.Timeout:
+    """requests' error for a send whose deadline has passed."""
+    if trace.sent_at is None:
+        return requests.ConnectTimeout("no connection in the time allowed")
+    return requests.ReadTimeout("no complete answer in the time allowed")
+
+
+def _socks_manager(connections: Connections, proxy: str, kwargs: dict[str, Any]) -> Any:
+    try:
+        from workerpool.transport.socks import CountedSocksManager
+    except ImportError as error:
+        raise InvalidRequest(
+            "a SOCKS proxy needs PySocks: install it with pip install 'workerpool-http[socks]'"
+        ) from error
+    return CountedSocksManager(connections, proxy, **kwargs)

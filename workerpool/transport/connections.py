@@ -1,51 +1,55 @@
 """Owns every socket: how many may be open, which idle one is used next, which one goes when the budget is full.
 
-urllib3's connection pools are kept for what they do well (connecting, TLS, proxies, HTTP), but their queues of idle
-connections are not used: `Connections` keeps all idle connections of all hosts in one place, under one lock, since a
-budget over all hosts cannot be held by pools that do not know each other. Entered by every worker and by any thread
-that reads a streamed response.
+urllib3's connection pools are kept for what they do well (TLS, proxies, HTTP), but their queues of idle connections are
+not used: `Connections` keeps all idle connections of all hosts in one place, under one lock, since a budget over all
+hosts cannot be held by pools that do not know each other. Entered by every worker, by any thread that reads a streamed
+response, and by the reaper.
 """
 
 from __future__ import annotations
 
 import itertools
-import queue
+import select
+import socket
 import threading
 import time
 import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import NewConnectionError
-from urllib3.util.connection import is_connection_dropped
+from workerpool.transport.deadline import Watchdog
+from workerpool.transport.dial import Dialer
+from workerpool.transport.idle import IdleLimits
+from workerpool.transport.reaper import TICK, Reaper
+from workerpool.transport.tls import Contexts, is_dead
+from workerpool.transport.trace import Traces
+
+if TYPE_CHECKING:
+    from workerpool.transport.pools import CountedConnection
 
 PLACE_WAIT = 30.0
 """Seconds that a new connection waits for a place when every open socket is in use outside the pool's own sends."""
+GOODBYE = 0.25
+"""Seconds that a server has to end its side of a socket that makes room for another one."""
 
 
 @dataclass(frozen=True, slots=True)
 class SocketCounts:
-    """Sockets now (`open`, of which `idle`) and over the pool's life (`opened`; `reused`: sends over a used one)."""
+    """Sockets now (`open`, of which `idle`) and over the pool's life.
+
+    `opened`; `reused`: sends over a used one; `retired`: closed before their server's idle limit; `lost`: found closed
+    by their server while idle; `handshakes`: TLS handshakes, of which `resumed`.
+    """
 
     open: int = 0
     idle: int = 0
     opened: int = 0
     reused: int = 0
-
-
-class Label(threading.local):
-    """What the current thread sends on behalf of, and what came of it.
-
-    `host`: the per-host budget that its socket counts against, "" for the connection's own origin. `reused`: whether
-    the socket of its last send had been used before.
-    """
-
-    host = ""
-    reused: bool | None = None
+    retired: int = 0
+    lost: int = 0
+    handshakes: int = 0
+    resumed: int = 0
 
 
 class Connections:
@@ -55,7 +59,7 @@ class Connections:
     it is closed and its response has let go of it.
     """
 
-    def __init__(self, max_connections: int, host_connections: int) -> None:
+    def __init__(self, max_connections: int, host_connections: int, dialer: Dialer) -> None:
         self._max = max_connections
         self._host_max = host_connections
         # Guards every field below. Its lock is re-entrant: the garbage collector may end a connection, and so call
@@ -66,34 +70,52 @@ class Connections:
         self._idle: OrderedDict[CountedConnection, Any] = OrderedDict()  # its pool's key, longest idle first
         self._idle_by_key: dict[Any, list[CountedConnection]] = {}
         self._tickets = itertools.count(1)
-        self._opened = 0
-        self._reused = 0
+        self._opened = self._reused = self._retired = self._lost = self._handshakes = self._resumed = 0
         self._closed = False
-        self.label = Label()
+        # These have locks of their own.
+        self._limits = IdleLimits()
+        self._reaper = Reaper(self.reap)
+        self.dialer = dialer
+        self.contexts = Contexts()
+        self.traces = Traces()
+        self.watchdog = Watchdog()
 
     def counts(self) -> SocketCounts:
         with self._changed:
-            return SocketCounts(len(self._open), len(self._idle), self._opened, self._reused)
+            return SocketCounts(
+                len(self._open),
+                len(self._idle),
+                self._opened,
+                self._reused,
+                self._retired,
+                self._lost,
+                self._handshakes,
+                self._resumed,
+            )
 
     # -- idle connections ---------------------------------------------------------------------------------------------
 
     def checkout(self, key: Any, host: str) -> CountedConnection | None:
-        """Take the most recently used idle connection of a pool that is still alive; None if there is none."""
-        self.label.reused = False
+        """Take the most recently used idle connection of a pool that is still good for the current send, or None."""
+        trace = self.traces.current
+        trace.reused = False
         while True:
+            now = time.monotonic()
             with self._changed:
                 stack = self._idle_by_key.get(key)
-                if not stack:
-                    return None
+                if not stack or now - stack[-1].idle_since >= trace.idle_max:
+                    return None  # the others have been idle for longer
                 connection = stack[-1]
                 self._remove_idle(connection)
             # Looking at the socket is a system call, so not under the lock; nobody else has this connection now.
-            if is_connection_dropped(connection) or not self._move(connection, host):
+            if self._is_spent(connection, now):
+                continue
+            if not self._move(connection, host):
                 connection.close()
                 continue
-            self.label.reused = connection.times_used > 0
+            trace.reused = connection.times_used > 0
             with self._changed:
-                self._reused += self.label.reused
+                self._reused += trace.reused
             return connection
 
     def checkin(self, key: Any, connection: CountedConnection) -> None:
@@ -101,13 +123,47 @@ class Connections:
         if connection.sock is None:
             self.closed(connection.ticket)
             return
+        connection.settle()
         with self._changed:
             if not self._closed:
                 self._idle[connection] = key
                 self._idle_by_key.setdefault(key, []).append(connection)
                 self._changed.notify_all()  # an idle socket can make room for another host's
+                self._reaper.call()
                 return
         connection.close()
+
+    def reap(self) -> bool:
+        """Close the idle connections that their servers have closed, or are about to; returns whether any are left.
+
+        So none stays in CLOSE_WAIT, also while nothing is sent. Called by the reaper.
+        """
+        now = time.monotonic()
+        with self._changed:
+            idle = [*self._idle]
+        poll = select.poll()
+        by_descriptor: dict[int, CountedConnection] = {}
+        for connection in idle:
+            if self._is_due(connection, now + TICK):
+                self._examine(connection, now)
+            elif (sock := connection.sock) is not None and (descriptor := sock.fileno()) >= 0:
+                by_descriptor[descriptor] = connection
+                poll.register(descriptor, select.POLLIN)
+        # A connection may be taken, closed, and its descriptor be another's by now: `_examine` looks again.
+        for descriptor, _ in poll.poll(0):
+            self._examine(by_descriptor[descriptor], now)
+        with self._changed:
+            return bool(self._idle)
+
+    def lost(self, connection: CountedConnection, idle_for: float) -> None:
+        """Note that a connection's server closed it after it had been idle for so many seconds, at most."""
+        self._limits.closed_after(connection.site, idle_for)
+        with self._changed:
+            self._lost += 1
+
+    def told(self, connection: CountedConnection, keep_alive: str) -> None:
+        """Note a ``Keep-Alive`` header."""
+        self._limits.said(connection.site, keep_alive)
 
     # -- the budget ---------------------------------------------------------------------------------------------------
 
@@ -134,15 +190,18 @@ class Connections:
                         return False
                     self._changed.wait(left)
                     continue
-            victim.close()  # calls `closed`, which makes the place
+            _see_off(victim)  # calls `closed`, which makes the place
         # A connection that is dropped unclosed, with a response that nobody read, gives its place back as it goes.
         weakref.finalize(connection, self.closed, connection.ticket).atexit = False
         return True
 
-    def opened(self) -> None:
-        """Count a connection that was made."""
+    def opened(self, resumed: bool | None) -> None:
+        """Count a connection that was made; `resumed`: whether TLS resumed a session, None without TLS."""
         with self._changed:
             self._opened += 1
+            if resumed is not None:
+                self._handshakes += 1
+                self._resumed += resumed
 
     def closed(self, ticket: int) -> None:
         """Give back the place of a connection that closed. Safe to call again."""
@@ -151,21 +210,6 @@ class Connections:
             if host is not None:
                 self._uncount(host)
                 self._changed.notify_all()
-
-    def warm(self, pool: Any) -> bool:
-        """Connect one more socket for `pool` and keep it idle, if there is a place without closing another."""
-        connection: CountedConnection = pool._new_conn()
-        if not self.open_place(connection, evict=False, wait=0):
-            return False
-        try:
-            pool._validate_conn(connection)
-            if connection.sock is None:
-                connection.connect()
-        except BaseException:
-            connection.close()
-            raise
-        self.checkin(pool.idle_key, connection)
-        return True
 
     def close(self) -> None:
         """Close what is idle now, and whatever comes back later."""
@@ -176,6 +220,56 @@ class Connections:
             self._idle_by_key.clear()
         for connection in idle:
             connection.close()
+        self._reaper.look_again()
+        self.watchdog.close()
+
+    def abandon(self) -> None:
+        """In a forked child: close this process's copies of the parent's idle sockets, and tell the servers nothing.
+
+        Takes no lock: a thread that is not there any more may have held it.
+        """
+        self._closed = True
+        for connection in [*self._idle]:
+            if connection.sock is not None:
+                connection.sock.close()
+                connection.sock = None
+        self._idle.clear()
+
+    # -- inside: idle connections -----------------------------------------------------------------------------------
+
+    def _examine(self, connection: CountedConnection, now: float) -> None:
+        """Close a connection if it is spent, and leave it where it is if not. The reaper's thread."""
+        with self._changed:
+            key = self._idle.get(connection)
+            if key is None:
+                return  # it was taken meanwhile
+            self._remove_idle(connection)
+        if self._is_spent(connection, now, ahead=TICK):
+            return
+        with self._changed:
+            if not self._closed:
+                self._idle[connection] = key
+                self._idle.move_to_end(connection, last=False)
+                self._idle_by_key.setdefault(key, []).insert(0, connection)
+                self._changed.notify_all()
+                return
+        connection.close()
+
+    def _is_due(self, connection: CountedConnection, at: float) -> bool:
+        return at - connection.idle_since > self._limits.limit(connection.site)
+
+    def _is_spent(self, connection: CountedConnection, now: float, ahead: float = 0.0) -> bool:
+        """Whether a connection that nobody else has is no good any more, or in `ahead` seconds; it is closed then."""
+        if connection.sock is None or is_dead(connection.sock):
+            self.lost(connection, now - connection.idle_since)
+        elif self._is_due(connection, now + ahead):
+            self._limits.retired(connection.site)
+            with self._changed:
+                self._retired += 1
+        else:
+            return False
+        connection.close()
+        return True
 
     # -- small things under the lock --------------------------------------------------------------------------------
 
@@ -193,7 +287,7 @@ class Connections:
                 if victim is None:
                     return False
         if victim is not None:
-            victim.close()
+            _see_off(victim)
         with self._changed:
             if self._open.pop(connection.ticket, None) is not None:
                 self._uncount(connection.host_key)
@@ -228,132 +322,20 @@ class Connections:
         return None
 
 
-class CountedConnection(HTTPConnection):
-    """What our connections add to urllib3's: a place in the budget while open, and a count of uses.
+def _see_off(connection: CountedConnection) -> None:
+    """Close a connection that makes room, once its server has closed its side, if it does so soon.
 
-    `connections` and `host_key` are set by the pool that makes the connection.
+    Otherwise a busy server may accept the new connection before it looks at the old one's end, and count one too many.
     """
-
-    connections: Connections
-    host_key: str
-    ticket = 0
-    times_used = 0
-    _awaits_response = False
-
-    def connect(self) -> None:
-        if not self.connections.open_place(self):
-            raise NewConnectionError(
-                self, f"no free socket within {PLACE_WAIT:g} s: every one is held by a response being streamed"
-            )
-        try:
-            super().connect()
-        except BaseException:
-            self.close()
-            raise
-        self.connections.opened()
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        self.times_used += 1
-        super().request(*args, **kwargs)
-
-    def getresponse(self) -> Any:
-        self._awaits_response = True
-        try:
-            return super().getresponse()
-        finally:
-            self._awaits_response = False
-
-    def close(self) -> None:
-        super().close()
-        # http.client closes inside getresponse() when the server said ``Connection: close``. The response still holds
-        # the socket then; the place is given back when it lets go, in `checkin`.
-        if not self._awaits_response:
-            self.connections.closed(self.ticket)
-
-
-class _CountedHTTPSConnection(CountedConnection, HTTPSConnection):
-    pass
-
-
-class _SharedIdle:
-    """What our connection pools change of urllib3's: idle connections live in `Connections`, not in the pool.
-
-    So a pool is only a recipe for connections, and may be dropped and made anew at any time: nothing closes with it.
-    """
-
-    connections: Connections  # set on a subclass for each `Connections`, see `_pool_classes`
-    idle_key: Any  # set by the manager
-    pool: Any
-    host: str
-    port: int | None
-    scheme: str
-
-    def _new_pool_queue(self, maxsize: int) -> Any:
-        return _NoQueue()
-
-    def _get_conn(self, timeout: float | None = None) -> Any:
-        return self.connections.checkout(self.idle_key, self._host_key()) or self._new_conn()
-
-    def _put_conn(self, connection: Any) -> None:
-        if connection is not None:
-            self.connections.checkin(self.idle_key, connection)
-
-    def _new_conn(self) -> Any:
-        connection: Any = super()._new_conn()  # type: ignore[misc]
-        connection.connections = self.connections
-        connection.host_key = self._host_key()
-        return connection
-
-    def _host_key(self) -> str:
-        return self.connections.label.host or f"{self.scheme}://{self.host}:{self.port}"
-
-    def close(self) -> None:
-        """Nothing to close: see the class."""
-
-
-class _NoQueue:
-    """Stands where urllib3 expects its queue of idle connections, and holds none."""
-
-    def put(self, *args: Any, **kwargs: Any) -> None:
+    sock = connection.sock
+    try:
+        if sock is not None:
+            # The plain socket's methods, also under TLS: nothing that still comes is of interest.
+            socket.socket.shutdown(sock, socket.SHUT_WR)
+            sock.settimeout(GOODBYE)
+            while socket.socket.recv(sock, 65536):
+                pass
+    except OSError:
         pass
-
-    def get(self, *args: Any, **kwargs: Any) -> None:
-        raise queue.Empty
-
-
-class _KeyedPools:
-    """Mixed into a pool manager: its pools are counted, and know their key, so that a pool made anew finds the idle
-    connections of the one before."""
-
-    pool_classes_by_scheme: Any
-
-    def count_in(self, connections: Connections) -> None:
-        self.pool_classes_by_scheme = _pool_classes(connections)
-
-    def connection_from_pool_key(self, pool_key: Any, request_context: dict[str, Any]) -> Any:
-        pool: Any = super().connection_from_pool_key(pool_key, request_context)  # type: ignore[misc]
-        pool.idle_key = pool_key
-        return pool
-
-
-class CountedPoolManager(_KeyedPools, urllib3.PoolManager):
-    """urllib3's PoolManager over `Connections`; call `count_in` before its first use."""
-
-
-class CountedProxyManager(_KeyedPools, urllib3.ProxyManager):
-    """urllib3's ProxyManager over `Connections`; call `count_in` before its first use."""
-
-
-def _pool_classes(connections: Connections) -> dict[str, type[HTTPConnectionPool]]:
-    """urllib3 pool classes, by scheme, whose sockets are counted in `connections`."""
-    http = type(
-        "CountedHTTPConnectionPool",
-        (_SharedIdle, HTTPConnectionPool),
-        {"connections": connections, "ConnectionCls": CountedConnection},
-    )
-    https = type(
-        "CountedHTTPSConnectionPool",
-        (_SharedIdle, HTTPSConnectionPool),
-        {"connections": connections, "ConnectionCls": _CountedHTTPSConnection},
-    )
-    return {"http": http, "https": https}
+    finally:
+        connection.close()

@@ -17,11 +17,14 @@ from workerpool.errors import (
     RequestError,
     TimedOut,
     TlsFailed,
+    TooLarge,
     TooManyRedirects,
     UnexpectedError,
 )
 from workerpool.model import origin
 from workerpool.redact import redact
+from workerpool.transport.pools import InvalidHeader, StaleSocket
+from workerpool.transport.reading import HeadTooLarge
 
 _INVALID = (
     requests.exceptions.MissingSchema,
@@ -43,7 +46,7 @@ def translate(error: BaseException, url: str) -> RequestError:
 def _translated(error: BaseException, host: str) -> RequestError:
     causes = [*_causes(error)]
     host = redact(host)
-    if isinstance(error, _INVALID):
+    if isinstance(error, _INVALID) or _has(causes, InvalidHeader):
         return InvalidRequest(redact(str(error)))
     if isinstance(error, requests.exceptions.TooManyRedirects):
         return TooManyRedirects(redact(str(error)))
@@ -55,6 +58,8 @@ def _translated(error: BaseException, host: str) -> RequestError:
         return TimedOut(f"{host} did not answer in the time allowed")
     if isinstance(error, requests.exceptions.SSLError) or _has(causes, ssl.SSLError, urllib3.exceptions.SSLError):
         return TlsFailed(f"no TLS connection to {host}: {_detail(causes)}")
+    if _has(causes, HeadTooLarge):
+        return TooLarge(f"the answer of {host} was not read on: {_detail(causes)}")
     if isinstance(error, requests.exceptions.ContentDecodingError):
         return BadBody(f"the body from {host} does not decode: {_detail(causes)}")
     if _has(causes, urllib3.exceptions.NameResolutionError, socket.gaierror):
@@ -64,7 +69,9 @@ def _translated(error: BaseException, host: str) -> RequestError:
     if _has(causes, urllib3.exceptions.NewConnectionError):
         return ConnectFailed(f"no connection to {host}: {_detail(causes)}")
     if isinstance(error, (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)):
-        return ConnectionLost(f"the connection to {host} ended early: {_detail(causes)}")
+        lost = ConnectionLost(f"the connection to {host} ended early: {_detail(causes)}")
+        lost.stale = _has(causes, StaleSocket)
+        return lost
     return UnexpectedError(f"{type(error).__name__}: {redact(str(error))}")
 
 

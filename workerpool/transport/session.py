@@ -23,6 +23,7 @@ from requests.utils import get_environ_proxies, get_netrc_auth
 
 from workerpool.config import CookieMode
 from workerpool.transport.adapter import GovernedAdapter, SharedAdapter
+from workerpool.transport.redirects import confine
 
 HOSTS_REMEMBERED = 10_000
 """Hosts whose answers from the environment are kept: about 2 MB."""
@@ -87,6 +88,11 @@ class Session(requests.Session):
         finally:
             self.trust_env = True
         return self._with_login(prepared)
+
+    def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
+        """As requests' own, called for each redirect, and stricter: see `confine`."""
+        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+        confine(self, prepared_request, response)
 
     def _is_plain(self, request: requests.Request) -> bool:
         """Whether there is nothing to merge but headers and hooks: no auth, cookies, parameters or body."""

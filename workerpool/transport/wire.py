@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import requests
 from requests import PreparedRequest, Response
@@ -18,39 +18,58 @@ from requests.adapters import BaseAdapter
 
 from workerpool import events
 from workerpool.config import Options, Timeout
-from workerpool.errors import RequestError, UnexpectedError
-from workerpool.model import Request
-from workerpool.transport.adapter import Driven, GovernedAdapter, Governor, SharedAdapter
+from workerpool.errors import ConnectionLost, Denied, OutcomeUnknown, RequestError, TimedOut, UnexpectedError
+from workerpool.model import DEFAULT_PORTS, Request, Timings, origin
+from workerpool.redact import redact
+from workerpool.transport.adapter import (
+    UNREPEATABLE_IDLE,
+    Driven,
+    GovernedAdapter,
+    Governor,
+    SharedAdapter,
+    out_of_time,
+)
 from workerpool.transport.bodies import is_repeatable, read_whole, rewind
 from workerpool.transport.connections import Connections, SocketCounts
+from workerpool.transport.dial import Dialer
+from workerpool.transport.dns import Resolver
 from workerpool.transport.failures import translate
+from workerpool.transport.guard import Guard
+from workerpool.transport.redirects import confine, step_of
 from workerpool.transport.session import CookiePolicy, Environment, Session, mount
+from workerpool.transport.trace import ANY_AGE, Trace
+
+NO_TIME = Timings()
 
 
 @dataclass(slots=True)
 class Exchange:
     """One attempt at a request on the wire: what is sent next, and what came so far.
 
-    `url`: where the next send goes, `host`: whose budget it counts against. `prepared`: the transport's own form of
-    it, kept between attempts so that a body can be sent again. `history`: the redirects followed. `first_byte`, `body`
-    (seconds), `reused`: of the last send.
+    `url`: where the next send goes, `host`: whose budget it counts against, `fresh`: over a new socket only.
+    `prepared`: the transport's own form of it, kept between attempts so that a body can be sent again. `history`: the
+    redirects followed. Of the last send: `spent`, where its time went; `reused` and `resumed`, as `Attempt` has them.
     """
 
     request: Request
     url: str
     host: str = ""
+    fresh: bool = False
     prepared: Any = None
     first: Any = None
     history: list[Response] = field(default_factory=list)
-    first_byte: float = 0.0
-    body: float = 0.0
+    steps: set[Any] = field(default_factory=set)
+    spent: Timings = NO_TIME
     reused: bool | None = None
+    resumed: bool | None = None
 
     def restart(self) -> None:
         """Go back to the request itself, for another attempt."""
         self.url = self.request.url
         self.prepared = self.first
         self.history = []
+        self.steps = set()
+        self.fresh = False
 
 
 class Transport(Protocol):
@@ -63,7 +82,10 @@ class Transport(Protocol):
         """Take note that the session is set up: the user's initializer has run."""
 
     def send(self, session: Any, exchange: Exchange, timeout: Timeout) -> Response:
-        """Send `exchange` once and read the response; raises a `RequestError` whose cause is the library's error."""
+        """Send `exchange` once and read the response; raises a `RequestError` whose cause is the library's error.
+
+        `timeout.total` is what is left of the attempt's time.
+        """
 
     def follow(self, session: Any, exchange: Exchange, response: Response) -> bool:
         """Point `exchange` at where `response` redirects to; False if it does not, or should not be followed."""
@@ -80,20 +102,27 @@ class Transport(Protocol):
     def close(self) -> None:
         """Close every idle socket, and each other one when it is done."""
 
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's sockets without telling the servers."""
+
 
 class RequestsTransport:
     """requests' own path: a Session per worker over one shared adapter."""
 
     def __init__(self, options: Options, governor: Governor, session_factory: Callable[[], Any] | None = None) -> None:
+        self._options = options
+        self._guard = Guard(options.guard)
         budgets = options.budgets
-        self._connections = Connections(budgets.max_connections, budgets.host_connections)
+        self._connections = Connections(
+            budgets.max_connections, budgets.host_connections, Dialer(Resolver(), self._guard)
+        )
         self._driven = Driven()
         self._governor = governor
-        self._adapter = SharedAdapter(options.workers, self._connections, self._driven, governor)
+        self._adapter = SharedAdapter(options, self._connections, self._guard, self._driven, governor)
         self._cookies = CookiePolicy(options.cookies)
         self._foreign: set[tuple[str, str]] = set()
-        environment = Environment()
-        self._session_factory = session_factory or (lambda: Session(environment))
+        self._environment = Environment()
+        self._session_factory = session_factory or self._new_session
 
     def open_session(self) -> Any:
         session = self._session_factory()
@@ -104,32 +133,46 @@ class RequestsTransport:
         mount(session, self._adapter, self._govern)  # again: the initializer may have mounted adapters
         self._cookies.adopt(session)
 
-    def _govern(self, prefix: str, adapter: BaseAdapter) -> GovernedAdapter:
-        kind = (prefix, type(adapter).__name__)
-        if kind not in self._foreign:  # two workers may both find it missing, and log it twice: no harm
-            self._foreign.add(kind)
-            events.emit("adapter.foreign", prefix=prefix, adapter=kind[1])
-        return GovernedAdapter(adapter, self._driven, self._governor)
-
     def send(self, session: Any, exchange: Exchange, timeout: Timeout) -> Response:
+        self._connections.traces.begin(self._trace(exchange))
+        watch = self._connections.watchdog.watch
+        response: Response | None = None
+        failed: Exception | None = None
+        watch.begin(timeout.total)
         try:
             with self._cookies.applied(session):
-                prepared = self._prepared(session, exchange)
-                return self._send(session, exchange, prepared, timeout)
-        except RequestError:
-            raise
+                response = self._send(session, exchange, self._prepared(session, exchange), timeout)
         except Exception as error:
-            raise translate(error, exchange.url) from error
+            failed = error
+        finally:
+            has_expired = watch.end()
+        if response is not None and not has_expired:
+            return response
+        if response is not None:  # what seems to be the body's end may be our own doing
+            response.close()
+        trace = self._connections.traces.current
+        self._note(exchange, trace)
+        try:
+            raise self._failure(failed, exchange, trace, has_expired=has_expired)
+        finally:
+            del failed, response  # their tracebacks hold this frame
 
     def follow(self, session: Any, exchange: Exchange, response: Response) -> bool:
         following = response.next
         if following is None or not exchange.request.follows_redirects:
             return False
+        if not exchange.history:
+            exchange.steps.add(step_of(response.request))
         exchange.history.append(response)
-        limit = getattr(session, "max_redirects", 30)
+        limit = getattr(session, "max_redirects", self._options.max_redirects)
         if len(exchange.history) > limit:
-            error = requests.TooManyRedirects(f"more than {limit} redirects", response=response)
-            raise translate(error, exchange.url)
+            raise self._endless(f"more than {limit} redirects", exchange, response)
+        self._check_scheme(following.url or "")
+        confine(session, following, response)
+        step = step_of(following)
+        if step in exchange.steps:
+            raise self._endless(f"the redirects lead in a circle, back to {redact(step[1])}", exchange, response)
+        exchange.steps.add(step)
         if not is_repeatable(following):
             raise UnexpectedError(
                 f"status {response.status_code} asks for the body again, but it is an iterator that can be read once: "
@@ -137,25 +180,93 @@ class RequestsTransport:
             )
         exchange.prepared = following
         exchange.url = following.url or exchange.url
+        exchange.fresh = False
         return True
 
     def can_repeat(self, exchange: Exchange) -> bool:
         return exchange.first is None or is_repeatable(exchange.first)
 
     def warm(self, session: Any, url: str, host: str) -> bool:
-        self._connections.label.host = host
+        self._connections.traces.begin(Trace(host=host))
         settings = session.merge_environment_settings(url, {}, False, None, None)
         prepared = session.prepare_request(requests.Request("HEAD", url))
-        pool = self._adapter.get_connection_with_tls_context(
-            prepared, settings["verify"], proxies=settings["proxies"], cert=settings["cert"]
-        )
-        return self._connections.warm(pool)
+        self._adapter.check_target(prepared, settings["proxies"])
+        watch = self._connections.watchdog.watch
+        watch.begin(self._options.timeout.total)
+        try:
+            pool = self._adapter.get_connection_with_tls_context(
+                prepared, settings["verify"], proxies=settings["proxies"], cert=settings["cert"]
+            )
+            self._adapter.cert_verify(  # type: ignore[no-untyped-call]
+                pool, prepared.url, settings["verify"], settings["cert"]
+            )
+            return cast(bool, pool.warm(self._options.timeout.connect))
+        except Exception as error:
+            raise translate(error, url) from error
+        finally:
+            watch.end()
 
     def counts(self) -> SocketCounts:
         return self._connections.counts()
 
     def close(self) -> None:
-        self._adapter.close_sockets()
+        self._connections.close()
+
+    def abandon(self) -> None:
+        self._connections.abandon()
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _new_session(self) -> Session:
+        session = Session(self._environment)
+        options = self._options
+        session.max_redirects = options.max_redirects
+        session.proxies.update(options.proxies or {})
+        session.verify = options.verify
+        session.cert = options.cert
+        return session
+
+    def _govern(self, prefix: str, adapter: BaseAdapter) -> BaseAdapter:
+        kind = (prefix, type(adapter).__name__)
+        if kind not in self._foreign:
+            self._foreign.add(kind)
+            events.emit("adapter.foreign", adapter=kind[1], prefix=prefix)
+        return GovernedAdapter(adapter, self._guard, self._driven, self._governor, self._options.max_body)
+
+    def _trace(self, exchange: Exchange) -> Trace:
+        idle_max = 0.0 if exchange.fresh else ANY_AGE if self._may_repeat(exchange) else UNREPEATABLE_IDLE
+        return Trace(host=exchange.host, idle_max=idle_max, streams=exchange.request.stream)
+
+    def _may_repeat(self, exchange: Exchange) -> bool:
+        request = exchange.request
+        method = request.method if exchange.prepared is None else exchange.prepared.method
+        return self._options.retry.may_repeat(method, request.headers or (), request.idempotent)
+
+    def _note(self, exchange: Exchange, trace: Trace, first_byte: float = 0.0, body: float = 0.0) -> None:
+        exchange.reused, exchange.resumed = trace.reused, trace.resumed
+        exchange.spent = Timings(dns=trace.dns, connect=trace.connect, tls=trace.tls, first_byte=first_byte, body=body)
+
+    def _failure(self, error: Exception | None, exchange: Exchange, trace: Trace, *, has_expired: bool) -> RequestError:
+        """Say in our words what happened to a send; the library's error becomes the cause."""
+        if has_expired or error is None:
+            late = out_of_time(trace)
+            late.__cause__ = error
+            error = late
+        ours = error if isinstance(error, RequestError) else translate(error, exchange.url)
+        was_sent = trace.sent_at is not None and not trace.answered
+        if was_sent and isinstance(ours, (ConnectionLost, TimedOut)) and not self._may_repeat(exchange):
+            method = (exchange.prepared.method or exchange.request.method).upper()
+            ours = OutcomeUnknown(f"{ours}; whether the server acted on the {method} is unknown")
+        if ours is not error:
+            ours.__cause__ = error
+        return ours
+
+    def _endless(self, what: str, exchange: Exchange, response: Response) -> RequestError:
+        return translate(requests.TooManyRedirects(what, response=response), exchange.url)
+
+    def _check_scheme(self, url: str) -> None:
+        if origin(url).partition(":")[0] not in DEFAULT_PORTS:
+            raise Denied(f"a redirect leads to {redact(url)}: only http and https are followed")
 
     def _prepared(self, session: Any, exchange: Exchange) -> PreparedRequest:
         prepared: PreparedRequest = exchange.prepared
@@ -171,20 +282,18 @@ class RequestsTransport:
             prepared.url, dict(request.proxies or {}), True, request.verify, request.cert
         )
         started = time.perf_counter()
-        self._connections.label.host = exchange.host
-        self._connections.label.reused = None
         with self._driven:
             response: Response = session.send(
                 prepared, timeout=(timeout.connect, timeout.read), allow_redirects=False, **settings
             )
         headers_read = time.perf_counter()
-        exchange.first_byte = headers_read - started
-        exchange.reused = self._connections.label.reused
+        trace = self._connections.traces.current
         if exchange.history:
             response.history = [*exchange.history]
         if not request.stream:
-            read_whole(response)
-            exchange.body = time.perf_counter() - headers_read
+            read_whole(response, self._options.max_body)
+        body = 0.0 if request.stream else time.perf_counter() - headers_read
+        self._note(exchange, trace, headers_read - (trace.sent_at or started), body)
         return response
 
 

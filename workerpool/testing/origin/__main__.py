@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 options.keep_alive,
                 requests_per_connection=options.requests_per_connection,
                 idle_timeout=options.idle_timeout,
+                idle_timeout_max=options.idle_timeout_max,
                 advertise_idle_timeout=options.advertise_idle_timeout,
                 record={word: mode for mode, word in RECORD_WORDS.items()}[options.record],
             )
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-keep-alive", dest="keep_alive", action="store_false", help="close after every reply")
     parser.add_argument("--requests-per-connection", type=int, metavar="N", help="close after N replies")
     parser.add_argument("--idle-timeout", type=float, metavar="SECONDS", help="close idle connections silently")
+    parser.add_argument("--idle-timeout-max", type=float, metavar="SECONDS", help="after a time drawn up to this one")
     parser.add_argument("--advertise-idle-timeout", action="store_true", help="send a Keep-Alive: timeout= header")
     parser.add_argument("--record", choices=RECORD_WORDS.values(), default="times", help="what is kept of requests")
     parser.add_argument("--until-stdin-closes", action="store_true", help="end when standard input does, too")

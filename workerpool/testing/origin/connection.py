@@ -7,6 +7,7 @@ large costs a task. Requests that are pipelined behind it stay unread until it i
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import struct
 from collections.abc import Callable
@@ -45,8 +46,15 @@ class Manners:
     keep_alive: bool = True
     requests_per_connection: int | None = None
     idle_timeout: float | None = None
+    idle_timeout_max: float | None = None
     advertise_idle_timeout: bool = False
     body_cap: int = 64 * 1024
+
+    def idle_limit(self) -> float | None:
+        """Seconds that the next idle connection may wait for a request; drawn evenly where there is a maximum."""
+        if self.idle_timeout is None or self.idle_timeout_max is None:
+            return self.idle_timeout
+        return random.uniform(self.idle_timeout, self.idle_timeout_max)
 
     @property
     def extra(self) -> bytes:
@@ -220,8 +228,9 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _await_request(self) -> None:
-        if self._manners.idle_timeout is not None:
-            self._start_timer(self._manners.idle_timeout, self._transport.close)
+        limit = self._manners.idle_limit()
+        if limit is not None:
+            self._start_timer(limit, self._transport.close)
 
     def _start_timer(self, seconds: float, action: Callable[[], None]) -> None:
         self._stop_timer()

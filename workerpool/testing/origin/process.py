@@ -47,6 +47,7 @@ class OriginProcess:
         keep_alive: bool = True,
         requests_per_connection: int | None = None,
         idle_timeout: float | None = None,
+        idle_timeout_max: float | None = None,
         advertise_idle_timeout: bool = False,
         record: RecordMode = "times",
     ) -> None:
@@ -58,6 +59,7 @@ class OriginProcess:
             ("--key", key),
             ("--requests-per-connection", requests_per_connection),
             ("--idle-timeout", idle_timeout),
+            ("--idle-timeout-max", idle_timeout_max),
         ):
             if value is not None:
                 self._arguments += [option, str(value)]

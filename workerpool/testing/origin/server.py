@@ -26,8 +26,8 @@ class Origin:
         of 127.0.0.0/8 works as it is). `port`: 0 takes a free one. `tls`: serve HTTPS with this context.
     `keep_alive`: False closes every connection after one reply. `requests_per_connection`: how many requests a
         connection may carry; its last reply says so. `idle_timeout`: seconds without a byte from the client after
-        which an idle connection is closed, without a word; `advertise_idle_timeout` tells it in a ``Keep-Alive:
-        timeout=`` header.
+        which an idle connection is closed, without a word; with `idle_timeout_max`, a time between the two is drawn
+        for each. `advertise_idle_timeout` tells it in a ``Keep-Alive: timeout=`` header.
     `record`: True keeps every arrival, ``"times"`` only when it came (8 bytes), False only counts. `record_limit`: how
         many arrivals are kept, the newest. `body_cap`: bytes of each request's body that are kept and echoed.
 
@@ -47,6 +47,7 @@ class Origin:
         *,
         requests_per_connection: int | None = None,
         idle_timeout: float | None = None,
+        idle_timeout_max: float | None = None,
         advertise_idle_timeout: bool = False,
         record: RecordMode = True,
         record_limit: int = 100_000,
@@ -59,12 +60,15 @@ class Origin:
             check_count("requests_per_connection", requests_per_connection)
         if idle_timeout is not None and not idle_timeout > 0:
             raise OptionError(f"idle_timeout={idle_timeout!r} must be seconds above zero, or None")
+        if idle_timeout_max is not None and (idle_timeout is None or not idle_timeout_max >= idle_timeout):
+            raise OptionError(f"idle_timeout_max={idle_timeout_max!r} must be seconds, no less than idle_timeout")
         if record not in (True, False, "times"):
             raise OptionError(f"record={record!r} is unknown: write True, 'times' or False")
         self._manners = Manners(
             keep_alive=keep_alive,
             requests_per_connection=requests_per_connection,
             idle_timeout=idle_timeout,
+            idle_timeout_max=idle_timeout_max,
             advertise_idle_timeout=advertise_idle_timeout,
             body_cap=body_cap,
         )

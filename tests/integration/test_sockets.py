@@ -1,0 +1,285 @@
+"""The socket budget under churn, and idle sockets: retired before their server closes them, closed when it has, and
+what a request over a dead one gets. Counted by the server and by the kernel."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import cycle, islice
+
+import psutil
+import pytest
+
+from workerpool import OutcomeUnknown, Request, RetryPolicy, WorkerPool
+from workerpool.testing import Origin, OriginProcess, Reply
+
+LOOPBACK = [f"127.{n // 250}.{n // 250}.{n % 250 + 1}" for n in range(500)]
+
+
+def sockets_of_ours(*ports: int) -> Counter[str]:
+    """The kernel's count of this process's own connections to `ports`, by state."""
+    mine = psutil.Process().net_connections("tcp")
+    return Counter(sock.status for sock in mine if sock.raddr and sock.raddr.port in ports)
+
+
+@contextmanager
+def watching(port: int) -> Iterator[Callable[[], int]]:
+    """Ask the kernel all the time how many sockets are open to `port`; gives the most that there were."""
+    most, done = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not done.is_set():
+            states = sockets_of_ours(port)
+            # One that waits for its server to see it closed is no longer a socket of this process; none is left out.
+            most = max(most, sum(states.values()))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield lambda: most
+    finally:
+        done.set()
+        thread.join()
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+# -- the budget -------------------------------------------------------------------------------------------------------
+
+
+def test_no_more_sockets_than_allowed_are_open_over_500_hosts() -> None:
+    """Idle ones included, with redirects across hosts, by the server's count and the kernel's."""
+    with OriginProcess(LOOPBACK) as server:
+        urls = [
+            server.url(f"/redirect-to?url={server.url('/', LOOPBACK[(n * 7 + 1) % 500])}" if n % 5 == 0 else "/", host)
+            for n, host in enumerate(islice(cycle(LOOPBACK), 2000))
+        ]
+        with watching(server.port) as most_by_kernel, WorkerPool(16, max_connections=20) as pool:
+            outcomes = list(pool.stream(urls))
+            assert pool.statistics().sockets_open <= 20
+        assert [outcome.error for outcome in outcomes if not outcome.ok] == []
+        records = server.records()
+    assert records.requests == 2400
+    assert records.sockets.peak <= 20
+    assert 2 <= most_by_kernel() <= 20
+
+
+def test_each_host_has_its_own_socket_budget_over_many_hosts() -> None:
+    hosts = LOOPBACK[:40]
+    with OriginProcess(hosts) as server, WorkerPool(32, host_connections=2, max_connections=64) as pool:
+        outcomes = list(pool.stream(server.url("/delay/0.005", host) for host in islice(cycle(hosts), 1200)))
+        assert all(outcome.ok for outcome in outcomes)
+        records = server.records()
+        assert max(records.sockets_at[host].peak for host in hosts) <= 2
+        assert records.sockets.peak <= 64
+
+
+def test_the_socket_that_has_been_idle_longest_makes_room_for_another_host() -> None:
+    hosts = LOOPBACK[:3]
+    with Origin(hosts) as origin, WorkerPool(1, max_connections=2) as pool:
+        for host in (hosts[0], hosts[1], hosts[0], hosts[2]):
+            pool.get(origin.url("/", host)).result()
+        origin.wait_until(lambda: origin.connections_open == 2)
+        assert [origin.sockets(host).open for host in hosts] == [1, 0, 1]
+
+
+# -- idle sockets -----------------------------------------------------------------------------------------------------
+
+
+def test_what_the_server_has_closed_is_closed_while_the_pool_is_idle() -> None:
+    """Nothing stays in CLOSE_WAIT beyond 2 s."""
+    with Origin(idle_timeout=0.3) as origin, WorkerPool(8, host_connections=8) as pool:
+        list(pool.stream([origin.url("/delay/0.1")] * 8))
+        assert sum(sockets_of_ours(origin.port).values()) == 8
+        origin.wait_until(lambda: origin.connections_open == 0)
+        closed_at = time.monotonic()
+        assert eventually(lambda: pool.statistics().sockets_open == 0)
+        assert time.monotonic() - closed_at < 2
+        assert sockets_of_ours(origin.port)["CLOSE_WAIT"] == 0
+        assert pool.statistics().sockets_lost == 8
+
+
+def test_an_idle_socket_is_retired_before_the_limit_that_its_server_said() -> None:
+    with Origin(idle_timeout=2.0, advertise_idle_timeout=True) as origin, WorkerPool(1) as pool:
+        pool.get(origin.url("/")).result()
+        assert eventually(lambda: pool.statistics().sockets_open == 0)
+        assert (pool.statistics().sockets_retired, pool.statistics().sockets_lost) == (1, 0)
+
+
+def test_a_limit_that_was_not_said_is_learned_from_closes() -> None:
+    """After it has seen one socket closed, the pool retires the next ones sooner, without losing any."""
+    with Origin(idle_timeout=1.2) as origin, WorkerPool(1) as pool:
+        pool.get(origin.url("/")).result()
+        assert eventually(lambda: pool.statistics().sockets_lost == 1)
+        for retired in (1, 2):
+            pool.get(origin.url("/")).result()
+            assert eventually(lambda retired=retired: pool.statistics().sockets_retired == retired)
+        assert pool.statistics().sockets_lost == 1
+
+
+def test_the_reaper_ends_when_nothing_is_idle_any_more() -> None:
+    def reapers() -> int:
+        return sum(thread.name == "workerpool-reaper" for thread in threading.enumerate())
+
+    with Origin() as origin:
+        with WorkerPool(1) as pool:
+            pool.get(origin.url("/")).result()
+            assert reapers() == 1
+        assert eventually(lambda: reapers() == 0)
+
+
+def test_a_limit_of_requests_per_connection_is_absorbed() -> None:
+    with Origin(requests_per_connection=7) as origin, WorkerPool(4, retry=None) as pool:
+        outcomes = list(pool.stream([origin.url("/")] * 200))
+        assert all(outcome.ok for outcome in outcomes)
+        assert origin.requests == 200
+        assert origin.connections_opened >= 200 / 7
+
+
+# -- a request over a dead socket -------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_no_request_fails_while_its_server_closes_idle_sockets_at_random() -> None:
+    """10,000 requests without retries, to a server that closes idle sockets without notice after 50 to 200 ms."""
+    with OriginProcess(idle_timeout=0.05, idle_timeout_max=0.2) as server:
+        with WorkerPool(16, host_connections=16, rate="2000/s", burst=16, retry=None) as pool:
+            pauses = threading.Event()
+
+            def in_bursts() -> Iterator[str]:
+                for n in range(10_000):
+                    if n % 400 == 0:
+                        pauses.wait(0.05 + 0.15 * (n // 400 % 7) / 6)  # so that sockets are idle when they are needed
+                    yield server.url(f"/bytes/{n % 50}")
+
+            outcomes = list(pool.stream(in_bursts(), window=400))
+            assert [outcome.error for outcome in outcomes if not outcome.ok] == []
+            assert all(len(outcome.attempts) == 1 for outcome in outcomes)
+            figures = pool.statistics()
+        assert server.records().requests == 10_000
+        assert figures.sockets_lost > 0
+        assert figures.sent == 10_000 + figures.resent
+
+
+class Closer:
+    """Answers a connection's first request, and closes the second time it is asked, before a byte of the answer."""
+
+    def __init__(self) -> None:
+        self.seen: Counter[int] = Counter()
+
+    def __call__(self, arrival: object) -> Reply:
+        number = arrival.connection  # type: ignore[attr-defined]
+        self.seen[number] += 1
+        return Reply(body=b"here") if self.seen[number] == 1 else Reply(reset=True)
+
+
+def test_a_used_socket_that_dies_before_any_byte_costs_no_attempt() -> None:
+    with Origin() as origin, WorkerPool(1, retry=None) as pool:
+        origin.script("/", Closer())
+        outcomes = list(pool.stream([origin.url("/")] * 2))
+        assert [outcome.ok for outcome in outcomes] == [True, True]
+        assert [len(outcome.attempts) for outcome in outcomes] == [1, 1]
+        assert outcomes[1].attempts[0].reused is False
+        assert (pool.statistics().resent, pool.statistics().sent, origin.requests) == (1, 3, 3)
+
+
+def test_a_socket_that_was_opened_ahead_and_died_costs_no_attempt_either() -> None:
+    with Origin() as origin, WorkerPool(1, retry=None) as pool:
+        origin.script("/", Reply(reset=True), Reply(body=b"here"))
+        assert pool.warm([origin.url("/")]) == 1
+        time.sleep(0.05)  # for the socket to be an idle one
+        assert pool.get(origin.url("/")).result().content == b"here"
+        assert pool.statistics().resent == 1
+
+
+def test_the_free_send_spends_a_slot_of_the_rate() -> None:
+    with Origin() as origin, WorkerPool(1, rate="10/s", retry=None) as pool:
+        origin.script("/", Closer())
+        list(pool.stream([origin.url("/")] * 2))
+        times = [arrival.time for arrival in origin.arrivals]
+    assert times[2] - times[1] >= 0.09
+
+
+def test_a_request_gets_one_free_send_only() -> None:
+    """A new socket that dies is a failed attempt, and so is a second one."""
+    with Origin() as origin, WorkerPool(1, retry=None) as pool:
+        origin.script("/", Reply(), Reply(reset=True), Reply(reset=True))
+        first, second = pool.stream([origin.url("/")] * 2)
+        assert first.ok
+        assert not second.ok
+        assert (second.error.reason, pool.statistics().resent, origin.requests) == ("connection", 1, 3)  # type: ignore[union-attr]
+
+
+def test_an_answer_that_had_begun_is_not_asked_for_again_for_free() -> None:
+    with Origin() as origin, WorkerPool(1, retry=None) as pool:
+        origin.script("/", Reply(), Reply(reset=True, reset_after=10))
+        _, second = pool.stream([origin.url("/")] * 2)
+        assert not second.ok
+        assert pool.statistics().resent == 0
+
+
+def test_code_inside_a_callable_gets_the_free_send_too() -> None:
+    with Origin() as origin, WorkerPool(1, retry=None) as pool:
+        origin.script("/", Closer())
+        url = origin.url("/")
+        assert [pool.submit(lambda: pool.session.get(url).status_code).result() for _ in range(2)] == [200, 200]
+        assert origin.requests == 3
+
+
+def test_a_request_that_is_not_idempotent_never_goes_again_by_itself() -> None:
+    """It ends as unknown: the server may have acted on it."""
+    with Origin() as origin, WorkerPool(1, retry=RetryPolicy(attempts=4)) as pool:
+        origin.script("/", Closer())
+        url = origin.url("/")
+        first, second = pool.stream([Request(url), Request(url, method="POST", data=b"x")])
+        assert first.ok
+        assert isinstance(second.error, OutcomeUnknown)
+        assert "POST" in str(second.error)
+        assert (origin.requests, len(second.attempts)) == (2, 1)
+
+
+def test_a_request_with_an_idempotency_key_goes_again() -> None:
+    with Origin() as origin, WorkerPool(1, retry=None) as pool:
+        origin.script("/", Closer())
+        url = origin.url("/")
+        keyed = Request(url, method="POST", data=b"x", headers={"Idempotency-Key": "7"})
+        assert [outcome.ok for outcome in pool.stream([Request(url), keyed])] == [True, True]
+
+
+def test_a_request_that_is_not_idempotent_takes_no_socket_that_was_idle_for_a_second() -> None:
+    with Origin() as origin, WorkerPool(1) as pool:
+        pool.get(origin.url("/")).result()
+        pool.post(origin.url("/echo"), data=b"x").result()  # at once: over the same socket
+        time.sleep(1.05)
+        pool.post(origin.url("/echo"), data=b"x").result()
+        pool.get(origin.url("/")).result()
+        assert [arrival.connection for arrival in origin.arrivals] == [1, 1, 2, 2]
+
+
+def test_a_truncated_upload_answer_of_a_post_is_not_called_unknown() -> None:
+    """Its headers came, so the server has acted, and said so."""
+    with Origin() as origin, WorkerPool(1) as pool:
+        origin.script("/", Reply(body=b"x" * 100, truncate=10))
+        (outcome,) = pool.stream([Request(origin.url("/"), method="POST")])
+        assert outcome.error is not None
+        assert outcome.error.reason == "connection"
+
+
+def test_no_descriptor_is_left_open() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with Origin(idle_timeout=0.05) as origin, WorkerPool(8) as pool:
+        paths = ["/", "/reset", "/truncate", "/chunked", "/redirect/2", "/reset?after=20", "/gzip"]
+        list(pool.stream(origin.url(path) for path in paths * 30))
+    assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)

@@ -1,0 +1,325 @@
+"""urllib3's connections and connection pools, over `Connections`: counted, watched, traced, and dialled by us."""
+
+from __future__ import annotations
+
+import http.client
+import queue
+import socket
+import ssl
+import time
+from typing import Any
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util.proxy import connection_requires_http_tunnel
+
+from workerpool.transport.connections import PLACE_WAIT, Connections
+from workerpool.transport.dial import Dialed
+from workerpool.transport.reading import Source
+from workerpool.transport.tls import Context
+from workerpool.transport.trace import Trace
+
+IDLE_FROM = 0.02
+"""Seconds without a byte from which a socket counts as one that was idle: a server may have grown tired of it."""
+
+
+class StaleSocket(http.client.RemoteDisconnected):
+    """A socket that had been idle ended before any byte of the answer came: its server had closed it."""
+
+
+class InvalidHeader(ValueError):
+    """A header's value has a line break in it, and would be read as two headers."""
+
+
+class CountedConnection(HTTPConnection):
+    """What our connections add to urllib3's.
+
+    A place in the budget while open; a count of uses; the deadline's watch on the socket; the trace of each send.
+    `connections` and `host_key` are set by the pool that makes the connection.
+    """
+
+    connections: Connections
+    host_key: str
+    ticket = 0
+    times_used = 0
+    idle_since = 0.0
+    trace: Trace
+    _awaits_response = False
+    _was_idle = False
+
+    @property
+    def site(self) -> str:
+        """What its socket leads to, a proxy where there is one: what idle limits are learned for."""
+        return f"{self.host}:{self.port}"
+
+    # -- opening and closing ------------------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        if not self.connections.open_place(self):
+            raise NewConnectionError(
+                self, f"no free socket within {PLACE_WAIT:g} s: every one is held by a response being streamed"
+            )
+        trace = self.trace = self.connections.traces.current
+        watch = self.connections.watchdog.watch
+        started = time.perf_counter()
+        watch.tighten(self.timeout)
+        try:
+            self._connect()
+        except BaseException:
+            self.close()
+            raise
+        self.idle_since = time.monotonic()
+        trace.sent_at = time.perf_counter()  # now, or in a moment
+        trace.tls = max(0.0, trace.sent_at - started - trace.dns - trace.connect) if self._is_more_than_tcp() else 0.0
+        watch.relax()
+        self.connections.opened(trace.resumed)
+
+    def _connect(self) -> None:
+        super().connect()
+
+    def _is_more_than_tcp(self) -> bool:
+        return self._tunnel_host is not None
+
+    def _new_conn(self) -> socket.socket:
+        """As urllib3's, by our dialer: the name from its cache, address after address, past the guard."""
+        watch = self.connections.watchdog.watch
+        waits = [seconds for seconds in (self.timeout, watch.left()) if seconds is not None]
+        try:
+            dialed = self._dial(min(waits, default=None))
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"no connection to {self.host} in time") from error
+        except OSError as error:
+            raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
+        self.trace.dns, self.trace.connect = dialed.dns, dialed.connect
+        watch.attach(dialed.sock)
+        return dialed.sock
+
+    def _dial(self, timeout: float | None) -> Dialed:
+        return self.connections.dialer.dial(
+            self._dns_host,
+            self.port,
+            timeout=timeout,
+            guarded=self.proxy is None,
+            source_address=self.source_address,
+            socket_options=self.socket_options,
+        )
+
+    def close(self) -> None:
+        super().close()
+        # http.client closes inside getresponse() when the server said ``Connection: close``. The response still holds
+        # the socket then; the place is given back when it lets go, in `checkin`.
+        if not self._awaits_response:
+            self.connections.closed(self.ticket)
+
+    def settle(self) -> None:
+        """Take note that it becomes idle."""
+        self.idle_since = time.monotonic()
+
+    # -- a request and its answer -----------------------------------------------------------------------------------
+
+    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **kwargs: Any) -> None:
+        for name, value in (headers or {}).items():
+            # http.client lets a line break through that a space follows: an old way to go on with the same header,
+            # which servers read in different ways.
+            if ("\n" in value or "\r" in value) if isinstance(value, str) else (b"\n" in value or b"\r" in value):
+                raise InvalidHeader(f"the header {name!r} has a line break in its value")
+        if self.sock is None:
+            self.connect()
+        trace = self.trace = self.connections.traces.current
+        self.times_used += 1
+        self._was_idle = self.times_used > 1
+        self.connections.watchdog.watch.attach(self.sock)
+        trace.received = 0  # a proxy may have answered on the way
+        trace.sent_at = time.perf_counter()
+        try:
+            super().request(method, url, body, headers, **kwargs)
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            raise self._ended_early(error) from error
+        if not self._was_idle and body is None:  # opened ahead; or this thread had to wait before it could send
+            self._was_idle = time.monotonic() - self.idle_since > IDLE_FROM
+
+    def getresponse(self) -> Any:
+        self._awaits_response = True
+        try:
+            response = super().getresponse()
+        except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            raise self._ended_early(error) from error
+        finally:
+            self._awaits_response = False
+        self.trace.answered = True
+        keep_alive = response.headers.get("keep-alive")
+        if keep_alive is not None:
+            self.connections.told(self, keep_alive)
+        return response
+
+    def response_class(  # type: ignore[override]  # http.client only calls it
+        self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None
+    ) -> http.client.HTTPResponse:
+        """http.client's response, reading through our reader."""
+        return http.client.HTTPResponse(Source(sock, self.trace), debuglevel, method, url)  # type: ignore[arg-type]
+
+    def _ended_early(self, error: Exception) -> Exception:
+        """What to raise for a connection that ended before its answer was complete."""
+        is_watched = self.connections.watchdog.watch.has_expired
+        if not self._was_idle or self.trace.received or is_watched:
+            return error
+        self.connections.lost(self, time.monotonic() - self.idle_since)
+        return StaleSocket("the server had closed the connection, which had been idle")
+
+
+class CountedHTTPSConnection(CountedConnection, HTTPSConnection):
+    """A counted connection whose TLS context is shared and never changes, and whose sessions are resumed."""
+
+    _context: Context | None = None
+    _is_kept = False
+
+    def _connect(self) -> None:
+        if self._context is None:
+            self._context = self.connections.contexts.get(
+                self.cert_reqs, self.ca_certs, self.ca_cert_dir, self.cert_file, self.key_file, self.key_password
+            )
+            # The files are in the context already.
+            self.ca_certs = self.ca_cert_dir = self.ca_cert_data = None
+            self.cert_file = self.key_file = self.key_password = None
+        view = self._context.view(self._session_key(), self.connections.watchdog.watch.attach)
+        self.ssl_context = view  # type: ignore[assignment]  # urllib3 sees no difference
+        super()._connect()
+        self.trace.resumed = view.resumed
+
+    def _is_more_than_tcp(self) -> bool:
+        return True
+
+    def _session_key(self) -> tuple[Any, ...]:
+        return (self._tunnel_host or self.host, self._tunnel_port or self.port, self.proxy and self.proxy.netloc)
+
+    def settle(self) -> None:
+        super().settle()
+        self._keep_session()
+
+    def close(self) -> None:
+        self._keep_session()
+        super().close()
+
+    def _keep_session(self) -> None:
+        """Keep the TLS session for the next connection. On TLS 1.3 it can be resumed only once data has been read."""
+        if not self._is_kept and self._context is not None and self.trace.received and self.sock is not None:
+            self._is_kept = True
+            self._context.save(self._session_key(), self.sock)
+
+
+class _SharedIdle:
+    """What our connection pools change of urllib3's: idle connections live in `Connections`, not in the pool.
+
+    So a pool is only a recipe for connections, and may be dropped and made anew at any time: nothing closes with it.
+    """
+
+    connections: Connections  # set on a subclass for each `Connections`, see `_pool_classes`
+    idle_key: Any  # set by the manager
+    pool: Any
+    host: str
+    port: int | None
+    scheme: str
+    proxy: Any
+    proxy_config: Any
+
+    def _new_pool_queue(self, maxsize: int) -> Any:
+        return _NoQueue()
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        return self.connections.checkout(self.idle_key, self._host_key()) or self._new_conn()
+
+    def _put_conn(self, connection: Any) -> None:
+        if connection is not None:
+            self.connections.checkin(self.idle_key, connection)
+
+    def _new_conn(self) -> Any:
+        connection: Any = super()._new_conn()  # type: ignore[misc]
+        connection.connections = self.connections
+        connection.host_key = self._host_key()
+        return connection
+
+    def _host_key(self) -> str:
+        return self.connections.traces.current.host or f"{self.scheme}://{self.host}:{self.port}"
+
+    def warm(self, connect_timeout: float | None) -> bool:
+        """Connect one more socket and keep it idle, if there is a place for it without closing another."""
+        connection = self._new_conn()
+        connection.timeout = connect_timeout
+        if not self.connections.open_place(connection, evict=False, wait=0):
+            return False
+        try:
+            if self.proxy is not None and connection_requires_http_tunnel(self.proxy, self.proxy_config, self.scheme):
+                self._prepare_proxy(connection)  # type: ignore[attr-defined]
+            self._validate_conn(connection)  # type: ignore[attr-defined]
+            if connection.sock is None:
+                connection.connect()
+        except BaseException:
+            connection.close()
+            raise
+        self.connections.checkin(self.idle_key, connection)
+        return True
+
+    def close(self) -> None:
+        """Nothing to close: see the class."""
+
+
+class _NoQueue:
+    """Stands where urllib3 expects its queue of idle connections, and holds none."""
+
+    def put(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def get(self, *args: Any, **kwargs: Any) -> None:
+        raise queue.Empty
+
+
+class KeyedPools:
+    """Mixed into a pool manager: its pools are counted, and know their key, so that a pool made anew finds the idle
+    connections of the one before."""
+
+    pool_classes_by_scheme: Any
+
+    def connection_from_pool_key(self, pool_key: Any, request_context: dict[str, Any]) -> Any:
+        pool: Any = super().connection_from_pool_key(pool_key, request_context)  # type: ignore[misc]
+        pool.idle_key = pool_key
+        return pool
+
+
+class CountedPoolManager(KeyedPools, urllib3.PoolManager):
+    """urllib3's PoolManager over `Connections`."""
+
+    def __init__(self, connections: Connections, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pool_classes_by_scheme = pool_classes(connections)
+
+
+class CountedProxyManager(KeyedPools, urllib3.ProxyManager):
+    """urllib3's ProxyManager over `Connections`."""
+
+    def __init__(self, connections: Connections, proxy: str, **kwargs: Any) -> None:
+        super().__init__(proxy, **kwargs)
+        self.pool_classes_by_scheme = pool_classes(connections)
+
+
+def pool_classes(
+    connections: Connections,
+    http: type[CountedConnection] = CountedConnection,
+    https: type[CountedConnection] = CountedHTTPSConnection,
+) -> dict[str, type[HTTPConnectionPool]]:
+    """urllib3 pool classes, by scheme, whose sockets are counted in `connections`."""
+    return {
+        "http": type(
+            "CountedHTTPConnectionPool",
+            (_SharedIdle, HTTPConnectionPool),
+            {"connections": connections, "ConnectionCls": http},
+        ),
+        "https": type(
+            "CountedHTTPSConnectionPool",
+            (_SharedIdle, HTTPSConnectionPool),
+            {"connections": connections, "ConnectionCls": https},
+        ),
+    }

@@ -1,0 +1,54 @@
+"""The reaper: a thread that looks after idle sockets, and exists only while there are any."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+TICK = 0.5
+"""Seconds between two looks: what a server has closed stays in CLOSE_WAIT no longer. A look at 64 sockets is one
+system call."""
+
+
+class Reaper:
+    """Calls `reap` every `TICK` seconds, as long as that says that something is left."""
+
+    def __init__(self, reap: Callable[[], bool]) -> None:
+        self._reap = reap
+        self._changed = threading.Condition()  # guards the two fields below
+        self._thread: threading.Thread | None = None
+        self._was_called = False
+
+    def call(self) -> None:
+        """See to it that the thread runs: something is idle. Cheap if it does."""
+        self._was_called = True
+        if self._thread is not None:
+            return
+        with self._changed:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="workerpool-reaper", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:
+                    return  # no more threads, or the interpreter ends: idle sockets are looked at when they are taken
+                self._thread = thread
+
+    def look_again(self) -> None:
+        """Look now: there may be nothing left."""
+        with self._changed:
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait(TICK)
+                self._was_called = False
+            if self._reap():
+                continue
+            with self._changed:
+                # In this order, as `call` does the opposite without the lock: it says that it called, then looks for a
+                # thread. Either it finds none and starts one, or its call is seen here.
+                thread, self._thread = self._thread, None
+                if not self._was_called:
+                    return
+                self._thread = thread
