@@ -179,8 +179,10 @@ class Worker:
         waited = max(0.0, began - trip.ready_at)
         slot = min(waited, ticket.slot_wait)
         trip.attempt_elapsed += now - began
-        trip.attempt_spent += replace(trip.exchange.spent, queued=waited - slot, slot=slot)
         trip.ready_at = now
+        trace = trip.exchange.trace
+        spent = Timings(waited - slot, slot, 0.0, trace.dns, trace.connect, trace.tls, trace.first_byte, trace.body)
+        trip.attempt_spent = spent if trip.attempt_spent is NO_TIME else trip.attempt_spent + spent
 
     def _judge(self, ticket: Ticket, trip: Trip, response: Response | None, error: RequestError | None) -> Step:
         now = self._clock.now()
@@ -255,8 +257,8 @@ class Worker:
                 status=None if response is None else response.status_code,
                 error=None if error is None else str(error),
                 hops=len(trip.exchange.history),
-                reused=trip.exchange.reused,
-                resumed=trip.exchange.resumed,
+                reused=trip.exchange.trace.reused,
+                resumed=trip.exchange.trace.resumed,
                 timings=trip.attempt_spent,
             )
         )
@@ -271,13 +273,7 @@ class Worker:
         if error is not None:
             error.key = redact(ticket.request.label)
             error.attempts = len(trip.attempts)
-        if trip.sent_at is None:
-            timings = Timings(queued=max(0.0, now - trip.ready_at))
-        else:
-            timings = Timings(parked=trip.parked)
-            for attempt in trip.attempts:
-                timings += attempt.timings
-        outcome = Outcome(ticket.request, response, error, tuple(trip.attempts), elapsed, timings)
+        outcome = Outcome(ticket.request, response, error, tuple(trip.attempts), elapsed, _sum_up(trip, now))
         if error is not None and events.is_on("request.failed"):
             self._log("request.failed", ticket, reason=error.reason, error=str(error))
         elif error is None and events.is_on("request.ended"):
@@ -288,6 +284,14 @@ class Worker:
         trip: Trip = ticket.trip
         attempt = len(trip.attempts) + (trip.attempt_began is not None)
         events.emit(event, key=ticket.request.label, host=ticket.host, attempt=attempt, **fields)
+
+
+def _sum_up(trip: Trip, now: float) -> Timings:
+    if trip.sent_at is None:
+        return Timings(queued=max(0.0, now - trip.ready_at))
+    if len(trip.attempts) == 1 and not trip.parked:
+        return trip.attempts[0].timings
+    return sum((attempt.timings for attempt in trip.attempts), Timings(parked=trip.parked))
 
 
 def _status_error(response: Response) -> StatusError:

@@ -21,8 +21,9 @@ class Trace:
     reads the body.
 
     What came: `reused`, whether the socket had been used before; `resumed`, whether a TLS handshake resumed an earlier
-    session; `dns`, `connect`, `tls`, what a new socket took; `sent_at` (`time.perf_counter`), when the request's first
-    byte went out, None before; `received`, bytes of the answer; `answered`, whether its headers are complete.
+    session; `dns`, `connect`, `tls`, `first_byte`, `body`, as `Timings` has them; `sent_at` (`time.perf_counter`), when
+    the request's first byte went out, None before; `received`, bytes of the answer; `answered`, whether its headers are
+    complete.
     """
 
     host: str = ""
@@ -33,6 +34,8 @@ class Trace:
     dns: float = 0.0
     connect: float = 0.0
     tls: float = 0.0
+    first_byte: float = 0.0
+    body: float = 0.0
     sent_at: float | None = None
     received: int = 0
     answered: bool = False

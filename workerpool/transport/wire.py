@@ -19,7 +19,7 @@ from requests.adapters import BaseAdapter
 from workerpool import events
 from workerpool.config import Options, Timeout
 from workerpool.errors import ConnectionLost, Denied, OutcomeUnknown, RequestError, TimedOut, UnexpectedError
-from workerpool.model import DEFAULT_PORTS, Request, Timings, origin
+from workerpool.model import DEFAULT_PORTS, Request, origin
 from workerpool.redact import redact
 from workerpool.transport.adapter import (
     UNREPEATABLE_IDLE,
@@ -39,8 +39,6 @@ from workerpool.transport.redirects import confine, step_of
 from workerpool.transport.session import CookiePolicy, Environment, Session, mount
 from workerpool.transport.trace import ANY_AGE, Trace
 
-NO_TIME = Timings()
-
 
 @dataclass(slots=True)
 class Exchange:
@@ -48,7 +46,7 @@ class Exchange:
 
     `url`: where the next send goes, `host`: whose budget it counts against, `fresh`: over a new socket only.
     `prepared`: the transport's own form of it, kept between attempts so that a body can be sent again. `history`: the
-    redirects followed. Of the last send: `spent`, where its time went; `reused` and `resumed`, as `Attempt` has them.
+    redirects followed, `steps`: what tells a circle of them. `trace`: of the last send.
     """
 
     request: Request
@@ -59,9 +57,7 @@ class Exchange:
     first: Any = None
     history: list[Response] = field(default_factory=list)
     steps: set[Any] = field(default_factory=set)
-    spent: Timings = NO_TIME
-    reused: bool | None = None
-    resumed: bool | None = None
+    trace: Trace = field(default_factory=Trace)
 
     def restart(self) -> None:
         """Go back to the request itself, for another attempt."""
@@ -134,7 +130,7 @@ class RequestsTransport:
         self._cookies.adopt(session)
 
     def send(self, session: Any, exchange: Exchange, timeout: Timeout) -> Response:
-        self._connections.traces.begin(self._trace(exchange))
+        exchange.trace = self._connections.traces.begin(self._trace(exchange))
         watch = self._connections.watchdog.watch
         response: Response | None = None
         failed: Exception | None = None
@@ -150,10 +146,9 @@ class RequestsTransport:
             return response
         if response is not None:  # what seems to be the body's end may be our own doing
             response.close()
-        trace = self._connections.traces.current
-        self._note(exchange, trace)
+        exchange.trace = self._connections.traces.current
         try:
-            raise self._failure(failed, exchange, trace, has_expired=has_expired)
+            raise self._failure(failed, exchange, has_expired=has_expired)
         finally:
             del failed, response  # their tracebacks hold this frame
 
@@ -242,12 +237,9 @@ class RequestsTransport:
         method = request.method if exchange.prepared is None else exchange.prepared.method
         return self._options.retry.may_repeat(method, request.headers or (), request.idempotent)
 
-    def _note(self, exchange: Exchange, trace: Trace, first_byte: float = 0.0, body: float = 0.0) -> None:
-        exchange.reused, exchange.resumed = trace.reused, trace.resumed
-        exchange.spent = Timings(dns=trace.dns, connect=trace.connect, tls=trace.tls, first_byte=first_byte, body=body)
-
-    def _failure(self, error: Exception | None, exchange: Exchange, trace: Trace, *, has_expired: bool) -> RequestError:
+    def _failure(self, error: Exception | None, exchange: Exchange, *, has_expired: bool) -> RequestError:
         """Say in our words what happened to a send; the library's error becomes the cause."""
+        trace = exchange.trace
         if has_expired or error is None:
             late = out_of_time(trace)
             late.__cause__ = error
@@ -287,13 +279,13 @@ class RequestsTransport:
                 prepared, timeout=(timeout.connect, timeout.read), allow_redirects=False, **settings
             )
         headers_read = time.perf_counter()
-        trace = self._connections.traces.current
+        trace = exchange.trace = self._connections.traces.current
+        trace.first_byte = headers_read - (trace.sent_at or started)
         if exchange.history:
             response.history = [*exchange.history]
         if not request.stream:
             read_whole(response, self._options.max_body)
-        body = 0.0 if request.stream else time.perf_counter() - headers_read
-        self._note(exchange, trace, headers_read - (trace.sent_at or started), body)
+            trace.body = time.perf_counter() - headers_read
         return response
 
 
