@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -301,37 +299,6 @@ def test_an_address_that_the_name_does_not_have_is_not_preferred(names: Names) -
     resolver.prefer("a.test", Address(socket.AF_INET, "192.0.2.99"))
     resolver.prefer("unknown.test", before[0])
     assert resolver.resolve("a.test", LIMIT) == before
-
-
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_looks_up_what_the_parent_was_looking_up(names: Names) -> None:
-    resolver = Resolver(look_up=names, threads=1)
-    resolver.resolve("known.test", LIMIT)
-    occupy(resolver, names, "a.test")
-    with resolver._lock:  # as another thread might
-        child = os.fork()
-        if child == 0:
-            _exit_after(lambda: _child_resolves(resolver, names))
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-
-
-def _child_resolves(resolver: Resolver, names: Names) -> bool:
-    resolver.after_fork()
-    names.silent.clear()
-    known = ips(resolver.resolve("known.test", LIMIT / 2))
-    anew = ips(resolver.resolve("a.test", LIMIT / 2))
-    return known == anew == ["192.0.2.1"] and names.asked == ["known.test", "a.test", "a.test"]
-
-
-def _exit_after(check: Callable[[], bool]) -> None:
-    status = 1
-    try:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(int(LIMIT))
-        status = 0 if check() else 1
-    finally:
-        os._exit(status)
 
 
 @pytest.mark.usefixtures("tiny_switch_interval")

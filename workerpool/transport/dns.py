@@ -169,14 +169,6 @@ class Resolver:
             others = [other for other in answer.addresses if other != address]
             answer.addresses = (address, *others)
 
-    def after_fork(self) -> None:
-        """Make this usable in a forked child, on its only thread: another one may have held the lock, and those that
-        looked names up are not here to finish. What was remembered stays."""
-        self._lock = threading.Lock()
-        self._questions = {}
-        self._queue = {}
-        self._threads = set()
-
     def _remembered(self, key: str) -> _Answer | None:
         with self._lock:
             answer = self._answers.get(key)
