@@ -7,6 +7,8 @@ import os
 import shutil
 import socket
 import subprocess
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +27,10 @@ http {{
     server {{ listen 127.0.0.2:{port}; root {folder}/www;
               location / {{ limit_req zone=clients burst=5 nodelay; limit_req_status 429; try_files /page =404; }} }}
     server {{ listen 127.0.0.3:{port}; root {folder}/www; location / {{ try_files /page =404; }} }}
+    server {{ listen 127.0.0.4:{port}; root {folder}/www; location / {{ try_files /page =404; }}
+              keepalive_requests 7; add_header X-Connection $connection; }}
+    server {{ listen 127.0.0.5:{port}; root {folder}/www; location / {{ try_files /page =404; }}
+              keepalive_timeout 1s 1s; }}
 }}
 """
 
@@ -87,3 +93,24 @@ def test_a_limited_host_finishes_all_ok_and_is_the_only_one_slowed(
     assert paused == {f"http://127.0.0.2:{nginx}"}
     last_free = max(i for i, outcome in enumerate(outcomes) if f"127.0.0.3:{nginx}" in outcome.url)
     assert last_free < 150, "the free host was done while most of the limited one's requests still waited"
+
+
+def test_a_limit_of_requests_on_a_connection_costs_no_attempt(nginx: int) -> None:
+    """keepalive_requests: nginx closes each connection after 7."""
+    with WorkerPool(8, retry=None) as pool:
+        outcomes = [*pool.stream(f"http://127.0.0.4:{nginx}/{n}" for n in range(500))]
+    assert [str(outcome.error) for outcome in outcomes if not outcome.ok] == []
+    carried = Counter(outcome.response.headers["X-Connection"] for outcome in outcomes if outcome.response is not None)
+    assert max(carried.values()) == 7
+    assert len(carried) <= 500 / 7 + 8
+
+
+def test_a_connection_is_retired_before_nginx_closes_it(nginx: int) -> None:
+    """keepalive_timeout: nginx says one second, and means it."""
+    with WorkerPool(1) as pool:
+        pool.get(f"http://127.0.0.5:{nginx}/").result()
+        deadline = time.monotonic() + 5
+        while pool.statistics().sockets_open and time.monotonic() < deadline:
+            time.sleep(0.02)
+        figures = pool.statistics()
+    assert (figures.sockets_open, figures.sockets_retired, figures.sockets_lost) == (0, 1, 0)
