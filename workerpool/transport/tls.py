@@ -346,7 +346,8 @@ def is_readable(sock: Any) -> bool:
 def is_dead(sock: Any) -> bool:
     """Whether an idle socket is no good for another request: closed, or with something to read that nobody asked for.
 
-    The caller is the only one who has the socket. A fresh TLS 1.3 socket is readable while its tickets are unread, so a
+    The caller is the only one who has the socket, and closes it if it is dead: what it had to say has been read, so
+    asking again may find nothing. A fresh TLS 1.3 socket is readable while its tickets are unread, so a
     readable TLS socket is read, without blocking: if that finds neither data nor an end, all is well, and the tickets
     are in its session. TLS inside TLS cannot be read without blocking; there, readable means dead.
     """
