@@ -1,0 +1,88 @@
+"""Every route as a fixture. Origins and SOCKS servers are made anew for each test; tinyproxy runs once for all."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+import trustme
+
+from tests.contract.routes import ADDRESSES, LOGIN, NAMES, Route, server_context
+from tests.contract.socks_server import SocksServer
+from tests.contract.tinyproxy import Tinyproxy, tinyproxy
+from workerpool.testing import Origin
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """A certificate authority that nobody else knows."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of that authority's certificate, for `verify`."""
+    path = tmp_path_factory.mktemp("authority") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def tls(authority: trustme.CA) -> ssl.SSLContext:
+    """A server's TLS context, its certificate for the loopback addresses and localhost."""
+    return server_context(authority, *ADDRESSES, "localhost")
+
+
+@pytest.fixture(scope="session")
+def open_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tinyproxy]:
+    with tinyproxy(tmp_path_factory.mktemp("tinyproxy"), login=False) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def login_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tinyproxy]:
+    """A proxy that wants a user and a password."""
+    with tinyproxy(tmp_path_factory.mktemp("tinyproxy"), login=True) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with Origin(ADDRESSES) as origin:
+        yield origin
+
+
+@pytest.fixture
+def tls_origin(tls: ssl.SSLContext) -> Iterator[Origin]:
+    with Origin(ADDRESSES, tls=tls) as origin:
+        yield origin
+
+
+@pytest.fixture(params=NAMES)
+def route(request: pytest.FixtureRequest) -> Iterator[Route]:
+    """Each way to an origin in turn."""
+    name: str = request.param
+    is_tls = name.endswith("https") or name.startswith("connect")
+    origin = request.getfixturevalue("tls_origin" if is_tls else "origin")
+    verify = request.getfixturevalue("ca_file") if is_tls else True
+    proxy, asked = None, None
+    with ExitStack() as stack:
+        if name.startswith(("http-proxy", "connect")):
+            tiny: Tinyproxy = request.getfixturevalue("login_proxy" if name.endswith("login") else "open_proxy")
+            before = tiny.requests()
+            proxy, asked = tiny.url, lambda: tiny.requests() - before
+        elif name.startswith("socks"):
+            has_login = "login" in name
+            server = stack.enter_context(SocksServer(LOGIN if has_login else None))
+            login = "{}:{}@".format(*LOGIN) if has_login else ""
+            proxy, asked = f"{name.partition('-')[0]}://{login}127.0.0.1:{server.port}", lambda: server.connections
+        yield Route(
+            name=name,
+            origin=origin,
+            proxies=None if proxy is None else {"http": proxy, "https": proxy},
+            verify=verify,
+            asked=asked,
+            keeps_sockets=not name.startswith("http-proxy"),
+        )

@@ -1,0 +1,83 @@
+"""tinyproxy as a process: plain HTTP requests and CONNECT, with or without a login.
+
+It closes both of its sockets after each plain request, so only tunnels are used again through it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import require
+
+USER, PASSWORD = "proxyuser", "proxypass77"
+
+CONFIG = """
+Port {port}
+Listen 127.0.0.1
+Timeout 60
+MaxClients 200
+DisableViaHeader Yes
+LogFile "{folder}/log"
+LogLevel Connect
+Allow 127.0.0.1
+{login}
+"""
+
+
+@dataclass(frozen=True)
+class Tinyproxy:
+    """A running tinyproxy; `url` has the login in it where it asks for one."""
+
+    port: int
+    url: str
+    log: Path
+
+    def requests(self) -> int:
+        """How many requests and tunnels it was asked for so far, those with a wrong login included."""
+        return len(re.findall(r"Request \(file descriptor", self.log.read_text()))
+
+
+@contextmanager
+def tinyproxy(folder: Path, *, login: bool) -> Iterator[Tinyproxy]:
+    """Run tinyproxy on a free port, its files in `folder`."""
+    binary = shutil.which("tinyproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    require(binary, "tinyproxy is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    config, log = folder / "tinyproxy.conf", folder / "log"
+    # Without a ConnectPort line, tunnels may lead to any port.
+    config.write_text(CONFIG.format(port=port, folder=folder, login=f"BasicAuth {USER} {PASSWORD}" if login else ""))
+    log.touch()
+    with open(folder / "out", "wb") as out:
+        process = subprocess.Popen([str(binary), "-d", "-c", str(config)], stdout=out, stderr=out)
+    try:
+        _wait_for(port, process, folder / "out")
+        yield Tinyproxy(port, f"http://{f'{USER}:{PASSWORD}@' if login else ''}127.0.0.1:{port}", log)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], out: Path) -> None:
+    """Return when it accepts: a connection is refused at once before, so this asks again without sleeping long."""
+    for _ in range(200):
+        if process.poll() is not None:
+            pytest.fail(f"tinyproxy ended: {out.read_text()}")
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except ConnectionRefusedError:
+            try:
+                process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                continue
+    pytest.fail("tinyproxy did not accept within 10 s")
