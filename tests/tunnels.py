@@ -1,0 +1,112 @@
+"""Proxies for the tests: small ones that open tunnels and count them. HTTP (CONNECT), over TLS too, and SOCKS 5."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from types import TracebackType
+
+LIMIT = 10.0
+"""Seconds without a byte after which a tunnel is given up."""
+
+
+class Tunnels:
+    """A proxy on loopback. `tls`: what the proxy itself serves TLS with. `tunnels`: how many it has opened."""
+
+    scheme = "http"
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._sockets: list[socket.socket] = []
+        self.tunnels = 0
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self._tls else self.scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Tunnels:
+        self._threads[0].start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for sock in [self._listener, *self._sockets]:
+            _end(sock)
+        for thread in self._threads:
+            thread.join(LIMIT)
+        for sock in [self._listener, *self._sockets]:
+            sock.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self._start(self._open, client)
+
+    def _start(self, target: object, *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)  # type: ignore[arg-type]
+        self._threads.append(thread)
+        thread.start()
+
+    def _open(self, client: socket.socket) -> None:
+        self._sockets.append(client)
+        client.settimeout(LIMIT)
+        try:
+            if self._tls is not None:
+                client = self._tls.wrap_socket(client, server_side=True)
+                self._sockets.append(client)
+            server = socket.create_connection(self._target(client), LIMIT)
+        except (OSError, ValueError, IndexError):
+            client.close()
+            return
+        self._sockets.append(server)
+        self.tunnels += 1
+        self._start(_copy, client, server)
+        self._start(_copy, server, client)
+
+    def _target(self, client: socket.socket) -> tuple[str, int]:
+        """Read where the tunnel is to lead, and say that it is there."""
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += client.recv(1) or b"\r\n\r\n"
+        host, _, port = head.split()[1].decode().rpartition(":")
+        client.sendall(b"HTTP/1.1 200 here you are\r\n\r\n")
+        return host, int(port)
+
+
+class Socks(Tunnels):
+    """A SOCKS 5 proxy (RFC 1928) without logins, for IPv4 addresses."""
+
+    scheme = "socks5"
+
+    def _target(self, client: socket.socket) -> tuple[str, int]:
+        client.recv(client.recv(2)[1])
+        client.sendall(b"\x05\x00")
+        if client.recv(4) != b"\x05\x01\x00\x01":
+            raise ValueError("no request to connect to an IPv4 address")
+        host, port = socket.inet_ntoa(client.recv(4)), int.from_bytes(client.recv(2), "big")
+        client.sendall(b"\x05\x00\x00\x01" + bytes(6))
+        return host, port
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+    except OSError:
+        pass
+    _end(target)
+    _end(source)
+
+
+def _end(sock: socket.socket) -> None:
+    try:
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    except OSError:
+        pass
