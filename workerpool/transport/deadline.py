@@ -11,8 +11,11 @@ import socket
 import threading
 import time
 import weakref
+from typing import Any
 
 NEVER = float("inf")
+LEAST = 0.001
+"""Seconds that are left at least, since zero means other things to sockets."""
 
 
 class Watch:
@@ -27,7 +30,7 @@ class Watch:
     def __init__(self, watchdog: Watchdog) -> None:
         self._watchdog = watchdog
         self._lock = threading.Lock()  # guards every field below
-        self._socket: socket.socket | None = None
+        self._socket: Any = None
         self._outer = NEVER  # the whole send's deadline, while that of connecting is set
         self.deadline = NEVER
         self.has_expired = False
@@ -37,8 +40,10 @@ class Watch:
         return self.deadline != NEVER or self.has_expired
 
     def left(self) -> float | None:
-        """Seconds until the deadline, at least a little; None if there is none."""
-        return None if self.deadline == NEVER else max(0.001, self.deadline - time.monotonic())
+        """Seconds until the deadline, at least a little, also when it has passed; None if there is none."""
+        if self.has_expired:
+            return LEAST
+        return None if self.deadline == NEVER else max(LEAST, self.deadline - time.monotonic())
 
     def begin(self, seconds: float | None) -> None:
         """Set the deadline, `seconds` from now; None sets none."""
@@ -69,12 +74,20 @@ class Watch:
         with self._lock:
             self.deadline = self._outer
 
-    def attach(self, sock: socket.socket) -> None:
+    def attach(self, sock: Any) -> None:
         """Say which socket the thread waits on from now on."""
         with self._lock:
             self._socket = sock
             if self.has_expired:
                 _shut_down(sock)
+
+    def detach(self, sock: Any) -> bool:
+        """Let go of `sock`, before another thread may use it; returns whether it is as it was, not shut down."""
+        with self._lock:
+            if self._socket is not sock:
+                return True
+            self._socket = None
+            return not self.has_expired
 
     def bite(self, now: float) -> None:
         """Shut the socket down, if the deadline has passed. Called by the watchdog."""
@@ -116,8 +129,12 @@ class Watchdog:
             return
         with self._changed:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="workerpool-watchdog", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="workerpool-watchdog", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:
+                    return  # no more threads, or the interpreter ends: the sockets' own timeouts hold, call by call
+                self._thread = thread
             self._changed.notify()
 
     def close(self) -> None:
@@ -143,10 +160,12 @@ class Watchdog:
                 self._changed.wait(max(0.0, earliest - time.monotonic()))
 
 
-def _shut_down(sock: socket.socket) -> None:
+def _shut_down(sock: Any) -> None:
     """End both directions, whoever waits on them. Not `SSLSocket.shutdown`, which takes the TLS layer away first: the
-    reading thread would go on reading ciphertext."""
+    reading thread would go on reading ciphertext. TLS inside of TLS is no socket of its own, but has one."""
     try:
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        socket.socket.shutdown(getattr(sock, "socket", sock), socket.SHUT_RDWR)
     except (OSError, ValueError):
         pass  # it was closed, or has never been connected
+    except TypeError:
+        sock.close()  # something that only looks like a socket

@@ -5,6 +5,7 @@ Imported when the first SOCKS proxy is used, and not before.
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import Any
 
@@ -12,6 +13,7 @@ import socks  # type: ignore[import-untyped]
 from urllib3.contrib.socks import SOCKSProxyManager
 
 from workerpool.transport.connections import Connections
+from workerpool.transport.deadline import LEAST
 from workerpool.transport.dial import Dialed
 from workerpool.transport.pools import CountedConnection, CountedHTTPSConnection, KeyedPools, pool_classes
 
@@ -30,27 +32,39 @@ class CountedSocksConnection(CountedConnection):
         """
         said = self._socks_options
         resolver = self.connections.dialer.resolver
-        started = time.perf_counter()
+        started = time.monotonic()
+
+        def left() -> float | None:
+            return None if timeout is None else max(LEAST, started + timeout - time.monotonic())
+
         target = self._dns_host if said["rdns"] else resolver.resolve(self._dns_host, timeout)[0].ip
-        proxy = resolver.resolve(said["proxy_host"], timeout)[0].ip
-        resolved = time.perf_counter()
+        proxy = resolver.resolve(said["proxy_host"], left())[0]
+        resolved = time.monotonic()
+        sock = socks.socksocket(proxy.family, socket.SOCK_STREAM)
         try:
-            sock = socks.create_connection(
-                (target, self.port),
-                proxy_type=said["socks_version"],
-                proxy_addr=proxy,
-                proxy_port=int(said["proxy_port"] or 1080),
-                proxy_username=said["username"],
-                proxy_password=said["password"],
-                proxy_rdns=said["rdns"],
-                timeout=timeout,
-                source_address=self.source_address,
-                socket_options=self.socket_options,
+            for option in self.socket_options or ():
+                sock.setsockopt(*option)
+            sock.settimeout(left())
+            sock.set_proxy(
+                said["socks_version"],
+                proxy.ip,
+                int(said["proxy_port"] or 1080),
+                said["rdns"],
+                said["username"],
+                said["password"],
             )
+            if self.source_address:
+                sock.bind(self.source_address)
+            self.connections.watchdog.watch.attach(sock)  # a proxy may drip its answers, too
+            sock.connect((target, self.port))
         except socks.ProxyError as error:
+            sock.close()
             # PySocks hides what happened to the socket in here; its own text has the proxy's address in it, no more.
             raise error.socket_err or OSError(error.msg) from error
-        return Dialed(sock, resolved - started, time.perf_counter() - resolved)
+        except BaseException:
+            sock.close()
+            raise
+        return Dialed(sock, resolved - started, time.monotonic() - resolved)
 
 
 class CountedSocksHTTPSConnection(CountedSocksConnection, CountedHTTPSConnection):
