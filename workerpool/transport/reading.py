@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import re
 import socket
 from typing import Any
 
@@ -17,8 +18,12 @@ MAX_LINE = 65536
 MAX_HEAD = 256 * 1024
 """Bytes of an answer's status line and headers together, those of interim answers (1xx) included.
 
-http.client allows 100 headers of 64 KiB each, so 6.4 MB; servers themselves accept 8 to 64 KiB from clients.
+http.client allows 100 headers of 64 KiB each, so 6.4 MB; servers themselves accept 8 to 64 KiB from clients. The same
+holds for the trailers of a chunked body, which http.client reads without any limit.
 """
+
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}[ \t]*(?:;|\r?\n)")
+_LAST_CHUNK = re.compile(rb"0+[ \t]*(?:;|\r?\n)")
 
 
 class HeadTooLarge(http.client.HTTPException):
@@ -53,12 +58,13 @@ class CountedSource(io.RawIOBase):
 
 
 class Reader(io.BufferedReader):
-    """What http.client reads an answer from: lines have an end, and so has its head."""
+    """What http.client reads an answer from: lines have an end, and so have its head and its trailers."""
 
     def __init__(self, sock: socket.socket, trace: Trace) -> None:
         super().__init__(CountedSource(sock, trace))
         self._trace = trace
         self._head_left = MAX_HEAD
+        self._is_in_trailers = False
 
     def readline(self, size: int | None = -1, /) -> bytes:
         if size is None or not 0 <= size <= MAX_LINE:
@@ -66,11 +72,41 @@ class Reader(io.BufferedReader):
         line = super().readline(size)
         if len(line) > MAX_LINE:
             raise HeadTooLarge(f"a line of the answer is longer than {MAX_LINE} bytes")
-        if not self._trace.answered:
-            self._head_left -= len(line)
-            if self._head_left < 0:
-                raise HeadTooLarge(f"the answer's headers are longer than {MAX_HEAD} bytes in all")
+        if self._trace.answered and not self._is_in_trailers:
+            self._check_chunk_size(line)
+            return line
+        self._head_left -= len(line)
+        if self._head_left < 0:
+            what = "trailers" if self._is_in_trailers else "headers"
+            raise HeadTooLarge(f"the answer's {what} are longer than {MAX_HEAD} bytes in all")
         return line
+
+    def _check_chunk_size(self, line: bytes) -> None:
+        """After the head and before the trailers, the only lines that http.client reads are the sizes of chunks.
+
+        It takes what `int` takes, and reads a chunk of -1 bytes until the server ends it, all into memory.
+        """
+        if line and not _CHUNK_SIZE.match(line):
+            raise http.client.HTTPException("the size of a chunk is no number")
+        if _LAST_CHUNK.match(line):
+            self._is_in_trailers = True
+            self._head_left = MAX_HEAD
+
+
+class Answer(http.client.HTTPResponse):
+    """http.client's response, but every interim answer (1xx) is skipped, not 100 alone.
+
+    http.client takes a ``103 Early Hints`` for the final answer; the real one would then be that of the next request
+    over the same socket. 101 is final: nobody has asked for it (RFC 9110, section 15.2).
+    """
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            status: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]  # the stubs lack it
+            if not 100 <= status[1] < 200 or status[1] == 101:
+                return status
+            while self.fp.readline(MAX_LINE + 1).strip():  # bounded by the reader
+                pass
 
 
 class Source:
