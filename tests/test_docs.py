@@ -47,9 +47,12 @@ def blocks(path: Path, *languages: str) -> Iterator[str]:
             yield text
 
 
+COMMANDS = ("run", "doctor")
+
+
 @cache
-def real_options() -> frozenset[str]:
-    command = [sys.executable, "-m", "workerpool", "run", "--help"]
+def real_options(name: str) -> frozenset[str]:
+    command = [sys.executable, "-m", "workerpool", name, "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
     listed = re.findall(r"^  (-[^ ].*?)(?:  |$)", done.stdout, re.MULTILINE)
     return frozenset(option for line in listed for option in OPTION.findall(line))
@@ -70,24 +73,25 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
             assert anchor in {slug(heading) for heading in headings}, link
 
 
-def commands(page: Path) -> Iterator[str]:
-    """Yield each `workerpool …` command of a page, continued lines joined."""
+def commands(page: Path) -> Iterator[tuple[str, str]]:
+    """Yield each `workerpool …` command of a page, by its name and its words, continued lines joined."""
     for text in [*blocks(page, "", "sh", "console", "cron"), *SPAN.findall(text_of(page))]:
         for line in text.replace("\\\n", " ").splitlines():
-            found = re.search(r"(?:^|[\s|/])workerpool (run\b[^|]*)", line)
+            found = re.search(rf"(?:^|[\s|/])workerpool ({'|'.join(COMMANDS)})\b([^|]*)", line)
             if found:
-                yield found[1]
+                yield found[1], found[2]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_option_of_a_command_exists(page: Path) -> None:
-    named = {option for command in commands(page) for option in OPTION.findall(command)}
-    assert named <= real_options()
+    for command, words in commands(page):
+        assert set(OPTION.findall(words)) <= real_options(command), words
 
 
 def test_the_reference_names_every_option_and_no_other() -> None:
     table = {option for span in SPAN.findall(text_of(REFERENCE / "cli.md")) for option in OPTION.findall(span)}
-    assert table - {"--version", "-m"} == real_options() - {"-h", "--help"}
+    real = {option for command in COMMANDS for option in real_options(command)}
+    assert table - {"--version", "-m"} == real - {"-h", "--help"}
 
 
 def test_the_reference_names_every_event_with_its_fields() -> None:

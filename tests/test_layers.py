@@ -40,6 +40,7 @@ LEVELS: dict[str, float] = {
     "__init__": 5,
     "batch": 6,
     "report": 6,
+    "doctor": 6,
     "cluster": 7,
     "cli": 8,
     "__main__": 9,

@@ -34,9 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _carry_out(argv: Sequence[str] | None) -> int:
-    from workerpool.cli.arguments import parse
+    from workerpool.cli.arguments import parse, version
+    from workerpool.cli.doctor_arguments import DoctorSettings
 
     settings = parse(argv)
+    if isinstance(settings, DoctorSettings):
+        from workerpool.cli.doctor import doctor
+
+        return doctor(settings, owns_process=argv is None, version=version())
     from workerpool.cli.run import run
 
     return run(settings, owns_process=argv is None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, NoReturn
 
+from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor, doctor_settings_of
 from workerpool.config import Rate, check_count, parse_duration
 from workerpool.errors import OptionError
 
@@ -81,13 +82,13 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def parse(argv: Sequence[str] | None = None) -> RunSettings:
+def parse(argv: Sequence[str] | None = None) -> RunSettings | DoctorSettings:
     """Read the arguments; raises `OptionError` for a value that cannot work, `SystemExit` as argparse does."""
     parser = make_parser()
     said = parser.parse_args(argv)
     if said.command is None:
-        parser.error("say what to do: run")
-    return settings_of(said)
+        parser.error("say what to do: run or doctor")
+    return doctor_settings_of(said) if said.command == "doctor" else settings_of(said)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -111,6 +112,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_budgets(run.add_argument_group("budgets").add_argument)
     _add_course(run.add_argument_group("course").add_argument)
     _add_messages(run.add_argument_group("messages").add_argument)
+    add_doctor(commands, _HelpFormatter)
     return parser
 
 

@@ -1,0 +1,90 @@
+"""`workerpool doctor`: examines a server, and prints what was found as text or JSON.
+
+The findings go to standard output; what is being done goes to standard error, and only to a terminal. The main thread
+does everything, so that an interrupt ends it at once, with what was found so far.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+
+from workerpool.cli.doctor_arguments import DoctorSettings
+from workerpool.cli.speaker import WIDTH, is_terminal, speak
+from workerpool.doctor import Examination, Examiner, as_text
+
+OK, NO_ANSWER, NOT_WRITTEN, INTERRUPTED = 0, 1, 5, 130
+
+
+def doctor(settings: DoctorSettings, *, owns_process: bool = False, version: str = "") -> int:
+    """Carry out `workerpool doctor` and return its exit code.
+
+    `owns_process` allows it to end the process itself after an interrupt: the interpreter would wait for the request
+    in flight, which nobody wants any more.
+    """
+    warnings.filterwarnings("ignore", module="urllib3")  # of --insecure, which was asked for
+    line = _Line()
+    examiner = Examiner(
+        settings.url,
+        timeout=settings.timeout,
+        patience=settings.patience,
+        verify=settings.verify,
+        proxies=None if settings.proxy is None else {"http": settings.proxy, "https": settings.proxy},
+        user_agent=f"workerpool-doctor/{version}" if version else "workerpool-doctor",
+        tell=line.show,
+    )
+    code = OK
+    try:
+        examiner.examine()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    finally:
+        line.clear()
+    found = examiner.examination(interrupted=code == INTERRUPTED)
+    if code == OK and found.failure is not None:
+        code = NO_ANSWER
+    if not _write(found, as_json=settings.as_json):
+        code = NOT_WRITTEN
+    if owns_process and code in (INTERRUPTED, NOT_WRITTEN):
+        os._exit(code)
+    return code
+
+
+def _write(found: Examination, *, as_json: bool) -> bool:
+    """Print the findings; False, and a sentence on standard error, if they cannot be written."""
+    text = json.dumps(found.as_json(), indent=2) if as_json else as_text(found)
+    try:
+        if sys.stdout is None:
+            raise OSError("standard output is closed")
+        encoding = sys.stdout.encoding or "utf-8"
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    except (OSError, ValueError) as error:
+        speak(f"workerpool: the findings cannot be written: {error}")
+        return False
+    return True
+
+
+class _Line:
+    """The one line on a terminal that says what is being done."""
+
+    def __init__(self) -> None:
+        self._is_shown = is_terminal() and os.environ.get("TERM", "") != "dumb"
+        self._width = 0
+
+    def show(self, words: str) -> None:
+        if self._is_shown:
+            self._put(words[: WIDTH - 1])
+
+    def clear(self) -> None:
+        if self._is_shown and self._width:
+            self._put("")
+
+    def _put(self, words: str) -> None:
+        try:
+            sys.stderr.write(f"\r{words:<{self._width}}" if words else f"\r{'':<{self._width}}\r")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            self._is_shown = False
+        self._width = len(words)
