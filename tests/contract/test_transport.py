@@ -7,6 +7,7 @@ import io
 import os
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +126,20 @@ def test_a_login_reaches_the_origin(route: Route) -> None:
     with route.pool() as pool:
         echo = pool.get(route.url("/echo"), auth=("me", "mine")).result(LONG).json()
     assert echo["headers"]["Authorization"] == "Basic " + base64.b64encode(b"me:mine").decode()
+
+
+def test_a_login_from_netrc_is_sent(route: Route, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password mine\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    with route.pool() as pool:
+        echo = pool.get(route.url("/echo")).result(LONG).json()
+        assert echo["headers"]["Authorization"] == "Basic " + base64.b64encode(b"me:mine").decode()
+        own = pool.get(route.url("/echo"), auth=("me", "other")).result(LONG).json()
+        assert own["headers"]["Authorization"] == "Basic " + base64.b64encode(b"me:other").decode()
+        elsewhere = pool.get(route.url("/echo", ADDRESSES[1])).result(LONG).json()
+        assert "Authorization" not in elsewhere["headers"]
 
 
 # -- sockets -----------------------------------------------------------------------------------------------------------
