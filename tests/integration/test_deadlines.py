@@ -109,6 +109,13 @@ def dripping(opening: bytes, drop: bytes) -> Callable[[socket.socket], None]:
     return serve
 
 
+def ask(pool: WorkerPool, how: str, url: str, method: str = "GET", **options: Any) -> requests.Response:
+    """Send a request by the pool itself, or by ``pool.session`` inside of a callable."""
+    if how == "pool":
+        return pool.request(method, url, **options).result()
+    return pool.submit(lambda: pool.session.request(method, url, **options)).result()  # type: ignore[no-any-return]
+
+
 @contextmanager
 def in_time(seconds: float) -> Iterator[None]:
     """Hold what is inside to `seconds`, no less and not much more."""
@@ -141,7 +148,7 @@ def test_a_server_that_drips_meets_the_deadline(where: str, how: str) -> None:
         url = f"http://{address}/"
         began = time.monotonic()
         with pytest.raises(requests.Timeout):
-            (pool.get(url) if how == "pool" else pool.submit(lambda: pool.session.get(url))).result()
+            ask(pool, how, url)
         took = time.monotonic() - began
         assert SOON - 0.05 <= took <= SOON + MARGIN
         assert eventually(lambda: len(ended) == 1)
@@ -185,23 +192,16 @@ def test_the_total_holds_however_it_is_said(of_pool: Any, of_request: Any, how: 
     with server(dripping(HEAD, b"X: y\r\n")) as (address, _), WorkerPool(1, retry=None, timeout=of_pool) as pool:
         url = f"http://{address}/"
         with pytest.raises(requests.Timeout), in_time(SOON):
-            if how == "pool":
-                pool.get(url, timeout=of_request).result()
-            else:
-                pool.submit(lambda: pool.session.get(url, timeout=of_request)).result()
+            ask(pool, how, url, timeout=of_request)
 
 
 @pytest.mark.parametrize("how", ["pool", "pool.session"])
 def test_the_read_time_is_the_longest_silence_and_not_the_whole(how: str) -> None:
     with Origin() as origin, WorkerPool(1, retry=None, timeout=Timeout(5, 0.3, None)) as pool:
         urls = origin.url("/drip?bytes=10&seconds=1"), origin.url("/delay/2")
-
-        def get(url: str) -> requests.Response:
-            return (pool.get(url) if how == "pool" else pool.submit(lambda: pool.session.get(url))).result()
-
-        assert len(get(urls[0]).content) == 10
+        assert len(ask(pool, how, urls[0]).content) == 10
         with pytest.raises(requests.Timeout), in_time(0.3):
-            get(urls[1])
+            ask(pool, how, urls[1])
 
 
 def test_the_policys_total_ends_an_attempt_under_way_and_allows_no_other() -> None:
@@ -304,10 +304,7 @@ def test_an_upload_that_nobody_reads_meets_the_deadline(how: str) -> None:
     with server(serve) as (address, _), WorkerPool(1, timeout=SOON) as pool:
         url, body = f"http://{address}/", b"x" * 50_000_000
         with pytest.raises(requests.RequestException) as caught, in_time(SOON):
-            if how == "pool":
-                pool.post(url, data=body).result()
-            else:
-                pool.submit(lambda: pool.session.post(url, data=body)).result()
+            ask(pool, how, url, "POST", data=body)
         assert isinstance(caught.value, requests.Timeout)
         done.set()
 
@@ -352,10 +349,7 @@ def test_a_challenge_that_drips_its_body_meets_the_deadline(how: str) -> None:
     with server(dripping(opening, b"x")) as (address, _), WorkerPool(1, retry=None, timeout=SOON) as pool:
         url, auth = f"http://{address}/", HTTPDigestAuth("me", "pw")
         with pytest.raises(requests.Timeout), in_time(SOON):
-            if how == "pool":
-                pool.get(url, auth=auth).result()
-            else:
-                pool.submit(lambda: pool.session.get(url, auth=auth)).result()
+            ask(pool, how, url, auth=auth)
 
 
 def test_a_challenge_to_a_streamed_request_meets_the_deadline_as_well() -> None:
@@ -370,12 +364,9 @@ def test_a_challenge_to_a_streamed_request_meets_the_deadline_as_well() -> None:
 def test_a_session_of_the_users_own_making_has_the_pools_deadline(factory: Any) -> None:
     with server(dripping(HEAD + b"\r\n", b"x")) as (address, _):
         with WorkerPool(1, retry=None, timeout=SOON, session_factory=factory) as pool:
-            for call in (
-                lambda: pool.get(f"http://{address}/"),
-                lambda: pool.submit(lambda: pool.session.get(f"http://{address}/")),
-            ):
+            for how in ("pool", "pool.session"):
                 with pytest.raises(requests.Timeout), in_time(SOON):
-                    call().result()
+                    ask(pool, how, f"http://{address}/")
 
 
 def test_a_hook_that_reads_the_body_is_under_the_deadline() -> None:
