@@ -16,10 +16,13 @@ from workerpool.crew import Crew
 from workerpool.errors import ConnectionLost, HostPaused
 from workerpool.model import Request
 from workerpool.retry import Failure, Retries
-from workerpool.transport import is_repeatable, rewind, translate
+from workerpool.transport import Send, is_repeatable, rewind, translate
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
+
+LEAST = 0.001
+"""Seconds that a send gets whose time has run out while it waited for leave."""
 
 
 class CrewGovernor:
@@ -36,7 +39,7 @@ class CrewGovernor:
         """Name the crew to ask: made after the transport, which needs the governor."""
         self._crew = weakref.ref(crew)
 
-    def __call__(self, request: PreparedRequest, send: Callable[[str, bool], Response], *, has_place: bool) -> Response:
+    def __call__(self, request: PreparedRequest, send: Send, *, has_place: bool) -> Response:
         """Send when leave is given, and again while the policy says so. Raises what `send` raises.
 
         Raises `HostPaused` without sending while the host refuses requests.
@@ -47,19 +50,18 @@ class CrewGovernor:
         host = self._host_of(request.url or "")
         if has_place:
             crew.leave(crew.enter(host, self._policy.total, has_place=True))
-            return send(host, False)
+            return send(host, fresh=False, left=None)
         return self._send_with_retries(crew, host, request, send)
 
-    def _send_with_retries(
-        self, crew: Crew, host: str, request: PreparedRequest, send: Callable[[str, bool], Response]
-    ) -> Response:
+    def _send_with_retries(self, crew: Crew, host: str, request: PreparedRequest, send: Send) -> Response:
         started_at = self._clock.now()
         number = 0
         fresh = False  # whether the last send met a dead socket: the next one goes over a new one, at once
         while True:
             number += not fresh
             self._check_refusal(crew, host)
-            response, error = self._send_once(crew, host, send, fresh)
+            left = None if self._policy.total is None else started_at + self._policy.total - self._clock.now()
+            response, error = self._send_once(crew, host, send, fresh, left)
             if error is not None and not fresh and self._was_in_vain(request, error):
                 fresh = True
                 rewind(request)
@@ -89,11 +91,11 @@ class CrewGovernor:
             rewind(request)
 
     def _send_once(
-        self, crew: Crew, host: str, send: Callable[[str, bool], Response], fresh: bool
+        self, crew: Crew, host: str, send: Send, fresh: bool, left: float | None
     ) -> tuple[Response | None, Exception | None]:
-        caller = crew.enter(host, self._policy.total)
+        caller = crew.enter(host, left)
         try:
-            return send(host, fresh), None
+            return send(host, fresh=fresh, left=None if left is None else max(LEAST, left)), None
         except Exception as error:
             return None, error
         finally:

@@ -1,6 +1,6 @@
 """Sending over HTTP: the wire's protocol, requests' own path behind it, and the sockets. The only user of requests."""
 
-from workerpool.transport.adapter import Governor, SharedAdapter
+from workerpool.transport.adapter import Governor, Send, SharedAdapter
 from workerpool.transport.bodies import is_repeatable, rewind
 from workerpool.transport.connections import SocketCounts
 from workerpool.transport.failures import translate
@@ -11,6 +11,7 @@ __all__ = [
     "Exchange",
     "Governor",
     "RequestsTransport",
+    "Send",
     "Session",
     "SharedAdapter",
     "SocketCounts",

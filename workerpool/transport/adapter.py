@@ -8,7 +8,6 @@ close it, so `close` (which any Session's own `close` calls) does nothing.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import requests
@@ -33,11 +32,18 @@ UNREPEATABLE_IDLE = 1.0
 meanwhile, nobody could tell whether the request was acted on."""
 
 
+class Send(Protocol):
+    """Sends a request once."""
+
+    def __call__(self, host: str, fresh: bool, left: float | None) -> Response:
+        """Send, counted against the budget of `host`; over a new socket only if `fresh`; within `left` seconds."""
+
+
 class Governor(Protocol):
     """Sends what the scheduler did not hand out: waits for leave, sends, and retries by the policy, on this thread."""
 
-    def __call__(self, request: PreparedRequest, send: Callable[[str, bool], Response], *, has_place: bool) -> Response:
-        """Call `send` with the host whose budget it counts against, and whether it must go over a new socket.
+    def __call__(self, request: PreparedRequest, send: Send, *, has_place: bool) -> Response:
+        """Call `send` when there is leave, and again as long as the policy says so.
 
         `has_place`: this thread is inside a send of the pool's (an auth that answers a challenge, say), so it has its
         place already, and only a slot is to be waited for.
@@ -167,7 +173,7 @@ class SharedAdapter(HTTPAdapter):
             # requests, or a hook, would read these without a limit.
             if response.is_redirect:
                 read_redirect(response, self._options.max_body)
-            elif request.hooks.get("response") and not streams:
+            elif _is_read_by_hooks(request, response, streams=streams):
                 read_whole(response, self._options.max_body)
             return response
 
@@ -178,18 +184,18 @@ class SharedAdapter(HTTPAdapter):
         repeats = self._options.retry.may_repeat(request.method or "GET", request.headers)
         watch = self._connections.watchdog.watch
 
-        def send_once(host: str, fresh: bool) -> Response:
+        def send_once(host: str, fresh: bool, left: float | None) -> Response:
             idle_max = 0.0 if fresh else ANY_AGE if repeats else UNREPEATABLE_IDLE
             trace = self._connections.traces.begin(Trace(host=host, idle_max=idle_max, streams=stream))
             is_inner = watch.is_set  # inside a send of the pool's, whose deadline holds for all of it
             if not is_inner:
-                watch.begin(of_attempt.total)
+                watch.begin(min((s for s in (of_attempt.total, left) if s is not None), default=None))
             try:
                 response = send(request, stream, pair, verify, cert, proxies)
                 # While the place is still held, so that the socket is counted until it is free.
                 if response.is_redirect:
                     read_redirect(response, self._options.max_body)
-                elif not stream:
+                elif not stream or _is_read_by_hooks(request, response, streams=stream):
                     read_whole(response, self._options.max_body)
             except Exception as error:
                 if not is_inner and watch.end():
@@ -222,7 +228,8 @@ class SharedAdapter(HTTPAdapter):
 class GovernedAdapter(BaseAdapter):
     """Puts an adapter that a user mounted under the pool's budgets; its sockets stay its own, and uncounted.
 
-    So its deadline is what its own timeouts make of it, and its guard looks at URLs only.
+    So its deadline is what its own timeouts make of it; and as nobody sees what it connects to, `deny_private` refuses
+    it, unless whoever connects for the pool is trusted (`trust_proxy`).
     """
 
     def __init__(
@@ -236,14 +243,18 @@ class GovernedAdapter(BaseAdapter):
         self._governor = governor
 
     def send(self, request: PreparedRequest, stream: bool = False, *args: Any, **kwargs: Any) -> Response:
-        if not self._guard.is_open:
-            self._guard.check_url(request.url or "")
+        self._guard.check_foreign(request.url or "")
         if self._driven.may_send:
-            return self._driven.keep(self.inner.send(request, stream, *args, **kwargs))
+            response = self._driven.keep(self.inner.send(request, stream, *args, **kwargs))
+            if response.is_redirect:
+                read_redirect(response, self._max_body)
+            return response
 
-        def send_once(host: str, fresh: bool) -> Response:
+        def send_once(host: str, fresh: bool, left: float | None) -> Response:
             response = self.inner.send(request, stream, *args, **kwargs)
-            if not stream:
+            if response.is_redirect:
+                read_redirect(response, self._max_body)
+            elif not stream:
                 read_whole(response, self._max_body)
             return response
 
@@ -251,6 +262,11 @@ class GovernedAdapter(BaseAdapter):
 
     def close(self) -> None:
         self.inner.close()
+
+
+def _is_read_by_hooks(request: PreparedRequest, response: Response, *, streams: bool) -> bool:
+    """Whether a hook would read the body, without a limit: one that answers a challenge does, streaming or not."""
+    return bool(request.hooks.get("response")) and (not streams or response.status_code in (401, 407))
 
 
 def out_of_time(trace: Trace) -> requests.Timeout:

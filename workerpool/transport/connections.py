@@ -123,6 +123,10 @@ class Connections:
         if connection.sock is None:
             self.closed(connection.ticket)
             return
+        # From here on a deadline of this thread's must not touch it: another thread may use it.
+        if not self.watchdog.watch.detach(connection.sock):
+            connection.close()
+            return
         connection.settle()
         with self._changed:
             if not self._closed:
@@ -327,7 +331,8 @@ def _see_off(connection: CountedConnection) -> None:
 
     Otherwise a busy server may accept the new connection before it looks at the old one's end, and count one too many.
     """
-    sock = connection.sock
+    sock: Any = connection.sock
+    sock = getattr(sock, "socket", sock)  # TLS inside of TLS is no socket, but has one
     try:
         if sock is not None:
             # The plain socket's methods, also under TLS: nothing that still comes is of interest.

@@ -36,22 +36,27 @@ _INVALID = (
 )
 
 
-def translate(error: BaseException, url: str) -> RequestError:
-    """Return the error of ours for what a send to `url` raised; `error` becomes its cause."""
-    ours = _translated(error, origin(url))
+def translate(error: BaseException, url: str, *, was_sent: bool = False) -> RequestError:
+    """Return the error of ours for what a send to `url` raised; `error` becomes its cause.
+
+    `was_sent`: the connection was made, and the request begun; urllib3 blames a proxy for what happens after that, too.
+    """
+    ours = _translated(error, origin(url), was_sent)
     ours.__cause__ = error
     return ours
 
 
-def _translated(error: BaseException, host: str) -> RequestError:
+def _translated(error: BaseException, host: str, was_sent: bool) -> RequestError:
     causes = [*_causes(error)]
     host = redact(host)
     if isinstance(error, _INVALID) or _has(causes, InvalidHeader):
         return InvalidRequest(redact(str(error)))
     if isinstance(error, requests.exceptions.TooManyRedirects):
         return TooManyRedirects(redact(str(error)))
+    proxy = next(filter(None, (getattr(cause, "through", None) for cause in causes)), None)
+    through = f" through the proxy {proxy}" if proxy else ""
     if isinstance(error, requests.exceptions.ConnectTimeout):
-        return TimedOut(f"no connection to {host} in the time allowed")
+        return TimedOut(f"no connection to {host}{through} in the time allowed")
     if isinstance(error, requests.exceptions.Timeout) or _has(
         causes, urllib3.exceptions.ReadTimeoutError, TimeoutError
     ):
@@ -63,11 +68,11 @@ def _translated(error: BaseException, host: str) -> RequestError:
     if isinstance(error, requests.exceptions.ContentDecodingError):
         return BadBody(f"the body from {host} does not decode: {_detail(causes)}")
     if _has(causes, urllib3.exceptions.NameResolutionError, socket.gaierror):
-        return ConnectFailed(f"the name of {host} does not resolve")
-    if isinstance(error, requests.exceptions.ProxyError):
-        return ConnectFailed(f"no connection to {host} through the proxy: {_detail(causes)}")
+        return ConnectFailed(f"the name of {f'the proxy {proxy}' if proxy else host} does not resolve")
+    if isinstance(error, requests.exceptions.ProxyError) and not (was_sent or _has(causes, StaleSocket)):
+        return ConnectFailed(f"no connection to {host}{through or ' through the proxy'}: {_detail(causes)}")
     if _has(causes, urllib3.exceptions.NewConnectionError):
-        return ConnectFailed(f"no connection to {host}: {_detail(causes)}")
+        return ConnectFailed(f"no connection to {host}{through}: {_detail(causes)}")
     if isinstance(error, (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         lost = ConnectionLost(f"the connection to {host} ended early: {_detail(causes)}")
         lost.stale = _has(causes, StaleSocket)

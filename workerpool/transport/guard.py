@@ -93,6 +93,17 @@ class Guard:
                 "deny_private would check nothing: say trust_proxy=True if the proxy keeps private addresses out itself"
             )
 
+    def check_foreign(self, url: str) -> None:
+        """Raise `Denied` if `url` may not be sent by an adapter that a user mounted, whose connections nobody sees."""
+        if self.is_open:
+            return
+        self.check_url(url)
+        if self.rules.deny_private and not self.rules.trust_proxy:
+            raise Denied(
+                f"{_target(url)} would be sent by an adapter of your own, whose connections deny_private cannot check: "
+                "say trust_proxy=True if it keeps private addresses out itself"
+            )
+
     def _allows(self, url: str, scheme: str) -> bool:
         try:
             parts = parse_url(url)

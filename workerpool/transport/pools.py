@@ -16,8 +16,9 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.util.proxy import connection_requires_http_tunnel
 
 from workerpool.transport.connections import PLACE_WAIT, Connections
+from workerpool.transport.deadline import Watch
 from workerpool.transport.dial import Dialed
-from workerpool.transport.reading import Source
+from workerpool.transport.reading import Answer, Source
 from workerpool.transport.tls import Context
 from workerpool.transport.trace import Trace
 
@@ -57,12 +58,14 @@ class CountedConnection(HTTPConnection):
     # -- opening and closing ------------------------------------------------------------------------------------------
 
     def connect(self) -> None:
-        if not self.connections.open_place(self):
-            raise NewConnectionError(
-                self, f"no free socket within {PLACE_WAIT:g} s: every one is held by a response being streamed"
-            )
         trace = self.trace = self.connections.traces.current
         watch = self.connections.watchdog.watch
+        left = watch.left()
+        wait = PLACE_WAIT if left is None else min(PLACE_WAIT, left)
+        if not self.connections.open_place(self, wait=wait):
+            raise ConnectTimeoutError(
+                self, f"no free socket within {wait:.3g} s: every one is held by a response being streamed"
+            )
         started = time.perf_counter()
         watch.tighten(self.timeout)
         try:
@@ -70,10 +73,11 @@ class CountedConnection(HTTPConnection):
         except BaseException:
             self.close()
             raise
+        finally:
+            watch.relax()
         self.idle_since = time.monotonic()
         trace.sent_at = time.perf_counter()  # now, or in a moment
         trace.tls = max(0.0, trace.sent_at - started - trace.dns - trace.connect) if self._is_more_than_tcp() else 0.0
-        watch.relax()
         self.connections.opened(trace.resumed)
 
     def _connect(self) -> None:
@@ -88,15 +92,24 @@ class CountedConnection(HTTPConnection):
         waits = [seconds for seconds in (self.timeout, watch.left()) if seconds is not None]
         try:
             dialed = self._dial(min(waits, default=None))
-        except socket.gaierror as error:
-            raise NameResolutionError(self.host, self, error) from error
-        except TimeoutError as error:
-            raise ConnectTimeoutError(self, f"no connection to {self.host} in time") from error
         except OSError as error:
-            raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
+            failure = self._dial_failure(error)
+            failure.through = self._proxy_name()
+            raise failure from error
         self.trace.dns, self.trace.connect = dialed.dns, dialed.connect
         watch.attach(dialed.sock)
         return dialed.sock
+
+    def _dial_failure(self, error: OSError) -> Any:
+        if isinstance(error, socket.gaierror):
+            return NameResolutionError(self.host, self, error)
+        if isinstance(error, TimeoutError):
+            return ConnectTimeoutError(self, f"no connection to {self.host} in time")
+        return NewConnectionError(self, f"Failed to establish a new connection: {error}")
+
+    def _proxy_name(self) -> str | None:
+        """Host and port of the proxy that it goes through, without its login; None without one."""
+        return None if self.proxy is None else f"{self.proxy.host}:{self.proxy.port}"
 
     def _dial(self, timeout: float | None) -> Dialed:
         return self.connections.dialer.dial(
@@ -159,8 +172,8 @@ class CountedConnection(HTTPConnection):
     def response_class(  # type: ignore[override]  # http.client only calls it
         self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None
     ) -> http.client.HTTPResponse:
-        """http.client's response, reading through our reader."""
-        return http.client.HTTPResponse(Source(sock, self.trace), debuglevel, method, url)  # type: ignore[arg-type]
+        """Our kind of http.client's response, reading through our reader."""
+        return Answer(Source(sock, self.trace), debuglevel, method, url)  # type: ignore[arg-type]
 
     def _ended_early(self, error: Exception) -> Exception:
         """What to raise for a connection that ended before its answer was complete."""
@@ -178,17 +191,28 @@ class CountedHTTPSConnection(CountedConnection, HTTPSConnection):
     _is_kept = False
 
     def _connect(self) -> None:
+        watch = self.connections.watchdog.watch
         if self._context is None:
+            self._trust_proxy(watch)
             self._context = self.connections.contexts.get(
                 self.cert_reqs, self.ca_certs, self.ca_cert_dir, self.cert_file, self.key_file, self.key_password
             )
             # The files are in the context already.
             self.ca_certs = self.ca_cert_dir = self.ca_cert_data = None
             self.cert_file = self.key_file = self.key_password = None
-        view = self._context.view(self._session_key(), self.connections.watchdog.watch.attach)
+        view = self._context.view(self._session_key(), watch.attach)
         self.ssl_context = view  # type: ignore[assignment]  # urllib3 sees no difference
         super()._connect()
         self.trace.resumed = view.resumed
+
+    def _trust_proxy(self, watch: Watch) -> None:
+        """Verify a proxy that speaks TLS itself as its targets are verified, which is what requests means."""
+        if self.proxy is None or self.proxy.scheme != "https" or self.proxy_config is None:
+            return
+        if self.proxy_config.ssl_context is None:
+            context = self.connections.contexts.get(self.cert_reqs, self.ca_certs, self.ca_cert_dir, None, None)
+            view: Any = context.view(("proxy", self.proxy.netloc), watch.attach)
+            self.proxy_config = self.proxy_config._replace(ssl_context=view)
 
     def _is_more_than_tcp(self) -> bool:
         return True

@@ -160,6 +160,8 @@ def mount(session: Any, adapter: SharedAdapter, govern: Callable[[str, BaseAdapt
     """
     if not hasattr(session, "mount"):
         return
+    if isinstance(session, requests.Session) and not isinstance(session, Session):
+        _confine_redirects(session)
     adapters: dict[str, BaseAdapter] = {"https://": HTTPAdapter(), "http://": HTTPAdapter()}
     adapters.update(getattr(session, "adapters", {}))
     for prefix, mounted in adapters.items():
@@ -167,6 +169,19 @@ def mount(session: Any, adapter: SharedAdapter, govern: Callable[[str, BaseAdapt
             session.mount(prefix, adapter)
         elif not isinstance(mounted, (SharedAdapter, GovernedAdapter)):
             session.mount(prefix, govern(prefix, mounted))
+
+
+def _confine_redirects(session: Any) -> None:
+    """Make a user's own session keep a request's secrets from other origins, as ours does."""
+    if "rebuild_auth" in vars(session):
+        return
+    rebuild_auth = session.rebuild_auth
+
+    def rebuild(following: Any, response: Any) -> None:
+        rebuild_auth(following, response)
+        confine(session, following, response)
+
+    session.rebuild_auth = rebuild
 
 
 class _SealedJar(RequestsCookieJar):

@@ -5,6 +5,7 @@ Imported when the first SOCKS proxy is used, and not before.
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 from typing import Any
@@ -24,6 +25,9 @@ class CountedSocksConnection(CountedConnection):
     def __init__(self, _socks_options: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         self._socks_options = _socks_options
         super().__init__(*args, **kwargs)
+
+    def _proxy_name(self) -> str:
+        return f"{self._socks_options['proxy_host']}:{self._socks_options['proxy_port'] or 1080}"
 
     def _dial(self, timeout: float | None) -> Dialed:
         """Resolve here what PySocks would resolve without a limit of time: the proxy, and for ``socks5://`` the target.
@@ -59,12 +63,18 @@ class CountedSocksConnection(CountedConnection):
             sock.connect((target, self.port))
         except socks.ProxyError as error:
             sock.close()
-            # PySocks hides what happened to the socket in here; its own text has the proxy's address in it, no more.
-            raise error.socket_err or OSError(error.msg) from error
+            raise _reason(error) from error
         except BaseException:
             sock.close()
             raise
         return Dialed(sock, resolved - started, time.monotonic() - resolved)
+
+
+def _reason(error: Any) -> OSError:
+    """What happened: PySocks hides that inside of its own errors, whose texts say no more than the proxy's address."""
+    while isinstance(error, socks.ProxyError) and error.socket_err is not None:
+        error = error.socket_err
+    return OSError(errno.EPROTO, error.msg) if isinstance(error, socks.ProxyError) else error
 
 
 class CountedSocksHTTPSConnection(CountedSocksConnection, CountedHTTPSConnection):

@@ -159,7 +159,7 @@ class RequestsTransport:
         if not exchange.history:
             exchange.steps.add(step_of(response.request))
         exchange.history.append(response)
-        limit = getattr(session, "max_redirects", self._options.max_redirects)
+        limit = min(self._options.max_redirects, getattr(session, "max_redirects", self._options.max_redirects))
         if len(exchange.history) > limit:
             raise self._endless(f"more than {limit} redirects", exchange, response)
         self._check_scheme(following.url or "")
@@ -244,9 +244,13 @@ class RequestsTransport:
             late = out_of_time(trace)
             late.__cause__ = error
             error = late
-        ours = error if isinstance(error, RequestError) else translate(error, exchange.url)
-        was_sent = trace.sent_at is not None and not trace.answered
-        if was_sent and isinstance(ours, (ConnectionLost, TimedOut)) and not self._may_repeat(exchange):
+        ours = (
+            error
+            if isinstance(error, RequestError)
+            else translate(error, exchange.url, was_sent=trace.sent_at is not None)
+        )
+        is_unanswered = trace.sent_at is not None and not trace.answered
+        if is_unanswered and isinstance(ours, (ConnectionLost, TimedOut)) and not self._may_repeat(exchange):
             method = (exchange.prepared.method or exchange.request.method).upper()
             ours = OutcomeUnknown(f"{ours}; whether the server acted on the {method} is unknown")
         if ours is not error:
