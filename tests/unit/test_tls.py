@@ -257,6 +257,19 @@ def test_a_certificate_is_verified_again_after_an_hour_of_resumed_sessions(
     assert resumed == [False, True, True, False, True]
 
 
+def test_a_full_handshake_starts_the_hour_anew_although_a_session_was_offered(
+    ca: trustme.CA, folder: Path, stack: ExitStack
+) -> None:
+    now = [0.0]
+    context = verifying(Contexts(clock=lambda: now[0]), folder)
+    assert Server(stack, served_by(ca)).talk(context) is False
+    now[0] = VERIFIED_FOR * 0.9
+    another = Server(stack, served_by(ca))  # cannot read the first one's tickets
+    assert another.talk(context) is False
+    now[0] = VERIFIED_FOR * 1.5
+    assert another.talk(context) is True
+
+
 def test_a_session_whose_handshake_failed_is_not_tried_again(
     ca: trustme.CA, context: Context, stack: ExitStack
 ) -> None:
@@ -373,6 +386,13 @@ def test_a_client_certificate_is_shown(
         assert [get(known, origin.url()).resumed for _ in range(2)] == [False, True]
         with pytest.raises((urllib3.exceptions.SSLError, urllib3.exceptions.ProtocolError)):
             get(context, origin.url())
+
+
+def test_http_1_1_is_asked_for_by_alpn(ca: trustme.CA, context: Context, stack: ExitStack) -> None:
+    server = served_by(ca)
+    server.set_alpn_protocols(["h2", "http/1.1"])
+    client, _ = Server(stack, server).pair(context.view("key"))
+    assert client.selected_alpn_protocol() == "http/1.1"
 
 
 def test_a_folder_of_certificates_is_trusted(
@@ -525,7 +545,9 @@ def test_a_file_that_cannot_be_used_is_named(
     ca, cert, key = (name and str(folder / name) for name in files)
     with pytest.raises(ssl.SSLError, match=text) as raised:
         contexts.get("CERT_REQUIRED", ca, None, cert, key)
-    assert not isinstance(raised.value, (ssl.SSLWantReadError, ssl.SSLEOFError))
+    assert raised.value.errno == ssl.SSL_ERROR_SSL, (
+        "a file that is missing must not look like SSL_ERROR_WANT_READ, also 2"
+    )
 
 
 def test_a_failure_to_build_is_not_kept(contexts: Contexts, folder: Path, tmp_path: Path) -> None:
@@ -661,7 +683,7 @@ def test_a_socket_is_closed_if_showing_it_fails(ca: trustme.CA, context: Context
 
 
 class TlsProxy:
-    """An HTTPS proxy that tunnels, one thread for each direction, to wherever CONNECT says."""
+    """An HTTPS proxy that tunnels, a thread for each tunnel, to wherever CONNECT says."""
 
     def __init__(self, stack: ExitStack, context: ssl.SSLContext) -> None:
         self.context = context
@@ -696,23 +718,28 @@ class TlsProxy:
                 head += near.recv(1)
             host, _, port = head.split()[1].decode().partition(":")
             near.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-            with socket.create_connection((host, int(port)), timeout=LIMIT) as far:
-                back = threading.Thread(target=_pipe, args=(far, near), daemon=True)
-                back.start()
-                _pipe(near, far)
-                back.join(LIMIT)
+            far = stack.enter_context(socket.create_connection((host, int(port)), timeout=LIMIT))
+            _pump(near, far)
 
 
-def _pipe(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            target.sendall(data)
-    except OSError:
-        pass
-    try:
-        socket.socket.shutdown(target, socket.SHUT_WR)
-    except OSError:
-        pass
+def _pump(near: ssl.SSLSocket, far: socket.socket) -> None:
+    """Carry bytes both ways until one side ends. In one thread: a TLS socket is not to be read and written by two."""
+    other = {near: far, far: near}
+    while True:
+        readable = [near] if near.pending() else select.select([near, far], [], [], LIMIT)[0]
+        for source in readable:
+            source.settimeout(0)
+            try:
+                data = source.recv(65536)
+            except ssl.SSLWantReadError:
+                continue
+            except OSError:
+                return
+            finally:
+                source.settimeout(LIMIT)
+            if not data:
+                return
+            other[source].sendall(data)
 
 
 @VERSIONS
@@ -743,6 +770,13 @@ def test_tls_inside_tls_resumes_both_and_verifies_both(
         fetch(context, suspicious)
 
 
+def test_tls_inside_tls_offers_a_session_once(ca: trustme.CA, context: Context, stack: ExitStack) -> None:
+    # Its handshake is urllib3's, so a session that makes it fail would be offered again and again.
+    Server(stack, served_by(ca)).talk(context)
+    context.view("key").wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=HOST)
+    assert context.sessions == 0
+
+
 def test_tls_inside_tls_is_dead_once_it_is_readable(stack: ExitStack) -> None:
     ours, theirs = (stack.enter_context(sock) for sock in socket.socketpair())
     transport = SSLTransport.__new__(SSLTransport)
@@ -750,6 +784,15 @@ def test_tls_inside_tls_is_dead_once_it_is_readable(stack: ExitStack) -> None:
     assert not is_dead(transport)
     theirs.sendall(b"x")
     assert is_dead(transport)
+
+
+def test_under_tls_inside_tls_is_a_socket_that_can_be_shut_down(stack: ExitStack) -> None:
+    ours, theirs = (stack.enter_context(sock) for sock in socket.socketpair())
+    transport = SSLTransport.__new__(SSLTransport)
+    transport.socket = ours
+    for sock in (transport, ours):
+        socket.socket.shutdown(tls.system_socket(sock), socket.SHUT_RDWR)
+    assert theirs.recv(1) == b""
 
 
 # Dead or alive
@@ -823,8 +866,12 @@ def test_a_tls_socket_that_was_ended_or_written_to_is_dead(
         assert not is_dead(client)
     end(server)
     wait_until_readable(client)
-    while not is_dead(client):  # it has read tickets; the end comes after them, perhaps a moment later
-        wait_until_readable(client)
+    found = is_dead(client)
+    if is_fresh and version == TLS13:  # that may have read the tickets alone; the end comes after them
+        while not found:
+            wait_until_readable(client)
+            found = is_dead(client)
+    assert found
     assert client.gettimeout() == LIMIT
 
 
@@ -885,3 +932,26 @@ def test_many_threads_connect_and_save_at_once(
     assert len(resumed) == 96
     assert sum(resumed) == server.session_stats()["hits"]
     assert sum(resumed) > 20
+
+
+@pytest.mark.usefixtures("tiny_switch_interval")
+def test_many_threads_save_take_and_drop_sessions_at_once(
+    ca: trustme.CA, folder: Path, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def clock() -> float:
+        os.sched_yield()  # let another thread in where the time is asked for
+        return 0.0
+
+    monkeypatch.setattr(tls, "SESSIONS_KEPT", 1)
+    context = verifying(Contexts(clock=clock), folder)
+    server = Server(stack, served_by(ca, TLS12))
+    clients = [server.pair(context.view("key"))[0] for _ in range(8)]
+
+    def work(client: ssl.SSLSocket) -> None:
+        for turn in range(500):
+            assert context.save(turn % 2, client)
+            context._offer(turn % 2, HOST, once=True)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(work, clients)) == [None] * 8
+    assert context.sessions <= 1
