@@ -104,6 +104,7 @@ def _detail(causes: list[BaseException]) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return cause.verify_message or "the certificate was not accepted"
         if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower() if cause.strerror[1:2].islower() else cause.strerror
+            text = cause.strerror
+            return text[:1].lower() + text[1:] if text[1:2].islower() else text
     text = next((str(arg) for arg in reversed(causes[-1].args) if isinstance(arg, str)), type(causes[-1]).__name__)
     return redact(text)

@@ -111,6 +111,10 @@ class CountedConnection(HTTPConnection):
         """Host and port of the proxy that it goes through, without its login; None without one."""
         return None if self.proxy is None else f"{self.proxy.host}:{self.proxy.port}"
 
+    def _proxy_key(self) -> Any:
+        """What tells the way through one proxy from the way through another: its address and its login."""
+        return self.proxy and self.proxy.netloc
+
     def _dial(self, timeout: float | None) -> Dialed:
         return self.connections.dialer.dial(
             self._dns_host,
@@ -218,7 +222,7 @@ class CountedHTTPSConnection(CountedConnection, HTTPSConnection):
         return True
 
     def _session_key(self) -> tuple[Any, ...]:
-        return (self._tunnel_host or self.host, self._tunnel_port or self.port, self.proxy and self.proxy.netloc)
+        return (self._tunnel_host or self.host, self._tunnel_port or self.port, self._proxy_key())
 
     def settle(self) -> None:
         super().settle()

@@ -29,6 +29,9 @@ class CountedSocksConnection(CountedConnection):
     def _proxy_name(self) -> str:
         return f"{self._socks_options['proxy_host']}:{self._socks_options['proxy_port'] or 1080}"
 
+    def _proxy_key(self) -> Any:
+        return tuple(self._socks_options.values())
+
     def _dial(self, timeout: float | None) -> Dialed:
         """Resolve here what PySocks would resolve without a limit of time: the proxy, and for ``socks5://`` the target.
 
