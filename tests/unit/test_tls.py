@@ -786,15 +786,6 @@ def test_tls_inside_tls_is_dead_once_it_is_readable(stack: ExitStack) -> None:
     assert is_dead(transport)
 
 
-def test_under_tls_inside_tls_is_a_socket_that_can_be_shut_down(stack: ExitStack) -> None:
-    ours, theirs = (stack.enter_context(sock) for sock in socket.socketpair())
-    transport = SSLTransport.__new__(SSLTransport)
-    transport.socket = ours
-    for sock in (transport, ours):
-        socket.socket.shutdown(tls.system_socket(sock), socket.SHUT_RDWR)
-    assert theirs.recv(1) == b""
-
-
 # Dead or alive
 
 

@@ -331,11 +331,6 @@ class ContextView:
         traced.server_name = server_name
 
 
-def system_socket(sock: Any) -> socket.socket:
-    """The socket that the system knows, under TLS inside TLS too: what can be shut down by `socket.socket.shutdown`."""
-    return cast(socket.socket, sock.socket if isinstance(sock, SSLTransport) else sock)
-
-
 def is_readable(sock: Any) -> bool:
     """Whether there is something to read, or an end or error to be told of, on an open socket of whichever kind.
 
