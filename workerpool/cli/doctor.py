@@ -79,6 +79,7 @@ class _Line:
 
     def clear(self) -> None:
         if self._is_shown and self._width:
+            self._width += 2  # what the terminal shows of Ctrl-C
             self._put("")
 
     def _put(self, words: str) -> None:

@@ -99,7 +99,9 @@ def _on_request_limit(reuse: Reuse, price: float) -> str:
 
 def _on_idle(found: Examination) -> Iterator[str]:
     price = found.cost.connection if found.cost else None
-    if found.idle is None or not found.idle.seconds or price is None or price < DEAR:
+    if found.idle is None or found.idle.seconds is None or price is None or price < DEAR:
+        return
+    if found.reuse is None or not found.reuse.reused:
         return
     yield (
         f"A connection must be used again within {duration(found.idle.seconds)}, or the next request pays "
@@ -136,16 +138,20 @@ def _on_tls(found: Examination, now: float) -> Iterator[str]:
             f"{SOCKETS} unless --host-connections says more."
         )
     if tls.resumed is False and cost is not None and cost.tls is not None and cost.tls >= DEAR:
+        # urllib3, and so the pool, asks for no tickets on TLS 1.2: there, a server has to remember sessions itself.
+        old = "let it remember sessions (nginx: ssl_session_cache), or speak TLS 1.3"
         yield (
             f"TLS sessions are not resumed, so each new connection pays {duration(cost.tls)} for a whole handshake: "
-            "if the server is yours, turn session tickets on."
+            f"if the server is yours, {old if tls.version == 'TLS 1.2' else 'turn session tickets on'}."
         )
     yield from _on_certificate(tls, now)
 
 
 def _on_certificate(tls: Tls, now: float) -> Iterator[str]:
-    if tls.expires_at is not None and tls.days_left is not None and tls.days_left <= EXPIRES_SOON:
-        yield f"Its certificate ends in {duration(max(0.0, tls.expires_at - now))}: after that, every request fails."
+    if tls.expires_at is None or tls.days_left is None or tls.days_left > EXPIRES_SOON:
+        return
+    left = f"{tls.days_left} days" if tls.days_left > 1 else duration(max(0.0, tls.expires_at - now))
+    yield f"Its certificate ends in {left}: after that, every request fails."
 
 
 def _on_compression(found: Examination) -> Iterator[str]:

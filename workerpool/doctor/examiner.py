@@ -89,6 +89,7 @@ class Examiner:
         self._last_sent = 0.0
         self._probed = self._probe_sockets = self._unsent = 0
         self._method = "GET"
+        self._proxy: str | None = None
         self._samples: list[Sample] = []
         self._response: Response | None = None
         self._answer: Answer | None = None
@@ -122,6 +123,7 @@ class Examiner:
             self._pool.shutdown(wait=False, cancel_futures=True)
         if self._answer is not None:
             probe = Probe(self._final_url, timeout=self._timeout, verify=self._verify, proxies=self._proxies)
+            self._proxy = probe.proxy
             self._look_at_tls(probe)
             self._look_for_idle_limit(probe)
 
@@ -147,6 +149,7 @@ class Examiner:
             rate_limits=rate_limits(self._headers[-1], time.time()) if self._headers else (),
             alt_svc=self._said("alt-svc"),
             only_heads=self._method == "HEAD",
+            proxy=self._proxy,
         )
         allowed = allowance(self._headers[-1] if self._headers else {}, time.time())
         return advise(found, allowed, time.time())

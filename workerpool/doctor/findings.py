@@ -142,7 +142,7 @@ class Examination:
     `final_url`: where redirects led, which is what was examined. `requests`: how many were sent, redirects included;
     `connections`: how many were opened; `elapsed`: seconds in all. `stopped`: a sentence if it ended early; `refused`:
     the status with which the server refused another request. `alt_svc`: the header that offers HTTP/3, if one came.
-    `only_heads`: whether HEAD was used, the body being large.
+    `only_heads`: whether HEAD was used, the body being large. `proxy`: host and port of the one that it went through.
     """
 
     url: str
@@ -163,6 +163,7 @@ class Examination:
     rate_limits: tuple[RateLimit, ...] = ()
     alt_svc: str | None = None
     only_heads: bool = False
+    proxy: str | None = None
     advice: tuple[str, ...] = field(default=())
 
     def as_json(self) -> dict[str, Any]:

@@ -43,6 +43,8 @@ def _rows(found: Examination) -> Iterator[tuple[str, str]]:
         yield "answer", _answer(found.answer, found)
         if found.answer.redirects:
             yield "redirects", f"{' → '.join([*found.answer.redirects[1:], found.final_url])}"
+    if found.proxy is not None:
+        yield "through", f"the proxy {found.proxy}, whose connections these are"
     if found.reuse is not None:
         yield "connections", _reuse(found.reuse)
     if found.idle is not None:

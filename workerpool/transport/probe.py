@@ -58,7 +58,8 @@ class Probe:
     """Looks at the server behind `url`.
 
     `timeout`: seconds for a handshake, or for a request and its answer. `verify`, `proxies`: as in `WorkerPool`.
-    `why_not`: a sentence if this cannot look there, as the way leads through a proxy that it does not know how to use.
+    `proxy`: host and port of the proxy that the way leads through. `why_not`: a sentence if this cannot look there, as
+    it does not know how to use that proxy.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Probe:
         self._verify = settings["verify"]
         proxy = select_proxy(url, settings["proxies"])
         self._proxy = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else None
+        self.proxy = None if self._proxy is None else self._proxy.netloc.rpartition("@")[2]
         self.why_not: str | None = None
         if self._proxy is not None and self._proxy.scheme != "http":
             self.why_not = f"not looked at: the way leads through a proxy that speaks {self._proxy.scheme}"
