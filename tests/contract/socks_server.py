@@ -85,20 +85,25 @@ class SocksServer:
                 server.close()
 
     def _greet(self, client: socket.socket) -> bool:
-        """Agree on a method; returns whether the client may go on."""
+        """Agree on a method, and check the login; returns whether the client may go on."""
         _, count = _read(client, 2)
         wanted = NO_AUTH if self._login is None else PASSWORD
-        fits = wanted in _read(client, count)
-        client.sendall(bytes([VERSION, wanted if fits else NONE_FITS]))
-        if fits and self._login is not None:
-            _read(client, 1)
-            said = tuple(_read_counted(client).decode() for _ in range(2))
-            fits = said == self._login
-            client.sendall(bytes([1, not fits]))
-        if not fits:
-            with self._lock:
-                self.refused += 1
-        return fits
+        if wanted not in _read(client, count):
+            return self._refuse(client, bytes([VERSION, NONE_FITS]))
+        client.sendall(bytes([VERSION, wanted]))
+        if self._login is None:
+            return True
+        _read(client, 1)
+        if (_read_counted(client).decode(), _read_counted(client).decode()) != self._login:
+            return self._refuse(client, bytes([1, 1]))
+        client.sendall(bytes([1, 0]))
+        return True
+
+    def _refuse(self, client: socket.socket, answer: bytes) -> bool:
+        with self._lock:
+            self.refused += 1  # before the client knows
+        client.sendall(answer)
+        return False
 
     def _connect(self, client: socket.socket) -> socket.socket | None:
         """Take the client's request and answer it; returns the connection to its target."""
@@ -127,20 +132,23 @@ class SocksServer:
 
 
 def _relay(client: socket.socket, server: socket.socket) -> None:
-    """Carry bytes both ways until either side ends, and pass a reset on as one."""
-    other = {client: server, server: client}
-    for sock in other:
+    """Carry bytes both ways until both sides have ended; each end is passed on, a reset as a reset."""
+    reading = {client, server}
+    for sock in reading:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    while True:
-        for sock in select.select([*other], [], [])[0]:
+    while reading:
+        for sock in select.select([*reading], [], [])[0]:
+            target = client if sock is server else server
             try:
                 piece = sock.recv(PIECE)
             except ConnectionResetError:
-                other[sock].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                target.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return
-            if not piece:
-                return
-            other[sock].sendall(piece)
+            if piece:
+                target.sendall(piece)
+            else:
+                reading.discard(sock)
+                target.shutdown(socket.SHUT_WR)
 
 
 def _read(sock: socket.socket, count: int) -> bytes:

@@ -158,9 +158,12 @@ def test_200_requests_share_the_sockets_of_their_host(route: Route) -> None:
 
 
 def test_a_budget_of_three_sockets_holds_as_the_origin_counts(route: Route) -> None:
+    """Idle ones count: those of one host make room for another's."""
     with route.pool(8, max_connections=3) as pool:
-        assert all(outcome.ok for outcome in pool.stream([route.url("/delay/0.005")] * 40))
-        assert pool.statistics().sockets_open <= 3
+        for number in range(4):
+            urls = [route.url("/delay/0.005", ADDRESSES[number % 2])] * 10
+            assert all(outcome.ok for outcome in pool.stream(urls))
+            assert pool.statistics().sockets_open <= 3
     assert 2 <= route.origin.connections_peak <= 3
 
 
@@ -301,4 +304,5 @@ def test_100_mixed_requests_end_in_one_outcome_each(route: Route) -> None:
     ends = {(outcome.request.key, "ok" if outcome.error is None else outcome.error.reason) for outcome in outcomes}
     assert ends == set(paths.items())
     assert not any(isinstance(outcome.error, Cancelled) for outcome in outcomes)
-    assert route.origin.connections_peak <= 5
+    if route.asked is None:  # a proxy ends its side to the origin in its own time
+        assert route.origin.connections_peak <= 5
