@@ -6,24 +6,29 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from requests import PreparedRequest, Response
+from requests.auth import AuthBase
 from requests.cookies import RequestsCookieJar
 from requests.utils import get_netrc_auth
 
-from workerpool.model import origin
+from workerpool.model import DEFAULT_PORTS, origin
 
-_HOME = "workerpool-home"
-"""A cookie's attribute, never sent: the site that set it, by host and port."""
+_HOME = "home;"
+"""A cookie's attribute, never sent: the site that set it, by host and port. No server can give it: a semicolon ends a
+name."""
 _STRAYED = "has_left_origin"
 
 
 def confine(session: Any, following: PreparedRequest, response: Response) -> None:
     """Take from `following`, which goes on where `response` redirects to, what another origin must not see.
 
-    That is ``Authorization``, unless the new host has a login of its own; the cookies that the request itself was
-    given; and cookies that a server set for its own host only, at another port of the same host. requests lets the
-    first pass from http to https, the second to anywhere, and the third to all ports, as RFC 6265 does.
+    That is ``Authorization`` and the auth that would answer the new host's challenge, unless that host has a login of
+    its own; the cookies that the request itself was given; and cookies that a server set for its own host only, at
+    another port of the same host. requests lets the first pass from http to https, the second and third to anywhere,
+    and the fourth to all ports, as RFC 6265 does. A proxy's login is none of the request's: urllib3 adds it where there
+    is a proxy, and requests here even where there is none for the new host.
     """
     previous: Any = response.request
+    following.headers.pop("Proxy-Authorization", None)
     has_left = origin(following.url or "") != origin(previous.url or "")
     if has_left:
         _drop_login(session, following, previous)
@@ -41,9 +46,11 @@ def confine(session: Any, following: PreparedRequest, response: Response) -> Non
                 jar.clear(cookie.domain, cookie.path, cookie.name)
                 continue
         elif not cookie.domain_specified:
-            if not cookie.has_nonstandard_attr(_HOME):
+            # One that no chain has brought along, of another host than the one before, came by an earlier request; all
+            # that is known of it is its host.
+            if not cookie.has_nonstandard_attr(_HOME) and cookie.domain in (home[0], f"{home[0]}.local"):
                 cookie.set_nonstandard_attr(_HOME, home)
-            if cookie.get_nonstandard_attr(_HOME) != there:
+            if not _may_go(cookie.get_nonstandard_attr(_HOME, there), there):
                 continue
         allowed.set_cookie(cookie)
     following.headers.pop("Cookie", None)
@@ -52,6 +59,9 @@ def confine(session: Any, following: PreparedRequest, response: Response) -> Non
 
 
 def _drop_login(session: Any, following: PreparedRequest, previous: PreparedRequest) -> None:
+    hooks: Any = following.hooks  # shared with `previous`
+    answers = [hook for hook in hooks.get("response", ()) if not isinstance(getattr(hook, "__self__", None), AuthBase)]
+    following.hooks = {**hooks, "response": answers}
     login = following.headers.get("Authorization")
     if login is None or login != previous.headers.get("Authorization"):
         return
@@ -60,10 +70,14 @@ def _drop_login(session: Any, following: PreparedRequest, previous: PreparedRequ
 
 
 def _home(url: str) -> tuple[str, int]:
-    """Host and port; the default ports are one, as a site that moves to https takes its cookies along."""
+    """Host and port."""
     parts = urlsplit(url)
-    port = parts.port or 443
-    return (parts.hostname or "", 443 if port == 80 else port)
+    return (parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 0))
+
+
+def _may_go(home: tuple[str, int], there: tuple[str, int]) -> bool:
+    """Whether a host's own cookies go there: to itself, or from http to https, as a site that moves takes them."""
+    return home == there or (home[0] == there[0] and (home[1], there[1]) == (80, 443))
 
 
 def step_of(prepared: PreparedRequest) -> tuple[Any, ...]:
