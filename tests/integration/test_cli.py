@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from tests.certificates import Authority
 from workerpool.testing import Origin, Reply
 
 COMMAND = [sys.executable, "-m", "workerpool", "run"]
@@ -291,6 +292,61 @@ def test_timeout_ends_a_try(origin: Origin, urls: Callable[..., str]) -> None:
     assert (done.returncode, record["ok"]) == (1, False)
     assert 0.2 < record["elapsed"] < 10
     assert b"timed out" in done.stderr
+
+
+def test_timeout_ends_a_try_that_drips(origin: Origin, urls: Callable[..., str]) -> None:
+    done = run(urls(origin.url("/drip?bytes=100&seconds=60")), "-o", "-", "--timeout", "0.5", "--retries", "0")
+    (record,) = records(done.stdout)
+    assert not record["ok"]
+    assert 0.4 < record["elapsed"] < 10
+
+
+def test_max_body_ends_an_answer_that_is_larger(origin: Origin, urls: Callable[..., str]) -> None:
+    source = urls(origin.url("/bytes/1000"), origin.url("/gzip?bytes=1001"))
+    done = run(source, "-o", "-", "--max-body", "1000", "--ordered")
+    fits, too_large = records(done.stdout)
+    assert (fits["ok"], fits["bytes"], too_large["ok"], too_large["attempts"]) == (True, 1000, False, 1)
+    assert "max_body" in too_large["error"]
+
+
+def test_hosts_that_are_not_allowed_are_never_sent_to(origin: Origin, urls: Callable[..., str]) -> None:
+    elsewhere = origin.url("/", address="127.0.0.2")
+    source = urls(origin.url("/"), elsewhere, origin.url(f"/redirect-to?url={elsewhere}"))
+    done = run(source, "-o", "-", "--allow-host", "127.0.0.1", "--ordered")
+    assert [record["ok"] for record in records(done.stdout)] == [True, False, False]
+    assert {arrival.address for arrival in origin.arrivals} == {"127.0.0.1"}
+
+
+def test_private_addresses_are_refused_on_request(origin: Origin, urls: Callable[..., str]) -> None:
+    (record,) = records(run(urls(origin.url("/")), "-o", "-", "--deny-private").stdout)
+    assert (record["ok"], origin.requests) == (False, 0)
+    assert "public" in record["error"]
+
+
+def test_a_proxy_is_gone_through(origin: Origin, urls: Callable[..., str]) -> None:
+    """A proxy is asked for the whole URL; our origin answers that as any other."""
+    with Origin() as proxy:
+        proxy.default = Reply(body=b"by proxy")
+        done = run(urls(origin.url("/")), "-o", "-", "--proxy", proxy.url(), "--include", "body")
+        assert [record["body"] for record in records(done.stdout)] == ["by proxy"]
+        assert (proxy.requests, origin.requests) == (1, 0)
+
+
+def test_certificates_are_believed_and_shown_as_told(tmp_path: Path, urls: Callable[..., str]) -> None:
+    for name in ("servers", "clients"):
+        (tmp_path / name).mkdir()
+    authority, clients = Authority(tmp_path / "servers"), Authority(tmp_path / "clients")
+    with Origin(tls=authority.context(clients=clients)) as origin:
+        source, mine = urls(origin.url("/")), clients.one_file("me")
+        trusted = ["--ca-bundle", authority.file]
+        for words, ok in (
+            (["--cert", mine], False),
+            (trusted, False),
+            ([*trusted, "--cert", mine], True),
+            (["--insecure", "--cert", mine], True),
+        ):
+            (record,) = records(run(source, "-o", "-", "--retries", "0", *words).stdout)
+            assert record["ok"] is ok, words
 
 
 # -- ends -------------------------------------------------------------------------------------------------------------

@@ -520,3 +520,12 @@ def test_a_request_after_the_end_of_an_idle_tls_socket_goes_over_a_new_one(
         assert outcome.ok
         assert len(outcome.attempts) == 1
         assert (server.connections, pool.statistics().sent) == (2, 2)
+
+
+@IN_SECURE
+def test_a_setting_that_only_looks_like_false_is_never_shared_with_one_that_verifies(ca: Authority) -> None:
+    """requests keeps the connections of ``verify=0`` under the key of ``verify=True``."""
+    settings: list[Any] = [0, True, Path(ca.file), None]
+    with Origin(tls=ca.context()) as origin, WorkerPool(1, retry=None) as pool:
+        outcomes = fetch(pool, *(Request(origin.url(), verify=verify) for verify in settings))
+    assert [outcome.ok for outcome in outcomes] == [True, False, True, False]

@@ -19,6 +19,8 @@ def test_the_defaults_are_the_contract_s() -> None:
     assert (settings.workers, settings.burst, settings.host_connections, settings.retries) == (16, 1, 6, 3)
     assert (settings.rate, settings.host_rate, settings.connections, settings.deadline) == (None, None, None, None)
     assert (settings.timeout, settings.include, settings.format, settings.log_format) == (30.0, frozenset(), None, None)
+    assert (settings.max_body, settings.verify, settings.cert, settings.proxy) == (1024**3, True, None, None)
+    assert (settings.allow_hosts, settings.deny_private) == (None, False)
     assert (settings.ordered, settings.overwrite, settings.quiet, settings.progress) == (False, False, False, True)
 
 
@@ -26,7 +28,8 @@ def test_every_option_is_read() -> None:
     words = (
         "run a.txt b.csv - --output out.x --workers 3 --rate 50/s --burst 2 --host-rate 100/min --connections 9 "
         "--host-connections 4 --retries 0 --timeout 2.5 --deadline 1h30m --ordered --include body,headers --overwrite "
-        "--format csv --quiet --no-progress --log-format console --input-format jsonl"
+        "--format csv --quiet --no-progress --log-format console --input-format jsonl --max-body 10MB --insecure "
+        "--proxy socks5h://127.0.0.1:1080 --allow-host example.com --allow-host *.example.org:8443 --deny-private"
     )
     settings = parse(words.split())
     assert settings.sources == ("a.txt", "b.csv", "-")
@@ -40,6 +43,8 @@ def test_every_option_is_read() -> None:
     assert settings.quiet
     assert not settings.progress
     assert settings.log_format == "console"
+    assert (settings.max_body, settings.verify, settings.proxy) == (10_000_000, False, "socks5h://127.0.0.1:1080")
+    assert (settings.allow_hosts, settings.deny_private) == (("example.com", "*.example.org:8443"), True)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +62,14 @@ def test_every_option_is_read() -> None:
         ("--timeout", "0", "--timeout"),
         ("--timeout", "soon", "--timeout"),
         ("--deadline", "tomorrow", "'10m'"),
+        ("--max-body", "much", "'10MB'"),
+        ("--max-body", "0", "above zero"),
+        ("--proxy", "proxy:3128", "'http://proxy:3128'"),
+        ("--ca-bundle", "/dev/null", "holds no certificate"),
+        ("--ca-bundle", "/there/is/none", "cannot be read"),
+        ("--cert", "/dev/null", "holds no certificate"),
+        ("--cert", "/there/is/none", "cannot be read"),
+        ("--allow-host", "http://example.com/", "'*.example.com'"),
         ("--include", "body,trailers", "'trailers' is unknown"),
         ("--job", "dir", "later release"),
     ],

@@ -309,19 +309,6 @@ def test_the_sessions_kept_are_bounded(
     assert [server.talk(context, key) for key in ("one", "two")] == [True, False]
 
 
-def test_a_forked_child_has_new_locks_and_no_sessions(
-    ca: trustme.CA, contexts: Contexts, context: Context, folder: Path, stack: ExitStack
-) -> None:
-    server = Server(stack, served_by(ca))
-    server.talk(context)
-    # As a thread that is not there after the fork left them.
-    for held in (contexts._lock, context._lock, *(slot.lock for slot in contexts._slots.values())):
-        held.acquire()
-    contexts.after_fork()
-    assert verifying(contexts, folder) is context
-    assert [server.talk(context), server.talk(context)] == [False, True]
-
-
 # Verifying
 
 

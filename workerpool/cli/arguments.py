@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, NoReturn
 
+from workerpool.cli.connecting import add_connecting, proxy_of, verify_of
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor, doctor_settings_of
-from workerpool.config import Rate, check_count, parse_duration
+from workerpool.config import GuardRules, Rate, check_count, parse_duration, parse_size
 from workerpool.errors import OptionError
 
 DISTRIBUTION = "workerpool-http"
@@ -70,6 +72,12 @@ class RunSettings:
     retries: int
     timeout: float
     deadline: float | None
+    max_body: int
+    verify: bool | str
+    cert: str | None
+    proxy: str | None
+    allow_hosts: tuple[str, ...] | None
+    deny_private: bool
     quiet: bool
     progress: bool
     log_format: str | None
@@ -111,6 +119,9 @@ def make_parser() -> argparse.ArgumentParser:
     _add_output(run.add_argument_group("output").add_argument)
     _add_budgets(run.add_argument_group("budgets").add_argument)
     _add_course(run.add_argument_group("course").add_argument)
+    reach = run.add_argument_group("reach")
+    add_connecting(reach)
+    _add_reach(reach.add_argument)
     _add_messages(run.add_argument_group("messages").add_argument)
     add_doctor(commands, _HelpFormatter)
     return parser
@@ -156,12 +167,24 @@ def _add_budgets(add: Callable[..., Any]) -> None:
 def _add_course(add: Callable[..., Any]) -> None:
     add("--input-format", choices=("txt", "csv", "jsonl"), help="of all SOURCEs; default: as named, txt for -")
     add("--retries", metavar="N", default="3", help="tries after the first; default: %(default)s")
-    add("--timeout", metavar="S", default="30", help="seconds to connect, and for each wait; default: %(default)s")
+    add("--timeout", metavar="S", default="30", help="seconds for each try in all; default: %(default)s")
+    add("--max-body", metavar="SIZE", default="1GiB", help="of an answer, decompressed; default: %(default)s")
     add(
         "--deadline",
         metavar="DURATION",
         help="90s, 10m, 1h30m: when to finish what is being sent and stop; default: never",
     )
+
+
+def _add_reach(add: Callable[..., Any]) -> None:
+    add("--cert", metavar="FILE", help="a certificate of your own and its key, in PEM, for servers that ask for one")
+    add(
+        "--allow-host",
+        metavar="HOST",
+        action="append",
+        help="go nowhere else, redirects included: example.com, *.example.com, example.com:8443; may be repeated",
+    )
+    add("--deny-private", action="store_true", help="refuse private, loopback and other addresses that are not public")
 
 
 def _add_messages(add: Callable[..., Any]) -> None:
@@ -191,6 +214,12 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         retries=_count("--retries", said.retries, least=0),
         timeout=parse_duration(said.timeout, "--timeout"),
         deadline=None if said.deadline is None else parse_duration(said.deadline, "--deadline"),
+        max_body=parse_size(said.max_body, "--max-body"),
+        verify=verify_of(said),
+        cert=_readable(said.cert),
+        proxy=proxy_of(said),
+        allow_hosts=_hosts(said.allow_host),
+        deny_private=said.deny_private,
         quiet=said.quiet,
         progress=not (said.quiet or said.no_progress or said.log_format == "json"),
         log_format=said.log_format,
@@ -205,6 +234,33 @@ def _count(option: str, text: str, least: int = 1) -> int:
     if number < least:
         raise OptionError(f"{option}={text!r} must be a whole number, {least} or more")
     return number if least == 0 else check_count(option, number)
+
+
+def _hosts(said: list[str] | None) -> tuple[str, ...] | None:
+    if said is None:
+        return None
+    try:
+        return GuardRules(allow_hosts=tuple(said)).allow_hosts
+    except OptionError as error:
+        raise OptionError(str(error).replace("allow_hosts", "--allow-host", 1)) from None
+
+
+def _readable(path: str | None) -> str | None:
+    if path is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(path, password=_no_password)
+        except ssl.SSLError:
+            raise OptionError(
+                f"--cert={path!r} holds no certificate with its key, both in PEM and the key open"
+            ) from None
+        except OSError as error:
+            raise OptionError(f"--cert={path!r} cannot be read: {(error.strerror or str(error)).lower()}") from None
+    return path
+
+
+def _no_password() -> str:
+    """Called where a key is encrypted; without it, OpenSSL would ask on the terminal."""
+    return ""
 
 
 def _include(text: str) -> frozenset[str]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
-import ssl
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
+from workerpool.cli.connecting import add_connecting, proxy_of, verify_of
 from workerpool.config import parse_duration
 from workerpool.errors import OptionError
 from workerpool.model import problem_of
@@ -29,8 +27,6 @@ exit status:
   0 examined · 1 no answer · 2 bad usage · 5 the output could not be written
   130 interrupted, after saying what was found so far
 """
-
-_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +62,7 @@ def add_doctor(commands: Any, formatter: Any) -> None:
         default="10",
         help="seconds to leave a connection idle to see when the server closes it; 0: do not; default: %(default)s",
     )
-    trust = doctor.add_mutually_exclusive_group()
-    trust.add_argument("--ca-bundle", metavar="FILE", help="the authorities to trust, in PEM, in place of the usual")
-    trust.add_argument("--insecure", action="store_true", help="accept any certificate")
-    add("--proxy", metavar="URL", help="go through this proxy; default: as the environment says")
+    add_connecting(doctor)
 
 
 def doctor_settings_of(said: argparse.Namespace) -> DoctorSettings:
@@ -77,36 +70,11 @@ def doctor_settings_of(said: argparse.Namespace) -> DoctorSettings:
     url = said.url.strip()
     if problem := problem_of(url):
         raise OptionError(f"URL={redact(url)!r}: {problem}")
-    if said.ca_bundle is not None:
-        _check_authorities(said.ca_bundle)
     return DoctorSettings(
         url=url,
         as_json=said.json,
         timeout=parse_duration(said.timeout, "--timeout"),
         patience=0.0 if said.patience.strip() == "0" else parse_duration(said.patience, "--patience"),
-        verify=False if said.insecure else said.ca_bundle or True,
-        proxy=None if said.proxy is None else _proxy(said.proxy),
+        verify=verify_of(said),
+        proxy=proxy_of(said),
     )
-
-
-def _check_authorities(path: str) -> None:
-    places = (None, path) if os.path.isdir(path) else (path, None)
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(*places)
-    except ssl.SSLError:
-        raise OptionError(
-            f"--ca-bundle={path!r} holds no certificate: name a PEM file, or a directory of them"
-        ) from None
-    except OSError as error:
-        raise OptionError(f"--ca-bundle={path!r} cannot be read: {(error.strerror or str(error)).lower()}") from None
-
-
-def _proxy(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        is_good = parts.scheme in _PROXY_SCHEMES and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        is_good = False
-    if not is_good:
-        raise OptionError(f"--proxy={redact(text)!r} is no proxy: write 'http://proxy:3128' or 'socks5h://proxy:1080'")
-    return text

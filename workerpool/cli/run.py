@@ -77,6 +77,12 @@ def _pool(settings: RunSettings) -> WorkerPool:
         host_connections=settings.host_connections,
         retry=RetryPolicy(attempts=settings.retries + 1),
         timeout=settings.timeout,
+        max_body=settings.max_body,
+        verify=settings.verify,
+        cert=settings.cert,
+        proxies=None if settings.proxy is None else {"http": settings.proxy, "https": settings.proxy},
+        allow_hosts=settings.allow_hosts,
+        deny_private=settings.deny_private,
     )
 
 

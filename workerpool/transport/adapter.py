@@ -7,6 +7,7 @@ close it, so `close` (which any Session's own `close` calls) does nothing.
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any, Protocol, cast
 
@@ -89,7 +90,7 @@ class SharedAdapter(HTTPAdapter):
         self._guard = guard
         self._driven = driven
         self._governor = governor
-        self._recipes: dict[tuple[str, bool], Any] = {}  # whole-value writes: no lock needed under the GIL
+        self._recipes: dict[tuple[Any, ...], Any] = {}  # whole-value writes: no lock needed under the GIL
         self._proxies_lock = threading.Lock()  # guards proxy_manager: requests checks and sets it without one
         # max_retries=0: urllib3's Retry sleeps while holding a socket. pool_block=False: it waits without a limit.
         super().__init__(pool_connections=POOLS_KEPT, pool_maxsize=options.workers, max_retries=0, pool_block=False)
@@ -106,15 +107,14 @@ class SharedAdapter(HTTPAdapter):
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
         """As requests' own, which takes the URL apart and puts a key together every time, remembered by site."""
-        if proxies or cert is not None or not isinstance(verify, bool):
-            return super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
-        site = "/".join((request.url or "").split("/", 3)[:3])
-        recipe = self._recipes.get((site, verify))
+        url = request.url or ""
+        key = ("/".join(url.split("/", 3)[:3]), verify, cert, select_proxy(url, proxies) if proxies else None)
+        recipe = self._recipes.get(key)
         if recipe is None:
             recipe = super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
             if len(self._recipes) >= POOLS_KEPT:
                 self._recipes.clear()
-            self._recipes[site, verify] = recipe
+            self._recipes[key] = recipe
         return recipe
 
     def request_url(self, request: PreparedRequest, proxies: Any) -> str:
@@ -166,6 +166,8 @@ class SharedAdapter(HTTPAdapter):
     ) -> Response:
         """Send at once what the scheduler handed out, and anything else when the governor gives leave."""
         self.check_target(request, proxies)
+        verify = verify_setting(verify)
+        cert = tuple(cert) if isinstance(cert, list) else cert
         send = super().send
         if self._driven.may_send:
             response = self._driven.keep(send(request, stream, timeout, verify, cert, proxies))
@@ -262,6 +264,17 @@ class GovernedAdapter(BaseAdapter):
 
     def close(self) -> None:
         self.inner.close()
+
+
+def verify_setting(verify: Any) -> bool | str:
+    """The setting in one of its three forms: True, False, or a path as text.
+
+    requests takes 0 for False and a `Path`, too, but keeps their connections under the key of True: after one request
+    that verifies nothing, others that should would go over its connection.
+    """
+    if isinstance(verify, (bool, str)):
+        return verify or False
+    return os.fspath(verify) if isinstance(verify, os.PathLike) else bool(verify)
 
 
 def _is_read_by_hooks(request: PreparedRequest, response: Response, *, streams: bool) -> bool:

@@ -76,7 +76,7 @@ class Connections:
         self._limits = IdleLimits()
         self._reaper = Reaper(self.reap)
         self.dialer = dialer
-        self.contexts = Contexts()
+        self.contexts = Contexts(tls12_tickets=True)
         self.traces = Traces()
         self.watchdog = Watchdog()
 

@@ -152,14 +152,6 @@ class Contexts:
                 slot.context = Context(_build(settings, tls12_tickets=self._tls12_tickets), clock=self._clock)
             return slot.context
 
-    def after_fork(self) -> None:
-        """In a forked child, on its only thread: make the locks anew, and forget the parent's sessions."""
-        self._lock = threading.Lock()
-        for slot in self._slots.values():
-            slot.lock = threading.Lock()
-            if slot.context is not None:
-                slot.context.after_fork()
-
 
 class Context:
     """One `ssl.SSLContext` that nobody changes, and the latest session for each key. Any thread.
@@ -209,11 +201,6 @@ class Context:
             if len(self._sessions) > SESSIONS_KEPT:
                 self._sessions.popitem(last=False)
         return True
-
-    def after_fork(self) -> None:
-        """As `Contexts.after_fork`."""
-        self._lock = threading.Lock()
-        self._sessions = OrderedDict()
 
     def _offer(self, key: Hashable, server_name: str | None, *, once: bool = False) -> _Saved | None:
         """Return the session to resume, if there is one; `once` takes it out."""

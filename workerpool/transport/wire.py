@@ -28,6 +28,7 @@ from workerpool.transport.adapter import (
     Governor,
     SharedAdapter,
     out_of_time,
+    verify_setting,
 )
 from workerpool.transport.bodies import is_repeatable, read_whole, rewind
 from workerpool.transport.connections import Connections, SocketCounts
@@ -189,11 +190,12 @@ class RequestsTransport:
         watch = self._connections.watchdog.watch
         watch.begin(self._options.timeout.total)
         try:
+            verify = verify_setting(settings["verify"])
             pool = self._adapter.get_connection_with_tls_context(
-                prepared, settings["verify"], proxies=settings["proxies"], cert=settings["cert"]
+                prepared, verify, proxies=settings["proxies"], cert=settings["cert"]
             )
             self._adapter.cert_verify(  # type: ignore[no-untyped-call]
-                pool, prepared.url, settings["verify"], settings["cert"]
+                pool, prepared.url, verify, settings["cert"]
             )
             return cast(bool, pool.warm(self._options.timeout.connect))
         except Exception as error:
