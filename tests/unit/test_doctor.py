@@ -179,7 +179,7 @@ def test_without_evidence_there_is_no_advice() -> None:
     [
         ({"reuse": Reuse(reused=False, sends=3, over_used=0, why="close")}, "Every request pays 40 ms for a new"),
         ({"reuse": Reuse(reused=True, sends=9, over_used=8, why="limit", requests=3)}, "Every 3rd request pays 40 ms"),
-        ({"idle": IdleLimit(seconds=5.0, source="said")}, "must be used again within 5.0 s, or the next request pays"),
+        ({"idle": IdleLimit(seconds=5.0, source="said")}, "rests for 5.0 s is closed, and the next request pays 40 ms"),
         ({"tls": Tls(version="TLS 1.3", protocol="HTTP/2")}, "offers HTTP/2, which workerpool does not speak"),
         ({"tls": Tls(version="TLS 1.3", resumed=False)}, "pays 40 ms for a whole handshake: if the server is yours, "
             "turn session tickets on"),
@@ -190,6 +190,7 @@ def test_without_evidence_there_is_no_advice() -> None:
         ({"answer": Answer(status=200, phrase="", http="HTTP/1.1", redirects=("http://example.com/",))},
             "put https://example.com/ into the source"),
         ({"refused": 429}, "a --host-rate well below 4/s"),
+        ({"refused": 429, "answer": Answer(status=429, phrase="", http="HTTP/1.1")}, "refuses the first request"),
         ({"refused": 503}, "overloaded or closed for a while"),
         ({"failure": Failure(reason="tls", message="self-signed certificate")}, "--ca-bundle FILE"),
         ({"failure": Failure(reason="tls", message="certificate has expired")}, "has to be renewed"),

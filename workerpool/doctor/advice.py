@@ -48,7 +48,7 @@ def _on_failure(failure: Failure) -> Iterator[str]:
     if failure.reason == "tls" and ("self-signed" in message or "local issuer" in message):
         yield (
             "If the server is yours, or its authority one that you trust, name that authority's certificate: "
-            "--ca-bundle FILE here, REQUESTS_CA_BUNDLE=FILE for workerpool run, verify=FILE in Python."
+            "--ca-bundle FILE here and for workerpool run, verify=FILE in Python."
         )
     elif failure.reason == "tls" and "expired" in message:
         yield "The certificate has to be renewed at the server, or this machine's clock is wrong."
@@ -65,6 +65,8 @@ def _on_failure(failure: Failure) -> Iterator[str]:
 def _on_limits(found: Examination, allowed: Allowance) -> Iterator[str]:
     if found.refused == 503:
         yield "It is overloaded or closed for a while: examine it again later, once it has recovered."
+    elif found.refused is not None and found.answer is not None and found.answer.status == found.refused:
+        yield "It refuses the first request already: wait as long as it says, then begin with a low --host-rate."
     elif found.refused is not None:
         rate = f"--host-rate {allowed.rate}" if allowed.rate else "a --host-rate well below 4/s"
         yield f"It refused request {found.requests}, at 4 a second: use {rate}."
@@ -104,8 +106,8 @@ def _on_idle(found: Examination) -> Iterator[str]:
     if found.reuse is None or not found.reuse.reused:
         return
     yield (
-        f"A connection must be used again within {duration(found.idle.seconds)}, or the next request pays "
-        f"{duration(price)} for a new one: more --host-connections than a --host-rate keeps busy are no gain."
+        f"A connection that rests for {duration(found.idle.seconds)} is closed, and the next request pays "
+        f"{duration(price)} for a new one: set no more --host-connections than your --host-rate keeps busy."
     )
 
 

@@ -44,7 +44,7 @@ def _rows(found: Examination) -> Iterator[tuple[str, str]]:
         if found.answer.redirects:
             yield "redirects", f"{' → '.join([*found.answer.redirects[1:], found.final_url])}"
     if found.proxy is not None:
-        yield "through", f"the proxy {found.proxy}, whose connections these are"
+        yield "through", _way(found.proxy, is_tunnel=found.final_url.startswith("https:"))
     if found.reuse is not None:
         yield "connections", _reuse(found.reuse)
     if found.idle is not None:
@@ -80,6 +80,10 @@ def _answer(answer: Answer, found: Examination) -> str:
     if found.alt_svc is not None and "h3" in found.alt_svc:
         text += "; HTTP/3 is offered too"
     return text
+
+
+def _way(proxy: str, *, is_tunnel: bool) -> str:
+    return f"a tunnel of the proxy {proxy}" if is_tunnel else f"the proxy {proxy}, whose connections these are"
 
 
 def _reuse(reuse: Reuse) -> str:
