@@ -155,7 +155,8 @@ class CountedConnection(HTTPConnection):
         try:
             super().request(method, url, body, headers, **kwargs)
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
-            raise self._ended_early(error) from error
+            self._check_stale(error)
+            raise
         if not self._was_idle and body is None:  # opened ahead; or this thread had to wait before it could send
             self._was_idle = time.monotonic() - self.idle_since > IDLE_FROM
 
@@ -164,7 +165,8 @@ class CountedConnection(HTTPConnection):
         try:
             response = super().getresponse()
         except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
-            raise self._ended_early(error) from error
+            self._check_stale(error)
+            raise
         finally:
             self._awaits_response = False
         self.trace.answered = True
@@ -179,13 +181,11 @@ class CountedConnection(HTTPConnection):
         """Our kind of http.client's response, reading through our reader."""
         return Answer(Source(sock, self.trace), debuglevel, method, url)  # type: ignore[arg-type]
 
-    def _ended_early(self, error: Exception) -> Exception:
-        """What to raise for a connection that ended before its answer was complete."""
-        is_watched = self.connections.watchdog.watch.has_expired
-        if not self._was_idle or self.trace.received or is_watched:
-            return error
-        self.connections.lost(self, time.monotonic() - self.idle_since)
-        return StaleSocket("the server had closed the connection, which had been idle")
+    def _check_stale(self, error: Exception) -> None:
+        """Raise `StaleSocket` for a connection that ended before its answer began, if it had been idle before."""
+        if self._was_idle and not self.trace.received and not self.connections.watchdog.watch.has_expired:
+            self.connections.lost(self, time.monotonic() - self.idle_since)
+            raise StaleSocket("the server had closed the connection, which had been idle") from error
 
 
 class CountedHTTPSConnection(CountedConnection, HTTPSConnection):
