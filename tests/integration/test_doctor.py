@@ -173,7 +173,7 @@ class TestAnswers:
         assert found.stopped is not None
         assert "no request is left" in found.stopped
 
-    @pytest.mark.parametrize("status", [429, 503])
+    @pytest.mark.parametrize("status", [403, 429, 500, 503])
     def test_it_stops_at_once_when_the_server_has_had_enough(self, status: int) -> None:
         answers = (Reply(), Reply(), Reply(status=status, headers={"Retry-After": "60"}))
         found, origin = examined("/api", script=answers)

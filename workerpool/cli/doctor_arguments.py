@@ -21,7 +21,7 @@ and which settings that speaks for.
 
 _EPILOG = """\
 Every request is a GET of URL, or of where it redirects to; HEAD if its body is
-over 1 MB. A 429, or a 503 with Retry-After, ends the examination at once.
+over 1 MB. A 429, or an error with Retry-After, ends the examination at once.
 
 exit status:
   0 examined · 1 no answer · 2 bad usage · 5 the output could not be written

@@ -63,7 +63,7 @@ def _on_failure(failure: Failure) -> Iterator[str]:
 
 
 def _on_limits(found: Examination, allowed: Allowance) -> Iterator[str]:
-    if found.refused == 503:
+    if found.refused is not None and found.refused >= 500:
         yield "It is overloaded or closed for a while: examine it again later, once it has recovered."
     elif found.refused is not None and found.answer is not None and found.answer.status == found.refused:
         yield "It refuses the first request already: wait as long as it says, then begin with a low --host-rate."

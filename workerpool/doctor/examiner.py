@@ -237,7 +237,7 @@ class Examiner:
         )
         self._headers.append(response.headers)
         after = response.headers.get("retry-after")
-        if response.status_code == 429 or (response.status_code == 503 and after):
+        if response.status_code == 429 or (response.status_code >= 400 and after):
             asked = f", with Retry-After: {after}" if after else ""
             count = attempt.hops + len(self._samples)
             self._refused = response.status_code
