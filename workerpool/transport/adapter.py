@@ -12,6 +12,7 @@ import threading
 from typing import Any, Protocol, cast
 
 import requests
+import urllib3
 from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
@@ -181,7 +182,7 @@ class SharedAdapter(HTTPAdapter):
 
         of_attempt = self._options.timeout
         if timeout is not None:
-            of_attempt = Timeout.of(timeout, total=of_attempt.total)
+            of_attempt = _timeout(timeout, of_attempt.total)
         pair: Any = (of_attempt.connect, of_attempt.read)
         repeats = self._options.retry.may_repeat(request.method or "GET", request.headers)
         watch = self._connections.watchdog.watch
@@ -222,6 +223,9 @@ class SharedAdapter(HTTPAdapter):
         proxy = select_proxy(url, proxies)
         if proxy:
             self._guard.check_proxy(url, proxy)
+
+    def __getstate__(self) -> Any:
+        raise TypeError("a session of a pool's worker uses the pool's own sockets, so it cannot be pickled or copied")
 
     def close(self) -> None:
         """Nothing: a Session that closes must not close the sockets of every other. The pool calls `close_sockets`."""
@@ -264,6 +268,13 @@ class GovernedAdapter(BaseAdapter):
 
     def close(self) -> None:
         self.inner.close()
+
+
+def _timeout(value: Any, total: float | None) -> Timeout:
+    """Read what requests takes for a timeout, urllib3's own kind included."""
+    if isinstance(value, urllib3.Timeout):
+        return Timeout(value.connect_timeout, value.read_timeout, value.total or total)  # type: ignore[arg-type]
+    return Timeout.of(value, total=total)
 
 
 def verify_setting(verify: Any) -> bool | str:
