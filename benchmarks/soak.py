@@ -1,6 +1,6 @@
 """A soak: very many requests to very many hosts that misbehave in every way they can, each outcome checked.
 
-    python benchmarks/soak.py [--requests 200000] [--hosts 200] [--workers 32] [--connections 64] [--host-connections 4]
+    python benchmarks/soak.py [--requests 200000] [--hosts 200] [--workers 32] [--connections 128]
 
 The hosts are loopback addresses of four servers in processes of their own. Three close idle connections without a
 word, after 50 to 200 ms drawn for each, two of them also after some requests; one says its limit and keeps it. What a
@@ -39,6 +39,8 @@ from workerpool.testing import OriginProcess
 
 ATTEMPTS = 3
 STALL = 0.4  # seconds that a request to a stalling server has
+RUN = 8  # requests in a row to one host
+WINDOW = 400  # requests in memory: about as many hosts at once as there are sockets for
 LOOK = 0.02  # seconds between two looks at descriptors
 SETTLE = 10.0  # seconds in which sockets and threads must be gone at the end
 GROWTH = 8 * 2**20  # bytes by which memory may differ between quarters: what allocators do
@@ -99,7 +101,10 @@ PLAIN = Kind("plain", 0, "/bytes/{size}?", octets)
 
 
 class Plan:
-    """What request number n is, and how it must end: drawn from n alone."""
+    """What request number n is, and how it must end: drawn from n alone.
+
+    Hosts come in short runs, as in most lists of URLs: so sockets are used again, and are idle when a run is over.
+    """
 
     def __init__(self, hosts: list[tuple[OriginProcess, str]]) -> None:
         self._hosts = hosts
@@ -116,7 +121,7 @@ class Plan:
 
     def request(self, number: int) -> Request:
         kind, size = self.draw(number)
-        server, address = self._hosts[number % len(self._hosts)]
+        server, address = self._hosts[number // RUN % len(self._hosts)]
         elsewhere, there = self._hosts[(number * 7 + 1) % len(self._hosts)]
         away = quote(elsewhere.url(f"/bytes/{size}", there), safe="")
         path = kind.path.format(size=size, away=away)
@@ -227,7 +232,7 @@ def run(options: argparse.Namespace, servers: list[OriginProcess], plan: Plan, f
         timeout=30.0,
     )
     with Watcher() as watcher, pool:
-        for outcome in pool.stream(plan.request(number) for number in range(total)):
+        for outcome in pool.stream((plan.request(number) for number in range(total)), window=WINDOW):
             number = int(outcome.request.key or -1)
             seen[number] = min(255, seen[number] + 1)
             attempts += len(outcome.attempts)
@@ -293,7 +298,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=200_000, help="in all (200,000)")
     parser.add_argument("--hosts", type=int, default=200, help="loopback addresses, 4 or more (200)")
     parser.add_argument("--workers", type=int, default=32, help="threads (32)")
-    parser.add_argument("--connections", type=int, default=64, help="sockets open at once, at most (64)")
+    parser.add_argument("--connections", type=int, default=128, help="sockets open at once, at most (128)")
     parser.add_argument("--host-connections", type=int, default=4, help="of these to one host (4)")
     options = parser.parse_args()
     logging.getLogger("workerpool").setLevel(logging.ERROR)  # thousands of failures are meant
