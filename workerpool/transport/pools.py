@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.client
 import queue
+import re
 import socket
 import ssl
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import urllib3
@@ -31,7 +33,25 @@ class StaleSocket(http.client.RemoteDisconnected):
 
 
 class InvalidHeader(ValueError):
-    """A header's value has a line break in it, and would be read as two headers."""
+    """What stands before the body cannot be sent as it is, or would be read as something else."""
+
+
+_NOT_A_TOKEN = re.compile(r"[^-!#$%&'*+.^_`|~0-9a-zA-Z]")  # RFC 9110, section 5.6.2
+_ENDS_A_LINE = re.compile(r"[\r\n\0]")
+
+
+def _check_head(method: str, headers: Mapping[str, str | bytes]) -> None:
+    """Refuse what would be read as two headers, or as another request.
+
+    http.client lets a line break through that a space follows: an old way to go on with the same header, which servers
+    read in different ways. It lets NUL through, too, where some servers stop reading.
+    """
+    if not (method.isascii() and method.isalpha()) and _NOT_A_TOKEN.search(method):
+        raise InvalidHeader(f"the method {method!r} has a character that no method has")
+    for name, value in headers.items():
+        text = value if isinstance(value, str) else value.decode("latin-1")
+        if _ENDS_A_LINE.search(text) or _ENDS_A_LINE.search(name):
+            raise InvalidHeader(f"the header {name!r} has a line break or NUL in it")
 
 
 class CountedConnection(HTTPConnection):
@@ -139,11 +159,7 @@ class CountedConnection(HTTPConnection):
     # -- a request and its answer -----------------------------------------------------------------------------------
 
     def request(self, method: str, url: str, body: Any = None, headers: Any = None, **kwargs: Any) -> None:
-        for name, value in (headers or {}).items():
-            # http.client lets a line break through that a space follows: an old way to go on with the same header,
-            # which servers read in different ways.
-            if ("\n" in value or "\r" in value) if isinstance(value, str) else (b"\n" in value or b"\r" in value):
-                raise InvalidHeader(f"the header {name!r} has a line break in its value")
+        _check_head(method, headers or {})
         if self.sock is None:
             self.connect()
         trace = self.trace = self.connections.traces.current
@@ -157,6 +173,8 @@ class CountedConnection(HTTPConnection):
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
             self._check_stale(error)
             raise
+        except UnicodeEncodeError as error:  # nothing was sent: http.client puts the head together first
+            raise InvalidHeader("a header has a character that is not in Latin-1: percent-encode it") from error
         if not self._was_idle and body is None:  # opened ahead; or this thread had to wait before it could send
             self._was_idle = time.monotonic() - self.idle_since > IDLE_FROM
 
