@@ -16,7 +16,7 @@ import time
 import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from workerpool.transport.deadline import Watchdog
 from workerpool.transport.dial import Dialer
@@ -25,13 +25,34 @@ from workerpool.transport.reaper import TICK, Reaper
 from workerpool.transport.tls import Contexts, is_dead
 from workerpool.transport.trace import Traces
 
-if TYPE_CHECKING:
-    from workerpool.transport.pools import CountedConnection
-
 PLACE_WAIT = 30.0
 """Seconds that a new connection waits for a place when every open socket is in use outside the pool's own sends."""
 GOODBYE = 0.25
 """Seconds that a server has to end its side of a socket that makes room for another one."""
+
+
+class Counted(Protocol):
+    """A connection, as far as its place in the budget goes.
+
+    `sock`: its socket, None when closed; `ticket`: its place, 0 before it has one; `host_key`: the host that it counts
+    against; `times_used`, `idle_since` (`time.monotonic` seconds).
+    """
+
+    sock: Any
+    ticket: int
+    host_key: str
+    times_used: int
+    idle_since: float
+
+    @property
+    def site(self) -> str:
+        """What its socket leads to."""
+
+    def settle(self) -> None:
+        """Take note that it becomes idle."""
+
+    def close(self) -> None:
+        """Close it, and say so to `Connections.closed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +88,8 @@ class Connections:
         self._changed = threading.Condition(threading.RLock())
         self._open: dict[int, str] = {}  # a connection's ticket: the host that it counts against
         self._per_host: dict[str, int] = {}
-        self._idle: OrderedDict[CountedConnection, Any] = OrderedDict()  # its pool's key, longest idle first
-        self._idle_by_key: dict[Any, list[CountedConnection]] = {}
+        self._idle: OrderedDict[Counted, Any] = OrderedDict()  # its pool's key, longest idle first
+        self._idle_by_key: dict[Any, list[Counted]] = {}
         self._tickets = itertools.count(1)
         self._opened = self._reused = self._retired = self._lost = self._handshakes = self._resumed = 0
         self._closed = False
@@ -95,7 +116,7 @@ class Connections:
 
     # -- idle connections ---------------------------------------------------------------------------------------------
 
-    def checkout(self, key: Any, host: str) -> CountedConnection | None:
+    def checkout(self, key: Any, host: str) -> Counted | None:
         """Take the most recently used idle connection of a pool that is still good for the current send, or None."""
         trace = self.traces.current
         trace.reused = False
@@ -118,7 +139,7 @@ class Connections:
                 self._reused += trace.reused
             return connection
 
-    def checkin(self, key: Any, connection: CountedConnection) -> None:
+    def checkin(self, key: Any, connection: Counted) -> None:
         """Keep a connection for the next request; one without a socket is done with."""
         if connection.sock is None:
             self.closed(connection.ticket)
@@ -146,7 +167,7 @@ class Connections:
         with self._changed:
             idle = [*self._idle]
         poll = select.poll()
-        by_descriptor: dict[int, CountedConnection] = {}
+        by_descriptor: dict[int, Counted] = {}
         for connection in idle:
             if self._is_due(connection, now + TICK):
                 self._examine(connection, now)
@@ -159,19 +180,19 @@ class Connections:
         with self._changed:
             return bool(self._idle)
 
-    def lost(self, connection: CountedConnection, idle_for: float) -> None:
+    def lost(self, connection: Counted, idle_for: float) -> None:
         """Note that a connection's server closed it after it had been idle for so many seconds, at most."""
         self._limits.closed_after(connection.site, idle_for)
         with self._changed:
             self._lost += 1
 
-    def told(self, connection: CountedConnection, keep_alive: str) -> None:
+    def told(self, connection: Counted, keep_alive: str) -> None:
         """Note a ``Keep-Alive`` header."""
         self._limits.said(connection.site, keep_alive)
 
     # -- the budget ---------------------------------------------------------------------------------------------------
 
-    def open_place(self, connection: CountedConnection, *, evict: bool = True, wait: float = PLACE_WAIT) -> bool:
+    def open_place(self, connection: Counted, *, evict: bool = True, wait: float = PLACE_WAIT) -> bool:
         """Count `connection` as open before it connects, closing an idle socket where the budget is full.
 
         The scheduler lets no more requests fly than there are places, so waiting happens only while sockets are held
@@ -241,7 +262,7 @@ class Connections:
 
     # -- inside: idle connections -----------------------------------------------------------------------------------
 
-    def _examine(self, connection: CountedConnection, now: float) -> None:
+    def _examine(self, connection: Counted, now: float) -> None:
         """Close a connection if it is spent, and leave it where it is if not. The reaper's thread."""
         with self._changed:
             key = self._idle.get(connection)
@@ -259,10 +280,10 @@ class Connections:
                 return
         connection.close()
 
-    def _is_due(self, connection: CountedConnection, at: float) -> bool:
+    def _is_due(self, connection: Counted, at: float) -> bool:
         return at - connection.idle_since > self._limits.limit(connection.site)
 
-    def _is_spent(self, connection: CountedConnection, now: float, ahead: float = 0.0) -> bool:
+    def _is_spent(self, connection: Counted, now: float, ahead: float = 0.0) -> bool:
         """Whether a connection that nobody else has is no good any more, or in `ahead` seconds; it is closed then."""
         if connection.sock is None or is_dead(connection.sock):
             self.lost(connection, now - connection.idle_since)
@@ -277,7 +298,7 @@ class Connections:
 
     # -- small things under the lock --------------------------------------------------------------------------------
 
-    def _move(self, connection: CountedConnection, host: str) -> bool:
+    def _move(self, connection: Counted, host: str) -> bool:
         """Count a connection against `host` from now on; False if that host's budget has no room for it.
 
         Only where one origin's requests are counted by different keys does this do anything.
@@ -310,14 +331,14 @@ class Connections:
         else:
             del self._per_host[host]
 
-    def _remove_idle(self, connection: CountedConnection) -> None:
+    def _remove_idle(self, connection: Counted) -> None:
         key = self._idle.pop(connection)
         stack = self._idle_by_key[key]
         stack.remove(connection)
         if not stack:
             del self._idle_by_key[key]
 
-    def _pick_victim(self, host: str | None) -> CountedConnection | None:
+    def _pick_victim(self, host: str | None) -> Counted | None:
         """Take the longest-idle connection out, of `host` if one is named."""
         for connection in self._idle:
             if host is None or connection.host_key == host:
@@ -326,7 +347,7 @@ class Connections:
         return None
 
 
-def _see_off(connection: CountedConnection) -> None:
+def _see_off(connection: Counted) -> None:
     """Close a connection that makes room, once its server has closed its side, if it does so soon.
 
     Otherwise a busy server may accept the new connection before it looks at the old one's end, and count one too many.
