@@ -350,3 +350,9 @@ def test_many_threads_get_right_answers_and_never_look_a_name_up_twice_at_once(c
     assert not resolver._questions
     assert not resolver._queue
     assert len(resolver._answers) <= 8
+
+
+def test_a_program_may_put_its_own_getaddrinfo_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolver = Resolver()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: found("192.0.2.7"))
+    assert ips(resolver.resolve("pinned.test", LIMIT)) == ["192.0.2.7"]

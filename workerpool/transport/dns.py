@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from urllib3.exceptions import LocationParseError
-from urllib3.util.connection import allowed_gai_family
+from urllib3.util import connection
 
 TTL = 30.0
 """Seconds for which addresses are remembered. `getaddrinfo` does not tell the record's own; 30 s is what stub caches in
@@ -97,7 +97,8 @@ class Resolver:
     """Looks names up, remembers the answers, and lets nobody wait for longer than it wants to.
 
     `ttl`, `negative_ttl`: seconds for which addresses, and failures, are remembered. `most`: names remembered.
-    `threads`: look-ups under way at once; further ones queue. `look_up` and `now`: for tests.
+    `threads`: look-ups under way at once; further ones queue. `look_up`: None is whatever `socket.getaddrinfo` is at the
+    time, as programs put their own in its place. `look_up` and `now`: for tests.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class Resolver:
         negative_ttl: float = NEGATIVE_TTL,
         most: int = NAMES_KEPT,
         threads: int = THREADS,
-        look_up: LookUp = socket.getaddrinfo,
+        look_up: LookUp | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ttl = ttl
@@ -236,7 +237,8 @@ class Resolver:
 
     def _answer(self, host: str) -> _Answer:
         try:
-            found = self._look_up(host, None, allowed_gai_family(), socket.SOCK_STREAM)
+            look_up = self._look_up or socket.getaddrinfo
+            found = look_up(host, None, connection.allowed_gai_family(), socket.SOCK_STREAM)
             addresses = _addresses(found)
         except socket.gaierror as error:
             return _Answer(failure=error.args)
