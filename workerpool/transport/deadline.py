@@ -167,5 +167,5 @@ def _shut_down(sock: Any) -> None:
         socket.socket.shutdown(getattr(sock, "socket", sock), socket.SHUT_RDWR)
     except (OSError, ValueError):
         pass  # it was closed, or has never been connected
-    except TypeError:
-        sock.close()  # something that only looks like a socket
+    except Exception:
+        sock.close()  # something that only looks like a socket: the watchdog goes on for all others
