@@ -97,7 +97,7 @@ class Resolver:
     """Looks names up, remembers the answers, and lets nobody wait for longer than it wants to.
 
     `ttl`, `negative_ttl`: seconds for which addresses, and failures, are remembered. `most`: names remembered.
-    `threads`: look-ups under way at once; further ones queue. `look_up`: None is whatever `socket.getaddrinfo` is at the
+    `threads`: look-ups under way at once; further ones queue. `look_up`: None is what `socket.getaddrinfo` is at the
     time, as programs put their own in its place. `look_up` and `now`: for tests.
     """
 
