@@ -120,8 +120,10 @@ def ask(pool: WorkerPool, how: str, url: str, method: str = "GET", **options: An
 def in_time(seconds: float) -> Iterator[None]:
     """Hold what is inside to `seconds`, no less and not much more."""
     began = time.monotonic()
-    yield
-    assert seconds - 0.05 <= time.monotonic() - began <= seconds + MARGIN
+    try:
+        yield
+    finally:
+        assert seconds - 0.05 <= time.monotonic() - began <= seconds + MARGIN
 
 
 DRIPS = {
