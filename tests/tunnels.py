@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import threading
@@ -47,12 +48,9 @@ class Tunnels:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            self._start(self._open, client)
-
-    def _start(self, target: object, *args: object) -> None:
-        thread = threading.Thread(target=target, args=args, daemon=True)  # type: ignore[arg-type]
-        self._threads.append(thread)
-        thread.start()
+            thread = threading.Thread(target=self._open, args=(client,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def _open(self, client: socket.socket) -> None:
         self._sockets.append(client)
@@ -67,8 +65,7 @@ class Tunnels:
             return
         self._sockets.append(server)
         self.tunnels += 1
-        self._start(_copy, client, server)
-        self._start(_copy, server, client)
+        _relay(client, server)
 
     def _target(self, client: socket.socket) -> tuple[str, int]:
         """Read where the tunnel is to lead, and say that it is there."""
@@ -95,14 +92,25 @@ class Socks(Tunnels):
         return host, port
 
 
-def _copy(source: socket.socket, target: socket.socket) -> None:
+def _relay(client: socket.socket, server: socket.socket) -> None:
+    """Pass bytes on in both directions, in one thread: a TLS socket is not for two, not even one for each direction."""
+    other = {client: server, server: client}
     try:
-        while data := source.recv(65536):
-            target.sendall(data)
+        while True:
+            has_more = isinstance(client, ssl.SSLSocket) and client.pending()
+            ready = [client] if has_more else select.select([client, server], [], [], LIMIT)[0]
+            if not ready:
+                return
+            for source in ready:
+                data = source.recv(65536)
+                if not data:
+                    return
+                other[source].sendall(data)
     except OSError:
         pass
-    _end(target)
-    _end(source)
+    finally:
+        _end(client)
+        _end(server)
 
 
 def _end(sock: socket.socket) -> None:
