@@ -35,18 +35,16 @@ class Counted(Protocol):
     """A connection, as far as its place in the budget goes.
 
     `sock`: its socket, None when closed; `ticket`: its place, 0 before it has one; `host_key`: the host that it counts
-    against; `times_used`, `idle_since` (`time.monotonic` seconds).
+    against; `site`: what its socket leads to, for which idle limits are learned; `times_used`, `idle_since`
+    (`time.monotonic` seconds).
     """
 
     sock: Any
     ticket: int
     host_key: str
+    site: str
     times_used: int
     idle_since: float
-
-    @property
-    def site(self) -> str:
-        """What its socket leads to."""
 
     def settle(self) -> None:
         """Take note that it becomes idle."""

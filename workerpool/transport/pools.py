@@ -40,40 +40,34 @@ _NOT_A_TOKEN = re.compile(r"[^-!#$%&'*+.^_`|~0-9a-zA-Z]")  # RFC 9110, section 5
 _ENDS_A_LINE = re.compile(r"[\r\n\0]")
 
 
-def _check_head(method: str, headers: Mapping[str, str | bytes]) -> None:
-    """Refuse what would be read as two headers, or as another request.
-
-    http.client lets a line break through that a space follows: an old way to go on with the same header, which servers
-    read in different ways. It lets NUL through, too, where some servers stop reading.
-    """
-    if not (method.isascii() and method.isalpha()) and _NOT_A_TOKEN.search(method):
-        raise InvalidHeader(f"the method {method!r} has a character that no method has")
+def _fault_of(headers: Mapping[str, str | bytes]) -> str:
+    """Which header cannot be sent, and why; its value is not told, as it may be a secret."""
     for name, value in headers.items():
         text = value if isinstance(value, str) else value.decode("latin-1")
         if _ENDS_A_LINE.search(text) or _ENDS_A_LINE.search(name):
-            raise InvalidHeader(f"the header {name!r} has a line break or NUL in it")
+            return f"the header {name!r} has a line break or NUL in it"
+        if any(ord(character) > 0xFF for character in text):
+            return f"the header {name!r} has a character in it that is not in Latin-1: percent-encode it"
+    return "a header, or the URL, has a character in it that cannot be sent"
 
 
 class CountedConnection(HTTPConnection):
     """What our connections add to urllib3's.
 
     A place in the budget while open; a count of uses; the deadline's watch on the socket; the trace of each send.
-    `connections` and `host_key` are set by the pool that makes the connection.
+    `connections`, `host_key` and `site` are set by the pool that makes the connection; `site` is what its socket leads
+    to, a proxy where there is one.
     """
 
     connections: Connections
     host_key: str
+    site: str
     ticket = 0
     times_used = 0
     idle_since = 0.0
     trace: Trace
     _awaits_response = False
     _was_idle = False
-
-    @property
-    def site(self) -> str:
-        """What its socket leads to, a proxy where there is one: what idle limits are learned for."""
-        return f"{self.host}:{self.port}"
 
     # -- opening and closing ------------------------------------------------------------------------------------------
 
@@ -159,7 +153,8 @@ class CountedConnection(HTTPConnection):
     # -- a request and its answer -----------------------------------------------------------------------------------
 
     def request(self, method: str, url: str, body: Any = None, headers: Any = None, **kwargs: Any) -> None:
-        _check_head(method, headers or {})
+        if not (method.isascii() and method.isalpha()) and _NOT_A_TOKEN.search(method):
+            raise InvalidHeader(f"the method {method!r} has a character that no method has")
         if self.sock is None:
             self.connect()
         trace = self.trace = self.connections.traces.current
@@ -173,10 +168,23 @@ class CountedConnection(HTTPConnection):
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
             self._check_stale(error)
             raise
-        except UnicodeEncodeError as error:  # nothing was sent: http.client puts the head together first
-            raise InvalidHeader("a header has a character that is not in Latin-1: percent-encode it") from error
+        except ValueError as error:
+            if not self._buffer:  # type: ignore[attr-defined]  # the head has been sent
+                raise
+            raise InvalidHeader(_fault_of(headers or {})) from error
         if not self._was_idle and body is None:  # opened ahead; or this thread had to wait before it could send
             self._was_idle = time.monotonic() - self.idle_since > IDLE_FROM
+
+    def endheaders(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse, before any of it is sent, a head that would be read as two headers, or as another request.
+
+        http.client lets a line break through that a space follows: an old way to go on with the same header, which
+        servers read in different ways. It lets NUL through, too, where some servers stop reading.
+        """
+        for line in self._buffer:  # type: ignore[attr-defined]
+            if b"\n" in line or b"\r" in line or b"\0" in line:
+                raise ValueError("a line of the head has a line break or NUL in it")
+        super().endheaders(*args, **kwargs)
 
     def getresponse(self) -> Any:
         self._awaits_response = True
@@ -286,6 +294,7 @@ class _SharedIdle:
         connection: Any = super()._new_conn()  # type: ignore[misc]
         connection.connections = self.connections
         connection.host_key = self._host_key()
+        connection.site = f"{connection.host}:{connection.port}"
         return connection
 
     def _host_key(self) -> str:

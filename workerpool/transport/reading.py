@@ -26,6 +26,9 @@ _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}[ \t]*(?:;|\r?\n)")
 _LAST_CHUNK = re.compile(rb"0+[ \t]*(?:;|\r?\n)")
 
 
+_read_line = io.BufferedReader.readline  # a third of the time of super() in the hottest call of all
+
+
 class HeadTooLarge(http.client.HTTPException):
     """An answer's headers, or a line between its chunks, are over the limit."""
 
@@ -69,13 +72,14 @@ class Reader(io.BufferedReader):
     def readline(self, size: int | None = -1, /) -> bytes:
         if size is None or not 0 <= size <= MAX_LINE:
             size = MAX_LINE + 1
-        line = super().readline(size)
-        if len(line) > MAX_LINE:
+        line = _read_line(self, size)
+        length = len(line)
+        if length > MAX_LINE:
             raise HeadTooLarge(f"a line of the answer is longer than {MAX_LINE} bytes")
         if self._trace.answered and not self._is_in_trailers:
             self._check_chunk_size(line)
             return line
-        self._head_left -= len(line)
+        self._head_left -= length
         if self._head_left < 0:
             what = "trailers" if self._is_in_trailers else "headers"
             raise HeadTooLarge(f"the answer's {what} are longer than {MAX_HEAD} bytes in all")
