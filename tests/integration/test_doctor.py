@@ -202,6 +202,12 @@ class TestAnswers:
             assert found.requests == 14
             assert f"put {end} into the source" in " ".join(found.advice)
 
+    def test_a_redirect_that_comes_later_is_not_followed(self) -> None:
+        away = Reply(status=302, headers={"Location": "/elsewhere"})
+        found, origin = examined("/here", script=(Reply(), away))
+        assert {arrival.path for arrival in origin.arrivals} == {"/here"}
+        assert found.requests == 13
+
     def test_a_large_body_is_fetched_at_most_once_and_then_asked_about(self) -> None:
         found, origin = examined("/bytes/3000000")
         assert found.only_heads
