@@ -183,7 +183,6 @@ def test_without_evidence_there_is_no_advice() -> None:
         ({"tls": Tls(version="TLS 1.3", protocol="HTTP/2")}, "offers HTTP/2, which workerpool does not speak"),
         ({"tls": Tls(version="TLS 1.3", resumed=False)}, "pays 40 ms for a whole handshake: if the server is yours, "
             "turn session tickets on"),
-        ({"tls": Tls(version="TLS 1.2", resumed=False)}, "ssl_session_cache"),
         ({"tls": Tls(expires_at=NOW + 7_200, days_left=0)}, "certificate ends in 2 h 00 min"),
         ({"compression": Compression(encoding=None, sent=5_000, size=5_000, gzipped=900)}, "would leave 900 bytes"),
         ({"answer": Answer(status=500, phrase="", http="HTTP/1.1")}, "It answered 500: what is said here is about"),

@@ -140,11 +140,9 @@ def _on_tls(found: Examination, now: float) -> Iterator[str]:
             f"{SOCKETS} unless --host-connections says more."
         )
     if tls.resumed is False and cost is not None and cost.tls is not None and cost.tls >= DEAR:
-        # urllib3, and so the pool, asks for no tickets on TLS 1.2: there, a server has to remember sessions itself.
-        old = "let it remember sessions (nginx: ssl_session_cache), or speak TLS 1.3"
         yield (
             f"TLS sessions are not resumed, so each new connection pays {duration(cost.tls)} for a whole handshake: "
-            f"if the server is yours, {old if tls.version == 'TLS 1.2' else 'turn session tickets on'}."
+            "if the server is yours, turn session tickets on."
         )
     yield from _on_certificate(tls, now)
 
