@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions
@@ -34,6 +36,9 @@ _INVALID = (
     requests.exceptions.InvalidProxyURL,
     requests.exceptions.InvalidJSONError,
 )
+
+_OPENSSL_NOTES = re.compile(r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$")
+"""What OpenSSL's errors say for its own developers."""
 
 
 def translate(error: BaseException, url: str, *, was_sent: bool = False) -> RequestError:
@@ -68,7 +73,8 @@ def _translated(error: BaseException, host: str, was_sent: bool) -> RequestError
     if isinstance(error, requests.exceptions.ContentDecodingError):
         return BadBody(f"the body from {host} does not decode: {_detail(causes)}")
     if _has(causes, urllib3.exceptions.NameResolutionError, socket.gaierror):
-        return ConnectFailed(f"the name of {f'the proxy {proxy}' if proxy else host} does not resolve")
+        name = f"of the proxy {proxy}" if proxy else urlsplit(host).hostname or host
+        return ConnectFailed(f"the name {name} does not resolve")
     if isinstance(error, requests.exceptions.ProxyError) and not (was_sent or _has(causes, StaleSocket)):
         return ConnectFailed(f"no connection to {host}{through or ' through the proxy'}: {_detail(causes)}")
     if _has(causes, urllib3.exceptions.NewConnectionError):
@@ -104,7 +110,7 @@ def _detail(causes: list[BaseException]) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return cause.verify_message or "the certificate was not accepted"
         if isinstance(cause, OSError) and cause.strerror:
-            text = cause.strerror
+            text = _OPENSSL_NOTES.sub("", cause.strerror)
             return text[:1].lower() + text[1:] if text[1:2].islower() else text
     text = next((str(arg) for arg in reversed(causes[-1].args) if isinstance(arg, str)), type(causes[-1]).__name__)
     return redact(text)

@@ -80,9 +80,10 @@ class CountedConnection(HTTPConnection):
             raise ConnectTimeoutError(
                 self, f"no free socket within {wait:.3g} s: every one is held by a response being streamed"
             )
-        started = time.perf_counter()
         watch.tighten(self.timeout)
         try:
+            self._prepare()
+            started = time.perf_counter()
             self._connect()
         except BaseException:
             self.close()
@@ -93,6 +94,9 @@ class CountedConnection(HTTPConnection):
         trace.sent_at = time.perf_counter()  # now, or in a moment
         trace.tls = max(0.0, trace.sent_at - started - trace.dns - trace.connect) if self._is_more_than_tcp() else 0.0
         self.connections.opened(trace.resumed)
+
+    def _prepare(self) -> None:
+        """Do what takes time without being part of connecting."""
 
     def _connect(self) -> None:
         super().connect()
@@ -220,17 +224,19 @@ class CountedHTTPSConnection(CountedConnection, HTTPSConnection):
     _context: Context | None = None
     _is_kept = False
 
-    def _connect(self) -> None:
-        watch = self.connections.watchdog.watch
+    def _prepare(self) -> None:
         if self._context is None:
-            self._trust_proxy(watch)
+            self._trust_proxy(self.connections.watchdog.watch)
             self._context = self.connections.contexts.get(
                 self.cert_reqs, self.ca_certs, self.ca_cert_dir, self.cert_file, self.key_file, self.key_password
             )
             # The files are in the context already.
             self.ca_certs = self.ca_cert_dir = self.ca_cert_data = None
             self.cert_file = self.key_file = self.key_password = None
-        view = self._context.view(self._session_key(), watch.attach)
+
+    def _connect(self) -> None:
+        assert self._context is not None
+        view = self._context.view(self._session_key(), self.connections.watchdog.watch.attach)
         self.ssl_context = view  # type: ignore[assignment]  # urllib3 sees no difference
         super()._connect()
         self.trace.resumed = view.resumed
