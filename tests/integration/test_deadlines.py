@@ -217,10 +217,13 @@ def test_the_policys_total_ends_an_attempt_under_way_and_allows_no_other() -> No
 
 
 def test_the_policys_total_holds_for_pool_session_too() -> None:
-    with server(dripping(HEAD, b"X: y\r\n")) as (address, _):
-        with WorkerPool(1, retry=RetryPolicy(total=SOON), timeout=5.0) as pool:
-            with pytest.raises(requests.Timeout), in_time(SOON):
-                pool.submit(lambda: pool.session.get(f"http://{address}/")).result()
+    with (
+        server(dripping(HEAD, b"X: y\r\n")) as (address, _),
+        WorkerPool(1, retry=RetryPolicy(total=SOON), timeout=5.0) as pool,
+        pytest.raises(requests.Timeout),
+        in_time(SOON),
+    ):
+        pool.submit(lambda: pool.session.get(f"http://{address}/")).result()
 
 
 def test_redirects_share_one_attempts_time() -> None:
@@ -258,36 +261,49 @@ def test_waiting_for_a_slot_is_no_part_of_the_time() -> None:
 
 
 def test_a_tls_handshake_that_stalls_meets_the_connect_time() -> None:
-    with server(until_closed) as (address, _), WorkerPool(1, retry=None, timeout=Timeout(SOON, 5, 5)) as pool:
-        with pytest.raises(requests.ConnectTimeout), in_time(SOON):
-            pool.get(f"https://{address}/").result()
+    with (
+        server(until_closed) as (address, _),
+        WorkerPool(1, retry=None, timeout=Timeout(SOON, 5, 5)) as pool,
+        pytest.raises(requests.ConnectTimeout),
+        in_time(SOON),
+    ):
+        pool.get(f"https://{address}/").result()
 
 
 def test_a_tls_handshake_that_drips_meets_the_total() -> None:
-    with server(dripping(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc", b"\0")) as (address, _):
-        with WorkerPool(1, retry=None, timeout=Timeout(5, 5, SOON)) as pool:
-            with pytest.raises(requests.ConnectTimeout), in_time(SOON):
-                pool.get(f"https://{address}/").result()
+    with (
+        server(dripping(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc", b"\0")) as (address, _),
+        WorkerPool(1, retry=None, timeout=Timeout(5, 5, SOON)) as pool,
+        pytest.raises(requests.ConnectTimeout),
+        in_time(SOON),
+    ):
+        pool.get(f"https://{address}/").result()
 
 
 def test_an_answer_over_tls_that_drips_meets_the_deadline() -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    with Origin(tls=context) as origin, authority.cert_pem.tempfile() as ca:
-        with WorkerPool(1, retry=None, timeout=SOON, verify=ca) as pool:
-            assert pool.get(origin.url("/")).result().status_code == 200
-            with pytest.raises(requests.ReadTimeout), in_time(SOON):
-                pool.get(origin.url("/drip?bytes=100&seconds=5")).result()
-            assert pool.get(origin.url("/")).result().status_code == 200
+    with (
+        Origin(tls=context) as origin,
+        authority.cert_pem.tempfile() as ca,
+        WorkerPool(1, retry=None, timeout=SOON, verify=ca) as pool,
+    ):
+        assert pool.get(origin.url("/")).result().status_code == 200
+        with pytest.raises(requests.ReadTimeout), in_time(SOON):
+            pool.get(origin.url("/drip?bytes=100&seconds=5")).result()
+        assert pool.get(origin.url("/")).result().status_code == 200
 
 
 @pytest.mark.parametrize("opening", [b"", b"HTTP/1.1 200 Connection established\r\n"], ids=["silent", "dripping"])
 def test_a_proxy_that_stalls_in_connect_meets_the_deadline(opening: bytes) -> None:
-    with server(dripping(opening, b"X: y\r\n" if opening else b"")) as (address, _):
-        with WorkerPool(1, retry=None, timeout=SOON, proxies={"https": f"http://{address}"}) as pool:
-            with pytest.raises(requests.Timeout), in_time(SOON):
-                pool.get("https://example.invalid/").result()
+    with (
+        server(dripping(opening, b"X: y\r\n" if opening else b"")) as (address, _),
+        WorkerPool(1, retry=None, timeout=SOON, proxies={"https": f"http://{address}"}) as pool,
+        pytest.raises(requests.Timeout),
+        in_time(SOON),
+    ):
+        pool.get("https://example.invalid/").result()
 
 
 @pytest.mark.parametrize("drop", [b"", b"x"], ids=["silent", "dripping"])
@@ -299,10 +315,13 @@ def test_a_socks_proxy_that_stalls_meets_the_deadline(drop: bytes) -> None:
         conn.sendall(b"\x05\x00")
         dripping(b"\x05\x00\x00\x03\xff", drop)(conn)
 
-    with server(serve) as (address, _):
-        with WorkerPool(1, retry=None, timeout=SOON, proxies={"http": f"socks5h://{address}"}) as pool:
-            with pytest.raises(requests.Timeout), in_time(SOON):
-                pool.get("http://example.invalid/").result()
+    with (
+        server(serve) as (address, _),
+        WorkerPool(1, retry=None, timeout=SOON, proxies={"http": f"socks5h://{address}"}) as pool,
+        pytest.raises(requests.Timeout),
+        in_time(SOON),
+    ):
+        pool.get("http://example.invalid/").result()
 
 
 @pytest.mark.parametrize("how", ["pool", "pool.session"])
@@ -373,17 +392,23 @@ def test_a_challenge_to_a_streamed_request_meets_the_deadline_as_well() -> None:
 
 @pytest.mark.parametrize("factory", [requests.Session, None], ids=["plain session", "own session"])
 def test_a_session_of_the_users_own_making_has_the_pools_deadline(factory: Any) -> None:
-    with server(dripping(HEAD + b"\r\n", b"x")) as (address, _):
-        with WorkerPool(1, retry=None, timeout=SOON, session_factory=factory) as pool:
-            for how in ("pool", "pool.session"):
-                with pytest.raises(requests.Timeout), in_time(SOON):
-                    ask(pool, how, f"http://{address}/")
+    with (
+        server(dripping(HEAD + b"\r\n", b"x")) as (address, _),
+        WorkerPool(1, retry=None, timeout=SOON, session_factory=factory) as pool,
+    ):
+        for how in ("pool", "pool.session"):
+            with pytest.raises(requests.Timeout), in_time(SOON):
+                ask(pool, how, f"http://{address}/")
 
 
 def test_a_hook_that_reads_the_body_is_under_the_deadline() -> None:
-    with server(dripping(HEAD + b"\r\n", b"x")) as (address, _), WorkerPool(1, retry=None, timeout=SOON) as pool:
-        with pytest.raises(requests.Timeout), in_time(SOON):
-            pool.get(f"http://{address}/", hooks={"response": lambda response, **_: response.content}).result()
+    with (
+        server(dripping(HEAD + b"\r\n", b"x")) as (address, _),
+        WorkerPool(1, retry=None, timeout=SOON) as pool,
+        pytest.raises(requests.Timeout),
+        in_time(SOON),
+    ):
+        pool.get(f"http://{address}/", hooks={"response": lambda response, **_: response.content}).result()
 
 
 def test_warming_a_host_that_stalls_meets_the_deadline() -> None:
