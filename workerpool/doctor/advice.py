@@ -54,7 +54,7 @@ def _on_failure(failure: Failure) -> Iterator[str]:
         yield "The certificate has to be renewed at the server, or this machine's clock is wrong."
     elif failure.reason == "tls" and ("mismatch" in message or "not valid for" in message):
         yield "Use a name that the certificate is for."
-    elif failure.reason == "tls" and "WRONG_VERSION_NUMBER" in message:
+    elif failure.reason == "tls" and "wrong version number" in message:
         yield "It does not speak TLS on that port: try http://."
     elif failure.reason == "timeout":
         yield "If it is that slow, give it longer: --timeout, here and for workerpool run."
