@@ -236,7 +236,6 @@ def test_redirects_share_one_attempts_time() -> None:
         assert origin.requests == 2
 
 
-@pytest.mark.xfail(reason="over pool.session each hop is a send of its own, with the whole time")
 def test_redirects_of_pool_session_share_the_time_as_well() -> None:
     with Origin() as origin, WorkerPool(1, retry=None, timeout=0.6) as pool:
         origin.default = lambda arrival: Reply(status=302, headers={"Location": arrival.path + "x"}, delay=0.4)

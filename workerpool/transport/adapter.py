@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import Any, Protocol, cast
 
 import requests
@@ -22,8 +23,10 @@ from workerpool.config import Options, Timeout
 from workerpool.errors import InvalidRequest
 from workerpool.transport.bodies import read_redirect, read_whole
 from workerpool.transport.connections import Connections
+from workerpool.transport.deadline import LEAST
 from workerpool.transport.guard import Guard
 from workerpool.transport.pools import CountedPoolManager, CountedProxyManager
+from workerpool.transport.redirects import TIME_LEFT
 from workerpool.transport.trace import ANY_AGE, Trace
 
 POOLS_KEPT = 4096
@@ -184,6 +187,8 @@ class SharedAdapter(HTTPAdapter):
         if timeout is not None:
             of_attempt = _timeout(timeout, of_attempt.total)
         pair: Any = (of_attempt.connect, of_attempt.read)
+        carried = getattr(request, TIME_LEFT, None)  # by a redirect: its chain shares the time of one attempt
+        total = min((s for s in (of_attempt.total, carried) if s is not None), default=None)
         repeats = self._options.retry.may_repeat(request.method or "GET", request.headers)
         watch = self._connections.watchdog.watch
 
@@ -192,7 +197,8 @@ class SharedAdapter(HTTPAdapter):
             trace = self._connections.traces.begin(Trace(host=host, idle_max=idle_max, streams=stream))
             is_inner = watch.is_set  # inside a send of the pool's, whose deadline holds for all of it
             if not is_inner:
-                watch.begin(min((s for s in (of_attempt.total, left) if s is not None), default=None))
+                watch.begin(min((s for s in (total, left) if s is not None), default=None))
+            began = time.monotonic()
             try:
                 response = send(request, stream, pair, verify, cert, proxies)
                 # While the place is still held, so that the socket is counted until it is free.
@@ -210,6 +216,8 @@ class SharedAdapter(HTTPAdapter):
             if not is_inner and watch.end():
                 response.close()
                 raise out_of_time(trace)
+            if total is not None and response.is_redirect:
+                setattr(response, TIME_LEFT, max(LEAST, total - (time.monotonic() - began)))
             return response
 
         return self._governor(request, send_once, has_place=self._driven.active)

@@ -9,6 +9,7 @@ response, and by the reaper.
 from __future__ import annotations
 
 import itertools
+import os
 import select
 import socket
 import threading
@@ -85,12 +86,14 @@ class Connections:
         # `closed`, in the middle of any line here; nothing below relies on counts staying as they were a line before.
         self._changed = threading.Condition(threading.RLock())
         self._open: dict[int, str] = {}  # a connection's ticket: the host that it counts against
+        self._sockets: dict[int, weakref.ref[Any]] = {}  # its socket, also while only a response has it; for `abandon`
         self._per_host: dict[str, int] = {}
         self._idle: OrderedDict[Counted, Any] = OrderedDict()  # its pool's key, longest idle first
         self._idle_by_key: dict[Any, list[Counted]] = {}
         self._tickets = itertools.count(1)
         self._opened = self._reused = self._retired = self._lost = self._handshakes = self._resumed = 0
         self._closed = False
+        self.is_abandoned = False  # in a forked child: what is left of the parent's connections changes nothing
         # These have locks of their own.
         self._limits = IdleLimits()
         self._reaper = Reaper(self.reap)
@@ -226,9 +229,14 @@ class Connections:
                 self._handshakes += 1
                 self._resumed += resumed
 
+    def holds(self, connection: Counted, sock: Any) -> None:
+        """Note the socket of a connection that has a place."""
+        self._sockets[connection.ticket] = weakref.ref(sock)
+
     def closed(self, ticket: int) -> None:
         """Give back the place of a connection that closed. Safe to call again."""
         with self._changed:
+            self._sockets.pop(ticket, None)
             host = self._open.pop(ticket, None)
             if host is not None:
                 self._uncount(host)
@@ -247,15 +255,25 @@ class Connections:
         self.watchdog.close()
 
     def abandon(self) -> None:
-        """In a forked child: close this process's copies of the parent's idle sockets, and tell the servers nothing.
+        """In a forked child: close this process's copies of the parent's sockets, and tell the servers nothing.
 
-        Takes no lock: a thread that is not there any more may have held it.
+        Also of those in use: kept here, they would stay open, for their servers too, when the parent closes them. By
+        their descriptors, since `close` would wait for readers in frames of threads that are not there any more.
+        Takes no lock, and makes new ones: such a thread may have held them, and the parent's connections call `closed`
+        here, too, when they are collected.
         """
+        self._changed = threading.Condition(threading.RLock())
+        self.is_abandoned = True
         self._closed = True
+        for reference in [*self._sockets.values()]:
+            sock: Any = reference()
+            try:
+                # TLS inside of TLS is no socket of its own, but has one.
+                os.close(socket.socket.detach(getattr(sock, "socket", sock)))
+            except (OSError, TypeError):
+                pass  # it was closed already
         for connection in [*self._idle]:
-            if connection.sock is not None:
-                connection.sock.close()
-                connection.sock = None
+            connection.sock = None
         self._idle.clear()
 
     # -- inside: idle connections -----------------------------------------------------------------------------------

@@ -90,6 +90,7 @@ class CountedConnection(HTTPConnection):
             raise
         finally:
             watch.relax()
+        self.connections.holds(self, self.sock)
         self.idle_since = time.monotonic()
         trace.sent_at = time.perf_counter()  # now, or in a moment
         trace.tls = max(0.0, trace.sent_at - started - trace.dns - trace.connect) if self._is_more_than_tcp() else 0.0
@@ -116,6 +117,7 @@ class CountedConnection(HTTPConnection):
             raise failure from error
         self.trace.dns, self.trace.connect = dialed.dns, dialed.connect
         watch.attach(dialed.sock)
+        self.connections.holds(self, dialed.sock)
         return dialed.sock
 
     def _dial_failure(self, error: OSError) -> Any:
@@ -266,6 +268,8 @@ class CountedHTTPSConnection(CountedConnection, HTTPSConnection):
 
     def _keep_session(self) -> None:
         """Keep the TLS session for the next connection. On TLS 1.3 it can be resumed only once data has been read."""
+        if self.connections.is_abandoned:
+            return  # a lock may be held by a thread of the parent
         if not self._is_kept and self._context is not None and self.trace.received and self.sock is not None:
             self._is_kept = True
             self._context.save(self._session_key(), self.sock)

@@ -16,6 +16,9 @@ _HOME = "home;"
 """A cookie's attribute, never sent: the site that set it, by host and port. No server can give it: a semicolon ends a
 name."""
 _STRAYED = "has_left_origin"
+TIME_LEFT = "time_left"
+"""An attribute of a redirecting response that `pool.session` got, and of the request that goes on: seconds that the
+rest of the chain has. The pool's own requests keep count elsewhere."""
 
 
 def confine(session: Any, following: PreparedRequest, response: Response) -> None:
@@ -28,6 +31,8 @@ def confine(session: Any, following: PreparedRequest, response: Response) -> Non
     is a proxy, and requests here even where there is none for the new host.
     """
     previous: Any = response.request
+    if hasattr(response, TIME_LEFT):
+        setattr(following, TIME_LEFT, getattr(response, TIME_LEFT))
     following.headers.pop("Proxy-Authorization", None)
     has_left = origin(following.url or "") != origin(previous.url or "")
     if has_left:
