@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 picks the interpreter; NO_APT=1 keeps everything from calling apt-get.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench docs clean
+.PHONY: help demo test check format bench soak docs clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -32,6 +32,9 @@ format: $(READY)  ## Format the code, and mend what the linter can mend
 
 bench: $(READY)  ## Measure the pool against its peers, in one run (ARGS="--help" for the knobs)
 	@$(BIN)/python benchmarks/side_by_side.py $(ARGS)
+
+soak: $(READY)  ## Fetch 200,000 URLs from 200 unruly hosts, and check every outcome (ARGS="--requests 5000")
+	@$(BIN)/python benchmarks/soak.py $(ARGS)
 
 docs: $(READY)  ## Check that every link and every option named in the documentation exists
 	@$(BIN)/python -m pytest tests/test_docs.py -q $(ARGS)
