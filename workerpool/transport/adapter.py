@@ -32,6 +32,9 @@ from workerpool.transport.trace import ANY_AGE, Trace
 POOLS_KEPT = 4096
 """Recipes for connections, one for each origin and TLS setting, kept by urllib3. A dropped one is made anew."""
 
+CHALLENGES = frozenset({401, 407})
+"""Statuses that an auth answers, which reads their bodies."""
+
 UNREPEATABLE_IDLE = 1.0
 """Seconds that a socket may have been idle to carry a request that must not be sent twice: were it closed by its server
 meanwhile, nobody could tell whether the request was acted on."""
@@ -170,25 +173,33 @@ class SharedAdapter(HTTPAdapter):
     ) -> Response:
         """Send at once what the scheduler handed out, and anything else when the governor gives leave."""
         self.check_target(request, proxies)
-        verify = verify_setting(verify)
-        cert = tuple(cert) if isinstance(cert, list) else cert
-        send = super().send
+        way = {
+            "verify": verify_setting(verify),
+            "cert": tuple(cert) if isinstance(cert, list) else cert,
+            "proxies": proxies,
+        }
         if self._driven.may_send:
-            response = self._driven.keep(send(request, stream, timeout, verify, cert, proxies))
-            streams = self._connections.traces.current.streams
-            # requests, or a hook, would read these without a limit.
-            if response.is_redirect:
-                read_redirect(response, self._options.max_body)
-            elif _is_read_by_hooks(request, response, streams=streams):
-                read_whole(response, self._options.max_body)
+            response = self._driven.keep(super().send(request, stream, timeout, **way))
+            self._read_ahead(request, response, streams=self._connections.traces.current.streams)
             return response
+        send_once = self._governed(request, stream, timeout, way)
+        return self._governor(request, send_once, has_place=self._driven.active)
 
+    def _read_ahead(self, request: PreparedRequest, response: Response, *, streams: bool) -> None:
+        """Read, within the limit, what requests or a hook would read without one."""
+        if response.is_redirect:
+            read_redirect(response, self._options.max_body)
+        elif request.hooks.get("response") and (not streams or response.status_code in CHALLENGES):
+            read_whole(response, self._options.max_body)
+
+    def _governed(self, request: PreparedRequest, stream: bool, timeout: Any, way: dict[str, Any]) -> Send:
+        """What sends `request` once, with a trace and a deadline, when the governor calls it."""
+        send = super().send
         of_attempt = self._options.timeout
         if timeout is not None:
             of_attempt = _timeout(timeout, of_attempt.total)
         pair: Any = (of_attempt.connect, of_attempt.read)
-        carried = getattr(request, TIME_LEFT, None)  # by a redirect: its chain shares the time of one attempt
-        total = min((s for s in (of_attempt.total, carried) if s is not None), default=None)
+        total = _least(of_attempt.total, getattr(request, TIME_LEFT, None))  # a chain of redirects shares the time
         repeats = self._options.retry.may_repeat(request.method or "GET", request.headers)
         watch = self._connections.watchdog.watch
 
@@ -197,30 +208,27 @@ class SharedAdapter(HTTPAdapter):
             trace = self._connections.traces.begin(Trace(host=host, idle_max=idle_max, streams=stream))
             is_inner = watch.is_set  # inside a send of the pool's, whose deadline holds for all of it
             if not is_inner:
-                watch.begin(min((s for s in (total, left) if s is not None), default=None))
+                watch.begin(_least(total, left))
             began = time.monotonic()
             try:
-                response = send(request, stream, pair, verify, cert, proxies)
-                # While the place is still held, so that the socket is counted until it is free.
-                if response.is_redirect:
-                    read_redirect(response, self._options.max_body)
-                elif not stream or _is_read_by_hooks(request, response, streams=stream):
+                response = send(request, stream, pair, **way)
+                self._read_ahead(request, response, streams=stream)
+                if not stream:  # while the place is still held, so that the socket is counted until it is free
                     read_whole(response, self._options.max_body)
             except Exception as error:
                 if not is_inner and watch.end():
                     raise out_of_time(trace) from error
                 raise
-            except BaseException:
-                watch.end()
-                raise
-            if not is_inner and watch.end():
+            finally:
+                has_expired = not is_inner and watch.end()  # to end it twice does no harm
+            if has_expired:
                 response.close()
                 raise out_of_time(trace)
             if total is not None and response.is_redirect:
                 setattr(response, TIME_LEFT, max(LEAST, total - (time.monotonic() - began)))
             return response
 
-        return self._governor(request, send_once, has_place=self._driven.active)
+        return send_once
 
     def check_target(self, request: PreparedRequest, proxies: Any) -> None:
         """Raise `Denied` for what the guard does not let pass."""
@@ -236,7 +244,7 @@ class SharedAdapter(HTTPAdapter):
         raise TypeError("a session of a pool's worker uses the pool's own sockets, so it cannot be pickled or copied")
 
     def close(self) -> None:
-        """Nothing: a Session that closes must not close the sockets of every other. The pool calls `close_sockets`."""
+        """Nothing: a Session that closes must not close the sockets of every other. The pool closes them."""
 
 
 class GovernedAdapter(BaseAdapter):
@@ -278,6 +286,11 @@ class GovernedAdapter(BaseAdapter):
         self.inner.close()
 
 
+def _least(one: float | None, other: float | None) -> float | None:
+    """The shorter of two times, None for no limit."""
+    return min((seconds for seconds in (one, other) if seconds is not None), default=None)
+
+
 def _timeout(value: Any, total: float | None) -> Timeout:
     """Read what requests takes for a timeout, urllib3's own kind included."""
     if isinstance(value, urllib3.Timeout):
@@ -294,11 +307,6 @@ def verify_setting(verify: Any) -> bool | str:
     if isinstance(verify, (bool, str)):
         return verify or False
     return os.fspath(verify) if isinstance(verify, os.PathLike) else bool(verify)
-
-
-def _is_read_by_hooks(request: PreparedRequest, response: Response, *, streams: bool) -> bool:
-    """Whether a hook would read the body, without a limit: one that answers a challenge does, streaming or not."""
-    return bool(request.hooks.get("response")) and (not streams or response.status_code in (401, 407))
 
 
 def out_of_time(trace: Trace) -> requests.Timeout:
