@@ -215,7 +215,7 @@ class Crew:
                     if caller.admitted:
                         break
                     if now >= gives_up_at:
-                        raise SlotTimeout(f"no leave to send to {host} within {max_wait:g} s: a budget is spent")
+                        raise SlotTimeout(f"no leave to send to {host} within {max_wait:.3g} s: a budget is spent")
                     until = min(caller.wakes_at, gives_up_at)
                     self._clock.wait(changed, None if until == NEVER else until - now)
             except BaseException:
