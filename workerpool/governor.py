@@ -60,8 +60,8 @@ class CrewGovernor:
         while True:
             number += not fresh
             self._check_refusal(crew, host)
-            left = None if self._policy.total is None else started_at + self._policy.total - self._clock.now()
-            response, error = self._send_once(crew, host, send, fresh, left)
+            until = None if self._policy.total is None else started_at + self._policy.total
+            response, error = self._send_once(crew, host, send, fresh, until)
             if error is not None and not fresh and self._was_in_vain(request, error):
                 fresh = True
                 rewind(request)
@@ -87,19 +87,24 @@ class CrewGovernor:
                     raise error
                 assert response is not None
                 return response
+            if response is not None:
+                response.close()  # its socket is not to be held meanwhile
             crew.sleep(verdict.wait)
             rewind(request)
 
     def _send_once(
-        self, crew: Crew, host: str, send: Send, fresh: bool, left: float | None
+        self, crew: Crew, host: str, send: Send, fresh: bool, until: float | None
     ) -> tuple[Response | None, Exception | None]:
-        caller = crew.enter(host, left)
+        caller = crew.enter(host, self._left(until))
         try:
-            return send(host, fresh=fresh, left=None if left is None else max(LEAST, left)), None
+            return send(host, fresh=fresh, left=self._left(until)), None
         except Exception as error:
             return None, error
         finally:
             crew.leave(caller)
+
+    def _left(self, until: float | None) -> float | None:
+        return None if until is None else max(LEAST, until - self._clock.now())
 
     def _was_in_vain(self, request: PreparedRequest, error: Exception) -> bool:
         """Whether a request met a socket that its server had closed, and may go again as if nothing had happened."""

@@ -181,7 +181,8 @@ class Worker:
         trip.attempt_elapsed += now - began
         trip.ready_at = now
         trace = trip.exchange.trace
-        spent = Timings(waited - slot, slot, 0.0, trace.dns, trace.connect, trace.tls, trace.first_byte, trace.body)
+        queued = waited - slot + trace.place
+        spent = Timings(queued, slot, 0.0, trace.dns, trace.connect, trace.tls, trace.first_byte, trace.body)
         trip.attempt_spent = spent if trip.attempt_spent is NO_TIME else trip.attempt_spent + spent
 
     def _judge(self, ticket: Ticket, trip: Trip, response: Response | None, error: RequestError | None) -> Step:
@@ -210,6 +211,8 @@ class Worker:
             return replace(self._end(ticket, trip, response, error, verdict.why_not), pause=pause)
         self._note_attempt(trip, response, error)
         trip.response = response
+        if response is not None and ticket.request.stream:
+            response.close()  # its socket is not to be held meanwhile
         if events.is_on("request.parked"):
             reason = error.reason if error is not None else "the retry rule"
             self._log("request.parked", ticket, wait=verdict.wait, reason=reason)
@@ -291,7 +294,8 @@ def _sum_up(trip: Trip, now: float) -> Timings:
         return Timings(queued=max(0.0, now - trip.ready_at))
     if len(trip.attempts) == 1 and not trip.parked:
         return trip.attempts[0].timings
-    return sum((attempt.timings for attempt in trip.attempts), Timings(parked=trip.parked))
+    parked = trip.parked - max(0.0, trip.ready_at - now)  # it may have been given up before its time
+    return sum((attempt.timings for attempt in trip.attempts), Timings(parked=parked))
 
 
 def _status_error(response: Response) -> StatusError:

@@ -32,9 +32,6 @@ from workerpool.transport.trace import ANY_AGE, Trace
 POOLS_KEPT = 4096
 """Recipes for connections, one for each origin and TLS setting, kept by urllib3. A dropped one is made anew."""
 
-CHALLENGES = frozenset({401, 407})
-"""Statuses that an auth answers, which reads their bodies."""
-
 UNREPEATABLE_IDLE = 1.0
 """Seconds that a socket may have been idle to carry a request that must not be sent twice: were it closed by its server
 meanwhile, nobody could tell whether the request was acted on."""
@@ -183,13 +180,15 @@ class SharedAdapter(HTTPAdapter):
             self._read_ahead(request, response, streams=self._connections.traces.current.streams)
             return response
         send_once = self._governed(request, stream, timeout, way)
+        if self._driven.active:  # waiting for a slot is no part of the outer send's time
+            self._connections.watchdog.watch.suspend()
         return self._governor(request, send_once, has_place=self._driven.active)
 
     def _read_ahead(self, request: PreparedRequest, response: Response, *, streams: bool) -> None:
-        """Read, within the limit, what requests or a hook would read without one."""
+        """Read, within the limit, what requests or a hook would read without one; and errors, which may be retried."""
         if response.is_redirect:
             read_redirect(response, self._options.max_body)
-        elif request.hooks.get("response") and (not streams or response.status_code in CHALLENGES):
+        elif response.status_code >= 400 or (request.hooks.get("response") and not streams):
             read_whole(response, self._options.max_body)
 
     def _governed(self, request: PreparedRequest, stream: bool, timeout: Any, way: dict[str, Any]) -> Send:
@@ -206,6 +205,7 @@ class SharedAdapter(HTTPAdapter):
         def send_once(host: str, fresh: bool, left: float | None) -> Response:
             idle_max = 0.0 if fresh else ANY_AGE if repeats else UNREPEATABLE_IDLE
             trace = self._connections.traces.begin(Trace(host=host, idle_max=idle_max, streams=stream))
+            watch.resume()
             is_inner = watch.is_set  # inside a send of the pool's, whose deadline holds for all of it
             if not is_inner:
                 watch.begin(_least(total, left))

@@ -24,6 +24,15 @@ MOST_CODINGS = 5
 _GZIP = 16 + zlib.MAX_WBITS
 
 
+_REQUESTS_ERRORS: tuple[tuple[type[Exception], type[Exception]], ...] = (
+    (urllib3.exceptions.ProtocolError, requests.exceptions.ChunkedEncodingError),
+    (urllib3.exceptions.DecodeError, requests.exceptions.ContentDecodingError),
+    (urllib3.exceptions.ReadTimeoutError, requests.exceptions.ConnectionError),
+    (urllib3.exceptions.SSLError, requests.exceptions.SSLError),
+)
+"""What `Response.content` makes of urllib3's errors."""
+
+
 def is_repeatable(prepared: PreparedRequest) -> bool:
     """Whether the body can be sent again: there is none, it is bytes, or a file that tells its position."""
     body: Any = prepared.body
@@ -53,17 +62,13 @@ def read_whole(response: Response, max_bytes: int | None = None) -> None:
         return
     try:
         state._content = _read(raw, max_bytes)
-    except urllib3.exceptions.ProtocolError as error:
-        raise requests.exceptions.ChunkedEncodingError(error) from error
-    except urllib3.exceptions.DecodeError as error:
-        raise requests.exceptions.ContentDecodingError(error) from error
-    except urllib3.exceptions.ReadTimeoutError as error:
-        raise requests.exceptions.ConnectionError(error) from error
-    except urllib3.exceptions.SSLError as error:
-        raise requests.exceptions.SSLError(error) from error
-    except TooLarge:
-        state._content = b""
+    except BaseException as error:
         raw.close()  # what is left of it is not read, so nothing else can come over this socket
+        if isinstance(error, TooLarge):
+            state._content = b""
+        for kind, of_requests in _REQUESTS_ERRORS:
+            if isinstance(error, kind):
+                raise of_requests(error) from error
         raise
     finally:
         state._content_consumed = True

@@ -47,6 +47,10 @@ class Counted(Protocol):
     times_used: int
     idle_since: float
 
+    @property
+    def has_leftover(self) -> bool:
+        """Whether bytes came after the end of its last answer."""
+
     def settle(self) -> None:
         """Take note that it becomes idle."""
 
@@ -87,7 +91,6 @@ class Connections:
         self._changed = threading.Condition(threading.RLock())
         self._open: dict[int, str] = {}  # a connection's ticket: the host that it counts against
         self._sockets: dict[int, weakref.ref[Any]] = {}  # its socket, also while only a response has it; for `abandon`
-        self._per_host: dict[str, int] = {}
         self._idle: OrderedDict[Counted, Any] = OrderedDict()  # its pool's key, longest idle first
         self._idle_by_key: dict[Any, list[Counted]] = {}
         self._tickets = itertools.count(1)
@@ -149,6 +152,9 @@ class Connections:
         if not self.watchdog.watch.detach(connection.sock):
             connection.close()
             return
+        if connection.has_leftover:
+            connection.close()
+            return
         connection.settle()
         with self._changed:
             if not self._closed:
@@ -176,7 +182,8 @@ class Connections:
                 by_descriptor[descriptor] = connection
                 poll.register(descriptor, select.POLLIN)
         # A connection may be taken, closed, and its descriptor be another's by now: `_examine` looks again.
-        for descriptor, _ in poll.poll(0):
+        # The longest idle last: each that is put back goes to the front.
+        for descriptor, _ in reversed(poll.poll(0)):
             self._examine(by_descriptor[descriptor], now)
         with self._changed:
             return bool(self._idle)
@@ -204,10 +211,10 @@ class Connections:
             with self._changed:
                 if connection.ticket in self._open:
                     return True
-                host_is_full = self._per_host.get(connection.host_key, 0) >= self._host_max
+                host_is_full = self._open_to(connection.host_key) >= self._host_max
                 if not host_is_full and len(self._open) < self._max:
                     connection.ticket = next(self._tickets)
-                    self._count(connection.ticket, connection.host_key)
+                    self._open[connection.ticket] = connection.host_key
                     break
                 victim = self._pick_victim(connection.host_key if host_is_full else None) if evict else None
                 if victim is None:
@@ -216,7 +223,7 @@ class Connections:
                         return False
                     self._changed.wait(left)
                     continue
-            _see_off(victim)  # calls `closed`, which makes the place
+            self._see_off(victim)  # calls `closed`, which makes the place
         # A connection that is dropped unclosed, with a response that nobody read, gives its place back as it goes.
         weakref.finalize(connection, self.closed, connection.ticket).atexit = False
         return True
@@ -237,9 +244,7 @@ class Connections:
         """Give back the place of a connection that closed. Safe to call again."""
         with self._changed:
             self._sockets.pop(ticket, None)
-            host = self._open.pop(ticket, None)
-            if host is not None:
-                self._uncount(host)
+            if self._open.pop(ticket, None) is not None:
                 self._changed.notify_all()
 
     def close(self) -> None:
@@ -275,6 +280,7 @@ class Connections:
         for connection in [*self._idle]:
             connection.sock = None
         self._idle.clear()
+        self._idle_by_key.clear()
 
     # -- inside: idle connections -----------------------------------------------------------------------------------
 
@@ -302,7 +308,8 @@ class Connections:
     def _is_spent(self, connection: Counted, now: float, ahead: float = 0.0) -> bool:
         """Whether a connection that nobody else has is no good any more, or in `ahead` seconds; it is closed then."""
         if connection.sock is None or is_dead(connection.sock):
-            self.lost(connection, now - connection.idle_since)
+            if _has_ended(connection.sock):
+                self.lost(connection, now - connection.idle_since)
         elif self._is_due(connection, now + ahead):
             self._limits.retired(connection.site)
             with self._changed:
@@ -312,6 +319,29 @@ class Connections:
         connection.close()
         return True
 
+    def _see_off(self, connection: Counted) -> None:
+        """Close a connection that makes room, once its server has closed its side, if it does so soon.
+
+        Otherwise a busy server may accept the new connection before it looks at the old one's end, and count one too
+        many.
+        """
+        left = self.watchdog.watch.left()
+        until = time.monotonic() + (GOODBYE if left is None else min(GOODBYE, left))
+        sock: Any = connection.sock
+        sock = getattr(sock, "socket", sock)  # TLS inside of TLS is no socket, but has one
+        try:
+            if sock is not None:
+                # The plain socket's methods, also under TLS: nothing that still comes is of interest.
+                socket.socket.shutdown(sock, socket.SHUT_WR)
+                while (patience := until - time.monotonic()) > 0:
+                    sock.settimeout(patience)
+                    if not socket.socket.recv(sock, 65536):
+                        break
+        except OSError:
+            pass
+        finally:
+            connection.close()
+
     # -- small things under the lock --------------------------------------------------------------------------------
 
     def _move(self, connection: Counted, host: str) -> bool:
@@ -319,33 +349,23 @@ class Connections:
 
         Only where one origin's requests are counted by different keys does this do anything.
         """
-        if connection.host_key == host:
-            return True
-        with self._changed:
-            victim = None
-            if self._per_host.get(host, 0) >= self._host_max:
+        while connection.host_key != host:
+            with self._changed:
+                if self._open_to(host) < self._host_max:
+                    if connection.ticket in self._open:
+                        self._open[connection.ticket] = host
+                    connection.host_key = host
+                    return True
                 victim = self._pick_victim(host)
-                if victim is None:
-                    return False
-        if victim is not None:
-            _see_off(victim)
-        with self._changed:
-            if self._open.pop(connection.ticket, None) is not None:
-                self._uncount(connection.host_key)
-                self._count(connection.ticket, host)
-            connection.host_key = host
+            if victim is None:
+                return False
+            self._see_off(victim)
         return True
 
-    def _count(self, ticket: int, host: str) -> None:
-        self._open[ticket] = host
-        self._per_host[host] = self._per_host.get(host, 0) + 1
-
-    def _uncount(self, host: str) -> None:
-        left = self._per_host[host] - 1
-        if left:
-            self._per_host[host] = left
-        else:
-            del self._per_host[host]
+    def _open_to(self, host: str) -> int:
+        """How many sockets count against `host`. Counted anew each time, which only new sockets do: a number kept
+        along would be wrong once the garbage collector ended a connection while it was being changed."""
+        return [*self._open.values()].count(host)
 
     def _remove_idle(self, connection: Counted) -> None:
         key = self._idle.pop(connection)
@@ -363,21 +383,11 @@ class Connections:
         return None
 
 
-def _see_off(connection: Counted) -> None:
-    """Close a connection that makes room, once its server has closed its side, if it does so soon.
-
-    Otherwise a busy server may accept the new connection before it looks at the old one's end, and count one too many.
-    """
-    sock: Any = connection.sock
-    sock = getattr(sock, "socket", sock)  # TLS inside of TLS is no socket, but has one
+def _has_ended(sock: Any) -> bool:
+    """Whether a dead socket's server has closed it, and not merely sent what nobody has asked for."""
+    if type(sock) is not socket.socket:
+        return True  # of TLS, what was to be read has been read
     try:
-        if sock is not None:
-            # The plain socket's methods, also under TLS: nothing that still comes is of interest.
-            socket.socket.shutdown(sock, socket.SHUT_WR)
-            sock.settimeout(GOODBYE)
-            while socket.socket.recv(sock, 65536):
-                pass
+        return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except OSError:
-        pass
-    finally:
-        connection.close()
+        return True

@@ -25,13 +25,14 @@ class Watch:
     the thread's next send: a socket is shut down only while the deadline that has passed is the one that is set.
     """
 
-    __slots__ = ("__weakref__", "_lock", "_outer", "_socket", "_watchdog", "deadline", "has_expired")
+    __slots__ = ("__weakref__", "_kept", "_lock", "_outer", "_socket", "_watchdog", "deadline", "has_expired")
 
     def __init__(self, watchdog: Watchdog) -> None:
         self._watchdog = watchdog
         self._lock = threading.Lock()  # guards every field below
         self._socket: Any = None
         self._outer = NEVER  # the whole send's deadline, while that of connecting is set
+        self._kept: float | None = None  # what was left when it was suspended
         self.deadline = NEVER
         self.has_expired = False
 
@@ -49,7 +50,7 @@ class Watch:
         """Set the deadline, `seconds` from now; None sets none."""
         with self._lock:
             self.has_expired = False
-            self._socket = None
+            self._socket = self._kept = None
             self.deadline = self._outer = NEVER if seconds is None else time.monotonic() + seconds
         self._watchdog.heed(self)
 
@@ -57,7 +58,7 @@ class Watch:
         """Clear the deadline; returns whether it has passed."""
         with self._lock:
             expired, self.has_expired = self.has_expired, False
-            self._socket = None
+            self._socket = self._kept = None
             self.deadline = self._outer = NEVER
         return expired
 
@@ -73,6 +74,22 @@ class Watch:
         """Go back to the whole send's deadline."""
         with self._lock:
             self.deadline = self._outer
+
+    def suspend(self) -> None:
+        """Let the time stand still: the thread waits for leave to send, and nothing of it hangs on a socket."""
+        with self._lock:
+            self._kept = None if self.deadline == NEVER else self.deadline - time.monotonic()
+            if self._kept is not None:
+                self.deadline = self._outer = NEVER
+
+    def resume(self) -> None:
+        """Let the time go on; does nothing if it was not suspended."""
+        with self._lock:
+            if self._kept is None:
+                return
+            self.deadline = self._outer = time.monotonic() + self._kept
+            self._kept = None
+        self._watchdog.heed(self)
 
     def attach(self, sock: Any) -> None:
         """Say which socket the thread waits on from now on."""

@@ -37,6 +37,9 @@ _INVALID = (
     requests.exceptions.InvalidJSONError,
 )
 
+LONGEST_DETAIL = 200
+"""Characters of somebody else's sentence that are repeated: a server may have written it."""
+
 _OPENSSL_NOTES = re.compile(r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$")
 """What OpenSSL's errors say for its own developers."""
 
@@ -54,6 +57,8 @@ def translate(error: BaseException, url: str, *, was_sent: bool = False) -> Requ
 def _translated(error: BaseException, host: str, was_sent: bool) -> RequestError:
     causes = [*_causes(error)]
     host = redact(host)
+    if _has(causes, urllib3.exceptions.InvalidHeader):  # of the answer; requests takes it for the request's
+        return ConnectionLost(f"the answer of {host} is not HTTP: {_detail(causes)}")
     if isinstance(error, _INVALID) or _has(causes, InvalidHeader):
         return InvalidRequest(redact(str(error)))
     if isinstance(error, requests.exceptions.TooManyRedirects):
@@ -113,4 +118,4 @@ def _detail(causes: list[BaseException]) -> str:
             text = _OPENSSL_NOTES.sub("", cause.strerror)
             return text[:1].lower() + text[1:] if text[1:2].islower() else text
     text = next((str(arg) for arg in reversed(causes[-1].args) if isinstance(arg, str)), type(causes[-1]).__name__)
-    return redact(text)
+    return redact(text if len(text) <= LONGEST_DETAIL else f"{text[:LONGEST_DETAIL]}…")

@@ -26,7 +26,7 @@ _TIMEOUT = re.compile(r"timeout\s*=\s*\"?(\d+)", re.IGNORECASE)
 
 
 class IdleLimits:
-    """The idle limit of each site (scheme, host and port that sockets lead to)."""
+    """The idle limit of each site: host and port that sockets lead to, through a proxy's tunnel where there is one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards the two fields below
@@ -43,9 +43,10 @@ class IdleLimits:
     def said(self, site: str, keep_alive: str) -> None:
         """Note an answer's ``Keep-Alive`` header."""
         match = _TIMEOUT.search(keep_alive)
-        if match and self._said.get(site) != float(match[1]):
+        seconds = min(IDLE_MAX, float(match[1])) if match else None
+        if seconds is not None and self._said.get(site) != seconds:
             with self._lock:
-                _remember(self._said, site, float(match[1]))
+                _remember(self._said, site, seconds)
 
     def closed_after(self, site: str, seconds: float) -> None:
         """Note that the server closed a socket that had been idle for so long, at most."""
@@ -63,10 +64,6 @@ class IdleLimits:
             seen = self._seen.get(site)
             if seen is not None:
                 _remember(self._seen, site, min(IDLE_MAX, seen * GROWTH + 0.01))
-
-    def known(self, site: str) -> float | None:
-        """The limit that the server said, or showed, in seconds; None if nothing is known."""
-        return self._said.get(site, self._seen.get(site))
 
 
 def _remember(limits: OrderedDict[str, float], site: str, seconds: float) -> None:

@@ -76,7 +76,10 @@ class CountedConnection(HTTPConnection):
         watch = self.connections.watchdog.watch
         left = watch.left()
         wait = PLACE_WAIT if left is None else min(PLACE_WAIT, left)
-        if not self.connections.open_place(self, wait=wait):
+        asked = time.perf_counter()
+        has_place = self.connections.open_place(self, wait=wait)
+        trace.place = time.perf_counter() - asked
+        if not has_place:
             raise ConnectTimeoutError(
                 self, f"no free socket within {wait:.3g} s: every one is held by a response being streamed"
             )
@@ -151,6 +154,10 @@ class CountedConnection(HTTPConnection):
         # the socket then; the place is given back when it lets go, in `checkin`.
         if not self._awaits_response:
             self.connections.closed(self.ticket)
+
+    @property
+    def has_leftover(self) -> bool:
+        return self.trace.has_leftover
 
     def settle(self) -> None:
         """Take note that it becomes idle."""
@@ -281,7 +288,7 @@ class _SharedIdle:
     So a pool is only a recipe for connections, and may be dropped and made anew at any time: nothing closes with it.
     """
 
-    connections: Connections  # set on a subclass for each `Connections`, see `_pool_classes`
+    connections: Connections  # set on a subclass for each `Connections`, see `pool_classes`
     idle_key: Any  # set by the manager
     pool: Any
     host: str
@@ -305,6 +312,8 @@ class _SharedIdle:
         connection.connections = self.connections
         connection.host_key = self._host_key()
         connection.site = f"{connection.host}:{connection.port}"
+        if self.proxy is not None and connection_requires_http_tunnel(self.proxy, self.proxy_config, self.scheme):
+            connection.site += f" to {self.host}:{self.port}"  # the tunnel ends there, and so does idleness
         return connection
 
     def _host_key(self) -> str:

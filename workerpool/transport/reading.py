@@ -40,11 +40,14 @@ class CountedSource(io.RawIOBase):
         super().__init__()
         self._raw = sock.makefile("rb", buffering=0)  # keeps the descriptor open until it is closed itself
         self._trace = trace
+        self.is_done = False  # nothing more is to be read from the socket
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
+        if self.is_done:
+            return 0
         count = self._raw.readinto(buffer)
         if count:
             self._trace.received += count
@@ -64,7 +67,8 @@ class Reader(io.BufferedReader):
     """What http.client reads an answer from: lines have an end, and so have its head and its trailers."""
 
     def __init__(self, sock: socket.socket, trace: Trace) -> None:
-        super().__init__(CountedSource(sock, trace))
+        self._source = CountedSource(sock, trace)
+        super().__init__(self._source)
         self._trace = trace
         self._head_left = MAX_HEAD
         self._is_in_trailers = False
@@ -84,6 +88,13 @@ class Reader(io.BufferedReader):
             what = "trailers" if self._is_in_trailers else "headers"
             raise HeadTooLarge(f"the answer's {what} are longer than {MAX_HEAD} bytes in all")
         return line
+
+    def close(self) -> None:
+        """Note what came in one piece with the answer but is no part of it: it would be taken for the next one."""
+        if not self.closed:
+            self._source.is_done = True
+            self._trace.has_leftover = bool(self.peek(1))
+        super().close()
 
     def _check_chunk_size(self, line: bytes) -> None:
         """After the head and before the trailers, the only lines that http.client reads are the sizes of chunks.

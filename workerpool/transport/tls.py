@@ -165,7 +165,8 @@ class Context:
     def __init__(self, context: ssl.SSLContext, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._ssl = context
         self._clock = clock
-        self._lock = threading.Lock()  # guards _sessions
+        # Guards _sessions. Re-entrant: at any line the garbage collector may end a connection, which saves its session.
+        self._lock = threading.RLock()
         # By key and by the name that the certificate was verified for; the latest last.
         self._sessions: OrderedDict[tuple[Hashable, str | None], _Saved] = OrderedDict()
 

@@ -7,6 +7,7 @@ A `Trace` is made for each send, by the thread that sends. Who reads a streamed 
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 
 ANY_AGE = float("inf")
@@ -21,9 +22,10 @@ class Trace:
     reads the body.
 
     What came: `reused`, whether the socket had been used before; `resumed`, whether a TLS handshake resumed an earlier
-    session; `dns`, `connect`, `tls`, `first_byte`, `body`, as `Timings` has them; `sent_at` (`time.perf_counter`), when
-    the request's first byte went out, None before; `received`, bytes of the answer; `answered`, whether its headers are
-    complete.
+    session; `place`, the wait for a place among the sockets; `dns`, `connect`, `tls`, `first_byte` and `body`, as
+    `Timings` has them; `sent_at` (`time.perf_counter`), when the request's first byte went out, None before;
+    `received`, bytes of the answer; `answered`, whether its headers are complete; `has_leftover`, whether more came
+    than belongs to it.
     """
 
     host: str = ""
@@ -31,6 +33,7 @@ class Trace:
     streams: bool = False
     reused: bool | None = None
     resumed: bool | None = None
+    place: float = 0.0
     dns: float = 0.0
     connect: float = 0.0
     tls: float = 0.0
@@ -39,6 +42,17 @@ class Trace:
     sent_at: float | None = None
     received: int = 0
     answered: bool = False
+    has_leftover: bool = False
+
+    def charge(self, began: float) -> None:
+        """Add the time of a send that failed, and that began at `began`, to what it was doing."""
+        now = time.perf_counter()
+        if self.sent_at is None:
+            self.connect = max(0.0, now - began - self.place - self.dns)
+        elif not self.answered:
+            self.first_byte = now - self.sent_at
+        else:
+            self.body = max(0.0, now - self.sent_at - self.first_byte)
 
 
 class Traces(threading.local):

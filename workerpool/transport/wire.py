@@ -135,6 +135,7 @@ class RequestsTransport:
         watch = self._connections.watchdog.watch
         response: Response | None = None
         failed: Exception | None = None
+        began = time.perf_counter()
         watch.begin(timeout.total)
         try:
             with self._cookies.applied(session):
@@ -147,7 +148,8 @@ class RequestsTransport:
             return response
         if response is not None:  # what seems to be the body's end may be our own doing
             response.close()
-        exchange.trace = self._connections.traces.current
+        trace = exchange.trace = self._connections.traces.current
+        trace.charge(began)
         try:
             raise self._failure(failed, exchange, has_expired=has_expired)
         finally:
@@ -289,7 +291,8 @@ class RequestsTransport:
         trace.first_byte = headers_read - (trace.sent_at or started)
         if exchange.history:
             response.history = [*exchange.history]
-        if not request.stream:
+        # An error's body is read even so: should the request be sent again, its socket must not be held.
+        if not request.stream or response.status_code >= 400:
             read_whole(response, self._options.max_body)
             trace.body = time.perf_counter() - headers_read
         return response

@@ -1,0 +1,212 @@
+"""Servers that do what none should, and what became of sockets and times: each was a defect once."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from requests.auth import HTTPDigestAuth
+
+from workerpool import Request, RetryPolicy, WorkerPool
+from workerpool.testing import Origin, Reply
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+Serve = Callable[[socket.socket], None]
+
+
+def head(sock: socket.socket) -> bytes:
+    """Read a request without a body; empty at the connection's end."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        try:
+            piece = sock.recv(65536)
+        except OSError:
+            return b""
+        if not piece:
+            return b""
+        data += piece
+    return data
+
+
+@contextmanager
+def server(serve: Serve) -> Iterator[tuple[str, list[int]]]:
+    """Serve each connection by `serve` on a thread; gives the URL, and the ports that clients came from."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    clients: list[int] = []
+
+    def carry(sock: socket.socket) -> None:
+        with sock:
+            try:
+                serve(sock)
+            except OSError:
+                pass
+
+    def accept() -> None:
+        while True:
+            try:
+                sock, address = listening.accept()
+            except OSError:
+                return
+            clients.append(address[1])
+            threading.Thread(target=carry, args=(sock,), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/", clients
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        thread.join(10)
+
+
+def always(answer: bytes) -> Serve:
+    def serve(sock: socket.socket) -> None:
+        while head(sock):
+            sock.sendall(answer)
+
+    return serve
+
+
+def test_streamed_requests_that_are_retried_do_not_hold_the_sockets_that_their_retries_need() -> None:
+    with Origin() as origin, WorkerPool(6, timeout=5, retry=RetryPolicy(attempts=9, backoff=0)) as pool:
+        origin.script("/", *[Reply(status=503, body=bytes(100_000))] * 12, Reply(body=b"here"))
+        futures = [pool.get(origin.url("/"), stream=True) for _ in range(6)]
+        assert [future.result().content for future in futures] == [b"here"] * 6
+
+
+def test_a_streamed_request_in_a_callable_is_retried_over_its_own_socket() -> None:
+    with Origin() as origin, WorkerPool(1, host_connections=1, timeout=5, retry=RetryPolicy(backoff=0)) as pool:
+        origin.script("/", Reply(status=503, body=bytes(100_000)), Reply(body=b"here"))
+        url = origin.url("/")
+        assert pool.submit(lambda: pool.session.get(url, stream=True).content).result() == b"here"
+
+
+def test_the_connection_of_a_body_that_does_not_decode_is_not_used_again() -> None:
+    """Half of it is still to come, and would be taken for the next answer."""
+    rubbish = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 200000\r\n\r\n" + bytes(65536)
+    answers = [rubbish, OK]
+
+    def serve(sock: socket.socket) -> None:
+        while head(sock):
+            sock.sendall(answers.pop(0))
+
+    with server(serve) as (url, clients), WorkerPool(1, retry=None) as pool:
+        first, second = pool.stream([url, Request(url, method="POST")])
+        assert first.error is not None
+        assert first.error.reason == "body"
+        assert second.ok
+        assert len(clients) == 2
+
+
+def test_bytes_after_an_answer_end_its_connection() -> None:
+    """Whatever they are, they would be taken for the answer to the next request."""
+    two = OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+    with server(always(two)) as (url, clients), WorkerPool(1) as pool:
+        assert [outcome.response.content for outcome in pool.stream([url] * 3) if outcome.response] == [b"ok"] * 3
+        assert len(clients) == 3
+
+
+def test_a_body_after_the_answer_to_head_ends_its_connection() -> None:
+    with server(always(OK)) as (url, clients), WorkerPool(1) as pool:
+        assert [outcome.status for outcome in pool.stream([Request(url, "HEAD"), url])] == [200, 200]
+        assert len(clients) == 2
+
+
+def test_stray_bytes_on_an_idle_connection_teach_nothing_of_idle_limits() -> None:
+    sent = threading.Event()
+
+    def serve(sock: socket.socket) -> None:
+        while head(sock):
+            sock.sendall(OK)
+            if not sent.wait(0.1):
+                sock.sendall(b"\r\n")
+                sent.set()
+
+    with server(serve) as (url, clients), WorkerPool(1) as pool:
+        pool.get(url).result()
+        sent.wait(10)
+        time.sleep(0.05)
+        pool.get(url).result()
+        assert (len(clients), pool.statistics().sockets_lost) == (2, 0)
+
+
+def test_a_server_that_drips_after_our_end_holds_up_nobody() -> None:
+    def serve(sock: socket.socket) -> None:
+        head(sock)
+        sock.sendall(OK)
+        sock.recv(1)  # until the pool ends its side
+        for _ in range(30):
+            time.sleep(0.1)
+            sock.sendall(b"x")
+
+    with (
+        server(serve) as (one, _),
+        server(always(OK)) as (other, _),
+        WorkerPool(1, max_connections=1, timeout=2, retry=None) as pool,
+    ):
+        pool.get(one).result()
+        began = time.monotonic()
+        assert pool.get(other).result().content == b"ok"
+        assert time.monotonic() - began < 1.5
+
+
+def test_the_answer_to_a_challenge_waits_for_its_slot_outside_of_the_timeout() -> None:
+    challenge = (
+        b'HTTP/1.1 401 No\r\nWWW-Authenticate: Digest realm="a", nonce="b", qop="auth"\r\nContent-Length: 2\r\n\r\nno'
+    )
+
+    def serve(sock: socket.socket) -> None:
+        while request := head(sock):
+            sock.sendall(OK if b"\r\nAuthorization:" in request else challenge)
+
+    with server(serve) as (url, _), WorkerPool(1, rate="1/s", timeout=0.5, retry=None) as pool:
+        (outcome,) = pool.stream([Request(url, auth=HTTPDigestAuth("u", "p"))])
+        assert outcome.ok, outcome.error
+
+
+def test_the_policys_total_holds_after_a_wait_for_a_slot_in_a_callable() -> None:
+    with Origin() as origin, WorkerPool(1, rate="1/s", retry=RetryPolicy(attempts=1, total=1.5)) as pool:
+        pool.get(origin.url("/")).result()
+        url, began = origin.url("/delay/1.2"), time.monotonic()
+        with pytest.raises(Exception, match="time allowed"):
+            pool.submit(lambda: pool.session.get(url)).result()
+        assert time.monotonic() - began < 2.2
+
+
+@pytest.mark.parametrize("path", ["/delay/5", "/drip?bytes=100&seconds=20"])
+def test_the_timings_of_an_attempt_that_ran_out_of_time_add_up(path: str) -> None:
+    with Origin() as origin, WorkerPool(1, timeout=0.5, retry=None) as pool:
+        (outcome,) = pool.stream([origin.url(path)])
+    times = outcome.attempts[0].timings
+    spent = times.dns + times.connect + times.tls + times.first_byte + times.body
+    assert spent == pytest.approx(outcome.attempts[0].elapsed, abs=0.1)
+
+
+def test_a_request_given_up_while_it_was_parked_was_parked_only_so_long() -> None:
+    with Origin() as origin:
+        pool = WorkerPool(1, retry=RetryPolicy(backoff=0, retry_after_max=100))
+        origin.script("/", Reply(status=503, headers={"Retry-After": "60"}))
+        stream = pool.stream([origin.url("/")])
+        threading.Timer(0.5, pool.drain).start()
+        (outcome,) = stream
+        pool.shutdown()
+    assert 0.2 < outcome.timings.parked < 10
+
+
+def test_conflicting_lengths_are_the_servers_fault_not_the_requests() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok"
+    with server(always(answer)) as (url, _), WorkerPool(1, retry=None) as pool:
+        (outcome,) = pool.stream([url])
+    assert outcome.error is not None
+    assert outcome.error.reason == "connection"
+
+
+def test_what_a_server_wrote_makes_no_endless_error() -> None:
+    with server(always(b"x" * 60_000 + b"\r\n\r\n")) as (url, _), WorkerPool(1, retry=None) as pool:
+        (outcome,) = pool.stream([url])
+    assert len(str(outcome.error)) < 500
