@@ -9,6 +9,9 @@ import threading
 import time
 from typing import Protocol
 
+LEAST = 0.001
+"""Seconds that something gets whose time has run out: zero means other things to sockets, and it fails soon enough."""
+
 
 class Clock(Protocol):
     """What the pool needs of time. `workerpool.testing.ManualClock` is the other implementation."""

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from workerpool.clock import Clock
+from workerpool.clock import LEAST, Clock
 from workerpool.config import RetryPolicy
 from workerpool.crew import Crew
 from workerpool.errors import ConnectionLost, HostPaused
@@ -20,9 +20,6 @@ from workerpool.transport import Send, is_repeatable, rewind, translate
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
-
-LEAST = 0.001
-"""Seconds that a send gets whose time has run out while it waited for leave."""
 
 
 class CrewGovernor:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from workerpool import events
-from workerpool.clock import Clock
+from workerpool.clock import LEAST, Clock
 from workerpool.config import RetryPolicy, Timeout
 from workerpool.errors import Cancelled, ConnectionLost, HostPaused, RequestError, StatusError
 from workerpool.model import Attempt, Outcome, Request, Timings
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from requests import Response
 
 NO_TIME = Timings()
-LEAST_TIME = 0.001
-"""Seconds that a send gets whose time has run out while it waited: it fails by its deadline like any other."""
 
 
 @dataclass(slots=True)
@@ -163,9 +161,9 @@ class Worker:
             timeout = Timeout.of(request.timeout, total=timeout.total)
         total = timeout.total
         if total is not None and trip.attempt_elapsed:
-            total = max(LEAST_TIME, total - trip.attempt_elapsed)
+            total = max(LEAST, total - trip.attempt_elapsed)
         if self._policy.total is not None and trip.sent_at is not None:
-            left = max(LEAST_TIME, trip.sent_at + self._policy.total - now)
+            left = max(LEAST, trip.sent_at + self._policy.total - now)
             total = left if total is None else min(total, left)
         return timeout if total == timeout.total else replace(timeout, total=total)
 

@@ -19,22 +19,18 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_encoding_from_headers, select_proxy
 
+from workerpool.clock import LEAST
 from workerpool.config import Options, Timeout
 from workerpool.errors import InvalidRequest
 from workerpool.transport.bodies import read_redirect, read_whole
 from workerpool.transport.connections import Connections
-from workerpool.transport.deadline import LEAST
 from workerpool.transport.guard import Guard
 from workerpool.transport.pools import CountedPoolManager, CountedProxyManager
 from workerpool.transport.redirects import TIME_LEFT
-from workerpool.transport.trace import ANY_AGE, Trace
+from workerpool.transport.trace import Trace, idle_max
 
 POOLS_KEPT = 4096
 """Recipes for connections, one for each origin and TLS setting, kept by urllib3. A dropped one is made anew."""
-
-UNREPEATABLE_IDLE = 1.0
-"""Seconds that a socket may have been idle to carry a request that must not be sent twice: were it closed by its server
-meanwhile, nobody could tell whether the request was acted on."""
 
 
 class Send(Protocol):
@@ -203,8 +199,9 @@ class SharedAdapter(HTTPAdapter):
         watch = self._connections.watchdog.watch
 
         def send_once(host: str, fresh: bool, left: float | None) -> Response:
-            idle_max = 0.0 if fresh else ANY_AGE if repeats else UNREPEATABLE_IDLE
-            trace = self._connections.traces.begin(Trace(host=host, idle_max=idle_max, streams=stream))
+            trace = self._connections.traces.begin(
+                Trace(host=host, idle_max=idle_max(fresh=fresh, repeats=repeats), streams=stream)
+            )
             watch.resume()
             is_inner = watch.is_set  # inside a send of the pool's, whose deadline holds for all of it
             if not is_inner:

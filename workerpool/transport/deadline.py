@@ -13,9 +13,9 @@ import time
 import weakref
 from typing import Any
 
+from workerpool.clock import LEAST
+
 NEVER = float("inf")
-LEAST = 0.001
-"""Seconds that are left at least, since zero means other things to sockets."""
 
 
 class Watch:

@@ -13,8 +13,8 @@ from typing import Any
 import socks  # type: ignore[import-untyped]
 from urllib3.contrib.socks import SOCKSProxyManager
 
+from workerpool.clock import LEAST
 from workerpool.transport.connections import Connections
-from workerpool.transport.deadline import LEAST
 from workerpool.transport.dial import Dialed
 from workerpool.transport.pools import CountedConnection, CountedHTTPSConnection, KeyedPools, pool_classes
 

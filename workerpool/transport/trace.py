@@ -12,6 +12,18 @@ from dataclasses import dataclass
 
 ANY_AGE = float("inf")
 
+UNREPEATABLE_IDLE = 1.0
+"""Seconds that a socket may have been idle to carry a request that must not be sent twice: were it closed by its server
+meanwhile, nobody could tell whether the request was acted on."""
+
+
+def idle_max(*, fresh: bool, repeats: bool) -> float:
+    """For how long a socket may have been idle: not at all if it must be a `fresh` one; `repeats`: whether the request
+    may be sent twice."""
+    if fresh:
+        return 0.0
+    return ANY_AGE if repeats else UNREPEATABLE_IDLE
+
 
 @dataclass(slots=True)
 class Trace:

@@ -22,7 +22,6 @@ from workerpool.errors import ConnectionLost, Denied, OutcomeUnknown, RequestErr
 from workerpool.model import DEFAULT_PORTS, Request, origin
 from workerpool.redact import redact
 from workerpool.transport.adapter import (
-    UNREPEATABLE_IDLE,
     Driven,
     GovernedAdapter,
     Governor,
@@ -38,7 +37,7 @@ from workerpool.transport.failures import translate
 from workerpool.transport.guard import Guard
 from workerpool.transport.redirects import confine, step_of
 from workerpool.transport.session import CookiePolicy, Environment, Session, mount
-from workerpool.transport.trace import ANY_AGE, Trace
+from workerpool.transport.trace import Trace, idle_max
 
 
 @dataclass(slots=True)
@@ -233,8 +232,8 @@ class RequestsTransport:
         return GovernedAdapter(adapter, self._guard, self._driven, self._governor, self._options.max_body)
 
     def _trace(self, exchange: Exchange) -> Trace:
-        idle_max = 0.0 if exchange.fresh else ANY_AGE if self._may_repeat(exchange) else UNREPEATABLE_IDLE
-        return Trace(host=exchange.host, idle_max=idle_max, streams=exchange.request.stream)
+        oldest = idle_max(fresh=exchange.fresh, repeats=self._may_repeat(exchange))
+        return Trace(host=exchange.host, idle_max=oldest, streams=exchange.request.stream)
 
     def _may_repeat(self, exchange: Exchange) -> bool:
         request = exchange.request
