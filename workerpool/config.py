@@ -236,8 +236,11 @@ class GuardRules:
     trust_proxy: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("deny_private", "trust_proxy"):
+            if not isinstance(getattr(self, name), bool):
+                raise OptionError(f"{name}={getattr(self, name)!r} must be True or False")
         for pattern in self.allow_hosts or ():
-            if not isinstance(pattern, str) or not _HOST_PATTERN.fullmatch(pattern):
+            if not isinstance(pattern, str) or pattern.startswith(".") or not _HOST_PATTERN.fullmatch(pattern):
                 raise OptionError(
                     f"allow_hosts: {pattern!r} is no host: write 'example.com', '*.example.com' or 'example.com:8443'"
                 )

@@ -116,7 +116,7 @@ class WorkerPool(Executor):
             timeout=Timeout.of(timeout),
             cookies=cookies,
             guard=GuardRules(
-                allow_hosts=None if allow_hosts is None else tuple(allow_hosts),
+                allow_hosts=_hosts(allow_hosts),
                 deny_private=deny_private,
                 trust_proxy=trust_proxy,
             ),
@@ -399,6 +399,12 @@ def default_connections(workers: int) -> int:
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = max(1, descriptors // 2 - 1) if descriptors != resource.RLIM_INFINITY else 2 * workers + 64
     return min(max(64, 2 * workers), most)
+
+
+def _hosts(hosts: Iterable[str] | None) -> tuple[str, ...] | None:
+    if isinstance(hosts, str):
+        raise OptionError(f"allow_hosts={hosts!r} must be a list of hosts: write [{hosts!r}]")
+    return None if hosts is None else tuple(hosts)
 
 
 def _count_workers(max_workers: int | None) -> int:

@@ -34,3 +34,11 @@ def redact(text: str) -> str:
     if ":" in text or "=" in text:
         text = _HEADER.sub(rf"\g<1>\g<2>{HIDDEN}", text)
     return _SCHEME_TOKEN.sub(rf"\g<1> {HIDDEN}", text)
+
+
+def printable(text: str) -> str:
+    """Return `text` with a question mark for each character that would do something to a terminal.
+
+    For what a server wrote: its words end up in errors, and errors on screens.
+    """
+    return text if text.isprintable() else "".join(character if character.isprintable() else "?" for character in text)

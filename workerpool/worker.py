@@ -18,7 +18,7 @@ from workerpool.clock import LEAST, Clock
 from workerpool.config import RetryPolicy, Timeout
 from workerpool.errors import Cancelled, ConnectionLost, HostPaused, RequestError, StatusError
 from workerpool.model import Attempt, Outcome, Request, Timings
-from workerpool.redact import redact
+from workerpool.redact import printable, redact
 from workerpool.retry import Failure, Retries, Verdict, history, told_before
 from workerpool.tickets import Ticket
 from workerpool.transport import Exchange, Transport
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from requests import Response
 
 NO_TIME = Timings()
+LONGEST_PHRASE = 100
+"""Characters of a status line's own words that are repeated in an error."""
 
 
 @dataclass(slots=True)
@@ -301,6 +303,7 @@ def _status_error(response: Response) -> StatusError:
         phrase = response.reason or http.HTTPStatus(response.status_code).phrase
     except ValueError:
         phrase = ""
+    phrase = printable(phrase[:LONGEST_PHRASE])  # a server may have written anything there
     return StatusError(f"HTTP {response.status_code} {phrase}".rstrip(), status=response.status_code)
 
 

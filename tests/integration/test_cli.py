@@ -345,8 +345,10 @@ def test_certificates_are_believed_and_shown_as_told(tmp_path: Path, urls: Calla
             ([*trusted, "--cert", mine], True),
             (["--insecure", "--cert", mine], True),
         ):
-            (record,) = records(run(source, "-o", "-", "--retries", "0", *words).stdout)
+            done = run(source, "-o", "-", "--retries", "0", *words)
+            (record,) = records(done.stdout)
             assert record["ok"] is ok, words
+            assert b"Warning" not in done.stderr
 
 
 # -- ends -------------------------------------------------------------------------------------------------------------

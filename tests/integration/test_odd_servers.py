@@ -206,6 +206,29 @@ def test_conflicting_lengths_are_the_servers_fault_not_the_requests() -> None:
     assert outcome.error.reason == "connection"
 
 
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 500 \x1b[2J\x07Oops\r\nContent-Length: 0\r\n\r\n", b"\x1b[2J\r\n\r\n"])
+def test_what_a_server_wrote_does_nothing_to_a_terminal(answer: bytes) -> None:
+    with server(always(answer)) as (url, _), WorkerPool(1, retry=None) as pool:
+        (outcome,) = pool.stream([url])
+    assert str(outcome.error).isprintable()
+
+
+def test_too_many_headers_are_too_large() -> None:
+    answer = b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(200)) + b"\r\n"
+    with server(always(answer)) as (url, _), WorkerPool(1) as pool:
+        (outcome,) = pool.stream([url])
+    assert outcome.error is not None
+    assert (outcome.error.reason, len(outcome.attempts)) == ("size", 1)
+
+
+def test_a_proxy_whose_url_does_not_parse_is_told_of_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://joe:hu/sh@127.0.0.1:9")
+    with Origin() as origin, WorkerPool(1) as pool:
+        (outcome,) = pool.stream([origin.url("/")])
+    assert "does not parse" in str(outcome.error)
+    assert "hu" not in str(outcome.error)
+
+
 def test_what_a_server_wrote_makes_no_endless_error() -> None:
     with server(always(b"x" * 60_000 + b"\r\n\r\n")) as (url, _), WorkerPool(1, retry=None) as pool:
         (outcome,) = pool.stream([url])

@@ -20,7 +20,7 @@ def test_the_defaults_are_the_contract_s() -> None:
     assert (settings.rate, settings.host_rate, settings.connections, settings.deadline) == (None, None, None, None)
     assert (settings.timeout, settings.include, settings.format, settings.log_format) == (30.0, frozenset(), None, None)
     assert (settings.max_body, settings.verify, settings.cert, settings.proxy) == (1024**3, True, None, None)
-    assert (settings.allow_hosts, settings.deny_private) == (None, False)
+    assert (settings.allow_hosts, settings.deny_private, settings.trust_proxy) == (None, False, False)
     assert (settings.ordered, settings.overwrite, settings.quiet, settings.progress) == (False, False, False, True)
 
 
@@ -29,7 +29,8 @@ def test_every_option_is_read() -> None:
         "run a.txt b.csv - --output out.x --workers 3 --rate 50/s --burst 2 --host-rate 100/min --connections 9 "
         "--host-connections 4 --retries 0 --timeout 2.5 --deadline 1h30m --ordered --include body,headers --overwrite "
         "--format csv --quiet --no-progress --log-format console --input-format jsonl --max-body 10MB --insecure "
-        "--proxy socks5h://127.0.0.1:1080 --allow-host example.com --allow-host *.example.org:8443 --deny-private"
+        "--proxy socks5h://127.0.0.1:1080 --allow-host example.com --allow-host *.example.org:8443 --deny-private "
+        "--trust-proxy"
     )
     settings = parse(words.split())
     assert settings.sources == ("a.txt", "b.csv", "-")
@@ -44,7 +45,8 @@ def test_every_option_is_read() -> None:
     assert not settings.progress
     assert settings.log_format == "console"
     assert (settings.max_body, settings.verify, settings.proxy) == (10_000_000, False, "socks5h://127.0.0.1:1080")
-    assert (settings.allow_hosts, settings.deny_private) == (("example.com", "*.example.org:8443"), True)
+    assert settings.allow_hosts == ("example.com", "*.example.org:8443")
+    assert (settings.deny_private, settings.trust_proxy) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,8 @@ def test_every_option_is_read() -> None:
         ("--max-body", "much", "'10MB'"),
         ("--max-body", "0", "above zero"),
         ("--proxy", "proxy:3128", "'http://proxy:3128'"),
+        ("--proxy", "joe:hush@proxy:3128", "***@proxy:3128"),
+        ("--proxy", "http://joe:hu#sh@proxy:3128", "***@proxy:3128"),
         ("--ca-bundle", "/dev/null", "holds no certificate"),
         ("--ca-bundle", "/there/is/none", "cannot be read"),
         ("--cert", "/dev/null", "holds no certificate"),

@@ -78,6 +78,7 @@ class RunSettings:
     proxy: str | None
     allow_hosts: tuple[str, ...] | None
     deny_private: bool
+    trust_proxy: bool
     quiet: bool
     progress: bool
     log_format: str | None
@@ -184,6 +185,7 @@ def _add_reach(add: Callable[..., Any]) -> None:
         action="append",
         help="go nowhere else, redirects included: example.com, *.example.com, example.com:8443; may be repeated",
     )
+    add("--trust-proxy", action="store_true", help="with --deny-private: leave that to the proxy that is gone through")
     add("--deny-private", action="store_true", help="refuse private, loopback and other addresses that are not public")
 
 
@@ -220,6 +222,7 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         proxy=proxy_of(said),
         allow_hosts=_hosts(said.allow_host),
         deny_private=said.deny_private,
+        trust_proxy=said.trust_proxy,
         quiet=said.quiet,
         progress=not (said.quiet or said.no_progress or said.log_format == "json"),
         log_format=said.log_format,

@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from workerpool.errors import OptionError
-from workerpool.redact import redact
 
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
@@ -52,5 +51,9 @@ def proxy_of(said: argparse.Namespace) -> str | None:
     except ValueError:
         is_good = False
     if not is_good:
-        raise OptionError(f"--proxy={redact(text)!r} is no proxy: write 'http://proxy:3128' or 'socks5h://proxy:1080'")
+        shown = f"***@{text.rpartition('@')[2]}" if "@" in text else text  # before the last @ stands the login
+        raise OptionError(
+            f"--proxy={shown!r} is no proxy: write 'http://proxy:3128' or 'socks5h://proxy:1080', "
+            "with a login as in 'http://user:password@proxy:3128', percent-encoded"
+        )
     return text

@@ -7,6 +7,7 @@ that is said goes to standard error, and no secret of a URL is said.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NoReturn
@@ -33,6 +34,8 @@ def run(settings: RunSettings, *, owns_process: bool = False) -> int:
 
     `owns_process` allows it to end the process instead, where only requests whose results are lost would be waited for.
     """
+    if settings.verify is False:  # the user asked for it, and needs no library's word on it
+        warnings.filterwarnings("ignore", message="Unverified HTTPS request")
     speaker = Speaker(quiet=settings.quiet, as_json=settings.log_format == "json")
     with ExitStack() as stack:
         if settings.log_format is not None:
@@ -83,6 +86,7 @@ def _pool(settings: RunSettings) -> WorkerPool:
         proxies=None if settings.proxy is None else {"http": settings.proxy, "https": settings.proxy},
         allow_hosts=settings.allow_hosts,
         deny_private=settings.deny_private,
+        trust_proxy=settings.trust_proxy,
     )
 
 

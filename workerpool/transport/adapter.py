@@ -18,6 +18,7 @@ from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_encoding_from_headers, select_proxy
+from urllib3.exceptions import LocationParseError
 
 from workerpool.clock import LEAST
 from workerpool.config import Options, Timeout
@@ -111,7 +112,12 @@ class SharedAdapter(HTTPAdapter):
         key = ("/".join(url.split("/", 3)[:3]), verify, cert, select_proxy(url, proxies) if proxies else None)
         recipe = self._recipes.get(key)
         if recipe is None:
-            recipe = super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
+            try:
+                recipe = super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
+            except (LocationParseError, requests.exceptions.InvalidProxyURL) as error:
+                if not key[-1]:
+                    raise
+                raise _bad_proxy() from error
             if len(self._recipes) >= POOLS_KEPT:
                 self._recipes.clear()
             self._recipes[key] = recipe
@@ -281,6 +287,14 @@ class GovernedAdapter(BaseAdapter):
 
     def close(self) -> None:
         self.inner.close()
+
+
+def _bad_proxy() -> InvalidRequest:
+    """Without the URL: where it does not parse, nobody can tell its password from the rest."""
+    return InvalidRequest(
+        "the URL of the proxy, from the environment or as given, does not parse: write http://user:password@host:port, "
+        "with special characters percent-encoded"
+    )
 
 
 def _least(one: float | None, other: float | None) -> float | None:

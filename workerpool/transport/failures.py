@@ -24,7 +24,7 @@ from workerpool.errors import (
     UnexpectedError,
 )
 from workerpool.model import origin
-from workerpool.redact import redact
+from workerpool.redact import printable, redact
 from workerpool.transport.pools import InvalidHeader, StaleSocket
 from workerpool.transport.reading import HeadTooLarge
 
@@ -39,6 +39,9 @@ _INVALID = (
 
 LONGEST_DETAIL = 200
 """Characters of somebody else's sentence that are repeated: a server may have written it."""
+
+_MANY_HEADERS = "got more than"
+"""How http.client's sentence about over 100 headers begins."""
 
 _OPENSSL_NOTES = re.compile(r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$")
 """What OpenSSL's errors say for its own developers."""
@@ -73,7 +76,7 @@ def _translated(error: BaseException, host: str, was_sent: bool) -> RequestError
         return TimedOut(f"{host} did not answer in the time allowed")
     if isinstance(error, requests.exceptions.SSLError) or _has(causes, ssl.SSLError, urllib3.exceptions.SSLError):
         return TlsFailed(f"no TLS connection to {host}: {_detail(causes)}")
-    if _has(causes, HeadTooLarge):
+    if _has(causes, HeadTooLarge) or any(_MANY_HEADERS in str(cause) for cause in causes[-1:]):
         return TooLarge(f"the answer of {host} was not read on: {_detail(causes)}")
     if isinstance(error, requests.exceptions.ContentDecodingError):
         return BadBody(f"the body from {host} does not decode: {_detail(causes)}")
@@ -118,4 +121,4 @@ def _detail(causes: list[BaseException]) -> str:
             text = _OPENSSL_NOTES.sub("", cause.strerror)
             return text[:1].lower() + text[1:] if text[1:2].islower() else text
     text = next((str(arg) for arg in reversed(causes[-1].args) if isinstance(arg, str)), type(causes[-1]).__name__)
-    return redact(text if len(text) <= LONGEST_DETAIL else f"{text[:LONGEST_DETAIL]}…")
+    return redact(printable(text if len(text) <= LONGEST_DETAIL else f"{text[:LONGEST_DETAIL]}…"))

@@ -252,6 +252,8 @@ class RequestsTransport:
             if isinstance(error, RequestError)
             else translate(error, exchange.url, was_sent=trace.sent_at is not None)
         )
+        if isinstance(ours, Denied) and exchange.history:
+            ours = Denied(f"{ours} (a redirect from {redact(exchange.history[-1].url)} leads there)")
         is_unanswered = trace.sent_at is not None and not trace.answered
         if is_unanswered and isinstance(ours, (ConnectionLost, TimedOut)) and not self._may_repeat(exchange):
             method = (exchange.prepared.method or exchange.request.method).upper()
