@@ -4,6 +4,7 @@ what a request over a dead one gets. Counted by the server and by the kernel."""
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections import Counter
@@ -26,6 +27,23 @@ def sockets_of_ours(*ports: int) -> Counter[str]:
     return Counter(sock.status for sock in mine if sock.raddr and sock.raddr.port in ports)
 
 
+def connected_to(port: int) -> int:
+    """The kernel's count of this process's sockets that are connected to `port`: by its descriptors, so it is quick."""
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            sock = socket.socket(fileno=int(name))
+        except OSError:
+            continue  # no socket, or closed meanwhile
+        try:
+            count += sock.getpeername()[1:2] == (port,)
+        except OSError:
+            pass  # not connected
+        finally:
+            sock.detach()
+    return count
+
+
 @contextmanager
 def watching(port: int) -> Iterator[Callable[[], int]]:
     """Ask the kernel all the time how many sockets are open to `port`; gives the most that there were."""
@@ -34,9 +52,7 @@ def watching(port: int) -> Iterator[Callable[[], int]]:
     def watch() -> None:
         nonlocal most
         while not done.is_set():
-            states = sockets_of_ours(port)
-            # One that waits for its server to see it closed is no longer a socket of this process; none is left out.
-            most = max(most, sum(states.values()))
+            most = max(most, connected_to(port))
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -73,7 +89,7 @@ def test_no_more_sockets_than_allowed_are_open_over_500_hosts() -> None:
         records = server.records()
     assert records.requests == 2400
     assert records.sockets.peak <= 20
-    assert 2 <= most_by_kernel() <= 20
+    assert 5 <= most_by_kernel() <= 20
 
 
 def test_each_host_has_its_own_socket_budget_over_many_hosts() -> None:
