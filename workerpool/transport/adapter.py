@@ -289,9 +289,9 @@ class GovernedAdapter(BaseAdapter):
         self.inner.close()
 
 
-def _bad_proxy() -> InvalidRequest:
-    """Without the URL: where it does not parse, nobody can tell its password from the rest."""
-    return InvalidRequest(
+def _bad_proxy() -> Exception:
+    """requests' error without the URL: where that does not parse, nobody can tell its password from the rest."""
+    return requests.exceptions.InvalidProxyURL(
         "the URL of the proxy, from the environment or as given, does not parse: write http://user:password@host:port, "
         "with special characters percent-encoded"
     )
