@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from tests.conftest import require
+from tests.waiting import until_accepting
 
 USER, PASSWORD = "proxyuser", "proxypass77"
 
@@ -60,24 +59,8 @@ def tinyproxy(folder: Path, *, login: bool) -> Iterator[Tinyproxy]:
     with open(folder / "out", "wb") as out:
         process = subprocess.Popen([str(binary), "-d", "-c", str(config)], stdout=out, stderr=out)
     try:
-        _wait_for(port, process, folder / "out")
+        until_accepting("tinyproxy", "127.0.0.1", port, process, folder / "out")
         yield Tinyproxy(port, f"http://{f'{USER}:{PASSWORD}@' if login else ''}127.0.0.1:{port}", log)
     finally:
         process.terminate()
         process.wait(10)
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes], out: Path) -> None:
-    """Return when it accepts: a connection is refused at once before, so this asks again without sleeping long."""
-    for _ in range(200):
-        if process.poll() is not None:
-            pytest.fail(f"tinyproxy ended: {out.read_text()}")
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except ConnectionRefusedError:
-            try:
-                process.wait(0.05)
-            except subprocess.TimeoutExpired:
-                continue
-    pytest.fail("tinyproxy did not accept within 10 s")

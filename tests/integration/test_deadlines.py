@@ -16,6 +16,7 @@ import requests
 import trustme
 from requests.auth import HTTPDigestAuth
 
+from tests.waiting import eventually
 from workerpool import OutcomeUnknown, Request, RetryPolicy, TimedOut, Timeout, WorkerPool
 from workerpool.testing import Origin, Reply
 from workerpool.transport.deadline import Watchdog
@@ -28,15 +29,6 @@ MARGIN = 0.6
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def threads_named(*names: str) -> list[str]:

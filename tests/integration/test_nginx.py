@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import until_accepting
 from workerpool import WorkerPool
 
 CONFIG = """
@@ -53,27 +54,11 @@ def nginx(tmp_path: Path, require: Callable[[object, str], None]) -> Iterator[in
     with open(tmp_path / "out", "wb") as out:
         process = subprocess.Popen([str(binary), "-c", str(config), "-p", str(tmp_path)], stdout=out, stderr=out)
     try:
-        _wait_for(port, process, tmp_path / "out")
+        until_accepting("nginx", "127.0.0.2", port, process, tmp_path / "out")
         yield port
     finally:
         process.terminate()
         process.wait(10)
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes], out: Path) -> None:
-    """Return when nginx accepts: a connection is refused at once before, so this asks again without sleeping long."""
-    for _ in range(200):
-        if process.poll() is not None:
-            pytest.fail(f"nginx ended: {out.read_text()}")
-        try:
-            socket.create_connection(("127.0.0.2", port), 1).close()
-            return
-        except ConnectionRefusedError:
-            try:
-                process.wait(0.05)
-            except subprocess.TimeoutExpired:
-                continue
-    pytest.fail("nginx did not accept within 10 s")
 
 
 @pytest.mark.slow

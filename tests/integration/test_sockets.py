@@ -15,6 +15,7 @@ from itertools import cycle, islice
 import psutil
 import pytest
 
+from tests.waiting import eventually
 from workerpool import OutcomeUnknown, Request, RetryPolicy, WorkerPool
 from workerpool.testing import Origin, OriginProcess, Reply
 
@@ -61,15 +62,6 @@ def watching(port: int) -> Iterator[Callable[[], int]]:
     finally:
         done.set()
         thread.join()
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 # -- the budget -------------------------------------------------------------------------------------------------------

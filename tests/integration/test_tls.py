@@ -20,6 +20,7 @@ import pytest
 
 from tests.certificates import VERSIONS, Authority
 from tests.tunnels import Socks, Tunnels
+from tests.waiting import eventually
 from workerpool import Outcome, Request, TlsFailed, WorkerPool
 from workerpool.testing import Origin, Reply
 from workerpool.transport import connections, reaper
@@ -59,15 +60,6 @@ def error_of(pool: WorkerPool, request: str | Request) -> str:
     assert isinstance(outcome.error, TlsFailed), outcome
     assert len(outcome.attempts) == 1, "a retry cannot help"
     return str(outcome.error)
-
-
-def eventually(holds: Callable[[], bool], seconds: float = LIMIT) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 # -- resumption -------------------------------------------------------------------------------------------------------

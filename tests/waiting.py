@@ -1,0 +1,40 @@
+"""How tests wait for what happens elsewhere: bounded, and no longer than it takes."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
+    """Whether `holds` comes true in so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def until_accepting(name: str, address: str, port: int, process: subprocess.Popen[bytes], out: Path) -> None:
+    """Return when a server accepts: a connection is refused at once before, so this asks again without sleeping long.
+
+    Fails the test, with what the server said in `out`, if it ends, or does not accept within 10 s.
+    """
+    for _ in range(200):
+        if process.poll() is not None:
+            pytest.fail(f"{name} ended: {out.read_text()}")
+        try:
+            socket.create_connection((address, port), 1).close()
+            return
+        except ConnectionRefusedError:
+            try:
+                process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                continue
+    pytest.fail(f"{name} did not accept within 10 s")
