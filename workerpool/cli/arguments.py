@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, NoReturn
 
-from workerpool.cli.connecting import add_connecting, proxy_of, verify_of
+from workerpool.cli.connecting import add_connecting, cert_of, proxy_of, verify_of
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor, doctor_settings_of
 from workerpool.config import GuardRules, Rate, check_count, parse_duration, parse_size
 from workerpool.errors import OptionError
@@ -218,7 +217,7 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         deadline=None if said.deadline is None else parse_duration(said.deadline, "--deadline"),
         max_body=parse_size(said.max_body, "--max-body"),
         verify=verify_of(said),
-        cert=_readable(said.cert),
+        cert=cert_of(said),
         proxy=proxy_of(said),
         allow_hosts=_hosts(said.allow_host),
         deny_private=said.deny_private,
@@ -246,24 +245,6 @@ def _hosts(said: list[str] | None) -> tuple[str, ...] | None:
         return GuardRules(allow_hosts=tuple(said)).allow_hosts
     except OptionError as error:
         raise OptionError(str(error).replace("allow_hosts", "--allow-host", 1)) from None
-
-
-def _readable(path: str | None) -> str | None:
-    if path is not None:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(path, password=_no_password)
-        except ssl.SSLError:
-            raise OptionError(
-                f"--cert={path!r} holds no certificate with its key, both in PEM and the key open"
-            ) from None
-        except OSError as error:
-            raise OptionError(f"--cert={path!r} cannot be read: {(error.strerror or str(error)).lower()}") from None
-    return path
-
-
-def _no_password() -> str:
-    """Called where a key is encrypted; without it, OpenSSL would ask on the terminal."""
-    return ""
 
 
 def _include(text: str) -> frozenset[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import ssl
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,15 +30,35 @@ def verify_of(said: argparse.Namespace) -> bool | str:
         return True
     path: str = said.ca_bundle
     places = (None, path) if os.path.isdir(path) else (path, None)
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(*places)
-    except ssl.SSLError:
-        raise OptionError(
-            f"--ca-bundle={path!r} holds no certificate: name a PEM file, or a directory of them"
-        ) from None
-    except OSError as error:
-        raise OptionError(f"--ca-bundle={path!r} cannot be read: {(error.strerror or str(error)).lower()}") from None
+    check_pem(
+        f"--ca-bundle={path!r}",
+        lambda context: context.load_verify_locations(*places),
+        "holds no certificate: name a PEM file, or a directory of them",
+    )
     return path
+
+
+def cert_of(said: argparse.Namespace) -> str | None:
+    """What `WorkerPool` takes as `cert`; raises `OptionError` for a file that is no certificate with its key."""
+    path: str | None = said.cert
+    if path is not None:
+        check_pem(
+            f"--cert={path!r}",
+            # Without a password that is none, OpenSSL would ask for an encrypted key's on the terminal.
+            lambda context: context.load_cert_chain(path, password=""),
+            "holds no certificate with its key, both in PEM and the key open",
+        )
+    return path
+
+
+def check_pem(option: str, load: Callable[[ssl.SSLContext], None], fault: str) -> None:
+    """Try to `load` what an option names; raises `OptionError`, with `fault` where it can be read but is of no use."""
+    try:
+        load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    except ssl.SSLError:
+        raise OptionError(f"{option} {fault}") from None
+    except OSError as error:
+        raise OptionError(f"{option} cannot be read: {(error.strerror or str(error)).lower()}") from None
 
 
 def proxy_of(said: argparse.Namespace) -> str | None:

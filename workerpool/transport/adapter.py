@@ -25,6 +25,7 @@ from workerpool.config import Options, Timeout
 from workerpool.errors import InvalidRequest
 from workerpool.transport.bodies import read_redirect, read_whole
 from workerpool.transport.connections import Connections
+from workerpool.transport.deadline import shortest
 from workerpool.transport.guard import Guard
 from workerpool.transport.pools import CountedPoolManager, CountedProxyManager
 from workerpool.transport.redirects import TIME_LEFT
@@ -200,7 +201,7 @@ class SharedAdapter(HTTPAdapter):
         if timeout is not None:
             of_attempt = _timeout(timeout, of_attempt.total)
         pair: Any = (of_attempt.connect, of_attempt.read)
-        total = _least(of_attempt.total, getattr(request, TIME_LEFT, None))  # a chain of redirects shares the time
+        total = shortest(of_attempt.total, getattr(request, TIME_LEFT, None))  # a chain of redirects shares the time
         repeats = self._options.retry.may_repeat(request.method or "GET", request.headers)
         watch = self._connections.watchdog.watch
 
@@ -211,7 +212,7 @@ class SharedAdapter(HTTPAdapter):
             watch.resume()
             is_inner = watch.is_set  # inside a send of the pool's, whose deadline holds for all of it
             if not is_inner:
-                watch.begin(_least(total, left))
+                watch.begin(shortest(total, left))
             began = time.monotonic()
             try:
                 response = send(request, stream, pair, **way)
@@ -295,11 +296,6 @@ def _bad_proxy() -> Exception:
         "the URL of the proxy, from the environment or as given, does not parse: write http://user:password@host:port, "
         "with special characters percent-encoded"
     )
-
-
-def _least(one: float | None, other: float | None) -> float | None:
-    """The shorter of two times, None for no limit."""
-    return min((seconds for seconds in (one, other) if seconds is not None), default=None)
 
 
 def _timeout(value: Any, total: float | None) -> Timeout:

@@ -19,11 +19,11 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from workerpool.transport.deadline import Watchdog
+from workerpool.transport.deadline import Watchdog, shortest
 from workerpool.transport.dial import Dialer
 from workerpool.transport.idle import IdleLimits
 from workerpool.transport.reaper import TICK, Reaper
-from workerpool.transport.tls import Contexts, is_dead
+from workerpool.transport.tls import Contexts, is_dead, plain_socket
 from workerpool.transport.trace import Traces
 
 PLACE_WAIT = 30.0
@@ -149,10 +149,7 @@ class Connections:
             self.closed(connection.ticket)
             return
         # From here on a deadline of this thread's must not touch it: another thread may use it.
-        if not self.watchdog.watch.detach(connection.sock):
-            connection.close()
-            return
-        if connection.has_leftover:
+        if not self.watchdog.watch.detach(connection.sock) or connection.has_leftover:
             connection.close()
             return
         connection.settle()
@@ -273,8 +270,7 @@ class Connections:
         for reference in [*self._sockets.values()]:
             sock: Any = reference()
             try:
-                # TLS inside of TLS is no socket of its own, but has one.
-                os.close(socket.socket.detach(getattr(sock, "socket", sock)))
+                os.close(socket.socket.detach(plain_socket(sock)))
             except (OSError, TypeError):
                 pass  # it was closed already
         for connection in [*self._idle]:
@@ -325,10 +321,8 @@ class Connections:
         Otherwise a busy server may accept the new connection before it looks at the old one's end, and count one too
         many.
         """
-        left = self.watchdog.watch.left()
-        until = time.monotonic() + (GOODBYE if left is None else min(GOODBYE, left))
-        sock: Any = connection.sock
-        sock = getattr(sock, "socket", sock)  # TLS inside of TLS is no socket, but has one
+        until = time.monotonic() + shortest(GOODBYE, self.watchdog.watch.left())
+        sock = plain_socket(connection.sock)
         try:
             if sock is not None:
                 # The plain socket's methods, also under TLS: nothing that still comes is of interest.

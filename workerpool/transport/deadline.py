@@ -11,11 +11,21 @@ import socket
 import threading
 import time
 import weakref
-from typing import Any
+from typing import Any, overload
 
 from workerpool.clock import LEAST
+from workerpool.transport.tls import plain_socket
 
 NEVER = float("inf")
+
+
+@overload
+def shortest(first: float, /, *others: float | None) -> float: ...
+@overload
+def shortest(*times: float | None) -> float | None: ...
+def shortest(*times: float | None) -> float | None:
+    """The shortest of some times in seconds; None, among them or as the answer, is no limit."""
+    return min((seconds for seconds in times if seconds is not None), default=None)
 
 
 class Watch:
@@ -179,9 +189,9 @@ class Watchdog:
 
 def _shut_down(sock: Any) -> None:
     """End both directions, whoever waits on them. Not `SSLSocket.shutdown`, which takes the TLS layer away first: the
-    reading thread would go on reading ciphertext. TLS inside of TLS is no socket of its own, but has one."""
+    reading thread would go on reading ciphertext."""
     try:
-        socket.socket.shutdown(getattr(sock, "socket", sock), socket.SHUT_RDWR)
+        socket.socket.shutdown(plain_socket(sock), socket.SHUT_RDWR)
     except (OSError, ValueError):
         pass  # it was closed, or has never been connected
     except Exception:

@@ -18,7 +18,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.util.proxy import connection_requires_http_tunnel
 
 from workerpool.transport.connections import PLACE_WAIT, Connections
-from workerpool.transport.deadline import Watch
+from workerpool.transport.deadline import Watch, shortest
 from workerpool.transport.dial import Dialed
 from workerpool.transport.reading import Answer, Source
 from workerpool.transport.tls import Context
@@ -74,8 +74,7 @@ class CountedConnection(HTTPConnection):
     def connect(self) -> None:
         trace = self.trace = self.connections.traces.current
         watch = self.connections.watchdog.watch
-        left = watch.left()
-        wait = PLACE_WAIT if left is None else min(PLACE_WAIT, left)
+        wait = shortest(PLACE_WAIT, watch.left())
         asked = time.perf_counter()
         has_place = self.connections.open_place(self, wait=wait)
         trace.place = time.perf_counter() - asked
@@ -111,9 +110,8 @@ class CountedConnection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         """As urllib3's, by our dialer: the name from its cache, address after address, past the guard."""
         watch = self.connections.watchdog.watch
-        waits = [seconds for seconds in (self.timeout, watch.left()) if seconds is not None]
         try:
-            dialed = self._dial(min(waits, default=None))
+            dialed = self._dial(shortest(self.timeout, watch.left()))
         except OSError as error:
             failure = self._dial_failure(error)
             failure.through = self._proxy_name()

@@ -319,6 +319,11 @@ class ContextView:
         traced.server_name = server_name
 
 
+def plain_socket(sock: Any) -> Any:
+    """The socket to shut down or close by its descriptor: TLS inside of TLS is none of its own, but has one."""
+    return getattr(sock, "socket", sock)
+
+
 def is_readable(sock: Any) -> bool:
     """Whether there is something to read, or an end or error to be told of, on an open socket of whichever kind.
 
