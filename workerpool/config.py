@@ -261,8 +261,11 @@ class Options:
     proxies: Mapping[str, str] | None = None
     verify: bool | str = True
     cert: str | tuple[str, str] | None = None
+    fast_path: bool = True
 
     def __post_init__(self) -> None:
+        if not isinstance(self.fast_path, bool):
+            raise OptionError(f"fast_path={self.fast_path!r} must be True or False")
         if self.cookies not in ("none", "worker", "shared"):
             raise OptionError(f"cookies={self.cookies!r} is unknown: write 'none', 'worker' or 'shared'")
         if self.max_body is not None:

@@ -111,7 +111,8 @@ class Attempt:
     `error`: a sentence, None where a response came. `hops`: redirects followed. `timings`: of all its hops together.
 
     Of the last send: `reused`: whether it went over a socket that had been used before; `resumed`: whether the TLS
-    handshake of its new socket resumed an earlier session. None where there was none, or the transport cannot tell.
+    handshake of its new socket resumed an earlier session; `fast_path`: whether it was sent and read by the fast path,
+    not by requests' own code. None where there was none, or the transport cannot tell.
     """
 
     started_at: float
@@ -121,6 +122,7 @@ class Attempt:
     hops: int = 0
     reused: bool | None = None
     resumed: bool | None = None
+    fast_path: bool | None = None
     timings: Timings = field(default_factory=Timings)
 
 

@@ -66,6 +66,9 @@ class WorkerPool(Executor):
         there. With a proxy, which would connect wherever it likes, that is an error unless `trust_proxy` is True.
     `proxies`, `verify`, `cert`: as in requests, for every request that has none of its own; `verify` and `cert` go
         before ``REQUESTS_CA_BUNDLE``.
+    `fast_path`: False sends everything through requests' own code, which takes several times as long. Otherwise only
+        what needs it goes there: streamed responses, response hooks, digest and other auth that answers a challenge,
+        bodies that are files or iterators, and adapters that you mount. `Attempt.fast_path` tells.
     `host_key`: maps a URL to what per-host budgets are counted by; None is the URL's origin.
     `clock`, `transport`: other implementations of time and of sending, for tests and simulations.
 
@@ -95,6 +98,7 @@ class WorkerPool(Executor):
         proxies: Mapping[str, str] | None = None,
         verify: bool | str = True,
         cert: str | tuple[str, str] | None = None,
+        fast_path: bool = True,
         session_factory: Callable[[], Any] | None = None,
         host_key: Callable[[str], str] | None = None,
         clock: Clock | None = None,
@@ -125,6 +129,7 @@ class WorkerPool(Executor):
             proxies=proxies,
             verify=verify,
             cert=cert,
+            fast_path=fast_path,
         )
         self._clock = clock or SystemClock()
         self._host_of = host_key or origin
@@ -323,6 +328,7 @@ class WorkerPool(Executor):
             sockets_open=sockets.open,
             sockets_idle=sockets.idle,
             sockets_opened=sockets.opened,
+            sent_fast=sockets.sent_fast,
             sockets_reused=sockets.reused,
             sockets_retired=sockets.retired,
             sockets_lost=sockets.lost,

@@ -13,9 +13,10 @@ class PoolStatistics:
     `submit()`. `queued`, `parked`, `in_flight`: requests waiting for their turn, waiting for a time, being sent.
     `hosts`: with something queued, in flight, paused or limited. Over the pool's life: `requests` that ended, of which
     `ok`; `sent`, slots spent; `retries`; `redirects` followed; `resent`, sends repeated because their socket had died
-    idle; `sockets_opened`; `sockets_reused`, sends over a used socket; `sockets_retired`, closed before their server
-    would have; `sockets_lost`, closed by their server while idle; `tls_handshakes`, of which `tls_resumed`.
-    `sockets_open`, of which `sockets_idle`: now.
+    idle; `sent_fast`, of all these sends and `pool.session`'s, those by the fast path; `sockets_opened`;
+    `sockets_reused`, sends over a used socket; `sockets_retired`, closed before their server would have;
+    `sockets_lost`, closed by their server while idle; `tls_handshakes`, of which `tls_resumed`. `sockets_open`, of
+    which `sockets_idle`: now.
     """
 
     workers: int
@@ -31,6 +32,7 @@ class PoolStatistics:
     retries: int
     redirects: int
     resent: int
+    sent_fast: int
     sockets_open: int
     sockets_idle: int
     sockets_opened: int

@@ -262,6 +262,7 @@ class Worker:
                 hops=len(trip.exchange.history),
                 reused=trip.exchange.trace.reused,
                 resumed=trip.exchange.trace.resumed,
+                fast_path=trip.exchange.trace.fast_path,
                 timings=trip.attempt_spent,
             )
         )

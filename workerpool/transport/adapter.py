@@ -26,7 +26,9 @@ from workerpool.errors import InvalidRequest
 from workerpool.transport.bodies import read_redirect, read_whole
 from workerpool.transport.connections import Connections
 from workerpool.transport.deadline import shortest
+from workerpool.transport.fast import FastPath
 from workerpool.transport.guard import Guard
+from workerpool.transport.messages import Message, message_of
 from workerpool.transport.pools import CountedPoolManager, CountedProxyManager
 from workerpool.transport.redirects import TIME_LEFT
 from workerpool.transport.trace import Trace, idle_max
@@ -92,6 +94,7 @@ class SharedAdapter(HTTPAdapter):
         self._guard = guard
         self._driven = driven
         self._governor = governor
+        self.fast = FastPath(connections, options.max_body, self) if options.fast_path else None
         self._recipes: dict[tuple[Any, ...], Any] = {}  # whole-value writes: no lock needed under the GIL
         self._proxies_lock = threading.Lock()  # guards proxy_manager: requests checks and sets it without one
         # max_retries=0: urllib3's Retry sleeps while holding a socket. pool_block=False: it waits without a limit.
@@ -172,20 +175,56 @@ class SharedAdapter(HTTPAdapter):
         proxies: Any = None,
     ) -> Response:
         """Send at once what the scheduler handed out, and anything else when the governor gives leave."""
-        self.check_target(request, proxies)
+        self.check_url(request.url or "", proxies)
         way = {
             "verify": verify_setting(verify),
             "cert": tuple(cert) if isinstance(cert, list) else cert,
             "proxies": proxies,
         }
         if self._driven.may_send:
-            response = self._driven.keep(super().send(request, stream, timeout, **way))
-            self._read_ahead(request, response, streams=self._connections.traces.current.streams)
-            return response
+            streams = self._connections.traces.current.streams
+            return self._driven.keep(self._transmit(request, timeout, way, streams=streams))
         send_once = self._governed(request, stream, timeout, way)
         if self._driven.active:  # waiting for a slot is no part of the outer send's time
             self._connections.watchdog.watch.suspend()
         return self._governor(request, send_once, has_place=self._driven.active)
+
+    def _transmit(self, request: PreparedRequest, timeout: Any, way: dict[str, Any], *, streams: bool) -> Response:
+        """Send once: by the fast path what is plain, and anything else as requests does; `streams`: whether the caller
+        reads the body."""
+
+        message = pool = None
+        if self.fast is not None and isinstance(timeout, tuple) and not (streams or request.hooks.get("response")):
+            pool = self.pool_for(request, way)
+            message = pool and message_of(request, self.request_url(request, way["proxies"]), pool)
+        if not message:
+            response = super().send(request, True, timeout, **way)
+            self._read_ahead(request, response, streams=streams)
+            return response
+        return self.send_message(pool, message, timeout, way)
+
+    def send_message(self, pool: Any, message: Message, timeout: tuple[Any, Any], way: dict[str, Any]) -> Response:
+        """Send by the fast path, and read the whole answer, whoever reads it in the end."""
+        assert self.fast is not None
+        send = super().send
+
+        def by_requests(request: PreparedRequest) -> Response:
+            response = send(request, True, timeout, **way)
+            self._read_ahead(request, response, streams=False)
+            return response
+
+        return self.fast.send(pool, message, *timeout, by_requests)
+
+    def pool_for(self, request: PreparedRequest, way: dict[str, Any]) -> Any:
+        """The connections for a request; None where requests is to say why there are none."""
+        try:
+            pool = self.get_connection_with_tls_context(
+                request, way["verify"], proxies=way["proxies"], cert=way["cert"]
+            )
+            self.cert_verify(pool, request.url, way["verify"], way["cert"])  # type: ignore[no-untyped-call]
+        except Exception:
+            return None
+        return pool
 
     def _read_ahead(self, request: PreparedRequest, response: Response, *, streams: bool) -> None:
         """Read, within the limit, what requests or a hook would read without one; and errors, which may be retried."""
@@ -196,7 +235,6 @@ class SharedAdapter(HTTPAdapter):
 
     def _governed(self, request: PreparedRequest, stream: bool, timeout: Any, way: dict[str, Any]) -> Send:
         """What sends `request` once, with a trace and a deadline, when the governor calls it."""
-        send = super().send
         of_attempt = self._options.timeout
         if timeout is not None:
             of_attempt = _timeout(timeout, of_attempt.total)
@@ -215,8 +253,7 @@ class SharedAdapter(HTTPAdapter):
                 watch.begin(shortest(total, left))
             began = time.monotonic()
             try:
-                response = send(request, stream, pair, **way)
-                self._read_ahead(request, response, streams=stream)
+                response = self._transmit(request, pair, way, streams=stream)
                 if not stream:  # while the place is still held, so that the socket is counted until it is free
                     read_whole(response, self._options.max_body)
             except Exception as error:
@@ -234,11 +271,10 @@ class SharedAdapter(HTTPAdapter):
 
         return send_once
 
-    def check_target(self, request: PreparedRequest, proxies: Any) -> None:
+    def check_url(self, url: str, proxies: Any) -> None:
         """Raise `Denied` for what the guard does not let pass."""
         if self._guard.is_open:
             return
-        url = request.url or ""
         self._guard.check_url(url)
         proxy = select_proxy(url, proxies)
         if proxy:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import requests
 import urllib3.exceptions
@@ -30,7 +31,6 @@ _REQUESTS_ERRORS: tuple[tuple[type[Exception], type[Exception]], ...] = (
     (urllib3.exceptions.ReadTimeoutError, requests.exceptions.ConnectionError),
     (urllib3.exceptions.SSLError, requests.exceptions.SSLError),
 )
-"""What `Response.content` makes of urllib3's errors."""
 
 
 def is_repeatable(prepared: PreparedRequest) -> bool:
@@ -66,13 +66,18 @@ def read_whole(response: Response, max_bytes: int | None = None) -> None:
         raw.close()  # what is left of it is not read, so nothing else can come over this socket
         if isinstance(error, TooLarge):
             state._content = b""
-        for kind, of_requests in _REQUESTS_ERRORS:
-            if isinstance(error, kind):
-                raise of_requests(error) from error
-        raise
+        raise_as_requests(error)
     finally:
         state._content_consumed = True
         raw.release_conn()
+
+
+def raise_as_requests(error: BaseException) -> NoReturn:
+    """Raise what `Response.content` makes of an error of urllib3's."""
+    for kind, of_requests in _REQUESTS_ERRORS:
+        if isinstance(error, kind):
+            raise of_requests(error) from error
+    raise error
 
 
 def read_redirect(response: Response, max_bytes: int | None) -> None:
@@ -90,15 +95,20 @@ def _read(raw: Any, max_bytes: int | None) -> bytes:
     if max_bytes is None or (is_plain and length is not None and length <= max_bytes):
         return cast(bytes, raw.read(decode_content=True))
     if is_plain and length is not None:
-        raise _too_large(max_bytes)
-    pieces: list[bytes] = []
-    left = max_bytes
-    for piece in _plain_pieces(raw, max_bytes) if is_plain else _decoded_pieces(raw, max_bytes):
+        raise too_large(max_bytes)
+    return collect(_plain_pieces(raw, max_bytes) if is_plain else _decoded_pieces(raw, max_bytes), max_bytes)
+
+
+def collect(pieces: Iterator[bytes], max_bytes: int | None) -> bytes:
+    """Join `pieces`; raises `TooLarge` when they are more than `max_bytes`."""
+    taken: list[bytes] = []
+    left = sys.maxsize if max_bytes is None else max_bytes
+    for piece in pieces:
         left -= len(piece)
         if left < 0:
-            raise _too_large(max_bytes)
-        pieces.append(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            raise too_large(max_bytes)
+        taken.append(piece)
+    return taken[0] if len(taken) == 1 else b"".join(taken)
 
 
 def _plain_pieces(raw: Any, max_bytes: int) -> Iterator[bytes]:
@@ -110,20 +120,34 @@ def _plain_pieces(raw: Any, max_bytes: int) -> Iterator[bytes]:
 def _decoded_pieces(raw: Any, max_bytes: int) -> Iterator[bytes]:
     """Decode by ourselves: urllib3's `read` forgets the limit when it flushes what its decoder has left over, and its
     decoder doubles its input where a gzip member ends at the limit."""
-    size = min(PIECE, max_bytes + 1)
-    header = raw.headers["content-encoding"].lower()
-    codings = [coding.strip() for coding in header.split(",")]
-    if raw._has_decoded_content or len(codings) > MOST_CODINGS:
-        return _plain_pieces(raw, max_bytes)  # a hook has begun to read it; or urllib3 refuses it
+    header = raw.headers["content-encoding"]
+    if raw._has_decoded_content:
+        return _plain_pieces(raw, max_bytes)  # a hook has begun to read it
     pieces: Iterator[bytes] = iter(lambda: raw.read(ENCODED_PIECE, decode_content=False), b"")
-    if set(codings) <= {"gzip", "x-gzip", "deflate"}:
+    return decoded(pieces, header, max_bytes)
+
+
+def decoded(pieces: Iterator[bytes], header: str, max_bytes: int | None) -> Iterator[bytes]:
+    """Decompress `pieces`, which are of `ENCODED_PIECE` at most, as ``Content-Encoding: header`` says.
+
+    Codings that are unknown, or whose library is not installed, are left as they are, as urllib3 does. Raises its
+    `DecodeError`.
+    """
+    size = PIECE if max_bytes is None else min(PIECE, max_bytes + 1)
+    codings = [coding.strip() for coding in header.lower().split(",")]
+    if len(codings) <= MOST_CODINGS and set(codings) <= {"gzip", "x-gzip", "deflate"}:
         for left, coding in zip(range(len(codings) - 1, -1, -1), reversed(codings), strict=True):
             pieces = _inflated(pieces, ENCODED_PIECE if left else size, is_gzip=coding != "deflate")
         return _explained(pieces, header)
+    decoder = _decoder(header)
+    return pieces if decoder is None else _explained(_by(decoder, pieces, size), header)
+
+
+def _decoder(header: str) -> Any:
+    """urllib3's decoder for some codings, None for unknown ones."""
+    raw: Any = urllib3.HTTPResponse(headers={"content-encoding": header}, preload_content=False)
     raw._init_decoder()
-    return (
-        _plain_pieces(raw, max_bytes) if raw._decoder is None else _explained(_by(raw._decoder, pieces, size), header)
-    )
+    return raw._decoder
 
 
 def _inflated(pieces: Iterator[bytes], size: int, *, is_gzip: bool) -> Iterator[bytes]:
@@ -181,5 +205,5 @@ def _explained(pieces: Iterator[bytes], header: str) -> Iterator[bytes]:
         ) from error
 
 
-def _too_large(max_bytes: int) -> TooLarge:
+def too_large(max_bytes: int | None) -> TooLarge:
     return TooLarge(f"the body is larger than max_body, {max_bytes} bytes")

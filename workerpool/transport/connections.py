@@ -63,7 +63,7 @@ class SocketCounts:
     """Sockets now (`open`, of which `idle`) and over the pool's life.
 
     `opened`; `reused`: sends over a used one; `retired`: closed before their server's idle limit; `lost`: found closed
-    by their server while idle; `handshakes`: TLS handshakes, of which `resumed`.
+    by their server while idle; `handshakes`: TLS handshakes, of which `resumed`; `sent_fast`: sends by the fast path.
     """
 
     open: int = 0
@@ -74,6 +74,7 @@ class SocketCounts:
     lost: int = 0
     handshakes: int = 0
     resumed: int = 0
+    sent_fast: int = 0
 
 
 class Connections:
@@ -94,7 +95,9 @@ class Connections:
         self._idle: OrderedDict[Counted, Any] = OrderedDict()  # its pool's key, longest idle first
         self._idle_by_key: dict[Any, list[Counted]] = {}
         self._tickets = itertools.count(1)
-        self._opened = self._reused = self._retired = self._lost = self._handshakes = self._resumed = 0
+        self._opened = self._reused = self._retired = self._lost = self._handshakes = self._resumed = (
+            self._sent_fast
+        ) = 0
         self._closed = False
         self.is_abandoned = False  # in a forked child: what is left of the parent's connections changes nothing
         # These have locks of their own.
@@ -116,6 +119,7 @@ class Connections:
                 self._lost,
                 self._handshakes,
                 self._resumed,
+                self._sent_fast,
             )
 
     # -- idle connections ---------------------------------------------------------------------------------------------
@@ -124,9 +128,12 @@ class Connections:
         """Take the most recently used idle connection of a pool that is still good for the current send, or None."""
         trace = self.traces.current
         trace.reused = False
+        is_fast = trace.fast_path is True
         while True:
             now = time.monotonic()
             with self._changed:
+                self._sent_fast += is_fast
+                is_fast = False
                 stack = self._idle_by_key.get(key)
                 if not stack or now - stack[-1].idle_since >= trace.idle_max:
                     return None  # the others have been idle for longer
@@ -142,6 +149,11 @@ class Connections:
             with self._changed:
                 self._reused += trace.reused
             return connection
+
+    def was_not_fast(self) -> None:
+        """Take back that a send went by the fast path: requests' own had to read its answer."""
+        with self._changed:
+            self._sent_fast -= 1
 
     def checkin(self, key: Any, connection: Counted) -> None:
         """Keep a connection for the next request; one without a socket is done with."""

@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import urllib3
@@ -26,6 +27,12 @@ from workerpool.transport.trace import Trace
 
 IDLE_FROM = 0.02
 """Seconds without a byte from which a socket counts as one that was idle: a server may have grown tired of it."""
+
+
+FIRST_PIECE = 64 * 1024
+"""Bytes that are read at once of an answer's beginning: most answers are smaller."""
+SMALL_BODY = 64 * 1024
+"""Bytes of a request's body up to which it goes out in one piece with its head."""
 
 
 class StaleSocket(http.client.RemoteDisconnected):
@@ -51,6 +58,21 @@ def _fault_of(headers: Mapping[str, str | bytes]) -> str:
     return "a header, or the URL, has a character in it that cannot be sent"
 
 
+@dataclass(slots=True)
+class HandedOver:
+    """An exchange that the fast path has begun and that requests' own path finishes, from the same connection.
+
+    Either something failed: `error` is then raised again where it came up, so that urllib3 and requests make of it what
+    they always make of it; `has_failed_sending` tells sending from reading. Or the answer is an odd one: `ahead` are
+    its first bytes.
+    """
+
+    connection: CountedConnection
+    ahead: bytes = b""
+    error: Any = None
+    has_failed_sending: bool = False
+
+
 class CountedConnection(HTTPConnection):
     """What our connections add to urllib3's.
 
@@ -66,12 +88,16 @@ class CountedConnection(HTTPConnection):
     times_used = 0
     idle_since = 0.0
     trace: Trace
+    handed: HandedOver | None = None
+    _ahead = b""
     _awaits_response = False
     _was_idle = False
 
     # -- opening and closing ------------------------------------------------------------------------------------------
 
     def connect(self) -> None:
+        if self.handed is not None:
+            raise self.handed.error
         trace = self.trace = self.connections.traces.current
         watch = self.connections.watchdog.watch
         wait = shortest(PLACE_WAIT, watch.left())
@@ -168,12 +194,11 @@ class CountedConnection(HTTPConnection):
             raise InvalidHeader(f"the method {method!r} has a character that no method has")
         if self.sock is None:
             self.connect()
-        trace = self.trace = self.connections.traces.current
-        self.times_used += 1
-        self._was_idle = self.times_used > 1
-        self.connections.watchdog.watch.attach(self.sock)
-        trace.received = 0  # a proxy may have answered on the way
-        trace.sent_at = time.perf_counter()
+        handed = self.handed
+        if handed is None:
+            self._begin(self.sock)
+        elif handed.has_failed_sending:
+            raise handed.error
         try:
             super().request(method, url, body, headers, **kwargs)
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
@@ -183,8 +208,60 @@ class CountedConnection(HTTPConnection):
             if not self._buffer:  # type: ignore[attr-defined]  # the head has been sent
                 raise
             raise InvalidHeader(_fault_of(headers or {})) from error
+        if handed is None:
+            self._has_sent(body)
+
+    def exchange(self, head: bytes, body: bytes | None, patience: float | None) -> bytes:
+        """Send a whole request, and return the first bytes of its answer; `patience`: seconds to wait for them.
+
+        Errors are the socket's; `has_sent` of the trace tells how far it came.
+        """
+        sock = self.sock
+        trace = self._begin(sock)
+        if sock.gettimeout() != patience:
+            sock.settimeout(patience)
+        try:
+            if body:
+                sock.sendall(head + body if len(body) < SMALL_BODY else head)
+                if len(body) >= SMALL_BODY:
+                    sock.sendall(body)
+            else:
+                sock.sendall(head)
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            self._check_stale(error)
+            raise
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it may have answered before it had read all
+        trace.has_sent = True
+        self._has_sent(body)
+        try:
+            data: bytes = sock.recv(FIRST_PIECE)
+            if not data:
+                raise http.client.RemoteDisconnected("Remote end closed connection without response")
+        except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            self._check_stale(error)
+            raise
+        trace.received += len(data)
+        return data
+
+    def _begin(self, sock: Any) -> Trace:
+        """Take note that a request is about to be sent."""
+        trace = self.trace = self.connections.traces.current
+        self.times_used += 1
+        self._was_idle = self.times_used > 1
+        self.connections.watchdog.watch.attach(sock)
+        trace.received = 0  # a proxy may have answered on the way
+        trace.sent_at = time.perf_counter()
+        return trace
+
+    def _has_sent(self, body: Any) -> None:
         if not self._was_idle and body is None:  # opened ahead; or this thread had to wait before it could send
             self._was_idle = time.monotonic() - self.idle_since > IDLE_FROM
+
+    def send(self, data: Any) -> None:
+        """As http.client's; what another hand has sent already is not sent again."""
+        if self.handed is None:
+            super().send(data)
 
     def endheaders(self, *args: Any, **kwargs: Any) -> None:
         """Refuse, before any of it is sent, a head that would be read as two headers, or as another request.
@@ -198,6 +275,11 @@ class CountedConnection(HTTPConnection):
         super().endheaders(*args, **kwargs)
 
     def getresponse(self) -> Any:
+        handed, self._ahead = self.handed, b""
+        if handed is not None:
+            if handed.error is not None:
+                raise handed.error
+            self.handed, self._ahead = None, handed.ahead
         self._awaits_response = True
         try:
             response = super().getresponse()
@@ -206,17 +288,23 @@ class CountedConnection(HTTPConnection):
             raise
         finally:
             self._awaits_response = False
-        self.trace.answered = True
-        keep_alive = response.headers.get("keep-alive")
+        self.has_answered(response.headers.get("keep-alive"))
+        return response
+
+    def has_answered(self, keep_alive: str | None) -> None:
+        """Take note that the answer's head is there, and what its ``Keep-Alive`` says."""
+        trace = self.trace
+        trace.answered = True
+        if trace.sent_at is not None:
+            trace.first_byte = time.perf_counter() - trace.sent_at
         if keep_alive is not None:
             self.connections.told(self, keep_alive)
-        return response
 
     def response_class(  # type: ignore[override]  # http.client only calls it
         self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None
     ) -> http.client.HTTPResponse:
         """Our kind of http.client's response, reading through our reader."""
-        return Answer(Source(sock, self.trace), debuglevel, method, url)  # type: ignore[arg-type]
+        return Answer(Source(sock, self.trace, self._ahead), debuglevel, method, url)  # type: ignore[arg-type]
 
     def _check_stale(self, error: Exception) -> None:
         """Raise `StaleSocket` for a connection that ended before its answer began, if it had been idle before."""
@@ -294,37 +382,51 @@ class _SharedIdle:
     scheme: str
     proxy: Any
     proxy_config: Any
+    proxy_headers: Mapping[str, str]
 
     def _new_pool_queue(self, maxsize: int) -> Any:
         return _NoQueue()
 
     def _get_conn(self, timeout: float | None = None) -> Any:
-        return self.connections.checkout(self.idle_key, self._host_key()) or self._new_conn()
+        trace = self.connections.traces.current
+        if trace.handed is not None:
+            connection, trace.handed = trace.handed, None
+            return connection
+        return self.connections.checkout(self.idle_key, self.host_key()) or self._new_conn()
 
     def _put_conn(self, connection: Any) -> None:
         if connection is not None:
             self.connections.checkin(self.idle_key, connection)
 
+    def new_connection(self) -> Any:
+        return self._new_conn()
+
     def _new_conn(self) -> Any:
         connection: Any = super()._new_conn()  # type: ignore[misc]
         connection.connections = self.connections
-        connection.host_key = self._host_key()
+        connection.host_key = self.host_key()
         connection.site = f"{connection.host}:{connection.port}"
-        if self.proxy is not None and connection_requires_http_tunnel(self.proxy, self.proxy_config, self.scheme):
+        if self._has_tunnel:
             connection.site += f" to {self.host}:{self.port}"  # the tunnel ends there, and so does idleness
         return connection
 
-    def _host_key(self) -> str:
+    def host_key(self) -> str:
         return self.connections.traces.current.host or f"{self.scheme}://{self.host}:{self.port}"
 
     def warm(self, connect_timeout: float | None) -> bool:
         """Connect one more socket and keep it idle, if there is a place for it without closing another."""
         connection = self._new_conn()
-        connection.timeout = connect_timeout
         if not self.connections.open_place(connection, evict=False, wait=0):
             return False
+        self.connect(connection, connect_timeout)
+        self.connections.checkin(self.idle_key, connection)
+        return True
+
+    def connect(self, connection: Any, timeout: float | None) -> None:
+        """Connect one of its connections, through the proxy's tunnel where there is one."""
+        connection.timeout = timeout
         try:
-            if self.proxy is not None and connection_requires_http_tunnel(self.proxy, self.proxy_config, self.scheme):
+            if self._has_tunnel:
                 self._prepare_proxy(connection)  # type: ignore[attr-defined]
             self._validate_conn(connection)  # type: ignore[attr-defined]
             if connection.sock is None:
@@ -332,8 +434,15 @@ class _SharedIdle:
         except BaseException:
             connection.close()
             raise
-        self.connections.checkin(self.idle_key, connection)
-        return True
+
+    @property
+    def forward_headers(self) -> Mapping[str, str]:
+        """What a proxy wants to see of each request that it passes on itself."""
+        return {} if self.proxy is None or self._has_tunnel else self.proxy_headers
+
+    @property
+    def _has_tunnel(self) -> bool:
+        return self.proxy is not None and connection_requires_http_tunnel(self.proxy, self.proxy_config, self.scheme)
 
     def close(self) -> None:
         """Nothing to close: see the class."""

@@ -23,6 +23,7 @@ from requests.utils import get_environ_proxies, get_netrc_auth
 
 from workerpool.config import CookieMode
 from workerpool.transport.adapter import GovernedAdapter, SharedAdapter
+from workerpool.transport.lazy import LazyResponse
 from workerpool.transport.redirects import confine
 
 HOSTS_REMEMBERED = 10_000
@@ -52,7 +53,12 @@ class Environment:
 
 
 class Session(requests.Session):
-    """requests' Session with the environment's answers remembered. For the one thread that it was made for."""
+    """requests' Session with the environment's answers remembered. For the one thread that it was made for.
+
+    `plans`: how it sends plain requests, where the fast path is on.
+    """
+
+    plans: Any = None
 
     def __init__(self, environment: Environment | None = None) -> None:
         super().__init__()
@@ -108,11 +114,18 @@ class Session(requests.Session):
         del kwargs["allow_redirects"]
         began = time.perf_counter()
         response: Any = self.get_adapter(request.url or "").send(request, **kwargs)
-        response.elapsed = timedelta(seconds=time.perf_counter() - began)
+        return self.conclude(response, began, **kwargs)
+
+    def conclude(self, response: Any, began: float, **kwargs: Any) -> requests.Response:
+        """Note the time since `began`, keep the cookies that came, and prepare the request that a redirect asks for,
+        which is to be sent as `kwargs` say.
+        """
+        if not isinstance(response, LazyResponse):
+            response.elapsed = timedelta(seconds=time.perf_counter() - began)
         if "set-cookie" in response.headers:
-            extract_cookies_to_jar(self.cookies, request, response.raw)  # type: ignore[no-untyped-call]
+            extract_cookies_to_jar(self.cookies, response.request, response.raw)  # type: ignore[no-untyped-call]
         if response.is_redirect:
-            redirects: Any = self.resolve_redirects(response, request, yield_requests=True, **kwargs)
+            redirects: Any = self.resolve_redirects(response, response.request, yield_requests=True, **kwargs)
             response._next = next(redirects, None)
         return cast(requests.Response, response)
 
@@ -227,6 +240,11 @@ class CookiePolicy:
             self._local.jar = jar
         elif self._mode == "shared" and cookies:
             self._shared.update(cookies)
+
+    def has_any(self, session: Any) -> bool:
+        """Whether there may be a cookie for a request of the pool's."""
+        jar = self._local.jar if self._mode == "none" else self._shared if self._mode == "shared" else session.cookies
+        return bool(getattr(jar, "_cookies", True))
 
     @contextmanager
     def applied(self, session: Any) -> Iterator[None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 
 ANY_AGE = float("inf")
 
@@ -36,8 +37,9 @@ class Trace:
     What came: `reused`, whether the socket had been used before; `resumed`, whether a TLS handshake resumed an earlier
     session; `place`, the wait for a place among the sockets; `dns`, `connect`, `tls`, `first_byte` and `body`, as
     `Timings` has them; `sent_at` (`time.perf_counter`), when the request's first byte went out, None before;
-    `received`, bytes of the answer; `answered`, whether its headers are complete; `has_leftover`, whether more came
-    than belongs to it.
+    `has_sent`, whether the fast path has sent all of it; `received`, bytes of the answer; `answered`, whether its
+    headers are complete; `has_leftover`, whether more came than belongs to it. `fast_path`: whether that was the way it
+    went, None if nobody says. `handed`: a connection with which another path goes on, see `HandedOver`.
     """
 
     host: str = ""
@@ -53,8 +55,16 @@ class Trace:
     body: float = 0.0
     sent_at: float | None = None
     received: int = 0
+    has_sent: bool = False
     answered: bool = False
     has_leftover: bool = False
+    fast_path: bool | None = None
+    handed: Any = None
+
+    def note_body(self) -> None:
+        """Count the time since the head as the body's."""
+        if self.sent_at is not None:
+            self.body = max(0.0, time.perf_counter() - self.sent_at - self.first_byte)
 
     def charge(self, began: float) -> None:
         """Add the time of a send that failed, and that began at `began`, to what it was doing."""

@@ -35,6 +35,8 @@ from workerpool.transport.dial import Dialer
 from workerpool.transport.dns import Resolver
 from workerpool.transport.failures import translate
 from workerpool.transport.guard import Guard
+from workerpool.transport.lazy import LazyResponse
+from workerpool.transport.plans import Plans
 from workerpool.transport.redirects import confine, step_of
 from workerpool.transport.session import CookiePolicy, Environment, Session, mount
 from workerpool.transport.trace import Trace, idle_max
@@ -128,6 +130,8 @@ class RequestsTransport:
     def settle_session(self, session: Any) -> None:
         mount(session, self._adapter, self._govern)  # again: the initializer may have mounted adapters
         self._cookies.adopt(session)
+        if self._options.fast_path and type(session) is Session:
+            session.plans = Plans(session, self._adapter)
 
     def send(self, session: Any, exchange: Exchange, timeout: Timeout) -> Response:
         exchange.trace = self._connections.traces.begin(self._trace(exchange))
@@ -137,8 +141,10 @@ class RequestsTransport:
         began = time.perf_counter()
         watch.begin(timeout.total)
         try:
-            with self._cookies.applied(session):
-                response = self._send(session, exchange, self._prepared(session, exchange), timeout)
+            response = self._send_planned(session, exchange, timeout)
+            if response is None:
+                with self._cookies.applied(session):
+                    response = self._send(session, exchange, self._prepared(session, exchange), timeout)
         except Exception as error:
             failed = error
         finally:
@@ -187,7 +193,7 @@ class RequestsTransport:
         self._connections.traces.begin(Trace(host=host))
         settings = session.merge_environment_settings(url, {}, False, None, None)
         prepared = session.prepare_request(requests.Request("HEAD", url))
-        self._adapter.check_target(prepared, settings["proxies"])
+        self._adapter.check_url(prepared.url or "", settings["proxies"])
         watch = self._connections.watchdog.watch
         watch.begin(self._options.timeout.total)
         try:
@@ -233,7 +239,7 @@ class RequestsTransport:
 
     def _trace(self, exchange: Exchange) -> Trace:
         oldest = idle_max(fresh=exchange.fresh, repeats=self._may_repeat(exchange))
-        return Trace(host=exchange.host, idle_max=oldest, streams=exchange.request.stream)
+        return Trace(host=exchange.host, idle_max=oldest, streams=exchange.request.stream, fast_path=False)
 
     def _may_repeat(self, exchange: Exchange) -> bool:
         request = exchange.request
@@ -277,6 +283,25 @@ class RequestsTransport:
             rewind(prepared)
         return prepared
 
+    def _send_planned(self, session: Any, exchange: Exchange, timeout: Timeout) -> Response | None:
+        """Send a plain request by the session's plan for its site; None if there is none for it."""
+        plans = getattr(session, "plans", None)
+        if plans is None or exchange.prepared is not None or self._cookies.has_any(session):
+            return None
+        found = plans.find(exchange.request, exchange.url)
+        if found is None:
+            return None
+        plan, target = found
+        self._adapter.check_url(exchange.url, plan.way["proxies"])
+        message = plan.message(exchange.url, target)
+        began = time.perf_counter()
+        response: Response = self._adapter.send_message(plan.pool, message, (timeout.connect, timeout.read), plan.way)
+        if isinstance(response, LazyResponse) and not response.concerns_session:
+            return response
+        with self._cookies.applied(session):
+            session.conclude(response, began, timeout=None, **plan.way)
+        return self._finished(exchange, response)
+
     def _send(self, session: Any, exchange: Exchange, prepared: PreparedRequest, timeout: Timeout) -> Response:
         request = exchange.request
         settings = session.merge_environment_settings(
@@ -287,15 +312,20 @@ class RequestsTransport:
             response: Response = session.send(
                 prepared, timeout=(timeout.connect, timeout.read), allow_redirects=False, **settings
             )
-        headers_read = time.perf_counter()
+        trace = self._connections.traces.current
+        if trace.sent_at is None:  # it came over a socket that is not ours
+            trace.sent_at, trace.first_byte = started, time.perf_counter() - started
+        return self._finished(exchange, response)
+
+    def _finished(self, exchange: Exchange, response: Response) -> Response:
+        """Read the body, unless the caller is to do that or it has been read."""
         trace = exchange.trace = self._connections.traces.current
-        trace.first_byte = headers_read - (trace.sent_at or started)
         if exchange.history:
             response.history = [*exchange.history]
         # An error's body is read even so: should the request be sent again, its socket must not be held.
-        if not request.stream or response.status_code >= 400:
+        if not exchange.request.stream or response.status_code >= 400:
             read_whole(response, self._options.max_body)
-            trace.body = time.perf_counter() - headers_read
+        trace.note_body()
         return response
 
 

@@ -1,0 +1,226 @@
+"""HTTP/1.1 answers (RFC 9112) read from large pieces of bytes: the reader of the fast path.
+
+It reads the answers that nearly all servers give: a status line and headers that are written as they should be, and a
+body with a ``Content-Length``, in chunks, or with none. Whatever else comes (an interim answer, a folded header, a bare
+line feed, HTTP/1.0, a body that ends with the connection, …) is not judged here: `parse_head` says None, and
+http.client reads the same bytes from their start. So there is one place that knows what to make of odd servers.
+
+Pure: what is not in the first piece comes from a function. No locks; one thread at a time for each answer.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+from urllib3.exceptions import IncompleteRead
+
+from workerpool.transport.reading import MAX_HEAD, MAX_LINE, HeadTooLarge, chunk_size
+
+PIECE = 1024 * 1024
+"""Bytes that are asked of the socket at once, for a body."""
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5]\d\d) [\x20-\x7e]*")
+_TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")  # RFC 9110, section 5.6.2
+_REMEMBERED = 1000
+"""Spellings of status lines and of header names that are remembered: servers use few."""
+
+_statuses: dict[bytes, int] = {}  # these two: whole-value writes, no lock needed under the GIL
+_names: dict[bytes, bytes] = {}
+
+
+class Head:
+    """An answer's status and headers. `end`: where its body begins. `fields`: values by lower-case name, the last one
+    of each. `length`: of the body, None if it comes in chunks."""
+
+    __slots__ = ("end", "fields", "length", "status")
+
+    def __init__(self, status: int, fields: dict[bytes, bytes], end: int, length: int | None) -> None:
+        self.status = status
+        self.fields = fields
+        self.end = end
+        self.length = length
+
+    @property
+    def closes(self) -> bool:
+        """Whether the server closes the connection after this answer."""
+        connection = self.fields.get(b"connection")
+        return connection is not None and b"close" in connection.lower()
+
+
+def parse_head(data: bytes, *, has_body: bool = True) -> Head | None:
+    """Read the head that `data` begins with; None if it is not all there, or not as nearly all servers write it.
+
+    `has_body`: False for the answer to HEAD, whose headers speak of a body that does not come.
+    """
+    end = data.find(b"\r\n\r\n")
+    if end < 0 or end > MAX_HEAD - 4:
+        return None
+    head = data[:end]
+    lines = head.split(b"\r\n")
+    breaks = len(lines) - 1
+    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head or breaks > 100:
+        return None
+    status = _statuses.get(lines[0]) or _read_status(lines[0])
+    fields = {}
+    for line in lines[1:]:
+        name, _, value = line.partition(b":")
+        key = _names.get(name) or _read_name(name)
+        if key is None or len(line) > MAX_LINE - 2:
+            return None
+        fields[key] = value
+    if status is None or (len(fields) != breaks and _repeats_framing(lines)):
+        return None
+    length = 0
+    if has_body and status != 204 and status != 304:
+        found = _length(fields)
+        if found is None:
+            return None
+        length = found
+    return Head(status, fields, end + 4, None if length < 0 else length)
+
+
+def header_lines(head: bytes) -> Iterator[tuple[str, str]]:
+    """The names and values of a head that `parse_head` has read, as http.client would give them."""
+    for line in head.decode("latin-1").split("\r\n")[1:]:
+        name, _, value = line.partition(":")
+        yield name, value.lstrip(" \t")
+
+
+def reason_of(head: bytes) -> str:
+    """The words of its status line."""
+    return head[13 : head.find(b"\r\n")].decode("latin-1").strip()
+
+
+def _read_status(line: bytes) -> int | None:
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        return None
+    if len(_statuses) < _REMEMBERED:
+        _statuses[line] = int(match[1])
+    return int(match[1])
+
+
+def _read_name(name: bytes) -> bytes | None:
+    if not _TOKEN.fullmatch(name):
+        return None
+    key = name.lower()
+    if len(_names) < _REMEMBERED:
+        _names[name] = key
+    return key
+
+
+def _repeats_framing(lines: list[bytes]) -> bool:
+    """Whether a header on which it depends where the answer ends is there twice."""
+    keys = [line.partition(b":")[0].lower() for line in lines[1:]]
+    return any(keys.count(key) > 1 for key in (b"content-length", b"transfer-encoding", b"connection"))
+
+
+def _length(fields: dict[bytes, bytes]) -> int | None:
+    """The length of the body, -1 for chunks, None if that is not plainly said."""
+    text = fields.get(b"content-length")
+    coding = fields.get(b"transfer-encoding")
+    if coding is not None:
+        return -1 if text is None and coding.strip(b" \t").lower() == b"chunked" else None
+    if text is None:
+        return None
+    text = text.strip(b" \t")
+    return int(text) if text.isdigit() and len(text) <= 18 else None
+
+
+class Body:
+    """The bytes of an answer's body: what came with the head first, then what `receive` gives.
+
+    `receive` returns some bytes, at most as many as it is asked for, and none at the connection's end.
+    """
+
+    __slots__ = ("_came", "_receive", "_rest", "_start")
+
+    def __init__(self, data: bytes, start: int, receive: Callable[[int], bytes]) -> None:
+        self._rest = data
+        self._start = start
+        self._receive = receive
+        self._came = 0  # bytes of whole chunks
+
+    @property
+    def has_leftover(self) -> bool:
+        """Whether more came than belongs to the answer, once all its pieces have been taken."""
+        return self._start < len(self._rest)
+
+    def of_length(self, length: int) -> Iterator[bytes]:
+        """Yield `length` bytes in pieces; raises urllib3's `IncompleteRead` where they end early."""
+        left = length
+        piece = self._rest[self._start : self._start + length]
+        self._start += len(piece)
+        while True:
+            left -= len(piece)
+            if piece:
+                yield piece
+            if not left:
+                return
+            piece = self._receive(min(left, PIECE))
+            if not piece:
+                raise IncompleteRead(length - left, left)
+
+    def in_chunks(self) -> Iterator[bytes]:
+        """Yield a chunked body's data, extensions and trailers left out (RFC 9112, section 7.1).
+
+        Raises `http.client.HTTPException` for what is no chunk, and where the connection ends early.
+        """
+        while size := chunk_size(self._line() or self._cut_short()):
+            end = self._start + size
+            if end <= len(self._rest):
+                yield self._rest[self._start : end]
+                self._start = end
+            else:
+                yield from self._large_chunk(size)
+            self._came += size
+            while len(self._rest) - self._start < 2:
+                if not self._extend():
+                    self._cut_short()
+            self._start += 2  # the line break after the chunk; as in http.client, whatever it is
+        left = MAX_HEAD
+        while (line := self._line()) not in (b"", b"\n", b"\r\n"):
+            left -= len(line)
+            if left < 0:
+                raise HeadTooLarge(f"the answer's trailers are longer than {MAX_HEAD} bytes in all")
+
+    def _large_chunk(self, size: int) -> Iterator[bytes]:
+        """Yield a chunk that has not come whole, as it comes. What comes after it is kept."""
+        left = size
+        piece = self._rest[self._start :]
+        while True:
+            left -= len(piece)
+            if piece:
+                yield piece
+            self._rest, self._start = self._receive(PIECE) or self._cut_short(), 0
+            if len(self._rest) >= left:
+                break
+            piece = self._rest
+        self._start = left
+        yield self._rest[:left]
+
+    def _line(self) -> bytes:
+        """Take a line with its end; without one where the connection ends."""
+        while (end := self._rest.find(b"\n", self._start)) < 0:
+            if len(self._rest) - self._start > MAX_LINE:
+                break
+            if not self._extend():
+                end = len(self._rest)
+                break
+        line = self._rest[self._start : end + 1]
+        if end < 0 or len(line) > MAX_LINE:
+            raise HeadTooLarge(f"a line of the answer is longer than {MAX_LINE} bytes")
+        self._start += len(line)
+        return line
+
+    def _extend(self) -> bool:
+        """Receive more; False if nothing comes any more."""
+        piece = self._receive(MAX_LINE)
+        self._rest, self._start = self._rest[self._start :] + piece, 0
+        return bool(piece)
+
+    def _cut_short(self) -> NoReturn:
+        raise http.client.IncompleteRead(bytes(min(self._came, PIECE)))
