@@ -23,7 +23,7 @@ from workerpool.transport.deadline import Watchdog, shortest
 from workerpool.transport.dial import Dialer
 from workerpool.transport.idle import IdleLimits
 from workerpool.transport.reaper import TICK, Reaper
-from workerpool.transport.tls import Contexts, is_dead, plain_socket
+from workerpool.transport.tls import Contexts, plain_socket
 from workerpool.transport.trace import Traces
 
 PLACE_WAIT = 30.0
@@ -50,6 +50,9 @@ class Counted(Protocol):
     @property
     def has_leftover(self) -> bool:
         """Whether bytes came after the end of its last answer."""
+
+    def is_dead(self) -> bool:
+        """Whether it is no good for another request: closed, or with something to read that nobody asked for."""
 
     def settle(self) -> None:
         """Take note that it becomes idle."""
@@ -89,7 +92,9 @@ class Connections:
         self._host_max = host_connections
         # Guards every field below. Its lock is re-entrant: the garbage collector may end a connection, and so call
         # `closed`, in the middle of any line here; nothing below relies on counts staying as they were a line before.
-        self._changed = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._waiting = 0  # threads that wait for a place
         self._open: dict[int, str] = {}  # a connection's ticket: the host that it counts against
         self._sockets: dict[int, weakref.ref[Any]] = {}  # its socket, also while only a response has it; for `abandon`
         self._idle: OrderedDict[Counted, Any] = OrderedDict()  # its pool's key, longest idle first
@@ -109,7 +114,7 @@ class Connections:
         self.watchdog = Watchdog()
 
     def counts(self) -> SocketCounts:
-        with self._changed:
+        with self._lock:
             return SocketCounts(
                 len(self._open),
                 len(self._idle),
@@ -131,45 +136,53 @@ class Connections:
         is_fast = trace.fast_path is True
         while True:
             now = time.monotonic()
-            with self._changed:
+            with self._lock:
                 self._sent_fast += is_fast
                 is_fast = False
                 stack = self._idle_by_key.get(key)
                 if not stack or now - stack[-1].idle_since >= trace.idle_max:
                     return None  # the others have been idle for longer
-                connection = stack[-1]
-                self._remove_idle(connection)
+                connection = stack.pop()
+                if not stack:
+                    del self._idle_by_key[key]
+                del self._idle[connection]
+                was_used = connection.times_used > 0
+                self._reused += was_used
             # Looking at the socket is a system call, so not under the lock; nobody else has this connection now.
-            if self._is_spent(connection, now):
-                continue
-            if not self._move(connection, host):
+            if not self._is_spent(connection, now):
+                if connection.host_key == host or self._move(connection, host):
+                    trace.reused = was_used
+                    return connection
                 connection.close()
-                continue
-            trace.reused = connection.times_used > 0
-            with self._changed:
-                self._reused += trace.reused
-            return connection
+            with self._lock:
+                self._reused -= was_used
 
     def was_not_fast(self) -> None:
         """Take back that a send went by the fast path: requests' own had to read its answer."""
-        with self._changed:
+        with self._lock:
             self._sent_fast -= 1
 
     def checkin(self, key: Any, connection: Counted) -> None:
         """Keep a connection for the next request; one without a socket is done with."""
-        if connection.sock is None:
+        sock = connection.sock
+        if sock is None:
             self.closed(connection.ticket)
             return
         # From here on a deadline of this thread's must not touch it: another thread may use it.
-        if not self.watchdog.watch.detach(connection.sock) or connection.has_leftover:
+        if not self.watchdog.watch.detach(sock) or connection.has_leftover:
             connection.close()
             return
         connection.settle()
-        with self._changed:
+        with self._lock:
             if not self._closed:
                 self._idle[connection] = key
-                self._idle_by_key.setdefault(key, []).append(connection)
-                self._changed.notify_all()  # an idle socket can make room for another host's
+                stack = self._idle_by_key.get(key)
+                if stack is None:
+                    self._idle_by_key[key] = [connection]
+                else:
+                    stack.append(connection)
+                if self._waiting:
+                    self._changed.notify_all()  # an idle socket can make room for another host's
                 self._reaper.call()
                 return
         connection.close()
@@ -180,7 +193,7 @@ class Connections:
         So none stays in CLOSE_WAIT, also while nothing is sent. Called by the reaper.
         """
         now = time.monotonic()
-        with self._changed:
+        with self._lock:
             idle = [*self._idle]
         poll = select.poll()
         by_descriptor: dict[int, Counted] = {}
@@ -194,13 +207,13 @@ class Connections:
         # The longest idle last: each that is put back goes to the front.
         for descriptor, _ in reversed(poll.poll(0)):
             self._examine(by_descriptor[descriptor], now)
-        with self._changed:
+        with self._lock:
             return bool(self._idle)
 
     def lost(self, connection: Counted, idle_for: float) -> None:
         """Note that a connection's server closed it after it had been idle for so many seconds, at most."""
         self._limits.closed_after(connection.site, idle_for)
-        with self._changed:
+        with self._lock:
             self._lost += 1
 
     def told(self, connection: Counted, keep_alive: str) -> None:
@@ -217,7 +230,7 @@ class Connections:
         """
         deadline = time.monotonic() + wait
         while True:
-            with self._changed:
+            with self._lock:
                 if connection.ticket in self._open:
                     return True
                 host_is_full = self._open_to(connection.host_key) >= self._host_max
@@ -230,7 +243,9 @@ class Connections:
                     left = deadline - time.monotonic()
                     if left <= 0:
                         return False
+                    self._waiting += 1
                     self._changed.wait(left)
+                    self._waiting -= 1
                     continue
             self._see_off(victim)  # calls `closed`, which makes the place
         # A connection that is dropped unclosed, with a response that nobody read, gives its place back as it goes.
@@ -239,7 +254,7 @@ class Connections:
 
     def opened(self, resumed: bool | None) -> None:
         """Count a connection that was made; `resumed`: whether TLS resumed a session, None without TLS."""
-        with self._changed:
+        with self._lock:
             self._opened += 1
             if resumed is not None:
                 self._handshakes += 1
@@ -251,14 +266,14 @@ class Connections:
 
     def closed(self, ticket: int) -> None:
         """Give back the place of a connection that closed. Safe to call again."""
-        with self._changed:
+        with self._lock:
             self._sockets.pop(ticket, None)
             if self._open.pop(ticket, None) is not None:
                 self._changed.notify_all()
 
     def close(self) -> None:
         """Close what is idle now, and whatever comes back later."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             idle = [*self._idle]
             self._idle.clear()
@@ -276,7 +291,8 @@ class Connections:
         Takes no lock, and makes new ones: such a thread may have held them, and the parent's connections call `closed`
         here, too, when they are collected.
         """
-        self._changed = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self.is_abandoned = True
         self._closed = True
         for reference in [*self._sockets.values()]:
@@ -294,14 +310,14 @@ class Connections:
 
     def _examine(self, connection: Counted, now: float) -> None:
         """Close a connection if it is spent, and leave it where it is if not. The reaper's thread."""
-        with self._changed:
+        with self._lock:
             key = self._idle.get(connection)
             if key is None:
                 return  # it was taken meanwhile
             self._remove_idle(connection)
         if self._is_spent(connection, now, ahead=TICK):
             return
-        with self._changed:
+        with self._lock:
             if not self._closed:
                 self._idle[connection] = key
                 self._idle.move_to_end(connection, last=False)
@@ -315,12 +331,12 @@ class Connections:
 
     def _is_spent(self, connection: Counted, now: float, ahead: float = 0.0) -> bool:
         """Whether a connection that nobody else has is no good any more, or in `ahead` seconds; it is closed then."""
-        if connection.sock is None or is_dead(connection.sock):
+        if connection.is_dead():
             if _has_ended(connection.sock):
                 self.lost(connection, now - connection.idle_since)
         elif self._is_due(connection, now + ahead):
             self._limits.retired(connection.site)
-            with self._changed:
+            with self._lock:
                 self._retired += 1
         else:
             return False
@@ -356,7 +372,7 @@ class Connections:
         Only where one origin's requests are counted by different keys does this do anything.
         """
         while connection.host_key != host:
-            with self._changed:
+            with self._lock:
                 if self._open_to(host) < self._host_max:
                     if connection.ticket in self._open:
                         self._open[connection.ticket] = host

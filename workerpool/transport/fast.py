@@ -19,7 +19,7 @@ from requests.models import REDIRECT_STATI
 
 from workerpool.transport.bodies import ENCODED_PIECE, collect, decoded, raise_as_requests, too_large
 from workerpool.transport.connections import Connections
-from workerpool.transport.http1 import Body, Head, parse_head
+from workerpool.transport.http1 import CHUNKED, Body, Head, parse_head
 from workerpool.transport.lazy import LazyResponse
 from workerpool.transport.messages import Message
 from workerpool.transport.pools import HandedOver
@@ -123,7 +123,7 @@ class FastPath:
             return piece
 
         body = Body(data, head.end, more)
-        if head.length is None:
+        if head.length == CHUNKED:
             pieces = body.in_chunks()
         elif encoding is None and not self._is_within(head.length):
             raise too_large(self._max_body)

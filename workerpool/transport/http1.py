@@ -24,6 +24,12 @@ PIECE = 1024 * 1024
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5]\d\d) [\x20-\x7e]*")
 _TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")  # RFC 9110, section 5.6.2
+MAX_HEADERS = 100
+"""As in http.client, which says so when there are more."""
+CHUNKED = -1
+LONGEST_LENGTH = 18
+"""Digits of a ``Content-Length`` that is believed."""
+
 _REMEMBERED = 1000
 """Spellings of status lines and of header names that are remembered: servers use few."""
 
@@ -33,11 +39,11 @@ _names: dict[bytes, bytes] = {}
 
 class Head:
     """An answer's status and headers. `end`: where its body begins. `fields`: values by lower-case name, the last one
-    of each. `length`: of the body, None if it comes in chunks."""
+    of each, with the spaces around them. `length`: of the body, `CHUNKED` if it comes in chunks."""
 
     __slots__ = ("end", "fields", "length", "status")
 
-    def __init__(self, status: int, fields: dict[bytes, bytes], end: int, length: int | None) -> None:
+    def __init__(self, status: int, fields: dict[bytes, bytes], end: int, length: int) -> None:
         self.status = status
         self.fields = fields
         self.end = end
@@ -56,30 +62,27 @@ def parse_head(data: bytes, *, has_body: bool = True) -> Head | None:
     `has_body`: False for the answer to HEAD, whose headers speak of a body that does not come.
     """
     end = data.find(b"\r\n\r\n")
-    if end < 0 or end > MAX_HEAD - 4:
+    if not 0 < end < MAX_LINE:
         return None
     head = data[:end]
-    lines = head.split(b"\r\n")
-    breaks = len(lines) - 1
-    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head or breaks > 100:
+    status_line, *lines = head.split(b"\r\n")
+    count = len(lines)
+    if count > MAX_HEADERS or head.count(b"\n") != count or head.count(b"\r") != count or b"\0" in head:
         return None
-    status = _statuses.get(lines[0]) or _read_status(lines[0])
+    status = _statuses.get(status_line) or _read_status(status_line)
     fields = {}
-    for line in lines[1:]:
-        name, _, value = line.partition(b":")
-        key = _names.get(name) or _read_name(name)
-        if key is None or len(line) > MAX_LINE - 2:
-            return None
-        fields[key] = value
-    if status is None or (len(fields) != breaks and _repeats_framing(lines)):
+    try:
+        for line in lines:
+            name, _, value = line.partition(b":")
+            fields[_names.get(name) or _read_name(name)] = value
+    except ValueError:
         return None
-    length = 0
-    if has_body and status != 204 and status != 304:
-        found = _length(fields)
-        if found is None:
-            return None
-        length = found
-    return Head(status, fields, end + 4, None if length < 0 else length)
+    if status is None or (len(fields) != count and _repeats_framing(lines)):
+        return None
+    if not has_body or status == 204 or status == 304:
+        return Head(status, fields, end + 4, 0)
+    length = _length(fields)
+    return None if length is None else Head(status, fields, end + 4, length)
 
 
 def header_lines(head: bytes) -> Iterator[tuple[str, str]]:
@@ -103,9 +106,9 @@ def _read_status(line: bytes) -> int | None:
     return int(match[1])
 
 
-def _read_name(name: bytes) -> bytes | None:
+def _read_name(name: bytes) -> bytes:
     if not _TOKEN.fullmatch(name):
-        return None
+        raise ValueError("no header's name")
     key = name.lower()
     if len(_names) < _REMEMBERED:
         _names[name] = key
@@ -114,20 +117,20 @@ def _read_name(name: bytes) -> bytes | None:
 
 def _repeats_framing(lines: list[bytes]) -> bool:
     """Whether a header on which it depends where the answer ends is there twice."""
-    keys = [line.partition(b":")[0].lower() for line in lines[1:]]
+    keys = [line.partition(b":")[0].lower() for line in lines]
     return any(keys.count(key) > 1 for key in (b"content-length", b"transfer-encoding", b"connection"))
 
 
 def _length(fields: dict[bytes, bytes]) -> int | None:
-    """The length of the body, -1 for chunks, None if that is not plainly said."""
+    """The length of the body, `CHUNKED`, or None if that is not plainly said."""
     text = fields.get(b"content-length")
     coding = fields.get(b"transfer-encoding")
     if coding is not None:
-        return -1 if text is None and coding.strip(b" \t").lower() == b"chunked" else None
+        return CHUNKED if text is None and coding.strip(b" \t").lower() == b"chunked" else None
     if text is None:
         return None
     text = text.strip(b" \t")
-    return int(text) if text.isdigit() and len(text) <= 18 else None
+    return int(text) if text.isdigit() and len(text) <= LONGEST_LENGTH else None
 
 
 class Body:

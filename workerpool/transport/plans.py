@@ -13,6 +13,7 @@ import requests
 from requests import PreparedRequest
 from requests.cookies import RequestsCookieJar
 from requests.hooks import default_hooks
+from requests.structures import CaseInsensitiveDict
 
 from workerpool.model import Request
 from workerpool.transport.adapter import SharedAdapter, verify_setting
@@ -67,7 +68,7 @@ class Plans:
         self._session = session
         self._adapter = adapter
         self._plans: dict[tuple[str, str], Plan | None] = {}
-        self._state: tuple[Any, ...] = ()
+        self._note_state()
 
     def find(self, request: Request, url: str) -> tuple[Plan, str] | None:
         """The plan for `request`, and its target; None if it is not plain, or the session has something to add."""
@@ -77,14 +78,16 @@ class Plans:
             or request.verify is not None or request.cert is not None
         ):  # fmt: skip
             return None
+        session = self._session
+        if session.auth or session.params or session.hooks != _NO_HOOKS:
+            return None
         cut = url.find("/", 8)
         if cut < 0:
             return None
         site, target = url[:cut], url[cut:]
-        state = self._state_now()
-        if state != self._state:
+        if not self._is_as_before():
             self._plans.clear()
-            self._state = state
+            self._note_state()
         key = (request.method, site)
         plan = self._plans.get(key, _UNKNOWN)
         if plan is _UNKNOWN or (plan is not None and plan.more != request.headers):
@@ -95,19 +98,35 @@ class Plans:
             return None
         return plan, target
 
-    def _state_now(self) -> tuple[Any, ...]:
-        """Everything of the session that a plan depends on; compared by value, as all of it may be changed."""
-        session: Any = self._session
+    def _is_as_before(self) -> bool:
+        """Whether all is as it was noted of the session that a plan depends on. By value: its owner may change it."""
+        session = self._session
+        headers: Any = session.headers
         return (
-            dict(session.headers), dict(session.proxies), session.verify, session.cert, session.trust_env,
-            session.auth, session.params, [*session.hooks.values()], [*session.adapters.items()],
-        )  # fmt: skip
+            headers is self._headers
+            and getattr(headers, "_store", None) == self._headers_then  # several times as fast as comparing the headers themselves
+            and session.adapters == self._adapters_then
+            and session.proxies == self._proxies_then
+            and self._settings() == self._settings_then
+        )
+
+    def _note_state(self) -> None:
+        session = self._session
+        self._headers: Any = session.headers
+        self._headers_then = dict(getattr(self._headers, "_store", {}))
+        self._adapters_then = {**session.adapters}
+        self._proxies_then = {**session.proxies}
+        self._settings_then = self._settings()
+
+    def _settings(self) -> tuple[Any, ...]:
+        session = self._session
+        return (session.verify, session.cert, session.trust_env)
 
     def _make(self, request: Request, site: str) -> Plan | None:
         session = self._session
         method = request.method.upper()
         url = f"{site}/"
-        if method not in _METHODS or session.auth or session.params or any(session.hooks.values()):
+        if type(session.headers) is not CaseInsensitiveDict or method not in _METHODS:
             return None
         if session.get_adapter(url) is not self._adapter:
             return None
@@ -124,4 +143,5 @@ class Plans:
         return around and Plan(site, prepared, (around[0] + start, around[1]), pool, way, more)
 
 
+_NO_HOOKS = default_hooks()
 _UNKNOWN: Any = object()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import queue
 import re
+import select
 import socket
 import ssl
 import time
@@ -22,7 +23,7 @@ from workerpool.transport.connections import PLACE_WAIT, Connections
 from workerpool.transport.deadline import Watch, shortest
 from workerpool.transport.dial import Dialed
 from workerpool.transport.reading import Answer, Source
-from workerpool.transport.tls import Context
+from workerpool.transport.tls import Context, is_dead
 from workerpool.transport.trace import Trace
 
 IDLE_FROM = 0.02
@@ -90,6 +91,7 @@ class CountedConnection(HTTPConnection):
     trace: Trace
     handed: HandedOver | None = None
     _ahead = b""
+    _poll: Any = None  # for its socket
     _awaits_response = False
     _was_idle = False
 
@@ -174,6 +176,7 @@ class CountedConnection(HTTPConnection):
 
     def close(self) -> None:
         super().close()
+        self._poll = None
         # http.client closes inside getresponse() when the server said ``Connection: close``. The response still holds
         # the socket then; the place is given back when it lets go, in `checkin`.
         if not self._awaits_response:
@@ -182,6 +185,20 @@ class CountedConnection(HTTPConnection):
     @property
     def has_leftover(self) -> bool:
         return self.trace.has_leftover
+
+    def is_dead(self) -> bool:
+        """Whether it is no good for another request. One that is alive says so at the first look."""
+        sock = self.sock
+        if sock is None or sock.fileno() < 0:
+            return True
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(sock, select.POLLIN)
+        return bool(self._poll.poll(0) or self._may_hold_back(sock)) and is_dead(sock)
+
+    def _may_hold_back(self, sock: Any) -> bool:
+        """Whether something may have been read from the system that nobody has seen yet."""
+        return False
 
     def settle(self) -> None:
         """Take note that it becomes idle."""
@@ -354,6 +371,9 @@ class CountedHTTPSConnection(CountedConnection, HTTPSConnection):
     def settle(self) -> None:
         super().settle()
         self._keep_session()
+
+    def _may_hold_back(self, sock: Any) -> bool:
+        return not isinstance(sock, ssl.SSLSocket) or sock.pending() > 0
 
     def close(self) -> None:
         self._keep_session()
