@@ -90,6 +90,9 @@ def read_redirect(response: Response, max_bytes: int | None) -> None:
 
 
 def _read(raw: Any, max_bytes: int | None) -> bytes:
+    if raw.chunked and raw.length_remaining != 0 and not getattr(raw._original_response, "chunked", True):
+        # ``Transfer-Encoding`` says more than ``chunked``: urllib3 reads the chunks, where http.client does not.
+        return collect(raw.stream(PIECE, decode_content=True), max_bytes)
     length = raw.length_remaining
     is_plain = "content-encoding" not in raw.headers
     if max_bytes is None or (is_plain and length is not None and length <= max_bytes):

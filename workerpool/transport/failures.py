@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import socket
 import ssl
@@ -114,6 +115,8 @@ def _has(causes: list[BaseException], *types: type[BaseException]) -> bool:
 
 def _detail(causes: list[BaseException]) -> str:
     """The plainest words for what happened: the operating system's, else those of the innermost cause."""
+    if _has(causes, http.client.IncompleteRead):
+        return "the answer's body is cut short"
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return cause.verify_message or "the certificate was not accepted"

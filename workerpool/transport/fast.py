@@ -67,7 +67,7 @@ class FastPath:
             return by_requests(message.make_request())
         keep_alive = head.fields.get(b"keep-alive")
         connection.has_answered(None if keep_alive is None else keep_alive.decode("latin-1"))
-        content = self._content(connection, trace, data, head)
+        content, size = self._content(connection, trace, data, head)
         if head.closes:
             connection.close()
         else:
@@ -76,6 +76,7 @@ class FastPath:
             head.status,
             message.url,
             content,
+            size,
             data[: head.end - 4],
             message.make_request,
             trace.first_byte,
@@ -93,11 +94,11 @@ class FastPath:
         handed.connection.handed = handed
         trace.handed = handed.connection
 
-    def _content(self, connection: Any, trace: Trace, data: bytes, head: Head) -> bytes:
-        """The body, read and decoded; the connection is closed if that fails."""
+    def _content(self, connection: Any, trace: Trace, data: bytes, head: Head) -> tuple[bytes, int]:
+        """The body, read and decoded, and its size before that; the connection is closed if that fails."""
         encoding = head.fields.get(b"content-encoding")
         if encoding is None and head.length == len(data) - head.end and self._is_within(head.length):
-            return data[head.end :]
+            return data[head.end :], head.length
         try:
             return self._read(connection, trace, data, head, encoding)
         except BaseException as error:
@@ -107,14 +108,16 @@ class FastPath:
             except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
                 if head.status not in REDIRECT_STATI or b"location" not in head.fields:
                     raise
-                return b""  # as in requests, the body of a redirect that is cut short does no harm
+                return b"", 0  # as in requests, the body of a redirect that is cut short does no harm
         finally:
             trace.note_body()
 
     def _is_within(self, length: int) -> bool:
         return self._max_body is None or length <= self._max_body
 
-    def _read(self, connection: Any, trace: Trace, data: bytes, head: Head, encoding: bytes | None) -> bytes:
+    def _read(
+        self, connection: Any, trace: Trace, data: bytes, head: Head, encoding: bytes | None
+    ) -> tuple[bytes, int]:
         receive = connection.sock.recv
 
         def more(size: int) -> bytes:
@@ -133,7 +136,7 @@ class FastPath:
             pieces = decoded(_small(pieces), encoding.decode("latin-1").lstrip(" \t"), self._max_body)
         content = collect(pieces, self._max_body)
         trace.has_leftover = body.has_leftover
-        return content
+        return content, body.size
 
 
 def _small(pieces: Iterator[bytes]) -> Iterator[bytes]:

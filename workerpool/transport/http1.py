@@ -24,12 +24,13 @@ PIECE = 1024 * 1024
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5]\d\d) [\x20-\x7e]*")
 _TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")  # RFC 9110, section 5.6.2
-MAX_HEADERS = 100
-"""As in http.client, which says so when there are more."""
+MAX_HEADERS = 99
+"""As many as http.client takes; it says so when there are more."""
 CHUNKED = -1
 LONGEST_LENGTH = 18
 """Digits of a ``Content-Length`` that is believed."""
 
+_MATTERING = (b"content-length", b"transfer-encoding", b"content-encoding", b"connection", b"keep-alive")
 _REMEMBERED = 1000
 """Spellings of status lines and of header names that are remembered: servers use few."""
 
@@ -73,11 +74,13 @@ def parse_head(data: bytes, *, has_body: bool = True) -> Head | None:
     fields = {}
     try:
         for line in lines:
-            name, _, value = line.partition(b":")
+            name, colon, value = line.partition(b":")
             fields[_names.get(name) or _read_name(name)] = value
+            if not colon:
+                return None
     except ValueError:
         return None
-    if status is None or (len(fields) != count and _repeats_framing(lines)):
+    if status is None or (len(fields) != count and _repeats_what_matters(lines)):
         return None
     if not has_body or status == 204 or status == 304:
         return Head(status, fields, end + 4, 0)
@@ -94,7 +97,7 @@ def header_lines(head: bytes) -> Iterator[tuple[str, str]]:
 
 def reason_of(head: bytes) -> str:
     """The words of its status line."""
-    return head[13 : head.find(b"\r\n")].decode("latin-1").strip()
+    return head.partition(b"\r\n")[0][13:].decode("latin-1").strip()
 
 
 def _read_status(line: bytes) -> int | None:
@@ -115,10 +118,10 @@ def _read_name(name: bytes) -> bytes:
     return key
 
 
-def _repeats_framing(lines: list[bytes]) -> bool:
-    """Whether a header on which it depends where the answer ends is there twice."""
+def _repeats_what_matters(lines: list[bytes]) -> bool:
+    """Whether a header on which it depends how the body is read is there twice."""
     keys = [line.partition(b":")[0].lower() for line in lines]
-    return any(keys.count(key) > 1 for key in (b"content-length", b"transfer-encoding", b"connection"))
+    return any(keys.count(key) > 1 for key in _MATTERING)
 
 
 def _length(fields: dict[bytes, bytes]) -> int | None:
@@ -139,13 +142,13 @@ class Body:
     `receive` returns some bytes, at most as many as it is asked for, and none at the connection's end.
     """
 
-    __slots__ = ("_came", "_receive", "_rest", "_start")
+    __slots__ = ("_receive", "_rest", "_start", "size")
 
     def __init__(self, data: bytes, start: int, receive: Callable[[int], bytes]) -> None:
         self._rest = data
         self._start = start
         self._receive = receive
-        self._came = 0  # bytes of whole chunks
+        self.size = 0  # bytes of the body so far: of chunks, only whole ones
 
     @property
     def has_leftover(self) -> bool:
@@ -159,6 +162,7 @@ class Body:
         self._start += len(piece)
         while True:
             left -= len(piece)
+            self.size += len(piece)
             if piece:
                 yield piece
             if not left:
@@ -179,7 +183,7 @@ class Body:
                 self._start = end
             else:
                 yield from self._large_chunk(size)
-            self._came += size
+            self.size += size
             while len(self._rest) - self._start < 2:
                 if not self._extend():
                     self._cut_short()
@@ -226,4 +230,4 @@ class Body:
         return bool(piece)
 
     def _cut_short(self) -> NoReturn:
-        raise http.client.IncompleteRead(bytes(min(self._came, PIECE)))
+        raise http.client.IncompleteRead(bytes(min(self.size, PIECE)))

@@ -24,7 +24,7 @@ from workerpool.transport.http1 import header_lines, reason_of
 
 
 class LazyResponse(Response):
-    """A response whose body has been read.
+    """A response whose body has been read: `size` bytes, before they were decoded.
 
     `head`: the status line and headers, as they came; `make_request`: gives its `PreparedRequest`; `seconds` from the
     request's first byte to the end of the head; `adapter`: what it came through; `concerns_session`: whether it sets
@@ -38,7 +38,8 @@ class LazyResponse(Response):
         self,
         status: int,
         url: str,
-        content: bytes | None,
+        content: bytes,
+        size: int,
         head: bytes,
         make_request: Callable[[], PreparedRequest],
         seconds: float,
@@ -49,6 +50,7 @@ class LazyResponse(Response):
         self.status_code = status
         self.url = url
         self._content = content
+        self._size = size
         self._head = head
         self._make_request = make_request
         self._seconds = seconds
@@ -93,7 +95,7 @@ def _raw(response: LazyResponse) -> urllib3.HTTPResponse:
     answer = http.client.HTTPResponse(cast(Any, _Bytes(response._head + b"\r\n\r\n")), method=method)
     answer.begin()
     answer.close()
-    raw = urllib3.HTTPResponse(
+    raw: Any = urllib3.HTTPResponse(
         body=answer,
         headers=HTTPHeaderDict(answer.msg.items()),
         status=answer.status,
@@ -106,8 +108,11 @@ def _raw(response: LazyResponse) -> urllib3.HTTPResponse:
         request_method=method,
         request_url=response.request.path_url,
     )
-    raw.length_remaining = 0
-    return raw
+    raw.retries = response.connection.max_retries
+    if not raw.chunked:
+        raw.length_remaining = 0
+    raw._fp_bytes_read = response._size
+    return cast(urllib3.HTTPResponse, raw)
 
 
 _MAKERS: dict[str, Callable[[LazyResponse], Any]] = {

@@ -104,7 +104,8 @@ class Plans:
         headers: Any = session.headers
         return (
             headers is self._headers
-            and getattr(headers, "_store", None) == self._headers_then  # several times as fast as comparing the headers themselves
+            and getattr(headers, "_store", None)
+            == self._headers_then  # several times as fast as comparing the headers themselves
             and session.adapters == self._adapters_then
             and session.proxies == self._proxies_then
             and self._settings() == self._settings_then

@@ -95,6 +95,8 @@ class Reader(io.BufferedReader):
             size = MAX_LINE + 1
         line = _read_line(self, size)
         length = len(line)
+        if not self._trace.answered and self._head_left < MAX_HEAD and line[-1:] != b"\n" and length < size:
+            raise http.client.RemoteDisconnected("the connection ended in the middle of the answer's headers")
         if length > MAX_LINE:
             raise HeadTooLarge(f"a line of the answer is longer than {MAX_LINE} bytes")
         if self._trace.answered and not self._is_in_trailers:
@@ -121,19 +123,48 @@ class Reader(io.BufferedReader):
 
 
 class Answer(http.client.HTTPResponse):
-    """http.client's response, but every interim answer (1xx) is skipped, not 100 alone.
+    """http.client's response, stricter where it guesses at what an answer means."""
 
-    http.client takes a ``103 Early Hints`` for the final answer; the real one would then be that of the next request
-    over the same socket. 101 is final: nobody has asked for it (RFC 9110, section 15.2).
-    """
+    chunked: bool
+    length: int | None
+    _method: str
+
+    def begin(self) -> None:
+        super().begin()
+        if self._method == "HEAD" or self.status in (204, 304):
+            self.chunked, self.length = False, 0  # no body, whatever the headers say (RFC 9112, section 6.3)
+            return
+        lengths = self.headers.get_all("content-length", [])
+        if "transfer-encoding" in self.headers:
+            self.will_close = self.will_close or bool(lengths)  # somebody on the way may have read it otherwise
+        elif lengths:
+            self.length = _length_of(lengths)
 
     def _read_status(self) -> tuple[str, int, str]:
+        """Skip every interim answer (1xx), not 100 alone.
+
+        http.client takes a ``103 Early Hints`` for the final answer; the real one would then be that of the next
+        request over the same socket. 101 is final: nobody has asked for it (RFC 9110, section 15.2).
+        """
         while True:
             status: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]  # the stubs lack it
             if not 100 <= status[1] < 200 or status[1] == 101:
                 return status
             while self.fp.readline(MAX_LINE + 1).strip():  # bounded by the reader
                 pass
+
+
+def _length_of(headers: list[str]) -> int:
+    """What all of an answer's ``Content-Length`` headers say.
+
+    http.client takes the first, whatever the others say, and what `int` takes; urllib3 then knows better or worse. One
+    that is no number, or several that differ, leave open where the next answer begins (RFC 9112, section 6.3).
+    """
+    said = {text.strip(" \t") for header in headers for text in header.split(",")}
+    text = said.pop()
+    if said or not (text.isascii() and text.isdigit()):
+        raise http.client.HTTPException("the answer's Content-Length is no number, or there are several")
+    return int(text)
 
 
 class Source:

@@ -181,6 +181,8 @@ class RequestsTransport:
                 f"status {response.status_code} asks for the body again, but it is an iterator that can be read once: "
                 "give bytes or a file"
             )
+        state: Any = response
+        state._next = None  # followed, as in requests
         exchange.prepared = following
         exchange.url = following.url or exchange.url
         exchange.fresh = False
