@@ -21,6 +21,7 @@ def test_the_defaults_are_the_contract_s() -> None:
     assert (settings.timeout, settings.include, settings.format, settings.log_format) == (30.0, frozenset(), None, None)
     assert (settings.max_body, settings.verify, settings.cert, settings.proxy) == (1024**3, True, None, None)
     assert (settings.allow_hosts, settings.deny_private, settings.trust_proxy) == (None, False, False)
+    assert settings.fast_path
     assert (settings.ordered, settings.overwrite, settings.quiet, settings.progress) == (False, False, False, True)
 
 
@@ -30,7 +31,7 @@ def test_every_option_is_read() -> None:
         "--host-connections 4 --retries 0 --timeout 2.5 --deadline 1h30m --ordered --include body,headers --overwrite "
         "--format csv --quiet --no-progress --log-format console --input-format jsonl --max-body 10MB --insecure "
         "--proxy socks5h://127.0.0.1:1080 --allow-host example.com --allow-host *.example.org:8443 --deny-private "
-        "--trust-proxy"
+        "--trust-proxy --no-fast-path"
     )
     settings = parse(words.split())
     assert settings.sources == ("a.txt", "b.csv", "-")
@@ -46,7 +47,7 @@ def test_every_option_is_read() -> None:
     assert settings.log_format == "console"
     assert (settings.max_body, settings.verify, settings.proxy) == (10_000_000, False, "socks5h://127.0.0.1:1080")
     assert settings.allow_hosts == ("example.com", "*.example.org:8443")
-    assert (settings.deny_private, settings.trust_proxy) == (True, True)
+    assert (settings.deny_private, settings.trust_proxy, settings.fast_path) == (True, True, False)
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ class RunSettings:
     allow_hosts: tuple[str, ...] | None
     deny_private: bool
     trust_proxy: bool
+    fast_path: bool
     quiet: bool
     progress: bool
     log_format: str | None
@@ -186,6 +187,7 @@ def _add_reach(add: Callable[..., Any]) -> None:
     )
     add("--trust-proxy", action="store_true", help="with --deny-private: leave that to the proxy that is gone through")
     add("--deny-private", action="store_true", help="refuse private, loopback and other addresses that are not public")
+    add("--no-fast-path", action="store_true", help="send all by requests' own code, to find out what is its doing")
 
 
 def _add_messages(add: Callable[..., Any]) -> None:
@@ -222,6 +224,7 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         allow_hosts=_hosts(said.allow_host),
         deny_private=said.deny_private,
         trust_proxy=said.trust_proxy,
+        fast_path=not said.no_fast_path,
         quiet=said.quiet,
         progress=not (said.quiet or said.no_progress or said.log_format == "json"),
         log_format=said.log_format,

@@ -87,6 +87,7 @@ def _pool(settings: RunSettings) -> WorkerPool:
         allow_hosts=settings.allow_hosts,
         deny_private=settings.deny_private,
         trust_proxy=settings.trust_proxy,
+        fast_path=settings.fast_path,
     )
 
 
