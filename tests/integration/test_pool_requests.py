@@ -58,14 +58,15 @@ def shut_down(pool: WorkerPool, **options: Any) -> threading.Thread:
 
 def test_a_future_holds_a_real_response(pool: WorkerPool, origin: Origin) -> None:
     response = pool.get(origin.url("/redirect/2")).result(LONG)
-    assert type(response) is requests.Response
+    assert isinstance(response, requests.Response)
     assert [hop.status_code for hop in response.history] == [302, 302]
     assert (response.url, response.text) == (origin.url("/redirect/0"), "arrived\n")
     assert response.elapsed.total_seconds() > 0
     assert response.encoding == "utf-8"
     assert response.raise_for_status() is None
     copy = pickle.loads(pickle.dumps(response))
-    assert (copy.status_code, copy.content, copy.url) == (200, b"arrived\n", response.url)
+    assert (type(copy), copy.status_code, copy.content) == (requests.Response, 200, b"arrived\n")
+    assert (copy.url, copy.headers) == (response.url, response.headers)
 
 
 @pytest.mark.parametrize("verb", ["get", "post", "put", "patch", "delete", "options"])

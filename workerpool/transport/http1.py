@@ -19,8 +19,9 @@ from urllib3.exceptions import IncompleteRead
 
 from workerpool.transport.reading import MAX_HEAD, MAX_LINE, HeadTooLarge, chunk_size
 
-PIECE = 1024 * 1024
-"""Bytes that are asked of the socket at once, for a body."""
+PIECE = 128 * 1024
+"""Bytes that are asked of the socket at once, for a body. Memory for more comes from the system, and goes back to it,
+each time: 1 MiB in pieces of 1 MiB takes several times the CPU."""
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5]\d\d) [\x20-\x7e]*")
 _TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")  # RFC 9110, section 5.6.2
@@ -34,8 +35,34 @@ _MATTERING = (b"content-length", b"transfer-encoding", b"content-encoding", b"co
 _REMEMBERED = 1000
 """Spellings of status lines and of header names that are remembered: servers use few."""
 
-_statuses: dict[bytes, int] = {}  # these two: whole-value writes, no lock needed under the GIL
-_names: dict[bytes, bytes] = {}
+
+class _Statuses(dict[bytes, int]):
+    """Statuses by their lines. Any thread: whole-value writes, under the GIL."""
+
+    def __missing__(self, line: bytes) -> int:
+        match = _STATUS_LINE.fullmatch(line)
+        if match is None:
+            raise ValueError("no usual status line")
+        status = int(match[1])
+        if len(self) < _REMEMBERED:
+            self[line] = status
+        return status
+
+
+class _Names(dict[bytes, bytes]):
+    """Names of headers in lower case, by how they were written. Any thread, too."""
+
+    def __missing__(self, name: bytes) -> bytes:
+        if not _TOKEN.fullmatch(name):
+            raise ValueError("no header's name")
+        key = name.lower()
+        if len(self) < _REMEMBERED:
+            self[name] = key
+        return key
+
+
+_statuses = _Statuses()
+_names = _Names()
 
 
 class Head:
@@ -70,17 +97,15 @@ def parse_head(data: bytes, *, has_body: bool = True) -> Head | None:
     count = len(lines)
     if count > MAX_HEADERS or head.count(b"\n") != count or head.count(b"\r") != count or b"\0" in head:
         return None
-    status = _statuses.get(status_line) or _read_status(status_line)
     fields = {}
     try:
+        status = _statuses[status_line]
         for line in lines:
-            name, colon, value = line.partition(b":")
-            fields[_names.get(name) or _read_name(name)] = value
-            if not colon:
-                return None
+            name, value = line.split(b":", 1)
+            fields[_names[name]] = value
     except ValueError:
         return None
-    if status is None or (len(fields) != count and _repeats_what_matters(lines)):
+    if len(fields) != count and _repeats_what_matters(lines):
         return None
     if not has_body or status == 204 or status == 304:
         return Head(status, fields, end + 4, 0)
@@ -98,24 +123,6 @@ def header_lines(head: bytes) -> Iterator[tuple[str, str]]:
 def reason_of(head: bytes) -> str:
     """The words of its status line."""
     return head.partition(b"\r\n")[0][13:].decode("latin-1").strip()
-
-
-def _read_status(line: bytes) -> int | None:
-    match = _STATUS_LINE.fullmatch(line)
-    if match is None:
-        return None
-    if len(_statuses) < _REMEMBERED:
-        _statuses[line] = int(match[1])
-    return int(match[1])
-
-
-def _read_name(name: bytes) -> bytes:
-    if not _TOKEN.fullmatch(name):
-        raise ValueError("no header's name")
-    key = name.lower()
-    if len(_names) < _REMEMBERED:
-        _names[name] = key
-    return key
 
 
 def _repeats_what_matters(lines: list[bytes]) -> bool:

@@ -129,15 +129,21 @@ class Plans:
         url = f"{site}/"
         if type(session.headers) is not CaseInsensitiveDict or method not in _METHODS:
             return None
-        if session.get_adapter(url) is not self._adapter:
-            return None
         more = None if request.headers is None else dict(request.headers)
-        prepared = session.prepare_request(requests.Request(method, url, headers=more))
+        own, session.cookies = session.cookies, RequestsCookieJar()  # there are none for it, or it were not plain
+        try:
+            prepared = session.prepare_request(requests.Request(method, url, headers=more))
+        except Exception:
+            return None  # requests' own path says what is wrong with it
+        finally:
+            session.cookies = own
+        if prepared.url != url or session.get_adapter(url) is not self._adapter:
+            return None
         settings = session.merge_environment_settings(url, {}, True, None, None)
         way = {name: settings[name] for name in ("verify", "cert", "proxies")}
         way["verify"] = verify_setting(way["verify"])
         pool = self._adapter.pool_for(prepared, way)
-        if prepared.url != url or pool is None:
+        if pool is None:
             return None
         start = self._adapter.request_url(prepared, way["proxies"]).removesuffix("/")
         around = head_around(method, dict(prepared.headers), None, pool, url)

@@ -238,12 +238,11 @@ class CountedConnection(HTTPConnection):
         if sock.gettimeout() != patience:
             sock.settimeout(patience)
         try:
-            if body:
-                sock.sendall(head + body if len(body) < SMALL_BODY else head)
-                if len(body) >= SMALL_BODY:
-                    sock.sendall(body)
+            if body is None or len(body) < SMALL_BODY:
+                _send_all(sock, head + body if body else head)
             else:
-                sock.sendall(head)
+                _send_all(sock, head)
+                _send_all(sock, body)
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
             self._check_stale(error)
             raise
@@ -328,6 +327,13 @@ class CountedConnection(HTTPConnection):
         if self._was_idle and not self.trace.received and not self.connections.watchdog.watch.has_expired:
             self.connections.lost(self, time.monotonic() - self.idle_since)
             raise StaleSocket("the server had closed the connection, which had been idle") from error
+
+
+def _send_all(sock: Any, data: bytes) -> None:
+    """As `sendall`, which TLS has in Python: what is small goes out by one call."""
+    sent = sock.send(data)
+    if sent < len(data):
+        sock.sendall(memoryview(data)[sent:])
 
 
 class CountedHTTPSConnection(CountedConnection, HTTPSConnection):
