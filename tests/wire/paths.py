@@ -1,0 +1,105 @@
+"""The ways of a request that must not differ: plain requests, a pool on requests' own path, and the pool's fast path.
+
+One thread each.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import requests
+
+from tests.wire import pictures
+from tests.wire.answers import PATIENCE, Case
+from tests.wire.pictures import Picture
+from tests.wire.scripted import ScriptedServer, Visit
+from workerpool import Outcome, Request, WorkerPool
+
+SECONDS = 20.0
+"""Timeout of what ends by itself."""
+HAS_FAST_PATH = "fast_path" in inspect.signature(WorkerPool).parameters
+
+Run = Callable[[ScriptedServer, Case], Picture]
+
+
+def plain(server: ScriptedServer, case: Case) -> Picture:
+    """Send the case's request by a session of its own; what came of it."""
+    with server.visit() as visit, requests.Session() as session:
+        session.trust_env = False
+        if case.used:
+            session.get(server.url("/before"), timeout=SECONDS)
+        try:
+            response = session.request(
+                case.method,
+                server.url(),
+                headers=case.headers,
+                data=case.data,
+                timeout=PATIENCE if case.waits else SECONDS,
+                allow_redirects=case.method.upper() != "HEAD",
+            )
+        except Exception as error:
+            return {**pictures.of_error(error), **_sent(visit)}
+        return {**pictures.of_response(response), **_sent(visit)}
+
+
+def through(pool: WorkerPool) -> Run:
+    """Send cases through `pool`, and after each a request that shows whether its socket is in step."""
+
+    def run(server: ScriptedServer, case: Case) -> Picture:
+        with server.visit() as visit:
+            if case.used:
+                _one(pool, Request(server.url("/before"), timeout=SECONDS))
+            outcome = _one(
+                pool,
+                Request(
+                    server.url(),
+                    case.method,
+                    headers=case.headers,
+                    data=case.data,
+                    timeout=PATIENCE if case.waits == "everyone" else SECONDS,
+                ),
+            )
+            seen = {**of_outcome(outcome), **_sent(visit)}
+            visit.await_rest()
+            after = _one(pool, Request(server.url("/after"), timeout=SECONDS))
+            content = after.response and after.response.content
+            seen["after"] = (after.status, content, str(after.error), visit.arrivals[-1].connection)
+            return seen
+
+    return run
+
+
+def of_outcome(outcome: Outcome) -> Picture:
+    """A picture that compares with plain requests', and what is our own: the error's class and words."""
+    ours = {"outcome": outcome.error and (type(outcome.error).__name__, str(outcome.error))}
+    if outcome.response is not None:
+        return {**pictures.of_response(outcome.response), **ours}
+    assert outcome.error is not None
+    return {**pictures.of_error(outcome.error.__cause__ or outcome.error), **ours}
+
+
+def _one(pool: WorkerPool, request: Request) -> Outcome:
+    (outcome,) = pool.stream([request])
+    return outcome
+
+
+def _sent(visit: Visit) -> Picture:
+    return {"arrivals": [(arrival.connection, arrival.head, arrival.body) for arrival in visit.arrivals]}
+
+
+OURS_ALONE = ("outcome", "after")
+"""What plain requests has no counterpart of."""
+
+
+def slow_pool() -> WorkerPool:
+    """A pool on requests' own path that sends each request once."""
+    return WorkerPool(1, retry=None, **({"fast_path": False} if HAS_FAST_PATH else {}))
+
+
+def fast_pool() -> WorkerPool:
+    """A pool as it is by default, but for retries."""
+    return WorkerPool(1, retry=None)
+
+
+POOLS = {"slow": slow_pool, "fast": fast_pool}

@@ -1,0 +1,124 @@
+"""Every answer of the table, through plain requests and through both paths of a pool: the same response, or the same
+class of error. What may differ is in `differences`."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.wire import differences, paths, pictures
+from tests.wire.answers import SPLIT, Case, all_cases
+from tests.wire.pictures import Picture
+from tests.wire.scripted import ScriptedServer
+
+CASES = all_cases()
+LANES = 8
+"""Cases that run side by side: most of the time is waiting."""
+
+
+@dataclass
+class Seen:
+    """One case as each path saw it; `fast` is None where there is no fast path."""
+
+    plain: Picture
+    slow: Picture
+    fast: Picture | None
+
+
+@dataclass
+class Survey:
+    """Runs cases in lanes; each lane has a pool for each path, so that its sockets see all kinds of answers."""
+
+    seen: dict[str, Seen] = field(default_factory=dict)
+    faults: list[BaseException] = field(default_factory=list)
+
+    def run(self, cases: list[Case]) -> None:
+        todo: queue.SimpleQueue[Case] = queue.SimpleQueue()
+        for case in sorted(cases, key=lambda case: not case.waits):
+            todo.put(case)
+        lanes = [threading.Thread(target=self._lane, args=(todo,)) for _ in range(min(LANES, len(cases)))]
+        for lane in lanes:
+            lane.start()
+        for lane in lanes:
+            lane.join()
+
+    def _lane(self, todo: queue.SimpleQueue[Case]) -> None:
+        try:
+            with paths.slow_pool() as slow, paths.fast_pool() as fast:
+                while not todo.empty():
+                    try:
+                        case = todo.get_nowait()
+                    except queue.Empty:
+                        return
+                    with ScriptedServer(case) as server:
+                        self.seen[case.name] = Seen(
+                            paths.plain(server, case),
+                            paths.through(slow)(server, case),
+                            paths.through(fast)(server, case) if paths.HAS_FAST_PATH else None,
+                        )
+        except BaseException as fault:
+            self.faults.append(fault)
+
+
+@pytest.fixture(scope="module")
+def survey(request: pytest.FixtureRequest) -> Survey:
+    """What became of the cases that were asked for."""
+    items = [getattr(item, "callspec", None) for item in request.session.items if "survey" in item.fixturenames]
+    names = {item.params["name"] for item in items if item is not None}
+    survey = Survey()
+    survey.run([CASES[name] for name in sorted(names)])
+    if survey.faults:
+        raise survey.faults[0]
+    return survey
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # the first one runs all
+@pytest.mark.parametrize("name", CASES)
+def test_an_answer_is_the_same_on_every_path(survey: Survey, name: str) -> None:
+    case, seen = CASES[name], survey.seen[name]
+    for ours in filter(None, (seen.fast, seen.slow)):
+        assert ours["after"][:2] == (200, b"/after"), f"the next request got something else: {ours['after']}"
+    if seen.fast is not None:
+        assert pictures.differences(seen.slow, seen.fast) == differences.between_paths(name)
+    shared = {part: value for part, value in seen.slow.items() if part not in paths.OURS_ALONE}
+    found = pictures.differences(seen.plain, shared)
+    assert found - differences.EVERYWHERE.keys() == differences.expected(name)
+    if case.waits == "everyone":
+        assert "Timeout" in str(seen.slow.get("error")), "nobody runs out of time: it does not wait"
+
+
+@pytest.mark.slow
+def test_what_differs_everywhere_differs_somewhere(survey: Survey) -> None:
+    if survey.seen.keys() != CASES.keys():
+        pytest.skip("not every case was run")
+    found = {part for seen in survey.seen.values() for part in pictures.differences(seen.plain, seen.slow)}
+    assert differences.EVERYWHERE.keys() <= found
+
+
+def test_every_difference_is_about_a_case_that_is_there() -> None:
+    assert {
+        case for listed in (*differences.LISTED, *differences.BETWEEN_PATHS) for case in listed.cases
+    } <= CASES.keys()
+
+
+@pytest.mark.parametrize("name", SPLIT)
+@pytest.mark.parametrize("path", paths.POOLS)
+def test_where_an_answer_is_split_makes_no_difference(name: str, path: str) -> None:
+    answer = SPLIT[name]
+    seen = []
+    with paths.POOLS[path]() as pool:
+        for at in range(len(answer)):
+            case = Case(name, (answer[:at], answer[at:]) if at else (answer,))
+            with ScriptedServer(case) as server:
+                picture = paths.through(pool)(server, case)
+            seen.append(picture)
+    assert all(picture["after"] == (200, b"/after", "None", 1) for picture in seen)
+    assert {at: found for at, picture in enumerate(seen) if (found := _beyond_url(seen[0], picture))} == {}
+
+
+def _beyond_url(one: Picture, other: Picture) -> set[str]:
+    return pictures.differences(one, other) - {"url", "request", "arrivals", "raw / connection", "pickled"}
