@@ -242,6 +242,15 @@ def test_cookies_shared_are_seen_by_every_worker(origin: Origin) -> None:
         assert all(outcome.response.json() == {"id": "7"} for outcome in outcomes if outcome.response is not None)
 
 
+@pytest.mark.parametrize("mode", ["none", "shared"])
+def test_cookies_of_pool_session_are_not_sent_with_the_pools_requests(origin: Origin, mode: Any) -> None:
+    with WorkerPool(1, cookies=mode) as pool:
+        pool.submit(lambda: pool.session.get(origin.url("/cookies/set?id=7"))).result(LONG)
+        assert pool.get(origin.url("/cookies")).result(LONG).json() == {}
+        pool.submit(lambda: pool.session.cookies.clear()).result(LONG)
+        assert pool.get(origin.url("/cookies")).result(LONG).json() == {}
+
+
 def test_a_redirect_chain_keeps_its_own_cookies_in_every_mode(origin: Origin) -> None:
     origin.script("/login", Reply(status=302, headers={"Location": "/cookies", "Set-Cookie": "id=7; Path=/"}))
     for mode in ("none", "worker", "shared"):

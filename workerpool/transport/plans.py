@@ -130,7 +130,8 @@ class Plans:
         if type(session.headers) is not CaseInsensitiveDict or method not in _METHODS:
             return None
         more = None if request.headers is None else dict(request.headers)
-        own, session.cookies = session.cookies, RequestsCookieJar()  # there are none for it, or it were not plain
+        # Its jar may be that of `pool.session`, whose cookies are not the pool's; the pool has none for this request.
+        own, session.cookies = session.cookies, RequestsCookieJar()
         try:
             prepared = session.prepare_request(requests.Request(method, url, headers=more))
         except Exception:
