@@ -188,14 +188,16 @@ def _inflated(pieces: Iterator[bytes], size: int, *, is_gzip: bool) -> Iterator[
 
 
 def _by(decoder: Any, pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
-    """Decompress by one of urllib3's decoders."""
+    """Decompress by one of urllib3's decoders. An empty body is taken for what it is, whatever its coding."""
+    has_any = False
     for data in pieces:
+        has_any = True
         while piece := decoder.decompress(data, max_length=size):
             yield piece
             data = b""
             if not decoder.has_unconsumed_tail:
                 break
-    if not decoder.has_unconsumed_tail and (piece := decoder.flush()):
+    if has_any and not decoder.has_unconsumed_tail and (piece := decoder.flush()):
         yield piece
 
 
