@@ -21,6 +21,8 @@ MAX_HEAD = 256 * 1024
 http.client allows 100 headers of 64 KiB each, so 6.4 MB; servers themselves accept 8 to 64 KiB from clients. The same
 holds for the trailers of a chunked body, which http.client reads without any limit.
 """
+MAX_DIGITS = 1000
+"""Digits of a ``Content-Length``; Python makes no number of more than 4,300."""
 
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;|\r?\n)")
 
@@ -131,7 +133,7 @@ class Answer(http.client.HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
-        if self._method == "HEAD" or self.status in (204, 304):
+        if self._method == "HEAD" or self.status in (101, 204, 304):
             self.chunked, self.length = False, 0  # no body, whatever the headers say (RFC 9112, section 6.3)
             return
         lengths = self.headers.get_all("content-length", [])
@@ -162,7 +164,7 @@ def _length_of(headers: list[str]) -> int:
     """
     said = {text.strip(" \t") for header in headers for text in header.split(",")}
     text = said.pop()
-    if said or not (text.isascii() and text.isdigit()):
+    if said or not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
         raise http.client.HTTPException("the answer's Content-Length is no number, or there are several")
     return int(text)
 
