@@ -5,7 +5,6 @@ One thread each.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 
 import requests
@@ -15,10 +14,10 @@ from tests.wire.answers import PATIENCE, Case
 from tests.wire.pictures import Picture
 from tests.wire.scripted import ScriptedServer, Visit
 from workerpool import Outcome, Request, WorkerPool
+from workerpool.errors import TimedOut
 
 SECONDS = 20.0
 """Timeout of what ends by itself."""
-HAS_FAST_PATH = "fast_path" in inspect.signature(WorkerPool).parameters
 
 Run = Callable[[ScriptedServer, Case], Picture]
 
@@ -76,6 +75,8 @@ def of_outcome(outcome: Outcome) -> Picture:
     if outcome.response is not None:
         return {**pictures.of_response(outcome.response), **ours}
     assert outcome.error is not None
+    if isinstance(outcome.error, TimedOut):  # by the deadline, or by the socket's own time, which ends with it
+        return {**pictures.of_error(requests.ReadTimeout()), **ours}
     return {**pictures.of_error(outcome.error.__cause__ or outcome.error), **ours}
 
 
@@ -94,7 +95,7 @@ OURS_ALONE = ("outcome", "after")
 
 def slow_pool() -> WorkerPool:
     """A pool on requests' own path that sends each request once."""
-    return WorkerPool(1, retry=None, **({"fast_path": False} if HAS_FAST_PATH else {}))
+    return WorkerPool(1, retry=None, fast_path=False)
 
 
 def fast_pool() -> WorkerPool:

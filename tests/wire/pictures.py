@@ -44,7 +44,7 @@ def of_response(response: requests.Response, *, is_hop: bool = False) -> Picture
         "connection": lambda: isinstance(response.connection, requests.adapters.BaseAdapter),  # type: ignore[attr-defined]
         "pieces": lambda: [*itertools.islice(response.iter_content(7), 100)],
         "text pieces": lambda: [*itertools.islice(response.iter_content(7, decode_unicode=True), 100)],
-        "lines": lambda: [*itertools.islice(response.iter_lines(), 100)],
+        "lines": lambda: [*itertools.islice(response.iter_lines(_piece(response)), 100)],
         "iteration": lambda: [*itertools.islice(response, 100)],
         "repr": lambda: repr(response),
         "pickled": lambda: _pickled(response),
@@ -55,6 +55,11 @@ def of_response(response: requests.Response, *, is_hop: bool = False) -> Picture
         "raw closed": lambda: response.raw.closed,
     }
     return {name: _seen(fact) for name, fact in facts.items()}
+
+
+def _piece(response: requests.Response) -> int:
+    """The size of the pieces that lines are made of: requests takes a long line apart again at each."""
+    return 512 if len(response.content) < 10_000 else 1 << 20
 
 
 def of_error(error: BaseException) -> Picture:
