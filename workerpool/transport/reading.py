@@ -11,6 +11,8 @@ import re
 import socket
 from typing import Any
 
+from urllib3.exceptions import InvalidHeader
+
 from workerpool.transport.trace import Trace
 
 MAX_LINE = 65536
@@ -165,7 +167,7 @@ def _length_of(headers: list[str]) -> int:
     said = {text.strip(" \t") for header in headers for text in header.split(",")}
     text = said.pop()
     if said or not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
-        raise http.client.HTTPException("the answer's Content-Length is no number, or there are several")
+        raise InvalidHeader("the answer's Content-Length is no number, or there are several")
     return int(text)
 
 
