@@ -14,7 +14,7 @@ from workerpool.model import DEFAULT_PORTS
 
 _CHARACTERS = r"A-Za-z0-9\-._~!$&'()*+,;=:@/"
 _TARGET = re.compile(
-    rf"/[{_CHARACTERS}]*(?:%[0-9A-F]{{2}}[{_CHARACTERS}]*)*(?:\?[{_CHARACTERS}?]*(?:%[0-9A-F]{{2}}[{_CHARACTERS}?]*)*)?"
+    rf"/[{_CHARACTERS}]*(?:%[0-9A-F]{{2}}[{_CHARACTERS}]*)*(?:\?(?!\Z)[{_CHARACTERS}?]*(?:%[0-9A-F]{{2}}[{_CHARACTERS}?]*)*)?"
 )
 _UNRESERVED = re.compile(r"%(?:2[DE]|3\d|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])")
 _NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")  # RFC 9110, section 5.6.2
