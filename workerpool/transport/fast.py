@@ -8,9 +8,9 @@ what to make of. Called on worker threads; what is kept here is made once and on
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,8 +27,8 @@ from workerpool.transport.messages import Message
 from workerpool.transport.pools import HandedOver
 from workerpool.transport.trace import Trace
 
-BLOCK = 1024 * 1024
-"""Bytes of a body that are read into one buffer, which each worker has of its own once it has met a large body."""
+LARGEST = 1024**3
+"""Bytes of a body for which memory is asked at once."""
 
 ByRequests = Callable[[PreparedRequest], Response]
 """Sends by requests' own path, which here only takes over what has been begun."""
@@ -41,7 +41,6 @@ class FastPath:
         self._connections = connections
         self._max_body = max_body
         self._adapter = adapter
-        self._buffers = _Buffers()
 
     def send(
         self, pool: Any, message: Message, connect: float | None, read: float | None, by_requests: ByRequests
@@ -131,14 +130,12 @@ class FastPath:
             trace.received += len(piece)
             return piece
 
-        if encoding is None and head.length != CHUNKED:
-            if not self._is_within(head.length):
-                raise too_large(self._max_body)
-            content = b"".join(
-                self._blocks(connection.sock, trace, data[head.end : head.end + head.length], head.length)
-            )
+        if encoding is None and head.length != CHUNKED and not self._is_within(head.length):
+            raise too_large(self._max_body)
+        if encoding is None and 0 <= head.length <= LARGEST:
             trace.has_leftover = len(data) > head.end + head.length
-            return content, head.length
+            start = data[head.end : head.end + head.length]
+            return _whole(connection.sock, trace, start, head.length), head.length
         body = Body(data, head.end, more)
         pieces = body.in_chunks() if head.length == CHUNKED else body.of_length(head.length)
         if encoding is not None:
@@ -147,35 +144,25 @@ class FastPath:
         trace.has_leftover = body.has_leftover
         return content, body.size
 
-    def _blocks(self, sock: Any, trace: Trace, start: bytes, length: int) -> Iterator[bytes]:
-        """Yield a body of `length` that begins with `start`, read into this thread's own buffer.
 
-        A new piece of memory for each read would come from the system and go back to it, which takes more time than
-        to copy what has come.
-        """
-        buffer = self._buffers.view
-        flags = socket.MSG_WAITALL if type(sock) is socket.socket else 0  # woken once, not for each segment
-        filled = len(start)
-        buffer[:filled] = start
-        left = length - filled
-        while left or filled:
-            until = min(filled + left, BLOCK)
-            while filled < until:
-                came = sock.recv_into(buffer[filled:until], 0, flags)
-                if not came:
-                    raise urllib3.exceptions.IncompleteRead(length - left, left)
-                trace.received += came
-                filled += came
-                left -= came
-            yield bytes(buffer[:filled])
-            filled = 0
+def _whole(sock: Any, trace: Trace, start: bytes, length: int) -> bytes:
+    """Read a body of `length` bytes that begins with `start` into one piece of memory, which it is returned in.
 
-
-class _Buffers(threading.local):
-    """A thread's buffer for large bodies, made when it is first needed."""
-
-    def __init__(self) -> None:
-        self.view = memoryview(bytearray(BLOCK))
+    Pieces that are joined take twice the memory, and more time. Memory that nothing has been written to is none yet, so
+    a server that promises more than it sends costs nothing.
+    """
+    flags = socket.MSG_WAITALL if type(sock) is socket.socket else 0  # woken once, not for each segment
+    body = io.BytesIO(bytes(length))
+    with body.getbuffer() as view:
+        came = len(start)
+        view[:came] = start
+        while came < length:
+            size = sock.recv_into(view[came:], 0, flags)
+            if not size:
+                raise urllib3.exceptions.IncompleteRead(came, length - came)
+            trace.received += size
+            came += size
+    return body.getvalue()  # the very bytes, not a copy
 
 
 def _small(pieces: Iterator[bytes]) -> Iterator[bytes]:
