@@ -31,6 +31,7 @@ CHUNKED = -1
 LONGEST_LENGTH = 18
 """Digits of a ``Content-Length`` that is believed."""
 
+_BEGINNINGS = tuple(b"HTTP/1.1 %d" % first for first in (2, 3, 4, 5))
 _MATTERING = (b"content-length", b"transfer-encoding", b"content-encoding", b"connection", b"keep-alive")
 _REMEMBERED = 1000
 """Spellings of status lines and of header names that are remembered: servers use few."""
@@ -111,6 +112,16 @@ def parse_head(data: bytes, *, has_body: bool = True) -> Head | None:
         return Head(status, fields, end + 4, 0)
     length = _length(fields)
     return None if length is None else Head(status, fields, end + 4, length)
+
+
+def is_unfinished(data: bytes) -> bool:
+    """Whether `data` is the beginning of a usual head that goes on: http.client, too, would wait for more."""
+    return (
+        b"\r\n\r\n" not in data
+        and data.startswith(_BEGINNINGS)
+        and data.count(b"\n") == data.count(b"\r\n")
+        and len(data) < MAX_LINE
+    )
 
 
 def header_lines(head: bytes) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,7 @@ from urllib3.util.proxy import connection_requires_http_tunnel
 from workerpool.transport.connections import PLACE_WAIT, Connections
 from workerpool.transport.deadline import Watch, shortest
 from workerpool.transport.dial import Dialed
+from workerpool.transport.http1 import is_unfinished
 from workerpool.transport.reading import Answer, Source
 from workerpool.transport.tls import Context, is_dead
 from workerpool.transport.trace import Trace
@@ -229,9 +230,10 @@ class CountedConnection(HTTPConnection):
             self._has_sent(body)
 
     def exchange(self, head: bytes, body: bytes | None, patience: float | None) -> bytes:
-        """Send a whole request, and return the first bytes of its answer; `patience`: seconds to wait for them.
+        """Send a whole request, and return the first bytes of its answer: all of a head that is a usual one.
 
-        Errors are the socket's; `has_sent` of the trace tells how far it came.
+        `patience`: seconds to wait for each piece of it, None where the deadline alone ends that. Errors are the
+        socket's; `has_sent` of the trace tells how far it came.
         """
         sock = self.sock
         trace = self._begin(sock)
@@ -254,10 +256,12 @@ class CountedConnection(HTTPConnection):
             data: bytes = sock.recv(FIRST_PIECE)
             if not data:
                 raise http.client.RemoteDisconnected("Remote end closed connection without response")
+            trace.received += len(data)
+            while is_unfinished(data) and (piece := sock.recv(FIRST_PIECE)):
+                data += piece
         except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
             self._check_stale(error)
             raise
-        trace.received += len(data)
         return data
 
     def _begin(self, sock: Any) -> Trace:
