@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import socket
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,51 +10,32 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import until_accepting
+from benchmarks.nginx import find, free_port, running
 from workerpool import WorkerPool
 
-CONFIG = """
-daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
-events {{ worker_connections 512; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-    limit_req_zone $binary_remote_addr zone=clients:1m rate=50r/s;
-    server {{ listen 127.0.0.2:{port}; root {folder}/www;
-              location / {{ limit_req zone=clients burst=5 nodelay; limit_req_status 429; try_files /page =404; }} }}
-    server {{ listen 127.0.0.3:{port}; root {folder}/www; location / {{ try_files /page =404; }} }}
-    server {{ listen 127.0.0.4:{port}; root {folder}/www; location / {{ try_files /page =404; }}
-              keepalive_requests 7; add_header X-Connection $connection; }}
-    server {{ listen 127.0.0.5:{port}; root {folder}/www; location / {{ try_files /page =404; }}
-              keepalive_timeout 1s 1s; }}
-}}
+SERVERS = """
+limit_req_zone $binary_remote_addr zone=clients:1m rate=50r/s;
+server {{ listen 127.0.0.2:{port}; root {folder}/www;
+          location / {{ limit_req zone=clients burst=5 nodelay; limit_req_status 429; try_files /page =404; }} }}
+server {{ listen 127.0.0.3:{port}; root {folder}/www; location / {{ try_files /page =404; }} }}
+server {{ listen 127.0.0.4:{port}; root {folder}/www; location / {{ try_files /page =404; }}
+          keepalive_requests 7; add_header X-Connection $connection; }}
+server {{ listen 127.0.0.5:{port}; root {folder}/www; location / {{ try_files /page =404; }}
+          keepalive_timeout 1s 1s; }}
 """
 
 
 @pytest.fixture
 def nginx(tmp_path: Path, require: Callable[[object, str], None]) -> Iterator[int]:
     """Run nginx with a limited host on 127.0.0.2 and an unlimited one on 127.0.0.3; gives their port."""
-    binary = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    binary = find()
     require(binary, "nginx is not installed")
     (tmp_path / "www").mkdir()
     (tmp_path / "www" / "page").write_text("hello")
-    for folder in (tmp_path, tmp_path / "www"):
-        folder.chmod(0o755)
-    with socket.create_server(("127.0.0.2", 0)) as probe:
-        port = probe.getsockname()[1]
-    config = tmp_path / "nginx.conf"
-    # As root, nginx would hand its workers to a user who may not read pytest's folders.
-    user = "user root;" if os.geteuid() == 0 else ""
-    config.write_text(user + CONFIG.format(folder=tmp_path, port=port))
-    with open(tmp_path / "out", "wb") as out:
-        process = subprocess.Popen([str(binary), "-c", str(config), "-p", str(tmp_path)], stdout=out, stderr=out)
-    try:
-        until_accepting("nginx", "127.0.0.2", port, process, tmp_path / "out")
+    (tmp_path / "www").chmod(0o755)
+    port = free_port("127.0.0.2")
+    with running(str(binary), tmp_path, SERVERS.format(folder=tmp_path, port=port), ("127.0.0.2", port)):
         yield port
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @pytest.mark.slow

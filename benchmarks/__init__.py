@@ -1,0 +1,1 @@
+"""What the pool costs and what it stands, measured. Run from the checkout; nothing here is installed."""
