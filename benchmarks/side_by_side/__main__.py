@@ -1,0 +1,141 @@
+"""`python -m benchmarks.side_by_side`: arguments, and what is done with the results."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import ssl
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks import nginx
+from benchmarks.side_by_side import instructions, page, results, servers
+from benchmarks.side_by_side.cases import CASES, Case, only
+from benchmarks.side_by_side.commands import COMMANDS
+from benchmarks.side_by_side.measuring import measure
+from benchmarks.side_by_side.results import Results
+from benchmarks.side_by_side.table import table
+from benchmarks.side_by_side.turns import TurnFailed
+
+PACKAGES = ("requests", "urllib3", "requests-futures", "httpx", "aiohttp", "uvloop", "reqstorm")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if options.show or options.redraw:
+        saved = results.load(results.FILE)
+        if options.redraw:
+            page.redraw(saved)
+        else:
+            print(table(saved), end="")
+        return 0
+    if options.save and (options.cases or options.clients):
+        parser.error("--save keeps one whole run: leave out --cases and --clients")
+    try:
+        measured = run(options)
+    except (nginx.NginxFailed, TurnFailed) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(table(measured), end="")
+    if options.json is not None:
+        measured.save(options.json)
+    if options.save:
+        measured.save(results.FILE)
+        page.redraw(results.load(results.FILE))
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.side_by_side", description="Measure the pool beside its peers, in one run."
+    )
+    add = parser.add_argument
+    names = [case.name for case in CASES]
+    add("--cases", type=_names_among(names), metavar="NAMES", help=f"some of {','.join(names)}")
+    clients = [client.name for case in CASES for client in case.clients]
+    add("--clients", type=_names_among(clients), metavar="NAMES", help=f"some of {','.join(dict.fromkeys(clients))}")
+    add("--rounds", type=int, default=5, metavar="N", help="turns of every client (5)")
+    add("--seconds", type=float, default=1.0, metavar="S", help="of a turn, about (1.0)")
+    add("--requests", type=int, metavar="N", help="in each turn of a command line (10000)")
+    add("--instructions", action="store_true", help="count them too, by valgrind; takes some minutes more")
+    add("--json", type=Path, metavar="FILE", help="write the results there")
+    add("--save", action="store_true", help="keep the results, and draw the plot and the README's table from them")
+    add("--show", action="store_true", help="measure nothing: print the results that were kept")
+    add("--redraw", action="store_true", help="measure nothing: draw the plot and the README's table again")
+    return parser
+
+
+def _names_among(known: Sequence[str]) -> object:
+    def names(text: str) -> list[str]:
+        said = text.split(",")
+        if unknown := [name for name in said if name not in known]:
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(dict.fromkeys(known))}")
+        return said
+
+    return names
+
+
+def run(options: argparse.Namespace) -> Results:
+    """Measure what the options ask for."""
+    measured = Results(date=datetime.datetime.now(datetime.UTC).date().isoformat(), machine=machine())
+    counting = options.instructions and instructions.valgrind() is not None
+    with tempfile.TemporaryDirectory() as folder, servers.running(Path(folder)) as running:
+        for case in chosen(options):
+            result = measure(case, running, rounds=options.rounds, seconds=options.seconds, say=say)
+            if counting and case.name in instructions.CASES:
+                instructions.count(case, result, running, say)
+            measured.cases[case.name] = result
+    say("")
+    if options.instructions and not counting:
+        measured.notes.append(instructions.MISSING)
+    return measured
+
+
+def chosen(options: argparse.Namespace) -> list[Case]:
+    """Return the cases that the options leave, with what they leave of them."""
+    cases = [case for case in CASES if options.cases is None or case.name in options.cases]
+    if options.clients is not None:
+        cases = [only(case, options.clients) for case in cases]
+    if options.requests is not None:
+        cases = [case if case.requests is None else replace(case, requests=options.requests) for case in cases]
+    return [case for case in cases if case.clients]
+
+
+def machine() -> dict[str, str]:
+    """Describe it by what figures depend on, without its name or its paths."""
+    found = {
+        "cores": str(os.cpu_count()),
+        "system": f"{platform.system()} {platform.machine()}",
+        "Python": platform.python_version(),
+        "OpenSSL": ssl.OPENSSL_VERSION.split()[1],
+    }
+    binary = nginx.find()
+    if binary is not None:
+        found["nginx"] = nginx.version(binary)
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            pass
+    curl = next(command.path() for command in COMMANDS if command.name == "curl")
+    if curl is not None:
+        found["curl"] = subprocess.run([curl, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
+    return found
+
+
+def say(text: str) -> None:
+    """Show what is going on, on one line of a terminal; an empty text takes it away."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
