@@ -9,7 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGES_READY := $(VENV)/.packages-ready
+BENCH_READY := $(VENV)/.bench-ready
 DEBIAN_PACKAGES := nginx-light libpython3.11-testsuite tinyproxy
+BENCH_PACKAGES := nginx-light curl
 ARGS ?=
 
 help:  ## List the targets
@@ -30,8 +32,8 @@ format: $(READY)  ## Format the code, and mend what the linter can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(READY)  ## Measure the pool against its peers, in one run (ARGS="--help" for the knobs)
-	@$(BIN)/python benchmarks/side_by_side.py $(ARGS)
+bench: $(BENCH_READY)  ## Measure the pool against its peers, in one run (ARGS="--help" for the knobs)
+	@$(BIN)/python -m benchmarks.side_by_side $(ARGS)
 
 soak: $(READY)  ## Fetch 200,000 URLs from 200 unruly hosts, and check every outcome (ARGS="--requests 5000")
 	@$(BIN)/python benchmarks/soak.py $(ARGS)
@@ -44,9 +46,15 @@ clean:  ## Remove everything that make made, the environment included
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): setup.cfg setup.py pyproject.toml tools/environment
-	@tools/environment $(VENV)
+	@tools/environment $(VENV) all,test,dev
 	@touch $@
 
 $(PACKAGES_READY): $(READY) tools/debian-packages
 	@tools/debian-packages $(DEBIAN_PACKAGES)
+	@touch $@
+
+# The peers are many, and only this target needs them.
+$(BENCH_READY): $(READY) tools/debian-packages
+	@tools/debian-packages $(BENCH_PACKAGES)
+	@tools/environment $(VENV) all,test,dev,bench
 	@touch $@

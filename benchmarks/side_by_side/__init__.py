@@ -2,10 +2,10 @@
 
     python -m benchmarks.side_by_side [--cases NAMES] [--clients NAMES] [--rounds N] [--seconds S] [--instructions]
 
-**What is fetched.** nginx, one worker process, in a process of its own on loopback, over HTTP and HTTPS (an authority of
-our own, which every client verifies with); for the 50 ms, a server of ours (`delaying.py`), as Debian's small nginx
-cannot wait. Kept connections, HTTP/1.1. Every URL of a client is another one (a query that the server ignores), so that
-nobody gains by remembering the last one. Everybody reads whole bodies and looks at each status and length.
+**What is fetched.** nginx with one worker process, on loopback, over HTTP and HTTPS (an authority of our own, which
+every client verifies with); for the 50 ms, a server of ours (`delaying.py`), as Debian's small nginx cannot wait.
+Connections are kept, HTTP is 1.1. No two URLs of a client are equal (a query that the server ignores), so that nobody
+gains by remembering the last one. Everybody reads whole bodies and looks at each status and length.
 
 **How it is timed.** Every library runs in a fresh process of its own, so that no client pays for another one's memory,
 threads or event loop; only one is given something to do at a time. Clients take turns, in an order that moves on each
@@ -20,6 +20,6 @@ interpreter included. Where a peer is not installed, the table says so.
 
 **How it is laid out.** `cases.py` says what is measured, `servers.py` serves it, `clients.py` and `commands.py` fetch
 it, `turns.py` and `launcher.py` time one turn of one of them, `measuring.py` lets them take turns. `results.py` is what
-came out, `targets.py` what should, and `table.py`, `plot.py` and `readme.py` show it. `instructions.py` counts what a
+came out, `targets.py` what should, and `table.py`, `plot.py` and `page.py` show it. `instructions.py` counts what a
 noisy machine cannot: instructions, by valgrind.
 """

@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -73,7 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _names_among(known: Sequence[str]) -> object:
+def _names_among(known: Sequence[str]) -> Callable[[str], list[str]]:
     def names(text: str) -> list[str]:
         said = text.split(",")
         if unknown := [name for name in said if name not in known]:
@@ -127,7 +127,8 @@ def machine() -> dict[str, str]:
             pass
     curl = next(command.path() for command in COMMANDS if command.name == "curl")
     if curl is not None:
-        found["curl"] = subprocess.run([curl, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
+        said = subprocess.run([curl, "--version"], capture_output=True, text=True, check=True).stdout
+        found["curl"] = said.split()[1]
     return found
 
 

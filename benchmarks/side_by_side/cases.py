@@ -21,7 +21,7 @@ class Case:
     url: Callable[[Servers], str]
     body_bytes: int
     concurrency: int
-    clients: tuple[Client, ...] | tuple[Command, ...]
+    clients: tuple[Client | Command, ...]
     requests: int | None = None
 
 
@@ -46,7 +46,7 @@ CASES = (
     ),
     Case(
         name="delay",
-        title="1 KiB after 50 ms, 256 at a time",
+        title="1 KiB after 50 ms, 256 at a time: 5,120 at most",
         url=lambda servers: servers.delayed,
         body_bytes=SMALL,
         concurrency=256,

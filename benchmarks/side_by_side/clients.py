@@ -44,13 +44,13 @@ class Client:
     label: str
     open: Callable[[Setup], AbstractContextManager[Fetch]]
     needs: tuple[str, ...] = ()
-    is_possible: Callable[[], str | None] = lambda: None
+    obstacle: Callable[[], str | None] = lambda: None
     """Says why it cannot run although its modules are there; None if it can."""
 
     def missing(self) -> str | None:
         """Why it cannot run here; None if it can."""
         absent = [module for module in self.needs if importlib.util.find_spec(module) is None]
-        return f"{' and '.join(absent)} not installed" if absent else self.is_possible()
+        return f"{' and '.join(absent)} not installed" if absent else self.obstacle()
 
 
 def _stream(setup: Setup, **options: Any) -> Iterator[Fetch]:
@@ -81,7 +81,7 @@ def _slow_path(setup: Setup) -> Iterator[Fetch]:
     yield from _stream(setup, fast_path=False)
 
 
-def _slow_path_is_possible() -> str | None:
+def _no_choice_of_paths() -> str | None:
     from workerpool import WorkerPool
 
     has = "fast_path" in inspect.signature(WorkerPool).parameters
@@ -247,11 +247,11 @@ def _raw(setup: Setup) -> Iterator[Fetch]:
 
 # Neighbours here take their turns one after the other, so those that a target compares are neighbours.
 CLIENTS = (
-    Client(name="workerpool-run", label="workerpool run, with progress", open=_displayed_run, needs=("rich",)),
-    Client(name="workerpool", label="workerpool", open=_workerpool),
-    Client(name="aiohttp", label="aiohttp", open=_aiohttp, needs=("aiohttp",)),
     Client(name="aiohttp-uvloop", label="aiohttp, uvloop", open=_aiohttp_uvloop, needs=("aiohttp", "uvloop")),
-    Client(name="workerpool-slow", label="workerpool, fast path off", open=_slow_path, is_possible=_slow_path_is_possible),
+    Client(name="aiohttp", label="aiohttp", open=_aiohttp, needs=("aiohttp",)),
+    Client(name="workerpool", label="workerpool", open=_workerpool),
+    Client(name="workerpool-run", label="workerpool run, with progress", open=_displayed_run, needs=("rich",)),
+    Client(name="workerpool-slow", label="workerpool, fast path off", open=_slow_path, obstacle=_no_choice_of_paths),
     Client(name="requests-futures", label="requests-futures", open=_requests_futures, needs=("requests_futures",)),
     Client(name="session-per-thread", label="requests, Session per thread", open=_session_per_thread),
     Client(name="urllib3", label="urllib3 in threads", open=_urllib3),

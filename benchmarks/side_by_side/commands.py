@@ -1,8 +1,7 @@
 """The command lines: a file of URLs in, a record of each out, from start to exit.
 
-Records hold no bodies, which is our default and reqstorm's `--body none`, and each draws its progress as it would for
-a file. reqstorm's own 100 requests at once are slower than 16 here (measured, reqstorm 2.5), so that it gets 16 as we do.
-curl makes no records; it is what a fetch costs without Python.
+Records hold no bodies, which is our default and reqstorm's `--body none`. It gets 16 requests at once as we do: its own
+100 are slower here (measured, reqstorm 2.5). curl makes no records; it is what a fetch costs without Python.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ class Command:
     program: str
     arguments: Callable[[Path, Path, int], Sequence[str]]
     makes_records: bool = True
-    is_possible: Callable[[], str | None] = lambda: None
+    obstacle: Callable[[], str | None] = lambda: None
 
     def missing(self) -> str | None:
         """Why it cannot run here; None if it can."""
-        return self.is_possible() if self.path() else f"{self.program} not installed"
+        return self.obstacle() if self.path() else f"{self.program} not installed"
 
     def path(self) -> str | None:
         """Prefer what belongs to this interpreter to another one of the same name."""
@@ -85,8 +84,9 @@ def _slow_path(source: Path, output: Path, concurrency: int) -> Sequence[str]:
     return [*_workerpool(source, output, concurrency), "--no-fast-path"]
 
 
-def _slow_path_is_possible() -> str | None:
-    said = subprocess.run([sys.executable, "-m", "workerpool", "run", "--help"], capture_output=True, text=True, check=True)
+def _no_choice_of_paths() -> str | None:
+    command = [sys.executable, "-m", "workerpool", "run", "--help"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
     return None if "--no-fast-path" in said.stdout else "there is one path"
 
 
@@ -98,7 +98,8 @@ def _curl(source: Path, output: Path, concurrency: int) -> Sequence[str]:
     """`--fail` makes a status of 400 or more its exit code."""
     config = source.with_suffix(".curl")
     config.write_text("".join(f'url = "{url}"\noutput = "/dev/null"\n' for url in source.read_text().split()))
-    return ["--parallel", "--parallel-max", str(concurrency), "--fail", "--silent", "--show-error", "--config", str(config)]
+    parallel = ["--parallel", "--parallel-max", str(concurrency)]
+    return [*parallel, "--fail", "--silent", "--show-error", "--config", str(config)]
 
 
 COMMANDS = (
@@ -109,7 +110,7 @@ COMMANDS = (
         label="workerpool run --no-fast-path",
         program="workerpool",
         arguments=_slow_path,
-        is_possible=_slow_path_is_possible,
+        obstacle=_no_choice_of_paths,
     ),
     Command(name="curl", label="curl -Z (no records)", program="curl", arguments=_curl, makes_records=False),
 )

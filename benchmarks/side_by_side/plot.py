@@ -18,11 +18,14 @@ WIDTH = 2 * MARGIN + COLUMNS * PANEL + (COLUMNS - 1) * GAP
 HEAD, TITLE, LINE, BAR_HEIGHT, FOOT = 68, 30, 21, 13, 30
 """Pixels: of the drawing's head, a panel's title, a row, its bar, and the drawing's foot."""
 
+BASELINE = 4
+"""From the middle of a row down to where its text stands."""
+
 STYLE = """
     .page { fill: #ffffff; stroke: #d0d7de } .text { fill: #1f2328 } .quiet { fill: #59636e }
     .ours { fill: #0969da } .ours-too { fill: #54aeff } .peer { fill: #afb8c1 }
     text { font: 12px system-ui, -apple-system, "Segoe UI", "Liberation Sans", sans-serif }
-    .name, .value { dominant-baseline: central } .name { text-anchor: end }
+    .name { text-anchor: end }
     .title { font-size: 13px; font-weight: 600 } .head { font-size: 16px; font-weight: 600 } .bold { font-weight: 600 }
     @media (prefers-color-scheme: dark) {
         .page { fill: #0d1117; stroke: #30363d } .text { fill: #e6edf3 } .quiet { fill: #9198a1 }
@@ -31,13 +34,13 @@ STYLE = """
 """
 
 
-def plot(results: Results, *, rounds: str) -> str:
-    """Return the drawing; `rounds` says what a figure is, below its headline."""
+def plot(results: Results, *, how: str) -> str:
+    """Return the drawing; `how` says what a figure is, below its headline."""
     cases = [*results.cases.values()]
     grid = [cases[at : at + COLUMNS] for at in range(0, len(cases), COLUMNS)]
     heights = [TITLE + LINE * max(len(_shown(case)) for case in line) + GAP // 2 for line in grid]
     height = HEAD + sum(heights) + FOOT
-    parts = [*_frame(height, rounds)]
+    parts = [*_frame(height, how)]
     top = HEAD
     for line, line_height in zip(grid, heights, strict=True):
         for column, case in enumerate(line):
@@ -54,7 +57,7 @@ def _shown(case: CaseResult) -> list[tuple[str, Row]]:
     return sorted(rows, key=lambda one: -one[1].median(SPEED))
 
 
-def _frame(height: int, rounds: str) -> Iterator[str]:
+def _frame(height: int, how: str) -> Iterator[str]:
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
         f'role="img" aria-label="Requests a second of workerpool and its peers">'
@@ -62,7 +65,7 @@ def _frame(height: int, rounds: str) -> Iterator[str]:
     yield f"<style>{STYLE}</style>"
     yield f'<rect class="page" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="6"/>'
     yield _text(MARGIN, 30, "Requests a second", "text head")
-    yield _text(MARGIN, 50, rounds, "quiet")
+    yield _text(MARGIN, 50, how, "quiet")
 
 
 def _panel(case: CaseResult, left: int, top: int) -> Iterator[str]:
@@ -76,12 +79,12 @@ def _panel(case: CaseResult, left: int, top: int) -> Iterator[str]:
         speed = row.median(SPEED)
         length = round(BAR * speed / most, 1)
         bold = " bold" if is_ours else ""
-        yield _text(left + LABEL - 8, middle, row.label, f"text name{bold}")
+        yield _text(left + LABEL - 8, middle + BASELINE, row.label, f"text name{bold}")
         yield (
             f'<rect class="{kind}" x="{left + LABEL}" y="{middle - BAR_HEIGHT / 2}" '
             f'width="{length}" height="{BAR_HEIGHT}" rx="2"/>'
         )
-        yield _text(round(left + LABEL + length + 6, 1), middle, f"{speed:,.0f}", f"text value{bold}")
+        yield _text(round(left + LABEL + length + 6, 1), middle + BASELINE, f"{speed:,.0f}", f"text value{bold}")
 
 
 def _text(x: float, y: float, text: str, kind: str) -> str:

@@ -28,12 +28,12 @@ class Turn:
 @dataclass(frozen=True, kw_only=True)
 class Metric:
     of: Callable[[Turn], float]
-    words: str
+    name: str
 
 
-SPEED = Metric(of=lambda turn: turn.requests / turn.seconds, words="the speed of")
-CPU = Metric(of=lambda turn: turn.cpu / turn.requests, words="the CPU time of")
-MEMORY = Metric(of=lambda turn: float(turn.peak or 0), words="the memory of")
+SPEED = Metric(of=lambda turn: turn.requests / turn.seconds, name="speed")
+CPU = Metric(of=lambda turn: turn.cpu / turn.requests, name="CPU time")
+MEMORY = Metric(of=lambda turn: float(turn.peak or 0), name="memory")
 
 
 @dataclass(frozen=True, kw_only=True)

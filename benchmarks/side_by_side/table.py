@@ -47,5 +47,6 @@ def _targets(results: Results) -> Iterator[str]:
         ratio, target = verdict.ratio, verdict.target
         wanted = f"{'≤' if target.at_most else '≥'} {target.bound:g}"
         spread = f"{ratio.least:.2f}–{ratio.most:.2f}"
+        what = f"{target.case}: {verdict.what}"
         met = "met" if verdict.is_met else "missed"
-        yield f"  {verdict.sentence:64}{wanted:>8}{ratio.median:>8.2f}  {spread:12}{met}"
+        yield f"  {what:64}{wanted:>8}{ratio.median:>8.2f}  {spread:12}{met}"

@@ -25,9 +25,10 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """`sentence`: what was aimed for."""
+    """`title`: of the case; `what`: which two are compared, and what they have of what."""
 
-    sentence: str
+    title: str
+    what: str
     target: Target
     ratio: Spread
 
@@ -57,6 +58,7 @@ def verdicts(results: Results) -> list[Verdict]:
         if case is None or target.ours not in case.rows or target.peer not in case.rows:
             continue
         ours, peer = case.rows[target.ours], case.rows[target.peer]
-        sentence = f"{target.case}: {ours.label} has {target.metric.words} {peer.label}"
-        found.append(Verdict(sentence=sentence, target=target, ratio=ours.ratio(target.metric, peer)))
+        what = f"{target.metric.name}, {ours.label} ÷ {peer.label}"
+        ratio = ours.ratio(target.metric, peer)
+        found.append(Verdict(title=case.title, what=what, target=target, ratio=ratio))
     return found

@@ -56,6 +56,8 @@ class Seat:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+            if error is None:
+                raise TurnFailed(f"{self.client.label} did not end") from None
 
     def turn(self, requests: int) -> Turn:
         """Let it make so many requests; raises `TurnFailed`."""
@@ -78,8 +80,9 @@ class Seat:
 def main(arguments: Sequence[str]) -> None:
     name, url, setup = arguments
     (client,) = (client for client in CLIENTS if client.name == name)
-    with os.fdopen(os.dup(1), "w") as answers, client.open(Setup(**json.loads(setup))) as fetch:
-        os.dup2(2, 1)  # whatever a client prints is no answer
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a client prints is no answer
+    with client.open(Setup(**json.loads(setup))) as fetch:
         number = 0
         for line in sys.stdin:
             urls = [f"{url}?item={n}" for n in range(number, number + int(line))]
