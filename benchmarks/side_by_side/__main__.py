@@ -65,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--rounds", type=int, default=5, metavar="N", help="turns of every client (5)")
     add("--seconds", type=float, default=1.0, metavar="S", help="of a turn, about (1.0)")
     add("--requests", type=int, metavar="N", help="in each turn of a command line (10000)")
-    add("--instructions", action="store_true", help="count them too, by valgrind; takes some minutes more")
+    add("--instructions", action="store_true", help="count them too, by valgrind; takes ten minutes more")
     add("--json", type=Path, metavar="FILE", help="write the results there")
     add("--save", action="store_true", help="keep the results, and draw the plot and the README's table from them")
     add("--show", action="store_true", help="measure nothing: print the results that were kept")

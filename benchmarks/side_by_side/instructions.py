@@ -20,7 +20,7 @@ from benchmarks.side_by_side.measuring import setup_of
 from benchmarks.side_by_side.results import CaseResult
 from benchmarks.side_by_side.servers import Servers
 
-CASES = ("http", "https")
+CASES = ("http",)
 WARM_UP, FEW, MANY = 64, 128, 528
 TIMEOUT = 600.0
 MISSING = "Instructions were not counted: valgrind is not installed (on Debian: apt-get install valgrind)."

@@ -63,16 +63,19 @@ def seat(url: str, body_bytes: int, client: Client = URLLIB3) -> Seat:
 
 
 def test_a_client_that_does_not_get_whole_bodies_has_no_figures() -> None:
-    with Origin() as origin, seat(origin.url("/bytes/1000"), 1024) as cut:
-        with pytest.raises(TurnFailed, match="4 of 4 requests failed"):
-            cut.turn(4)
+    with (
+        Origin() as origin,
+        seat(origin.url("/bytes/1000"), 1024) as cut,
+        pytest.raises(TurnFailed, match="4 of 4 requests failed"),
+    ):
+        cut.turn(4)
     assert origin.requests == 4
 
 
 def test_a_client_that_breaks_is_told_from_a_slow_one(capfd: pytest.CaptureFixture[str]) -> None:
-    with seat(f"http://127.0.0.1:{nginx.free_port()}/", 1024) as lost:
-        with pytest.raises(TurnFailed, match="urllib3 in threads ended"):
-            lost.turn(1)
+    url = f"http://127.0.0.1:{nginx.free_port()}/"
+    with seat(url, 1024) as lost, pytest.raises(TurnFailed, match="urllib3 in threads ended"):
+        lost.turn(1)
     assert "Connection refused" in capfd.readouterr().err
 
 
