@@ -44,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (nginx.NginxFailed, TurnFailed) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     print(table(measured), end="")
     if options.json is not None:
         measured.save(options.json)

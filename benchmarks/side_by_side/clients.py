@@ -240,7 +240,7 @@ def _reqstorm(setup: Setup) -> Iterator[Fetch]:
 def _raw(setup: Setup) -> Iterator[Fetch]:
     from benchmarks.side_by_side.raw import RawClient
 
-    client = RawClient(setup.concurrency, setup.body_bytes, setup.ca)
+    client = RawClient(setup.concurrency, setup.body_bytes, setup.ssl_context())
     yield client.fetch
     client.close()
 

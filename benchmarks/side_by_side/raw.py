@@ -6,64 +6,73 @@ long an answer is from the first one, and takes every further one to be as long.
 
 from __future__ import annotations
 
-import select
+import selectors
 import socket
 import ssl
-from collections.abc import Iterator
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 END = b"\r\n\r\n"
 RECV_BYTES = 262144
+TIMEOUT = 30.0
+
+
+@dataclass(slots=True)
+class Connection:
+    """`left`: bytes that are still to come of the answer."""
+
+    sock: socket.socket
+    left: int = 0
 
 
 class RawClient:
-    """`connections` sockets to the host of one URL, made as they are first needed."""
+    """`number` connections to the host of one URL, made as they are first needed."""
 
-    def __init__(self, connections: int, body_bytes: int, ca: str | None) -> None:
+    def __init__(self, number: int, body_bytes: int, context: ssl.SSLContext | None) -> None:
+        self._number = number
         self._body_bytes = body_bytes
-        self._context = None if ca is None else ssl.create_default_context(cafile=ca)
-        self._poll = select.epoll()
-        self._sockets: dict[int, socket.socket] = {}
-        self._connections = connections
+        self._context = context
+        self._selector = selectors.DefaultSelector()
+        self._connections: list[Connection] = []
         self._answer_bytes = 0
 
     def close(self) -> None:
-        for sock in self._sockets.values():
-            sock.close()
-        self._poll.close()
+        for connection in self._connections:
+            connection.sock.close()
+        self._selector.close()
 
     def fetch(self, urls: list[str]) -> int:
-        """Return how many answers came in full; raises `ConnectionError` if one breaks off, or is no 200."""
+        """Return how many answers came in full; raises `ConnectionError` if one breaks off, or the first is no 200."""
         requests = [_request(url) for url in urls]
-        if not self._sockets:
+        if not self._connections:
             self._connect(urls[0], requests[0])
-        left: dict[int, int] = {}
         pending = iter(requests)
-        for descriptor in self._sockets:
-            self._send_next(descriptor, pending, left)
+        for connection, request in zip(self._connections, pending, strict=False):
+            self._send(connection, request)
         done = 0
-        while left:
-            for descriptor, _ in self._poll.poll():
-                left[descriptor] -= self._receive(self._sockets[descriptor], left[descriptor])
-                if left[descriptor] == 0:
+        while done < len(requests):
+            for key, _ in self._selector.select():
+                if self._completes(key.data):
                     done += 1
-                    del left[descriptor]
-                    self._send_next(descriptor, pending, left)
+                    following = next(pending, None)
+                    if following is not None:
+                        self._send(key.data, following)
         return done
 
     def _connect(self, url: str, request: bytes) -> None:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or 0
-        for _ in range(self._connections):
-            sock = socket.create_connection((host, port), 30)
+        for _ in range(self._number):
+            sock = socket.create_connection((host, port), TIMEOUT)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._context is not None:
                 sock = self._context.wrap_socket(sock, server_hostname=host)
-            if not self._answer_bytes:
-                self._answer_bytes = self._measure(sock, request)
+            # Also takes what TLS sends after the handshake, which would wake the selector for nothing.
+            self._answer_bytes = self._measure(sock, request)
             sock.setblocking(False)
-            self._sockets[sock.fileno()] = sock
-            self._poll.register(sock.fileno(), select.EPOLLIN)
+            connection = Connection(sock)
+            self._connections.append(connection)
+            self._selector.register(sock, selectors.EVENT_READ, connection)
 
     def _measure(self, sock: socket.socket, request: bytes) -> int:
         sock.sendall(request)
@@ -77,21 +86,23 @@ class RawClient:
             answer += self._some(sock)
         return len(answer)
 
-    def _send_next(self, descriptor: int, pending: Iterator[bytes], left: dict[int, int]) -> None:
-        request = next(pending, None)
-        if request is not None:
-            self._sockets[descriptor].sendall(request)
-            left[descriptor] = self._answer_bytes
+    def _send(self, connection: Connection, request: bytes) -> None:
+        connection.sock.sendall(request)
+        connection.left = self._answer_bytes
 
-    def _receive(self, sock: socket.socket, wanted: int) -> int:
-        """Return how many bytes came: TLS may have more of them than the kernel, or none although it is readable."""
-        came = 0
-        while came < wanted:
+    def _completes(self, connection: Connection) -> bool:
+        """Take what there is, and return whether it was the rest of an answer.
+
+        TLS may have more than the kernel tells of, or nothing although it can be read.
+        """
+        if connection.left == 0:
+            return False
+        while connection.left > 0:
             try:
-                came += len(self._some(sock))
+                connection.left -= len(self._some(connection.sock))
             except (BlockingIOError, ssl.SSLWantReadError):
-                break
-        return came
+                return False
+        return True
 
     def _some(self, sock: socket.socket) -> bytes:
         heard = sock.recv(RECV_BYTES)

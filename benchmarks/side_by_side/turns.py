@@ -43,6 +43,7 @@ class Seat:
             text=True,
             cwd=ROOT,
             env=clean_environment(),
+            start_new_session=True,  # an interrupt is for us, and we end it
         )
 
     def __enter__(self) -> Seat:
@@ -51,6 +52,8 @@ class Seat:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            self._process.kill()
         try:
             self._process.communicate(timeout=STOP_TIMEOUT)  # closes its input, which ends it
         except subprocess.TimeoutExpired:
