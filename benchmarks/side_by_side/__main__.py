@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import os
-import platform
-import ssl
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 
 from benchmarks import nginx
 from benchmarks.side_by_side import instructions, page, results, servers
 from benchmarks.side_by_side.cases import CASES, Case, only
-from benchmarks.side_by_side.commands import COMMANDS
+from benchmarks.side_by_side.machine import machine
 from benchmarks.side_by_side.measuring import measure
 from benchmarks.side_by_side.results import Results
 from benchmarks.side_by_side.table import table
 from benchmarks.side_by_side.turns import TurnFailed
-
-PACKAGES = ("requests", "urllib3", "requests-futures", "httpx", "aiohttp", "uvloop", "reqstorm")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,15 +57,21 @@ def make_parser() -> argparse.ArgumentParser:
     add("--cases", type=_names_among(names), metavar="NAMES", help=f"some of {','.join(names)}")
     clients = [client.name for case in CASES for client in case.clients]
     add("--clients", type=_names_among(clients), metavar="NAMES", help=f"some of {','.join(dict.fromkeys(clients))}")
-    add("--rounds", type=int, default=5, metavar="N", help="turns of every client (5)")
+    add("--rounds", type=_count, default=5, metavar="N", help="turns of every client (5)")
     add("--seconds", type=float, default=1.0, metavar="S", help="of a turn, about (1.0)")
-    add("--requests", type=int, metavar="N", help="in each turn of a command line (10000)")
+    add("--requests", type=_count, metavar="N", help="in each turn of a command line (10000)")
     add("--instructions", action="store_true", help="count them too, by valgrind; takes ten minutes more")
     add("--json", type=Path, metavar="FILE", help="write the results there")
     add("--save", action="store_true", help="keep the results, and draw the plot and the README's table from them")
     add("--show", action="store_true", help="measure nothing: print the results that were kept")
     add("--redraw", action="store_true", help="measure nothing: draw the plot and the README's table again")
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 1 or more")
+    return int(text)
 
 
 def _names_among(known: Sequence[str]) -> Callable[[str], list[str]]:
@@ -109,29 +108,6 @@ def chosen(options: argparse.Namespace) -> list[Case]:
     if options.requests is not None:
         cases = [case if case.requests is None else replace(case, requests=options.requests) for case in cases]
     return [case for case in cases if case.clients]
-
-
-def machine() -> dict[str, str]:
-    """Describe it by what figures depend on, without its name or its paths."""
-    found = {
-        "cores": str(os.cpu_count()),
-        "system": f"{platform.system()} {platform.machine()}",
-        "Python": platform.python_version(),
-        "OpenSSL": ssl.OPENSSL_VERSION.split()[1],
-    }
-    binary = nginx.find()
-    if binary is not None:
-        found["nginx"] = nginx.version(binary)
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            pass
-    curl = next(command.path() for command in COMMANDS if command.name == "curl")
-    if curl is not None:
-        said = subprocess.run([curl, "--version"], capture_output=True, text=True, check=True).stdout
-        found["curl"] = said.split()[1]
-    return found
 
 
 def say(text: str) -> None:
