@@ -21,8 +21,8 @@ WARM_UP = 4
 LEAST = 8
 """Requests for each connection in a turn: with fewer, its begin and its end are what is measured."""
 
-PROBE = 0.1
-"""The share of a turn that its length is told from."""
+PROBE = 0.3
+"""The share of a turn that its length is told from; of a shorter one, much would be what each turn begins with."""
 
 
 class Contender(Protocol):
@@ -87,7 +87,7 @@ def _turn_length(case: Case, contender: Contender, seconds: float) -> int:
     contender.turn(WARM_UP * case.concurrency)
     probe = contender.turn(WARM_UP * case.concurrency)
     while probe.seconds < PROBE * seconds:
-        probe = contender.turn(4 * probe.requests)
+        probe = contender.turn(3 * probe.requests)
     waves = seconds * probe.requests / probe.seconds / case.concurrency
     return max(LEAST, round(waves)) * case.concurrency
 
