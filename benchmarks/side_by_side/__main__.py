@@ -60,7 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--rounds", type=_count, default=5, metavar="N", help="turns of every client (5)")
     add("--seconds", type=float, default=1.0, metavar="S", help="of a turn, about (1.0)")
     add("--requests", type=_count, metavar="N", help="in each turn of a command line (10000)")
-    add("--instructions", action="store_true", help="count them too, by valgrind; takes ten minutes more")
+    add("--instructions", action="store_true", help="count them too, by valgrind; takes a quarter of an hour more")
     add("--json", type=Path, metavar="FILE", help="write the results there")
     add("--save", action="store_true", help="keep the results, and draw the plot and the README's table from them")
     add("--show", action="store_true", help="measure nothing: print the results that were kept")
@@ -89,11 +89,12 @@ def run(options: argparse.Namespace) -> Results:
     measured = Results(date=datetime.datetime.now(datetime.UTC).date().isoformat(), machine=machine())
     counting = options.instructions and instructions.valgrind() is not None
     with tempfile.TemporaryDirectory() as folder, servers.running(Path(folder)) as running:
-        for case in chosen(options):
-            result = measure(case, running, rounds=options.rounds, seconds=options.seconds, say=say)
+        cases = chosen(options)
+        for case in cases:
+            measured.cases[case.name] = measure(case, running, rounds=options.rounds, seconds=options.seconds, say=say)
+        for case in cases:
             if counting and case.name in instructions.CASES:
-                instructions.count(case, result, running, say)
-            measured.cases[case.name] = result
+                instructions.count(case, measured.cases[case.name], running, say)
     say("")
     if options.instructions and not counting:
         measured.notes.append(instructions.MISSING)
