@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from workerpool.errors import RequestError
@@ -14,7 +15,32 @@ from workerpool.redact import redact
 if TYPE_CHECKING:
     from requests import Response
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def maker(cls: Callable[P, T]) -> Callable[P, T]:
+    """Return a constructor of `cls`, a frozen dataclass with slots, that takes a third of the time of its own.
+
+    A frozen dataclass sets each field by a call, 0.07 µs a field. Here a draft that is not frozen, with the same slots,
+    sets them as any class does, and then becomes what it is a draft of.
+    """
+    copied = [
+        (one.name, one.type, field(default=one.default))
+        if one.default_factory is MISSING
+        else (one.name, one.type, field(default_factory=one.default_factory))
+        for one in fields(cls)  # type: ignore[arg-type]
+    ]
+    draft = make_dataclass("Draft", copied, slots=True)
+
+    def make(*args: P.args, **kwargs: P.kwargs) -> T:
+        made = draft(*args, **kwargs)
+        made.__class__ = cls
+        return made  # type: ignore[no-any-return]
+
+    return make
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -177,7 +203,16 @@ def origin(url: str) -> str:
 
     A URL without a host gives its own text, so that odd inputs share no lane with real hosts. Raises nothing.
     """
+    plain = _PLAIN_SITE.match(url)
+    if plain is not None:
+        return plain[0] + _PORT_OF[plain[1]]
     return _site_origin("/".join(url.split("/", 3)[:3])) or url
+
+
+_PLAIN_SITE = re.compile(r"(https?)://[a-z0-9.-]+(?![^/?#])")
+"""What most URLs begin with: nothing to decode, and no port. It costs the same for any number of hosts."""
+
+_PORT_OF = {scheme: f":{port}" for scheme, port in DEFAULT_PORTS.items()}
 
 
 @functools.lru_cache(4096)
