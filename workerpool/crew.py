@@ -137,6 +137,7 @@ class Crew:
             self._check_open()
             now = self._clock.now()
             for ticket in tickets:
+                ticket.arrived_at = now
                 self._scheduler.add(ticket, now)
             self._settle(now)
             self._check_manned()

@@ -63,8 +63,10 @@ class Intake:
         item = self._refused or self._read()
         self._refused = None
         while item is not None:
-            if item.host not in self._backlog and self._held.get(item.host, 0) < self._share:
-                self._held[item.host] = self._held.get(item.host, 0) + 1
+            host = item.host
+            held = self._held.get(host, 0)
+            if held < self._share and host not in self._backlog:
+                self._held[host] = held + 1
                 return item
             if not self._allowance or not self._keep(item):
                 self._refused = item
@@ -84,9 +86,10 @@ class Intake:
             self._held[host] = left
         else:
             del self._held[host]
-        backlog = self._backlog.get(host)
-        if backlog is not None and not backlog.is_free:
-            self._offer(host, backlog)
+        if self._backlog:
+            backlog = self._backlog.get(host)
+            if backlog is not None and not backlog.is_free:
+                self._offer(host, backlog)
 
     @property
     def is_blocked(self) -> bool:

@@ -19,19 +19,21 @@ from workerpool.crew import Crew
 from workerpool.errors import Cancelled, InvalidRequest, OptionError, WrongThread
 from workerpool.forking import tell_of_forks
 from workerpool.governor import CrewGovernor
-from workerpool.model import Idle, Outcome, Request, origin
+from workerpool.model import Idle, Outcome, Request, maker, origin
 from workerpool.retry import Retries
 from workerpool.scheduler import Scheduler
 from workerpool.statistics import PoolStatistics
 from workerpool.stream import Stream
 from workerpool.tickets import Ticket
-from workerpool.transport import Exchange, Governor, RequestsTransport, Transport
-from workerpool.worker import Trip, Worker
+from workerpool.transport import Governor, RequestsTransport, Transport
+from workerpool.worker import Worker
 
 if TYPE_CHECKING:
     from requests import Response
 
 T = TypeVar("T")
+
+new_request = maker(Request)
 
 WINDOW = 1000
 """Requests of one stream in memory, unless it is told otherwise; more for pools of over 125 workers."""
@@ -232,15 +234,7 @@ class WorkerPool(Executor):
         if request.weight != 1:
             self._check_weight(request.weight)
         future: Future[Response] = Future()
-        ticket = Ticket(
-            request,
-            self._host_of(url),
-            lambda outcome: _fulfil(future, outcome),
-            trip=self._new_trip(request),
-            claim=future.set_running_or_notify_cancel,
-            is_cancelled=future.cancelled,
-        )
-        self._crew.add([ticket])
+        self._crew.add([_Promise(request, self._host_of(url), future)])
         return future
 
     def get(self, url: str, params: Any = None, **kwargs: Any) -> Future[Response]:
@@ -290,9 +284,9 @@ class WorkerPool(Executor):
             iter(requests),
             as_request=self._as_request,
             refuse_inside=lambda: self._refuse_inside("stream"),
-            new_trip=self._new_trip,
             host_of=self._host_of,
             ordered=ordered,
+            workers=workers,
             window=window,
             # A quarter, as long as that keeps a host's sockets busy.
             share=max(1, window // 4, min(window, 2 * budgets.host_connections)),
@@ -351,13 +345,10 @@ class WorkerPool(Executor):
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _new_trip(self, request: Request) -> Trip:
-        return Trip(Exchange(request, request.url), self._clock.now())
-
     def _as_request(self, item: object) -> Request:
         """Take what a stream was given for a request; raises for what is none."""
         if isinstance(item, str):
-            return Request(item)
+            return new_request(item)
         if not isinstance(item, Request) or not isinstance(item.url, str):
             raise InvalidRequest(f"{item!r} is neither a URL nor a Request with one")
         if item.weight != 1:
@@ -433,15 +424,31 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _fulfil(future: Future[Response], outcome: Outcome) -> None:
-    """Give a request's future its result: the response if one came, requests' own exception if not."""
-    if isinstance(outcome.error, Cancelled):
-        future.cancel()
-    if not future.running() and not future.set_running_or_notify_cancel():
-        return
-    error = outcome.error
-    if outcome.response is not None and not isinstance(error, Cancelled):
-        future.set_result(outcome.response)
-    else:
-        assert error is not None
-        future.set_exception(error.__cause__ if error.__cause__ is not None else error)
+class _Promise(Ticket):
+    """A request whose outcome a future of its response waits for."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, request: Request, host: str, future: Future[Response]) -> None:
+        super().__init__(request, host)
+        self._future = future
+
+    def claim(self) -> bool:
+        return self._future.set_running_or_notify_cancel()
+
+    def is_cancelled(self) -> bool:
+        return self._future.cancelled()
+
+    def deliver(self, outcome: Outcome) -> None:
+        """Give the future its result: the response if one came, requests' own exception if not."""
+        future, error = self._future, outcome.error
+        if not self.started:
+            if isinstance(error, Cancelled):
+                future.cancel()
+            if not future.set_running_or_notify_cancel():
+                return
+        if outcome.response is not None and not isinstance(error, Cancelled):
+            future.set_result(outcome.response)
+        else:
+            assert error is not None
+            future.set_exception(error.__cause__ if error.__cause__ is not None else error)

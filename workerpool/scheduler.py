@@ -73,7 +73,7 @@ class Scheduler:
             lane.refused_until = max(lane.refused_until, until)
         else:
             lane.not_before = max(lane.not_before, until)
-        lane.places = 1
+        lane.shrink()
         if refuse and lane.listed:
             self._ring.remove(lane)
             self._ring.appendleft(lane)
@@ -112,15 +112,18 @@ class Scheduler:
 
     def release(self, ticket: Ticket, now: float) -> None:
         """Give back the place of a request that is no longer in flight."""
-        self._leave(ticket.host, now)
+        self._leave(self._lanes[ticket.host], now)
 
     def has_ready(self, now: float) -> bool:
         """Whether `next` would give a request now, unless nobody wants it any more."""
-        self._ripen(now)
+        if self._heap or self._resting:
+            self._ripen(now)
+        if not self._ring:
+            return False
         self._prune(now)
         if not self._ring or self.in_flight >= self._budgets.max_connections:
             return False
-        return self._head_may_go(now)
+        return self._limiter is None or self._head_may_go(now)
 
     def is_starved(self, now: float) -> bool:
         """Whether no host that is known may be sent to now, while the pool might: only other hosts could use it."""
@@ -193,7 +196,7 @@ class Scheduler:
         """Take back a caller that gave up waiting, or that has sent."""
         if caller.admitted:
             if not caller.has_place:
-                self._leave(caller.host, now)
+                self._leave(self._lanes[caller.host], now)
             return
         self._callers.remove(caller)
         lane = self._lane(caller.host)
@@ -228,14 +231,13 @@ class Scheduler:
 
     def _enlist(self, lane: Lane, now: float) -> None:
         """Put a lane into the ring if it may send now, or into the heap for when it may."""
-        if lane.listed or not lane.queue or lane.in_flight >= int(lane.places):
+        if lane.listed or not lane.queue or lane.in_flight >= lane.places:
             return
         if lane.since is None:
             lane.since = now
         if lane.head_at is None:
             lane.head_at = now
-        opens_at = self._opens_at(lane, now)
-        if opens_at <= now:
+        if lane.is_open(now):
             lane.listed = True
             if lane.refused_until > now:
                 self._ring.appendleft(lane)  # its requests end unsent: they need not wait for anybody's slot
@@ -244,7 +246,7 @@ class Scheduler:
             if self._since is None:
                 self._since = now
         else:
-            self._set_timer(lane, opens_at)
+            self._set_timer(lane, lane.opens_at(now))
 
     def _unlist(self, lane: Lane, now: float) -> None:
         """Take the ring's first lane out, as it may not send now."""
@@ -260,7 +262,7 @@ class Scheduler:
         """
         while self._ring:
             lane = self._ring[0]
-            if not self._is_open(lane, now):
+            if not lane.is_open(now):
                 self._unlist(lane, now)
                 continue
             ticket = lane.queue[0]
@@ -268,18 +270,6 @@ class Scheduler:
             if owner is None or not owner.is_full or ticket is owner.awaited:
                 return
             self._aside.setdefault(owner, deque()).append(lane.queue.popleft())
-
-    def _is_open(self, lane: Lane, now: float) -> bool:
-        has_place = lane.in_flight < int(lane.places)
-        return bool(lane.queue) and has_place and self._opens_at(lane, now) <= now
-
-    def _opens_at(self, lane: Lane, now: float) -> float:
-        """When the head of the lane's queue may be sent, as far as its host is concerned."""
-        if lane.refused_until > now:
-            return now  # refusals are told at once
-        if lane.limiter is None:
-            return lane.not_before
-        return max(lane.not_before, lane.limiter.next_at(lane.queue[0].request.weight))
 
     def _head_may_go(self, now: float) -> bool:
         """Whether the pool's budget lets the head of the ring go: its slot has come, or its refusal needs none."""
@@ -310,35 +300,36 @@ class Scheduler:
             ticket.slot_wait = now - lane.head_at if is_limited else 0.0
             lane.head_at = None
         if not refused:
-            weight = ticket.request.weight
             if self._limiter is not None:
-                ticket.granted_at = self._since = _taken(self._limiter, now, weight, self._since)
+                ticket.granted_at = self._since = _taken(self._limiter, now, ticket.request.weight, self._since)
             if lane.limiter is not None:
-                lane.since = _taken(lane.limiter, now, weight, lane.since)
-        if not lane.queue:
+                lane.since = _taken(lane.limiter, now, ticket.request.weight, lane.since)
+        if lane.queue:
+            self._enlist(lane, now)
+        else:
             lane.since = None
-        self._enlist(lane, now)
         if not self._ring:
             self._since = None
 
-    def _leave(self, host: str, now: float) -> None:
-        lane = self._lanes[host]
-        if lane.in_flight >= int(lane.places):
+    def _leave(self, lane: Lane, now: float) -> None:
+        if lane.in_flight >= lane.places:
             lane.since = None  # it waited for a place, not for a slot
         if self.in_flight >= self._budgets.max_connections:
             self._since = None
         lane.in_flight -= 1
         self.in_flight -= 1
         if lane.places < self._budgets.host_connections and now >= lane.not_before:
-            lane.places = min(lane.places + 1 / int(lane.places), self._budgets.host_connections)
-        self._enlist(lane, now)
-        self._retire(lane, now)
+            lane.grow()
+        if lane.queue:
+            self._enlist(lane, now)
+        elif not lane.in_flight:
+            self._retire(lane, now)
 
     def _admits_at(self, caller: Caller, now: float, all_busy: bool) -> float:
         """When a caller may be admitted; `NEVER` if that hangs on something else than time."""
         lane = self._lane(caller.host)
         if not caller.has_place:
-            if self.in_flight >= self._budgets.max_connections or lane.in_flight >= int(lane.places):
+            if self.in_flight >= self._budgets.max_connections or lane.in_flight >= lane.places:
                 return NEVER
             requests_first = (lane.queue and not lane.callers_turn) or (self._ring and not self._callers_first)
             if requests_first and not all_busy:

@@ -28,11 +28,38 @@ PATIENCE = 0.05
 READ_ON = 20
 """Windows read on at a time. At 1,000 a window, 100,000 requests of a dead host are passed in about a second."""
 
-SLOW_READ = 0.002
-"""Seconds for one request from the source, beyond which it is handed out at once rather than with the next ones."""
+READING = 0.002
+"""Seconds of reading after which what was read is handed out, rather than with what the source gives next."""
+
+NAP = 0.001
+"""Seconds that the consumer's thread sleeps, where outcomes come faster than that, rather than be woken for each."""
 
 HELD_BYTES = 64 * 1024 * 1024
 """Bytes of bodies that wait for the consumer, from which on no more are fetched. Those in flight come on top."""
+
+
+class _Streamed(Ticket):
+    """A request of a stream: the `number` of its place in the source, and once it has ended, its `outcome`.
+
+    `read_for`: the host whose share of the window it takes; redirects do not change that. `size`: bytes of the body
+    that waits in it.
+    """
+
+    __slots__ = ("_stream", "number", "outcome", "read_for", "size")
+    outcome: Outcome
+
+    def __init__(self, stream: Stream, number: int, request: Request, host: str) -> None:
+        super().__init__(request, host, stream)
+        self._stream = stream
+        self.number = number
+        self.read_for = host
+        self.size = 0
+
+    def deliver(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self.trip = None  # it is over, and what it holds must not wait with the outcome
+        self.size = _body_size(outcome)
+        self._stream.take(self)
 
 
 class Stream:
@@ -44,35 +71,38 @@ class Stream:
         source: Iterator[Any],
         *,
         as_request: Callable[[Any], Request],
-        new_trip: Callable[[Request], Any],
         host_of: Callable[[str], str],
         refuse_inside: Callable[[], None],
         ordered: bool,
+        workers: int,
         window: int,
         share: int,
     ) -> None:
         self._crew = crew
         self._as_request = as_request
-        self._new_trip = new_trip
         self._host_of = host_of
         self._refuse_inside = refuse_inside
         self._ordered = ordered
         self._window = window
+        self._crowd = 4 * workers  # so many without an outcome keep the workers busy for longer than a nap
+        self._is_crowded = False  # outcomes came faster than one a nap when this thread last waited for one
+        self._waited_at = 0.0  # when that was, `time.perf_counter`
         # How many have to end before the next are handed out, once the window or a host's share was full: one by one,
         # this thread would meet the workers at their lock for every request.
         self._batch = max(1, share // 8)
         self._batch_left = 0
         self._intake = Intake(source, share, window, self._as_item)
         # Put to by workers, read by the consumer. A `put` may interrupt another: `drain` is safe in a signal handler.
-        self._results: queue.SimpleQueue[tuple[int, str, Outcome] | None] = queue.SimpleQueue()
-        self._ready: deque[Outcome] = deque()  # to be yielded next
-        self._early: dict[int, Outcome] = {}  # if ordered: ended before their turn, by number
+        self._ended: queue.SimpleQueue[_Streamed | None] = queue.SimpleQueue()
+        self._ready: deque[_Streamed] = deque()  # to be yielded next
+        self._early: dict[int, _Streamed] = {}  # if ordered: ended before their turn, by number
         self._turn = 0  # if ordered: the number whose outcome is to be yielded next
         self._outstanding = 0  # handed out or held here, not yet yielded
         self._unanswered = 0  # handed out, no outcome yet
-        self._tickets: dict[int, Ticket] = {}  # if ordered: those without an outcome, by number
-        self._bytes_lock = threading.Lock()  # guards _held_bytes, and is_full with it
-        self._held_bytes = 0
+        self._tickets: dict[int, _Streamed] = {}  # if ordered: those without an outcome, by number
+        self._bytes_lock = threading.Lock()  # guards _bytes_put, and is_full
+        self._bytes_put = 0  # of bodies, in all
+        self._bytes_taken = 0  # of these, by the consumer; its thread alone writes it
         # What the scheduler looks at, see `Owner`.
         self.is_over = False
         self.is_forsaken = False
@@ -98,7 +128,16 @@ class Stream:
 
     def drain(self) -> None:
         """End soon: read no more, give up what is not being sent. May be called in a signal handler, or any thread."""
-        self._results.put(None)
+        self._ended.put(None)
+
+    def take(self, ticket: _Streamed) -> None:
+        """Take an ended request from a worker, on its thread."""
+        if ticket.size:
+            with self._bytes_lock:
+                self._bytes_put += ticket.size
+                if self._bytes_put - self._bytes_taken >= HELD_BYTES:
+                    self.is_full = True
+        self._ended.put(ticket)
 
     # -- handing out --------------------------------------------------------------------------------------------------
 
@@ -107,26 +146,31 @@ class Stream:
         if self._batch_left > 0 and self._unanswered > self._batch and not self.is_over:
             return
         tickets: list[Ticket] = []
+        intake = self._intake
+        began = time.perf_counter()
         while self._outstanding < self._window:
-            began = time.perf_counter()
-            item = self._intake.next()
+            item = intake.next()
             if item is None:
-                self._batch_left = self._batch if self._intake.is_blocked else 0
+                self._batch_left = self._batch if intake.is_blocked else 0
                 break
+            ticket = _Streamed(self, *item)
             self._outstanding += 1
             self._unanswered += 1
-            if item.request.problem is not None:
-                self._results.put((item.number, item.host, _invalid(item.request, item.request.problem)))
+            if ticket.request.problem is not None:
+                ticket.deliver(_invalid(ticket.request, ticket.request.problem))
             elif self.is_over:
-                self._results.put((item.number, item.host, _cancelled(item.request)))
+                ticket.deliver(_cancelled(ticket.request))
             else:
-                tickets.append(self._ticket(item))
-            if time.perf_counter() - began > SLOW_READ:
-                # What has been read must not wait for what a slow source gives next, nor must outcomes that are here.
+                tickets.append(ticket)
+                if self._ordered:
+                    self._tickets[ticket.number] = ticket
+            if time.perf_counter() - began > READING:
+                # What has been read must not wait for what the source gives next, nor must outcomes that are here.
                 self._crew.add(tickets)
                 tickets = []
-                if not self._results.empty():
+                if not self._ended.empty():
                     break
+                began = time.perf_counter()
         else:
             self._batch_left = self._batch
         if tickets:
@@ -141,32 +185,10 @@ class Stream:
             request, host = replace(given, url=_text(given.url), problem=redact(_text(error))), ""
         return Item(number, request, host)
 
-    def _ticket(self, item: Item) -> Ticket:
-        number, host = item.number, item.host
-        ticket = Ticket(
-            item.request,
-            host,
-            lambda outcome: self._deliver(number, host, outcome),
-            trip=self._new_trip(item.request),
-            owner=self,
-        )
-        if self._ordered:
-            self._tickets[number] = ticket
-        return ticket
-
-    def _deliver(self, number: int, host: str, outcome: Outcome) -> None:
-        """Take an outcome from a worker, on its thread."""
-        size = _body_size(outcome)
-        if size:
-            with self._bytes_lock:
-                self._held_bytes += size
-                self.is_full = self.is_full or self._held_bytes >= HELD_BYTES
-        self._results.put((number, host, outcome))
-
     # -- taking in ----------------------------------------------------------------------------------------------------
 
     def _receive(self) -> None:
-        """Wait for an outcome. While a host's share keeps the source from being read, read on now and then."""
+        """Wait for an outcome, and take all that are here. While a host's share blocks the source, read on at times."""
         self._refuse_inside()  # here, too: a generator may be handed to a worker after it was begun elsewhere
         if self.is_full and self._ordered:
             # Nothing can be taken before the outcome whose turn it is; what is held waits for that one.
@@ -174,50 +196,62 @@ class Stream:
             if self.awaited is not None:
                 self._crew.urge(self.awaited)
         intake = self._intake
+        if self._is_crowded and self._unanswered > self._crowd:
+            time.sleep(NAP)
         try:
-            result = self._results.get(timeout=PATIENCE if intake.is_blocked or intake.is_idle else None)
+            ticket = self._ended.get(timeout=PATIENCE if intake.is_blocked or intake.is_idle else None)
         except queue.Empty:
             if intake.is_blocked and self._outstanding < self._window and self._crew.is_starved():
                 intake.read_on(READ_ON * self._window)
                 self._batch_left = 0
             return
-        while True:
-            if result is None:
-                self._give_up()
-            else:
-                self._take(*result)
-            try:
-                result = self._results.get_nowait()
-            except queue.Empty:
-                return
+        taken = 0
+        try:
+            while True:
+                taken += 1
+                if ticket is None:
+                    self._give_up()
+                else:
+                    self._sort_in(ticket)
+                ticket = self._ended.get_nowait()
+        except queue.Empty:
+            pass
+        now = time.perf_counter()
+        self._is_crowded = now - self._waited_at < taken * NAP
+        self._waited_at = now
 
-    def _take(self, number: int, host: str, outcome: Outcome) -> None:
+    def _sort_in(self, ticket: _Streamed) -> None:
         self._unanswered -= 1
         self._batch_left -= 1
-        self._intake.ended(host)
+        self._intake.ended(ticket.read_for)
         if not self._ordered:
-            self._ready.append(outcome)
+            self._ready.append(ticket)
             return
-        self._tickets.pop(number, None)
-        self._early[number] = outcome
+        self._tickets.pop(ticket.number, None)
+        self._early[ticket.number] = ticket
         while self._turn in self._early:
             self._ready.append(self._early.pop(self._turn))
             self._turn += 1
 
     def _pop(self) -> Outcome:
+        ticket = self._ready.popleft()
         self._outstanding -= 1
-        self._let_go(_body_size(self._ready[0]))
-        return self._ready.popleft()
+        self._bytes_taken += ticket.size
+        if self.is_full:
+            self._make_room()
+        return ticket.outcome
 
-    def _let_go(self, size: int) -> None:
-        """Note that the consumer takes a body of `size` bytes, and fetch on when half of what was held has gone."""
+    def _make_room(self) -> None:
+        """Fetch on when half of what was held has gone.
+
+        Without the lock, `is_full` may be seen too late, never in vain: the body that made it true is still to be
+        taken.
+        """
         with self._bytes_lock:
-            self._held_bytes -= size
-            goes_on = self.is_full and self._held_bytes < HELD_BYTES // 2
-            if goes_on:
-                self.is_full = False
-        if goes_on:
-            self._crew.resume(self)
+            if self._bytes_put - self._bytes_taken >= HELD_BYTES // 2:
+                return
+            self.is_full = False
+        self._crew.resume(self)
 
     # -- ending -------------------------------------------------------------------------------------------------------
 

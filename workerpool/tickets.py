@@ -30,46 +30,46 @@ class Owner(Protocol):
 class Ticket:
     """One request on its way through the pool, from its arrival to its outcome.
 
-    `deliver` takes the outcome, exactly once. `claim` is asked, once, right before the first send, whether the request
-    is still wanted; `is_cancelled` may be asked at any time. `owner` is what it belongs to (a stream). `trip` is the
-    worker's own: where the request stands between its attempts. `refused_until` is set when the host wants no request
-    before that time (seconds on the pool's clock): the request then ends unsent. `slot_wait`: seconds that it stood at
-    the head of its lane before its last send, waiting for slots or for its host's pause to end.
+    Who gives requests to the pool makes a subclass, which says what becomes of an outcome. `owner` is what the request
+    belongs to (a stream). `arrived_at`: when it was given to the crew. `trip` is the worker's own: where the request
+    stands between its attempts, None before the first one, so that a full window holds little. `refused_until` is set
+    when the host wants no request before that time (seconds on the pool's clock): the request then ends unsent.
+    `slot_wait`: seconds that it stood at the head of its lane before its last send, waiting for slots or for its
+    host's pause to end.
     """
 
     __slots__ = (
-        "claim", "deliver", "granted_at", "host", "is_cancelled", "owner", "refused_until", "request", "slot_wait",
-        "started", "trip",
+        "arrived_at", "granted_at", "host", "owner", "refused_until", "request", "slot_wait", "started", "trip",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        request: Request,
-        host: str,
-        deliver: Callable[[Outcome], None],
-        *,
-        trip: Any = None,
-        claim: Callable[[], bool] | None = None,
-        is_cancelled: Callable[[], bool] | None = None,
-        owner: Owner | None = None,
-    ) -> None:
+    def __init__(self, request: Request, host: str, owner: Owner | None = None) -> None:
         self.request = request
         self.host = host
-        self.deliver = deliver
-        self.claim = claim
-        self.is_cancelled = is_cancelled
         self.owner = owner
-        self.trip = trip
+        self.trip: Any = None
         self.started = False
+        self.arrived_at = 0.0
         self.granted_at = 0.0
         self.slot_wait = 0.0
         self.refused_until: float | None = None
+
+    def deliver(self, outcome: Outcome) -> None:
+        """Take the outcome; called exactly once, without any lock."""
+        raise NotImplementedError
+
+    def claim(self) -> bool:
+        """Whether the request is still wanted; asked once, right before the first send."""
+        return True
+
+    def is_cancelled(self) -> bool:
+        """Whether nobody wants it any more; may be asked at any time."""
+        return False
 
     def is_wanted(self) -> bool:
         """Whether to send it: nobody has cancelled it, and its owner has not left."""
         if self.owner is not None and self.owner.is_forsaken:
             return False
-        return self.started or self.claim is None or self.claim()
+        return self.started or self.claim()
 
 
 class Caller:

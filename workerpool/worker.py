@@ -17,7 +17,7 @@ from workerpool import events
 from workerpool.clock import LEAST, Clock
 from workerpool.config import RetryPolicy, Timeout
 from workerpool.errors import Cancelled, ConnectionLost, HostPaused, RequestError, StatusError
-from workerpool.model import Attempt, Outcome, Request, Timings
+from workerpool.model import Attempt, Outcome, Request, Timings, maker
 from workerpool.redact import printable, redact
 from workerpool.retry import Failure, Retries, Verdict, history, told_before
 from workerpool.tickets import Ticket
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from requests import Response
 
 NO_TIME = Timings()
+
+new_attempt, new_outcome, new_timings = maker(Attempt), maker(Outcome), maker(Timings)
+
 LONGEST_PHRASE = 100
 """Characters of a status line's own words that are repeated in an error."""
 
@@ -57,7 +60,7 @@ class Pause:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as one is made for each send, and frozen ones cost four times as much
 class Step:
     """What follows a send. Exactly one of `outcome`, `park_until`, `next_host` and `again` is set.
 
@@ -113,11 +116,13 @@ class Worker:
 
     def step(self, ticket: Ticket) -> Step:
         """Send the request once and say what follows. Raises nothing that the request could cause."""
-        trip: Trip = ticket.trip
+        trip = _trip(ticket)
         if ticket.refused_until is not None:
             return self._refuse(ticket, trip, ticket.refused_until)
-        if self.session is None:  # only where the interpreter is ending and another thread finishes the work
+        session = self.session
+        if session is None:  # only where the interpreter is ending and another thread finishes the work
             self.start_thread(None, ())
+            session = self.session
         now = self._clock.now()
         if trip.sent_at is None:
             trip.sent_at = now
@@ -128,8 +133,8 @@ class Worker:
         response: Response | None = None
         error: RequestError | None = None
         try:
-            response = self._transport.send(self.session, exchange, self._time_left(ticket.request, trip, now))
-            if 300 <= response.status_code < 400 and self._transport.follow(self.session, exchange, response):
+            response = self._transport.send(session, exchange, self._time_left(ticket.request, trip, now))
+            if 300 <= response.status_code < 400 and self._transport.follow(session, exchange, response):
                 next_host = self._host_of(exchange.url)
                 self._add_send(ticket, trip, now)
                 if events.is_on("request.redirected"):
@@ -149,16 +154,18 @@ class Worker:
 
     def cancel(self, ticket: Ticket, why: str) -> Outcome:
         """End a request that is not in flight, without sending it again; the last response that came is kept."""
-        trip: Trip = ticket.trip
+        trip = _trip(ticket)
         before = history([attempt.error for attempt in trip.attempts])
         error = Cancelled(f"given up, as {why}" + (f" (after {before})" if before else ""))
-        return self._outcome(ticket, trip, trip.response, error)
+        return self._outcome(ticket, trip, trip.response, error, self._clock.now())
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _time_left(self, request: Request, trip: Trip, now: float) -> Timeout:
         """What is left of the time for the attempt, and for the request in all, as the total of the next send."""
         timeout = self._timeout
+        if request.timeout is None and not trip.attempt_elapsed and self._policy.total is None:
+            return timeout
         if request.timeout is not None:
             timeout = Timeout.of(request.timeout, total=timeout.total)
         total = timeout.total
@@ -182,7 +189,7 @@ class Worker:
         trip.ready_at = now
         trace = trip.exchange.trace
         queued = waited - slot + trace.place
-        spent = Timings(queued, slot, 0.0, trace.dns, trace.connect, trace.tls, trace.first_byte, trace.body)
+        spent = new_timings(queued, slot, 0.0, trace.dns, trace.connect, trace.tls, trace.first_byte, trace.body)
         trip.attempt_spent = spent if trip.attempt_spent is NO_TIME else trip.attempt_spent + spent
 
     def _judge(self, ticket: Ticket, trip: Trip, response: Response | None, error: RequestError | None) -> Step:
@@ -246,15 +253,14 @@ class Worker:
         if trip.attempt_began is not None:
             before = [attempt.error for attempt in trip.attempts]
             self._note_attempt(trip, response, error)
-            told = [told_before(str(error), before)] if before else []
-            told += [why] if why else []
-            if error is not None and told:
-                _explain(error, "; ".join(told))
-        return Step(outcome=self._outcome(ticket, trip, response, error))
+            if error is not None and (before or why):
+                told = [told_before(str(error), before)] if before else []
+                _explain(error, "; ".join([*told, why] if why else told))
+        return Step(self._outcome(ticket, trip, response, error, self._clock.now()))
 
     def _note_attempt(self, trip: Trip, response: Response | None, error: RequestError | None) -> None:
         trip.attempts.append(
-            Attempt(
+            new_attempt(
                 started_at=trip.attempt_began or 0.0,
                 elapsed=trip.attempt_elapsed,
                 status=None if response is None else response.status_code,
@@ -271,13 +277,14 @@ class Worker:
         trip.attempt_spent = NO_TIME
         trip.was_resent = False
 
-    def _outcome(self, ticket: Ticket, trip: Trip, response: Response | None, error: RequestError | None) -> Outcome:
-        now = self._clock.now()
+    def _outcome(
+        self, ticket: Ticket, trip: Trip, response: Response | None, error: RequestError | None, now: float
+    ) -> Outcome:
         elapsed = 0.0 if trip.sent_at is None else now - trip.sent_at
         if error is not None:
             error.key = redact(ticket.request.label)
             error.attempts = len(trip.attempts)
-        outcome = Outcome(ticket.request, response, error, tuple(trip.attempts), elapsed, _sum_up(trip, now))
+        outcome = new_outcome(ticket.request, response, error, tuple(trip.attempts), elapsed, _sum_up(trip, now))
         if error is not None and events.is_on("request.failed"):
             self._log("request.failed", ticket, reason=error.reason, error=str(error))
         elif error is None and events.is_on("request.ended"):
@@ -288,6 +295,14 @@ class Worker:
         trip: Trip = ticket.trip
         attempt = len(trip.attempts) + (trip.attempt_began is not None)
         events.emit(event, key=ticket.request.label, host=ticket.host, attempt=attempt, **fields)
+
+
+def _trip(ticket: Ticket) -> Trip:
+    """The request's trip, which begins here if this is its first step."""
+    trip: Trip | None = ticket.trip
+    if trip is None:
+        trip = ticket.trip = Trip(Exchange(ticket.request, ticket.request.url), ticket.arrived_at)
+    return trip
 
 
 def _sum_up(trip: Trip, now: float) -> Timings:

@@ -11,7 +11,7 @@ from workerpool.tickets import Ticket
 def scheduler_with(count: int, *, places: int = 6) -> Scheduler:
     scheduler = Scheduler(Budgets(host_connections=places))
     for number in range(count):
-        scheduler.add(Ticket(Request(f"http://a.test/{number}"), "a", lambda outcome: None), 0.0)
+        scheduler.add(Ticket(Request(f"http://a.test/{number}"), "a"), 0.0)
     return scheduler
 
 
@@ -46,7 +46,7 @@ def test_a_burst_of_refusals_is_one_pause() -> None:
 def test_another_host_is_not_slowed() -> None:
     scheduler = scheduler_with(10)
     for number in range(10):
-        scheduler.add(Ticket(Request(f"http://b.test/{number}"), "b", lambda outcome: None), 0.0)
+        scheduler.add(Ticket(Request(f"http://b.test/{number}"), "b"), 0.0)
     scheduler.pause("a", 10.0, 0.0)
     assert [ticket.host for ticket in take_all(scheduler, 0.0)] == ["b"] * 6
 
@@ -54,7 +54,7 @@ def test_another_host_is_not_slowed() -> None:
 def test_requests_to_a_refusing_host_end_at_once_also_where_no_slot_has_come() -> None:
     scheduler = Scheduler(Budgets(rate=Rate(1, 3600)))
     for host in ("a", "b", "b"):
-        scheduler.add(Ticket(Request(f"http://{host}.test/"), host, lambda outcome: None), 0.0)
+        scheduler.add(Ticket(Request(f"http://{host}.test/"), host), 0.0)
     first = scheduler.next(0.0)
     assert first is not None
     assert first.refused_until is None
@@ -77,7 +77,7 @@ def test_a_request_behind_those_of_a_full_owner_is_seen_to_be_ready() -> None:
     scheduler = Scheduler(Budgets(rate=Rate(1), burst=3))
     for weight, owner in ((2, None), (2, Owner()), (1, None)):
         request = Request("http://a.test/", weight=weight)
-        scheduler.add(Ticket(request, "a", lambda outcome: None, owner=owner), 0.0)
+        scheduler.add(Ticket(request, "a", owner), 0.0)
     assert scheduler.next(0.0) is not None
     assert scheduler.has_ready(0.0)
     taken = scheduler.next(0.0)
