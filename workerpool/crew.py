@@ -14,6 +14,7 @@ delivering an outcome or logging.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +31,9 @@ from workerpool.redact import redact
 from workerpool.scheduler import Scheduler
 from workerpool.tickets import NEVER, Caller, Owner, Ticket
 from workerpool.worker import Step, Worker
+
+CONTENDED = 0.0001
+"""Seconds until a worker that finds the lock taken looks again. It is held for a few µs, so this is rare."""
 
 
 @dataclass(slots=True)
@@ -329,7 +333,8 @@ class Crew:
         step: Step | None = None
         ran_callable = False
         while True:
-            with self._lock:
+            self._take_lock()
+            try:
                 now = self._clock.now()
                 paused = given_up = False
                 if ticket is not None and step is not None:
@@ -343,6 +348,8 @@ class Crew:
                 self._turns -= ends
                 self._settle(now)
                 closed = ends and self._notice_drained()
+            finally:
+                self._lock.release()
             if closed:
                 self._on_closed()
             if ticket is not None and step is not None:
@@ -357,6 +364,15 @@ class Crew:
                 work.run()
                 ran_callable = True
             del work
+
+    def _take_lock(self) -> None:
+        """Take the lock as one of many threads, none of which waits in line for it.
+
+        A thread in line is given the lock while it sleeps, before it has the interpreter: the next one finds the lock
+        taken, sleeps, too, and from then on every turn of every worker takes a change of threads (a lock convoy).
+        """
+        while not self._lock.acquire(blocking=False):
+            time.sleep(CONTENDED)
 
     def _step(self, ticket: Ticket) -> Step:
         try:
