@@ -333,14 +333,16 @@ class Crew:
         step: Step | None = None
         ran_callable = False
         while True:
-            self._take_lock()
+            if not self._lock.acquire(blocking=False):
+                self._take_lock()
             try:
                 now = self._clock.now()
                 paused = given_up = False
                 if ticket is not None and step is not None:
                     paused, given_up = self._carry_out(ticket, step, now)
                 self._on_callables -= ran_callable
-                self._sweep(now)
+                if self._forsaken:
+                    self._sweep(now)
                 work = self._pick(now)
                 # A turn that still has an outcome to deliver does so before it ends, so that whoever waits for the
                 # crew to be drained finds every outcome delivered.
@@ -384,10 +386,9 @@ class Crew:
 
     def _pick(self, now: float) -> Ticket | _Callable | None:
         """Choose the next work for this thread, and count it. Under the lock."""
-        self._scheduler.admit(now, all_busy=False)
-        fewer = self._on_callables - self._on_requests
-        callable_first = bool(self._callables) and (fewer < 0 or (fewer == 0 and self._callable_next))
-        if not callable_first:
+        if self._scheduler.callers:
+            self._scheduler.admit(now, all_busy=False)
+        if not (self._callables and self._is_callables_turn()):
             ticket = self._scheduler.next(now)
             if ticket is not None:
                 self._on_requests += 1
@@ -399,11 +400,15 @@ class Crew:
             return self._callables.popleft()
         return None
 
+    def _is_callables_turn(self) -> bool:
+        fewer = self._on_callables - self._on_requests
+        return fewer < 0 or (fewer == 0 and self._callable_next)
+
     def _carry_out(self, ticket: Ticket, step: Step, now: float) -> tuple[bool, bool]:
         """Do what a step says; returns whether a host's pause began, and whether the request is given up instead."""
         self._on_requests -= 1
         self._counts.sent += step.sent
-        self._scheduler.release(ticket, now)
+        self._scheduler.release(ticket.host, now)
         paused = False
         if step.pause is not None:
             paused = self._scheduler.pause(step.pause.host, step.pause.until, now, refuse=step.pause.refuse)
@@ -443,7 +448,8 @@ class Crew:
         Wakes at most one worker. It settles again when it has picked its work, and so wakes the next one if there is
         more: a batch of arrivals starts threads in a chain, and a single one starts a single thread.
         """
-        self._scheduler.admit(now, all_busy=self._turns >= self._workers)
+        if self._scheduler.callers:
+            self._scheduler.admit(now, all_busy=self._turns >= self._workers)
         if self._turns >= self._workers:
             return  # whoever finishes first looks for more
         if self._callables or self._scheduler.has_ready(now):
@@ -502,7 +508,8 @@ class Crew:
     def _ring(self) -> None:
         """What the alarm does when its time has come: call a worker, or at the interpreter's end be one."""
         now = self._clock.now()
-        self._sweep(now)
+        if self._forsaken:
+            self._sweep(now)
         self._settle(now)
         if self._notice_drained():
             self._without_lock(self._on_closed)
@@ -535,10 +542,9 @@ class Crew:
 
     def _sweep(self, now: float) -> None:
         """Forget the requests of the owners that were forsaken."""
-        if self._forsaken:
-            self._forsaken.clear()
-            self._scheduler.discard(lambda ticket: ticket.owner is not None and ticket.owner.is_forsaken, now)
-            self._alarm.look_again()
+        self._forsaken.clear()
+        self._scheduler.discard(lambda ticket: ticket.owner is not None and ticket.owner.is_forsaken, now)
+        self._alarm.look_again()
 
     def _is_drained(self) -> bool:
         return not self._turns and not self._callables and self._scheduler.is_idle

@@ -16,7 +16,7 @@ import tempfile
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, TypeAlias
 
 from workerpool.model import IDLE, Request
 
@@ -27,12 +27,8 @@ AT_MOST = 1_000
 """Windows of backlog in all; past that, reading waits for the hosts that it holds."""
 
 
-class Item(NamedTuple):
-    """A request read from the source: its place in it, counted from 0, and the host it belongs to."""
-
-    number: int
-    request: Request
-    host: str
+Item: TypeAlias = tuple[int, Request, str]
+"""A request read from the source, after its place in it, counted from 0, and before the host that it belongs to."""
 
 
 class Intake:
@@ -63,7 +59,7 @@ class Intake:
         item = self._refused or self._read()
         self._refused = None
         while item is not None:
-            host = item.host
+            _, _, host = item
             held = self._held.get(host, 0)
             if held < self._share and host not in self._backlog:
                 self._held[host] = held + 1
@@ -139,16 +135,17 @@ class Intake:
         """Put an item into its host's backlog; False if there is no room, or it cannot be written down."""
         if self._backlogged >= self._at_most:
             return False
-        backlog = self._backlog.get(item.host) or _Backlog()
+        number, _, host = item
+        backlog = self._backlog.get(host) or _Backlog()
         if self._backlogged < self._in_memory and not backlog.offsets:
             backlog.items.append(item)
         else:
             offset = self._spill.write(item)
             if offset is None:
                 return False
-            backlog.numbers.append(item.number)
+            backlog.numbers.append(number)
             backlog.offsets.append(offset)
-        self._backlog[item.host] = backlog
+        self._backlog[host] = backlog
         backlog.size += 1
         self._backlogged += 1
         return True
@@ -188,7 +185,7 @@ class _Backlog:
     @property
     def first(self) -> int:
         """The number of the next item."""
-        return self.items[0].number if self.items else self.numbers[self._read]
+        return self.items[0][0] if self.items else self.numbers[self._read]
 
     def next_offset(self) -> int:
         offset = self.offsets[self._read]

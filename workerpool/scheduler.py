@@ -33,7 +33,7 @@ class Scheduler:
         self._heap: list[tuple[float, int, Lane | Ticket]] = []
         self._resting: list[tuple[float, int, Lane]] = []  # empty lanes, by when they may be forgotten; wakes nobody
         self._order = count()
-        self._callers: deque[Caller] = deque()
+        self.callers: deque[Caller] = deque()
         self._aside: dict[Owner, deque[Ticket]] = {}  # queued requests of owners that are full, oldest first
         self._callers_first = True  # whose turn it is, where callers and the ring want the same slot or place
         self._since: float | None = None  # since when the ring has waited for slots without a break
@@ -110,9 +110,21 @@ class Scheduler:
             aside.remove(ticket)
             self._bring_back(ticket, now)
 
-    def release(self, ticket: Ticket, now: float) -> None:
-        """Give back the place of a request that is no longer in flight."""
-        self._leave(self._lanes[ticket.host], now)
+    def release(self, host: str, now: float) -> None:
+        """Give back the place of a request or a caller that is no longer in flight."""
+        lane = self._lanes[host]
+        if lane.in_flight >= lane.places:
+            lane.since = None  # it waited for a place, not for a slot
+        if self.in_flight >= self._budgets.max_connections:
+            self._since = None
+        lane.in_flight -= 1
+        self.in_flight -= 1
+        if lane.places < self._budgets.host_connections and now >= lane.not_before:
+            lane.grow()
+        if lane.queue:
+            self._enlist(lane, now)
+        elif not lane.in_flight:
+            self._retire(lane, now)
 
     def has_ready(self, now: float) -> bool:
         """Whether `next` would give a request now, unless nobody wants it any more."""
@@ -175,7 +187,7 @@ class Scheduler:
     def enter(self, caller: Caller) -> None:
         """Let a caller wait for leave; `admit` gives it."""
         self._lane(caller.host).callers += 1
-        self._callers.append(caller)
+        self.callers.append(caller)
 
     def admit(self, now: float, *, all_busy: bool) -> None:
         """Admit the waiting callers that may send now.
@@ -184,7 +196,7 @@ class Scheduler:
         (`all_busy`) nobody may be left to take a request, so callers do not stand back for one: they could wait for
         each other forever.
         """
-        for caller in [*self._callers]:
+        for caller in [*self.callers]:
             wakes_at = self._admits_at(caller, now, all_busy)
             if wakes_at <= now:
                 self._admit(caller, now)
@@ -196,9 +208,9 @@ class Scheduler:
         """Take back a caller that gave up waiting, or that has sent."""
         if caller.admitted:
             if not caller.has_place:
-                self._leave(self._lanes[caller.host], now)
+                self.release(caller.host, now)
             return
-        self._callers.remove(caller)
+        self.callers.remove(caller)
         lane = self._lane(caller.host)
         lane.callers -= 1
         self._retire(lane, now)
@@ -216,7 +228,7 @@ class Scheduler:
     @property
     def is_idle(self) -> bool:
         """Whether no request is queued, parked or in flight, and no caller waits."""
-        return not (self.queued or self.parked or self.in_flight or self._callers)
+        return not (self.queued or self.parked or self.in_flight or self.callers)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -311,20 +323,6 @@ class Scheduler:
         if not self._ring:
             self._since = None
 
-    def _leave(self, lane: Lane, now: float) -> None:
-        if lane.in_flight >= lane.places:
-            lane.since = None  # it waited for a place, not for a slot
-        if self.in_flight >= self._budgets.max_connections:
-            self._since = None
-        lane.in_flight -= 1
-        self.in_flight -= 1
-        if lane.places < self._budgets.host_connections and now >= lane.not_before:
-            lane.grow()
-        if lane.queue:
-            self._enlist(lane, now)
-        elif not lane.in_flight:
-            self._retire(lane, now)
-
     def _admits_at(self, caller: Caller, now: float, all_busy: bool) -> float:
         """When a caller may be admitted; `NEVER` if that hangs on something else than time."""
         lane = self._lane(caller.host)
@@ -342,7 +340,7 @@ class Scheduler:
 
     def _admit(self, caller: Caller, now: float) -> None:
         lane = self._lane(caller.host)
-        self._callers.remove(caller)
+        self.callers.remove(caller)
         lane.callers -= 1
         self._callers_first = False
         if not caller.has_place:

@@ -183,7 +183,7 @@ class Stream:
         except Exception as error:  # a junk item, or a key function that failed: an outcome, not the stream's end
             given = raw if isinstance(raw, Request) else Request(_text(raw))
             request, host = replace(given, url=_text(given.url), problem=redact(_text(error))), ""
-        return Item(number, request, host)
+        return number, request, host
 
     # -- taking in ----------------------------------------------------------------------------------------------------
 

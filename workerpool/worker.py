@@ -9,7 +9,7 @@ from __future__ import annotations
 import http
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ class Trip:
     attempt_began: float | None = None  # seconds since the epoch, the current attempt's first send
     attempt_elapsed: float = 0.0
     attempt_spent: Timings = NO_TIME
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: tuple[Attempt, ...] = ()
     response: Response | None = None  # of the last attempt, should there be no further one
     parked: float = 0.0
     was_resent: bool = False  # the current attempt has had its free send
@@ -119,7 +119,7 @@ class Worker:
         trip = _trip(ticket)
         if ticket.refused_until is not None:
             return self._refuse(ticket, trip, ticket.refused_until)
-        session = self.session
+        session = getattr(self._local, "session", None)
         if session is None:  # only where the interpreter is ending and another thread finishes the work
             self.start_thread(None, ())
             session = self.session
@@ -149,7 +149,7 @@ class Worker:
                 self._log("request.resent", ticket)
             return Step(again=True)
         if response is not None and not self._retries.needs_verdict(response.status_code):
-            return self._end(ticket, trip, response, None)
+            return self._end(ticket, trip, response, None, trip.ready_at)
         return self._judge(ticket, trip, response, error)
 
     def cancel(self, ticket: Ticket, why: str) -> Outcome:
@@ -183,8 +183,8 @@ class Worker:
     def _add_send(self, ticket: Ticket, trip: Trip, began: float) -> None:
         """Add what a send took, and what it waited before, to its attempt."""
         now = self._clock.now()
-        waited = max(0.0, began - trip.ready_at)
-        slot = min(waited, ticket.slot_wait)
+        waited = began - trip.ready_at if began > trip.ready_at else 0.0
+        slot = ticket.slot_wait if ticket.slot_wait < waited else waited
         trip.attempt_elapsed += now - began
         trip.ready_at = now
         trace = trip.exchange.trace
@@ -215,7 +215,7 @@ class Worker:
         if verdict.wait is None:
             if error is not None and pause is not None and pause.refuse:
                 error = self._paused_error(pause.until)
-            return replace(self._end(ticket, trip, response, error, verdict.why_not), pause=pause)
+            return replace(self._end(ticket, trip, response, error, now, verdict.why_not), pause=pause)
         self._note_attempt(trip, response, error)
         trip.response = response
         if response is not None and ticket.request.stream:
@@ -245,33 +245,38 @@ class Worker:
 
     def _refuse(self, ticket: Ticket, trip: Trip, until: float) -> Step:
         error = self._paused_error(until)
-        return replace(self._end(ticket, trip, None, error), sent=False)
+        return replace(self._end(ticket, trip, None, error, self._clock.now()), sent=False)
 
     def _end(
-        self, ticket: Ticket, trip: Trip, response: Response | None, error: RequestError | None, why: str = ""
+        self,
+        ticket: Ticket,
+        trip: Trip,
+        response: Response | None,
+        error: RequestError | None,
+        now: float,
+        why: str = "",
     ) -> Step:
         if trip.attempt_began is not None:
-            before = [attempt.error for attempt in trip.attempts]
+            before = trip.attempts
             self._note_attempt(trip, response, error)
             if error is not None and (before or why):
-                told = [told_before(str(error), before)] if before else []
+                told = [told_before(str(error), [attempt.error for attempt in before])] if before else []
                 _explain(error, "; ".join([*told, why] if why else told))
-        return Step(self._outcome(ticket, trip, response, error, self._clock.now()))
+        return Step(self._outcome(ticket, trip, response, error, now))
 
     def _note_attempt(self, trip: Trip, response: Response | None, error: RequestError | None) -> None:
-        trip.attempts.append(
-            new_attempt(
-                started_at=trip.attempt_began or 0.0,
-                elapsed=trip.attempt_elapsed,
-                status=None if response is None else response.status_code,
-                error=None if error is None else str(error),
-                hops=len(trip.exchange.history),
-                reused=trip.exchange.trace.reused,
-                resumed=trip.exchange.trace.resumed,
-                fast_path=trip.exchange.trace.fast_path,
-                timings=trip.attempt_spent,
-            )
+        attempt = new_attempt(
+            started_at=trip.attempt_began or 0.0,
+            elapsed=trip.attempt_elapsed,
+            status=None if response is None else response.status_code,
+            error=None if error is None else str(error),
+            hops=len(trip.exchange.history),
+            reused=trip.exchange.trace.reused,
+            resumed=trip.exchange.trace.resumed,
+            fast_path=trip.exchange.trace.fast_path,
+            timings=trip.attempt_spent,
         )
+        trip.attempts = (*trip.attempts, attempt)
         trip.attempt_began = None
         trip.attempt_elapsed = 0.0
         trip.attempt_spent = NO_TIME
@@ -284,7 +289,7 @@ class Worker:
         if error is not None:
             error.key = redact(ticket.request.label)
             error.attempts = len(trip.attempts)
-        outcome = new_outcome(ticket.request, response, error, tuple(trip.attempts), elapsed, _sum_up(trip, now))
+        outcome = new_outcome(ticket.request, response, error, trip.attempts, elapsed, _sum_up(trip, now))
         if error is not None and events.is_on("request.failed"):
             self._log("request.failed", ticket, reason=error.reason, error=str(error))
         elif error is None and events.is_on("request.ended"):

@@ -118,7 +118,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def _land(self, index: int) -> Ticket:
         ticket = self.flying.pop(index % len(self.flying))
-        self.scheduler.release(ticket, self.now)
+        self.scheduler.release(ticket.host, self.now)
         return ticket
 
     @precondition(lambda self: self.flying)
@@ -296,7 +296,7 @@ def test_a_host_with_one_request_waits_for_at_most_one_send_of_each_other_host(
 
     def send() -> Ticket | None:
         if len(flying) == places:
-            scheduler.release(flying.pop(0), 0.0)
+            scheduler.release(flying.pop(0).host, 0.0)
         taken = scheduler.next(0.0)
         if taken is not None:
             flying.append(taken)
@@ -332,7 +332,7 @@ def test_a_steady_demand_gets_its_whole_rate_though_every_waking_is_a_little_lat
         taken = scheduler.next(now)
         assert taken is not None
         stamps.append(taken.granted_at)
-        scheduler.release(taken, now)
+        scheduler.release(taken.host, now)
     assert stamps[-1] - stamps[0] <= len(delays) / rate + 1e-6
 
 
@@ -357,7 +357,7 @@ def test_callers_and_requests_of_one_host_under_two_equal_rates_all_get_their_tu
             scheduler.withdraw(caller, now)
         taken = scheduler.next(now)
         if taken is not None:
-            scheduler.release(taken, now)
+            scheduler.release(taken.host, now)
         elif not admitted and not scheduler.is_idle:
             times = [scheduler.wakes_at(now), *(caller.wakes_at for caller in callers)]
             now = max(now, min(time for time in times if time is not None))
@@ -381,6 +381,6 @@ def test_weights_differ_and_nothing_waits_for_ever() -> None:
             assert wakes_at > now
             now = wakes_at
         else:
-            scheduler.release(one_or_none, now)
+            scheduler.release(one_or_none.host, now)
             taken += 1
     assert now <= (60 - 3) / 10 + 0.01

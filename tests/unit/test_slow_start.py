@@ -32,7 +32,7 @@ def test_rounds_grow_by_one_after_a_pause_until_the_budget() -> None:
         flying = take_all(scheduler, 10.0)
         rounds.append(len(flying))
         for ticket in flying:
-            scheduler.release(ticket, 10.0)
+            scheduler.release(ticket.host, 10.0)
     assert rounds == [1, 2, 3, 4, 5, 6, 6, 6]
 
 
@@ -63,7 +63,7 @@ def test_requests_to_a_refusing_host_end_at_once_also_where_no_slot_has_come() -
     for _ in range(2):
         (refused,) = take_all(scheduler, 0.0)
         assert refused.refused_until == 100.0
-        scheduler.release(refused, 0.0)
+        scheduler.release(refused.host, 0.0)
 
 
 def test_a_request_behind_those_of_a_full_owner_is_seen_to_be_ready() -> None:
