@@ -33,6 +33,7 @@ LEVELS: dict[str, float] = {
     "intake": 3,
     "worker": 4,
     "alarm": 4,
+    "work": 4,
     "crew": 4.1,  # a step within a layer: many workers' threads stand on one request's way through a worker
     "stream": 4.2,
     "governor": 4.2,

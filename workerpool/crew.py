@@ -30,6 +30,7 @@ from workerpool.model import Outcome
 from workerpool.redact import redact
 from workerpool.scheduler import Scheduler
 from workerpool.tickets import NEVER, Caller, Owner, Ticket
+from workerpool.work import Call, Turn
 from workerpool.worker import Step, Worker
 
 CONTENDED = 0.0001
@@ -46,43 +47,6 @@ class Counts:
     retries: int = 0
     redirects: int = 0
     resent: int = 0
-
-
-class _Callable:
-    """A callable from `submit()` and the future of its result."""
-
-    __slots__ = ("args", "fn", "future", "kwargs")
-
-    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.future: Future[Any] = Future()
-        self.fn = fn
-        self.args = args
-        self.kwargs = kwargs
-
-    def run(self) -> None:
-        if not self.future.set_running_or_notify_cancel():
-            return
-        try:
-            result = self.fn(*self.args, **self.kwargs)
-        except BaseException as error:
-            self.future.set_exception(error)
-            self = None  # type: ignore[assignment]  # breaks the cycle of error, its traceback and this frame
-        else:
-            self.future.set_result(result)
-
-
-class _Turn:
-    """What the executor runs: one turn of the crew, unless it was called off."""
-
-    __slots__ = ("_crew", "is_off")
-
-    def __init__(self, crew: Crew) -> None:
-        self._crew = crew
-        self.is_off = False
-
-    def __call__(self) -> None:
-        if not self.is_off:
-            self._crew.run_turn()
 
 
 class Crew:
@@ -104,7 +68,7 @@ class Crew:
         self._clock = clock
         self._on_closed = on_closed  # called once, when the last work has ended after `close`
         self._lock = threading.Lock()  # guards every field below, and the scheduler
-        self._callables: deque[_Callable] = deque()
+        self._callables: deque[Call] = deque()
         self._turns = 0  # threads in a turn, or called to one
         self._on_callables = 0  # of these, running a callable
         self._on_requests = 0  # of these, sending
@@ -122,7 +86,7 @@ class Crew:
 
     def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Queue a callable; raises `RuntimeError` after shutdown, as executors do."""
-        work = _Callable(fn, args, kwargs)
+        work = Call(fn, args, kwargs)
         with self._lock:
             self._check_open()
             self._callables.append(work)
@@ -295,7 +259,7 @@ class Crew:
 
     def close(self, *, cancel: bool) -> list[Ticket]:
         """Take no more work; with `cancel`, forget what is not running. Returns the requests that were forgotten."""
-        forgotten: list[_Callable] = []
+        forgotten: list[Call] = []
         tickets: list[Ticket] = []
         with self._lock:
             self._closing = True
@@ -337,16 +301,15 @@ class Crew:
                 self._take_lock()
             try:
                 now = self._clock.now()
-                paused = given_up = False
                 if ticket is not None and step is not None:
-                    paused, given_up = self._carry_out(ticket, step, now)
+                    self._carry_out(ticket, step, now)
                 self._on_callables -= ran_callable
                 if self._forsaken:
                     self._sweep(now)
                 work = self._pick(now)
                 # A turn that still has an outcome to deliver does so before it ends, so that whoever waits for the
                 # crew to be drained finds every outcome delivered.
-                ends = work is None and (step is None or (step.outcome is None and not given_up))
+                ends = work is None and (step is None or (step.outcome is None and not step.is_given_up))
                 self._turns -= ends
                 self._settle(now)
                 closed = ends and self._notice_drained()
@@ -355,7 +318,7 @@ class Crew:
             if closed:
                 self._on_closed()
             if ticket is not None and step is not None:
-                self._announce(ticket, step, now, paused=paused, given_up=given_up)
+                self._announce(ticket, step, now)
             ticket = step = None
             ran_callable = False
             if ends:
@@ -384,7 +347,7 @@ class Crew:
             failed.__cause__ = error
             return Step(outcome=Outcome(ticket.request, None, failed))
 
-    def _pick(self, now: float) -> Ticket | _Callable | None:
+    def _pick(self, now: float) -> Ticket | Call | None:
         """Choose the next work for this thread, and count it. Under the lock."""
         if self._scheduler.callers:
             self._scheduler.admit(now, all_busy=False)
@@ -404,20 +367,20 @@ class Crew:
         fewer = self._on_callables - self._on_requests
         return fewer < 0 or (fewer == 0 and self._callable_next)
 
-    def _carry_out(self, ticket: Ticket, step: Step, now: float) -> tuple[bool, bool]:
-        """Do what a step says; returns whether a host's pause began, and whether the request is given up instead."""
+    def _carry_out(self, ticket: Ticket, step: Step, now: float) -> None:
+        """Do what a step says, and note in it what `_announce` is to tell. Under the lock."""
         self._on_requests -= 1
         self._counts.sent += step.sent
         self._scheduler.release(ticket.host, now)
-        paused = False
         if step.pause is not None:
-            paused = self._scheduler.pause(step.pause.host, step.pause.until, now, refuse=step.pause.refuse)
+            pause = step.pause
+            step.is_new_pause = self._scheduler.pause(pause.host, pause.until, now, refuse=pause.refuse)
         if step.outcome is not None:
             self._counts.ended += 1
             self._counts.ok += step.outcome.ok
         elif self._cancelling or (ticket.owner is not None and ticket.owner.is_over):
             self._counts.ended += 1
-            return paused, True
+            step.is_given_up = True
         elif step.again:
             self._counts.resent += 1
             self._scheduler.put_first(ticket, now)
@@ -429,15 +392,14 @@ class Crew:
             self._counts.retries += 1
             ticket.host = step.host
             self._scheduler.park(ticket, step.park_until)
-        return paused, False
 
-    def _announce(self, ticket: Ticket, step: Step, now: float, *, paused: bool, given_up: bool) -> None:
+    def _announce(self, ticket: Ticket, step: Step, now: float) -> None:
         """Tell the outside, without the lock, what was carried out."""
-        if paused and step.pause is not None:
+        if step.is_new_pause and step.pause is not None:
             events.emit("host.paused", host=step.pause.host, wait=step.pause.until - now, reason=step.pause.reason)
         if step.outcome is not None:
             ticket.deliver(step.outcome)
-        elif given_up:
+        elif step.is_given_up:
             ticket.deliver(self._worker.cancel(ticket, "its pool or its stream was told to end"))
 
     # -- waking: all of it under the lock ---------------------------------------------------------------------------
@@ -459,7 +421,7 @@ class Crew:
 
     def _call_worker(self) -> None:
         self._turns += 1
-        turn = _Turn(self)
+        turn = Turn(self.run_turn)
         try:
             future = self._executor.submit(turn)
         except RuntimeError as error:

@@ -230,7 +230,7 @@ class WorkerPool(Executor):
         exception is requests' own (or `HostPaused`, `Cancelled`, where requests has no word for it).
         """
         self._refuse_inside("request")
-        request = Request(url, method, **_checked(kwargs))
+        request = new_request(url, method, **_checked(kwargs))
         if request.weight != 1:
             self._check_weight(request.weight)
         future: Future[Response] = Future()

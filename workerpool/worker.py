@@ -66,7 +66,8 @@ class Step:
 
     `next_host`: the lane where the request goes on at once, after a redirect. `again`: it goes back to the front of its
     lane, as the socket that it was sent over was dead. `host`: the lane it returns to when parked. `sent`: whether
-    anything was sent.
+    anything was sent. The crew notes in it whether `pause` began one (`is_new_pause`), and whether the request is given
+    up instead of going on (`is_given_up`).
     """
 
     outcome: Outcome | None = None
@@ -76,6 +77,8 @@ class Step:
     again: bool = False
     pause: Pause | None = None
     sent: bool = True
+    is_new_pause: bool = False
+    is_given_up: bool = False
 
 
 class Worker:
@@ -184,7 +187,7 @@ class Worker:
         """Add what a send took, and what it waited before, to its attempt."""
         now = self._clock.now()
         waited = began - trip.ready_at if began > trip.ready_at else 0.0
-        slot = ticket.slot_wait if ticket.slot_wait < waited else waited
+        slot = min(waited, ticket.slot_wait) if ticket.slot_wait else 0.0
         trip.attempt_elapsed += now - began
         trip.ready_at = now
         trace = trip.exchange.trace
