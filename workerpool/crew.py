@@ -334,7 +334,8 @@ class Crew:
         """Take the lock as one of many threads, none of which waits in line for it.
 
         A thread in line is given the lock while it sleeps, before it has the interpreter: the next one finds the lock
-        taken, sleeps, too, and from then on every turn of every worker takes a change of threads (a lock convoy).
+        taken, sleeps, too, and from then on every turn of every worker takes a change of threads (a lock convoy; see
+        decision 12).
         """
         while not self._lock.acquire(blocking=False):
             time.sleep(CONTENDED)
