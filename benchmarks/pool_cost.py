@@ -3,9 +3,12 @@
     python benchmarks/pool_cost.py [--requests 100000] [--rounds 5] [--hosts 1 100 10000] [--windows 1000 100000]
 
 For each number of hosts and each window (requests in memory at once), with 16 workers and no rate limit, prints the
-CPU time of the whole process per request, in microseconds: the median of some rounds, and the least of them. What the
-transport and the source of URLs cost without a pool is measured too, and subtracted. `stream` takes outcomes from
-`pool.stream`; `futures` calls `pool.get`, and takes results as long as more futures than the window are out.
+CPU time of the whole process per request, in microseconds: the median of some rounds, and the least of them. `stream`
+takes outcomes from `pool.stream`; `futures` calls `pool.get`, and takes the oldest result whenever as many futures as
+the window are out.
+
+What costs the same without a pool is measured, too: the source of URLs and the transport (`nothing`), which is
+subtracted; and with `futures`, a bare `concurrent.futures.Future` for each request (`future`), which is not.
 
 Instructions are steadier than times: run one case under ``valgrind --tool=callgrind`` with
 ``--cases stream --hosts 1 --windows 1000 --rounds 1`` and two numbers of requests, and divide the difference.
@@ -87,8 +90,8 @@ def by_futures(pool: WorkerPool, requests: int, hosts: int, window: int) -> int:
     for url in urls(requests, hosts):
         waiting.append(pool.get(url))
         if len(waiting) >= window:
-            ended += waiting.popleft().result().ok
-    return ended + sum(future.result().ok for future in waiting)
+            ended += waiting.popleft().result().status_code == 200
+    return ended + sum(future.result().status_code == 200 for future in waiting)
 
 
 CASES: dict[str, Callable[[WorkerPool, int, int, int], int]] = {"stream": by_stream, "futures": by_futures}
@@ -100,6 +103,23 @@ def nothing(requests: int, hosts: int) -> float:
     began = time.process_time()
     for _url in urls(requests, hosts):
         transport.send(transport, EXCHANGE, TIMEOUT)
+    return time.process_time() - began
+
+
+def bare_futures(requests: int, window: int) -> float:
+    """CPU seconds for futures by themselves, as many at once as the window holds, without a thread."""
+    gc.collect()
+    began = time.process_time()
+    waiting: deque[Future[int]] = deque()
+    for number in range(requests):
+        future: Future[int] = Future()
+        waiting.append(future)
+        future.set_running_or_notify_cancel()
+        future.set_result(number)
+        if len(waiting) >= window:
+            waiting.popleft().result()
+    for future in waiting:
+        future.result()
     return time.process_time() - began
 
 
@@ -122,12 +142,14 @@ def main() -> None:
     parser.add_argument("--windows", type=int, nargs="+", default=[1_000, 100_000])
     parser.add_argument("--cases", choices=[*CASES], nargs="+", default=[*CASES])
     options = parser.parse_args()
-    print(f"{'case':<8} {'hosts':>7} {'window':>8} {'median':>10} {'least':>10} {'nothing':>10}   (CPU µs per request)")
+    names = " ".join(f"{name:>9}" for name in ("median", "least", "nothing", "future"))
+    print(f"{'case':<8} {'hosts':>7} {'window':>8} {names}   (CPU µs per request)")
     for case, hosts, window in itertools.product(options.cases, options.hosts, options.windows):
         least = min(nothing(options.requests, hosts) for _ in range(3))
         rounds = [cost(case, options.requests, hosts, window) - least for _ in range(options.rounds)]
-        figures = (statistics.median(rounds), min(rounds), least)
-        per_request = " ".join(f"{1e6 * seconds / options.requests:10.1f}" for seconds in figures)
+        future = [min(bare_futures(options.requests, window) for _ in range(3))] if case == "futures" else []
+        figures = [statistics.median(rounds), min(rounds), least, *future]
+        per_request = " ".join(f"{1e6 * seconds / options.requests:9.1f}" for seconds in figures)
         print(f"{case:<8} {hosts:7,} {window:8,} {per_request}", flush=True)
 
 
