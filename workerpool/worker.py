@@ -268,16 +268,12 @@ class Worker:
         return Step(self._outcome(ticket, trip, response, error, now))
 
     def _note_attempt(self, trip: Trip, response: Response | None, error: RequestError | None) -> None:
-        attempt = new_attempt(
-            started_at=trip.attempt_began or 0.0,
-            elapsed=trip.attempt_elapsed,
-            status=None if response is None else response.status_code,
-            error=None if error is None else str(error),
-            hops=len(trip.exchange.history),
-            reused=trip.exchange.trace.reused,
-            resumed=trip.exchange.trace.resumed,
-            fast_path=trip.exchange.trace.fast_path,
-            timings=trip.attempt_spent,
+        status = None if response is None else response.status_code
+        sentence = None if error is None else str(error)
+        began, hops, trace = trip.attempt_began or 0.0, len(trip.exchange.history), trip.exchange.trace
+        spent = trip.attempt_spent
+        attempt = new_attempt(  # by position, as keywords would double its time
+            began, trip.attempt_elapsed, status, sentence, hops, trace.reused, trace.resumed, trace.fast_path, spent
         )
         trip.attempts = (*trip.attempts, attempt)
         trip.attempt_began = None
