@@ -192,7 +192,6 @@ class SharedAdapter(HTTPAdapter):
     def _transmit(self, request: PreparedRequest, timeout: Any, way: dict[str, Any], *, streams: bool) -> Response:
         """Send once: by the fast path what is plain, and anything else as requests does; `streams`: whether the caller
         reads the body."""
-
         message = pool = None
         if self.fast is not None and isinstance(timeout, tuple) and not (streams or request.hooks.get("response")):
             pool = self.pool_for(request, way)
