@@ -5,6 +5,7 @@ How many are tried is said by the profile of hypothesis, or by the environment: 
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import Any
 
@@ -87,7 +88,7 @@ def split(draw: st.DrawFn, data: bytes) -> tuple[bytes, ...]:
     first = draw(st.sampled_from([data.find(b"\r\n\r\n") + 4] * 4 + [0]))
     cuts = sorted({0, len(data), *(first + place % (len(data) + 1) for place in draw(st.lists(_places, max_size=8)))})
     cuts = [place for place in cuts if place <= len(data)]
-    return tuple(data[start:end] for start, end in zip(cuts, cuts[1:], strict=False))
+    return tuple(data[start:end] for start, end in itertools.pairwise(cuts))
 
 
 split_answers = answers().flatmap(split).filter(bool)

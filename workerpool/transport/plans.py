@@ -7,6 +7,7 @@ belongs to one thread, and so do its plans.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import requests
@@ -45,6 +46,11 @@ class Plan:
         self.pool = pool
         self.way = way
         self._start, self._end = around
+
+    def carries(self, more: Any) -> bool:
+        """Whether `more` are the request's own headers that it has: in the same order, and written alike."""
+        mine = self.more
+        return mine is more or (bool(mine == more) and [*mine] == [*more])
 
     def message(self, url: str, target: str) -> Message:
         head = f"{self._start}{target}{self._end}".encode("latin-1")
@@ -90,7 +96,7 @@ class Plans:
             self._note_state()
         key = (request.method, site)
         plan = self._plans.get(key, _UNKNOWN)
-        if plan is _UNKNOWN or (plan is not None and plan.more != request.headers):
+        if plan is _UNKNOWN or (plan is not None and not plan.carries(request.headers)):
             if len(self._plans) >= PLANS_KEPT:
                 self._plans.clear()
             plan = self._plans[key] = self._make(request, site)
@@ -114,7 +120,7 @@ class Plans:
     def _note_state(self) -> None:
         session = self._session
         self._headers: Any = session.headers
-        self._headers_then = dict(getattr(self._headers, "_store", {}))
+        self._headers_then = OrderedDict(getattr(self._headers, "_store", {}))  # they are sent in their order
         self._adapters_then = {**session.adapters}
         self._proxies_then = {**session.proxies}
         self._settings_then = self._settings()
