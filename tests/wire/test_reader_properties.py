@@ -158,11 +158,12 @@ def test_what_is_accepted_reads_alike_everywhere(pieces: tuple[bytes, ...], meth
         assert (head.status, reason_of(start)) == (answer.status, answer.reason)
         assert [*header_lines(start)] == answer.msg.items()
         assert head.closes == (answer._check_close())  # type: ignore[attr-defined]
-    assert (fast.body, fast.error) == (slow.body, slow.error)
+    if not {fast.error, slow.error} <= {*GUESSES}:  # where both are wrong, the fast path meets the coding's first
+        assert (fast.body, fast.error) == (slow.body, slow.error)
     if fast.error is None:
         assert fast.is_clean == slow.is_clean
-        is_broken_redirect = head.status in (301, 302, 303, 307, 308) and fast.body == b""
-        assert fast.body == their_body or is_broken_redirect
+        # 204 and 304 have no body, and a redirect's that is cut short does no harm: see `differences`.
+        assert fast.body == their_body or (fast.body == b"" and head.status in (204, 301, 302, 303, 304, 307, 308))
     else:
         assert their_body is None or issubclass(fast.error, (*GUESSES, TooLarge))
 

@@ -14,7 +14,8 @@ from workerpool.model import DEFAULT_PORTS
 
 _CHARACTERS = r"A-Za-z0-9\-._~!$&'()*+,;=:@/"
 _TARGET = re.compile(
-    rf"/[{_CHARACTERS}]*(?:%[0-9A-F]{{2}}[{_CHARACTERS}]*)*(?:\?(?!\Z)[{_CHARACTERS}?]*(?:%[0-9A-F]{{2}}[{_CHARACTERS}?]*)*)?"
+    rf"/[{_CHARACTERS}]*(?:%[0-9A-F]{{2}}[{_CHARACTERS}]*)*"
+    rf"(?:\?(?!\Z)[{_CHARACTERS}?]*(?:%[0-9A-F]{{2}}[{_CHARACTERS}?]*)*)?"  # not an empty query: requests drops its "?"
 )
 _UNRESERVED = re.compile(r"%(?:2[DE]|3\d|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])")
 _NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")  # RFC 9110, section 5.6.2
@@ -82,7 +83,10 @@ def head_around(
     names = {name.lower() for name in headers}
     if not names.isdisjoint(_ODD_HEADERS) and not _is_usual(headers, names):
         return None
-    lines = [] if "host" in names else [f"Host: {_host(url)}"]
+    host = _host(url, is_absolute=pool.forwards)
+    if "%" in host:
+        return None  # an address with a zone, which is left out somewhere
+    lines = [] if "host" in names else [f"Host: {host}"]
     if "accept-encoding" not in names:
         lines.append("Accept-Encoding: identity")
     if "content-length" not in names and (body is not None or method not in _BODILESS):
@@ -109,9 +113,14 @@ def _is_usual(headers: Mapping[str, str], names: set[str]) -> bool:
     )
 
 
-def _host(url: str) -> str:
-    """What http.client puts into ``Host``: the port only where it is not the scheme's own."""
+def _host(url: str, *, is_absolute: bool) -> str:
+    """What http.client puts into ``Host``: the port only where it is not the scheme's own.
+
+    `is_absolute`: whether the target is the whole URL, for a proxy; what stands there is then taken as it is.
+    """
     parts = urlsplit(url)
+    if is_absolute:
+        return parts.netloc.rpartition("@")[2]
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
     return host if parts.port in (None, DEFAULT_PORTS.get(parts.scheme)) else f"{host}:{parts.port}"

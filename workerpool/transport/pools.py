@@ -466,9 +466,14 @@ class _SharedIdle:
             raise
 
     @property
+    def forwards(self) -> bool:
+        """Whether a proxy passes each request on itself."""
+        return self.proxy is not None and not self._has_tunnel
+
+    @property
     def forward_headers(self) -> Mapping[str, str]:
-        """What a proxy wants to see of each request that it passes on itself."""
-        return {} if self.proxy is None or self._has_tunnel else self.proxy_headers
+        """What such a proxy wants to see of each request."""
+        return self.proxy_headers if self.forwards else {}
 
     @property
     def _has_tunnel(self) -> bool:
