@@ -1071,6 +1071,7 @@ def redirects() -> Cases:
     yield Case("redirect with a bare head", (head(there, start=start),), "close")
     yield Case("redirect said to close", (sized(HELLO, there, b"Connection: close", start=start),))
     yield Case("redirect cut short", (sized(HELLO, there, start=start)[:-3],), "close")
+    yield Case("redirect to nowhere, cut short", (sized(HELLO, b"Location: ", start=start)[:-3],), "close")
     yield Case("redirect cut short in a chunk", (chunked(HELLO, lines=[there], start=start)[:-9],), "close")
     yield Case(
         "redirect with a bad chunk size", (head(b"Transfer-Encoding: chunked", there, start=start) + b"x\r\n",), "close"

@@ -17,6 +17,7 @@ from tests.wire import differences, paths, pictures
 from tests.wire.answers import SPLIT, Case, all_cases
 from tests.wire.pictures import Picture
 from tests.wire.scripted import ScriptedServer
+from workerpool import ConnectionLost, Request
 
 CASES = all_cases()
 LANES = 8
@@ -108,6 +109,17 @@ def test_every_difference_is_about_a_case_that_is_there() -> None:
     assert {
         case for listed in (*differences.LISTED, *differences.BETWEEN_PATHS) for case in listed.cases
     } <= CASES.keys()
+
+
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("path", paths.POOLS)
+def test_a_redirect_that_nobody_follows_is_not_cut_short_in_silence(path: str, streams: bool) -> None:
+    case = CASES["redirect cut short"]
+    with paths.POOLS[path]() as pool, ScriptedServer(case) as server, server.visit():
+        (outcome,) = pool.stream([Request(server.url(), allow_redirects=False, stream=streams)])
+        assert isinstance(outcome.error, ConnectionLost)
+        (outcome,) = pool.stream([Request(server.url(), stream=streams)])
+        assert outcome.ok
 
 
 @pytest.mark.parametrize("name", SPLIT)

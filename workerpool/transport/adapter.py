@@ -228,7 +228,7 @@ class SharedAdapter(HTTPAdapter):
     def _read_ahead(self, request: PreparedRequest, response: Response, *, streams: bool) -> None:
         """Read, within the limit, what requests or a hook would read without one; and errors, which may be retried."""
         if response.is_redirect:
-            read_redirect(response, self._options.max_body)
+            self._connections.traces.current.unreadable = read_redirect(response, self._options.max_body)
         elif response.status_code >= 400 or (request.hooks.get("response") and not streams):
             read_whole(response, self._options.max_body)
 

@@ -31,6 +31,8 @@ _REQUESTS_ERRORS: tuple[tuple[type[Exception], type[Exception]], ...] = (
     (urllib3.exceptions.ReadTimeoutError, requests.exceptions.ConnectionError),
     (urllib3.exceptions.SSLError, requests.exceptions.SSLError),
 )
+UNREADABLE = (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError)
+"""What requests lets pass in the body of a redirect that it follows."""
 
 
 def is_repeatable(prepared: PreparedRequest) -> bool:
@@ -80,13 +82,16 @@ def raise_as_requests(error: BaseException) -> NoReturn:
     raise error
 
 
-def read_redirect(response: Response, max_bytes: int | None) -> None:
-    """Read the body of a redirect, if it can be read: as in requests, one that is cut short does no harm."""
+def read_redirect(response: Response, max_bytes: int | None) -> Exception | None:
+    """Read the body of a redirect, if it can be read: as in requests, one that is cut short does no harm to what
+    follows. Returns what is wrong with it, for where nothing follows."""
     try:
         read_whole(response, max_bytes)
-    except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
+    except UNREADABLE as error:
         state: Any = response
         state._content = b""
+        return error
+    return None
 
 
 def _read(raw: Any, max_bytes: int | None) -> bytes:

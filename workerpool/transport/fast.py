@@ -19,7 +19,7 @@ import urllib3.exceptions
 from requests import PreparedRequest, Response
 from requests.models import REDIRECT_STATI
 
-from workerpool.transport.bodies import ENCODED_PIECE, collect, decoded, raise_as_requests, too_large
+from workerpool.transport.bodies import ENCODED_PIECE, UNREADABLE, collect, decoded, raise_as_requests, too_large
 from workerpool.transport.connections import Connections
 from workerpool.transport.http1 import CHUNKED, Body, Head, parse_head
 from workerpool.transport.lazy import LazyResponse
@@ -110,10 +110,11 @@ class FastPath:
             connection.close()
             try:
                 raise_as_requests(_as_urllib3(error))
-            except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
+            except UNREADABLE as unreadable:
                 if head.status not in REDIRECT_STATI or b"location" not in head.fields:
                     raise
-                return b"", 0  # as in requests, the body of a redirect that is cut short does no harm
+                trace.unreadable = unreadable
+                return b"", 0  # see `read_redirect`
         finally:
             trace.note_body()
 

@@ -39,7 +39,8 @@ class Trace:
     `Timings` has them; `sent_at` (`time.perf_counter`), when the request's first byte went out, None before;
     `has_sent`, whether the fast path has sent all of it; `received`, bytes of the answer; `answered`, whether its
     headers are complete; `has_leftover`, whether more came than belongs to it. `fast_path`: whether that was the way it
-    went, None if nobody says. `handed`: a connection with which another path goes on, see `HandedOver`.
+    went, None if nobody says. `unreadable`: what is wrong with the body of a redirect, which does no harm if that is
+    followed. `handed`: a connection with which another path goes on, see `HandedOver`.
     """
 
     host: str = ""
@@ -59,6 +60,7 @@ class Trace:
     answered: bool = False
     has_leftover: bool = False
     fast_path: bool | None = None
+    unreadable: Exception | None = None
     handed: Any = None
 
     def note_body(self) -> None:

@@ -322,6 +322,8 @@ class RequestsTransport:
     def _finished(self, exchange: Exchange, response: Response) -> Response:
         """Read the body, unless the caller is to do that or it has been read."""
         trace = exchange.trace = self._connections.traces.current
+        if trace.unreadable is not None and not (exchange.request.follows_redirects and response.next):
+            raise trace.unreadable
         if exchange.history:
             response.history = [*exchange.history]
         # An error's body is read even so: should the request be sent again, its socket must not be held.
