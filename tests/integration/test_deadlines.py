@@ -505,6 +505,28 @@ def test_the_watchdog_survives_a_socket_that_is_none() -> None:
             assert watchdog.watch.end()
 
 
+@pytest.mark.parametrize("opening", [b"", HEAD + b"Content-Length: 5\r\n\r\n", CHUNKED + b"5\r\n"])
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_a_silence_ends_also_where_no_watchdog_can_be_started(
+    monkeypatch: pytest.MonkeyPatch, fast_path: bool, opening: bytes
+) -> None:
+    start = threading.Thread.start
+
+    def no_watchdog(thread: threading.Thread) -> None:
+        if thread.name == "workerpool-watchdog":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def stall(conn: socket.socket) -> None:
+        conn.recv(65536)
+        conn.sendall(opening)
+        conn.recv(1)
+
+    monkeypatch.setattr(threading.Thread, "start", no_watchdog)
+    with server(stall) as (url, _), WorkerPool(1, retry=None, timeout=SOON, fast_path=fast_path) as pool:
+        assert isinstance(pool.get(url).exception(10), requests.RequestException)
+
+
 def test_nothing_is_left_behind_by_sends_that_met_their_deadline() -> None:
     """No thread, no socket, no descriptor."""
     before = len(os.listdir("/proc/self/fd"))

@@ -150,6 +150,11 @@ class Watchdog:
                 self._watches.add(watch)
         return watch
 
+    @property
+    def is_running(self) -> bool:
+        """Whether somebody looks at the deadlines that are set: not where no thread can be started."""
+        return self._thread is not None
+
     def heed(self, watch: Watch) -> None:
         """See to it that the thread looks in time. Cheap where it does so anyway."""
         if watch.deadline >= self._looks_at:

@@ -92,8 +92,9 @@ class FastPath:
     def _patience(self, read: float | None) -> float | None:
         """What the socket's own timeout has to be. None where the deadline ends a silence as soon: without one, no
         system call comes before each read."""
-        left = self._connections.watchdog.watch.left()
-        return None if read is None or (left is not None and left <= read) else read
+        watchdog = self._connections.watchdog
+        left = watchdog.watch.left()
+        return None if read is None or (left is not None and left <= read and watchdog.is_running) else read
 
     def _hand_over(self, trace: Trace, handed: HandedOver) -> None:
         handed.connection.handed = handed
