@@ -524,7 +524,7 @@ def test_a_silence_ends_also_where_no_watchdog_can_be_started(
 
     monkeypatch.setattr(threading.Thread, "start", no_watchdog)
     with server(stall) as (url, _), WorkerPool(1, retry=None, timeout=SOON, fast_path=fast_path) as pool:
-        assert isinstance(pool.get(url).exception(10), requests.RequestException)
+        assert isinstance(pool.get(f"http://{url}/").exception(10), requests.RequestException)
 
 
 def test_nothing_is_left_behind_by_sends_that_met_their_deadline() -> None:
