@@ -289,6 +289,28 @@ def test_a_truncated_upload_answer_of_a_post_is_not_called_unknown() -> None:
         assert outcome.error.reason == "connection"
 
 
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_a_socket_that_is_let_go_before_its_answer_is_read_serves_nobody_else(fast_path: bool) -> None:
+    """Its next answer would begin in the middle of the one before."""
+    rest = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong"
+    with Origin() as origin, WorkerPool(1, retry=None, fast_path=fast_path) as pool:
+        origin.script("/long", Reply(body=rest, drip=0.05))
+        streamed = pool.get(origin.url("/long"), stream=True).result(5)
+        streamed.raw.release_conn()
+        assert pool.get(origin.url("/echo")).result(5).json()["path"] == "/echo"
+
+
+def test_closing_an_idle_socket_touches_no_answer_that_came_over_it() -> None:
+    """Who reads that on another thread may be closing it at the same moment."""
+    with Origin() as origin:
+        origin.script("/", Reply(body=b"hello"))
+        with WorkerPool(1) as pool:
+            streamed = pool.get(origin.url("/"), stream=True).result(5)
+            assert streamed.raw.read(5) == b"hello"
+            assert eventually(lambda: pool.statistics().sockets_idle == 1)
+        assert not streamed.raw._fp.closed
+
+
 def test_no_descriptor_is_left_open() -> None:
     before = len(os.listdir("/proc/self/fd"))
     with Origin(idle_timeout=0.05) as origin, WorkerPool(8) as pool:

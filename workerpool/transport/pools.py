@@ -91,6 +91,7 @@ class CountedConnection(HTTPConnection):
     idle_since = 0.0
     trace: Trace
     handed: HandedOver | None = None
+    _HTTPConnection__response: Any  # http.client's own name for it
     _ahead = b""
     _poll: Any = None  # for its socket
     _awaits_response = False
@@ -185,7 +186,9 @@ class CountedConnection(HTTPConnection):
 
     @property
     def has_leftover(self) -> bool:
-        return self.trace.has_leftover
+        """Whether more came than belongs to the last answer, or not all of that was read: somebody may let go early."""
+        response = self._HTTPConnection__response  # http.client's
+        return self.trace.has_leftover or (response is not None and not response.isclosed())
 
     def is_dead(self) -> bool:
         """Whether it is no good for another request. One that is alive says so at the first look."""
@@ -203,6 +206,9 @@ class CountedConnection(HTTPConnection):
 
     def settle(self) -> None:
         """Take note that it becomes idle."""
+        # Who has read the answer may be closing it just now, and http.client closes it with the connection: that may be
+        # another thread, as soon as this one is idle.
+        self._HTTPConnection__response = None
         self.idle_since = time.monotonic()
 
     # -- a request and its answer -----------------------------------------------------------------------------------
