@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from requests.auth import HTTPBasicAuth, HTTPDigestAuth
 from requests.structures import CaseInsensitiveDict
 
 from tests.wire import paths, pictures
-from tests.wire.answers import HELLO, chunked, head, sized
+from tests.wire.answers import HELLO, all_cases, chunked, head, sized
 from tests.wire.scripted import ScriptedServer
 from workerpool import Outcome, Request, WorkerPool
 
@@ -306,3 +307,58 @@ def test_a_response_is_used_in_each_way_of_its_own(server: ScriptedServer, kind:
                 assert (same.raw.read(), [*same.raw.stream()], same.raw.tell() > 0) == (b"", [], True)
             assert response.raw.closed
             assert response.content.endswith(b"next")
+
+
+@pytest.mark.parametrize("kind", paths.POOLS)
+def test_the_environments_login_and_proxies_hold(
+    server: ScriptedServer, kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password mine\nmachine far.example login far password away\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("http_proxy", server.url(""))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    urls = [server.url("/a"), "http://far.example/a", "http://far.example:80/b?c", "http://u:p@far.example/a"]
+    with plain_session() as session:
+        there = received(server, lambda: [session.get(url) for url in urls * 2])
+    assert len(there) == len(urls * 2)
+    with paths.POOLS[kind]() as pool:
+        assert received(server, lambda: [fetch(pool, url) for url in urls * 2]) == there
+    with paths.POOLS[kind]() as pool:
+        assert (
+            received(server, lambda: pool.submit(lambda: [pool.session.get(url) for url in urls]).result(5))
+            == there[:4]
+        )
+
+
+STREAMED = [
+    *("status 200 with a body", "status 404 with a body", "status 200 in chunks", "status 200 until the end"),
+    *("status 204 bare", "301 of a GET", "307 of a POST", "103 before", "coding gzip", "coding br, in chunks"),
+    *("redirect said to close", "sized closed after 57", "version 'HTTP/1.0'"),
+]
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_a_streamed_answer_goes_by_requests_own_path_and_reads_the_same(name: str) -> None:
+    case = all_cases()[name]
+
+    def seen(response: requests.Response) -> tuple[Any, ...]:
+        with response:
+            try:
+                body: object = b"".join(response.iter_content(5))
+            except requests.RequestException as error:
+                body = type(error)
+            return response.status_code, [*response.headers.items()], body
+
+    with ScriptedServer(case) as server:
+        with server.visit(), plain_session() as session:
+            if name != "103 before":  # which plain requests takes for the final one
+                there = seen(session.request(case.method, server.url(), data=case.data, stream=True))
+        for fast_path in (True, False):
+            with WorkerPool(1, retry=None, fast_path=fast_path) as pool, server.visit():
+                (outcome,) = fetch(pool, Request(server.url(), case.method, data=case.data, stream=True))
+                assert outcome.response is not None
+                ours = seen(outcome.response)
+                assert outcome.attempts[-1].fast_path is False
+                assert pool.statistics().sent_fast == 0
+            assert ours == there if name != "103 before" else ours[0] == 200
