@@ -7,7 +7,7 @@ import copy
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import requests
@@ -329,6 +329,46 @@ def test_the_environments_login_and_proxies_hold(
             received(server, lambda: pool.submit(lambda: [pool.session.get(url) for url in urls]).result(5))
             == there[:4]
         )
+
+
+def answered(self: object, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+    """An answer that no server gave."""
+    response: Any = requests.Response()
+    response.status_code, response._content, response.request = 299, b"made up", request
+    return cast(requests.Response, response)
+
+
+class Fake(HTTPAdapter):
+    send = answered  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("kind", paths.POOLS)
+@pytest.mark.parametrize("data", [None, b"x"])
+def test_what_stands_in_for_requests_in_a_test_stands_in_here_too(
+    server: ScriptedServer, kind: str, data: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requested = Request(server.url("/a"), "GET" if data is None else "POST", data=data)
+    with paths.POOLS[kind]() as pool, server.visit() as visit:
+        assert fetch(pool, requested)[0].status == 200
+        for place, name, value in (
+            (HTTPAdapter, "send", answered),
+            (requests.Session, "get_adapter", lambda session, url: Fake()),
+        ):
+            with monkeypatch.context() as patch:
+                patch.setattr(place, name, value)
+                assert fetch(pool, requested)[0].status == 299
+            assert fetch(pool, requested)[0].status == 200
+
+        def wrap() -> None:
+            session: Any = pool.session
+            send = session.send
+            session.send = lambda request, **kwargs: (
+                request.headers.update({"X-Wrapped": "1"}) or send(request, **kwargs)
+            )
+
+        pool.submit(wrap).result(5)
+        assert fetch(pool, requested)[0].status == 200
+        assert b"X-Wrapped: 1" in visit.arrivals[-1].head
 
 
 STREAMED = [

@@ -193,7 +193,8 @@ class SharedAdapter(HTTPAdapter):
         """Send once: by the fast path what is plain, and anything else as requests does; `streams`: whether the caller
         reads the body."""
         message = pool = None
-        if self.fast is not None and isinstance(timeout, tuple) and not (streams or request.hooks.get("response")):
+        goes_fast = self.fast is not None and isinstance(timeout, tuple) and not is_wrapped()
+        if goes_fast and not (streams or request.hooks.get("response")):
             pool = self.pool_for(request, way)
             message = pool and message_of(request, self.request_url(request, way["proxies"]), pool)
         if not message:
@@ -331,6 +332,15 @@ def _bad_proxy() -> Exception:
         "the URL of the proxy, from the environment or as given, does not parse: write http://user:password@host:port, "
         "with special characters percent-encoded"
     )
+
+
+_SEND = HTTPAdapter.send
+
+
+def is_wrapped() -> bool:
+    """Whether somebody has put something of theirs in place of requests' own sending, as libraries for tests do: then
+    everything is to go that way."""
+    return HTTPAdapter.send is not _SEND
 
 
 def _timeout(value: Any, total: float | None) -> Timeout:

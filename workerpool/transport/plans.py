@@ -12,12 +12,13 @@ from typing import Any
 
 import requests
 from requests import PreparedRequest
+from requests.adapters import HTTPAdapter
 from requests.cookies import RequestsCookieJar
 from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 
 from workerpool.model import Request
-from workerpool.transport.adapter import SharedAdapter, verify_setting
+from workerpool.transport.adapter import SharedAdapter, is_wrapped, verify_setting
 from workerpool.transport.messages import Message, head_around, is_plain_target
 from workerpool.transport.session import Session
 
@@ -127,13 +128,17 @@ class Plans:
 
     def _settings(self) -> tuple[Any, ...]:
         session = self._session
-        return (session.verify, session.cert, session.trust_env)
+        # The last three change where somebody puts something of theirs in between, as libraries for tests do.
+        attributes = len(vars(session))
+        return (session.verify, session.cert, session.trust_env, attributes, Session.get_adapter, HTTPAdapter.send)
 
     def _make(self, request: Request, site: str) -> Plan | None:
         session = self._session
         method = request.method.upper()
         url = f"{site}/"
         if type(session.headers) is not CaseInsensitiveDict or method not in _METHODS:
+            return None
+        if is_wrapped() or not _OF_SESSIONS.isdisjoint(vars(session)):
             return None
         more = None if request.headers is None else dict(request.headers)
         # Its jar may be that of `pool.session`, whose cookies are not the pool's; the pool has none for this request.
@@ -157,5 +162,6 @@ class Plans:
         return around and Plan(site, prepared, (around[0] + start, around[1]), pool, way, more)
 
 
+_OF_SESSIONS = frozenset(name for name, value in vars(requests.Session).items() if callable(value))
 _NO_HOOKS = default_hooks()
 _UNKNOWN: Any = object()
