@@ -54,6 +54,11 @@ class Wire:
             del self._pieces[0]
         return piece[:size]
 
+    def recv_into(self, buffer: Any, size: int = 0, flags: int = 0) -> int:
+        data = self.recv(size or len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
     def makefile(self, mode: str, buffering: int = -1) -> Any:
         return io.BufferedReader(_Raw(self)) if buffering else _Raw(self)
 
@@ -69,9 +74,7 @@ class _Raw(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._wire.recv(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+        return self._wire.recv_into(buffer)
 
 
 @dataclass(frozen=True)
