@@ -95,6 +95,9 @@ class Request:
         return self.method.upper() != "HEAD" if self.allow_redirects is None else self.allow_redirects
 
 
+new_request = maker(Request)
+
+
 @dataclass(frozen=True, slots=True)
 class Timings:
     """Where the time went, in seconds, of an attempt, or summed over a request's attempts.

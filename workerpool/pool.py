@@ -19,7 +19,7 @@ from workerpool.crew import Crew
 from workerpool.errors import Cancelled, InvalidRequest, OptionError, WrongThread
 from workerpool.forking import tell_of_forks
 from workerpool.governor import CrewGovernor
-from workerpool.model import Idle, Outcome, Request, maker, origin
+from workerpool.model import Idle, Outcome, Request, new_request, origin
 from workerpool.retry import Retries
 from workerpool.scheduler import Scheduler
 from workerpool.statistics import PoolStatistics
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from requests import Response
 
 T = TypeVar("T")
-
-new_request = maker(Request)
 
 WINDOW = 1000
 """Requests of one stream in memory, unless it is told otherwise; more for pools of over 125 workers."""

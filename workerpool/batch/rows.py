@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workerpool.model import Request, problem_of
+from workerpool.model import Request, new_request, problem_of
 
 COLUMNS = ("url", "method", "headers", "body", "json", "params", "key")
 """What a row may say; any other column is left alone."""
@@ -43,7 +43,7 @@ def from_url(text: str, source: str, name: str, line: int) -> Request:
         problem = _url_problem(text)
         if problem:
             return bad(text, Place(source, name, line), problem)
-    return Request(text, source=source, ordinal=line)
+    return new_request(text, source=source, ordinal=line)
 
 
 def bad(text: str, place: Place, sentence: str, key: str | None = None) -> Request:
@@ -81,7 +81,7 @@ def from_fields(fields: Mapping[str, Any], place: Place, text: str) -> Request:
     url, key = fields.get("url"), _key(fields.get("key"))
     url = url.strip() if isinstance(url, str) else url
     try:
-        return Request(
+        return new_request(
             _url(url),
             method=_method(fields.get("method")),
             params=_params(fields.get("params")),
