@@ -93,14 +93,15 @@ class Reader(io.BufferedReader):
         self._trace = trace
         self._head_left = MAX_HEAD
         self._is_in_trailers = False
+        self.has_cut_head = False  # the connection ended before the head did
 
     def readline(self, size: int | None = -1, /) -> bytes:
         if size is None or not 0 <= size <= MAX_LINE:
             size = MAX_LINE + 1
         line = _read_line(self, size)
         length = len(line)
-        if not self._trace.answered and self._head_left < MAX_HEAD and line[-1:] != b"\n" and length < size:
-            raise http.client.RemoteDisconnected("the connection ended in the middle of the answer's headers")
+        if not self._trace.answered and line[-1:] != b"\n" and length < size:
+            self.has_cut_head = True
         if length > MAX_LINE:
             raise HeadTooLarge(f"a line of the answer is longer than {MAX_LINE} bytes")
         if self._trace.answered and not self._is_in_trailers:
@@ -130,11 +131,15 @@ class Answer(http.client.HTTPResponse):
     """http.client's response, stricter where it guesses at what an answer means."""
 
     chunked: bool
+    fp: Any
     length: int | None
     _method: str
 
     def begin(self) -> None:
+        reader: Reader = self.fp
         super().begin()
+        if reader.has_cut_head and not self.chunked:  # whose chunks are missing then, and that is said
+            raise http.client.RemoteDisconnected("the connection ended in the middle of the answer's headers")
         if self._method == "HEAD" or self.status in (101, 204, 304):
             self.chunked, self.length = False, 0  # no body, whatever the headers say (RFC 9112, section 6.3)
             return
