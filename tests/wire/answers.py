@@ -923,6 +923,7 @@ def content_codings() -> Cases:
     line = b"Content-Encoding: gzip"
     yield Case("codings in two lines", (sized(gzip.compress(_ZLIB, mtime=0), b"Content-Encoding: deflate", line),))
     yield Case("coding of a 204", (head(line, start=b"HTTP/1.1 204 No"),))
+    yield Case("lengths that differ, of a HEAD", (head(b"Content-Length: 5, 6"),), "close", method="HEAD")
     yield Case("coding of a HEAD", (head(b"Content-Encoding: zstd", b"Content-Length: 20"),), method="HEAD")
     yield Case("coding of a 304", (head(line, b"Content-Length: 20", start=b"HTTP/1.1 304 No"),))
     yield Case("coding of a 404", (sized(_GZIP, line, start=b"HTTP/1.1 404 No"),))

@@ -146,6 +146,7 @@ GUESSES = (requests.exceptions.ChunkedEncodingError, requests.exceptions.Content
 @given(split_answers, st.sampled_from(["GET", "GET", "GET", "HEAD"]))
 @example((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked \r\n\r\n1\r\na\r\n0\r\n\r\n",), "GET")
 @example((b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", b"abcd"), "GET")
+@example((b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n",), "HEAD")
 @example((b"HTTP/1.1 302 Go\r\nLocation: /\r\nContent-Length: 3\r\n\r\n", b"ab"), "GET")
 def test_what_is_accepted_reads_alike_everywhere(pieces: tuple[bytes, ...], method: str) -> None:
     head = parse_head(pieces[0], has_body=method != "HEAD")

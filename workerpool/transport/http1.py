@@ -109,6 +109,8 @@ def parse_head(data: bytes, *, has_body: bool = True) -> Head | None:
     if len(fields) != count and _repeats_what_matters(lines):
         return None
     if not has_body or status == 204 or status == 304:
+        if b"," in fields.get(b"content-length", b""):
+            return None  # urllib3 refuses lengths that differ, also those of a body that does not come
         return Head(status, fields, end + 4, 0)
     length = _length(fields)
     return None if length is None else Head(status, fields, end + 4, length)
