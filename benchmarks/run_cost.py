@@ -6,7 +6,8 @@ A pool that does nothing answers each request of a file of URLs with an outcome 
 attempt. Around it is what the command line puts around a real one: `Run`, its sources, a sink of JSON lines, the tally
 and the live display, on a terminal that swallows everything. Prints the CPU time of the whole process per request in
 microseconds, the least and the median of some rounds, for each part by itself and for the whole of them. From the
-whole, what taking the same outcomes from the same pool costs by itself is subtracted.
+whole, what taking the same outcomes from the same pool costs by itself is subtracted. Sources and sinks of other
+formats, which may stand in the place of the first ones, are told by themselves.
 
 The display costs the same every second, however many requests end in it; its share is told for `--rate` of them a
 second. Parts take turns within a round, so that a busy machine is busy for all.
@@ -81,18 +82,25 @@ class Bench:
 
     def __init__(self, directory: Path, requests: int, hosts: int) -> None:
         self.requests = requests
-        self._source = directory / "urls.txt"
-        self._output = directory / "results.jsonl"
+        self._directory = directory
         urls = [f"http://host{number % hosts}.test/path/{number}" for number in range(requests)]
-        self._source.write_text("".join(f"{url}\n" for url in urls))
+        self._write("txt", urls)
+        self._write("jsonl", [json.dumps({"url": url, "key": str(number)}) for number, url in enumerate(urls)])
+        self._write("csv", ["url,key", *(f"{url},{number}" for number, url in enumerate(urls))])
         self._outcomes = [_outcome(number, url) for number, url in enumerate(urls[:READY])]
         self._records = [record_of(outcome) for outcome in self._outcomes]
 
     def _each(self) -> Iterator[Outcome]:
         return itertools.islice(itertools.cycle(self._outcomes), self.requests)
 
-    def _sink(self) -> Sink:
-        sink = sink_for(str(self._output), overwrite=True)
+    def _write(self, format: str, lines: list[str]) -> None:
+        (self._directory / f"urls.{format}").write_text("".join(f"{line}\n" for line in lines))
+
+    def _sources(self, format: str = "txt") -> Sources:
+        return Sources([str(self._directory / f"urls.{format}")])
+
+    def _sink(self, format: str = "jsonl") -> Sink:
+        sink = sink_for(str(self._directory / f"results.{format}"), overwrite=True)
         sink.open()
         return sink
 
@@ -101,16 +109,16 @@ class Bench:
         for _outcome in pool.stream(itertools.repeat("", self.requests)):
             pass
 
-    def source(self) -> None:
-        for _request in Sources([str(self._source)]):
+    def source(self, format: str = "txt") -> None:
+        for _request in self._sources(format):
             pass
 
     def record(self) -> None:
         for outcome in self._each():
             record_of(outcome)
 
-    def sink(self) -> None:
-        sink = self._sink()
+    def sink(self, format: str = "jsonl") -> None:
+        sink = self._sink(format)
         for record in itertools.islice(itertools.cycle(self._records), self.requests):
             sink.write(record)
         sink.close()
@@ -122,7 +130,7 @@ class Bench:
         tally.totals()
 
     def whole(self) -> None:
-        sources, sink, tally = Sources([str(self._source)]), self._sink(), Tally()
+        sources, sink, tally = self._sources(), self._sink(), Tally()
         run = Run(ReadyPool(self._outcomes), sources, sink, observe=tally.add)
         progress = _display(lambda: _moment(run.counts.done, run.counts.ok), sources.count())
         progress.start()
@@ -180,8 +188,17 @@ def seconds(part: Callable[[], None]) -> float:
 
 def measure(bench: Bench, rounds: int, rate: float) -> dict[str, list[float]]:
     """Return each part's microseconds per request, one figure for each round."""
-    parts = {"nothing": bench.nothing, "source": bench.source, "record": bench.record, "encode and write": bench.sink}
-    parts |= {"tally": bench.tally, "whole": bench.whole}
+    parts: dict[str, Callable[[], None]] = {
+        "nothing": bench.nothing,
+        "source": bench.source,
+        "record": bench.record,
+        "encode and write": bench.sink,
+        "tally": bench.tally,
+        "whole": bench.whole,
+        "source, .jsonl": lambda: bench.source("jsonl"),
+        "source, .csv": lambda: bench.source("csv"),
+        "encode ..., .csv": lambda: bench.sink("csv"),
+    }
     taken: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(rounds):
         for name, part in parts.items():

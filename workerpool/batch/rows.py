@@ -18,7 +18,8 @@ COLUMNS = ("url", "method", "headers", "body", "json", "params", "key")
 """What a row may say; any other column is left alone."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(?::(?:\d{1,4}|[1-5]\d{4}))?(?:/[!-~]*)?")
+_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9._-]*(?::(?:[0-9]{1,4}|[1-5][0-9]{4}))?(?:[/?#][!-~]*)?")
+"""What most URLs are, and nothing speaks against: to look for a problem in one takes 20 times as long."""
 
 
 class BadRow(Exception):
@@ -39,10 +40,8 @@ class Place:
 
 def from_url(text: str, source: str, name: str, line: int) -> Request:
     """Make a request of a line that is a URL and nothing else."""
-    if not _PLAIN_URL.fullmatch(text):
-        problem = _url_problem(text)
-        if problem:
-            return bad(text, Place(source, name, line), problem)
+    if problem := _url_problem(text):
+        return bad(text, Place(source, name, line), problem)
     return new_request(text, source=source, ordinal=line)
 
 
@@ -107,6 +106,8 @@ def _url(url: Any) -> str:
 
 
 def _url_problem(url: str) -> str | None:
+    if _PLAIN_URL.fullmatch(url):
+        return None
     if "\0" in url:
         return "a URL has no NUL bytes in it"
     return problem_of(url) or _encoding_problem(url, "the URL")
