@@ -15,6 +15,8 @@ from workerpool.batch.record import Record
 from workerpool.batch.sinks.base import FileSink
 from workerpool.batch.sinks.target import Target
 
+_OURS = frozenset({bool, dict})  # what `_cell` writes; the rest, the csv module writes as it should be
+
 
 def csv_sink(target: Target, fields: Sequence[str]) -> FileSink:
     """Write records to `target` as CSV with the columns `fields`."""
@@ -30,7 +32,7 @@ def row_encoder(fields: Sequence[str]) -> Callable[[Record], bytes]:
     def encode(record: Record) -> bytes:
         buffer.seek(0)
         buffer.truncate()
-        write([_cell(record.get(field)) for field in fields])
+        write([_cell(value) if type(value) in _OURS else value for value in map(record.get, fields)])
         return buffer.getvalue().encode(errors="backslashreplace")
 
     return encode
