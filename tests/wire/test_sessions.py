@@ -7,7 +7,7 @@ import copy
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 import requests
@@ -33,7 +33,13 @@ ROUTES = {
 
 
 class Tagged(HTTPAdapter):
-    """An adapter of the user's own."""
+    """An adapter of the user's own, which is the user's to close."""
+
+    made: ClassVar[list[HTTPAdapter]] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made.append(self)
 
     def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
         request.headers["X-Tagged"] = "yes"
@@ -89,6 +95,13 @@ CHANGES: dict[str, tuple[Change, bool]] = {
 def server() -> Iterator[ScriptedServer]:
     with ScriptedServer(routes=ROUTES) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def _close_adapters() -> Iterator[None]:
+    yield
+    while Tagged.made:
+        Tagged.made.pop().close()
 
 
 def received(server: ScriptedServer, send: Callable[[], object]) -> list[tuple[bytes, bytes]]:
