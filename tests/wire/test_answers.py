@@ -120,6 +120,8 @@ def test_a_redirect_that_nobody_follows_is_not_cut_short_in_silence(path: str, s
         assert isinstance(outcome.error, ConnectionLost)
         (outcome,) = pool.stream([Request(server.url(), stream=streams)])
         assert outcome.ok
+        assert outcome.response is not None
+        outcome.response.close()
 
 
 @pytest.mark.parametrize("name", SPLIT)

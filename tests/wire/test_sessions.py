@@ -217,6 +217,8 @@ def test_the_path_that_was_taken_is_said(server: ScriptedServer, name: str) -> N
                 assert outcome.ok
                 assert outcome.attempts[-1].fast_path is expected
                 assert pool.statistics().sent_fast == expected
+                assert outcome.response is not None
+                outcome.response.close()
 
 
 def test_requests_own_path_takes_over_what_is_odd_and_is_counted_so(server: ScriptedServer) -> None:
