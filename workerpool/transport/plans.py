@@ -109,10 +109,10 @@ class Plans:
         """Whether all is as it was noted of the session that a plan depends on. By value: its owner may change it."""
         session = self._session
         headers: Any = session.headers
+        items = getattr(headers, "_store", None)  # several times as fast as to compare the headers themselves
         return (
             headers is self._headers
-            and getattr(headers, "_store", None)
-            == self._headers_then  # several times as fast as comparing the headers themselves
+            and items == self._headers_then
             and session.adapters == self._adapters_then
             and session.proxies == self._proxies_then
             and self._settings() == self._settings_then
