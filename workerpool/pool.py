@@ -440,6 +440,7 @@ class _Promise(Ticket):
     def deliver(self, outcome: Outcome) -> None:
         """Give the future its result: the response if one came, requests' own exception if not."""
         future, error = self._future, outcome.error
+        del self._future  # the exception's traceback leads to the ticket: both would wait for the garbage collector
         if not self.started:
             if isinstance(error, Cancelled):
                 future.cancel()

@@ -239,7 +239,9 @@ class Stream:
         self._bytes_taken += ticket.size
         if self.is_full:
             self._make_room()
-        return ticket.outcome
+        outcome = ticket.outcome
+        del ticket.outcome  # an error's traceback leads to the ticket: both would wait for the garbage collector
+        return outcome
 
     def _make_room(self) -> None:
         """Fetch on when half of what was held has gone.

@@ -144,16 +144,19 @@ class Worker:
                     self._log("request.redirected", ticket, url=exchange.url, status=response.status_code)
                 return Step(next_host=next_host)
         except RequestError as failed:
-            response, error = None, failed
-        self._add_send(ticket, trip, now)
-        if isinstance(error, ConnectionLost) and error.stale and self._may_resend(ticket.request, trip):
-            trip.was_resent = exchange.fresh = True
-            if events.is_on("request.resent"):
-                self._log("request.resent", ticket)
-            return Step(again=True)
-        if response is not None and not self._retries.needs_verdict(response.status_code):
-            return self._end(ticket, trip, response, None, trip.ready_at)
-        return self._judge(ticket, trip, response, error)
+            response, error = None, failed.with_traceback(None)  # that of its cause tells what happened
+        try:
+            self._add_send(ticket, trip, now)
+            if isinstance(error, ConnectionLost) and error.stale and self._may_resend(ticket.request, trip):
+                trip.was_resent = exchange.fresh = True
+                if events.is_on("request.resent"):
+                    self._log("request.resent", ticket)
+                return Step(again=True)
+            if response is not None and not self._retries.needs_verdict(response.status_code):
+                return self._end(ticket, trip, response, None, trip.ready_at)
+            return self._judge(ticket, trip, response, error)
+        finally:
+            del error  # the cause's traceback leads back to this frame: a circle waits for the garbage collector
 
     def cancel(self, ticket: Ticket, why: str) -> Outcome:
         """End a request that is not in flight, without sending it again; the last response that came is kept."""

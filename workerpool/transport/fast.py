@@ -59,8 +59,8 @@ class FastPath:
             data = connection.exchange(message.head, message.body, self._patience(read))
         except Exception as error:
             is_sending = connection.sock is not None and not trace.has_sent
-            self._hand_over(trace, HandedOver(connection, error=error, has_failed_sending=is_sending))
-            return by_requests(message.make_request())
+            handed = HandedOver(connection, error=error, has_failed_sending=is_sending)
+            return self._hand_over(trace, handed, message, by_requests)
         except BaseException:
             connection.close()
             raise
@@ -68,8 +68,7 @@ class FastPath:
         if head is None:
             trace.fast_path = False
             connections.was_not_fast()
-            self._hand_over(trace, HandedOver(connection, ahead=data))
-            return by_requests(message.make_request())
+            return self._hand_over(trace, HandedOver(connection, ahead=data), message, by_requests)
         keep_alive = head.fields.get(b"keep-alive")
         connection.has_answered(None if keep_alive is None else keep_alive.decode("latin-1"))
         content, size = self._content(connection, trace, data, head)
@@ -96,9 +95,14 @@ class FastPath:
         left = watchdog.watch.left()
         return None if read is None or (left is not None and left <= read and watchdog.is_running) else read
 
-    def _hand_over(self, trace: Trace, handed: HandedOver) -> None:
-        handed.connection.handed = handed
-        trace.handed = handed.connection
+    def _hand_over(self, trace: Trace, handed: HandedOver, message: Message, by_requests: ByRequests) -> Response:
+        connection = handed.connection
+        connection.handed, trace.handed = handed, connection
+        try:
+            return by_requests(message.make_request())
+        finally:
+            # The error leads back to all of these by its traceback: a circle would wait for the garbage collector.
+            connection.handed = trace.handed = handed.error = None
 
     def _content(self, connection: Any, trace: Trace, data: bytes, head: Head) -> tuple[bytes, int]:
         """The body, read and decoded, and its size before that; the connection is closed if that fails."""

@@ -2,7 +2,7 @@
 the path.
 
 A plain request is a URL, a method without a body, and perhaps headers: what nearly every batch is made of. A session
-belongs to one thread, and so do its plans.
+belongs to one thread; sessions that are alike share their plans.
 """
 
 from __future__ import annotations
@@ -22,8 +22,13 @@ from workerpool.transport.adapter import SharedAdapter, is_wrapped, verify_setti
 from workerpool.transport.messages import Message, head_around, is_plain_target
 from workerpool.transport.session import Session
 
-PLANS_KEPT = 512
-"""Sites and methods that a session has plans for: about a kilobyte each."""
+PLANS_KEPT = 2048
+"""Sites and methods that sessions which are alike have plans for: some 2 KB each."""
+TABLES_KEPT = 16
+"""Kinds of sessions that have plans of their own. As a rule there is one: workers' sessions are made alike."""
+
+Table = dict[tuple[str, str], "Plan | None"]
+Tables = dict[Any, Table]
 
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 
@@ -69,12 +74,16 @@ class Plan:
 
 
 class Plans:
-    """The plans of one session, as long as nobody changes it."""
+    """The plans of one session, as long as nobody changes it.
 
-    def __init__(self, session: Session, adapter: SharedAdapter) -> None:
+    `tables`: all sessions' plans, by what they depend on of a session. Whole values are read and written, so no lock is
+    needed under the GIL: two threads may make the same plan, and either will do.
+    """
+
+    def __init__(self, session: Session, adapter: SharedAdapter, tables: Tables) -> None:
         self._session = session
         self._adapter = adapter
-        self._plans: dict[tuple[str, str], Plan | None] = {}
+        self._tables = tables
         self._note_state()
 
     def find(self, request: Request, url: str) -> tuple[Plan, str] | None:
@@ -93,14 +102,13 @@ class Plans:
             return None
         site, target = url[:cut], url[cut:]
         if not self._is_as_before():
-            self._plans.clear()
             self._note_state()
         key = (request.method, site)
-        plan = self._plans.get(key, _UNKNOWN)
+        plan = self._table.get(key, _UNKNOWN)
         if plan is _UNKNOWN or (plan is not None and not plan.carries(request.headers)):
-            if len(self._plans) >= PLANS_KEPT:
-                self._plans.clear()
-            plan = self._plans[key] = self._make(request, site)
+            if len(self._table) >= PLANS_KEPT:
+                self._table.clear()
+            plan = self._table[key] = self._make(request, site)
         if plan is None or not is_plain_target(target):
             return None
         return plan, target
@@ -125,6 +133,24 @@ class Plans:
         self._adapters_then = {**session.adapters}
         self._proxies_then = {**session.proxies}
         self._settings_then = self._settings()
+        self._table = self._shared_table()
+
+    def _shared_table(self) -> Table:
+        key = (
+            tuple(self._headers_then.values()),
+            tuple((prefix, id(adapter)) for prefix, adapter in self._adapters_then.items()),
+            tuple(self._proxies_then.items()),
+            self._settings_then,
+        )
+        try:
+            table = self._tables.get(key)
+        except TypeError:
+            return {}  # something in it that has no hash: plans of its own
+        if table is None:
+            if len(self._tables) >= TABLES_KEPT:
+                self._tables.clear()
+            table = self._tables[key] = {}
+        return table
 
     def _settings(self) -> tuple[Any, ...]:
         session = self._session

@@ -31,7 +31,7 @@ IDLE_FROM = 0.02
 """Seconds without a byte from which a socket counts as one that was idle: a server may have grown tired of it."""
 
 
-FIRST_PIECE = 64 * 1024
+FIRST_PIECE = 16 * 1024
 """Bytes that are read at once of an answer's beginning: most answers are smaller."""
 SMALL_BODY = 64 * 1024
 """Bytes of a request's body up to which it goes out in one piece with its head."""

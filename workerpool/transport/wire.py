@@ -36,7 +36,7 @@ from workerpool.transport.dns import Resolver
 from workerpool.transport.failures import translate
 from workerpool.transport.guard import Guard
 from workerpool.transport.lazy import LazyResponse
-from workerpool.transport.plans import Plans
+from workerpool.transport.plans import Plans, Tables
 from workerpool.transport.redirects import confine, step_of
 from workerpool.transport.session import CookiePolicy, Environment, Session, mount
 from workerpool.transport.trace import Trace, idle_max
@@ -120,6 +120,7 @@ class RequestsTransport:
         self._cookies = CookiePolicy(options.cookies)
         self._foreign: set[tuple[str, str]] = set()
         self._environment = Environment()
+        self._plans: Tables = {}
         self._session_factory = session_factory or self._new_session
 
     def open_session(self) -> Any:
@@ -131,7 +132,7 @@ class RequestsTransport:
         mount(session, self._adapter, self._govern)  # again: the initializer may have mounted adapters
         self._cookies.adopt(session)
         if self._options.fast_path and type(session) is Session:
-            session.plans = Plans(session, self._adapter)
+            session.plans = Plans(session, self._adapter, self._plans)
 
     def send(self, session: Any, exchange: Exchange, timeout: Timeout) -> Response:
         exchange.trace = self._connections.traces.begin(self._trace(exchange))
