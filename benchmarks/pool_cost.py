@@ -29,51 +29,28 @@ from typing import Any
 from requests import Response
 
 from workerpool import Request, Timeout, WorkerPool
-from workerpool.config import Options
-from workerpool.transport import Exchange, Governor, SocketCounts
+from workerpool.testing import ScriptedTransport
+from workerpool.transport import Exchange
 
 WORKERS = 16
 TIMEOUT = Timeout(total=30.0)
 EXCHANGE = Exchange(Request("http://host.test/"), "http://host.test/")
 
 
-class NullTransport:
+class NullTransport(ScriptedTransport):
     """Answers everything at once with the same empty 200."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._response = Response()
         self._response.status_code = 200
         self._response._content = b""
 
-    def __call__(self, options: Options, governor: Governor) -> NullTransport:
-        return self
-
     def open_session(self) -> Any:
         return self
 
-    def settle_session(self, session: Any) -> None:
-        pass
-
     def send(self, session: Any, exchange: Exchange, timeout: Timeout) -> Response:
         return self._response
-
-    def follow(self, session: Any, exchange: Exchange, response: Response) -> bool:
-        return False
-
-    def can_repeat(self, exchange: Exchange) -> bool:
-        return True
-
-    def warm(self, session: Any, url: str, host: str) -> bool:
-        return False
-
-    def counts(self) -> SocketCounts:
-        return SocketCounts()
-
-    def close(self) -> None:
-        pass
-
-    def abandon(self) -> None:
-        pass
 
 
 def urls(requests: int, hosts: int) -> Iterator[str]:

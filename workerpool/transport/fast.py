@@ -14,7 +14,6 @@ import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import requests
 import urllib3.exceptions
 from requests import PreparedRequest, Response
 from requests.models import REDIRECT_STATI
@@ -187,6 +186,6 @@ def _as_urllib3(error: BaseException) -> BaseException:
         return urllib3.exceptions.ReadTimeoutError(None, None, "Read timed out.")  # type: ignore[arg-type]
     if isinstance(error, ssl.SSLError):
         return urllib3.exceptions.SSLError(error)
-    if isinstance(error, (http.client.HTTPException, OSError)) and not isinstance(error, requests.RequestException):
+    if isinstance(error, (http.client.HTTPException, OSError)):
         return urllib3.exceptions.ProtocolError(f"Connection broken: {error!r}", error)
     return error

@@ -24,7 +24,8 @@ PIECE = 128 * 1024
 each time: 1 MiB in pieces of 1 MiB takes several times the CPU."""
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5]\d\d) [\x20-\x7e]*")
-_TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")  # RFC 9110, section 5.6.2
+TOKEN = r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+"  # RFC 9110, section 5.6.2
+_TOKEN = re.compile(TOKEN.encode())
 MAX_HEADERS = 99
 """As many as http.client takes; it says so when there are more."""
 CHUNKED = -1

@@ -11,6 +11,7 @@ from requests import PreparedRequest
 from urllib3.connection import _get_default_user_agent
 
 from workerpool.model import DEFAULT_PORTS
+from workerpool.transport.http1 import TOKEN
 
 _CHARACTERS = r"A-Za-z0-9\-._~!$&'()*+,;=:@/"
 _TARGET = re.compile(
@@ -18,7 +19,7 @@ _TARGET = re.compile(
     rf"(?:\?(?!\Z)[{_CHARACTERS}?]*(?:%[0-9A-F]{{2}}[{_CHARACTERS}?]*)*)?"  # not an empty query: requests drops its "?"
 )
 _UNRESERVED = re.compile(r"%(?:2[DE]|3\d|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])")
-_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")  # RFC 9110, section 5.6.2
+_NAME = re.compile(TOKEN)
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "TRACE", "OPTIONS", "CONNECT"})
 _ODD_HEADERS = frozenset({"transfer-encoding", "expect", "upgrade", "connection"})
 _USER_AGENT = _get_default_user_agent()

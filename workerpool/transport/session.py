@@ -243,8 +243,7 @@ class CookiePolicy:
 
     def has_any(self, session: Any) -> bool:
         """Whether there may be a cookie for a request of the pool's."""
-        jar = self._local.jar if self._mode == "none" else self._shared if self._mode == "shared" else session.cookies
-        return bool(getattr(jar, "_cookies", True))
+        return bool(getattr(self._jar(session), "_cookies", True))
 
     @contextmanager
     def applied(self, session: Any) -> Iterator[None]:
@@ -253,8 +252,13 @@ class CookiePolicy:
             yield
             return
         own = session.cookies
-        session.cookies = self._local.jar if self._mode == "none" else self._shared
+        session.cookies = self._jar(session)
         try:
             yield
         finally:
             session.cookies = own
+
+    def _jar(self, session: Any) -> Any:
+        if self._mode == "worker":
+            return session.cookies
+        return self._local.jar if self._mode == "none" else self._shared
