@@ -158,16 +158,17 @@ class Scheduler:
         """Remove, and return, the queued and parked requests that `is_unwanted` picks. Those in flight stay."""
         gone: list[Ticket] = []
         for lane in [*self._lanes.values()]:
-            picked = [ticket for ticket in lane.queue if is_unwanted(ticket)]
+            picked, kept = _parted(lane.queue, is_unwanted)
             if picked:
-                lane.queue = deque(ticket for ticket in lane.queue if not is_unwanted(ticket))
+                lane.queue = kept
                 gone += picked
                 self._retire(lane, now)
         for owner, aside in [*self._aside.items()]:
-            gone += [ticket for ticket in aside if is_unwanted(ticket)]
-            kept = deque(ticket for ticket in aside if not is_unwanted(ticket))
-            self._aside[owner] = kept
-            if not kept:
+            picked, kept = _parted(aside, is_unwanted)
+            gone += picked
+            if kept:
+                self._aside[owner] = kept
+            else:
                 del self._aside[owner]
         self.queued -= len(gone)
         parked = [item for _, _, item in self._heap if isinstance(item, Ticket) and is_unwanted(item)]
@@ -400,3 +401,12 @@ def _taken(limiter: MemoryLimiter, now: float, weight: int, since: float | None)
     time = limiter.try_take(now, weight, since=since)
     assert time is not None
     return time
+
+
+def _parted(tickets: deque[Ticket], is_unwanted: Callable[[Ticket], bool]) -> tuple[list[Ticket], deque[Ticket]]:
+    """The unwanted tickets, and the others. Each is asked about once: the answer may change between two questions, as a
+    future may be cancelled, or a stream left, on any thread at any time."""
+    picked, kept = list[Ticket](), deque[Ticket]()
+    for ticket in tickets:
+        (picked if is_unwanted(ticket) else kept).append(ticket)
+    return picked, kept

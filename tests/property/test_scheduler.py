@@ -158,7 +158,14 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @rule()
     def discard(self) -> None:
-        gone = self.scheduler.discard(lambda ticket: ticket.owner is self.owner, self.now)
+        asked: list[Ticket] = []
+
+        def is_unwanted(ticket: Ticket) -> bool:
+            assert ticket not in asked, "asked twice: a thread may have changed the answer in between"
+            asked.append(ticket)
+            return ticket.owner is self.owner
+
+        gone = self.scheduler.discard(is_unwanted, self.now)
         assert len(set(gone)) == len(gone)
         assert set(gone) == {ticket for ticket in self.queued | self.parked.keys() if ticket.owner is self.owner}
         self.queued -= set(gone)
