@@ -2,7 +2,13 @@
 
 A thread of the executor runs *turns*: it asks for work, does it, reports, and asks again, until there is none for now;
 then it goes back to the executor. Work is a request that the scheduler allows to be sent, or a callable from
-`submit()`. With both waiting, the kind that holds fewer threads is served next, so neither starves the other.
+`submit()`. With both waiting, the kind of which fewer are being done is served next, so neither starves the other.
+
+Most requests need no thread of their own: they can be sent at once, over a socket that is idle, and their answers come
+in one piece. One turn at a time, the *carrier's*, sends such requests one after the other and waits for all their
+answers (`workerpool.load`). While there is one, it alone asks the scheduler; a request that it cannot carry, as a
+connection has to be made, say, it leaves to the others as *heavy*. As many requests and callables as there are workers
+are being done at once, carried or not.
 
 What becomes possible only later (a slot, a backoff, a pause) is watched by the alarm (`workerpool.alarm`), which
 calls a worker when the time comes.
@@ -20,18 +26,23 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.thread import BrokenThreadPool
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from workerpool import events
 from workerpool.alarm import Alarm
 from workerpool.clock import Clock
 from workerpool.errors import SlotTimeout, UnexpectedError
+from workerpool.load import Load, Sending
+from workerpool.locking import ChoreLock
 from workerpool.model import Outcome
 from workerpool.redact import redact
 from workerpool.scheduler import Scheduler
 from workerpool.tickets import NEVER, Caller, Owner, Ticket
+from workerpool.transport import Carried
 from workerpool.work import Call, Turn
 from workerpool.worker import Step, Worker
+
+T = TypeVar("T")
 
 CONTENDED = 0.0001
 """Seconds until a worker that finds the lock taken looks again. It is held for a few µs, so this is rare."""
@@ -65,18 +76,25 @@ class Crew:
         self._workers = workers
         self._scheduler = scheduler
         self._worker = worker
+        self._can_carry = worker.can_carry and workers > 1
         self._clock = clock
         self._on_closed = on_closed  # called once, when the last work has ended after `close`
-        self._lock = threading.Lock()  # guards every field below, and the scheduler
+        self._forsaken: deque[Owner] = deque()  # appended to without the lock
+        # Guards every field below, and the scheduler.
+        lock: Any = ChoreLock(self._forsaken, self._clear_out)
+        self._lock: threading.Lock = lock
         self._callables: deque[Call] = deque()
         self._turns = 0  # threads in a turn, or called to one
-        self._on_callables = 0  # of these, running a callable
-        self._on_requests = 0  # of these, sending
+        self._called = 0  # of these, not there yet
+        self._on_callables = 0  # callables that are being run
+        self._on_requests = 0  # requests that are being sent: heavy, carried, or on a thread of their own
+        self._heavy: deque[Sending] = deque()  # requests that the carrier leaves to the others
+        self._load: Load | None = None  # of the turns that carry, one after the other
+        self._is_carrying = False  # whether there is one
         self._callable_next = True  # breaks a tie between the two kinds
         self._counts = Counts()
         self._closing = False
         self._cancelling = False  # closing, and what is not being sent is given up
-        self._forsaken: deque[Owner] = deque()  # appended to without the lock
         self._is_closed = False
         self._broken: BaseException | None = None
         self._drained = threading.Condition(self._lock)
@@ -143,14 +161,7 @@ class Crew:
         holds it.
         """
         self._forsaken.append(owner)
-        if self._lock.acquire(blocking=False):
-            try:
-                self._sweep(self._clock.now())
-                closed = self._notice_drained()
-            finally:
-                self._lock.release()
-            if closed:
-                self._on_closed()
+        self._clear_out()
 
     def cancel(self, ticket: Ticket, why: str) -> None:
         """End a request that `discard` or `close` returned."""
@@ -162,7 +173,7 @@ class Crew:
     def is_starved(self) -> bool:
         """Whether a thread is free and no host that is known may be sent to: requests to others would keep it busy."""
         with self._lock:
-            return self._turns < self._workers and self._scheduler.is_starved(self._clock.now())
+            return not self._is_full and self._scheduler.is_starved(self._clock.now())
 
     # -- threads that send for themselves -----------------------------------------------------------------------------
 
@@ -266,10 +277,9 @@ class Crew:
             if cancel:
                 # A thread that was called for a callable counts as running it, though it may not have begun yet:
                 # whether that is cancelled must not depend on how fast a thread starts.
-                called = self._turns - self._on_callables - self._on_requests
                 waiting = [*self._callables]
-                self._callables = deque(waiting[:called])
-                forgotten = waiting[called:]
+                self._callables = deque(waiting[: self._called])
+                forgotten = waiting[self._called :]
                 self._cancelling = True
             now = self._clock.now()
             tickets = self._scheduler.discard(lambda ticket: cancel or _is_cancelled(ticket), now)
@@ -295,17 +305,16 @@ class Crew:
         """Work until there is nothing to do for now. The whole life of an executor's task."""
         ticket: Ticket | None = None
         step: Step | None = None
+        has_arrived = True
         ran_callable = False
         while True:
-            if not self._lock.acquire(blocking=False):
-                self._take_lock()
+            self._take_lock()
             try:
                 now = self._clock.now()
+                self._called -= has_arrived
                 if ticket is not None and step is not None:
                     self._carry_out(ticket, step, now)
                 self._on_callables -= ran_callable
-                if self._forsaken:
-                    self._sweep(now)
                 work = self._pick(now)
                 # A turn that still has an outcome to deliver does so before it ends, so that whoever waits for the
                 # crew to be drained finds every outcome delivered.
@@ -320,11 +329,11 @@ class Crew:
             if ticket is not None and step is not None:
                 self._announce(ticket, step, now)
             ticket = step = None
-            ran_callable = False
+            has_arrived = ran_callable = False
             if ends:
                 return
-            if isinstance(work, Ticket):
-                ticket, step = work, self._step(work)
+            if isinstance(work, Sending):
+                ticket, step = work.ticket, self._send(work)
             elif work is not None:
                 work.run()
                 ran_callable = True
@@ -340,29 +349,144 @@ class Crew:
         while not self._lock.acquire(blocking=False):
             time.sleep(CONTENDED)
 
-    def _step(self, ticket: Ticket) -> Step:
+    def _send(self, sending: Sending) -> Step | None:
+        """Take a request one step further; None if it was carried, perhaps with many others, and all is told."""
+        ticket, carried = sending
+        if carried is None and ticket.is_light and self._can_carry and not self._is_carrying:
+            begun = self._begin(ticket)
+            if isinstance(begun, Step):
+                return begun
+            carried = begun
+            if carried is not None and not carried.needs_thread and (load := self._become_carrier()) is not None:
+                self._carry(load, ticket, carried)
+                return None
+        return self._guarded(ticket, self._worker.step, ticket, carried)
+
+    def _begin(self, ticket: Ticket) -> Carried | Step | None:
+        return self._guarded(ticket, self._worker.begin, ticket)
+
+    def _guarded(self, ticket: Ticket, act: Callable[..., T], *args: Any) -> T | Step:
+        """Call `act`; should it raise, by a defect of ours or of a user's function, the request ends all the same."""
         try:
-            return self._worker.step(ticket)
-        except BaseException as error:  # a defect of ours or of a user's function: the request must end all the same
+            return act(*args)
+        except BaseException as error:
             failed = UnexpectedError(redact(f"{type(error).__name__}: {error}"), key=redact(ticket.request.label))
             failed.__cause__ = error
             return Step(outcome=Outcome(ticket.request, None, failed))
 
-    def _pick(self, now: float) -> Ticket | Call | None:
-        """Choose the next work for this thread, and count it. Under the lock."""
+    # -- the carrier's turn -------------------------------------------------------------------------------------------
+
+    def _become_carrier(self) -> Load | None:
+        """The load that this thread carries from now on; None if another one is the carrier, or none can be."""
+        with self._lock:
+            if self._is_carrying:
+                return None
+            if self._load is None:
+                try:
+                    self._load = Load()
+                except OSError:  # no more descriptors
+                    return None
+            self._is_carrying = True
+            return self._load
+
+    def _carry(self, load: Load, ticket: Ticket, carried: Carried) -> None:
+        """Carry a request, and all that can be carried along, until none is left."""
+        load.add(ticket, carried)
+        while True:
+            self._take_lock()
+            try:
+                now = self._clock.now()
+                for ended in load.ended:
+                    self._carry_out(*ended, now)
+                self._heavy += load.heavy
+                taken = self._take(now)
+                load.sleeps = self._is_carrying = goes_on = bool(taken) or not load.is_empty
+                self._settle(now)
+            finally:
+                self._lock.release()
+            self._tell(load, now)
+            if not goes_on:
+                return
+            self._set_out(load, taken)
+            self._go_on(load)
+
+    def _take(self, now: float) -> list[Ticket]:
+        """Take all requests that may be sent now, and leave to the others what cannot be carried. Under the lock."""
+        if self._heavy:
+            self._call_worker()
+        taken = []
+        while not self._is_full:
+            if self._callables and self._is_callables_turn():
+                break
+            if self._heavy and self._turns == 1:
+                break  # no thread can be called, so this one has to do it, when nothing is carried any more
+            if self._scheduler.callers:
+                self._scheduler.admit(now, all_busy=False)
+            ticket = self._scheduler.next(now)
+            if ticket is None:
+                break
+            self._on_requests += 1
+            self._callable_next = True
+            if ticket.is_light and ticket.refused_until is None:
+                taken.append(ticket)
+            else:
+                self._heavy.append(Sending(ticket))
+        return taken
+
+    def _tell(self, load: Load, now: float) -> None:
+        """Announce what has ended, and forget it, and what the others do now."""
+        for ticket, step in load.ended:
+            self._announce(ticket, step, now)
+        load.ended, load.heavy = [], []
+
+    def _set_out(self, load: Load, taken: list[Ticket]) -> None:
+        """Send what was taken, without waiting for anything."""
+        for ticket in taken:
+            begun = self._begin(ticket)
+            if isinstance(begun, Step):
+                load.ended.append((ticket, begun))
+            elif begun is None or begun.needs_thread:
+                load.heavy.append(Sending(ticket, begun))
+            else:
+                load.add(ticket, begun)
+
+    def _go_on(self, load: Load) -> None:
+        """Wait until something has come for what is carried, and look at that."""
+        for entry, is_late in load.wait():
+            step = self._guarded(entry.ticket, self._worker.go_on, entry.ticket, entry.carried, is_late)
+            if step is not None:
+                load.remove(entry)
+                load.ended.append((entry.ticket, step))
+            elif entry.carried.needs_thread:
+                load.remove(entry)
+                load.heavy.append(Sending(entry.ticket, entry.carried))
+
+    # -- under the lock: choosing, and what follows -------------------------------------------------------------------
+
+    def _pick(self, now: float) -> Sending | Call | None:
+        """Choose the next work for this thread, and count it."""
+        if self._heavy:
+            return self._heavy.popleft()
+        if self._is_full:
+            return None
         if self._scheduler.callers:
             self._scheduler.admit(now, all_busy=False)
-        if not (self._callables and self._is_callables_turn()):
+        if not self._is_carrying and not (self._callables and self._is_callables_turn()):
             ticket = self._scheduler.next(now)
             if ticket is not None:
                 self._on_requests += 1
                 self._callable_next = True
-                return ticket
+                return Sending(ticket)
         if self._callables:
             self._on_callables += 1
             self._callable_next = False
             return self._callables.popleft()
         return None
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether as much is being done as there are workers."""
+        return self._on_callables + self._on_requests >= self._workers
 
     def _is_callables_turn(self) -> bool:
         fewer = self._on_callables - self._on_requests
@@ -412,16 +536,22 @@ class Crew:
         more: a batch of arrivals starts threads in a chain, and a single one starts a single thread.
         """
         if self._scheduler.callers:
-            self._scheduler.admit(now, all_busy=self._turns >= self._workers)
-        if self._turns >= self._workers:
-            return  # whoever finishes first looks for more
-        if self._callables or self._scheduler.has_ready(now):
+            self._scheduler.admit(now, all_busy=self._is_full)
+        has_room = not self._is_full  # or else whoever finishes first looks for more
+        is_ready = has_room and self._scheduler.has_ready(now)
+        if (is_ready and not self._is_carrying) or self._called < len(self._heavy) + has_room * len(self._callables):
             self._call_worker()
-        else:
+        if is_ready and self._is_carrying and self._load is not None and self._load.sleeps:
+            self._load.sleeps = False
+            self._load.wake()
+        elif has_room and not is_ready:
             self._set_alarm(now)
 
     def _call_worker(self) -> None:
+        if self._turns >= self._workers:
+            return
         self._turns += 1
+        self._called += 1
         turn = Turn(self.run_turn)
         try:
             future = self._executor.submit(turn)
@@ -429,6 +559,7 @@ class Crew:
             # Perhaps it was queued all the same, where no further thread could be started: then it must not count.
             turn.is_off = True
             self._turns -= 1
+            self._called -= 1
             if isinstance(error, BrokenThreadPool):
                 self._broken = error
             # Otherwise the interpreter is ending: turns that still run, or the alarm, finish the work.
@@ -449,6 +580,7 @@ class Crew:
         with self._lock:
             self._broken = error
             self._turns -= 1
+            self._called -= 1
             callables, self._callables = self._callables, deque()
             tickets = self._scheduler.discard(lambda ticket: True, self._clock.now())
             closed = self._notice_drained()
@@ -471,14 +603,13 @@ class Crew:
     def _ring(self) -> None:
         """What the alarm does when its time has come: call a worker, or at the interpreter's end be one."""
         now = self._clock.now()
-        if self._forsaken:
-            self._sweep(now)
         self._settle(now)
         if self._notice_drained():
             self._without_lock(self._on_closed)
         elif self._turns == 0 and self._scheduler.has_ready(now):
             # No thread could be called, so the executor has ended with the interpreter.
             self._turns += 1
+            self._called += 1
             self._without_lock(self.run_turn)
 
     def _without_lock(self, act: Callable[[], None]) -> None:
@@ -487,6 +618,19 @@ class Crew:
             act()
         finally:
             self._lock.acquire()
+
+    def _clear_out(self) -> None:
+        """Forget the requests of the owners that were forsaken, if nobody holds the lock: who does, calls this next."""
+        while self._forsaken and self._lock.acquire(blocking=False):
+            try:
+                self._forsaken.clear()
+                self._scheduler.discard(_is_forsaken, self._clock.now())
+                self._alarm.look_again()
+                closed = self._notice_drained()
+            finally:
+                self._lock.release()
+            if closed:
+                self._on_closed()
 
     # -- small things under the lock --------------------------------------------------------------------------------
 
@@ -502,12 +646,6 @@ class Crew:
             raise BrokenThreadPool(str(self._broken))
         if self._callables and self._turns == 0:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-
-    def _sweep(self, now: float) -> None:
-        """Forget the requests of the owners that were forsaken."""
-        self._forsaken.clear()
-        self._scheduler.discard(lambda ticket: ticket.owner is not None and ticket.owner.is_forsaken, now)
-        self._alarm.look_again()
 
     def _is_drained(self) -> bool:
         return not self._turns and not self._callables and self._scheduler.is_idle
@@ -525,3 +663,7 @@ class Crew:
 
 def _is_cancelled(ticket: Ticket) -> bool:
     return ticket.is_cancelled is not None and ticket.is_cancelled()
+
+
+def _is_forsaken(ticket: Ticket) -> bool:
+    return ticket.owner is not None and ticket.owner.is_forsaken

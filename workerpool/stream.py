@@ -47,6 +47,7 @@ class _Streamed(Ticket):
 
     __slots__ = ("_stream", "number", "outcome", "read_for", "size")
     outcome: Outcome
+    is_light = True
 
     def __init__(self, stream: Stream, number: int, request: Request, host: str) -> None:
         super().__init__(request, host, stream)

@@ -35,8 +35,11 @@ class Ticket:
     stands between its attempts, None before the first one, so that a full window holds little. `refused_until` is set
     when the host wants no request before that time (seconds on the pool's clock): the request then ends unsent.
     `slot_wait`: seconds that it stood at the head of its lane before its last send, waiting for slots or for its
-    host's pause to end.
+    host's pause to end. `is_light`: whether to take its outcome never takes long, so that a thread may do it which
+    others wait for, too.
     """
+
+    is_light = False
 
     __slots__ = (
         "arrived_at", "granted_at", "host", "owner", "refused_until", "request", "slot_wait", "started", "trip",

@@ -21,7 +21,7 @@ from workerpool.model import Attempt, Outcome, Request, Timings, maker
 from workerpool.redact import printable, redact
 from workerpool.retry import Failure, Retries, Verdict, history, told_before
 from workerpool.tickets import Ticket
-from workerpool.transport import Exchange, Transport
+from workerpool.transport import Carried, Exchange, Transport
 
 if TYPE_CHECKING:
     from requests import Response
@@ -41,6 +41,7 @@ class Trip:
     exchange: Exchange
     ready_at: float  # since when it could have been sent: its arrival, or the end of what came before
     sent_at: float | None = None  # the first send of all
+    began: float = 0.0  # the current send
     attempt_began: float | None = None  # seconds since the epoch, the current attempt's first send
     attempt_elapsed: float = 0.0
     attempt_spent: Timings = NO_TIME
@@ -94,6 +95,7 @@ class Worker:
         host_of: Callable[[str], str],
     ) -> None:
         self._transport = transport
+        self._carrying: Any = transport if hasattr(transport, "begin") else None
         self._clock = clock
         self._retries = retries
         self._policy = policy
@@ -115,48 +117,54 @@ class Worker:
         """This thread's session; None if it is not one of this pool's workers."""
         return getattr(self._local, "session", None)
 
+    @property
+    def can_carry(self) -> bool:
+        """Whether the transport has a `begin`: users' own may lack it."""
+        return self._carrying is not None
+
     # -- one step -----------------------------------------------------------------------------------------------------
 
-    def step(self, ticket: Ticket) -> Step:
-        """Send the request once and say what follows. Raises nothing that the request could cause."""
+    def step(self, ticket: Ticket, carried: Carried | None = None) -> Step:
+        """Send the request once and say what follows. Raises nothing that the request could cause.
+
+        `carried`: what `begin` has begun of it, and this thread is to go on with.
+        """
         trip = _trip(ticket)
         if ticket.refused_until is not None:
             return self._refuse(ticket, trip, ticket.refused_until)
-        session = getattr(self._local, "session", None)
-        if session is None:  # only where the interpreter is ending and another thread finishes the work
-            self.start_thread(None, ())
-            session = self.session
-        now = self._clock.now()
-        if trip.sent_at is None:
-            trip.sent_at = now
-        if trip.attempt_began is None:
-            trip.attempt_began = self._clock.time()
-        exchange = trip.exchange
-        exchange.host = ticket.host
-        response: Response | None = None
-        error: RequestError | None = None
+        session = self._own_session()
         try:
-            response = self._transport.send(session, exchange, self._time_left(ticket.request, trip, now))
-            if 300 <= response.status_code < 400 and self._transport.follow(session, exchange, response):
-                next_host = self._host_of(exchange.url)
-                self._add_send(ticket, trip, now)
-                if events.is_on("request.redirected"):
-                    self._log("request.redirected", ticket, url=exchange.url, status=response.status_code)
-                return Step(next_host=next_host)
+            if carried is None:
+                response = self._transport.send(session, trip.exchange, self._depart(ticket, trip))
+            else:
+                response = self._carrying.finish(session, trip.exchange, carried)
         except RequestError as failed:
-            response, error = None, failed.with_traceback(None)  # that of its cause tells what happened
+            return self._fail(ticket, trip, failed.with_traceback(None))  # that of its cause tells what happened
+        return self._arrive(ticket, trip, session, response)
+
+    def begin(self, ticket: Ticket) -> Carried | Step | None:
+        """Send the request without waiting for its answer; None if `step` is to do it, as something has to be waited
+        for, a `Step` if it ended at once."""
+        if ticket.refused_until is not None:
+            return None
+        trip = _trip(ticket)
         try:
-            self._add_send(ticket, trip, now)
-            if isinstance(error, ConnectionLost) and error.stale and self._may_resend(ticket.request, trip):
-                trip.was_resent = exchange.fresh = True
-                if events.is_on("request.resent"):
-                    self._log("request.resent", ticket)
-                return Step(again=True)
-            if response is not None and not self._retries.needs_verdict(response.status_code):
-                return self._end(ticket, trip, response, None, trip.ready_at)
-            return self._judge(ticket, trip, response, error)
-        finally:
-            del error  # the cause's traceback leads back to this frame: a circle waits for the garbage collector
+            carried: Carried | None = self._carrying.begin(
+                self._own_session(), trip.exchange, self._depart(ticket, trip)
+            )
+            return carried
+        except RequestError as failed:
+            return self._fail(ticket, trip, failed.with_traceback(None))
+
+    def go_on(self, ticket: Ticket, carried: Carried, is_late: bool) -> Step | None:
+        """Look at what has come of the answer to a request that was begun, on the same thread; None if not all has."""
+        trip = _trip(ticket)
+        session = self._own_session()
+        try:
+            response = self._carrying.go_on(session, trip.exchange, carried, is_late=is_late)
+        except RequestError as failed:
+            return self._fail(ticket, trip, failed.with_traceback(None))
+        return None if response is None else self._arrive(ticket, trip, session, response)
 
     def cancel(self, ticket: Ticket, why: str) -> Outcome:
         """End a request that is not in flight, without sending it again; the last response that came is kept."""
@@ -166,6 +174,50 @@ class Worker:
         return self._outcome(ticket, trip, trip.response, error, self._clock.now())
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _own_session(self) -> Any:
+        session = getattr(self._local, "session", None)
+        if session is None:  # only where the interpreter is ending and another thread finishes the work
+            self.start_thread(None, ())
+            session = self.session
+        return session
+
+    def _depart(self, ticket: Ticket, trip: Trip) -> Timeout:
+        """Note that the request is sent now; returns the time that this may take."""
+        now = trip.began = self._clock.now()
+        if trip.sent_at is None:
+            trip.sent_at = now
+        if trip.attempt_began is None:
+            trip.attempt_began = self._clock.time()
+        trip.exchange.host = ticket.host
+        return self._time_left(ticket.request, trip, now)
+
+    def _arrive(self, ticket: Ticket, trip: Trip, session: Any, response: Response) -> Step:
+        exchange = trip.exchange
+        if 300 <= response.status_code < 400:
+            try:
+                follows = self._transport.follow(session, exchange, response)
+            except RequestError as failed:
+                return self._fail(ticket, trip, failed.with_traceback(None))
+            if follows:
+                next_host = self._host_of(exchange.url)
+                self._add_send(ticket, trip)
+                if events.is_on("request.redirected"):
+                    self._log("request.redirected", ticket, url=exchange.url, status=response.status_code)
+                return Step(next_host=next_host)
+        self._add_send(ticket, trip)
+        if not self._retries.needs_verdict(response.status_code):
+            return self._end(ticket, trip, response, None, trip.ready_at)
+        return self._judge(ticket, trip, response, None)
+
+    def _fail(self, ticket: Ticket, trip: Trip, error: RequestError) -> Step:
+        self._add_send(ticket, trip)
+        if isinstance(error, ConnectionLost) and error.stale and self._may_resend(ticket.request, trip):
+            trip.was_resent = trip.exchange.fresh = True
+            if events.is_on("request.resent"):
+                self._log("request.resent", ticket)
+            return Step(again=True)
+        return self._judge(ticket, trip, None, error)
 
     def _time_left(self, request: Request, trip: Trip, now: float) -> Timeout:
         """What is left of the time for the attempt, and for the request in all, as the total of the next send."""
@@ -186,9 +238,9 @@ class Worker:
         """Whether what was sent over a dead socket goes again at once: once an attempt, and only if that is safe."""
         return not trip.was_resent and self._retries.may_repeat(request) and self._transport.can_repeat(trip.exchange)
 
-    def _add_send(self, ticket: Ticket, trip: Trip, began: float) -> None:
+    def _add_send(self, ticket: Ticket, trip: Trip) -> None:
         """Add what a send took, and what it waited before, to its attempt."""
-        now = self._clock.now()
+        now, began = self._clock.now(), trip.began
         waited = began - trip.ready_at if began > trip.ready_at else 0.0
         slot = min(waited, ticket.slot_wait) if ticket.slot_wait else 0.0
         trip.attempt_elapsed += now - began

@@ -5,9 +5,11 @@ from workerpool.transport.bodies import is_repeatable, rewind
 from workerpool.transport.connections import SocketCounts
 from workerpool.transport.failures import translate
 from workerpool.transport.session import Session
-from workerpool.transport.wire import Exchange, RequestsTransport, Transport
+from workerpool.transport.wire import Carried, CarryingTransport, Exchange, RequestsTransport, Transport
 
 __all__ = [
+    "Carried",
+    "CarryingTransport",
     "Exchange",
     "Governor",
     "RequestsTransport",

@@ -26,7 +26,7 @@ from workerpool.errors import InvalidRequest
 from workerpool.transport.bodies import read_redirect, read_whole
 from workerpool.transport.connections import Connections
 from workerpool.transport.deadline import shortest
-from workerpool.transport.fast import FastPath
+from workerpool.transport.fast import ByRequests, FastPath
 from workerpool.transport.guard import Guard
 from workerpool.transport.messages import Message, message_of
 from workerpool.transport.pools import CountedPoolManager, CountedProxyManager
@@ -206,14 +206,18 @@ class SharedAdapter(HTTPAdapter):
     def send_message(self, pool: Any, message: Message, timeout: tuple[Any, Any], way: dict[str, Any]) -> Response:
         """Send by the fast path, and read the whole answer, whoever reads it in the end."""
         assert self.fast is not None
+        return self.fast.send(pool, message, *timeout, self.by_requests(timeout, way))
+
+    def by_requests(self, timeout: tuple[Any, Any], way: dict[str, Any]) -> ByRequests:
+        """What goes on where the fast path hands over."""
         send = super().send
 
-        def by_requests(request: PreparedRequest) -> Response:
+        def go_on(request: PreparedRequest) -> Response:
             response = send(request, True, timeout, **way)
             self._read_ahead(request, response, streams=False)
             return response
 
-        return self.fast.send(pool, message, *timeout, by_requests)
+        return go_on
 
     def pool_for(self, request: PreparedRequest, way: dict[str, Any]) -> Any:
         """The connections for a request; None where requests is to say why there are none."""

@@ -137,8 +137,6 @@ class Connections:
         while True:
             now = time.monotonic()
             with self._lock:
-                self._sent_fast += is_fast
-                is_fast = False
                 stack = self._idle_by_key.get(key)
                 if not stack or now - stack[-1].idle_since >= trace.idle_max:
                     return None  # the others have been idle for longer
@@ -148,6 +146,7 @@ class Connections:
                 del self._idle[connection]
                 was_used = connection.times_used > 0
                 self._reused += was_used
+                self._sent_fast += is_fast
             # Looking at the socket is a system call, so not under the lock; nobody else has this connection now.
             if not self._is_spent(connection, now):
                 if connection.host_key == host or self._move(connection, host):
@@ -156,11 +155,13 @@ class Connections:
                 connection.close()
             with self._lock:
                 self._reused -= was_used
+                self._sent_fast -= is_fast
 
-    def was_not_fast(self) -> None:
-        """Take back that a send went by the fast path: requests' own had to read its answer."""
+    def went_fast(self, times: int = 1) -> None:
+        """Count a send by the fast path over a new connection; -1 takes one back, as requests' own had to read its
+        answer."""
         with self._lock:
-            self._sent_fast -= 1
+            self._sent_fast += times
 
     def checkin(self, key: Any, connection: Counted) -> None:
         """Keep a connection for the next request; one without a socket is done with."""

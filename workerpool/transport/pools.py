@@ -22,7 +22,6 @@ from urllib3.util.proxy import connection_requires_http_tunnel
 from workerpool.transport.connections import PLACE_WAIT, Connections
 from workerpool.transport.deadline import Watch, shortest
 from workerpool.transport.dial import Dialed
-from workerpool.transport.http1 import is_unfinished
 from workerpool.transport.reading import Answer, Source
 from workerpool.transport.tls import Context, is_dead
 from workerpool.transport.trace import Trace
@@ -33,6 +32,8 @@ IDLE_FROM = 0.02
 
 FIRST_PIECE = 16 * 1024
 """Bytes that are read at once of an answer's beginning: most answers are smaller."""
+NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""What a socket that never waits raises where it would have to."""
 SMALL_BODY = 64 * 1024
 """Bytes of a request's body up to which it goes out in one piece with its head."""
 
@@ -235,11 +236,11 @@ class CountedConnection(HTTPConnection):
         if handed is None:
             self._has_sent(body)
 
-    def exchange(self, head: bytes, body: bytes | None, patience: float | None) -> bytes:
-        """Send a whole request, and return the first bytes of its answer: all of a head that is a usual one.
+    def ask(self, head: bytes, body: bytes | None, patience: float | None) -> None:
+        """Send a whole request.
 
-        `patience`: seconds to wait for each piece of it, None where the deadline alone ends that. Errors are the
-        socket's; `has_sent` of the trace tells how far it came.
+        `patience`: seconds to wait for each piece of its answer, None where the deadline alone ends that. Errors are
+        the socket's; `has_sent` of the trace tells how far it came.
         """
         sock = self.sock
         trace = self._begin(sock)
@@ -258,16 +259,51 @@ class CountedConnection(HTTPConnection):
             pass  # it may have answered before it had read all
         trace.has_sent = True
         self._has_sent(body)
+
+    def ask_at_once(self, head: bytes) -> bytes:
+        """Send a request without a body, and return what of it could not be sent without waiting: nothing, as a rule.
+
+        From here on the socket never waits. Errors are those of `ask`.
+        """
+        sock = self.sock
+        trace = self._begin(sock)
+        if sock.gettimeout() != 0:
+            sock.settimeout(0)
+        sent = len(head)
         try:
-            data: bytes = sock.recv(FIRST_PIECE)
-            if not data:
+            sent = sock.send(head)
+        except NOT_YET:
+            sent = 0
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            self._check_stale(error)
+            raise
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        if sent == len(head):
+            trace.has_sent = True
+            self._has_sent(None)
+        return head[sent:]
+
+    def ask_the_rest(self, data: bytes, patience: float | None) -> None:
+        """Wait again, `patience` seconds at a time, and send what `ask_at_once` could not."""
+        self.sock.settimeout(patience)
+        if data:
+            self.sock.sendall(data)
+            self.trace.has_sent = True
+            self._has_sent(None)
+
+    def hear(self) -> bytes:
+        """Take some bytes of the answer; none where it ends in the middle. Errors are the socket's, `NOT_YET` among
+        them."""
+        trace = self.trace
+        try:
+            data: bytes = self.sock.recv(FIRST_PIECE)
+            if not (data or trace.received):
                 raise http.client.RemoteDisconnected("Remote end closed connection without response")
-            trace.received += len(data)
-            while is_unfinished(data) and (piece := sock.recv(FIRST_PIECE)):
-                data += piece
         except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
             self._check_stale(error)
             raise
+        trace.received += len(data)
         return data
 
     def _begin(self, sock: Any) -> Trace:

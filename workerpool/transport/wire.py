@@ -17,6 +17,7 @@ from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter
 
 from workerpool import events
+from workerpool.clock import LEAST
 from workerpool.config import Options, Timeout
 from workerpool.errors import ConnectionLost, Denied, OutcomeUnknown, RequestError, TimedOut, UnexpectedError
 from workerpool.model import DEFAULT_PORTS, Request, origin
@@ -34,9 +35,11 @@ from workerpool.transport.connections import Connections, SocketCounts
 from workerpool.transport.dial import Dialer
 from workerpool.transport.dns import Resolver
 from workerpool.transport.failures import translate
+from workerpool.transport.fast import Pending
 from workerpool.transport.guard import Guard
 from workerpool.transport.lazy import LazyResponse
-from workerpool.transport.plans import Plans, Tables
+from workerpool.transport.messages import Message
+from workerpool.transport.plans import Plan, Plans, Tables
 from workerpool.transport.redirects import confine, step_of
 from workerpool.transport.session import CookiePolicy, Environment, Session, mount
 from workerpool.transport.trace import Trace, idle_max
@@ -104,6 +107,53 @@ class Transport(Protocol):
         """In a forked child: let go of the parent's sockets without telling the servers."""
 
 
+@dataclass(slots=True)
+class Carried:
+    """A plain request that was sent, and whose answer nobody waits for: whoever carries it looks at its socket.
+
+    `began`: when (`time.perf_counter`).
+    """
+
+    pending: Pending
+    plan: Plan
+    timeout: Timeout
+    began: float
+
+    @property
+    def sock(self) -> Any:
+        """What is to be looked at: something can be read from it when it is time to go on."""
+        return self.pending.sock
+
+    @property
+    def expires_at(self) -> float:
+        """When to go on at the latest, `time.monotonic` seconds."""
+        return self.pending.expires_at
+
+    @property
+    def needs_thread(self) -> bool:
+        """Whether somebody has to go on who may wait."""
+        return self.pending.needs_thread
+
+
+class CarryingTransport(Transport, Protocol):
+    """A transport that can send without waiting for the answer, so that one thread carries many requests at once."""
+
+    def begin(self, session: Any, exchange: Exchange, timeout: Timeout) -> Carried | None:
+        """Send `exchange`, if that is possible without waiting for anything; None if it is not: `send` does it then.
+
+        Raises as `send`.
+        """
+
+    def go_on(self, session: Any, exchange: Exchange, carried: Carried, *, is_late: bool) -> Response | None:
+        """Read what has come, without waiting, on any worker's thread; None if that is not all. Raises as `send`.
+
+        `is_late`: the answer's time is over.
+        """
+
+    def finish(self, session: Any, exchange: Exchange, carried: Carried) -> Response:
+        """Go on as `send` does, on a thread that may wait. Raises as `send`."""
+
+
 class RequestsTransport:
     """requests' own path: a Session per worker over one shared adapter."""
 
@@ -117,6 +167,7 @@ class RequestsTransport:
         self._driven = Driven()
         self._governor = governor
         self._adapter = SharedAdapter(options, self._connections, self._guard, self._driven, governor)
+        self._fast: Any = self._adapter.fast  # None if that is off: no session has plans then
         self._cookies = CookiePolicy(options.cookies)
         self._foreign: set[tuple[str, str]] = set()
         self._environment = Environment()
@@ -136,16 +187,72 @@ class RequestsTransport:
 
     def send(self, session: Any, exchange: Exchange, timeout: Timeout) -> Response:
         exchange.trace = self._connections.traces.begin(self._trace(exchange))
+        return self._watched(exchange, timeout.total, lambda: self._send_anyhow(session, exchange, timeout))
+
+    def begin(self, session: Any, exchange: Exchange, timeout: Timeout) -> Carried | None:
+        exchange.trace = self._connections.traces.begin(self._trace(exchange))
+        began = time.perf_counter()
+        try:
+            planned = self._planned(session, exchange)
+            if planned is None:
+                return None
+            plan, message = planned
+            by_requests = self._adapter.by_requests((timeout.connect, timeout.read), plan.way)
+            pending = self._fast.begin(plan.pool, message, by_requests)
+        except Exception as error:
+            failed = error
+        else:
+            if pending is None:
+                return None
+            pending.allow(timeout.total, timeout.read)
+            return Carried(pending, plan, timeout, began)
+        try:
+            raise self._explained(failed, exchange, began)
+        finally:
+            del failed
+
+    def go_on(self, session: Any, exchange: Exchange, carried: Carried, *, is_late: bool) -> Response | None:
+        pending, timeout = carried.pending, carried.timeout
+        self._connections.traces.begin(pending.trace)
+        failed: Exception | None = None
+        has_expired = is_late and time.monotonic() >= pending.deadline
+        if has_expired:
+            pending.connection.close()
+        else:
+            pending.is_silent = is_late
+            try:
+                by_requests = self._adapter.by_requests((timeout.connect, timeout.read), carried.plan.way)
+                response = self._fast.go_on(pending, by_requests)
+                return response and self._accepted(session, exchange, response, carried.plan, carried.began)
+            except Exception as error:
+                failed = error
+        try:
+            raise self._explained(failed, exchange, carried.began, has_expired=has_expired)
+        finally:
+            del failed
+
+    def finish(self, session: Any, exchange: Exchange, carried: Carried) -> Response:
+        pending, timeout = carried.pending, carried.timeout
+        self._connections.traces.begin(pending.trace)
+
+        def go_on() -> Response:
+            self._connections.watchdog.watch.attach(pending.sock)
+            by_requests = self._adapter.by_requests((timeout.connect, timeout.read), carried.plan.way)
+            response = self._fast.finish(pending, timeout.read, by_requests)
+            return self._accepted(session, exchange, response, carried.plan, carried.began)
+
+        left = None if timeout.total is None else max(LEAST, pending.deadline - time.monotonic())
+        return self._watched(exchange, left, go_on)
+
+    def _watched(self, exchange: Exchange, total: float | None, send: Callable[[], Response]) -> Response:
+        """Call `send`, whose deadline is `total` seconds from now; its errors are explained."""
         watch = self._connections.watchdog.watch
         response: Response | None = None
         failed: Exception | None = None
         began = time.perf_counter()
-        watch.begin(timeout.total)
+        watch.begin(total)
         try:
-            response = self._send_planned(session, exchange, timeout)
-            if response is None:
-                with self._cookies.applied(session):
-                    response = self._send(session, exchange, self._prepared(session, exchange), timeout)
+            response = send()
         except Exception as error:
             failed = error
         finally:
@@ -154,12 +261,18 @@ class RequestsTransport:
             return response
         if response is not None:  # what seems to be the body's end may be our own doing
             response.close()
-        trace = exchange.trace = self._connections.traces.current
-        trace.charge(began)
         try:
-            raise self._failure(failed, exchange, has_expired=has_expired)
+            raise self._explained(failed, exchange, began, has_expired=has_expired)
         finally:
             del failed, response  # their tracebacks hold this frame
+
+    def _explained(
+        self, error: Exception | None, exchange: Exchange, began: float, *, has_expired: bool = False
+    ) -> RequestError:
+        """What to raise for `error`, or for a deadline that has passed; the time since `began` is charged."""
+        trace = exchange.trace = self._connections.traces.current
+        trace.charge(began)
+        return self._failure(error, exchange, has_expired=has_expired)
 
     def follow(self, session: Any, exchange: Exchange, response: Response) -> bool:
         following = response.next
@@ -286,8 +399,19 @@ class RequestsTransport:
             rewind(prepared)
         return prepared
 
-    def _send_planned(self, session: Any, exchange: Exchange, timeout: Timeout) -> Response | None:
-        """Send a plain request by the session's plan for its site; None if there is none for it."""
+    def _send_anyhow(self, session: Any, exchange: Exchange, timeout: Timeout) -> Response:
+        """Send a plain request by the session's plan for its site, and anything else as requests does."""
+        planned = self._planned(session, exchange)
+        if planned is None:
+            with self._cookies.applied(session):
+                return self._send(session, exchange, self._prepared(session, exchange), timeout)
+        plan, message = planned
+        began = time.perf_counter()
+        response: Response = self._adapter.send_message(plan.pool, message, (timeout.connect, timeout.read), plan.way)
+        return self._accepted(session, exchange, response, plan, began)
+
+    def _planned(self, session: Any, exchange: Exchange) -> tuple[Plan, Message] | None:
+        """The session's plan for a plain request's site, and what is to be sent; None if there is none for it."""
         plans = getattr(session, "plans", None)
         if plans is None or exchange.prepared is not None or self._cookies.has_any(session):
             return None
@@ -296,9 +420,10 @@ class RequestsTransport:
             return None
         plan, target = found
         self._adapter.check_url(exchange.url, plan.way["proxies"])
-        message = plan.message(exchange.url, target)
-        began = time.perf_counter()
-        response: Response = self._adapter.send_message(plan.pool, message, (timeout.connect, timeout.read), plan.way)
+        return plan, plan.message(exchange.url, target)
+
+    def _accepted(self, session: Any, exchange: Exchange, response: Response, plan: Plan, began: float) -> Response:
+        """Do what a session does with a response that came by one of its plans."""
         if isinstance(response, LazyResponse) and not response.concerns_session:
             return response
         with self._cookies.applied(session):

@@ -1,0 +1,118 @@
+"""What one thread carries: requests that have been sent, and for whose answers it waits all at once.
+
+A thread for each request in flight costs more than the requests: two threads that are ready contend for the
+interpreter, at each system call (see decision 13). So one of them carries whatever can be sent without waiting, and the
+others do the rest. One thread at a time uses a load; only `wake` is for any other.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from typing import NamedTuple
+
+from workerpool.tickets import NEVER, Ticket
+from workerpool.transport import Carried
+from workerpool.worker import Step
+
+
+class Sending(NamedTuple):
+    """A request that was taken from the scheduler; `carried`: what of it has been begun, if anything."""
+
+    ticket: Ticket
+    carried: Carried | None = None
+
+
+class Entry(NamedTuple):
+    """A request that is carried, and the descriptor of its socket, which may be closed by now."""
+
+    descriptor: int
+    ticket: Ticket
+    carried: Carried
+
+
+class Load:
+    """The requests that a thread carries, and the bell that calls it while it waits for their sockets.
+
+    `ended`: those that it carries no longer, and what follows; `heavy`: those with which another thread is to go on;
+    neither has been told yet. `sleeps`: whether the thread waits, or is about to, so that it has to be woken for new
+    work. It says so under the crew's lock; that it does not any more, without: it takes that lock next, and sees the
+    work.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[int, Entry] = {}
+        self._looks_at = NEVER  # `time.monotonic`: the first answer may be late then
+        self._poll = select.poll()
+        self._bell, self._rope = socket.socketpair()
+        self._bell.setblocking(False)
+        self._rope.setblocking(False)
+        self._poll.register(self._bell, select.POLLIN)
+        self.ended: list[tuple[Ticket, Step]] = []
+        self.heavy: list[Sending] = []
+        self.sleeps = False
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._entries
+
+    def add(self, ticket: Ticket, carried: Carried) -> None:
+        """Carry a request that has just been sent."""
+        descriptor = carried.sock.fileno()
+        self._entries[descriptor] = Entry(descriptor, ticket, carried)
+        self._poll.register(descriptor, select.POLLIN)
+        self._looks_at = min(self._looks_at, carried.expires_at)
+
+    def remove(self, entry: Entry) -> None:
+        """Carry a request no longer: it has ended, or somebody else goes on with it."""
+        del self._entries[entry.descriptor]
+        self._poll.unregister(entry.descriptor)
+
+    def wait(self) -> list[tuple[Entry, bool]]:
+        """The requests that something has come for, and those whose answers are late, which are marked by True.
+
+        Waits for the first of them, unless something is to be told, or it is woken.
+        """
+        timeout = None
+        if self.ended or self.heavy:
+            timeout = 0.0
+        elif self._looks_at < NEVER:
+            timeout = max(0.0, self._looks_at - time.monotonic()) * 1000
+        events = self._poll.poll(timeout)
+        self.sleeps = False
+        ready: list[tuple[Entry, bool]] = []
+        for descriptor, _ in events:
+            entry = self._entries.get(descriptor)
+            if entry is not None:
+                ready.append((entry, False))
+            else:
+                self._hear_bell()
+        if self._looks_at < NEVER and time.monotonic() >= self._looks_at:
+            self._look_for_late(ready)
+        return ready
+
+    def wake(self) -> None:
+        """Let `wait` return. Any thread."""
+        try:
+            self._rope.send(b"\0")
+        except BlockingIOError:
+            pass  # it has been rung more often than heard
+
+    def _hear_bell(self) -> None:
+        try:
+            self._bell.recv(4096)
+        except BlockingIOError:
+            pass
+
+    def _look_for_late(self, ready: list[tuple[Entry, bool]]) -> None:
+        now = time.monotonic()
+        here = {entry.descriptor for entry, _ in ready}
+        earliest = NEVER
+        for entry in self._entries.values():
+            expires_at = entry.carried.expires_at
+            if expires_at <= now and entry.descriptor not in here:
+                ready.append((entry, True))
+            else:
+                earliest = min(earliest, expires_at)
+        self._looks_at = earliest
