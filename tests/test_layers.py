@@ -24,6 +24,7 @@ LEVELS: dict[str, float] = {
     "forking": 1,
     "events": 1,
     "statistics": 1,
+    "locking": 1,
     "limits": 2,
     "transport": 2,
     "retry": 2,
@@ -34,9 +35,10 @@ LEVELS: dict[str, float] = {
     "worker": 4,
     "alarm": 4,
     "work": 4,
-    "crew": 4.1,  # a step within a layer: many workers' threads stand on one request's way through a worker
-    "stream": 4.2,
-    "governor": 4.2,
+    "load": 4.1,  # steps within a layer: many requests at once stand on one request's way through a worker,
+    "crew": 4.2,  # and many workers' threads on both
+    "stream": 4.3,
+    "governor": 4.3,
     "pool": 5,
     "__init__": 5,
     "batch": 6,

@@ -656,6 +656,8 @@ class Crew:
             return False
         self._is_closed = True
         self._alarm.end()
+        if self._load is not None:
+            self._load.close()
         self._executor.shutdown(wait=False)
         self._drained.notify_all()
         return True

@@ -10,6 +10,7 @@ from __future__ import annotations
 import select
 import socket
 import time
+import weakref
 from typing import NamedTuple
 
 from workerpool.tickets import NEVER, Ticket
@@ -49,6 +50,8 @@ class Load:
         self._bell.setblocking(False)
         self._rope.setblocking(False)
         self._poll.register(self._bell, select.POLLIN)
+        self._close = weakref.finalize(self, _close, self._bell, self._rope)  # also of a pool that is dropped
+        self._close.atexit = False
         self.ended: list[tuple[Ticket, Step]] = []
         self.heavy: list[Sending] = []
         self.sleeps = False
@@ -92,6 +95,10 @@ class Load:
             self._look_for_late(ready)
         return ready
 
+    def close(self) -> None:
+        """Let go of the bell: nothing will be carried any more."""
+        self._close()
+
     def wake(self) -> None:
         """Let `wait` return. Any thread."""
         try:
@@ -116,3 +123,8 @@ class Load:
             else:
                 earliest = min(earliest, expires_at)
         self._looks_at = earliest
+
+
+def _close(*ends: socket.socket) -> None:
+    for end in ends:
+        end.close()

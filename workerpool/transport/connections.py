@@ -175,7 +175,8 @@ class Connections:
             return
         connection.settle()
         with self._lock:
-            if not self._closed:
+            is_kept = not self._closed
+            if is_kept:
                 self._idle[connection] = key
                 stack = self._idle_by_key.get(key)
                 if stack is None:
@@ -184,9 +185,12 @@ class Connections:
                     stack.append(connection)
                 if self._waiting:
                     self._changed.notify_all()  # an idle socket can make room for another host's
-                self._reaper.call()
-                return
-        connection.close()
+        if not is_kept:
+            connection.close()
+            return
+        # Not under the lock: a thread that starts may have to collect garbage, and call `closed`, before it says that
+        # it has started.
+        self._reaper.call()
 
     def reap(self) -> bool:
         """Close the idle connections that their servers have closed, or are about to; returns whether any are left.
