@@ -396,10 +396,7 @@ class Crew:
             self._take_lock()
             try:
                 now = self._clock.now()
-                for ended in load.ended:
-                    self._carry_out(*ended, now)
-                self._heavy += load.heavy
-                taken = self._take(now)
+                taken = self._exchange(load, now)
                 load.sleeps = self._is_carrying = goes_on = bool(taken) or not load.is_empty
                 self._settle(now)
             finally:
@@ -410,8 +407,14 @@ class Crew:
             self._set_out(load, taken)
             self._go_on(load)
 
-    def _take(self, now: float) -> list[Ticket]:
-        """Take all requests that may be sent now, and leave to the others what cannot be carried. Under the lock."""
+    def _exchange(self, load: Load, now: float) -> list[Ticket]:
+        """Carry out what has ended, leave to the others what cannot be carried, and take all that may be sent now.
+
+        Under the lock.
+        """
+        for ended, step in load.ended:
+            self._carry_out(ended, step, now)
+        self._heavy += load.heavy
         if self._heavy:
             self._call_worker()
         taken = []

@@ -11,6 +11,7 @@ in many pieces, another thread takes over, which waits (`finish`).
 
 from __future__ import annotations
 
+import functools
 import http.client
 import io
 import socket
@@ -33,6 +34,11 @@ from workerpool.transport.trace import Trace
 
 LARGEST = 1024**3
 """Bytes of a body for which memory is asked at once."""
+LARGE = 128 * 1024
+"""Bytes from which the C library asks the system for memory for each body, and gives it back, unless it has seen a
+larger piece being freed."""
+KEPT = 16 * 1024 * 1024
+"""Bytes of such a piece: bodies up to this size are then read into memory that was used before."""
 MOST_PIECES = 16
 """Pieces of an answer that a thread comes back for, where what has come is looked through again for each."""
 MOST_BYTES = 64 * 1024
@@ -328,6 +334,8 @@ class _Whole:
     __slots__ = ("_memory", "_view", "came", "length")
 
     def __init__(self, start: bytes, length: int) -> None:
+        if length > LARGE:
+            _keep_memory()
         self._memory = io.BytesIO(bytes(length))
         self._view = self._memory.getbuffer()
         self._view[: len(start)] = start
@@ -346,6 +354,14 @@ class _Whole:
         """The body, which has come whole: the very bytes, not a copy."""
         self._view.release()
         return self._memory.getvalue()
+
+
+@functools.cache
+def _keep_memory() -> None:
+    """Let the C library keep freed memory for the next bodies, once in a process: new pages, which the system has to
+    empty first, take half of its time for a body of 1 MiB. See `M_MMAP_THRESHOLD` in mallopt(3); where there is no such
+    thing, this does nothing."""
+    bytes(KEPT)
 
 
 def _small(pieces: Iterator[bytes]) -> Iterator[bytes]:

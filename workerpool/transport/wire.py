@@ -223,7 +223,9 @@ class RequestsTransport:
             try:
                 by_requests = self._adapter.by_requests((timeout.connect, timeout.read), carried.plan.way)
                 response = self._fast.go_on(pending, by_requests)
-                return response and self._accepted(session, exchange, response, carried.plan, carried.began)
+                if response is None:  # a response of an error is false, too
+                    return None
+                return self._accepted(session, exchange, response, carried.plan, carried.began)
             except Exception as error:
                 failed = error
         try:
