@@ -430,7 +430,7 @@ class Crew:
                 break
             self._on_requests += 1
             self._callable_next = True
-            if ticket.is_light and ticket.refused_until is None:
+            if ticket.is_light:
                 taken.append(ticket)
             else:
                 self._heavy.append(Sending(ticket))

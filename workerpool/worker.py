@@ -145,9 +145,9 @@ class Worker:
     def begin(self, ticket: Ticket) -> Carried | Step | None:
         """Send the request without waiting for its answer; None if `step` is to do it, as something has to be waited
         for, a `Step` if it ended at once."""
-        if ticket.refused_until is not None:
-            return None
         trip = _trip(ticket)
+        if ticket.refused_until is not None:
+            return self._refuse(ticket, trip, ticket.refused_until)
         try:
             carried: Carried | None = self._carrying.begin(
                 self._own_session(), trip.exchange, self._depart(ticket, trip)
