@@ -11,7 +11,8 @@ body.
 
 Ends with 1 unless all of this holds: no outcome lost, duplicated or wrong; no host with more sockets than allowed, nor
 any server, by their own count, nor this process over all, by its descriptors, looked at many times a second; nothing
-left in CLOSE_WAIT; descriptors and threads as before; memory flat from the first quarter to the last.
+left in CLOSE_WAIT; descriptors and threads as before; memory flat from the second quarter to the last: in the first
+one, the allocator has not yet been asked for the most that is ever held at once.
 """
 
 import argparse
@@ -42,8 +43,9 @@ STALL = 0.4  # seconds that a request to a stalling server has
 RUN = 8  # requests in a row to one host
 WINDOW = 400  # requests in memory: about as many hosts at once as there are sockets for
 LOOK = 0.02  # seconds between two looks at descriptors
+BELL = 2  # descriptors that a pool has for itself
 SETTLE = 10.0  # seconds in which sockets and threads must be gone at the end
-GROWTH = 8 * 2**20  # bytes by which memory may differ between quarters: what allocators do
+GROWTH = 4 * 2**20  # bytes by which memory may differ between quarters: what allocators do
 
 MANNERS: list[dict[str, Any]] = [
     {"idle_timeout": 0.05, "idle_timeout_max": 0.2},
@@ -257,7 +259,7 @@ def run(options: argparse.Namespace, servers: list[OriginProcess], plan: Plan, f
     found.hold("descriptors before, after", f"{fds}, {descriptors()}", settles(lambda: descriptors() <= fds), "equal")
     is_calm = settles(lambda: threading.active_count() <= threads)
     found.hold("threads before, after", f"{threads}, {threading.active_count()}", is_calm, "equal")
-    sockets = watcher.most - fds
+    sockets = watcher.most - fds - BELL
     found.hold("most descriptors at once", sockets, sockets <= options.connections, f"at most {options.connections}")
     for server, manners in zip(servers, MANNERS, strict=True):
         records = server.records()
@@ -267,10 +269,10 @@ def run(options: argparse.Namespace, servers: list[OriginProcess], plan: Plan, f
         found.note("  requests, connections", f"{records.requests}, {records.sockets.opened}")
         found.hold("  most sockets", records.sockets.peak, records.sockets.peak <= options.connections, "by its count")
         found.hold("  of one host", most, most <= options.host_connections, f"at most {options.host_connections}")
-    first, last = watcher.quarter(0, total), watcher.quarter(3, total)
-    growth = f"{first / 2**20:.1f} MiB, {last / 2**20:.1f} MiB"
+    second, last = watcher.quarter(1, total), watcher.quarter(3, total)
+    growth = f"{second / 2**20:.1f} MiB, {last / 2**20:.1f} MiB"
     found.hold(
-        "memory, first and last quarter", growth, abs(last - first) <= GROWTH, f"within {GROWTH / 2**20:.0f} MiB"
+        "memory, second and last quarter", growth, abs(last - second) <= GROWTH, f"within {GROWTH / 2**20:.0f} MiB"
     )
     found.note("attempts, sends, free sends", f"{attempts}, {figures.sent}, {figures.resent}")
     found.note(
