@@ -391,7 +391,7 @@ class Crew:
 
     def _carry(self, load: Load, ticket: Ticket, carried: Carried) -> None:
         """Carry a request, and all that can be carried along, until none is left."""
-        load.add(ticket, carried)
+        self._load_on(load, ticket, carried)
         while True:
             self._take_lock()
             try:
@@ -451,7 +451,11 @@ class Crew:
             elif begun is None or begun.needs_thread:
                 load.heavy.append(Sending(ticket, begun))
             else:
-                load.add(ticket, begun)
+                self._load_on(load, ticket, begun)
+
+    def _load_on(self, load: Load, ticket: Ticket, carried: Carried) -> None:
+        if (failed := self._guarded(ticket, load.add, ticket, carried)) is not None:
+            load.ended.append((ticket, failed))
 
     def _go_on(self, load: Load) -> None:
         """Wait until something has come for what is carried, and look at that."""
