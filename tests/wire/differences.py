@@ -262,6 +262,15 @@ BETWEEN_PATHS = (
 )
 """Where the fast path differs from requests' own path, and why it may."""
 
+WHEN_CARRIED = (
+    Difference(
+        "what is carried goes over a used socket, and once more over a new one if that was closed before it answered",
+        frozenset(["after", "arrivals"]),
+        ("GET closed at once", "GET reset at once", "DELETE closed at once", "DELETE reset at once"),
+    ),
+)
+"""Where a request that is carried differs from one that a thread waits for, and why it may."""
+
 
 def expected(case: str) -> set[str]:
     """Where requests' own path differs from plain requests in one case."""
@@ -271,6 +280,11 @@ def expected(case: str) -> set[str]:
 def between_paths(case: str) -> set[str]:
     """Where the fast path differs from requests' own in one case."""
     return {part for listed in BETWEEN_PATHS if case in listed.cases for part in listed.parts}
+
+
+def when_carried(case: str) -> set[str]:
+    """Where a request that is carried differs in one case from one that a thread waits for."""
+    return {part for listed in WHEN_CARRIED if case in listed.cases for part in listed.parts}
 
 
 MAY_DIFFER_WHEN_ASKED = {

@@ -1,11 +1,15 @@
-"""The ways of a request that must not differ: plain requests, a pool on requests' own path, and the pool's fast path.
+"""The ways of a request that must not differ: plain requests, a pool on requests' own path, the pool's fast path, and
+that path where a thread carries the request: it sends without waiting, and waits for the socket by poll.
 
-One thread each.
+One thread each, but for the last: what the carrier cannot do, another thread does.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import requests
 
@@ -15,6 +19,7 @@ from tests.wire.pictures import Picture
 from tests.wire.scripted import ScriptedServer, Visit
 from workerpool import Outcome, Request, WorkerPool
 from workerpool.errors import TimedOut
+from workerpool.transport import Carried, RequestsTransport
 
 SECONDS = 20.0
 """Timeout of what ends by itself."""
@@ -69,6 +74,41 @@ def through(pool: WorkerPool) -> Run:
     return run
 
 
+class Witness(RequestsTransport):
+    """A pool's own transport; `carried`: how many requests were begun, by URL, and `finished`: those that then needed a
+    thread that waits."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.carried: Counter[str] = Counter()
+        self.finished: Counter[str] = Counter()
+
+    def begin(self, session: Any, exchange: Any, timeout: Any) -> Carried | None:
+        carried = super().begin(session, exchange, timeout)
+        self.carried[exchange.url] += carried is not None
+        return carried
+
+    def finish(self, session: Any, exchange: Any, carried: Carried) -> Any:
+        self.finished[exchange.url] += 1
+        return super().finish(session, exchange, carried)
+
+
+def carried_by(pool: WorkerPool) -> Run:
+    """As `through`, over a connection that one request has gone over already: else there is nothing to carry."""
+    run = through(pool)
+    witness: Any = pool._transport
+
+    def warmed(server: ScriptedServer, case: Case) -> Picture:
+        seen = run(server, replace(case, used=True))
+        if not case.used:
+            assert seen["arrivals"][0][1].startswith(b"GET /before ")
+            del seen["arrivals"][0]
+        seen["carried"] = witness.carried[server.url()] > 0
+        return seen
+
+    return warmed
+
+
 def of_outcome(outcome: Outcome) -> Picture:
     """A picture that compares with plain requests', and what is our own: the error's class and words."""
     ours = {"outcome": outcome.error and (type(outcome.error).__name__, str(outcome.error))}
@@ -89,7 +129,7 @@ def _sent(visit: Visit) -> Picture:
     return {"arrivals": [(arrival.connection, arrival.head, arrival.body) for arrival in visit.arrivals]}
 
 
-OURS_ALONE = ("outcome", "after")
+OURS_ALONE = ("outcome", "after", "carried")
 """What plain requests has no counterpart of."""
 
 
@@ -101,6 +141,11 @@ def slow_pool() -> WorkerPool:
 def fast_pool() -> WorkerPool:
     """A pool as it is by default, but for retries."""
     return WorkerPool(1, retry=None)
+
+
+def carrying_pool() -> WorkerPool:
+    """One whose threads carry requests, for `carried_by`."""
+    return WorkerPool(2, retry=None, transport=Witness)
 
 
 POOLS = {"slow": slow_pool, "fast": fast_pool}
