@@ -928,6 +928,10 @@ def content_codings() -> Cases:
     yield Case("coding of a 404", (sized(_GZIP, line, start=b"HTTP/1.1 404 No"),))
     yield Case("coding of a broken 404", (sized(TEXT, line, start=b"HTTP/1.1 404 No"),))
     yield Case("coding, the length cut short", (sized(_GZIP, line)[:-10],), "close")
+    yield Case("coding, reset inside", (sized(_GZIP, line)[:-10],), "reset")
+    yield Case("coding, reset in a chunk", (chunked(_GZIP, lines=[line])[:-20],), "reset")
+    yield Case("coding, silent inside", (sized(_GZIP, line)[:-10],), waits="everyone")
+    yield Case("coding, silent in a chunk", (chunked(_GZIP, lines=[line])[:-20],), waits="everyone")
     yield Case("coding of a redirect", (sized(_GZIP, line, b"Location: /land", start=b"HTTP/1.1 302 F"),))
     yield Case("coding of a broken redirect", (sized(TEXT, line, b"Location: /land", start=b"HTTP/1.1 302 F"),))
 

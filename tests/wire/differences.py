@@ -48,7 +48,7 @@ LISTED = (
         ),
         *("sized silent after 47", "sized silent after 57", "chunks silent after 47", "chunks silent after 80"),
         "until the end, which does not come",
-        "redirect silent in its body",
+        *("redirect silent in its body", "coding, silent inside", "coding, silent in a chunk"),
     ),
     Difference(
         "the deadline's own ReadTimeout holds no error of urllib3's, and no request",

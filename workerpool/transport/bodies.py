@@ -209,6 +209,8 @@ def _by(decoder: Any, pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
 def _explained(pieces: Iterator[bytes], header: str) -> Iterator[bytes]:
     try:
         yield from pieces
+    except OSError:
+        raise  # the socket's, or that nothing is there yet; among urllib3's classes, but no decoder raises it
     except urllib3.response.BaseHTTPResponse.DECODER_ERROR_CLASSES as error:
         raise urllib3.exceptions.DecodeError(
             f"a body with content-encoding {header!r} does not decode", error
