@@ -4,9 +4,11 @@ compared with plain requests' in `test_answers`.)"""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import itertools
 import random
+import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from tests.contract.routes import server_context
+from tests.tunnels import Tunnels
 from tests.wire.answers import HELLO, SPLIT, Case, End, all_cases, chunked, head, sized
 from tests.wire.carrier import BEGINNING, Carrier, Seen
 from tests.wire.mutations import examples, split_answers
@@ -63,12 +66,19 @@ def carrier() -> Iterator[Carrier]:
 
 
 @pytest.fixture(scope="module")
-def over_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Carrier]:
-    """The same under TLS."""
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
+    """What a server speaks TLS with, and the file of its authority."""
     authority = trustme.CA()
     path: Path = tmp_path_factory.mktemp("carried") / "ca.pem"
     authority.cert_pem.write_to_path(str(path))
-    with Carrier(server_context(authority, "127.0.0.1"), verify=str(path)) as carrier:
+    return server_context(authority, "127.0.0.1"), str(path)
+
+
+@pytest.fixture(scope="module")
+def over_tls(tls: tuple[ssl.SSLContext, str]) -> Iterator[Carrier]:
+    """The same under TLS."""
+    context, file = tls
+    with Carrier(context, verify=file) as carrier:
         yield carrier
 
 
@@ -205,6 +215,26 @@ def test_all_of_it_is_the_same_under_tls(over_tls: Carrier, name: str) -> None:
             later = over_tls.run([answer[:at], b""], end)
             assert {at_once.facts[0], later.facts[0]} <= {"ConnectionLost", expected.facts[0]} - {200, 204}, f"at {at}"
             assert (at_once.is_kept, later.is_kept) == (False, False), f"after {at}"
+
+
+@pytest.mark.parametrize("goes_through_tls", [False, True])
+@pytest.mark.parametrize("size", [1_200, 9_000, 30_000])
+def test_small_records_of_tls_hold_nothing_up(
+    tls: tuple[ssl.SSLContext, str], goes_through_tls: bool, size: int
+) -> None:
+    """Also of TLS inside of TLS, where the socket is empty while there is something to read."""
+    context, file = tls
+    context.num_tickets = 0  # unread tickets would make the new connection one that is no good
+    with contextlib.ExitStack() as stack:
+        options = {}
+        if goes_through_tls:
+            options["proxies"] = {"https": stack.enter_context(Tunnels(context)).url}
+        carrier = stack.enter_context(Carrier(context, record=600, verify=file, **options))
+        body = random.Random(size).randbytes(size)
+        for answer in (sized(body), chunked(body), chunked(*(body[at : at + 100] for at in range(0, size, 100)))):
+            seen = carrier.run([answer])
+            assert seen.facts[3] == body
+            assert seen.is_kept
 
 
 # -- at random ---------------------------------------------------------------------------------------------------------

@@ -119,6 +119,8 @@ class Pending:
         times = 0
         while whole.left:
             if not self.waits and times == MOST_FILLS:
+                # TLS inside of TLS may have taken more from its socket than it gave: nothing would tell of the rest.
+                self.needs_thread = not isinstance(sock, socket.socket)
                 raise BlockingIOError  # as if this was all: others wait, too
             times += 1
             size = sock.recv_into(whole.rest(), 0, flags)
