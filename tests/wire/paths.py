@@ -143,9 +143,16 @@ def fast_pool() -> WorkerPool:
     return WorkerPool(1, retry=None)
 
 
-def carrying_pool() -> WorkerPool:
+def carrying_pool(workers: int = 2) -> WorkerPool:
     """One whose threads carry requests, for `carried_by`."""
-    return WorkerPool(2, retry=None, transport=Witness)
+    return WorkerPool(workers, retry=None, transport=Witness)
 
 
 POOLS = {"slow": slow_pool, "fast": fast_pool}
+
+WAYS: dict[str, tuple[Callable[[], WorkerPool], Callable[[WorkerPool], Run]]] = {
+    "slow": (slow_pool, through),
+    "fast": (fast_pool, through),
+    "carried": (carrying_pool, carried_by),
+}
+"""All ways through a pool: what makes it, and what sends a case through it."""

@@ -139,16 +139,18 @@ def test_a_redirect_that_nobody_follows_is_not_cut_short_in_silence(path: str, s
 
 
 @pytest.mark.parametrize("name", SPLIT)
-@pytest.mark.parametrize("path", paths.POOLS)
-def test_where_an_answer_is_split_makes_no_difference(name: str, path: str) -> None:
+@pytest.mark.parametrize("way", paths.WAYS)
+def test_where_an_answer_is_split_makes_no_difference(name: str, way: str) -> None:
     answer = SPLIT[name]
     seen = []
-    with paths.POOLS[path]() as pool:
+    make, send_by = paths.WAYS[way]
+    with make() as pool:
+        send = send_by(pool)
         for at in range(len(answer)):
             case = Case(name, (answer[:at], answer[at:]) if at else (answer,))
             for _ in range(2):
                 with ScriptedServer(case) as server:
-                    picture = paths.through(pool)(server, case)
+                    picture = send(server, case)
                 if picture["after"][-1] == 1:
                     break  # else the port may be one whose last server is known to close its sockets soon
             seen.append(picture)

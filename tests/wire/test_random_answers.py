@@ -1,5 +1,5 @@
-"""Answers of the table, changed and split at random, over sockets: both paths make the same of them, end in time, and
-the next request over the same pool gets its own answer."""
+"""Answers of the table, changed and split at random, over sockets: all ways make the same of them, end in time, and the
+next request over the same pool gets its own answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from tests.wire.answers import Case, End
 from tests.wire.mutations import examples, split_answers
 from tests.wire.pictures import Picture
 from tests.wire.scripted import ScriptedServer
-from workerpool import WorkerPool
 
 BOUND = 10.0
 """Seconds within which a request ends whose server has closed the connection: all of them, that is."""
@@ -30,15 +29,15 @@ NO_MATTER = frozenset(
 
 
 @pytest.fixture(scope="module")
-def pools() -> Iterator[dict[str, WorkerPool]]:
-    """One of each kind, for all examples: what is left of one answer would show in another."""
+def ways() -> Iterator[dict[str, paths.Run]]:
+    """One pool for each way and for all examples: what is left of one answer would show in another."""
     with contextlib.ExitStack() as stack:
-        yield {name: stack.enter_context(make()) for name, make in paths.POOLS.items()}
+        yield {name: send_by(stack.enter_context(make())) for name, (make, send_by) in paths.WAYS.items()}
 
 
-def picture(pool: WorkerPool, server: ScriptedServer, case: Case) -> Picture:
+def picture(run: paths.Run, server: ScriptedServer, case: Case) -> Picture:
     began = time.monotonic()
-    seen = paths.through(pool)(server, case)
+    seen = run(server, case)
     assert time.monotonic() - began < BOUND
     assert seen["after"][:3] == (200, b"/after", "None")
     return seen
@@ -49,17 +48,19 @@ def picture(pool: WorkerPool, server: ScriptedServer, case: Case) -> Picture:
 @example((b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", b"abcHTTP/1.1 200 OK\r\n\r\n"), "close", "GET")
 @example((b"HTTP/1.1 302 Go\r\nLocation: /land\r\nContent-Length: 3\r\n\r\n", b"ab"), "close", "GET")
 @example((b"HTTP/1.1 100 C\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",), "close", "HEAD")
-def test_both_paths_make_the_same_of_any_answer(
-    pools: dict[str, WorkerPool], pieces: tuple[bytes, ...], end: End, method: str
+def test_all_ways_make_the_same_of_any_answer(
+    ways: dict[str, paths.Run], pieces: tuple[bytes, ...], end: End, method: str
 ) -> None:
     case = Case("random", pieces, end, method)
     with ScriptedServer(case) as server:
-        slow, fast = (picture(pools[name], server, case) for name in ("slow", "fast"))
+        slow, fast, carried = (picture(ways[name], server, case) for name in ("slow", "fast", "carried"))
+    del carried["carried"]
     event(str(fast.get("error") or fast["status"]))
-    apart = pictures.differences(slow, fast)
-    errors = {slow.get("error"), fast.get("error")}
-    if errors == {"ChunkedEncodingError", "ContentDecodingError"}:
-        return  # both are wrong with it; the fast path decodes each chunk as it comes
-    if end == "reset" and apart and errors & {"ConnectionError", "ChunkedEncodingError"}:
-        return  # a reset takes away what the client has not read yet, and which that is is chance
-    assert apart <= NO_MATTER
+    for one, other in ((slow, fast), (fast, carried)):
+        apart = pictures.differences(one, other)
+        errors = {one.get("error"), other.get("error")}
+        if errors == {"ChunkedEncodingError", "ContentDecodingError"}:
+            continue  # both are wrong with it; the fast path decodes each chunk as it comes
+        if end == "reset" and apart and errors & {"ConnectionError", "ChunkedEncodingError"}:
+            continue  # a reset takes away what the client has not read yet, and which that is is chance
+        assert apart <= NO_MATTER
