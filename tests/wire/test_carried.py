@@ -4,10 +4,12 @@ compared with plain requests' in `test_answers`.)"""
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import gzip
 import itertools
 import random
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -23,7 +25,7 @@ from tests.contract.routes import server_context
 from tests.tunnels import Tunnels
 from tests.wire import paths
 from tests.wire.answers import HELLO, SPLIT, Case, End, all_cases, chunked, head, sized
-from tests.wire.carrier import BEGINNING, Carrier, Seen
+from tests.wire.carrier import BEGINNING, LIMIT, Carrier, Seen
 from tests.wire.mutations import examples, split_answers
 from tests.wire.scripted import ScriptedServer
 from workerpool.config import Timeout
@@ -275,6 +277,45 @@ def test_large_answers_and_small_ones_are_carried_together() -> None:
         transport: Any = pool._transport
         assert transport.carried.total() > len(small)
         assert transport.finished.total() > 0, "the large ones in chunks were read while others waited"
+
+
+LONG = "/" + "x" * 6_000_000
+"""A path that no socket takes at once."""
+
+
+def test_a_request_that_does_not_go_out_at_once_is_sent_by_a_thread_that_waits() -> None:
+    with ScriptedServer() as server, server.visit() as visit, paths.carrying_pool() as pool:
+        for path in ("/before", LONG, "/after"):
+            (outcome,) = pool.stream([server.url(path)])
+            assert outcome.response is not None, outcome.error
+            assert outcome.response.content == path.encode()
+        transport: Any = pool._transport
+        assert transport.finished[server.url(LONG)] == transport.carried[server.url(LONG)] == 1
+        assert [arrival.connection for arrival in visit.arrivals] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("way", ["fast", "carried"])
+def test_a_server_may_answer_and_close_before_the_request_is_there(way: str) -> None:
+    def serve() -> None:
+        sock, _ = listener.accept()
+        with sock:
+            sock.settimeout(LIMIT)
+            assert sock.recv(65536).endswith(b"\r\n\r\n")
+            sock.sendall(sized(HELLO))
+            assert sock.recv(65536).startswith(b"GET /x")
+            sock.sendall(sized(b"", b"Connection: close", start=b"HTTP/1.1 414 Too long"))
+
+    make, _ = paths.WAYS[way]
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        concurrent.futures.ThreadPoolExecutor(1) as threads,
+        make() as pool,
+    ):
+        serving = threads.submit(serve)
+        site = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        outcomes = [outcome for path in ("/", LONG) for outcome in pool.stream([f"{site}{path}"])]
+        serving.result(LIMIT)
+        assert [outcome.status for outcome in outcomes] == [200, 414], outcomes[1].error
 
 
 # -- at random ---------------------------------------------------------------------------------------------------------

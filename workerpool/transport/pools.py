@@ -285,12 +285,19 @@ class CountedConnection(HTTPConnection):
         return head[sent:]
 
     def ask_the_rest(self, data: bytes, patience: float | None) -> None:
-        """Wait again, `patience` seconds at a time, and send what `ask_at_once` could not."""
+        """Wait again, `patience` seconds at a time, and send what `ask_at_once` could not; raises what `ask` raises."""
         self.sock.settimeout(patience)
-        if data:
+        if not data:
+            return
+        try:
             self.sock.sendall(data)
-            self.trace.has_sent = True
-            self._has_sent(None)
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            self._check_stale(error)
+            raise
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it may have answered before it had read all
+        self.trace.has_sent = True
+        self._has_sent(None)
 
     def hear(self) -> bytes:
         """Take some bytes of the answer; none where it ends in the middle. Errors are the socket's, `NOT_YET` among
