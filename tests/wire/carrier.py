@@ -4,6 +4,7 @@ sent before, so an answer can be cut anywhere, and nothing is left to chance."""
 from __future__ import annotations
 
 import concurrent.futures
+import select
 import socket
 import ssl
 import struct
@@ -162,10 +163,11 @@ class Carrier:
         load, ticket = self._load, object()
         load.add(ticket, carried)  # type: ignore[arg-type]  # it only hands the ticket back
         outcome: Any = None
-        was_finished = False
+        was_finished = came_early = False
         self.looks = 0
         for number, piece in enumerate(pieces):
             is_last = number == len(pieces) - 1
+            came_early = came_early or (outcome is not None and piece != b"")
             self._send(piece)
             if is_last:
                 self._end(end)
@@ -186,13 +188,25 @@ class Carrier:
                 elif not is_last:
                     break  # it has come back for more
         assert load.is_empty, "it waits for more than the answer"
+        assert not load._poll.poll(0), "it looks at what it carries no longer"
         if was_finished:
             try:
                 outcome = self._transport.finish(self._session, exchange, carried)
             except RequestError as error:
                 outcome = error
         assert outcome is not None
+        if came_early or end != "keep":
+            self._await_event()
         return exchange.trace, outcome, was_finished
+
+    def _await_event(self) -> None:
+        """Return when the connection, if it is idle, has seen what the server did last: not always at once."""
+        for connection in [*self._transport._connections._idle]:
+            sock = connection.sock
+            if sock is not None and sock.fileno() >= 0:  # the reaper may have seen it first
+                poll = select.poll()
+                poll.register(sock, select.POLLIN)
+                assert poll.poll(LIMIT * 1000)
 
     def _entry(self) -> Any:
         (entry,) = self._load._entries.values()

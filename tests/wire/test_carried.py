@@ -108,9 +108,7 @@ def apart(one: Seen, other: Seen, *, first: int) -> bool:
 PLACES: dict[str, Callable[[bytes], int]] = {
     "in the status line": lambda answer: answer.find(b" ") + 3,
     "in the first header": lambda answer: answer.find(b"\r\n") + 5,
-    "in the last header": lambda answer: answer.find(b"\r\n\r\n") - 1,
     "in the last line break": lambda answer: answer.find(b"\r\n\r\n") + 1,
-    "before the blank line": lambda answer: answer.find(b"\r\n\r\n") + 2,
     "in the blank line": lambda answer: answer.find(b"\r\n\r\n") + 3,
     "after the blank line": lambda answer: answer.find(b"\r\n\r\n") + 4,
     "after a byte of the body, or of a chunk's size": lambda answer: answer.find(b"\r\n\r\n") + 5,
@@ -360,7 +358,7 @@ def pieces_of(answer: bytes, places: list[int]) -> list[bytes]:
 _places = st.lists(st.integers(0, 10**6) | st.integers(BEGINNING, 300), max_size=20)
 
 
-@examples(400)
+@examples(300)
 @given(valid_answers(), _places)
 def test_a_valid_answer_gives_its_body_however_it_is_cut(
     carrier: Carrier, valid: tuple[bytes, str, bytes], places: list[int]
@@ -374,7 +372,7 @@ def test_a_valid_answer_gives_its_body_however_it_is_cut(
     assert not apart(seen, carrier.run([answer], method=method), first=len(pieces[0]))
 
 
-@examples(400)
+@examples(300)
 @given(split_answers, st.sampled_from(["GET", "GET", "GET", "HEAD"]))
 @example((b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", b"abcHTTP/1.1 200 OK\r\n\r\n"), "GET")
 @example((b"HTTP/1.1 302 Go\r\nLocation: /land\r\nContent-Length: 3\r\n\r\n", b"ab"), "GET")
