@@ -338,6 +338,9 @@ class Crew:
                 work.run()
                 ran_callable = True
             del work
+            if ticket is not None and step is None:
+                ticket = None  # it may be over long before the last that this thread carries is
+                self._carry()
 
     def _take_lock(self) -> None:
         """Take the lock as one of many threads, none of which waits in line for it.
@@ -350,7 +353,7 @@ class Crew:
             time.sleep(CONTENDED)
 
     def _send(self, sending: Sending) -> Step | None:
-        """Take a request one step further; None if it was carried, perhaps with many others, and all is told."""
+        """Take a request one step further; None if this thread carries it from now on."""
         ticket, carried = sending
         if carried is None and ticket.is_light and self._can_carry and not self._is_carrying:
             begun = self._begin(ticket)
@@ -358,7 +361,7 @@ class Crew:
                 return begun
             carried = begun
             if carried is not None and not carried.needs_thread and (load := self._become_carrier()) is not None:
-                self._carry(load, ticket, carried)
+                load.add(ticket, carried)
                 return None
         return self._guarded(ticket, self._worker.step, ticket, carried)
 
@@ -389,16 +392,18 @@ class Crew:
             self._is_carrying = True
             return self._load
 
-    def _carry(self, load: Load, ticket: Ticket, carried: Carried) -> None:
-        """Carry a request, and all that can be carried along, until none is left."""
-        load.add(ticket, carried)
+    def _carry(self) -> None:
+        """Carry what is in the load, and all that can be carried along, until nothing is left.
+
+        This may go on for hours: nothing here keeps hold of what is over.
+        """
+        load = self._load
+        assert load is not None
         while True:
             self._take_lock()
             try:
                 now = self._clock.now()
-                for ended in load.ended:
-                    self._carry_out(*ended, now)
-                self._heavy += load.heavy
+                self._take_note(load, now)
                 taken = self._take(now)
                 load.sleeps = self._is_carrying = goes_on = bool(taken) or not load.is_empty
                 self._settle(now)
@@ -408,7 +413,14 @@ class Crew:
             if not goes_on:
                 return
             self._set_out(load, taken)
+            del taken
             self._go_on(load)
+
+    def _take_note(self, load: Load, now: float) -> None:
+        """Carry out what has ended, and leave to the others what is theirs from now on. Under the lock."""
+        for ticket, step in load.ended:
+            self._carry_out(ticket, step, now)
+        self._heavy += load.heavy
 
     def _take(self, now: float) -> list[Ticket]:
         """Take all requests that may be sent now, and leave to the others what cannot be carried. Under the lock."""
