@@ -427,11 +427,7 @@ class Crew:
         if self._heavy:
             self._call_worker()
         taken = []
-        while not self._is_full:
-            if self._callables and self._is_callables_turn():
-                break
-            if self._heavy and self._turns == 1:
-                break  # no thread can be called, so this one has to do it, when nothing is carried any more
+        while not (self._is_full or self._is_for_others()):
             if self._scheduler.callers:
                 self._scheduler.admit(now, all_busy=False)
             ticket = self._scheduler.next(now)
@@ -483,7 +479,10 @@ class Crew:
             return None
         if self._scheduler.callers:
             self._scheduler.admit(now, all_busy=False)
-        if not self._is_carrying and not (self._callables and self._is_callables_turn()):
+        # Requests are the carrier's to take. But where callables wait, too, this thread keeps the balance: running one
+        # after the other, it would leave no room to the carrier.
+        is_requests_turn = not self._is_callables_turn() if self._callables else not self._is_carrying
+        if is_requests_turn:
             ticket = self._scheduler.next(now)
             if ticket is not None:
                 self._on_requests += 1
@@ -499,6 +498,13 @@ class Crew:
     def _is_full(self) -> bool:
         """Whether as much is being done as there are workers."""
         return self._on_callables + self._on_requests >= self._workers
+
+    def _is_for_others(self) -> bool:
+        """Whether what is to be done next is not for the carrier."""
+        if self._callables and self._is_callables_turn():
+            return True
+        # No thread can be called, so the carrier has to do it itself, when nothing is carried any more.
+        return bool(self._heavy) and self._turns == 1
 
     def _is_callables_turn(self) -> bool:
         fewer = self._on_callables - self._on_requests
@@ -554,8 +560,9 @@ class Crew:
         if (is_ready and not self._is_carrying) or self._called < len(self._heavy) + has_room * len(self._callables):
             self._call_worker()
         if is_ready and self._is_carrying and self._load is not None and self._load.sleeps:
-            self._load.sleeps = False
-            self._load.wake()
+            if not self._is_for_others():  # or else it would look in vain, again and again
+                self._load.sleeps = False
+                self._load.wake()
         elif has_room and not is_ready:
             self._set_alarm(now)
 
