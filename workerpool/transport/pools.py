@@ -285,10 +285,16 @@ class CountedConnection(HTTPConnection):
         return head[sent:]
 
     def ask_the_rest(self, data: bytes, patience: float | None) -> None:
-        """Wait again, `patience` seconds at a time, and send what `ask_at_once` could not."""
+        """Wait again, `patience` seconds at a time, and send what `ask_at_once` could not. Errors as in `ask`."""
         self.sock.settimeout(patience)
         if data:
-            self.sock.sendall(data)
+            try:
+                self.sock.sendall(data)
+            except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+                self._check_stale(error)
+                raise
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # it may have answered before it had read all
             self.trace.has_sent = True
             self._has_sent(None)
 
