@@ -7,10 +7,12 @@ tells which thread did what.
 from __future__ import annotations
 
 import gc
+import gzip
 import socket
 import threading
 import time
 import weakref
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,14 +20,16 @@ from typing import Any
 import pytest
 
 from tests.waiting import eventually
-from workerpool import Outcome, RetryPolicy, Timeout, WorkerPool
+from workerpool import Outcome, Request, RetryPolicy, Timeout, WorkerPool
+from workerpool.testing import ScriptedTransport
 from workerpool.transport import RequestsTransport
 from workerpool.transport.fast import Pending
 
 LONG = 20.0
 """Seconds that something may take which should be there soon."""
-LONG_TARGET = 6_000_000
+LONG_TARGET = 3_000_000
 """Bytes of a URL that no socket takes at once."""
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 Answer = Callable[[socket.socket, str], object]
 
@@ -143,7 +147,7 @@ def warm(pool: WorkerPool, url: str, sockets: int = 1) -> None:
         assert pool.submit(lambda: pool._transport.warm(pool.session, url, url.rpartition("/")[0])).result(LONG)
     assert only(pool.stream([url])).ok
     assert eventually(lambda: pool.statistics().active == 0)
-    assert pool.statistics().sockets_idle == sockets
+    assert pool.statistics().sockets_idle >= sockets
 
 
 def only(outcomes: Iterator[Outcome]) -> Outcome:
@@ -174,6 +178,56 @@ def test_a_cookie_that_comes_with_an_error_is_kept() -> None:
         assert transport.count("begin") == 2
         assert only(pool.stream([f"{site}/"])).ok
     assert cookies == ["Cookie: a=b"]
+
+
+def in_chunks(data: bytes, size: int) -> bytes:
+    pieces = [data[start : start + size] for start in range(0, len(data), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in [*pieces, b""])
+
+
+TEXT = bytes(number * number % 251 for number in range(3000))
+ANSWERS = {
+    "with a length": b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n" + TEXT,
+    "in chunks": CHUNKED + in_chunks(TEXT, 700),
+    "compressed": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s"
+    % (len(gzip.compress(TEXT)), gzip.compress(TEXT)),
+    "compressed in chunks": b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + in_chunks(zlib.compress(TEXT), 700),
+    "until the connection ends": b"HTTP/1.1 200 OK\r\n\r\n" + TEXT,
+    "after an interim one": b"HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n" + TEXT,
+    "with bare line feeds": b"HTTP/1.1 200 OK\nContent-Length: 3000\n\n" + TEXT,
+    "of HTTP/1.0": b"HTTP/1.0 200 OK\r\nContent-Length: 3000\r\n\r\n" + TEXT,
+}
+
+
+@pytest.mark.parametrize("pieces", [2, 7, 40])
+@pytest.mark.parametrize("how", ANSWERS)
+def test_an_answer_in_pieces_is_put_together(how: str, pieces: int) -> None:
+    """Wherever it is cut; a carrier that finds too many pieces, or an odd answer, leaves it to another thread."""
+    data, looked = ANSWERS[how], threading.Semaphore(0)
+
+    class Looking(Recorded):
+        def go_on(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return super().go_on(*args, **kwargs)
+            finally:
+                looked.release()
+
+    def answer(sock: socket.socket, request: str) -> object:
+        if request.startswith("GET / "):
+            return sock.sendall(OK)
+        size = len(data) // pieces + 1
+        for start in range(0, len(data), size):
+            sock.sendall(data[start : start + size])
+            looked.acquire(timeout=0.01)
+        return False
+
+    with server(answer) as site, pool_of(kind=Looking) as (pool, transport):
+        warm(pool, f"{site}/")
+        looked.acquire()
+        outcome = only(pool.stream([f"{site}/pieces"]))
+        assert content(outcome) == TEXT
+        assert transport.count("begin") == 2
 
 
 @pytest.mark.parametrize("fast_path", [True, False])
@@ -376,3 +430,236 @@ def test_the_carrier_rests_while_a_thread_for_a_callable_is_slow_to_start() -> N
         reader.join(LONG)
         assert [outcome.ok for outcome in outcomes] == [True] * len(urls)
     assert spent < 0.15
+
+
+# -- who carries -------------------------------------------------------------------------------------------------------
+
+
+def test_one_thread_sends_what_is_plain_within_the_budgets() -> None:
+    """By the transport's count of threads and the server's count of sockets and requests."""
+    most = {"/": 0, "now": 0}
+    lock = threading.Lock()
+
+    def answer(sock: socket.socket, request: str) -> None:
+        with lock:
+            most["now"] += 1
+            most["/"] = max(most["/"], most["now"])
+        time.sleep(0.002)
+        with lock:
+            most["now"] -= 1
+        sock.sendall(OK)
+
+    with server(answer) as site, pool_of(16, host_connections=7) as (pool, transport):
+        warm(pool, f"{site}/", 7)
+        transport.calls.clear()
+        assert sum(outcome.ok for outcome in pool.stream(f"{site}/{n}" for n in range(500))) == 500
+        assert (transport.count("begin"), transport.count("send")) == (500, 0)
+        assert transport.count("finish") <= 2  # two threads may look for work before one of them carries
+        assert len(transport.threads("begin", "go_on")) <= 2
+        assert pool.statistics().sockets_opened == 7
+    assert 5 <= most["/"] <= 7
+
+
+@pytest.mark.parametrize(("workers", "expected"), [(1, 0), (2, 2), (3, 3)])
+def test_as_many_requests_are_carried_at_once_as_there_are_workers(workers: int, expected: int) -> None:
+    go, arrived = threading.Event(), list[str]()
+
+    def answer(sock: socket.socket, request: str) -> None:
+        if not request.startswith("GET / "):
+            arrived.append(request)
+            go.wait(LONG)
+        sock.sendall(OK)
+
+    with server(answer) as site, pool_of(workers, timeout=LONG) as (pool, transport):
+        warm(pool, f"{site}/", 6)
+        transport.calls.clear()
+        outcomes = pool.stream(f"{site}/{n}" for n in range(10))
+        reader = threading.Thread(target=lambda: [*outcomes], daemon=True)
+        reader.start()
+        assert eventually(lambda: len(arrived) == workers)
+        assert not eventually(lambda: len(arrived) > workers, 0.1)
+        assert pool.statistics().in_flight == pool.statistics().active == workers
+        go.set()
+        reader.join(LONG)
+        assert transport.count("begin") == (10 if expected else 0)
+
+
+def test_callables_get_their_turn_while_a_stream_keeps_two_workers_busy() -> None:
+    done = threading.Event()
+
+    def endless() -> Iterator[str]:
+        while not done.is_set():
+            yield f"{site}/"
+
+    with server(lambda sock, request: sock.sendall(OK)) as site, pool_of(2) as (pool, _):
+        warm(pool, f"{site}/", 2)
+        reader = threading.Thread(target=lambda: [*pool.stream(endless(), window=20)], daemon=True)
+        reader.start()
+        assert eventually(lambda: pool.statistics().requests > 50)
+        for number in range(20):
+            assert pool.submit(pow, 2, number).result(LONG) == 2**number
+            assert pool.get(f"{site}/").result(LONG).content == b"ok"
+        done.set()
+        reader.join(LONG)
+        assert not reader.is_alive()
+
+
+def test_a_transport_that_cannot_carry_is_used_as_ever() -> None:
+    with WorkerPool(4, transport=ScriptedTransport()) as pool:
+        assert sum(outcome.ok for outcome in pool.stream(f"http://h.test/{n}" for n in range(100))) == 100
+
+
+# -- hosts that are slow -----------------------------------------------------------------------------------------------
+
+SLOW: dict[str, Callable[[socket.socket, threading.Event], object]] = {
+    "stalls": lambda sock, done: done.wait(LONG),
+    "drips its head": lambda sock, done: drip(sock, done, b"HTTP/1.1 200 OK\r\nX: " + b"x" * 9999),
+    "drips its body": lambda sock, done: drip(
+        sock, done, b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n" + b"x" * 9999
+    ),
+    "drips chunks": lambda sock, done: drip(sock, done, CHUNKED + b"1\r\nx\r\n" * 9999),
+    "never stops": lambda sock, done: pour(sock, done, b"HTTP/1.1 200 OK\r\nContent-Length: 900000000\r\n\r\n"),
+    "never stops its chunks": lambda sock, done: pour(sock, done, CHUNKED + b"ffffffff\r\n"),
+}
+
+
+def drip(sock: socket.socket, done: threading.Event, data: bytes) -> None:
+    for number in range(len(data)):
+        sock.sendall(data[number : number + 1])
+        if done.wait(0.005):
+            return
+
+
+def pour(sock: socket.socket, done: threading.Event, head: bytes) -> None:
+    sock.sendall(head)
+    while not done.is_set():
+        sock.sendall(bytes(100_000))
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("how", SLOW)
+def test_a_slow_answer_holds_up_no_other(how: str) -> None:
+    """A thousand come while it lasts."""
+    done = threading.Event()
+
+    def answer(sock: socket.socket, request: str) -> object:
+        if request.startswith("GET /slow "):
+            SLOW[how](sock, done)
+            return False
+        return sock.sendall(OK)
+
+    with (
+        server(answer) as slow,
+        server(answer) as quick,
+        pool_of(4, timeout=LONG, max_body=None) as (pool, transport),
+    ):
+        warm(pool, f"{slow}/")
+        warm(pool, f"{quick}/", 3)
+        began = time.monotonic()
+        outcomes = pool.stream([f"{slow}/slow", *(f"{quick}/{n}" for n in range(1000))])
+        try:
+            assert all(next(outcomes).ok for _ in range(1000))
+            assert time.monotonic() - began < LONG / 4
+            assert pool.statistics().in_flight == 1
+        finally:
+            done.set()
+        assert not only(outcomes).ok
+        assert transport.count("begin") > 900
+
+
+# -- deadlines, as on any other way ------------------------------------------------------------------------------------
+
+LATE = {
+    "nothing": (b"", b""),
+    "a head that drips": (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+    "a body that drips": (b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"x"),
+    "a body that stalls": (b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nx", b""),
+    "chunks that drip": (CHUNKED, b"1\r\nx\r\n"),
+    "a chunk that stalls": (CHUNKED + b"9\r\nx", b""),
+    "an error's body": (b"HTTP/1.1 404 No\r\nContent-Length: 9999\r\n\r\n", b"x"),
+    "a redirect's body": (b"HTTP/1.1 302 Go\r\nLocation: /\r\nContent-Length: 9999\r\n\r\n", b"x"),
+    "a compressed body": (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 9999\r\n\r\n\x1f\x8b", b""),
+}
+
+
+def told(error: BaseException | None) -> tuple[Any, ...]:
+    """What an outcome's error says, and what requests' own says, but for its address in memory."""
+    cause = error.__cause__ if error is not None else None
+    return type(error), getattr(error, "reason", None), str(error), type(cause)
+
+
+@pytest.mark.parametrize("timeout", [Timeout(5, 5, 0.2), Timeout(5, 0.2, None)], ids=["total", "read"])
+@pytest.mark.parametrize("late", LATE)
+def test_a_late_answer_is_told_as_on_any_other_way(late: str, timeout: Timeout) -> None:
+    opening, drop = LATE[late]
+    if drop and timeout.total is None:
+        return  # never silent for so long
+
+    def answer(sock: socket.socket, request: str) -> object:
+        if request.startswith("GET / "):
+            return sock.sendall(OK)
+        sock.sendall(opening)
+        sock.settimeout(0.03)
+        while True:
+            try:
+                sock.recv(1)
+                return False
+            except TimeoutError:
+                sock.sendall(drop)
+
+    errors = []
+    with server(answer) as site:
+        for workers, fast_path in [(4, True), (1, False)]:
+            with pool_of(workers, timeout=timeout, fast_path=fast_path) as (pool, transport):
+                warm(pool, f"{site}/")
+                began = time.monotonic()
+                outcome = only(pool.stream([f"{site}/late"]))
+                assert 0.15 < time.monotonic() - began < 1.5
+                assert transport.count("begin") == 2 * (workers > 1)
+                errors.append(told(outcome.error))
+                assert eventually(lambda: pool.statistics().sockets_open == 0)
+    assert errors[0] == errors[1]
+
+
+def test_an_answer_that_came_in_time_is_taken_by_a_carrier_that_was_busy() -> None:
+    class Blocked(Recorded):
+        def go_on(self, *args: Any, **kwargs: Any) -> Any:
+            blocked.wait(LONG)
+            return super().go_on(*args, **kwargs)
+
+    blocked = threading.Event()
+    blocked.set()
+    with server(lambda sock, request: sock.sendall(OK)) as site, pool_of(kind=Blocked, timeout=0.2) as (pool, _):
+        warm(pool, f"{site}/", 2)
+        blocked.clear()
+        threading.Timer(0.4, blocked.set).start()
+        assert [outcome.ok for outcome in pool.stream([f"{site}/1", f"{site}/2"])] == [True, True]
+
+
+# -- sockets that died -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "resent"), [("GET", 1), ("HEAD", 1), ("DELETE", 1), ("OPTIONS", 1)])
+@pytest.mark.parametrize("end", ["closes", "resets"])
+def test_what_met_a_socket_that_the_server_had_ended_is_sent_again(method: str, resent: int, end: str) -> None:
+    """It ends when the request is there, which is what a server that was about to close looks like."""
+    ends = threading.Event()
+
+    def answer(sock: socket.socket, request: str) -> object:
+        if ends.is_set():
+            ends.clear()
+            if end == "resets":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            return False
+        return sock.sendall(OK if method != "HEAD" else OK[:-2])
+
+    with server(answer) as site, pool_of() as (pool, transport):
+        warm_by = [*pool.stream([Request(f"{site}/", method)])]
+        assert warm_by[0].ok
+        assert eventually(lambda: pool.statistics().active == 0)
+        ends.set()
+        outcome = only(pool.stream([Request(f"{site}/", method)]))
+        assert outcome.ok, outcome.error
+        now = pool.statistics()
+        assert (now.resent, now.sockets_lost, now.sockets_open, now.sent) == (resent, 1, 1, 2 + resent)
+        assert transport.count("begin") == 1
