@@ -403,24 +403,30 @@ class Crew:
             self._take_lock()
             try:
                 now = self._clock.now()
-                self._take_note(load, now)
+                ended = self._take_note(load, now)
                 taken = self._take(now)
                 load.sleeps = self._is_carrying = goes_on = bool(taken) or not load.is_empty
                 self._settle(now)
             finally:
                 self._lock.release()
-            self._tell(load, now)
+            self._tell(ended, now)
             if not goes_on:
-                return
+                return  # and the load is another thread's, perhaps
             self._set_out(load, taken)
             del taken
             self._go_on(load)
 
-    def _take_note(self, load: Load, now: float) -> None:
-        """Carry out what has ended, and leave to the others what is theirs from now on. Under the lock."""
-        for ticket, step in load.ended:
+    def _take_note(self, load: Load, now: float) -> list[tuple[Ticket, Step]]:
+        """Carry out what has ended, leave to the others what is theirs from now on, and take both out of the load.
+
+        Returns what is to be announced. Under the lock, as the next carrier may have the load once that is released.
+        """
+        ended, load.ended = load.ended, []
+        for ticket, step in ended:
             self._carry_out(ticket, step, now)
         self._heavy += load.heavy
+        load.heavy = []
+        return ended
 
     def _take(self, now: float) -> list[Ticket]:
         """Take all requests that may be sent now, and leave to the others what cannot be carried. Under the lock."""
@@ -441,11 +447,11 @@ class Crew:
                 self._heavy.append(Sending(ticket))
         return taken
 
-    def _tell(self, load: Load, now: float) -> None:
-        """Announce what has ended, and forget it, and what the others do now."""
-        for ticket, step in load.ended:
+    def _tell(self, ended: list[tuple[Ticket, Step]], now: float) -> None:
+        """Announce what has ended, and forget it."""
+        for ticket, step in ended:
             self._announce(ticket, step, now)
-        load.ended, load.heavy = [], []
+        ended.clear()
 
     def _set_out(self, load: Load, taken: list[Ticket]) -> None:
         """Send what was taken, without waiting for anything."""
