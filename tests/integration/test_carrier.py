@@ -8,27 +8,44 @@ from __future__ import annotations
 
 import gc
 import gzip
+import itertools
+import logging
+import os
+import random
+import select
+import signal
 import socket
+import ssl
+import subprocess
+import sys
 import threading
 import time
 import weakref
 import zlib
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures.thread import BrokenThreadPool
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.certificates import Authority
 from tests.waiting import eventually
 from workerpool import Outcome, Request, RetryPolicy, Timeout, WorkerPool
-from workerpool.testing import ScriptedTransport
+from workerpool.locking import ChoreLock
+from workerpool.testing import Origin, Reply, ScriptedTransport
+from workerpool.tickets import Ticket
 from workerpool.transport import RequestsTransport
 from workerpool.transport.fast import Pending
 
 LONG = 20.0
 """Seconds that something may take which should be there soon."""
-LONG_TARGET = 3_000_000
-"""Bytes of a URL that no socket takes at once."""
+LONG_TARGET = 500_000
+"""Bytes of a URL that no socket takes at once which is `narrow`."""
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 Answer = Callable[[socket.socket, str], object]
@@ -150,6 +167,12 @@ def warm(pool: WorkerPool, url: str, sockets: int = 1) -> None:
     assert pool.statistics().sockets_idle >= sockets
 
 
+def narrow(transport: Any) -> None:
+    """Let idle sockets take little at once."""
+    for connection in transport._connections._idle:
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 10_000)
+
+
 def only(outcomes: Iterator[Outcome]) -> Outcome:
     (outcome,) = outcomes
     return outcome
@@ -247,6 +270,7 @@ def test_an_answer_that_comes_before_a_long_message_has_been_read_is_taken(fast_
 
     with server(answer, unread=True) as site, pool_of(fast_path=fast_path) as (pool, transport):
         warm(pool, f"{site}/")
+        narrow(transport)
         outcome = only(pool.stream([f"{site}/{'x' * LONG_TARGET}"]))
         assert outcome.status == 414
         assert transport.count("finish") == fast_path
@@ -268,11 +292,12 @@ def test_a_long_message_that_the_server_is_slow_to_read_holds_up_nobody() -> Non
 
     with server(answer, unread=True) as site, pool_of(timeout=LONG) as (pool, transport):
         warm(pool, f"{site}/", 3)
+        narrow(transport)
         outcomes = pool.stream([f"{site}/{'x' * LONG_TARGET}", *[f"{site}/{n}" for n in range(50)]])
         assert [len(next(outcomes).url) < 100 for _ in range(50)] == [True] * 50
         reads.set()
         assert content(only(outcomes)) == b"ok"
-        assert transport.count("finish") == 1
+        assert transport.count("finish") >= 1
 
 
 # -- what is over ------------------------------------------------------------------------------------------------------
@@ -504,6 +529,46 @@ def test_callables_get_their_turn_while_a_stream_keeps_two_workers_busy() -> Non
         assert not reader.is_alive()
 
 
+def test_a_carrier_that_is_still_telling_what_ended_does_not_meddle_with_the_next_one() -> None:
+    """Its handler of log records takes its time, and meanwhile another thread begins to carry."""
+    tells, goes = threading.Event(), threading.Event()
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "host.paused" in record.getMessage():
+                tells.set()
+                goes.wait(LONG)
+
+    limited = b"HTTP/1.1 429 Slower\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+    handler, logger = Slow(), logging.getLogger("workerpool")
+    logger.addHandler(handler)
+    try:
+        with (
+            server(lambda sock, request: sock.sendall(limited if "/limited" in request else OK)) as one,
+            server(lambda sock, request: sock.sendall(OK)) as other,
+            pool_of(4) as (pool, transport),
+        ):
+            warm(pool, f"{one}/")
+            warm(pool, f"{other}/")
+            transport.calls.clear()
+            got: list[Outcome] = []
+            reader = threading.Thread(target=lambda: got.extend(pool.stream([f"{one}/limited"])), daemon=True)
+            reader.start()
+            assert tells.wait(LONG)
+            for number in range(5):
+                assert only(pool.stream([f"{other}/{number}"])).ok
+            goes.set()
+            reader.join(LONG)
+            assert [outcome.status for outcome in got] == [429]
+            assert len(transport.threads("begin")) > 1
+            assert eventually(lambda: pool.statistics().active == 0)
+            now = pool.statistics()
+            assert (now.in_flight, now.requests, now.ok, now.sent) == (0, 8, 7, 8)
+    finally:
+        goes.set()
+        logger.removeHandler(handler)
+
+
 def test_a_transport_that_cannot_carry_is_used_as_ever() -> None:
     with WorkerPool(4, transport=ScriptedTransport()) as pool:
         assert sum(outcome.ok for outcome in pool.stream(f"http://h.test/{n}" for n in range(100))) == 100
@@ -663,3 +728,464 @@ def test_what_met_a_socket_that_the_server_had_ended_is_sent_again(method: str, 
         now = pool.statistics()
         assert (now.resent, now.sockets_lost, now.sockets_open, now.sent) == (resent, 1, 1, 2 + resent)
         assert transport.count("begin") == 1
+
+
+# -- TLS ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+def test_tls_is_carried_whatever_the_size(tmp_path: Path, version: str) -> None:
+    """Of bodies, of which some are read by other threads, and of messages that are not sent at once."""
+    ca = Authority(tmp_path)
+    paths = ["/bytes/10", "/bytes/20000", "/bytes/1000000", "/chunked?bytes=300000", "/gzip?bytes=200000"]
+    paths += [f"/bytes/5?{'x' * 1000 * size}" for size in (1, 20, 60)]
+    with (
+        Origin(tls=ca.context(version=ssl.TLSVersion[version])) as origin,
+        pool_of(4, verify=ca.file, timeout=LONG) as (pool, transport),
+    ):
+        warm(pool, origin.url("/"), 3)
+        outcomes = [*pool.stream(origin.url(path) for path in paths * 10)]
+        assert [str(outcome.error) for outcome in outcomes if not outcome.ok] == []
+        by_url = {outcome.url: content(outcome) for outcome in outcomes}
+        plain = WorkerPool(1, verify=ca.file, fast_path=False)
+        with plain:
+            assert by_url == {outcome.url: content(outcome) for outcome in plain.stream([*by_url])}
+        assert transport.count("begin") > 60
+
+
+# -- everything at once ------------------------------------------------------------------------------------------------
+
+HOSTS = [f"127.0.7.{n}" for n in range(1, 6)]
+PATHS = (
+    *("/", "/", "/", "/bytes/20000", "/bytes/300000", "/chunked?bytes=5000", "/gzip?bytes=20000", "/deflate?bytes=9"),
+    *("/reset?after=0", "/reset?after=40", "/truncate?bytes=100&after=50", "/status/503", "/status/404", "/status/204"),
+    *(
+        "/retry-after/0?n={n}",
+        "/flaky/1?n={n}",
+        "/redirect/2",
+        "/drip?bytes=9&seconds=0.1",
+        "/delay/0.03",
+        "/odd",
+        "/bye",
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def unruly() -> Iterator[Origin]:
+    with Origin(HOSTS) as origin:
+        origin.script("/odd", Reply(raw=b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok"))
+        origin.script("/bye", Reply(body=b"bye", close=True))
+        yield origin
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def of_pools() -> list[str]:
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name.startswith(("ThreadPool", "workerpool-")) and "origin" not in name]
+
+
+class Users:
+    """Threads that use a pool in every way until it is shut down, and count what they get."""
+
+    def __init__(self, pool: WorkerPool, origin: Origin, seed: int, ends_at: float) -> None:
+        self._pool, self._origin, self._ends_at = pool, origin, ends_at
+        self._lock = threading.Lock()  # guards the two fields below
+        self.futures: list[Future[Any]] = []
+        self.ends: Counter[int] = Counter()
+        self.failures: list[BaseException] = []
+        self.threads = [threading.Thread(target=self._run, args=(seed * 10 + n,), daemon=True) for n in range(5)]
+        for thread in self.threads:
+            thread.start()
+
+    def _run(self, seed: int) -> None:
+        chance = random.Random(seed)
+        try:
+            while time.monotonic() < self._ends_at:
+                self._act(chance, chance.random())
+        except RuntimeError as error:
+            if "after shutdown" not in str(error):
+                self.failures.append(error)
+        except BaseException as error:
+            self.failures.append(error)
+
+    def _url(self, chance: random.Random) -> str:
+        return self._origin.url(chance.choice(PATHS).format(n=chance.random()), chance.choice(HOSTS))
+
+    def _keep(self, future: Future[Any]) -> Future[Any]:
+        with self._lock:
+            self.futures.append(future)
+        future.add_done_callback(self._ended)
+        return future
+
+    def _ended(self, future: Future[Any]) -> None:
+        with self._lock:
+            self.ends[id(future)] += 1
+
+    def _act(self, chance: random.Random, draw: float) -> None:
+        pool, url = self._pool, self._url(chance)
+        if pool.statistics().queued > 200:  # or shutdown would have thousands to see through
+            time.sleep(0.001)
+        elif draw < 0.2:
+            self._keep(pool.get(url))
+        elif draw < 0.35:
+            self._keep(pool.submit(time.sleep, chance.choice([0, 0.001, 0.01])))
+        elif draw < 0.45:
+            self._keep(pool.get(url)).cancel()
+        elif draw < 0.5:
+            self._keep(pool.submit(lambda: pool.session.get(url)))
+        elif draw < 0.8:
+            urls = [self._url(chance) for _ in range(chance.randrange(50))]
+            got = [outcome.url for outcome in pool.stream(urls, ordered=draw < 0.6, window=chance.choice([1, 7, 1000]))]
+            assert (got if draw < 0.6 else sorted(got)) == (urls if draw < 0.6 else sorted(urls))
+        else:
+            outcomes = pool.stream([self._url(chance) for _ in range(50)])
+            for _ in itertools.islice(outcomes, chance.randrange(50)):
+                pass
+            outcomes.close()
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+@pytest.mark.parametrize(
+    ("seed", "workers", "options"),
+    [
+        (1, 5, {}),
+        (2, 16, {"rate": 2000, "burst": 10, "host_connections": 2}),
+        (3, 3, {"max_connections": 3, "cookies": "shared"}),
+        (4, 2, {"host_rate": 300}),
+    ],
+)
+def test_whatever_servers_and_users_do_everything_ends_once(
+    tiny_switch_interval: None, unruly: Origin, seed: int, workers: int, options: dict[str, Any], cancel: bool
+) -> None:
+    """Shutdown comes in the middle. Nothing is left: no work, no thread, no socket, no descriptor."""
+    gc.collect()
+    before = descriptors()
+    policy = RetryPolicy(attempts=3, backoff=0.005)
+    with pool_of(workers, retry=policy, timeout=5, **options) as (pool, transport):
+        users = Users(pool, unruly, seed, time.monotonic() + LONG)
+        time.sleep(0.5)
+        pool.shutdown(cancel_futures=cancel)
+    for thread in users.threads:
+        thread.join(LONG)
+        assert not thread.is_alive()
+    assert users.failures == []
+    assert all(future.done() for future in users.futures)
+    assert list(users.ends.values()) == [1] * len(users.futures)
+    now = pool.statistics()
+    assert (now.active, now.queued, now.parked, now.in_flight, now.callables_queued) == (0, 0, 0, 0, 0)
+    assert now.sockets_open == 0
+    assert transport.count("begin") > 0
+    assert eventually(lambda: of_pools() == [])
+    del pool, transport, users
+    assert eventually(lambda: bool(gc.collect()) or descriptors() - unruly.connections_open <= before)
+
+
+def test_the_counts_of_a_carried_stream_add_up(tiny_switch_interval: None, unruly: Origin) -> None:
+    chance = random.Random(5)
+    urls = [unruly.url(chance.choice(PATHS).format(n=n), chance.choice(HOSTS)) for n in range(600)]
+    unruly.reset_records()
+    with pool_of(8, retry=RetryPolicy(attempts=3, backoff=0.005), timeout=5, host_connections=3) as (pool, transport):
+        outcomes = [*pool.stream(urls)]
+    now = pool.statistics()
+    assert sorted(outcome.url for outcome in outcomes) == sorted(urls)
+    assert (now.requests, now.ok) == (len(urls), sum(outcome.ok for outcome in outcomes))
+    assert now.sent == now.requests + now.retries + now.redirects + now.resent
+    assert now.sent - now.resent <= unruly.requests <= now.sent
+    assert max(unruly.records().sockets_at[host].peak for host in HOSTS) <= 3
+    assert transport.count("begin") > now.sent / 3
+
+
+# -- pools that end in the middle --------------------------------------------------------------------------------------
+
+
+def test_an_initializer_that_fails_breaks_the_pool_and_what_is_carried_still_ends() -> None:
+    goes, started = threading.Event(), list[str]()
+
+    def start() -> None:
+        started.append(threading.current_thread().name)
+        if len(started) > 1:
+            raise LookupError("no second worker")
+
+    def answer(sock: socket.socket, request: str) -> None:
+        if request.startswith("GET /slow "):
+            goes.wait(LONG)
+        sock.sendall(OK)
+
+    with server(answer) as site, pool_of(4, initializer=start, timeout=LONG) as (pool, _):
+        warm(pool, f"{site}/", 6)
+        got: list[Outcome] = []
+        reader = threading.Thread(target=lambda: got.extend(pool.stream([f"{site}/slow"])), daemon=True)
+        reader.start()
+        assert eventually(lambda: pool._crew._is_carrying)  # or else one more thread is called for what comes next
+        assert [outcome.ok for outcome in pool.stream([f"{site}/"] * 5)] == [True] * 5
+        future = pool.submit(pow, 2, 10)
+        with pytest.raises(BrokenThreadPool):
+            future.result(LONG)
+        with pytest.raises(BrokenThreadPool):
+            pool.submit(pow, 2, 10)
+        goes.set()
+        reader.join(LONG)
+        assert [outcome.ok for outcome in got] == [True]
+    assert pool.statistics().active == 0
+
+
+END = """
+import atexit, threading
+from workerpool import WorkerPool
+from workerpool.locking import ChoreLock
+from workerpool.testing import Origin
+
+origin = Origin().start()
+pool = WorkerPool(8, timeout=10)
+list(pool.stream([origin.url("/delay/0.02")] * 6))
+got = []
+urls = [origin.url(f"/delay/0.05?{n}") for n in range(60)]
+threading.Thread(target=lambda: got.extend(pool.stream(urls))).start()
+while pool.statistics().requests < 12:
+    pass
+atexit.register(lambda: print(len(got), sum(outcome.ok for outcome in got), flush=True))
+"""
+
+
+def test_at_the_end_of_the_interpreter_what_was_taken_is_seen_through() -> None:
+    done = subprocess.run([sys.executable, "-c", END], capture_output=True, text=True, timeout=LONG)
+    assert (done.returncode, done.stderr, done.stdout.split()) == (0, "", ["60", "60"])
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_child_that_is_forked_while_its_parent_carries_carries_by_itself() -> None:
+    go, arrived = threading.Event(), threading.Event()
+
+    def answer(sock: socket.socket, request: str) -> None:
+        if request.startswith("GET /slow "):
+            arrived.set()
+            go.wait(LONG)
+        sock.sendall(OK)
+
+    with server(answer) as site, pool_of(4, timeout=LONG) as (pool, transport):
+        warm(pool, f"{site}/", 3)
+        got: list[Outcome] = []
+        reader = threading.Thread(target=lambda: got.extend(pool.stream([f"{site}/slow"] * 2)), daemon=True)
+        reader.start()
+        assert arrived.wait(LONG)
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                urls = [f"{site}/{n}" for n in range(50)]
+                code = 2 * (sum(outcome.ok for outcome in pool.stream(urls)) != 50)
+                pool.shutdown()
+            finally:
+                os._exit(code)
+        handle = os.pidfd_open(child)
+        try:
+            in_time = bool(select.select([handle], [], [], LONG)[0])
+        finally:
+            os.close(handle)
+            if not in_time:
+                os.kill(child, signal.SIGKILL)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        go.set()
+        reader.join(LONG)
+        assert code == 0
+        assert [content(outcome) for outcome in got] == [b"ok"] * 2
+        assert transport.count("begin") >= 2
+
+
+@pytest.mark.parametrize("when", ["after", "while"])
+def test_a_pool_that_is_dropped_without_shutdown_leaves_no_descriptor(when: str) -> None:
+    """Dropped while its last requests are carried, or after."""
+    go = threading.Event()
+
+    def answer(sock: socket.socket, request: str) -> None:
+        if request.startswith("GET /slow "):
+            go.wait(LONG)
+        sock.sendall(OK)
+
+    with server(answer) as site:
+        gc.collect()
+        assert eventually(lambda: of_pools() == [])
+        pool = WorkerPool(4, timeout=LONG)
+        before = sockets_of_ours()
+        warm(pool, f"{site}/", 2)
+        assert all(outcome.ok for outcome in pool.stream([f"{site}/"] * 20))
+        outcomes = pool.stream([f"{site}/slow", f"{site}/1"])
+        assert next(outcomes).ok
+        assert sockets_of_ours() > before
+        if when == "while":
+            outcomes.close()
+            del outcomes, pool
+            gc.collect()
+            go.set()
+        else:
+            go.set()
+            assert only(outcomes).ok
+            del outcomes, pool
+        assert eventually(lambda: bool(gc.collect()) or (of_pools() == [] and sockets_of_ours() <= before))
+
+
+def sockets_of_ours() -> int:
+    """Descriptors of sockets, but for those of the servers here, which end with their clients'."""
+    names = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+    return sum(os.path.exists(name) and os.readlink(name).startswith("socket:") for name in names)
+
+
+# -- what is called with a lock held -----------------------------------------------------------------------------------
+
+
+def test_no_thread_is_started_under_the_lock_of_the_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new thread may collect garbage before it says that it has started, and so give back a connection's place."""
+    deadlocks: list[str] = []
+    start = threading.Thread.start
+
+    def starting(thread: threading.Thread) -> None:
+        if thread.name == "workerpool-reaper":
+            ended = threading.Event()
+            closing = threading.Thread(target=lambda: (pool._transport.counts(), ended.set()), daemon=True)
+            start(closing)
+            if not ended.wait(2):
+                deadlocks.append(thread.name)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", starting)
+    with server(lambda sock, request: sock.sendall(OK)) as site, pool_of() as (pool, _):
+        warm(pool, f"{site}/")
+        assert only(pool.stream([f"{site}/"])).ok
+        assert any(thread.name == "workerpool-reaper" for thread in threading.enumerate())
+    assert deadlocks == []
+
+
+class Chores:
+    def __init__(self) -> None:
+        self.waiting: deque[str] = deque()
+        self.done: list[str] = []
+        lock: Any = ChoreLock(self.waiting, self.do)
+        self.lock: threading.Lock = lock
+
+    def leave(self, chore: str) -> None:
+        self.waiting.append(chore)
+        self.do()
+
+    def do(self) -> None:
+        while self.waiting and self.lock.acquire(blocking=False):
+            try:
+                self.done.append(self.waiting.popleft())
+            finally:
+                self.lock.release()
+
+
+def in_a_thread(act: Callable[[], object]) -> None:
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    thread.join(LONG)
+    assert not thread.is_alive()
+
+
+def test_a_chore_is_done_at_once_where_the_lock_is_free_and_else_by_its_holder_after_letting_go() -> None:
+    chores = Chores()
+    chores.leave("1")
+    assert chores.done == ["1"]
+    with chores.lock:
+        in_a_thread(lambda: chores.leave("2"))
+        chores.leave("3")  # as the garbage collector may, in the thread that holds it
+        assert chores.done == ["1"]
+    assert chores.done == ["1", "2", "3"]
+    assert chores.lock.acquire(blocking=False)
+    in_a_thread(lambda: chores.leave("4"))
+    chores.lock.release()
+    assert chores.done == ["1", "2", "3", "4"]
+
+
+def test_a_chore_is_done_by_a_holder_that_begins_to_wait_for_a_condition() -> None:
+    chores, waits = Chores(), threading.Event()
+    condition = threading.Condition(chores.lock)
+
+    def wait() -> None:
+        with condition:
+            chores.leave("1")
+            assert chores.done == []
+            waits.set()
+            condition.wait(LONG)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    assert waits.wait(LONG)
+    assert eventually(lambda: chores.done == ["1"])
+    with condition:
+        condition.notify()
+    waiting.join(LONG)
+    assert not waiting.is_alive()
+
+
+def test_no_chore_is_forgotten_by_threads_that_contend(tiny_switch_interval: None) -> None:
+    chores = Chores()
+
+    def leave_some(number: int) -> None:
+        for n in range(300):
+            if n % 3:
+                chores.leave(f"{number}-{n}")
+            else:
+                with chores.lock:
+                    chores.leave(f"{number}-{n}")
+
+    threads = [threading.Thread(target=leave_some, args=(number,), daemon=True) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LONG)
+        assert not thread.is_alive()
+    assert sorted(chores.done) == sorted(f"{number}-{n}" for number in range(4) for n in range(300))
+    assert not chores.waiting
+
+
+def test_a_lock_keeps_nobody_alive_whose_chores_it_does() -> None:
+    chores = Chores()
+    lock, gone = chores.lock, weakref.ref(chores)
+    chores.waiting.append("1")
+    del chores
+    gc.collect()
+    assert gone() is None
+    with lock:
+        pass
+
+
+class Unheard(Ticket):
+    def deliver(self, outcome: Outcome) -> None:
+        pass
+
+
+@dataclass(eq=False)
+class Full:
+    """A stream, as the crew knows it, that has no room for more bodies."""
+
+    is_over: bool = False
+    is_forsaken: bool = False
+    is_full: bool = True
+    awaited: Ticket | None = None
+
+
+@pytest.mark.parametrize("by", ["another thread", "the collector"])
+def test_a_stream_that_is_left_while_it_is_full_and_the_lock_is_held_does_not_keep_its_pool_from_draining(
+    by: str,
+) -> None:
+    """Its requests are put aside, and only who holds the lock can forget them."""
+    pool, stream = WorkerPool(4, transport=ScriptedTransport()), Full()
+
+    def leave() -> None:
+        stream.is_over = stream.is_forsaken = True
+        pool._crew.forsake(stream)
+
+    pool._crew.add([Unheard(Request("http://h.test/"), "h", stream) for _ in range(3)])
+    assert pool.get("http://h.test/").result(LONG).ok
+    assert pool.statistics().queued == 3
+    with pool._crew._lock:
+        if by == "another thread":
+            in_a_thread(leave)
+        else:
+            leave()
+    assert pool.statistics().queued == 0
+    in_a_thread(pool.shutdown)
