@@ -39,7 +39,7 @@ from workerpool import Outcome, Request, RetryPolicy, Timeout, WorkerPool
 from workerpool.locking import ChoreLock
 from workerpool.testing import Origin, Reply, ScriptedTransport
 from workerpool.tickets import Ticket
-from workerpool.transport import RequestsTransport
+from workerpool.transport import RequestsTransport, fast
 from workerpool.transport.fast import Pending
 
 LONG = 20.0
@@ -636,6 +636,36 @@ def test_a_slow_answer_holds_up_no_other(how: str) -> None:
             done.set()
         assert not only(outcomes).ok
         assert transport.count("begin") > 900
+
+
+def test_a_compressed_body_is_decoded_once_though_it_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few KB may be dozens of MB: to decode them for each piece would hold up all others."""
+    decodings: list[str] = []
+    decoded = fast.decoded
+
+    def counting(pieces: Iterator[bytes], *args: Any) -> Iterator[bytes]:
+        for piece in decoded(pieces, *args):
+            decodings.append(threading.current_thread().name)
+            yield piece
+
+    monkeypatch.setattr(fast, "decoded", counting)
+    body = gzip.compress(bytes(1_000_000))
+    data = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+    def answer(sock: socket.socket, request: str) -> None:
+        if request.startswith("GET / "):
+            sock.sendall(OK)
+            return
+        for start in range(0, len(data), len(data) // 8):
+            sock.sendall(data[start : start + len(data) // 8])
+            time.sleep(0.01)
+
+    with server(answer) as site, pool_of() as (pool, transport):
+        warm(pool, f"{site}/")
+        assert content(only(pool.stream([f"{site}/pieces"]))) == bytes(1_000_000)
+        assert (transport.count("begin"), transport.count("finish")) == (2, 0)
+        assert transport.count("go_on") > 4
+    assert len(decodings) <= 1 + 1_000_000 // (128 * 1024)
 
 
 # -- deadlines, as on any other way ------------------------------------------------------------------------------------
