@@ -7,6 +7,7 @@ import http.client
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import requests
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from tests.wire.mutations import examples, split_answers
 from workerpool.errors import TooLarge
 from workerpool.transport.bodies import read_redirect, read_whole
-from workerpool.transport.fast import FastPath
+from workerpool.transport.fast import FastPath, Pending
 from workerpool.transport.http1 import Body, Head, header_lines, parse_head, reason_of
 from workerpool.transport.reading import Answer, Source
 from workerpool.transport.trace import Trace
@@ -90,8 +91,11 @@ def by_fast_path(wire: Wire, first: bytes, head: Head) -> Read:
     """As the fast path does, once it has the head."""
     trace = Trace()
     fast: Any = FastPath(None, MAX_BODY, None)  # type: ignore[arg-type]  # no connection is made
+    message: Any = None  # it has been sent
+    pending = Pending(SimpleNamespace(sock=wire, close=lambda: None), None, message, trace, waits=True)
+    pending.data = first
     try:
-        content, _ = fast._content(wire, trace, first, head)
+        content, _ = fast._content(pending, head)
     except (requests.RequestException, TooLarge) as error:
         return Read(None, type(error), False)
     return Read(content, None, wire.is_empty and not trace.has_leftover)
