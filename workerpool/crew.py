@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.thread import BrokenThreadPool
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from workerpool import events
@@ -338,6 +339,9 @@ class Crew:
                 work.run()
                 ran_callable = True
             del work
+            if ticket is not None and step is None:
+                ticket = None  # it may be over long before the last that this thread carries is
+                self._carry()
 
     def _take_lock(self) -> None:
         """Take the lock as one of many threads, none of which waits in line for it.
@@ -350,7 +354,7 @@ class Crew:
             time.sleep(CONTENDED)
 
     def _send(self, sending: Sending) -> Step | None:
-        """Take a request one step further; None if it was carried, perhaps with many others, and all is told."""
+        """Take a request one step further; None if this thread carries it from now on."""
         ticket, carried = sending
         if carried is None and ticket.is_light and self._can_carry and not self._is_carrying:
             begun = self._begin(ticket)
@@ -358,7 +362,7 @@ class Crew:
                 return begun
             carried = begun
             if carried is not None and not carried.needs_thread and (load := self._become_carrier()) is not None:
-                self._carry(load, ticket, carried)
+                self._load_on(load, ticket, carried)
                 return None
         return self._guarded(ticket, self._worker.step, ticket, carried)
 
@@ -389,40 +393,48 @@ class Crew:
             self._is_carrying = True
             return self._load
 
-    def _carry(self, load: Load, ticket: Ticket, carried: Carried) -> None:
-        """Carry a request, and all that can be carried along, until none is left."""
-        self._load_on(load, ticket, carried)
+    def _carry(self) -> None:
+        """Carry what is in the load, and all that can be carried along, until nothing is left.
+
+        This may go on for hours: nothing here keeps hold of what is over.
+        """
+        load = self._load
+        assert load is not None
         while True:
             self._take_lock()
             try:
                 now = self._clock.now()
-                taken = self._exchange(load, now)
+                ended = self._take_note(load, now)
+                taken = self._take(now)
                 load.sleeps = self._is_carrying = goes_on = bool(taken) or not load.is_empty
                 self._settle(now)
             finally:
                 self._lock.release()
-            self._tell(load, now)
+            self._tell(ended, now)
             if not goes_on:
-                return
+                return  # and the load is another thread's, perhaps
             self._set_out(load, taken)
+            del taken
             self._go_on(load)
 
-    def _exchange(self, load: Load, now: float) -> list[Ticket]:
-        """Carry out what has ended, leave to the others what cannot be carried, and take all that may be sent now.
+    def _take_note(self, load: Load, now: float) -> list[tuple[Ticket, Step]]:
+        """Carry out what has ended, leave to the others what is theirs from now on, and take both out of the load.
 
-        Under the lock.
+        Returns what is to be announced. Under the lock, as the next carrier may have the load once that is released.
         """
-        for ended, step in load.ended:
-            self._carry_out(ended, step, now)
+        ended, load.ended = load.ended, []
+        for ticket, step in ended:
+            self._carry_out(ticket, step, now)
         self._heavy += load.heavy
+        load.heavy = []
+        return ended
+
+    def _take(self, now: float) -> list[Ticket]:
+        """Take all requests that may be sent now, and leave to the others what cannot be carried. Under the lock."""
         if self._heavy:
             self._call_worker()
         taken = []
-        while not self._is_full:
-            if self._callables and self._is_callables_turn():
-                break
-            if self._heavy and self._turns == 1:
-                break  # no thread can be called, so this one has to do it, when nothing is carried any more
+        while not (self._is_full or self._is_for_others()):
             if self._scheduler.callers:
                 self._scheduler.admit(now, all_busy=False)
             ticket = self._scheduler.next(now)
@@ -436,11 +448,11 @@ class Crew:
                 self._heavy.append(Sending(ticket))
         return taken
 
-    def _tell(self, load: Load, now: float) -> None:
-        """Announce what has ended, and forget it, and what the others do now."""
-        for ticket, step in load.ended:
+    def _tell(self, ended: list[tuple[Ticket, Step]], now: float) -> None:
+        """Announce what has ended, and forget it."""
+        for ticket, step in ended:
             self._announce(ticket, step, now)
-        load.ended, load.heavy = [], []
+        ended.clear()
 
     def _set_out(self, load: Load, taken: list[Ticket]) -> None:
         """Send what was taken, without waiting for anything."""
@@ -478,7 +490,10 @@ class Crew:
             return None
         if self._scheduler.callers:
             self._scheduler.admit(now, all_busy=False)
-        if not self._is_carrying and not (self._callables and self._is_callables_turn()):
+        # Requests are the carrier's to take. But where callables wait, too, this thread keeps the balance: running one
+        # after the other, it would leave no room to the carrier.
+        is_requests_turn = not self._is_callables_turn() if self._callables else not self._is_carrying
+        if is_requests_turn:
             ticket = self._scheduler.next(now)
             if ticket is not None:
                 self._on_requests += 1
@@ -494,6 +509,13 @@ class Crew:
     def _is_full(self) -> bool:
         """Whether as much is being done as there are workers."""
         return self._on_callables + self._on_requests >= self._workers
+
+    def _is_for_others(self) -> bool:
+        """Whether what is to be done next is not for the carrier."""
+        if self._callables and self._is_callables_turn():
+            return True
+        # No thread can be called, so the carrier has to do it itself, when nothing is carried any more.
+        return bool(self._heavy) and self._turns == 1
 
     def _is_callables_turn(self) -> bool:
         fewer = self._on_callables - self._on_requests
@@ -549,8 +571,9 @@ class Crew:
         if (is_ready and not self._is_carrying) or self._called < len(self._heavy) + has_room * len(self._callables):
             self._call_worker()
         if is_ready and self._is_carrying and self._load is not None and self._load.sleeps:
-            self._load.sleeps = False
-            self._load.wake()
+            if not self._is_for_others():  # or else it would look in vain, again and again
+                self._load.sleeps = False
+                self._load.wake()
         elif has_room and not is_ready:
             self._set_alarm(now)
 
@@ -571,23 +594,23 @@ class Crew:
                 self._broken = error
             # Otherwise the interpreter is ending: turns that still run, or the alarm, finish the work.
             return
-        future.add_done_callback(self._notice_failure)
+        future.add_done_callback(partial(self._notice_failure, turn))
 
-    def _notice_failure(self, turn: Future[None]) -> None:
-        """Notice a turn that never ran, because its thread could not be set up.
+    def _notice_failure(self, turn: Turn, future: Future[None]) -> None:
+        """Notice a turn that never ran, because its thread could not be set up, or that a defect of ours has ended.
 
         Called wherever the turn ended, perhaps at once, under the lock: so another thread does the rest.
         """
-        error = turn.exception()
+        error = future.exception()
         if error is not None:
-            threading.Thread(target=self._break, args=(error,), name="workerpool-broken").start()
+            threading.Thread(target=self._break, args=(error, turn.has_begun), name="workerpool-broken").start()
 
-    def _break(self, error: BaseException) -> None:
+    def _break(self, error: BaseException, has_begun: bool) -> None:
         """End all work: there will be no worker to do it."""
         with self._lock:
             self._broken = error
             self._turns -= 1
-            self._called -= 1
+            self._called -= not has_begun
             callables, self._callables = self._callables, deque()
             tickets = self._scheduler.discard(lambda ticket: True, self._clock.now())
             closed = self._notice_drained()
@@ -655,7 +678,8 @@ class Crew:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
 
     def _is_drained(self) -> bool:
-        return not self._turns and not self._callables and self._scheduler.is_idle
+        # In a broken pool, what the scheduler has in flight may be a turn's that is no more.
+        return not self._turns and not self._callables and (self._scheduler.is_idle or self._broken is not None)
 
     def _notice_drained(self) -> bool:
         """Whether the last work has just ended after `close`: the caller then calls `_on_closed` without the lock."""

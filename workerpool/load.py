@@ -17,6 +17,9 @@ from workerpool.tickets import NEVER, Ticket
 from workerpool.transport import Carried
 from workerpool.worker import Step
 
+LONGEST_WAIT = 3600.0
+"""Seconds after which the thread looks again in any case: poll takes no more than some weeks."""
+
 
 class Sending(NamedTuple):
     """A request that was taken from the scheduler; `carried`: what of it has been begun, if anything."""
@@ -81,7 +84,7 @@ class Load:
         if self.ended or self.heavy:
             timeout = 0.0
         elif self._looks_at < NEVER:
-            timeout = max(0.0, self._looks_at - time.monotonic()) * 1000
+            timeout = min(max(0.0, self._looks_at - time.monotonic()), LONGEST_WAIT) * 1000
         events = self._poll.poll(timeout)
         self.sleeps = False
         ready: list[tuple[Entry, bool]] = []

@@ -36,12 +36,13 @@ class Call:
 class Turn:
     """What the executor runs: one turn of the crew, unless it was called off."""
 
-    __slots__ = ("_run", "is_off")
+    __slots__ = ("_run", "has_begun", "is_off")
 
     def __init__(self, run: Callable[[], None]) -> None:
         self._run = run
-        self.is_off = False
+        self.is_off = self.has_begun = False
 
     def __call__(self) -> None:
+        self.has_begun = True
         if not self.is_off:
             self._run()

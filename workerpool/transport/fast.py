@@ -320,6 +320,8 @@ class FastPath:
         body = Body(pending.data, head.end, pending.more)
         pieces = body.in_chunks() if head.length == CHUNKED else body.of_length(head.length)
         if encoding is not None:
+            if not pending.waits:
+                pieces = iter([*pieces])  # or else what has come would be decoded anew with each piece that comes
             pieces = decoded(_small(pieces), encoding.decode("latin-1").lstrip(" \t"), self._max_body)
         content = collect(pieces, self._max_body)
         pending.trace.has_leftover = body.has_leftover

@@ -216,18 +216,21 @@ class RequestsTransport:
         self._connections.traces.begin(pending.trace)
         failed: Exception | None = None
         has_expired = is_late and time.monotonic() >= pending.deadline
-        if has_expired:
-            pending.connection.close()
-        else:
+        if not has_expired:
             pending.is_silent = is_late
             try:
                 by_requests = self._adapter.by_requests((timeout.connect, timeout.read), carried.plan.way)
                 response = self._fast.go_on(pending, by_requests)
-                if response is None:  # a response of an error is false, too
+                if response is not None:
+                    return self._accepted(session, exchange, response, carried.plan, carried.began)
+                # Not only where it is late: something may be there each time that somebody looks.
+                has_expired = time.monotonic() >= pending.deadline
+                if not has_expired:
                     return None
-                return self._accepted(session, exchange, response, carried.plan, carried.began)
             except Exception as error:
                 failed = error
+        if has_expired:
+            pending.connection.close()
         try:
             raise self._explained(failed, exchange, carried.began, has_expired=has_expired)
         finally:
