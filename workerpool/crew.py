@@ -33,7 +33,7 @@ from workerpool import events
 from workerpool.alarm import Alarm
 from workerpool.clock import Clock
 from workerpool.errors import SlotTimeout, UnexpectedError
-from workerpool.load import Load, Sending
+from workerpool.load import Given, Load, Sending
 from workerpool.locking import ChoreLock
 from workerpool.model import Outcome
 from workerpool.redact import redact
@@ -90,6 +90,7 @@ class Crew:
         self._on_callables = 0  # callables that are being run
         self._on_requests = 0  # requests that are being sent: heavy, carried, or on a thread of their own
         self._heavy: deque[Sending] = deque()  # requests that the carrier leaves to the others
+        self._given: list[Given] = []  # requests that the others have sent, and leave to the carrier
         self._load: Load | None = None  # of the turns that carry, one after the other
         self._is_carrying = False  # whether there is one
         self._callable_next = True  # breaks a tie between the two kinds
@@ -335,13 +336,12 @@ class Crew:
                 return
             if isinstance(work, Sending):
                 ticket, step = work.ticket, self._send(work)
+            elif isinstance(work, Load):
+                self._carry(work)
             elif work is not None:
                 work.run()
                 ran_callable = True
             del work
-            if ticket is not None and step is None:
-                ticket = None  # it may be over long before the last that this thread carries is
-                self._carry()
 
     def _take_lock(self) -> None:
         """Take the lock as one of many threads, none of which waits in line for it.
@@ -354,20 +354,21 @@ class Crew:
             time.sleep(CONTENDED)
 
     def _send(self, sending: Sending) -> Step | None:
-        """Take a request one step further; None if this thread carries it from now on."""
-        ticket, carried = sending
-        if carried is None and ticket.is_light and self._can_carry and not self._is_carrying:
-            begun = self._begin(ticket)
+        """Take a request one step further; None if it is carried from now on, by this thread or another one."""
+        ticket, carried = sending.ticket, sending.carried
+        if carried is None and ticket.is_light and self._can_carry:
+            begun = None if sending.is_heavy else self._begin(ticket, connects=False)
+            if begun is None:
+                begun = self._begin(ticket, connects=True)
             if isinstance(begun, Step):
                 return begun
             carried = begun
-            if carried is not None and not carried.needs_thread and (load := self._become_carrier()) is not None:
-                self._load_on(load, ticket, carried)
+            if carried is not None and not carried.needs_thread and self._give(ticket, carried):
                 return None
         return self._guarded(ticket, self._worker.step, ticket, carried)
 
-    def _begin(self, ticket: Ticket) -> Carried | Step | None:
-        return self._guarded(ticket, self._worker.begin, ticket)
+    def _begin(self, ticket: Ticket, *, connects: bool) -> Carried | Step | None:
+        return self._guarded(ticket, self._worker.begin, ticket, connects)
 
     def _guarded(self, ticket: Ticket, act: Callable[..., T], *args: Any) -> T | Step:
         """Call `act`; should it raise, by a defect of ours or of a user's function, the request ends all the same."""
@@ -380,26 +381,23 @@ class Crew:
 
     # -- the carrier's turn -------------------------------------------------------------------------------------------
 
-    def _become_carrier(self) -> Load | None:
-        """The load that this thread carries from now on; None if another one is the carrier, or none can be."""
+    def _give(self, ticket: Ticket, carried: Carried) -> bool:
+        """Leave a request to the carrier, which this thread becomes if there is none. False if it cannot be carried."""
         with self._lock:
-            if self._is_carrying:
-                return None
             if self._load is None:
                 try:
                     self._load = Load()
                 except OSError:  # no more descriptors
-                    return None
-            self._is_carrying = True
-            return self._load
+                    return False
+            self._given.append(Given(ticket, carried))
+            self._call_carrier()
+        return True
 
-    def _carry(self) -> None:
-        """Carry what is in the load, and all that can be carried along, until nothing is left.
+    def _carry(self, load: Load) -> None:
+        """Carry what was given, and all that can be carried along, until nothing is left.
 
         This may go on for hours: nothing here keeps hold of what is over.
         """
-        load = self._load
-        assert load is not None
         while True:
             self._take_lock()
             try:
@@ -422,6 +420,9 @@ class Crew:
 
         Returns what is to be announced. Under the lock, as the next carrier may have the load once that is released.
         """
+        for given in self._given:
+            self._load_on(load, *given)
+        self._given.clear()
         ended, load.ended = load.ended, []
         for ticket, step in ended:
             self._carry_out(ticket, step, now)
@@ -457,11 +458,11 @@ class Crew:
     def _set_out(self, load: Load, taken: list[Ticket]) -> None:
         """Send what was taken, without waiting for anything."""
         for ticket in taken:
-            begun = self._begin(ticket)
+            begun = self._begin(ticket, connects=False)
             if isinstance(begun, Step):
                 load.ended.append((ticket, begun))
             elif begun is None or begun.needs_thread:
-                load.heavy.append(Sending(ticket, begun))
+                load.heavy.append(Sending(ticket, begun, is_heavy=True))
             else:
                 self._load_on(load, ticket, begun)
 
@@ -478,12 +479,15 @@ class Crew:
                 load.ended.append((entry.ticket, step))
             elif entry.carried.needs_thread:
                 load.remove(entry)
-                load.heavy.append(Sending(entry.ticket, entry.carried))
+                load.heavy.append(Sending(entry.ticket, entry.carried, is_heavy=True))
 
     # -- under the lock: choosing, and what follows -------------------------------------------------------------------
 
-    def _pick(self, now: float) -> Sending | Call | None:
+    def _pick(self, now: float) -> Sending | Call | Load | None:
         """Choose the next work for this thread, and count it."""
+        if self._given and not self._is_carrying:
+            self._is_carrying = True
+            return self._load
         if self._heavy:
             return self._heavy.popleft()
         if self._is_full:
@@ -570,12 +574,17 @@ class Crew:
         is_ready = has_room and self._scheduler.has_ready(now)
         if (is_ready and not self._is_carrying) or self._called < len(self._heavy) + has_room * len(self._callables):
             self._call_worker()
-        if is_ready and self._is_carrying and self._load is not None and self._load.sleeps:
+        if is_ready and self._is_carrying:
             if not self._is_for_others():  # or else it would look in vain, again and again
-                self._load.sleeps = False
-                self._load.wake()
+                self._call_carrier()
         elif has_room and not is_ready:
             self._set_alarm(now)
+
+    def _call_carrier(self) -> None:
+        """Wake the carrier, if there is one, and it sleeps."""
+        if self._is_carrying and self._load is not None and self._load.sleeps:
+            self._load.sleeps = False
+            self._load.wake()
 
     def _call_worker(self) -> None:
         if self._turns >= self._workers:

@@ -22,10 +22,22 @@ LONGEST_WAIT = 3600.0
 
 
 class Sending(NamedTuple):
-    """A request that was taken from the scheduler; `carried`: what of it has been begun, if anything."""
+    """A request that was taken from the scheduler.
+
+    `carried`: what of it has been begun, if anything. `is_heavy`: whether the carrier could not carry it; where it
+    could not even begin, no connection was idle, and one more is of use.
+    """
 
     ticket: Ticket
     carried: Carried | None = None
+    is_heavy: bool = False
+
+
+class Given(NamedTuple):
+    """A request that has been sent by another thread than the one that is to carry it."""
+
+    ticket: Ticket
+    carried: Carried
 
 
 class Entry(NamedTuple):

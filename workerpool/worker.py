@@ -142,22 +142,25 @@ class Worker:
             return self._fail(ticket, trip, failed.with_traceback(None))  # that of its cause tells what happened
         return self._arrive(ticket, trip, session, response)
 
-    def begin(self, ticket: Ticket) -> Carried | Step | None:
-        """Send the request without waiting for its answer; None if `step` is to do it, as something has to be waited
-        for, a `Step` if it ended at once."""
+    def begin(self, ticket: Ticket, connects: bool) -> Carried | Step | None:
+        """Send the request without waiting for its answer; a `Step` if it ended at once.
+
+        `connects`: over a new connection, for which this waits; otherwise over one that is idle. None if there is none,
+        or if the request cannot be sent like this at all: then it is for `step`.
+        """
         trip = _trip(ticket)
         if ticket.refused_until is not None:
             return self._refuse(ticket, trip, ticket.refused_until)
         try:
             carried: Carried | None = self._carrying.begin(
-                self._own_session(), trip.exchange, self._depart(ticket, trip)
+                self._own_session(), trip.exchange, self._depart(ticket, trip), connects=connects
             )
             return carried
         except RequestError as failed:
             return self._fail(ticket, trip, failed.with_traceback(None))
 
     def go_on(self, ticket: Ticket, carried: Carried, is_late: bool) -> Step | None:
-        """Look at what has come of the answer to a request that was begun, on the same thread; None if not all has."""
+        """Look at what has come of the answer to a request that was begun; None if not all has."""
         trip = _trip(ticket)
         session = self._own_session()
         try:

@@ -126,8 +126,8 @@ class Recorded(RequestsTransport):
         self._note("send")
         return super().send(session, exchange, timeout)
 
-    def begin(self, session: Any, exchange: Any, timeout: Timeout) -> Any:
-        carried = super().begin(session, exchange, timeout)
+    def begin(self, session: Any, exchange: Any, timeout: Timeout, *, connects: bool) -> Any:
+        carried = super().begin(session, exchange, timeout, connects=connects)
         self._note("none" if carried is None else "begin")
         return carried
 
@@ -515,6 +515,17 @@ def test_as_many_requests_are_carried_at_once_as_there_are_workers(workers: int,
         assert transport.count("begin") == (10 if expected else 0)
 
 
+def test_who_makes_a_connection_leaves_the_answer_to_the_carrier() -> None:
+    """So as many connections are made as are in use at once, each is kept busy, and nobody waits for an answer alone."""
+    with Origin() as origin, pool_of(4) as (pool, transport):
+        urls = [origin.url(f"/bytes/10?{number}") for number in range(200)]
+        assert all(outcome.ok and outcome.attempts[0].fast_path for outcome in pool.stream(urls))
+        now = pool.statistics()
+        assert (transport.count("send"), transport.count("begin")) == (0, 200)
+        assert now.sockets_opened <= 4
+        assert (now.sent_fast, now.sockets_reused) == (200, 200 - now.sockets_opened)
+
+
 def test_callables_get_their_turn_while_a_stream_keeps_two_workers_busy() -> None:
     done = threading.Event()
 
@@ -763,7 +774,7 @@ def test_what_met_a_socket_that_the_server_had_ended_is_sent_again(method: str, 
         assert outcome.ok, outcome.error
         now = pool.statistics()
         assert (now.resent, now.sockets_lost, now.sockets_open, now.sent) == (resent, 1, 1, 2 + resent)
-        assert transport.count("begin") == 1
+        assert (transport.count("begin"), transport.count("send")) == (2 + resent, 0)
 
 
 # -- TLS ---------------------------------------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ class Carrier:
         """Carry a request as the crew does; what came of it, and whether another thread had to finish it. None if it
         cannot be carried."""
         exchange = Exchange(Request(f"{self._site}{path}", method), f"{self._site}{path}", self._site)
-        carried = self._transport.begin(self._session, exchange, timeout)
+        carried = self._transport.begin(self._session, exchange, timeout, connects=False)
         if carried is None:
             return None
         assert not carried.needs_thread

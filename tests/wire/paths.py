@@ -83,8 +83,8 @@ class Witness(RequestsTransport):
         self.carried: Counter[str] = Counter()
         self.finished: Counter[str] = Counter()
 
-    def begin(self, session: Any, exchange: Any, timeout: Any) -> Carried | None:
-        carried = super().begin(session, exchange, timeout)
+    def begin(self, session: Any, exchange: Any, timeout: Any, *, connects: bool) -> Carried | None:
+        carried = super().begin(session, exchange, timeout, connects=connects)
         self.carried[exchange.url] += carried is not None
         return carried
 

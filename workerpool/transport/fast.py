@@ -79,15 +79,19 @@ class Pending:
         self.heard_at = 0.0
         self.is_silent = False
 
-    def allow(self, total: float | None, silence: float | None) -> None:
-        """Set the seconds that the answer may take in all, and each silence of it."""
+    def allow(self, expires_at: float | None, silence: float | None) -> None:
+        """Set when the answer has to be there (`time.monotonic` seconds), and the seconds of each silence."""
         self.heard_at = time.monotonic()
-        self.deadline = NEVER if total is None else self.heard_at + total
+        self.deadline = NEVER if expires_at is None else expires_at
         self.silence = NEVER if silence is None else silence
 
     @property
     def sock(self) -> Any:
         return self.connection.sock
+
+    def close(self) -> None:
+        """Give it up."""
+        self.connection.close()
 
     @property
     def expires_at(self) -> float:
@@ -169,18 +173,35 @@ class FastPath:
             raise
         return self._read_on(Pending(connection, pool, message, trace, waits=True), by_requests)
 
-    def begin(self, pool: Any, message: Message, by_requests: ByRequests) -> Pending | None:
-        """Send `message` without waiting for anything; None where no connection is idle that could take it."""
-        trace = self._connections.traces.current
+    def begin(
+        self, pool: Any, message: Message, by_requests: ByRequests, *, connects: bool, connect: float | None
+    ) -> Pending | None:
+        """Send `message` without waiting for its answer. Raises what requests raises.
+
+        `connects`: over a new connection, which may take `connect` seconds; otherwise over one that is idle, and where
+        there is none, None is returned.
+        """
+        connections = self._connections
+        trace = connections.traces.current
         trace.fast_path = True
-        connection: Any = self._connections.checkout(pool.idle_key, pool.host_key())
-        if connection is None:
-            return None
+        connection: Any
+        if connects:
+            connection = pool.new_connection()
+            trace.reused = False
+            connections.went_fast()
+        else:
+            connection = connections.checkout(pool.idle_key, pool.host_key())
+            if connection is None:
+                return None
         pending = Pending(connection, pool, message, trace, waits=False)
         try:
+            if connection.sock is None:
+                pool.connect(connection, connect)
             pending.unsent = connection.ask_at_once(message.head)
         except Exception as error:
-            self._hand_over(HandedOver(connection, error=error, has_failed_sending=True), trace, message, by_requests)
+            is_sending = connection.sock is not None
+            handed = HandedOver(connection, error=error, has_failed_sending=is_sending)
+            self._hand_over(handed, trace, message, by_requests)
         except BaseException:
             connection.close()
             raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import requests
 from requests import PreparedRequest, Response
@@ -43,6 +43,13 @@ from workerpool.transport.plans import Plan, Plans, Tables
 from workerpool.transport.redirects import confine, step_of
 from workerpool.transport.session import CookiePolicy, Environment, Session, mount
 from workerpool.transport.trace import Trace, idle_max
+
+
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
+T = TypeVar("T", bound=Closable | None)
 
 
 @dataclass(slots=True)
@@ -119,6 +126,10 @@ class Carried:
     timeout: Timeout
     began: float
 
+    def close(self) -> None:
+        """Give it up."""
+        self.pending.close()
+
     @property
     def sock(self) -> Any:
         """What is to be looked at: something can be read from it when it is time to go on."""
@@ -138,10 +149,10 @@ class Carried:
 class CarryingTransport(Transport, Protocol):
     """A transport that can send without waiting for the answer, so that one thread carries many requests at once."""
 
-    def begin(self, session: Any, exchange: Exchange, timeout: Timeout) -> Carried | None:
-        """Send `exchange`, if that is possible without waiting for anything; None if it is not: `send` does it then.
+    def begin(self, session: Any, exchange: Exchange, timeout: Timeout, *, connects: bool) -> Carried | None:
+        """Send `exchange`, and do not wait for the answer; None if that is not possible. Raises as `send`.
 
-        Raises as `send`.
+        `connects`: over a new connection, for which this waits; otherwise over one that is idle.
         """
 
     def go_on(self, session: Any, exchange: Exchange, carried: Carried, *, is_late: bool) -> Response | None:
@@ -189,23 +200,17 @@ class RequestsTransport:
         exchange.trace = self._connections.traces.begin(self._trace(exchange))
         return self._watched(exchange, timeout.total, lambda: self._send_anyhow(session, exchange, timeout))
 
-    def begin(self, session: Any, exchange: Exchange, timeout: Timeout) -> Carried | None:
+    def begin(self, session: Any, exchange: Exchange, timeout: Timeout, *, connects: bool) -> Carried | None:
         exchange.trace = self._connections.traces.begin(self._trace(exchange))
+        if connects:
+            return self._watched(
+                exchange, timeout.total, lambda: self._begin(session, exchange, timeout, connects=True)
+            )
         began = time.perf_counter()
         try:
-            planned = self._planned(session, exchange)
-            if planned is None:
-                return None
-            plan, message = planned
-            by_requests = self._adapter.by_requests((timeout.connect, timeout.read), plan.way)
-            pending = self._fast.begin(plan.pool, message, by_requests)
+            return self._begin(session, exchange, timeout, connects=False)
         except Exception as error:
             failed = error
-        else:
-            if pending is None:
-                return None
-            pending.allow(timeout.total, timeout.read)
-            return Carried(pending, plan, timeout, began)
         try:
             raise self._explained(failed, exchange, began)
         finally:
@@ -249,21 +254,36 @@ class RequestsTransport:
         left = None if timeout.total is None else max(LEAST, pending.deadline - time.monotonic())
         return self._watched(exchange, left, go_on)
 
-    def _watched(self, exchange: Exchange, total: float | None, send: Callable[[], Response]) -> Response:
+    def _begin(self, session: Any, exchange: Exchange, timeout: Timeout, *, connects: bool) -> Carried | None:
+        planned = self._planned(session, exchange)
+        if planned is None:
+            return None
+        plan, message = planned
+        began, expires_at = time.perf_counter(), None if timeout.total is None else time.monotonic() + timeout.total
+        by_requests = self._adapter.by_requests((timeout.connect, timeout.read), plan.way)
+        pending = self._fast.begin(plan.pool, message, by_requests, connects=connects, connect=timeout.connect)
+        if pending is None:
+            return None
+        pending.allow(expires_at, timeout.read)
+        return Carried(pending, plan, timeout, began)
+
+    def _watched(self, exchange: Exchange, total: float | None, send: Callable[[], T]) -> T:
         """Call `send`, whose deadline is `total` seconds from now; its errors are explained."""
         watch = self._connections.watchdog.watch
-        response: Response | None = None
+        response: T | None = None
+        is_done = False
         failed: Exception | None = None
         began = time.perf_counter()
         watch.begin(total)
         try:
             response = send()
+            is_done = True
         except Exception as error:
             failed = error
         finally:
             has_expired = watch.end()
-        if response is not None and not has_expired:
-            return response
+        if is_done and not has_expired:
+            return cast(T, response)
         if response is not None:  # what seems to be the body's end may be our own doing
             response.close()
         try:
