@@ -58,7 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     clients = [client.name for case in CASES for client in case.clients]
     add("--clients", type=_names_among(clients), metavar="NAMES", help=f"some of {','.join(dict.fromkeys(clients))}")
     add("--rounds", type=_count, default=5, metavar="N", help="turns of every client (5)")
-    add("--seconds", type=float, default=1.0, metavar="S", help="of a turn, about (1.0)")
+    add("--seconds", type=float, default=2.0, metavar="S", help="of a turn, about (2.0)")
     add("--requests", type=_count, metavar="N", help="in each turn of a command line (10000)")
     add("--instructions", action="store_true", help="count them too, by valgrind; takes a quarter of an hour more")
     add("--json", type=Path, metavar="FILE", help="write the results there")
