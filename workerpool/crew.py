@@ -6,9 +6,9 @@ then it goes back to the executor. Work is a request that the scheduler allows t
 
 Most requests need no thread of their own: they can be sent at once, over a socket that is idle, and their answers come
 in one piece. One turn at a time, the *carrier's*, sends such requests one after the other and waits for all their
-answers (`workerpool.load`). While there is one, it alone asks the scheduler; a request that it cannot carry, as a
-connection has to be made, say, it leaves to the others as *heavy*. As many requests and callables as there are workers
-are being done at once, carried or not.
+answers (`workerpool.load`). While there is one, it alone asks the scheduler; a request that it cannot carry it leaves
+to the others as *heavy*. If all that was missing is a connection, they make one, send the request, and give the rest of
+it back. As many requests and callables as there are workers are being done at once, carried or not.
 
 What becomes possible only later (a slot, a backoff, a pause) is watched by the alarm (`workerpool.alarm`), which
 calls a worker when the time comes.

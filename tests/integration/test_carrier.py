@@ -516,7 +516,7 @@ def test_as_many_requests_are_carried_at_once_as_there_are_workers(workers: int,
 
 
 def test_who_makes_a_connection_leaves_the_answer_to_the_carrier() -> None:
-    """So as many connections are made as are in use at once, each is kept busy, and nobody waits for an answer alone."""
+    """So as many connections are made as are in use at once, each is kept busy, and no thread waits for one answer."""
     with Origin() as origin, pool_of(4) as (pool, transport):
         urls = [origin.url(f"/bytes/10?{number}") for number in range(200)]
         assert all(outcome.ok and outcome.attempts[0].fast_path for outcome in pool.stream(urls))

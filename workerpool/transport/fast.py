@@ -4,9 +4,9 @@ Connecting, TLS, proxies, the budget and the deadline are those of requests' own
 to it: a failure, so that urllib3 and requests say what they always say of it, and an answer that only http.client knows
 what to make of. What is kept here is made once and only read.
 
-A worker either waits for the answer (`send`), or carries many requests at once (`begin`, `go_on`): their sockets never
-wait, and the thread comes back to each when something can be read. Where that does not do, as an answer is odd or comes
-in many pieces, another thread takes over, which waits (`finish`).
+A worker either waits for the answer (`send`), or many requests are carried at once (`begin`, `go_on`): their sockets
+never wait, and one thread comes back to each when something can be read. Where that does not do, as an answer is odd or
+comes in many pieces, another thread takes over, which waits (`finish`).
 """
 
 from __future__ import annotations
