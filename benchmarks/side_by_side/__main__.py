@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print(table(saved), end="")
         return 0
+    if options.count:
+        return count_kept()
     if options.save and (options.cases or options.clients):
         parser.error("--save keeps one whole run: leave out --cases and --clients")
     try:
@@ -63,6 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--instructions", action="store_true", help="count them too, by valgrind; takes a quarter of an hour more")
     add("--json", type=Path, metavar="FILE", help="write the results there")
     add("--save", action="store_true", help="keep the results, and draw the plot and the README's table from them")
+    add("--count", action="store_true", help="measure nothing: count the instructions of the clients that were kept")
     add("--show", action="store_true", help="measure nothing: print the results that were kept")
     add("--redraw", action="store_true", help="measure nothing: draw the plot and the README's table again")
     return parser
@@ -99,6 +102,21 @@ def run(options: argparse.Namespace) -> Results:
     if options.instructions and not counting:
         measured.notes.append(instructions.MISSING)
     return measured
+
+
+def count_kept() -> int:
+    """Count instructions for the results that were kept: a figure that does not hang on when it was taken."""
+    if instructions.valgrind() is None:
+        print(instructions.MISSING, file=sys.stderr)
+        return 1
+    kept = results.load(results.FILE)
+    with tempfile.TemporaryDirectory() as folder, servers.running(Path(folder)) as running:
+        for case in CASES:
+            if case.name in instructions.CASES and case.name in kept.cases:
+                instructions.count(case, kept.cases[case.name], running, say)
+    kept.save(results.FILE)
+    page.redraw(kept)
+    return 0
 
 
 def chosen(options: argparse.Namespace) -> list[Case]:
