@@ -830,8 +830,17 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+_others: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+
+@pytest.fixture(autouse=True)
+def _know_the_threads_of_others() -> None:
+    """Threads that other tests have left are no fault of what is tested here: a source may wait for ever."""
+    _others.update(threading.enumerate())
+
+
 def of_pools() -> list[str]:
-    names = [thread.name for thread in threading.enumerate()]
+    names = [thread.name for thread in threading.enumerate() if thread not in _others]
     return [name for name in names if name.startswith(("ThreadPool", "workerpool-")) and "origin" not in name]
 
 
