@@ -436,13 +436,10 @@ class Crew:
             self._call_worker()
         taken = []
         while not (self._is_full or self._is_for_others()):
-            if self._scheduler.callers:
-                self._scheduler.admit(now, all_busy=False)
-            ticket = self._scheduler.next(now)
+            self._admit_callers(now)
+            ticket = self._next_request(now)
             if ticket is None:
                 break
-            self._on_requests += 1
-            self._callable_next = True
             if ticket.is_light:
                 taken.append(ticket)
             else:
@@ -492,22 +489,32 @@ class Crew:
             return self._heavy.popleft()
         if self._is_full:
             return None
-        if self._scheduler.callers:
-            self._scheduler.admit(now, all_busy=False)
+        self._admit_callers(now)
         # Requests are the carrier's to take. But where callables wait, too, this thread keeps the balance: running one
         # after the other, it would leave no room to the carrier.
         is_requests_turn = not self._is_callables_turn() if self._callables else not self._is_carrying
         if is_requests_turn:
-            ticket = self._scheduler.next(now)
+            ticket = self._next_request(now)
             if ticket is not None:
-                self._on_requests += 1
-                self._callable_next = True
                 return Sending(ticket)
         if self._callables:
             self._on_callables += 1
             self._callable_next = False
             return self._callables.popleft()
         return None
+
+    def _admit_callers(self, now: float) -> None:
+        """Give waiting callers their turn, before a request is asked for."""
+        if self._scheduler.callers:
+            self._scheduler.admit(now, all_busy=False)
+
+    def _next_request(self, now: float) -> Ticket | None:
+        """Take a request that may be sent now, and count it."""
+        ticket = self._scheduler.next(now)
+        if ticket is not None:
+            self._on_requests += 1
+            self._callable_next = True
+        return ticket
 
     @property
     def _is_full(self) -> bool:

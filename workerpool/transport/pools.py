@@ -243,21 +243,13 @@ class CountedConnection(HTTPConnection):
         the socket's; `has_sent` of the trace tells how far it came.
         """
         sock = self.sock
-        trace = self._begin(sock)
+        self._begin(sock)
         if sock.gettimeout() != patience:
             sock.settimeout(patience)
-        try:
-            if body is None or len(body) < SMALL_BODY:
-                _send_all(sock, head + body if body else head)
-            else:
-                _send_all(sock, head)
-                _send_all(sock, body)
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
-            self._check_stale(error)
-            raise
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it may have answered before it had read all
-        trace.has_sent = True
+        if body is None or len(body) < SMALL_BODY:
+            self._send_whole(head + body if body else head)
+        else:
+            self._send_whole(head, body)
         self._has_sent(body)
 
     def ask_at_once(self, head: bytes) -> bytes:
@@ -287,17 +279,20 @@ class CountedConnection(HTTPConnection):
     def ask_the_rest(self, data: bytes, patience: float | None) -> None:
         """Wait again, `patience` seconds at a time, and send what `ask_at_once` could not; raises what `ask` raises."""
         self.sock.settimeout(patience)
-        if not data:
-            return
+        if data:
+            self._send_whole(data)
+            self._has_sent(None)
+
+    def _send_whole(self, *pieces: bytes) -> None:
         try:
-            self.sock.sendall(data)
+            for piece in pieces:
+                _send_all(self.sock, piece)
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
             self._check_stale(error)
             raise
         except (BrokenPipeError, ConnectionResetError):
             pass  # it may have answered before it had read all
         self.trace.has_sent = True
-        self._has_sent(None)
 
     def hear(self) -> bytes:
         """Take some bytes of the answer; none where it ends in the middle. Errors are the socket's, `NOT_YET` among
