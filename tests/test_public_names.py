@@ -11,7 +11,7 @@ import workerpool.errors
 import workerpool.testing
 
 POOL = {"WorkerPool", "fetch", "PoolStatistics"}
-VALUES = {"Request", "Attempt", "Outcome", "Timings", "Rate", "RetryPolicy", "Timeout"}
+VALUES = {"Request", "Attempt", "Outcome", "Timings", "Underway", "Rate", "RetryPolicy", "Timeout"}
 ERRORS = {
     "WorkerPoolError",
     "OptionError",
@@ -37,7 +37,7 @@ ERRORS = {
 METHODS = {
     *("submit", "map", "shutdown"),
     *("request", "get", "options", "head", "post", "put", "patch", "delete"),
-    *("stream", "session", "warm", "statistics"),
+    *("stream", "batches", "session", "warm", "statistics"),
 }
 TESTING = {"Arrival", "ManualClock", "Origin", "OriginProcess", "Reply"}
 

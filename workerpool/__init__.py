@@ -28,7 +28,7 @@ from workerpool.errors import (
     WorkerPoolError,
     WrongThread,
 )
-from workerpool.model import Attempt, Outcome, Request, Timings
+from workerpool.model import Attempt, Outcome, Request, Timings, Underway
 from workerpool.pool import WorkerPool, fetch
 from workerpool.statistics import PoolStatistics
 
@@ -58,6 +58,7 @@ __all__ = [
     "TooLarge",
     "TooManyRedirects",
     "TransportError",
+    "Underway",
     "UnexpectedError",
     "WorkerPool",
     "WorkerPoolError",

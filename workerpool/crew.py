@@ -149,6 +149,13 @@ class Crew:
             self._scheduler.resume(owner, now)
             self._settle(now)
 
+    def settle(self, owner: Owner, places: int) -> None:
+        """Take the receipt for so many sends of an owner that needs receipts: as many more may follow."""
+        with self._lock:
+            now = self._clock.now()
+            self._scheduler.make_room(owner, places, now)
+            self._settle(now)
+
     def urge(self, ticket: Ticket) -> None:
         """Send a request that its full owner awaits, if it was put aside."""
         with self._lock:
@@ -271,7 +278,10 @@ class Crew:
         return self._closing
 
     def close(self, *, cancel: bool) -> list[Ticket]:
-        """Take no more work; with `cancel`, forget what is not running. Returns the requests that were forgotten."""
+        """Take no more work; with `cancel`, forget what is not running. Returns the requests that were forgotten.
+
+        Requests whose owner needs receipts are forgotten in any case: the receipts may never come.
+        """
         forgotten: list[Call] = []
         tickets: list[Ticket] = []
         with self._lock:
@@ -284,7 +294,9 @@ class Crew:
                 forgotten = waiting[self._called :]
                 self._cancelling = True
             now = self._clock.now()
-            tickets = self._scheduler.discard(lambda ticket: cancel or _is_cancelled(ticket), now)
+            tickets = self._scheduler.discard(
+                lambda ticket: cancel or _is_cancelled(ticket) or _needs_receipts(ticket), now
+            )
             self._alarm.look_again()
             closed = self._notice_drained()
         for work in forgotten:
@@ -537,13 +549,16 @@ class Crew:
         self._on_requests -= 1
         self._counts.sent += step.sent
         self._scheduler.release(ticket.host, now)
+        if ticket.holds_place and not step.sent and ticket.owner is not None:
+            ticket.holds_place = False
+            self._scheduler.make_room(ticket.owner, 1, now)
         if step.pause is not None:
             pause = step.pause
             step.is_new_pause = self._scheduler.pause(pause.host, pause.until, now, refuse=pause.refuse)
         if step.outcome is not None:
             self._counts.ended += 1
             self._counts.ok += step.outcome.ok
-        elif self._cancelling or (ticket.owner is not None and ticket.owner.is_over):
+        elif self._is_given_up(ticket):
             self._counts.ended += 1
             step.is_given_up = True
         elif step.again:
@@ -557,6 +572,12 @@ class Crew:
             self._counts.retries += 1
             ticket.host = step.host
             self._scheduler.park(ticket, step.park_until)
+
+    def _is_given_up(self, ticket: Ticket) -> bool:
+        """Whether a request that was sent and has not ended is not to be sent again."""
+        if self._cancelling or (self._closing and _needs_receipts(ticket)):
+            return True
+        return ticket.owner is not None and ticket.owner.is_over
 
     def _announce(self, ticket: Ticket, step: Step, now: float) -> None:
         """Tell the outside, without the lock, what was carried out."""
@@ -712,6 +733,10 @@ class Crew:
 
 def _is_cancelled(ticket: Ticket) -> bool:
     return ticket.is_cancelled is not None and ticket.is_cancelled()
+
+
+def _needs_receipts(ticket: Ticket) -> bool:
+    return ticket.owner is not None and ticket.owner.needs_receipts
 
 
 def _is_forsaken(ticket: Ticket) -> bool:

@@ -49,7 +49,7 @@ class Intake:
         self._refused: Item | None = None  # read, but no room for its host yet
         self._allowance = 0  # items that may still go into the backlog
         self.is_idle = False  # the source has nothing yet
-        self.failure: Exception | None = None  # what the source raised, once it is exhausted by that
+        self.failure: Exception | None = None  # why it is exhausted, where its source raised this or nobody takes more
         self.exhausted = False
 
     def next(self) -> Item | None:
@@ -102,6 +102,11 @@ class Intake:
         self.exhausted = True
         self.is_idle = False
 
+    def fail(self, error: Exception) -> None:
+        """Read no more, for this reason."""
+        self.stop()
+        self.failure = error
+
     def close(self) -> None:
         """Forget what waits, and remove the temporary file."""
         self.stop()
@@ -121,8 +126,7 @@ class Intake:
             self.exhausted = True
             return None
         except Exception as error:  # told when what was read before it has ended
-            self.exhausted = True
-            self.failure = error
+            self.fail(error)
             return None
         if raw is IDLE:
             self.is_idle = True

@@ -55,6 +55,8 @@ class Request:
     `weight`: slots that one send of it spends; at most the burst.
     `source`, `ordinal`: where it came from (a file's name; a line or row, from 1): its identity in a batch.
     `problem`: why this input is no request that can be sent, as its source found; it is an outcome at once, unsent.
+    `earlier`: the attempts that an earlier run has made. Those of this run follow them, in numbers, in the outcome and
+    in errors' texts; times are this run's alone.
     """
 
     url: str
@@ -79,6 +81,7 @@ class Request:
     source: str = ""
     ordinal: int = 0
     problem: str | None = None
+    earlier: tuple[Attempt, ...] = ()
 
     def __repr__(self) -> str:
         """Without headers, body, auth and cookies: a repr ends up in logs."""
@@ -160,7 +163,8 @@ class Outcome:
     """How a request ended after all attempts: exactly one for each request, success or failure, never raised.
 
     `response`: the last one that came, also a failing one; None if none did. `error`: None if `ok`. `elapsed`:
-    seconds from the first send to the end, waits between attempts included. `attempts` is empty if nothing was sent.
+    seconds from the first send to the end, waits between attempts included. `attempts` begins with
+    those of an earlier run (`Request.earlier`), and is empty if nothing was ever sent.
     """
 
     request: Request
@@ -188,6 +192,17 @@ class Outcome:
     def url(self) -> str:
         """The request's URL, as given."""
         return self.request.url
+
+
+@dataclass(frozen=True, slots=True)
+class Underway:
+    """A request that was sent and has not ended: it goes on after a backoff, a redirect or a dead socket.
+
+    `attempts`: those that have ended so far; an attempt that goes on after a redirect is not among them.
+    """
+
+    request: Request
+    attempts: tuple[Attempt, ...]
 
 
 class Idle:

@@ -19,7 +19,7 @@ from workerpool.crew import Crew
 from workerpool.errors import Cancelled, InvalidRequest, OptionError, WrongThread
 from workerpool.forking import tell_of_forks
 from workerpool.governor import CrewGovernor
-from workerpool.model import Idle, Outcome, Request, new_request, origin
+from workerpool.model import Idle, Outcome, Request, Underway, new_request, origin
 from workerpool.retry import Retries
 from workerpool.scheduler import Scheduler
 from workerpool.statistics import PoolStatistics
@@ -153,7 +153,7 @@ class WorkerPool(Executor):
 
     def _start(self) -> None:
         options, clock = self._options, self._clock
-        retries = Retries(options.retry)
+        self._retries = retries = Retries(options.retry)
         governor = CrewGovernor(clock, retries, options.retry, self._host_of)
         self._transport = self._make_transport(options, governor)
         self._worker = Worker(self._transport, clock, retries, options.retry, options.timeout, self._host_of)
@@ -274,23 +274,41 @@ class WorkerPool(Executor):
         is no request is an outcome too. An error of the iterable itself comes out of this generator, after what was
         read before it. Leaving the loop, or closing the generator, cancels what is not being sent.
         """
-        self._refuse_inside("stream")
-        workers, budgets = self._options.workers, self._options.budgets
-        window = max(WINDOW, 8 * workers) if window is None else check_count("window", window)
-        stream = Stream(
-            self._crew,
-            iter(requests),
-            as_request=self._as_request,
-            refuse_inside=lambda: self._refuse_inside("stream"),
-            host_of=self._host_of,
-            ordered=ordered,
-            workers=workers,
-            window=window,
-            # A quarter, as long as that keeps a host's sockets busy.
-            share=max(1, window // 4, min(window, 2 * budgets.host_connections)),
-        )
-        self._streams.add(stream)
-        return stream.outcomes()
+        return self._stream("stream", requests, window, ordered=ordered).outcomes()
+
+    def batches(
+        self,
+        requests: Iterable[str | Request | Idle],
+        *,
+        ordered: bool = False,
+        window: int | None = None,
+        receipts: bool = False,
+        before_send: Callable[[Request], object] | None = None,
+    ) -> Generator[list[Outcome | Underway], None, None]:
+        """Fetch every request as `stream` does, and yield lists of outcomes: all that wait now, at least one.
+
+        `receipts`: for consumers that keep a journal. What was sent counts as being sent until the list that follows
+        the one in which it is told is asked for, which is the receipt, so never more requests are sent and not
+        journalled than there are workers. Then lists also hold an `Underway` for each request that was sent and goes on
+        later; its `Outcome` follows, perhaps in the same list. A consumer that stops asking stops its own requests,
+        nobody else's: other requests and callables of the pool go on. Shutdown ends such a stream as `drain` does,
+        rather than wait for receipts that may never come. Cannot be `ordered`.
+        `before_send`: called with each request that may not be repeated (see `RetryPolicy`), before its first send, on
+        a worker's thread, several at once. It may wait for a disk; that keeps one worker. If it raises, the request is
+        not sent, and ends as `Cancelled`.
+
+        Raises `OptionError` for options that cannot work.
+        """
+        if receipts and ordered:
+            raise OptionError(
+                "receipts=True cannot be ordered=True: outcomes that wait for their turn would hold every worker; put "
+                "them into order after they have been journalled"
+            )
+        if before_send is not None and not callable(before_send):
+            raise OptionError(f"before_send={before_send!r} must be a callable that takes a request, or None")
+        return self._stream(
+            "batches", requests, window, ordered=ordered, receipts=receipts, before_send=before_send
+        ).batches()
 
     def drain(self) -> None:
         """Let every stream end soon: what is being sent ends as it does, the rest as `Cancelled` outcomes.
@@ -342,6 +360,29 @@ class WorkerPool(Executor):
         return self._crew.broken is not None
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _stream(
+        self, name: str, requests: Iterable[str | Request | Idle], window: int | None, *, ordered: bool, **kind: Any
+    ) -> Stream:
+        self._refuse_inside(name)
+        workers, budgets = self._options.workers, self._options.budgets
+        window = max(WINDOW, 8 * workers) if window is None else check_count("window", window)
+        stream = Stream(
+            self._crew,
+            iter(requests),
+            as_request=self._as_request,
+            refuse_inside=lambda: self._refuse_inside(name),
+            host_of=self._host_of,
+            may_repeat=self._retries.may_repeat,
+            ordered=ordered,
+            workers=workers,
+            window=window,
+            # A quarter, as long as that keeps a host's sockets busy.
+            share=max(1, window // 4, min(window, 2 * budgets.host_connections)),
+            **kind,
+        )
+        self._streams.add(stream)
+        return stream
 
     def _as_request(self, item: object) -> Request:
         """Take what a stream was given for a request; raises for what is none."""
@@ -410,7 +451,14 @@ def _count_workers(max_workers: int | None) -> int:
     return max_workers
 
 
-_REQUEST_OPTIONS = frozenset(Request.__dataclass_fields__) - {"url", "method", "source", "ordinal", "problem"}
+_REQUEST_OPTIONS = frozenset(Request.__dataclass_fields__) - {
+    "url",
+    "method",
+    "source",
+    "ordinal",
+    "problem",
+    "earlier",
+}
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:

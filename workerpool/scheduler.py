@@ -47,12 +47,12 @@ class Scheduler:
         """Put a request at the end of its host's lane: a new one, or a redirect hop that goes on there."""
         lane = self._lane(ticket.host)
         lane.queue.append(ticket)
-        self.queued += 1
+        self._count(ticket, 1)
         self._enlist(lane, now)
 
     def put_first(self, ticket: Ticket, now: float) -> None:
         """Put a request that was in flight at the front of its lane: it is to be sent again at once."""
-        self.queued += 1
+        self._count(ticket, 1)
         self._bring_back(ticket, now)
 
     def park(self, ticket: Ticket, until: float) -> None:
@@ -92,7 +92,7 @@ class Scheduler:
                 self._grant(lane, ticket, now)
                 return ticket
             lane.queue.popleft()
-            self.queued -= 1
+            self._count(ticket, -1)
         if not self._ring:
             self._since = None
         return None
@@ -101,6 +101,11 @@ class Scheduler:
         """Bring back what was put aside while `owner` was full."""
         for ticket in reversed(self._aside.pop(owner, ())):
             self._bring_back(ticket, now)
+
+    def make_room(self, owner: Owner, places: int, now: float) -> None:
+        """Give back places of an owner that needs receipts: these have come, or nothing was sent."""
+        owner.room += places
+        self.resume(owner, now)
 
     def urge(self, ticket: Ticket, now: float) -> None:
         """Bring back one request that was put aside: its full owner awaits just that one."""
@@ -130,10 +135,7 @@ class Scheduler:
         """Whether `next` would give a request now, unless nobody wants it any more."""
         if self._heap or self._resting:
             self._ripen(now)
-        if not self._ring:
-            return False
-        self._prune(now)
-        if not self._ring or self.in_flight >= self._budgets.max_connections:
+        if not self._prune(now) or self.in_flight >= self._budgets.max_connections:
             return False
         return self._limiter is None or self._head_may_go(now)
 
@@ -145,9 +147,9 @@ class Scheduler:
 
     def wakes_at(self, now: float) -> float | None:
         """When to look again if nothing else happens; None if only something else can help. May lie in the past."""
-        self._prune(now)
+        may_send = self._prune(now)
         wake = self._heap[0][0] if self._heap else NEVER
-        if self._ring and self.in_flight < self._budgets.max_connections:
+        if may_send and self.in_flight < self._budgets.max_connections:
             if self._head_may_go(now):
                 return now
             if self._limiter is not None:
@@ -170,7 +172,8 @@ class Scheduler:
                 self._aside[owner] = kept
             else:
                 del self._aside[owner]
-        self.queued -= len(gone)
+        for ticket in gone:
+            self._count(ticket, -1)
         parked = [item for _, _, item in self._heap if isinstance(item, Ticket) and is_unwanted(item)]
         if parked:
             unwanted = set(map(id, parked))
@@ -197,6 +200,7 @@ class Scheduler:
         (`all_busy`) nobody may be left to take a request, so callers do not stand back for one: they could wait for
         each other forever.
         """
+        self._prune(now)  # nor for one that waits for receipts: those may never come
         for caller in [*self.callers]:
             wakes_at = self._admits_at(caller, now, all_busy)
             if wakes_at <= now:
@@ -268,10 +272,12 @@ class Scheduler:
         self._enlist(lane, now)
         self._retire(lane, now)
 
-    def _prune(self, now: float) -> None:
-        """Bring a request that may be sent, slots apart, to the head of the ring.
+    def _prune(self, now: float) -> bool:
+        """Bring a request that may be sent, slots apart, to the head of the ring; whether there is one.
 
-        Lanes stand there that a pause or a discard has closed since, and requests whose owner has become full.
+        Lanes stand there that a pause or a discard has closed since, and requests whose owner has become full, or has
+        no room. These stand in nobody's way, but stay where they are if nobody else waits: for a stream by itself this
+        happens all the time.
         """
         while self._ring:
             lane = self._ring[0]
@@ -280,9 +286,13 @@ class Scheduler:
                 continue
             ticket = lane.queue[0]
             owner = ticket.owner
-            if owner is None or not owner.is_full or ticket is owner.awaited:
-                return
+            if owner is None or (ticket is owner.awaited if owner.is_full else _has_room(owner)):
+                return True
+            if not owner.is_full and owner.queued == self.queued and not self.callers:
+                return False
             self._aside.setdefault(owner, deque()).append(lane.queue.popleft())
+
+        return False
 
     def _head_may_go(self, now: float) -> bool:
         """Whether the pool's budget lets the head of the ring go: its slot has come, or its refusal needs none."""
@@ -302,8 +312,12 @@ class Scheduler:
         lane.queue.popleft()
         lane.in_flight += 1
         lane.callers_turn = True
-        self.queued -= 1
+        self._count(ticket, -1)
         self.in_flight += 1
+        owner = ticket.owner
+        if owner is not None and owner.needs_receipts:
+            owner.room -= 1
+            ticket.holds_place = True
         ticket.started = True
         ticket.granted_at = now
         ticket.refused_until = lane.refused_until if refused else None
@@ -361,7 +375,7 @@ class Scheduler:
             item = heapq.heappop(heap)[2]
             if isinstance(item, Ticket):
                 self.parked -= 1
-                self.queued += 1
+                self._count(item, 1)
                 self._bring_back(item, now)
             else:
                 item.timer = NEVER
@@ -370,6 +384,13 @@ class Scheduler:
             lane = heapq.heappop(self._resting)[2]
             lane.rests = False
             self._retire(lane, now)
+
+    def _count(self, ticket: Ticket, by: int) -> None:
+        """Count a request that begins or ends to wait in its lane."""
+        self.queued += by
+        owner = ticket.owner
+        if owner is not None and owner.needs_receipts:
+            owner.queued += by
 
     def _bring_back(self, ticket: Ticket, now: float) -> None:
         """Put a request that was here before at the front of its lane."""
@@ -394,6 +415,10 @@ class Scheduler:
         elif not lane.rests:
             lane.rests = True
             heapq.heappush(self._resting, (over, next(self._order), lane))
+
+
+def _has_room(owner: Owner) -> bool:
+    return not owner.needs_receipts or owner.room > 0
 
 
 def _taken(limiter: MemoryLimiter, now: float, weight: int, since: float | None) -> float:

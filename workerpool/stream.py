@@ -1,8 +1,12 @@
-"""`pool.stream`: lazily from a source of requests to their outcomes, in bounded memory.
+"""`pool.stream` and `pool.batches`: lazily from a source of requests to their outcomes, in bounded memory.
 
 The consumer's thread does everything here: it reads the source, hands requests to the crew, and takes outcomes out of
 a queue into which worker threads put them. Nothing runs ahead of a consumer that has stopped asking, save what is in
 the window already.
+
+With receipts, what is sent holds one of as many places as there are workers, until the consumer asks for the list that
+follows the one in which it heard of it. The scheduler counts the places (`Owner.room`), the stream what its lists give
+back.
 """
 
 from __future__ import annotations
@@ -13,14 +17,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from workerpool.crew import Crew
-from workerpool.errors import Cancelled, InvalidRequest
+from workerpool.errors import Cancelled, InvalidRequest, RequestError
 from workerpool.intake import Intake, Item
-from workerpool.model import Outcome, Request
+from workerpool.model import Attempt, Outcome, Request, Underway
 from workerpool.redact import redact
-from workerpool.tickets import Ticket
+from workerpool.tickets import NEVER, Ticket
 
 PATIENCE = 0.05
 """Seconds without an outcome or an arrival, workers being idle, after which a stream reads on past a host's share."""
@@ -56,6 +60,11 @@ class _Streamed(Ticket):
         self.read_for = host
         self.size = 0
 
+    def go_on(self, attempts: tuple[Attempt, ...]) -> None:
+        if self.holds_place:
+            self.holds_place = False
+            self._stream.tell(Underway(self.request, attempts))
+
     def deliver(self, outcome: Outcome) -> None:
         self.outcome = outcome
         self.trip = None  # it is over, and what it holds must not wait with the outcome
@@ -63,8 +72,28 @@ class _Streamed(Ticket):
         self._stream.take(self)
 
 
+class _Announced(_Streamed):
+    """A request of a stream that is told of before it is sent."""
+
+    __slots__ = ("_announce",)
+    is_light = False
+
+    def __init__(
+        self, stream: Stream, number: int, request: Request, host: str, announce: Callable[[Request], object]
+    ) -> None:
+        super().__init__(stream, number, request, host)
+        self._announce = announce
+
+    def before_send(self) -> None:
+        self._announce(self.request)
+
+
+Ready: TypeAlias = _Streamed | Underway
+"""What the consumer is to hear of next."""
+
+
 class Stream:
-    """One call of `pool.stream`, from its source to its consumer."""
+    """One call of `pool.stream` or `pool.batches`, from its source to its consumer."""
 
     def __init__(
         self,
@@ -74,18 +103,24 @@ class Stream:
         as_request: Callable[[Any], Request],
         host_of: Callable[[str], str],
         refuse_inside: Callable[[], None],
+        may_repeat: Callable[[Request], bool],
         ordered: bool,
         workers: int,
         window: int,
         share: int,
+        receipts: bool = False,
+        before_send: Callable[[Request], object] | None = None,
     ) -> None:
         self._crew = crew
         self._as_request = as_request
         self._host_of = host_of
         self._refuse_inside = refuse_inside
+        self._may_repeat = may_repeat
+        self._before_send = before_send
         self._ordered = ordered
         self._window = window
-        self._crowd = 4 * workers  # so many without an outcome keep the workers busy for longer than a nap
+        # So many without an outcome keep the workers busy for longer than a nap, unless they wait for receipts.
+        self._crowd = NEVER if receipts else 4 * workers
         self._is_crowded = False  # outcomes came faster than one a nap when this thread last waited for one
         self._waited_at = 0.0  # when that was, `time.perf_counter`
         # How many have to end before the next are handed out, once the window or a host's share was full: one by one,
@@ -94,8 +129,9 @@ class Stream:
         self._batch_left = 0
         self._intake = Intake(source, share, window, self._as_item)
         # Put to by workers, read by the consumer. A `put` may interrupt another: `drain` is safe in a signal handler.
-        self._ended: queue.SimpleQueue[_Streamed | None] = queue.SimpleQueue()
-        self._ready: deque[_Streamed] = deque()  # to be yielded next
+        self._ended: queue.SimpleQueue[Ready | None] = queue.SimpleQueue()
+        self._ready: deque[Ready] = deque()  # to be yielded next
+        self._places = 0  # held by what was yielded last, until the consumer asks for more
         self._early: dict[int, _Streamed] = {}  # if ordered: ended before their turn, by number
         self._turn = 0  # if ordered: the number whose outcome is to be yielded next
         self._outstanding = 0  # handed out or held here, not yet yielded
@@ -109,27 +145,38 @@ class Stream:
         self.is_forsaken = False
         self.is_full = False
         self.awaited: Ticket | None = None
+        self.needs_receipts = receipts
+        self.room = workers
+        self.queued = 0
 
     def outcomes(self) -> Generator[Outcome, None, None]:
         """Yield the outcomes, then raise what the source raised. Closing the generator cancels what has not ended."""
         try:
-            self._refuse_inside()
-            while True:
-                self._feed()
-                if self._ready:
-                    yield self._pop()  # no name here: a body must not live until the next one is asked for
-                elif self._unanswered or self._intake.is_idle:
-                    self._receive()
-                elif self._intake.is_done:
-                    break
+            while self._goes_on():
+                yield self._pop()  # no name here: a body must not live until the next one is asked for
         finally:
             self._abandon()
-        if self._intake.failure is not None:
-            raise self._intake.failure
+        self._raise_failure()
+
+    def batches(self) -> Generator[list[Outcome | Underway], None, None]:
+        """Yield lists of all that is ready, as `outcomes` yields one by one. To ask for the next one is a receipt."""
+        try:
+            while self._goes_on():
+                yield [self._pop() for _ in range(len(self._ready))]
+                if self._places:
+                    places, self._places = self._places, 0
+                    self._crew.settle(self, places)
+        finally:
+            self._abandon()
+        self._raise_failure()
 
     def drain(self) -> None:
         """End soon: read no more, give up what is not being sent. May be called in a signal handler, or any thread."""
         self._ended.put(None)
+
+    def tell(self, underway: Underway) -> None:
+        """Take word of a request that goes on later, from a worker, on its thread."""
+        self._ended.put(underway)
 
     def take(self, ticket: _Streamed) -> None:
         """Take an ended request from a worker, on its thread."""
@@ -139,6 +186,18 @@ class Stream:
                 if self._bytes_put - self._bytes_taken >= HELD_BYTES:
                     self.is_full = True
         self._ended.put(ticket)
+
+    def _goes_on(self) -> bool:
+        """Feed the crew, and wait, until something is ready; False at the end."""
+        self._refuse_inside()
+        while True:
+            self._feed()
+            if self._ready:
+                return True
+            if self._unanswered or self._intake.is_idle:
+                self._receive()
+            elif self._intake.is_done:
+                return False
 
     # -- handing out --------------------------------------------------------------------------------------------------
 
@@ -154,20 +213,20 @@ class Stream:
             if item is None:
                 self._batch_left = self._batch if intake.is_blocked else 0
                 break
-            ticket = _Streamed(self, *item)
+            ticket = self._as_ticket(item)
             self._outstanding += 1
             self._unanswered += 1
             if ticket.request.problem is not None:
                 ticket.deliver(_invalid(ticket.request, ticket.request.problem))
             elif self.is_over:
-                ticket.deliver(_cancelled(ticket.request))
+                ticket.deliver(_cancelled(ticket.request, "the batch was told to end"))
             else:
                 tickets.append(ticket)
                 if self._ordered:
                     self._tickets[ticket.number] = ticket
             if time.perf_counter() - began > READING:
                 # What has been read must not wait for what the source gives next, nor must outcomes that are here.
-                self._crew.add(tickets)
+                self._hand_out(tickets)
                 tickets = []
                 if not self._ended.empty():
                     break
@@ -175,7 +234,29 @@ class Stream:
         else:
             self._batch_left = self._batch
         if tickets:
+            self._hand_out(tickets)
+
+    def _hand_out(self, tickets: list[Ticket]) -> None:
+        try:
             self._crew.add(tickets)
+        except RuntimeError as error:
+            if self._unanswered == len(tickets):
+                raise
+            # The pool was shut down, but what it has sent is still to be told.
+            self._intake.fail(error)
+            for ticket in tickets:
+                ticket.deliver(_cancelled(ticket.request, "the pool was shut down"))
+
+    def _as_ticket(self, item: Item) -> _Streamed:
+        if self._before_send is None or self._is_repeatable(item[1]):
+            return _Streamed(self, *item)
+        return _Announced(self, *item, self._before_send)
+
+    def _is_repeatable(self, request: Request) -> bool:
+        try:
+            return self._may_repeat(request)
+        except Exception:  # junk for headers: it will not be sent either
+            return False
 
     def _as_item(self, number: int, raw: Any) -> Item:
         try:
@@ -221,7 +302,10 @@ class Stream:
         self._is_crowded = now - self._waited_at < taken * NAP
         self._waited_at = now
 
-    def _sort_in(self, ticket: _Streamed) -> None:
+    def _sort_in(self, ticket: Ready) -> None:
+        if isinstance(ticket, Underway):
+            self._ready.append(ticket)
+            return
         self._unanswered -= 1
         self._batch_left -= 1
         self._intake.ended(ticket.read_for)
@@ -234,8 +318,13 @@ class Stream:
             self._ready.append(self._early.pop(self._turn))
             self._turn += 1
 
-    def _pop(self) -> Outcome:
+    def _pop(self) -> Any:
+        """Take the next `Outcome`; with receipts, it may be an `Underway`."""
         ticket = self._ready.popleft()
+        if isinstance(ticket, Underway):
+            self._places += 1
+            return ticket
+        self._places += ticket.holds_place
         self._outstanding -= 1
         self._bytes_taken += ticket.size
         if self.is_full:
@@ -274,6 +363,10 @@ class Stream:
         if self._unanswered:
             self._crew.forsake(self)
 
+    def _raise_failure(self) -> None:
+        if self._intake.failure is not None:
+            raise self._intake.failure
+
 
 def _text(value: object) -> str:
     """What `value` says of itself, whatever it is."""
@@ -284,11 +377,16 @@ def _text(value: object) -> str:
 
 
 def _invalid(request: Request, problem: str) -> Outcome:
-    return Outcome(request, None, InvalidRequest(problem, key=redact(request.label)))
+    return _unsent(request, InvalidRequest(problem))
 
 
-def _cancelled(request: Request) -> Outcome:
-    return Outcome(request, None, Cancelled("given up, as the batch was told to end", key=redact(request.label)))
+def _cancelled(request: Request, why: str) -> Outcome:
+    return _unsent(request, Cancelled(f"given up, as {why}"))
+
+
+def _unsent(request: Request, error: RequestError) -> Outcome:
+    error.key, error.attempts = redact(request.label), len(request.earlier)
+    return Outcome(request, None, error, request.earlier)
 
 
 def _body_size(outcome: Outcome) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from workerpool.model import Outcome, Request
+from workerpool.model import Attempt, Outcome, Request
 
 NEVER = float("inf")
 
@@ -19,12 +19,18 @@ class Owner(Protocol):
     `is_over`: it ends, and nothing of it is to be sent again. `is_forsaken`: nobody takes its outcomes any more.
     `is_full`: so many bodies wait to be taken that nothing of it is to be sent now, save `awaited`, which must go all
     the same: those that wait, wait for it. Any thread may set these; `Scheduler.resume` and `urge` tell of the change.
+
+    `needs_receipts`: whether a request of it that was sent holds its place until that has been acknowledged. Then
+    `room` is how many more may be sent, and `queued` how many wait in lanes. Both are the scheduler's.
     """
 
     is_over: bool
     is_forsaken: bool
     is_full: bool
     awaited: Ticket | None
+    needs_receipts: bool
+    room: int
+    queued: int
 
 
 class Ticket:
@@ -35,14 +41,16 @@ class Ticket:
     stands between its attempts, None before the first one, so that a full window holds little. `refused_until` is set
     when the host wants no request before that time (seconds on the pool's clock): the request then ends unsent.
     `slot_wait`: seconds that it stood at the head of its lane before its last send, waiting for slots or for its
-    host's pause to end. `is_light`: whether to take its outcome never takes long, so that a thread may do it which
-    others wait for, too.
+    host's pause to end. `holds_place`: whether it was sent, for an owner that needs receipts, and nobody was told yet.
+    `is_light`: whether to begin it and to take its outcome never takes long, so that a thread may do it which others
+    wait for, too.
     """
 
     is_light = False
 
     __slots__ = (
-        "arrived_at", "granted_at", "host", "owner", "refused_until", "request", "slot_wait", "started", "trip",
+        "arrived_at", "granted_at", "holds_place", "host", "owner", "refused_until", "request", "slot_wait", "started",
+        "trip",
     )  # fmt: skip
 
     def __init__(self, request: Request, host: str, owner: Owner | None = None) -> None:
@@ -54,11 +62,18 @@ class Ticket:
         self.arrived_at = 0.0
         self.granted_at = 0.0
         self.slot_wait = 0.0
+        self.holds_place = False
         self.refused_until: float | None = None
 
     def deliver(self, outcome: Outcome) -> None:
         """Take the outcome; called exactly once, without any lock."""
         raise NotImplementedError
+
+    def before_send(self) -> None:
+        """Called right before the first send, without any lock, unless `is_light`. If it raises, nothing is sent."""
+
+    def go_on(self, attempts: tuple[Attempt, ...]) -> None:
+        """Hear that it was sent and goes on later, after these attempts; called without any lock."""
 
     def claim(self) -> bool:
         """Whether the request is still wanted; asked once, right before the first send."""

@@ -133,6 +133,11 @@ class Worker:
         if ticket.refused_until is not None:
             return self._refuse(ticket, trip, ticket.refused_until)
         session = self._own_session()
+        if trip.sent_at is None and not ticket.is_light:
+            try:
+                ticket.before_send()
+            except Exception as error:
+                return self._hold_back(ticket, trip, error)
         try:
             if carried is None:
                 response = self._transport.send(session, trip.exchange, self._depart(ticket, trip))
@@ -207,6 +212,7 @@ class Worker:
                 self._add_send(ticket, trip)
                 if events.is_on("request.redirected"):
                     self._log("request.redirected", ticket, url=exchange.url, status=response.status_code)
+                ticket.go_on(trip.attempts)
                 return Step(next_host=next_host)
         self._add_send(ticket, trip)
         if not self._retries.needs_verdict(response.status_code):
@@ -219,6 +225,7 @@ class Worker:
             trip.was_resent = trip.exchange.fresh = True
             if events.is_on("request.resent"):
                 self._log("request.resent", ticket)
+            ticket.go_on(trip.attempts)
             return Step(again=True)
         return self._judge(ticket, trip, None, error)
 
@@ -287,6 +294,7 @@ class Worker:
         trip.exchange.restart()
         trip.parked += verdict.wait
         trip.ready_at = now + verdict.wait
+        ticket.go_on(trip.attempts)
         return Step(park_until=trip.ready_at, host=self._host_of(trip.exchange.url), pause=pause)
 
     def _pause(self, ticket: Ticket, verdict: Verdict, response: Response | None, now: float) -> Pause | None:
@@ -307,6 +315,12 @@ class Worker:
     def _refuse(self, ticket: Ticket, trip: Trip, until: float) -> Step:
         error = self._paused_error(until)
         return replace(self._end(ticket, trip, None, error, self._clock.now()), sent=False)
+
+    def _hold_back(self, ticket: Ticket, trip: Trip, cause: Exception) -> Step:
+        """End a request that must not be sent, as what has to be done before could not be."""
+        error = Cancelled(redact(f"not sent, as it could not be journalled before: {type(cause).__name__}: {cause}"))
+        error.__cause__ = cause
+        return Step(self._outcome(ticket, trip, None, error, self._clock.now()), sent=False)
 
     def _end(
         self,
@@ -346,7 +360,7 @@ class Worker:
         if error is not None:
             error.key = redact(ticket.request.label)
             error.attempts = len(trip.attempts)
-        outcome = new_outcome(ticket.request, response, error, trip.attempts, elapsed, _sum_up(trip, now))
+        outcome = new_outcome(ticket.request, response, error, trip.attempts, elapsed, _sum_up(ticket, now))
         if error is not None and events.is_on("request.failed"):
             self._log("request.failed", ticket, reason=error.reason, error=str(error))
         elif error is None and events.is_on("request.ended"):
@@ -363,17 +377,20 @@ def _trip(ticket: Ticket) -> Trip:
     """The request's trip, which begins here if this is its first step."""
     trip: Trip | None = ticket.trip
     if trip is None:
-        trip = ticket.trip = Trip(Exchange(ticket.request, ticket.request.url), ticket.arrived_at)
+        request = ticket.request
+        trip = ticket.trip = Trip(Exchange(request, request.url), ticket.arrived_at, attempts=request.earlier)
     return trip
 
 
-def _sum_up(trip: Trip, now: float) -> Timings:
+def _sum_up(ticket: Ticket, now: float) -> Timings:
+    trip: Trip = ticket.trip
     if trip.sent_at is None:
         return Timings(queued=max(0.0, now - trip.ready_at))
-    if len(trip.attempts) == 1 and not trip.parked:
-        return trip.attempts[0].timings
+    attempts = trip.attempts[len(ticket.request.earlier) :] if ticket.request.earlier else trip.attempts
+    if len(attempts) == 1 and not trip.parked:
+        return attempts[0].timings
     parked = trip.parked - max(0.0, trip.ready_at - now)  # it may have been given up before its time
-    return sum((attempt.timings for attempt in trip.attempts), Timings(parked=parked))
+    return sum((attempt.timings for attempt in attempts), Timings(parked=parked))
 
 
 def _status_error(response: Response) -> StatusError:

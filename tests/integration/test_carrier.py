@@ -1242,6 +1242,9 @@ class Full:
     is_forsaken: bool = False
     is_full: bool = True
     awaited: Ticket | None = None
+    needs_receipts: bool = False
+    room: int = 0
+    queued: int = 0
 
 
 @pytest.mark.parametrize("by", ["another thread", "the collector"])

@@ -24,6 +24,9 @@ class Owner:
     is_forsaken = False
     is_full = False
     awaited: Ticket | None = None
+    needs_receipts = False
+    room = 0
+    queued = 0
 
 
 class Claimed(Ticket):

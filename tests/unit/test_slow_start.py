@@ -70,7 +70,8 @@ def test_a_request_behind_those_of_a_full_owner_is_seen_to_be_ready() -> None:
     """The full owner's request needs a slot that comes later; the one behind it needs one that is there."""
 
     class Owner:
-        is_over = is_forsaken = False
+        is_over = is_forsaken = needs_receipts = False
+        room = queued = 0
         is_full = True
         awaited: Ticket | None = None
 
