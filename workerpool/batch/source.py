@@ -11,11 +11,9 @@ up to 4 MiB. Columns and fields that are not in `rows.COLUMNS` are left alone, a
 
 from __future__ import annotations
 
-import csv
 import os
 import stat
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,8 +21,12 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from workerpool.batch import rows
-from workerpool.batch.lines import Line, Wake, read_chunks, read_lines, unpack
+from workerpool.batch.chunks import Wake, read_unpacked
+from workerpool.batch.lines import Line, Lines
+from workerpool.batch.marks import BEGINNING, Fingerprint, LinePositions, Mark, Positions, Spot, check_between
+from workerpool.batch.packed import CHUNK, packing_named, packing_of
 from workerpool.batch.rows import COLUMNS, Place
+from workerpool.batch.table import Table
 from workerpool.errors import OptionError, SourceError
 from workerpool.model import Request
 
@@ -36,10 +38,6 @@ STDIN = "-"
 COUNTED = 64 * 1024 * 1024
 """Bytes up to which files are read once more, in advance, to know how many requests there are: about 0.2 s."""
 
-ROW_LINES = 10_000
-"""Lines that one CSV row may span: past that, a quote was opened and never closed."""
-
-_DELIMITERS = ",;\t"
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # opening a named pipe must not wait where `stop` cannot reach
 
 
@@ -72,7 +70,7 @@ class Sources:
             raise OptionError(f"the input format {format!r} is unknown: write {', '.join(FORMATS)}")
         if paths.count(STDIN) > 1:
             raise OptionError("'-' is given twice, and standard input can be read once")
-        self._sources = [_source(path, cast("Format | None", format)) for path in paths]
+        self.sources: Sequence[Source] = [_source(path, cast("Format | None", format)) for path in paths]
         self._note = note
         self._noted: set[tuple[str, str]] = set()
         self._wake = Wake()
@@ -81,27 +79,27 @@ class Sources:
 
     def check(self) -> None:
         """Look at every source and raise `SourceError` for the first one that cannot work. Nothing is used up."""
-        for source in self._sources:
+        for source in self.sources:
             _check_readable(source)
             if source.path != STDIN and source.is_file:
                 with self._lines(source) as lines:
-                    first = next(lines, None)
+                    first = next(iter(lines), None)
                     if source.format == "csv":
-                        self._note_columns(source, _Table(source, first).names)
+                        self._note_columns(source, Table(source.path, source.name, first).names)
 
     @property
     def may_wait(self) -> bool:
         """Whether reading may have to wait for somebody who writes: a source is a pipe or a terminal."""
-        return not all(source.path != STDIN and source.is_file for source in self._sources)
+        return not all(source.path != STDIN and source.is_file for source in self.sources)
 
     def count(self) -> int | None:
         """Say how many requests there are, or None where that would cost too much or be a guess."""
         try:
             if self.may_wait:
                 return None
-            if sum(os.stat(source.path).st_size for source in self._sources) > COUNTED:
+            if sum(os.stat(source.path).st_size for source in self.sources) > COUNTED:
                 return None
-            counts = [_count(source) for source in self._sources]
+            counts = [_count(source) for source in self.sources]
         except OSError:
             return None
         return None if None in counts else sum(count for count in counts if count)
@@ -111,36 +109,74 @@ class Sources:
         self._wake.set()
 
     def __iter__(self) -> Iterator[Request]:
-        for source in self._sources:
+        for source in self.sources:
             for request in self._read(source):
                 if self._wake.is_set:
                     return
                 yield request
         self.is_exhausted = not self._wake.is_set
 
-    def _read(self, source: Source) -> Iterator[Request]:
-        with self._lines(source) as lines:
+    def read(self, index: int, start: Mark | None = None) -> Reading:
+        """Read the source `sources[index]` alone, from the row that begins at `start`, or from its beginning.
+
+        Its requests have the ordinals of a full reading. Raises `SourceError` where `start` is in a pipe, which
+        can only be read from its beginning.
+        """
+        source, begin = self.sources[index], start or BEGINNING
+        if begin != BEGINNING and not source.is_file:
+            raise SourceError(f"{source.name} cannot be read from line {begin.line:,} on: it is no file on a disk")
+        positions = LinePositions(begin)
+        return Reading(self._read(source, begin, positions), positions, Spot(begin, 0, 0), self._wake)
+
+    def fingerprint(self, index: int) -> Fingerprint | None:
+        """Return what tells whether the source `sources[index]` has changed; None for a pipe, which nothing tells of.
+
+        Raises `SourceError` where it cannot be looked at.
+        """
+        source = self.sources[index]
+        if source.path == STDIN:
+            return None
+        try:
+            facts = os.stat(source.path)
+        except (OSError, ValueError) as error:
+            raise _unreadable(source, error) from error
+        return Fingerprint(facts.st_size, facts.st_mtime_ns) if stat.S_ISREG(facts.st_mode) else None
+
+    def _read(
+        self, source: Source, start: Mark = BEGINNING, positions: LinePositions | None = None
+    ) -> Iterator[Request]:
+        if source.format == "csv" and start != BEGINNING:
+            with self._lines(source) as header:
+                table = Table(source.path, source.name, next(iter(header), None))
+            with self._lines(source, start, positions) as lines:
+                yield from table.requests(lines)
+            return
+        with self._lines(source, start, positions) as lines:
             if source.format == "csv":
-                yield from self._rows(source, lines)
+                table = Table(source.path, source.name, next(iter(lines), None))
+                self._note_columns(source, table.names)
+                yield from table.requests(lines)
             elif source.format == "jsonl":
                 yield from self._objects(source, lines)
             else:
                 yield from _urls(source, lines)
 
     @contextmanager
-    def _lines(self, source: Source) -> Iterator[Iterator[Line]]:
+    def _lines(
+        self, source: Source, start: Mark = BEGINNING, positions: LinePositions | None = None
+    ) -> Iterator[Lines]:
         try:
             file = sys.stdin.fileno() if source.path == STDIN else os.open(source.path, _OPEN_FLAGS)
         except (OSError, AttributeError, ValueError) as error:
             raise _unreadable(source, error) from error
         try:
-            chunks = unpack(read_chunks(file, self._wake), must=_is_gz(source))
-            yield read_lines(chunks, source.name)
+            chunks = read_unpacked(file, self._wake, must=packing_named(source.path), offset=start.offset)
+            yield Lines(chunks, source.name, first=start.line, positions=positions)
         finally:
             if source.path != STDIN:
                 os.close(file)
 
-    def _objects(self, source: Source, lines: Iterator[Line]) -> Iterator[Request]:
+    def _objects(self, source: Source, lines: Iterable[Line]) -> Iterator[Request]:
         for line in lines:
             place = Place(source.path, source.name, line.number)
             if line.problem:
@@ -151,11 +187,6 @@ class Sources:
                     self._note_columns(source, sorted(unknown))
                 yield request
 
-    def _rows(self, source: Source, lines: Iterator[Line]) -> Iterator[Request]:
-        table = _Table(source, next(lines, None))
-        self._note_columns(source, table.names)
-        return table.requests(lines)
-
     def _note_columns(self, source: Source, names: Iterable[str]) -> None:
         for name in names:
             if name not in COLUMNS and (source.path, name) not in self._noted and len(self._noted) < 100:
@@ -163,89 +194,53 @@ class Sources:
                 self._note(f"{source.name}: '{name}' is not read (what is: {', '.join(COLUMNS)})")
 
 
-class _Table:
-    """The rows of a CSV source under its header line."""
+class Reading:
+    """The requests of one source, from a place in it; may be iterated once, by one thread.
 
-    def __init__(self, source: Source, header: Line | None) -> None:
-        if header is None:
-            raise SourceError(f"{source.name} is empty: its first line names the columns, and one of them is 'url'")
-        if header.problem:
-            raise SourceError(f"{source.name}, line {header.number}: {header.problem}")
-        self._source = source
-        self._delimiter, self.names = _header(source, header.text.rstrip("\r"))
+    While it is iterated it tells where the row of the request just given begins, and a check of what comes before
+    that, in a few microseconds each.
+    """
 
-    def requests(self, lines: Iterator[Line]) -> Iterator[Request]:
-        feed = _Feed(lines)
-        while feed.begin():
-            reader = csv.reader(feed, delimiter=self._delimiter, strict=True)
-            try:
-                cells = next(reader)
-            except (csv.Error, StopIteration) as error:
-                # One stray quote reaches for the rest of the file: only its own line is bad, the others are read anew.
-                first = feed.give_back()
-                yield rows.bad(first.text.rstrip("\r"), self._place(first), _csv_problem(error))
-            else:
-                yield self._request(cells, feed.used)
+    def __init__(self, requests: Iterator[Request], positions: Positions, start: Spot, wake: Wake) -> None:
+        self._requests = requests
+        self._positions = positions
+        self._origin = start
+        self._wake = wake
+        self._line = start.mark.line
+        self._end: Spot | None = None  # not before all rows were given: a table reads on past the row at hand
 
-    def _request(self, cells: list[str], lines: Sequence[Line]) -> Request:
-        place, text = self._place(lines[0]), lines[0].text.rstrip("\r")
-        problem = next((line.problem for line in lines if line.problem), None)
-        if problem is None and len(cells) > len(self.names):
-            problem = f"{len(cells)} values for {len(self.names)} columns: put double quotes around a value with commas"
-        if problem:
-            return rows.bad(text, place, problem)
-        return rows.from_cells(dict(zip(self.names, cells, strict=False)), place, text)
+    def __iter__(self) -> Iterator[Request]:
+        for request in self._requests:
+            if self._wake.is_set:
+                return
+            self._line = request.ordinal
+            yield request
+        self._end = self._positions.end
 
-    def _place(self, line: Line) -> Place:
-        return Place(self._source.path, self._source.name, line.number)
+    @property
+    def mark(self) -> Mark:
+        """Where the row just given begins; once the source was read to its end, that end."""
+        return self._spot().mark
 
+    @property
+    def check(self) -> int:
+        """The CRC-32 of the unpacked bytes from the last `restart`, or the start, up to `mark`."""
+        return check_between(self._origin, self._spot())
 
-def _csv_problem(error: Exception) -> str:
-    text = str(error)
-    if not text or "end of data" in text:
-        return "a double quote is opened and never closed"
-    if "field limit" in text:
-        return "a field is longer than 128 KiB, or a double quote is never closed: give long bodies as .jsonl"
-    return f"the line is no CSV ({text})"
+    def restart(self) -> None:
+        """Make `mark` the origin of `check`."""
+        self._origin = self._spot()
 
+    @property
+    def end(self) -> Mark | None:
+        """The line after the last one and the size of the source; None until it was read to its end."""
+        return self._end.mark if self._end else None
 
-class _Feed:
-    """Gives `csv` its lines, remembers those of the row at hand, and can take them back."""
-
-    def __init__(self, lines: Iterator[Line]) -> None:
-        self._lines = lines
-        self._returned: deque[Line] = deque()
-        self.used: list[Line] = []
-
-    def begin(self) -> bool:
-        """Go to the next line that is not blank, which begins a row; False at the end."""
-        self.used = []
-        while (line := self._next()) is not None:
-            if line.problem or line.text.strip():
-                self._returned.appendleft(line)
-                return True
-        return False
-
-    def give_back(self) -> Line:
-        """Take back all lines of this row but the first, which is returned."""
-        self._returned.extendleft(reversed(self.used[1:]))
-        return self.used[0]
-
-    def _next(self) -> Line | None:
-        return self._returned.popleft() if self._returned else next(self._lines, None)
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = self._next() if len(self.used) < ROW_LINES else None
-        if line is None:
-            raise StopIteration
-        self.used.append(line)
-        return line.text + "\n"
+    def _spot(self) -> Spot:
+        return self._end or self._positions.at(self._line)
 
 
-def _urls(source: Source, lines: Iterator[Line]) -> Iterator[Request]:
+def _urls(source: Source, lines: Iterable[Line]) -> Iterator[Request]:
     for number, text, problem in lines:
         if problem:
             yield rows.bad(text, Place(source.path, source.name, number), problem)
@@ -256,7 +251,8 @@ def _urls(source: Source, lines: Iterator[Line]) -> Iterator[Request]:
 def _source(path: str, format: Format | None) -> Source:
     if path == STDIN:
         return Source(path, format or "txt", "standard input")
-    ending = Path(path.lower().removesuffix(".gz")).suffix[1:]
+    packing = packing_named(path)
+    ending = Path(path.lower().removesuffix(packing.ending if packing else "")).suffix[1:]
     if format is None and ending == "parquet":
         raise SourceError(f"{path}: Parquet comes in a later release: give .txt, .csv or .jsonl")
     if format is None and ending not in FORMATS:
@@ -287,31 +283,10 @@ def _unreadable(source: Source, error: Exception) -> SourceError:
     return SourceError(f"{source.name} cannot be read: {reason[:1].lower()}{reason[1:]}")
 
 
-def _is_gz(source: Source) -> bool:
-    return source.path.lower().endswith(".gz")
-
-
-def _header(source: Source, text: str) -> tuple[str, list[str]]:
-    """Return the delimiter and the column names of a header line."""
-    for delimiter in _DELIMITERS:
-        try:
-            cells = next(csv.reader([text], delimiter=delimiter), [])
-        except csv.Error:
-            continue
-        names = [cell.strip().lower() for cell in cells]
-        if names.count("url") > 1:
-            raise SourceError(f"{source.name}, line 1: two columns are named 'url': keep one of them")
-        if "url" in names:
-            return delimiter, names
-    raise SourceError(
-        f"{source.name}, line 1: no column is named 'url': the first line names the columns, as in url,key"
-    )
-
-
 def _count(source: Source) -> int | None:
     """Count the lines that are not blank; None for what is packed, or has rows that span lines."""
     with open(source.path, "rb") as file:
-        if _is_gz(source) or file.peek(2).startswith(b"\x1f\x8b"):
+        if packing_named(source.path) or packing_of(file.peek(CHUNK)):
             return None
         if source.format == "csv":
             lines = 0

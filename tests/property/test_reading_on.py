@@ -1,0 +1,99 @@
+"""A source read from a mark gives exactly the rest of a full reading, and its checks are CRCs of its bytes."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import itertools
+import lzma
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+from backports import zstd
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from workerpool.batch import chunks, packed
+from workerpool.batch.marks import BEGINNING, Mark, Spot, check_between
+from workerpool.batch.source import Sources
+from workerpool.model import Request
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "": lambda data: data,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstd.compress,
+}
+HEADS = {"txt": b"", "jsonl": b"", "csv": b"url,key,body\n"}
+
+LINES = st.sampled_from(
+    [
+        b"http://a/1", b'{"url": "http://a/2"}', b'http://a/3,k,"one', b'two"', b'http://a/4,k,"x\ny\n\nz"', b'"', b"",
+        b"  ", b"junk", b"\xff\xfe", b"a\0b", b"{", b"http://a/" + b"5" * 40, b'http://a/6,"', b"\xef\xbb\xbfhttp://a/7",
+    ]
+) | st.binary(max_size=12)  # fmt: skip
+ENDS = st.sampled_from([b"\n", b"\r\n", b"\n\n", b"\n \r\n"])
+
+
+@st.composite
+def contents(draw: st.DrawFn) -> bytes:
+    lines = draw(st.lists(st.tuples(LINES, ENDS), max_size=14))
+    data = b"".join(itertools.chain.from_iterable(lines))
+    return data[: -1 if draw(st.booleans()) else None]
+
+
+def read(sources: Sources, start: Mark | None = None) -> tuple[list[tuple[Request, Mark, int]], Mark, int]:
+    """Return each request with its mark and the check of what is before it, the end, and the check up to that."""
+    reading = sources.read(0, start)
+    got = []
+    for request in reading:
+        got.append((request, reading.mark, reading.check))
+        reading.restart()
+    assert reading.end is not None
+    assert reading.mark == reading.end
+    return got, reading.end, reading.check
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    data=contents(),
+    bom=st.booleans(),
+    format=st.sampled_from(sorted(HEADS)),
+    ending=st.sampled_from(sorted(PACKERS)),
+    chunk=st.sampled_from([1, 2, 7, 65536]),
+)
+@example(data=b"\n\n\nhttp://a/", bom=True, format="csv", ending=".gz", chunk=1)
+def test_reading_from_any_mark_gives_the_rest_of_a_full_reading(
+    tmp_path: Path, data: bytes, bom: bool, format: str, ending: str, chunk: int
+) -> None:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16, which is refused
+        return
+    data = (b"\xef\xbb\xbf" if bom else b"") + HEADS[format] + data
+    path = tmp_path / f"r.{format}{ending}"
+    path.write_bytes(PACKERS[ending](data))
+    sources = Sources([str(path)])
+    with mock.patch.object(packed, "CHUNK", chunk), mock.patch.object(chunks, "CHUNK", chunk):
+        got, end, last = read(sources)
+        assert [request for request, _, _ in got] == list(Sources([str(path)]))
+        assert end.offset == len(data)
+        assert end.line == 1 + data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
+        places = [BEGINNING, *(mark for _, mark, _ in got), end]
+        found = [check for _, _, check in got] + [last]
+        for (first, second), check in zip(itertools.pairwise(places), found, strict=True):
+            assert check == zlib.crc32(data[first.offset : second.offset])
+        for number, (request, mark, _) in enumerate(got):
+            assert mark.line == request.ordinal
+            assert data[: mark.offset].count(b"\n") == mark.line - 1
+            again, its_end, _ = read(sources, mark)
+            assert ([(r, m) for r, m, _ in again], its_end) == ([(r, m) for r, m, _ in got[number:]], end)
+        assert read(sources, end) == ([], end, 0)
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_the_check_of_a_part_is_the_crc_of_its_bytes(before: bytes, part: bytes) -> None:
+    first = Spot(BEGINNING, len(before), zlib.crc32(before))
+    last = Spot(BEGINNING, len(before + part), zlib.crc32(before + part))
+    assert check_between(first, last) == zlib.crc32(part)
