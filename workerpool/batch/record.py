@@ -17,6 +17,10 @@ FIELDS = (
 )  # fmt: skip
 """The fields of every record, in their order."""
 
+JOB_FIELDS = ("unchanged", "skipped")
+"""What a job's records may have beside them: whether the server said that nothing had changed since the run before, and
+whether nothing was sent as that run had the answer already."""
+
 INCLUDABLE = ("body", "headers")
 """What may be added to a record."""
 
@@ -49,11 +53,11 @@ def record_of(outcome: Outcome, include: Collection[str] = ()) -> Record:
     return record
 
 
-def fields_of(include: Collection[str]) -> tuple[str, ...]:
-    """Name every field that a record may have, in their order: a table's columns."""
+def fields_of(include: Collection[str], *, job: bool = False) -> tuple[str, ...]:
+    """Name every field that a record may have, in a `job` or without one, in their order: a table's columns."""
     headers = ("headers",) if "headers" in include else ()
     body = ("body", "body_base64") if "body" in include else ()
-    return FIELDS + headers + body
+    return FIELDS + headers + body + (JOB_FIELDS if job else ())
 
 
 def _body(content: bytes | None) -> Record:

@@ -1,17 +1,21 @@
-"""What a run needs of a place for its results, and the part that all files have in common.
+"""What a run or a job needs of a place for its results, and the plain files of a run.
 
-A sink is written by one thread; `flush` and `abort` may come from another one. Records are appended whole: what a full
-disk left of a record is cut off again, so a file that is there can be read.
+A `Sink` is written by one thread; `flush` and `abort` may come from another one. Records are appended whole: what a
+full disk left of a record is cut off again, so a file that is there can be read.
+
+A `DurableSink` is a job's, and used by one thread at a time. It takes batches, each of which is on the disk when
+`write` returns. The position that `write` returns is committed elsewhere, and after a crash the sink is resumed there.
 """
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from workerpool.batch.record import Record
+from workerpool.batch.sinks.sentences import reason_of, write_error
 from workerpool.batch.sinks.target import Target, WriteFailed
 from workerpool.errors import SinkError
 
@@ -45,6 +49,72 @@ class Sink(Protocol):
 
     def abort(self) -> None:
         """Write what was taken if that can be done at once, for a process that is about to end. Raises nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cadence:
+    """When a batch is worth writing: after so many `seconds`, at so many `bytes` of JSON, or at so many `rows`."""
+
+    seconds: float
+    bytes: int
+    rows: int = 100_000
+
+
+class DurableSink(Protocol):
+    """Where a job's records go, in batches, each of which is there whole or not at all once `write` has returned.
+
+    Until `finish` they are in a place beside the output, such as ``OUTPUT.partial``. A sink is made ready by one of
+    `begin`, `resume` and `reopen`. Every method but `close` raises `SinkError` for what the system or somebody else
+    did, and after that the sink is to be closed; what was confirmed is kept. A position is text of the sink's own making.
+    """
+
+    @property
+    def name(self) -> str:
+        """What to call it in a sentence; holds no secret."""
+
+    @property
+    def cadence(self) -> Cadence: ...
+
+    @property
+    def is_exactly_once(self) -> bool:
+        """Whether `resume` can undo what was written after a position; if not, a batch may be there twice."""
+
+    def leftover(self) -> str | None:
+        """Name what an earlier run has left unfinished, which `begin` would remove; None if there is nothing."""
+
+    def begin(self) -> str:
+        """Make the place ready for a new run, and return the position of nothing.
+
+        What an earlier run left unfinished is removed. Raises `OptionError` for an output that is there already, unless
+        the sink was made with `overwrite`; even then it stays as it is until `finish`.
+        """
+
+    def resume(self, position: str) -> None:
+        """Go back to `position`, undoing what was written after it, or find that all of it was finished already.
+
+        Raises `SinkError` if less is there than that, or something else.
+        """
+
+    def reopen(self, position: str) -> str:
+        """Go on from the finished output, keeping its records up to `position`; returns the position to resume at.
+
+        The output stays as it is until `finish`.
+        """
+
+    def write(self, rows: Sequence[bytes]) -> str:
+        """Write records, each a line as `jsonl.encode` makes it, durably; returns the position after them."""
+
+    def finish(self) -> None:
+        """Make it the output, in place of an older one, at once or not at all. Once it is done, this does nothing."""
+
+    def close(self) -> None:
+        """Let go. A second call does nothing."""
+
+    def entries(self, position: str | None) -> Iterator[tuple[str, str]]:
+        """Read back the (key, URL) of every record in its order, in bounded memory, on a sink that is not ready.
+
+        With `position`, of the records up to it, wherever they are now; with None, of the finished output, all of it.
+        """
 
 
 class FileSink:
@@ -129,16 +199,6 @@ class FileSink:
     def _failed(self, failure: WriteFailed, whole: int) -> SinkError:
         """Remember a failure, which is final: a later record after a gap would claim that nothing is missing."""
         self._written += whole
-        reason = os.strerror(failure.error.errno) if failure.error.errno else str(failure.error)
-        self._failure = SinkError(
-            f"{self.name} cannot be written: {self._target.explain(failure.error) or reason.lower()}; "
-            f"{_records(self._written)}",
-            records=self._written,
-        )
+        reason = self._target.explain(failure.error) or reason_of(failure.error)
+        self._failure = write_error(self.name, reason, self._written)
         return self._failure
-
-
-def _records(number: int) -> str:
-    if number == 0:
-        return "no record was written"
-    return f"the {number:,} records before are whole" if number > 1 else "the 1 record before is whole"

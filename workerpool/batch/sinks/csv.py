@@ -8,9 +8,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from workerpool.batch.columns import Columns
 from workerpool.batch.record import Record
 from workerpool.batch.sinks.base import FileSink
 from workerpool.batch.sinks.target import Target
@@ -42,3 +44,35 @@ def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+
+
+class CsvRows:
+    """Rows of JSON as CSV with the columns of `columns`, for `appended`."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._encode = row_encoder(columns.names)
+        self.header = self._encode({name: name for name in columns.names})
+
+    def encode(self, rows: Sequence[bytes]) -> bytes:
+        return b"".join(map(self._encode, self._columns.records(rows)))
+
+    def entries(self, file: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+        for number, row in enumerate(_rows(file)):
+            if number:
+                key, url = next(csv.reader(io.StringIO(_FIRST_TWO.match(row)[0], newline="")))  # type: ignore[index]
+                yield key, url
+
+
+_FIRST_TWO = re.compile(r'(?:"(?:[^"]|"")*"|[^,"]*),(?:"(?:[^"]|"")*"|[^,"]*)')
+
+
+def _rows(file: Iterable[bytes]) -> Iterator[str]:
+    """Part rows at the line feeds outside of quotes. The csv module's reader would refuse a long body."""
+    row, quotes = [], 0
+    for line in file:
+        row.append(line)
+        quotes += line.count(b'"')
+        if quotes % 2 == 0:
+            yield b"".join(row).decode()
+            row, quotes = [], 0

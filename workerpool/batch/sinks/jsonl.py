@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from json.encoder import encode_basestring as _quoted
 
 from workerpool.batch.record import FIELDS, Record
@@ -40,3 +41,17 @@ def _composed(record: Record) -> str:
         f'"final_url": {"null" if url is None else _quoted(url)}, '
         f'"started_at": {"null" if began is None else _quoted(began)}}}'
     )
+
+
+class JsonRows:
+    """Rows as they come, for `appended`."""
+
+    header = b""
+
+    def encode(self, rows: Sequence[bytes]) -> bytes:
+        return b"".join(rows)
+
+    def entries(self, file: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+        for line in file:
+            record = json.loads(line)
+            yield str(record["key"]), record["url"]

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
+from workerpool.batch.sinks.sentences import why_not
 from workerpool.errors import OptionError, SinkError
 
 STDOUT_NAME = "standard output"
@@ -62,11 +63,11 @@ class FileTarget:
                 f"{self.name} is there already: give --overwrite to replace it, or name another output"
             ) from error
         except (OSError, ValueError) as error:
-            raise SinkError(f"{self.name} cannot be written: {_why_not(self.name, error)}") from error
+            raise SinkError(f"{self.name} cannot be written: {why_not(self.name, error)}") from error
 
     def append(self, pieces: Sequence[bytes]) -> None:
         """Write `pieces` one after the other; raises `WriteFailed` after taking back a piece that is not whole."""
-        written, error = _write_all(self._file, b"".join(pieces))
+        written, error = write_all(self._file, b"".join(pieces))
         if error is None:
             self._size += written
             return
@@ -120,7 +121,7 @@ class StdoutTarget:
             sys.stdout.flush()
 
     def append(self, pieces: Sequence[bytes]) -> None:
-        written, error = _write_all(self._file, b"".join(pieces))
+        written, error = write_all(self._file, b"".join(pieces))
         if error is not None:
             raise WriteFailed(error, _whole(pieces, written)[0]) from error
 
@@ -131,7 +132,7 @@ class StdoutTarget:
         return "its reader has gone" if error.errno in (errno.EPIPE, errno.ECONNRESET) else None
 
 
-def _write_all(file: int, data: bytes) -> tuple[int, OSError | None]:
+def write_all(file: int, data: bytes) -> tuple[int, OSError | None]:
     """Write `data`, in as many steps as the system wants; return how many bytes went out, and what ended it early."""
     rest = memoryview(data)
     while rest:
@@ -152,12 +153,3 @@ def _whole(pieces: Sequence[bytes], written: int) -> tuple[int, int]:
             return number, size
         size += len(piece)
     return len(pieces), size
-
-
-def _why_not(path: str, error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return f"the directory {os.path.dirname(path) or '.'} does not exist: make it first"
-    if isinstance(error, IsADirectoryError):
-        return "it is a directory: name a file in it"
-    reason = getattr(error, "strerror", None) or str(error)
-    return f"{reason[:1].lower()}{reason[1:]}"

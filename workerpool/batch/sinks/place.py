@@ -1,0 +1,112 @@
+"""Where an output grows until it is finished: OUTPUT.partial beside it, on the same file system, for one rename.
+
+A symbolic link is followed: what it leads to is replaced, the link stays. One process at a time has a place, by a lock
+that ends with the process. What is created or renamed here is synced, its directory too, before a call returns.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from workerpool.batch.sinks.sentences import reason_of, why_not, write_error
+from workerpool.errors import OptionError, SinkError
+
+PARTIAL = ".partial"
+
+
+class Place:
+    """The path of an output, and of what it is until it is finished. Opens and holds nothing."""
+
+    def __init__(self, output: str) -> None:
+        self.name = output
+        self.path = os.path.realpath(output)
+        self.partial = self.path + PARTIAL
+        self.partial_name = output + PARTIAL
+
+    def check_new(self, overwrite: bool) -> None:
+        """Raise `OptionError` for an output that is there and may not be replaced, or never could be."""
+        if not os.path.lexists(self.path):
+            return
+        if not os.path.isfile(self.path):
+            what = "a directory" if os.path.isdir(self.path) else "no regular file"
+            raise OptionError(f"{self.name} is {what}: name a file that may be made or replaced, or - for a pipe")
+        if not overwrite:
+            raise OptionError(f"{self.name} is there already: give --overwrite to replace it, or name another output")
+
+    def leftover(self) -> str | None:
+        """Name what an unfinished run has left here, if anything."""
+        return self.partial_name if os.path.lexists(self.partial) else None
+
+    def create(self, path: str) -> int:
+        """Open `path`, made if need be, with the permissions of the output that it will replace."""
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            os.fchmod(file, stat.S_IMODE(os.stat(self.path).st_mode))
+        except FileNotFoundError:
+            pass
+        return file
+
+    def publish(self, path: str) -> None:
+        """Make the file at `path`, which is on the disk, the output."""
+        os.replace(path, self.path)
+        self.sync_directory()
+
+    def sync_directory(self) -> None:
+        """Have the names in the output's directory on the disk."""
+        sync_directory(os.path.dirname(self.path))
+
+    def lock(self, file: int) -> None:
+        """Keep other processes from writing here as long as `file` is open; raises `SinkError` if one does."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SinkError(
+                f"{self.partial_name} is being written by another process: let it end, or name another output"
+            ) from error
+        except OSError:
+            pass  # some network file systems know no locks
+
+    def refusal(self, error: Exception) -> SinkError:
+        """Return the error for a place that cannot be made ready."""
+        return SinkError(f"{self.name} cannot be written: {why_not(self.name, error)}")
+
+    def gone(self, what: str) -> SinkError:
+        """Return the error for a place that does not hold what was confirmed."""
+        return SinkError(
+            f"{self.partial_name} {what}: put it back as it was, or begin a new job, which fetches everything again"
+        )
+
+    def changed(self) -> SinkError:
+        """Return the error for a finished output that does not begin with what was confirmed."""
+        return SinkError(
+            f"{self.name} has been removed or changed since it was finished: put it back as it was, or begin a new job"
+        )
+
+    @contextmanager
+    def making_ready(self) -> Iterator[None]:
+        """Turn the system's errors inside into sentences."""
+        try:
+            yield
+        except OSError as error:
+            raise self.refusal(error) from error
+
+    @contextmanager
+    def writing(self, rows: int) -> Iterator[None]:
+        """Turn the system's errors inside into sentences that say that `rows` records are safe."""
+        try:
+            yield
+        except OSError as error:
+            raise write_error(self.name, reason_of(error), rows, self.partial_name) from error
+
+
+def sync_directory(path: str) -> None:
+    """Have the names in the directory `path` on the disk."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
