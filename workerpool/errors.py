@@ -53,6 +53,18 @@ class SinkError(WorkerPoolError):
         self.records = records
 
 
+class JobError(WorkerPoolError):
+    """A job cannot go on as it was asked to: its sources or options have changed, or its ledger is damaged.
+
+    The caller's doing, or the disk's; a retry does not help. The text says what is different and what would do. Nothing
+    of the job is lost. Not `SinkError`, which is about a place that cannot be written.
+    """
+
+
+class JobHeld(JobError):
+    """Another run holds the job. Nobody's fault; a retry helps once that run has ended."""
+
+
 class RequestError(WorkerPoolError):
     """How a request failed; the `error` of an outcome.
 

@@ -6,11 +6,14 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
-from workerpool.model import IDLE, Idle, Request
+from workerpool.model import IDLE, Idle
+
+T = TypeVar("T")
 
 AHEAD = 1000
-"""Requests read ahead at most."""
+"""Items read ahead at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +23,12 @@ class _End:
     error: BaseException | None = None
 
 
-def read_ahead(source: Iterable[Request]) -> Iterator[Request | Idle]:
+def read_ahead(source: Iterable[T]) -> Iterator[T | Idle]:
     """Yield what `source` gives, and `IDLE` whenever it has given nothing more yet; raises what it raises.
 
     Leaving this early leaves the thread in the source, waiting: it is a daemon, and ends with the process.
     """
-    items: queue.Queue[Request | _End] = queue.Queue(AHEAD)
+    items: queue.Queue[T | _End] = queue.Queue(AHEAD)
     thread = threading.Thread(target=_read, args=(source, items), name="workerpool-source", daemon=True)
     thread.start()
     while True:
@@ -41,10 +44,10 @@ def read_ahead(source: Iterable[Request]) -> Iterator[Request | Idle]:
         yield item
 
 
-def _read(source: Iterable[Request], items: queue.Queue[Request | _End]) -> None:
+def _read(source: Iterable[T], items: queue.Queue[T | _End]) -> None:
     try:
-        for request in source:
-            items.put(request)
+        for item in source:
+            items.put(item)
         items.put(_End())
     except BaseException as error:
         items.put(_End(error))

@@ -1,7 +1,7 @@
-"""One execution of a batch: requests from its sources through a pool into a sink, ended early if asked to.
+"""One execution of a batch: everything fetched through a pool and entered in its books, ended early if asked to.
 
-Two threads: the caller's, in `Run.execute`, which takes outcomes and writes them; and a housekeeper of ours, which
-flushes the sink, so that a reader sees results within half a second, and watches the deadline. `drain` and `stop_now`
+Two threads: the caller's, in `Run.execute`, which takes outcomes and enters them; and a housekeeper of ours, which
+flushes the books, so that a reader sees results within half a second, and watches the deadline. `drain` and `stop_now`
 come from any thread. No signal handlers, nothing on the terminal: that is the caller's.
 """
 
@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from workerpool import events
-from workerpool.batch.ahead import read_ahead
-from workerpool.batch.record import record_of
-from workerpool.batch.sinks.base import Sink
-from workerpool.errors import Cancelled, SinkError, SourceError
-from workerpool.model import IDLE, Idle, Outcome, Request
+from workerpool.errors import Cancelled, JobError, SinkError, SourceError
+from workerpool.model import Idle, Outcome, Request, Underway
 
 FLUSH_EVERY = 0.25
-"""Seconds between two flushes of the sink."""
+"""Seconds between two flushes of the books."""
 
 BROKEN_GRACE = 1.0
 """Seconds that a run whose sink has failed gets to end by itself before `on_broken` is called."""
@@ -34,22 +30,59 @@ DEADLINE = "deadline"
 class Pool(Protocol):
     """What a run needs of a `WorkerPool`."""
 
-    def stream(
-        self, requests: Iterable[str | Request | Idle], *, ordered: bool = False, window: int | None = None
-    ) -> Generator[Outcome, None, None]: ...
+    def batches(
+        self,
+        requests: Iterable[str | Request | Idle],
+        *,
+        ordered: bool = False,
+        window: int | None = None,
+        receipts: bool = False,
+        before_send: Callable[[Request], None] | None = None,
+    ) -> Generator[list[Outcome | Underway], None, None]: ...
 
     def drain(self) -> None: ...
 
 
-class Source(Protocol):
-    """What a run needs of `batch.source.Sources`."""
+Take = Callable[[Sequence[Outcome]], None]
+"""Is told of outcomes once they are entered."""
+
+
+class Books(Protocol):
+    """What a run reads its requests from, and enters their outcomes in.
+
+    `name` is the output's, for sentences; `written` counts the records that are safe, `read` the requests that were
+    read. `source_error`: why a source could not be read to its end. `is_whole`: whether every input has its outcome.
+    """
 
     @property
-    def may_wait(self) -> bool: ...
+    def name(self) -> str: ...
 
-    def __iter__(self) -> Iterator[Request]: ...
+    @property
+    def written(self) -> int: ...
 
-    def stop(self) -> None: ...
+    @property
+    def read(self) -> int: ...
+
+    @property
+    def source_error(self) -> SourceError | None: ...
+
+    @property
+    def is_whole(self) -> bool: ...
+
+    def fetch(self, pool: Pool, take: Take) -> None:
+        """Fetch everything there is to fetch, and enter it; raises `SinkError` and `JobError`."""
+
+    def stop(self, reason: str) -> None:
+        """Read no more. Any thread."""
+
+    def flush(self) -> None:
+        """Let others see what was entered; raises `SinkError`. The housekeeper's thread."""
+
+    def close(self) -> None:
+        """Bring everything to its place, and let go; raises `SinkError`."""
+
+    def abort(self) -> None:
+        """Write what was entered if that can be done at once, for a process that is about to end. Raises nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +91,7 @@ class RunResult:
 
     `read` counts the requests that its sources gave, `ok`, `failed` and `cancelled` how they ended (`read` is more
     than these three if the run was stopped), `written` the records that are safe. `stopped` is the reason it was told
-    to drain, None if it went to its end, and then `error` says whether its source or its sink failed.
+    to drain, None if it went to its end, and then `error` says whether its source, its sink or its ledger failed.
     """
 
     read: int
@@ -68,7 +101,7 @@ class RunResult:
     written: int
     elapsed: float
     stopped: str | None = None
-    error: SourceError | SinkError | None = None
+    error: SourceError | SinkError | JobError | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -80,7 +113,6 @@ class RunResult:
 class Counts:
     """A run's counts while it goes on; written by its thread, read by any."""
 
-    read: int = 0
     ok: int = 0
     failed: int = 0
     cancelled: int = 0
@@ -91,7 +123,7 @@ class Counts:
 
 
 class Run:
-    """One execution of a batch, to be executed once. The sink is opened by the caller, and closed here.
+    """One execution of a batch, to be executed once. The books are opened by the caller, and closed here.
 
     `observe` is called with every outcome, in the caller's thread. `deadline`: seconds after which it drains.
     `on_broken` is called, in another thread, if the sink has failed and the run cannot end because what is in flight
@@ -101,35 +133,25 @@ class Run:
     def __init__(
         self,
         pool: Pool,
-        source: Source,
-        sink: Sink,
+        books: Books,
         *,
-        include: Collection[str] = (),
-        ordered: bool = False,
-        window: int | None = None,
         deadline: float | None = None,
         observe: Callable[[Outcome], None] = lambda outcome: None,
-        on_broken: Callable[[SinkError], None] = lambda error: None,
+        on_broken: Callable[[SinkError | JobError], None] = lambda error: None,
     ) -> None:
         self._pool = pool
-        self._source = source
-        self._sink = sink
-        self._include = frozenset(include)
-        self._ordered = ordered
-        self._window = window
+        self._books = books
         self._deadline = deadline
         self._observe = observe
         self._on_broken = on_broken
         self._lock = threading.Lock()  # guards _reason
         self._reason: str | None = None
         self._ended = threading.Event()
-        self._source_error: SourceError | None = None
-        self._is_read_to_end = False
         self._started = 0.0
         self.counts = Counts()
 
     def execute(self) -> RunResult:
-        """Fetch everything and write it; returns how that ended. Raises only what is a bug, or the caller's `observe`.
+        """Fetch everything and enter it; returns how that ended. Raises only what is a bug, or the caller's `observe`.
 
         A source that breaks off ends the reading: what was read is fetched and written. A sink that fails ends the
         run, since results would be lost.
@@ -137,16 +159,16 @@ class Run:
         self._started = time.monotonic()
         keeper = threading.Thread(target=self._keep_house, name="workerpool-run", daemon=True)
         keeper.start()
-        sink_error = None
+        failure = None
         try:
-            self._take_all()
-        except SinkError as error:
-            sink_error = error
+            self._books.fetch(self._pool, self._take)
+        except (SinkError, JobError) as error:
+            failure = error
         finally:
             self._ended.set()
             keeper.join()
-            sink_error = self._close_sink() or sink_error
-        return self._result(sink_error)
+            failure = self._close_books() or failure
+        return self._result(failure)
 
     def drain(self, reason: str) -> None:
         """Finish what is being sent, give up the rest, and end; the first `reason` is kept. Any thread."""
@@ -155,12 +177,12 @@ class Run:
                 return
             self._reason = reason
         events.emit("run.draining", reason=reason)
-        self._source.stop()
+        self._books.stop(reason)
         self._pool.drain()
 
     def stop_now(self) -> None:
         """Write what has come in, for a process that is about to end. Any thread; returns within about a second."""
-        self._sink.abort()
+        self._books.abort()
 
     @property
     def is_draining(self) -> bool:
@@ -171,67 +193,51 @@ class Run:
         """Seconds since the start."""
         return time.monotonic() - self._started if self._started else 0.0
 
-    def _take_all(self) -> None:
-        with closing(self._pool.stream(self._requests(), ordered=self._ordered, window=self._window)) as outcomes:
-            for outcome in outcomes:
-                self._take(outcome)
-                del outcome  # its body must not live until the next one comes
-
-    def _requests(self) -> Iterator[Request | Idle]:
-        """Read the source; its error ends the reading here, as inside the pool's stream it would cost the results."""
-        try:
-            for request in read_ahead(self._source) if self._source.may_wait else self._source:
-                self.counts.read += request is not IDLE
-                yield request
-            self._is_read_to_end = not self.is_draining
-        except SourceError as error:
-            self._source_error = error
-
-    def _take(self, outcome: Outcome) -> None:
-        self._sink.write(record_of(outcome, self._include))
-        if outcome.ok:
-            self.counts.ok += 1
-        elif isinstance(outcome.error, Cancelled):
-            self.counts.cancelled += 1
-        else:
-            self.counts.failed += 1
-        self._observe(outcome)
+    def _take(self, outcomes: Sequence[Outcome]) -> None:
+        counts = self.counts
+        for outcome in outcomes:
+            if outcome.error is None:
+                counts.ok += 1
+            elif isinstance(outcome.error, Cancelled):
+                counts.cancelled += 1
+            else:
+                counts.failed += 1
+            self._observe(outcome)
 
     def _keep_house(self) -> None:
         while not self._ended.wait(FLUSH_EVERY):
             if self._deadline is not None and self.elapsed >= self._deadline:
                 self.drain(DEADLINE)
             try:
-                self._sink.flush()
-            except SinkError as error:
+                self._books.flush()
+            except (SinkError, JobError) as error:
                 self._break_off(error)
                 return
 
-    def _break_off(self, error: SinkError) -> None:
-        """End the run for a sink that failed. The sink raises its error again in the run's thread, once that wakes."""
-        self._source.stop()
+    def _break_off(self, error: SinkError | JobError) -> None:
+        """End the run for books that cannot be kept. They raise their error again in the run's thread, once that wakes."""
+        self._books.stop(str(error))
         self._pool.drain()
         if not self._ended.wait(BROKEN_GRACE):
             self._on_broken(error)
 
-    def _close_sink(self) -> SinkError | None:
+    def _close_books(self) -> SinkError | JobError | None:
         try:
-            self._sink.close()
-        except SinkError as error:
+            self._books.close()
+        except (SinkError, JobError) as error:
             return error
         return None
 
-    def _result(self, sink_error: SinkError | None) -> RunResult:
-        counts = self.counts
-        missed_nothing = self._is_read_to_end and counts.done == counts.read and not counts.cancelled
+    def _result(self, failure: SinkError | JobError | None) -> RunResult:
+        counts, books = self.counts, self._books
         return RunResult(
-            read=counts.read,
+            read=books.read,
             ok=counts.ok,
             failed=counts.failed,
             cancelled=counts.cancelled,
-            written=self._sink.written,
+            written=books.written,
             elapsed=self.elapsed,
             # A deadline that came while the last answers did has stopped nothing; a person's signal always counts.
-            stopped=None if self._reason == DEADLINE and missed_nothing else self._reason,
-            error=sink_error or self._source_error,
+            stopped=None if self._reason == DEADLINE and books.is_whole and not counts.cancelled else self._reason,
+            error=failure or books.source_error,
         )

@@ -1,0 +1,137 @@
+"""What a job's run was begun with, and what has changed when it is to be continued. Pure functions, and a look at files.
+
+Only what its outcomes hang on is kept: never a rate, which may well be another one the next time, and never a secret.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
+from workerpool.batch.marks import Block as Part
+from workerpool.batch.source import STDIN, Sources
+from workerpool.errors import JobError
+from workerpool.redact import redact
+
+GIVE_UP = "or give --restart to give that run up and begin anew"
+
+_SHOWN = 3
+"""Sources that a sentence names at most."""
+
+
+def terms_of(
+    sources: Sequence[str],
+    output: str,
+    *,
+    format: str | None,
+    input_format: str | None,
+    include: Collection[str],
+    ordered: bool,
+    dedupe: bool,
+    only_changed: bool,
+    idempotency_keys: bool,
+) -> dict[str, Any]:
+    """What has to be the same when a run is continued, by the names of the options."""
+    return {
+        "SOURCE": [source if source == STDIN else os.path.abspath(source) for source in sources],
+        "--output": output if output == "-" or "://" in output else os.path.abspath(output),
+        "--format": format,
+        "--input-format": input_format,
+        "--include": sorted(include),
+        "--ordered": ordered,
+        "--dedupe": dedupe,
+        "--only-changed": only_changed,
+        "--idempotency-keys": idempotency_keys,
+    } | ({"--output": redact(output)} if "://" in output else {})
+
+
+def check_terms(directory: str, run: RunRow, terms: dict[str, Any]) -> None:
+    """Raise `JobError` if an unfinished run was begun with other options than these."""
+    for name, value in terms.items():
+        before = run.settings.get(name)
+        if before != value:
+            raise JobError(
+                f"the job {directory} has an unfinished run, begun {when(run.began)}, {_difference(name, before, value)}: "
+                f"run the command as it was then to finish it, {GIVE_UP}"
+            )
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    if name == "SOURCE":
+        gone = [path for path in before or [] if path not in now]
+        come = [path for path in now if path not in (before or [])]
+        told = [f"{_some(gone)} among its sources"] if gone else []
+        told += [f"no {_some(come)}"] if come else []
+        return f"with {' and '.join(told)}" if told else "with its sources in another order"
+    if isinstance(now, bool):
+        return f"without {name}" if now else f"with {name}"
+    return f"with {name} {_shown(before)}, not {_shown(now)}"
+
+
+def _some(paths: Sequence[str]) -> str:
+    shown = ", ".join(paths[:_SHOWN])
+    return shown if len(paths) <= _SHOWN else f"{shown} and {len(paths) - _SHOWN:,} more"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(value) or "nothing"
+    return "as the name says" if value is None else str(value)
+
+
+def source_rows(sources: Sources) -> list[SourceRow]:
+    """The sources as they are now."""
+    rows = []
+    for number, source in enumerate(sources.sources):
+        print_ = sources.fingerprint(number)
+        size, mtime = (None, None) if print_ is None else (print_.size, print_.mtime_ns)
+        rows.append(SourceRow(number=number, path=source.path, size=size, mtime=mtime, lines=None))
+    return rows
+
+
+def check_sources(ledger: Ledger, sources: Sources, rows: Sequence[SourceRow]) -> list[str]:
+    """Compare the sources with what they were when they were read; returns sentences about those that were added to.
+
+    Raises `JobError` if a part that was read is not what it was. A file is read again only if its size or time differ.
+    """
+    notes = []
+    for before, now in zip(ledger.sources(), rows, strict=True):
+        if (before.size, before.mtime) == (now.size, now.mtime) or before.size is None:
+            continue
+        name = sources.sources[now.number].name
+        changed = _first_change(ledger, sources, now.number)
+        if changed is not None:
+            raise JobError(
+                f"{name} has changed since the run began: its lines {changed[0]:,} to {changed[1]:,} are not what they "
+                f"were, and outcomes are counted by line: put the file back as it was, {GIVE_UP}"
+            )
+        if before.lines is not None and now.size != before.size:
+            raise JobError(
+                f"{name} has changed since the run read it to its end: it had {before.size:,} bytes and has {now.size:,}: "
+                f"put the file back as it was, {GIVE_UP}"
+            )
+        if now.size != before.size:
+            notes.append(
+                f"{name} has changed since the run began, from {before.size:,} bytes to {now.size:,}; "
+                "what was read of it is as it was, so the run goes on"
+            )
+    return notes
+
+
+def _first_change(ledger: Ledger, sources: Sources, number: int) -> tuple[int, int] | None:
+    """The first and last line of a part that was read and is not what it was."""
+    read = (
+        Part(block.start, block.end, block.check)
+        for block in ledger.blocks(number)
+        if block.end is not None and block.end > block.start
+    )
+    changed = sources.verify(number, read)
+    return None if changed is None else (changed.start.line, changed.end.line - 1)
+
+
+def when(seconds: float) -> str:
+    """Write a time for people, in the machine's zone."""
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
