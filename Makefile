@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGES_READY := $(VENV)/.packages-ready
 BENCH_READY := $(VENV)/.bench-ready
-DEBIAN_PACKAGES := nginx-light libpython3.11-testsuite tinyproxy
+DEBIAN_PACKAGES := nginx-light libpython3.11-testsuite tinyproxy postgresql
 BENCH_PACKAGES := nginx-light curl
 ARGS ?=
 

@@ -7,7 +7,7 @@ Types are fixed, never inferred from the values: two runs make tables that fit e
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -57,10 +57,10 @@ class Columns:
         for row in rows:
             yield {**defaults, **json.loads(row)}
 
-    def cells(self, rows: Sequence[bytes], cell: Callable[[Kind, Any], Any]) -> Iterator[tuple[Any, ...]]:
-        """Read rows of JSON as tuples of what `cell` makes of each value that is not None."""
+    def rows(self, records: Iterable[Record], cell: Callable[[Kind, Any], Any]) -> Iterator[tuple[Any, ...]]:
+        """Turn records into tuples of what `cell` makes of each value that is not None."""
         names, kinds = self.names, self.kinds
-        for record in self.records(rows):
+        for record in records:
             values = map(record.get, names)
             yield tuple(
                 [None if value is None else cell(kind, value) for kind, value in zip(kinds, values, strict=True)]

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from workerpool.batch.columns import Columns, columns_of
 from workerpool.batch.record import fields_of
 from workerpool.batch.sinks.appended import AppendedSink, Rows
 from workerpool.batch.sinks.base import Cadence, DurableSink, FileSink, Sink
+from workerpool.batch.sinks.batched import BatchedSink
 from workerpool.batch.sinks.csv import CsvRows, csv_sink
+from workerpool.batch.sinks.database_url import SCHEMES
 from workerpool.batch.sinks.jsonl import JsonRows, jsonl_sink
+from workerpool.batch.sinks.parquet import ParquetSink
 from workerpool.batch.sinks.place import PARTIAL
+from workerpool.batch.sinks.postgres import PostgresSink
+from workerpool.batch.sinks.sqlite import SqliteSink
 from workerpool.batch.sinks.standard_output import StandardOutputSink
 from workerpool.batch.sinks.target import FileTarget, StdoutTarget
 from workerpool.errors import OptionError
 
-FORMATS = ("jsonl", "csv")
+FORMATS = ("jsonl", "csv", "parquet", "sqlite")
+"""What a file may hold."""
+
+POSTGRES = "postgres"
 STDOUT = "-"
-_LATER = frozenset({"parquet", "sqlite", "sqlite3", "db"})
+
+_ENDINGS = {**{format: format for format in FORMATS}, "sqlite3": "sqlite", "db": "sqlite"}
 _PACKED = ".gz"
+_LINES = ("jsonl", "csv")
 
 __all__ = [
     "FORMATS",
@@ -36,15 +46,25 @@ __all__ = [
 
 
 def format_of(output: str, format: str | None = None) -> str:
-    """Return what is written to `output`: `format` if given, or what its name says; raises `OptionError`."""
-    ending = "" if output == STDOUT else Path(output.lower().removesuffix(_PACKED)).suffix[1:]
-    if "://" in output or ending in _LATER:
-        raise OptionError(f"the output {_kind(output)} comes in a later release: name a .jsonl or .csv file, or -")
+    """Return what is written to `output`: `format` if given, or what its name says; raises `OptionError`.
+
+    It is one of `FORMATS`, or ``postgres`` for a database's URL.
+    """
+    if "://" in output:
+        return _database(output, format)
     if format is not None and format not in FORMATS:
-        raise OptionError(f"the format {format!r} is unknown: write {' or '.join(FORMATS)}")
-    if format is None and output != STDOUT and ending not in FORMATS:
-        raise OptionError(f"the output {output}: end its name in .jsonl or .csv, or give --format")
-    return format or ending or FORMATS[0]
+        raise OptionError(f"the format {format!r} is unknown: write {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    ending = "" if output == STDOUT else Path(output.lower().removesuffix(_PACKED)).suffix[1:]
+    chosen = format or ("jsonl" if output == STDOUT else _ENDINGS.get(ending))
+    if chosen is None:
+        raise OptionError(
+            f"the output {output}: end its name in .jsonl or .csv (.gz may follow), .parquet or .sqlite, or give --format"
+        )
+    if chosen not in _LINES and output == STDOUT:
+        raise OptionError(f"the format {chosen} cannot go to standard output: name a file with -o")
+    if chosen not in _LINES and _is_packed(output):
+        raise OptionError(f"the output {output}: {chosen} is not packed by gzip: leave out .gz")
+    return chosen
 
 
 def sink_for(
@@ -55,12 +75,14 @@ def sink_for(
     overwrite: bool = False,
     sources: Sequence[str] = (),
 ) -> Sink:
-    """Return the sink of a run for `output`, a path or ``-``, not yet opened; raises `OptionError`.
+    """Return the sink of a run for `output`, a path, ``-`` or a database's URL, not yet opened; raises `OptionError`.
 
     `sources` are the paths that the batch reads: writing over one of them would empty it before it is read.
     """
     chosen = format_of(output, format)
     _check_apart(output, sources)
+    if chosen not in _LINES or _is_packed(output):
+        return BatchedSink(_durable(output, chosen, columns_of(include), overwrite), overwrite=overwrite)
     target = StdoutTarget() if output == STDOUT else FileTarget(output, overwrite=overwrite)
     return jsonl_sink(target) if chosen == "jsonl" else csv_sink(target, fields_of(include))
 
@@ -83,16 +105,21 @@ def durable_sink_for(
     return _durable(output, chosen, columns_of(include, job=True), overwrite)
 
 
+_TABLES: dict[str, Callable[..., DurableSink]] = {"parquet": ParquetSink, "sqlite": SqliteSink, POSTGRES: PostgresSink}
+
+
 def _durable(output: str, format: str, columns: Columns, overwrite: bool) -> DurableSink:
+    if format in _TABLES:
+        return _TABLES[format](output, columns, overwrite=overwrite)
     rows: Rows = JsonRows() if format == "jsonl" else CsvRows(columns)
     if output == STDOUT:
         return StandardOutputSink(rows)
-    return AppendedSink(output, rows, packed=output.lower().endswith(_PACKED), overwrite=overwrite)
+    return AppendedSink(output, rows, packed=_is_packed(output), overwrite=overwrite)
 
 
 def _check_apart(output: str, sources: Sequence[str]) -> None:
     """Raise `OptionError` if writing `output` would write over one of `sources`."""
-    for source in sources if output != STDOUT else ():
+    for source in sources if output != STDOUT and "://" not in output else ():
         if _is_same(source, output) or _is_same(source, os.path.realpath(output) + PARTIAL):
             raise OptionError(f"the output {output} is one of the sources: name another one")
 
@@ -104,6 +131,15 @@ def _is_same(source: str, output: str) -> bool:
         return False
 
 
-def _kind(output: str) -> str:
-    """Name an output without what a database URL may hold of secrets."""
-    return f"{output.partition('://')[0]}://…" if "://" in output else output
+def _is_packed(output: str) -> bool:
+    return output.lower().endswith(_PACKED)
+
+
+def _database(output: str, format: str | None) -> str:
+    """Return the format of an output that is a URL, of which nothing but the scheme is shown: it may hold a password."""
+    shown = f"{output.partition('://')[0]}://…"
+    if not output.lower().startswith(SCHEMES):
+        raise OptionError(f"the output {shown} is no database that is known here: write postgresql://…, or name a file")
+    if format is not None:
+        raise OptionError(f"the output {shown} is a database's table, so --format {format} says nothing: leave it out")
+    return POSTGRES

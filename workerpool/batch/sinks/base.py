@@ -65,7 +65,7 @@ class DurableSink(Protocol):
 
     Until `finish` they are in a place beside the output, such as ``OUTPUT.partial``. A sink is made ready by one of
     `begin`, `resume` and `reopen`. Every method but `close` raises `SinkError` for what the system or somebody else
-    did, and after that the sink is to be closed; what was confirmed is kept. A position is text of the sink's own making.
+    did; after that the sink is to be closed, and what was confirmed is kept. A position is text of the sink's making.
     """
 
     @property

@@ -132,7 +132,7 @@ class StdoutTarget:
         return "its reader has gone" if error.errno in (errno.EPIPE, errno.ECONNRESET) else None
 
 
-def write_all(file: int, data: bytes) -> tuple[int, OSError | None]:
+def write_all(file: int, data: bytes | memoryview) -> tuple[int, OSError | None]:
     """Write `data`, in as many steps as the system wants; return how many bytes went out, and what ended it early."""
     rest = memoryview(data)
     while rest:

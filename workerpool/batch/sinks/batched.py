@@ -1,0 +1,99 @@
+"""A run's sink over a job's: batches at the durable sink's cadence, and the output at the end.
+
+Until then the records are in the place that the durable sink keeps beside the output, such as OUTPUT.partial. That is
+where they stay, and can be read, after a run that could not end: `abort` writes what was taken and finishes nothing. A
+later run refuses such a place unless it may overwrite, as nobody else has these records. A run that was asked to stop
+ends all the same, so its output is finished with what came in.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from workerpool.batch.record import Record
+from workerpool.batch.sinks.base import ABORT_WAIT, DurableSink
+from workerpool.batch.sinks.jsonl import encode
+from workerpool.errors import OptionError, SinkError
+
+
+class BatchedSink:
+    """A `Sink` that gives records to `sink` in batches."""
+
+    def __init__(self, sink: DurableSink, *, overwrite: bool = False) -> None:
+        self._sink = sink
+        self._overwrite = overwrite
+        self._cadence = sink.cadence
+        self._lock = threading.Lock()  # guards everything below, and the sink
+        self._rows: list[bytes] = []
+        self._size = 0
+        self._since = 0.0  # when the first of the rows came
+        self._written = 0
+        self._failure: SinkError | None = None
+        self._is_closed = False
+
+    @property
+    def name(self) -> str:
+        return self._sink.name
+
+    @property
+    def written(self) -> int:
+        return self._written
+
+    def open(self) -> None:
+        left = None if self._overwrite else self._sink.leftover()
+        if left is not None:
+            raise OptionError(
+                f"{left} holds the results of a job, or of an earlier run that was broken off: "
+                "keep it by another name, give --overwrite to lose it, or name another output"
+            )
+        self._sink.begin()
+
+    def write(self, record: Record) -> None:
+        row = encode(record)
+        with self._lock:
+            self._since = self._since if self._rows else time.monotonic()
+            self._rows.append(row)
+            self._size += len(row)
+            if self._size >= self._cadence.bytes or len(self._rows) >= self._cadence.rows or self._failure:
+                self._write()
+
+    def flush(self) -> None:
+        """Write what was taken, once it is old enough to be a batch; raises `SinkError`."""
+        with self._lock:
+            if self._failure or (self._rows and time.monotonic() - self._since >= self._cadence.seconds):
+                self._write()
+
+    def close(self) -> None:
+        """Write what was taken, finish the output and let go."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            try:
+                self._write()
+                self._sink.finish()
+            finally:
+                self._sink.close()
+
+    def abort(self) -> None:
+        if self._lock.acquire(timeout=ABORT_WAIT):
+            try:
+                self._write()
+            except SinkError:
+                pass
+            finally:
+                self._lock.release()
+
+    def _write(self) -> None:
+        if self._failure:
+            raise self._failure
+        if not self._rows:
+            return
+        rows, self._rows, self._size = self._rows, [], 0
+        try:
+            self._sink.write(rows)
+        except SinkError as error:
+            self._failure = error  # final: a later batch after a gap would claim that nothing is missing
+            raise
+        self._written += len(rows)

@@ -1,0 +1,271 @@
+"""A PostgreSQL table: a row for each record, numbered from 1 in the column `id`.
+
+Rows go to `<table>_partial`, a batch in a transaction, and to resume is to delete what is numbered higher. The end puts
+them into `<table>` in one transaction: an older table keeps its grants, indexes and views, and gets new rows. One
+process at a time writes a table, by an advisory lock, which is held until the server has ended what a process that died
+had begun.
+
+Text of PostgreSQL holds no NUL. It is written as U+FFFD; a body with one is in `body_base64`.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from workerpool.batch.columns import Columns, Kind, text_of
+from workerpool.batch.extras import load
+from workerpool.batch.record import Record
+from workerpool.batch.sinks.base import Cadence
+from workerpool.batch.sinks.database_url import DatabaseUrl, database_of
+from workerpool.batch.sinks.position import Position, parse
+from workerpool.batch.sinks.sentences import write_error
+from workerpool.errors import OptionError, SinkError
+
+if TYPE_CHECKING:
+    import psycopg
+
+CADENCE = Cadence(seconds=1.0, bytes=4 * 1024 * 1024)
+LOCK_WAIT = 10.0
+"""Seconds to wait for another process that writes the table, or for the end of one that was killed."""
+
+_TYPES = {
+    Kind.TEXT: "text",
+    Kind.SHORT: "integer",
+    Kind.LONG: "bigint",
+    Kind.REAL: "double precision",
+    Kind.BOOLEAN: "boolean",
+    Kind.TIME: "timestamp with time zone",
+    Kind.MAP: "jsonb",
+}
+_NUL = "\0"
+
+
+class PostgresSink:
+    """A `DurableSink` that fills a table; `url` is a libpq URL, with ``table=`` among its parameters or not."""
+
+    is_exactly_once = True
+    cadence = CADENCE
+
+    def __init__(self, url: str, columns: Columns, *, overwrite: bool = False) -> None:
+        self._psycopg = load("psycopg", "postgres", "a PostgreSQL output")
+        self._sql = load("psycopg.sql", "postgres", "a PostgreSQL output")
+        self._url: DatabaseUrl = database_of(url)
+        self._columns = columns
+        self._overwrite = overwrite
+        self._connection: psycopg.Connection[Any] | None = None
+        self._rows = 0
+        self._is_finished = False
+
+    @property
+    def name(self) -> str:
+        return self._url.name
+
+    def leftover(self) -> str | None:
+        with self._making_ready():
+            connection = self._connect()
+            try:
+                rows = self._exists(connection, self._url.partial) and self._last(connection, self._url.partial)
+            finally:
+                connection.close()
+        return f"the table {self._url.partial[-1]} of {self.name}" if rows else None
+
+    def begin(self) -> str:
+        with self._making_ready():
+            connection = self._ready()
+            if self._exists(connection, self._url.table):
+                self._check_old(connection)
+            self._create(connection)
+        return str(Position())
+
+    def resume(self, position: str) -> None:
+        wanted = parse(position)
+        with self._making_ready():
+            connection = self._ready()
+            if not self._exists(connection, self._url.partial):
+                self._find_finished(connection, wanted)
+                return
+            if self._last(connection, self._url.partial) < wanted.rows:
+                raise self._gone(f"does not hold the {wanted.rows:,} records that it did")
+            self._run(connection, "DELETE FROM {partial} WHERE id > %s", wanted.rows)
+        self._rows = wanted.rows
+
+    def reopen(self, position: str) -> str:
+        wanted = parse(position)
+        with self._making_ready():
+            connection = self._ready()
+            there = self._exists(connection, self._url.table)
+            if not there or self._last(connection, self._url.table) < wanted.rows:
+                raise SinkError(f"{self.name} has been removed or changed since it was finished: begin a new job")
+            with connection.transaction():
+                self._create(connection)
+                kept = "INSERT INTO {partial} ({names}) SELECT {names} FROM {table} WHERE id <= %s"
+                self._run(connection, kept, wanted.rows)
+        self._rows = wanted.rows
+        return str(Position(wanted.rows))
+
+    def write(self, rows: Sequence[bytes]) -> str:
+        connection = self._connection
+        if connection is None or self._is_finished:
+            raise SinkError(f"{self.name} is finished, and takes no more records", records=self._rows)
+        records = _without_nul(self._columns.records(rows))
+        cells = enumerate(self._columns.rows(records, _cell), self._rows + 1)
+        statement = self._compose("COPY {partial} ({names}) FROM STDIN")
+        with self._writing(), connection.transaction(), connection.cursor().copy(statement) as copy:
+            for number, row in cells:
+                copy.write_row((number, *row))
+        self._rows += len(rows)
+        return str(Position(self._rows))
+
+    def finish(self) -> None:
+        connection = self._connection
+        if self._is_finished or connection is None:
+            return
+        with self._writing(), connection.transaction():
+            if self._exists(connection, self._url.table):
+                self._run(connection, "DELETE FROM {table}")
+                self._run(connection, "INSERT INTO {table} ({names}) SELECT {names} FROM {partial} ORDER BY id")
+                self._run(connection, "DROP TABLE {partial}")
+            else:
+                self._run(connection, "ALTER TABLE {partial} RENAME TO {last_name}")
+        self._is_finished = True
+
+    def close(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.close()
+
+    def entries(self, position: str | None) -> Iterator[tuple[str, str]]:
+        with self._making_ready():
+            connection = self._connect()
+            try:
+                yield from self._read(connection, position)
+            finally:
+                connection.close()
+
+    def _read(self, connection: psycopg.Connection[Any], position: str | None) -> Iterator[tuple[str, str]]:
+        with connection.transaction():
+            statement = "SELECT key, url FROM {table} ORDER BY id"
+            values: tuple[int, ...] = ()
+            if position is not None and self._exists(connection, self._url.partial):
+                statement, values = "SELECT key, url FROM {partial} WHERE id <= %s ORDER BY id", (parse(position).rows,)
+            with connection.cursor("workerpool") as cursor:  # on the server, so that not all rows come at once
+                yield from cursor.execute(self._compose(statement), values)
+
+    # -- the connection -----------------------------------------------------------------------------------------------
+
+    def _ready(self) -> psycopg.Connection[Any]:
+        """Connect, and keep others from writing the table until this connection ends."""
+        connection = self._connection = self._connect()
+        connection.execute(f"SET lock_timeout = {LOCK_WAIT * 1000:.0f}")
+        connection.execute("SET synchronous_commit = on")
+        connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (".".join(self._url.table),))
+        return connection
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        connection: psycopg.Connection[Any] = self._psycopg.connect(self._url.conninfo, autocommit=True)
+        connection.execute("SET client_encoding = 'UTF8'")
+        return connection
+
+    # -- tables -------------------------------------------------------------------------------------------------------
+
+    def _create(self, connection: psycopg.Connection[Any]) -> None:
+        """Have an empty table in place of whatever was left."""
+        self._run(connection, "DROP TABLE IF EXISTS {partial}")
+        pairs = zip(self._columns.names, self._columns.kinds, strict=True)
+        columns = ", ".join(f'"{name}" {_TYPES[kind]}' for name, kind in pairs)
+        self._run(connection, f"CREATE TABLE {{partial}} (id bigint PRIMARY KEY, {columns})")
+
+    def _check_old(self, connection: psycopg.Connection[Any]) -> None:
+        """Raise `OptionError` for a table that may not be filled anew, before anything is fetched for it."""
+        if not self._overwrite:
+            raise OptionError(
+                f"{self.name} is there already: give --overwrite to replace its rows, or name another one with ?table="
+            )
+        table = self._sql.Identifier(*self._url.table).as_string(connection)
+        columns = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
+        there = {name for (name,) in connection.execute(columns, (table,))}
+        missing = [name for name in ("id", *self._columns.names) if name not in there]
+        if missing:
+            raise OptionError(
+                f"{self.name} has no column {missing[0]}: drop the table, or name another one with ?table="
+            )
+        allowed = connection.execute(
+            "SELECT has_table_privilege(%s, 'INSERT') AND has_table_privilege(%s, 'DELETE')", (table, table)
+        ).fetchone()
+        if allowed is not None and not allowed[0]:
+            raise OptionError(f"{self.name} is not this user's to fill: grant INSERT and DELETE, or name another one")
+
+    def _exists(self, connection: psycopg.Connection[Any], table: tuple[str, ...]) -> bool:
+        name = self._sql.Identifier(*table).as_string(connection)
+        found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
+        return bool(found and found[0])
+
+    def _last(self, connection: psycopg.Connection[Any], table: tuple[str, ...]) -> int:
+        statement = self._sql.SQL("SELECT max(id) FROM {}").format(self._sql.Identifier(*table))
+        found = connection.execute(statement).fetchone()
+        return int(found[0] or 0) if found else 0
+
+    def _find_finished(self, connection: psycopg.Connection[Any], wanted: Position) -> None:
+        if not self._exists(connection, self._url.table) or self._last(connection, self._url.table) != wanted.rows:
+            raise self._gone("is gone")
+        self._rows, self._is_finished = wanted.rows, True
+
+    def _run(self, connection: psycopg.Connection[Any], statement: str, *values: int) -> None:
+        connection.execute(self._compose(statement), values or None)
+
+    def _compose(self, statement: str) -> Any:
+        """Put our names into a statement."""
+        identifier = self._sql.Identifier
+        return self._sql.SQL(statement).format(
+            table=identifier(*self._url.table),
+            partial=identifier(*self._url.partial),
+            last_name=identifier(self._url.table[-1]),
+            names=self._sql.SQL(", ").join(map(identifier, ("id", *self._columns.names))),
+        )
+
+    # -- errors -------------------------------------------------------------------------------------------------------
+
+    def _gone(self, what: str) -> SinkError:
+        return SinkError(
+            f"the table {self._url.partial[-1]} of {self.name} {what}: put it back as it was, or begin a new job, "
+            "which fetches everything again"
+        )
+
+    @contextmanager
+    def _making_ready(self) -> Iterator[None]:
+        try:
+            yield
+        except self._psycopg.errors.LockNotAvailable as error:
+            raise SinkError(
+                f"{self.name} is being written by another process: let it end, or name another table with ?table="
+            ) from error
+        except self._psycopg.Error as error:
+            raise SinkError(f"{self.name} cannot be used: {self._url.reason(error)}") from None
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except self._psycopg.Error as error:
+            place = f"the table {self._url.partial[-1]}"
+            raise write_error(self.name, self._url.reason(error), self._rows, place) from None
+
+
+def _without_nul(records: Iterable[Record]) -> Iterator[Record]:
+    for record in records:
+        body = record.get("body")
+        if body is not None and _NUL in body:
+            record |= {"body": None, "body_base64": b64encode(body.encode(errors="surrogatepass")).decode()}
+        yield record
+
+
+def _cell(kind: Kind, value: Any) -> Any:
+    if kind is Kind.TEXT or kind is Kind.TIME:
+        return text_of(value).replace(_NUL, "\ufffd")
+    if kind is Kind.MAP:
+        return json.dumps({_cell(Kind.TEXT, name): _cell(Kind.TEXT, text) for name, text in value.items()})
+    return value
