@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from workerpool.cli.connecting import add_connecting, cert_of, proxy_of, verify_of
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor, doctor_settings_of
+from workerpool.cli.job_arguments import JobSettings, add_job, job_settings_of
 from workerpool.config import GuardRules, Rate, check_count, parse_duration, parse_size
 from workerpool.errors import OptionError
 
@@ -40,14 +41,18 @@ examples:
   workerpool run api.csv -o - --host-rate 2/s --include body | jq .body
   zcat urls.gz | workerpool run - -o results.csv --deadline 50m --no-progress
 
+jobs:
+  With --job DIR what was done is kept in DIR. Whatever ends a run, a signal,
+  a crash, --deadline: the same command goes on with it, and OUTPUT, called
+  OUTPUT.partial until then, ends with exactly one record for each input.
+  After a finished run the next one starts anew.
+
 exit status:
   0 all ok · 1 finished, some requests failed · 2 bad usage or input
-  4 stopped at the deadline · 5 the output could not be written
+  3 another run holds the job · 4 stopped at the deadline: run it again
+  5 the output could not be written
   130, 143, 129: interrupted (INT, TERM, HUP). The first signal finishes what
   is being sent and writes it, a second one stops at once.
-
-not in this release: --job; Parquet sources; Parquet, SQLite and database
-outputs. Until then a run that was stopped starts over when it is run again.
 """
 
 
@@ -82,6 +87,7 @@ class RunSettings:
     quiet: bool
     progress: bool
     log_format: str | None
+    job: JobSettings | None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -118,6 +124,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     run.add_argument("sources", nargs="+", metavar="SOURCE", help="a .txt, .csv or .jsonl file (.gz too), or -")
     _add_output(run.add_argument_group("output").add_argument)
+    add_job(run.add_argument_group("job").add_argument)
     _add_budgets(run.add_argument_group("budgets").add_argument)
     _add_course(run.add_argument_group("course").add_argument)
     reach = run.add_argument_group("reach")
@@ -144,12 +151,17 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def _add_output(add: Callable[..., Any]) -> None:
-    add("-o", "--output", required=True, metavar="OUTPUT", help="a .jsonl or .csv file, or - for standard output")
+    add(
+        "-o",
+        "--output",
+        required=True,
+        metavar="OUTPUT",
+        help="a .jsonl or .csv file (.gz too), or - for standard output",
+    )
     add("--format", choices=("jsonl", "csv"), help="of OUTPUT; default: as it is named, jsonl for -")
     add("--include", metavar="FIELDS", default="", help="add to records: body, headers, or body,headers")
     add("--ordered", action="store_true", help="write in the source's order; default: as they come")
     add("--overwrite", action="store_true", help="replace an OUTPUT that is there; else it is refused")
-    add("--job", metavar="DIR", help="not in this release: continue a stopped run")
 
 
 def _add_budgets(add: Callable[..., Any]) -> None:
@@ -198,8 +210,6 @@ def _add_messages(add: Callable[..., Any]) -> None:
 
 def settings_of(said: argparse.Namespace) -> RunSettings:
     """Check what was said; raises `OptionError` naming the option, its value, and what would do."""
-    if said.job is not None:
-        raise OptionError("--job comes in a later release: run without it, and a run that is stopped starts over")
     return RunSettings(
         sources=tuple(said.sources),
         output=said.output,
@@ -228,6 +238,7 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         quiet=said.quiet,
         progress=not (said.quiet or said.no_progress or said.log_format == "json"),
         log_format=said.log_format,
+        job=job_settings_of(said),
     )
 
 

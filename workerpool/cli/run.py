@@ -9,24 +9,27 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass
 from typing import NoReturn
 
 from workerpool import events
-from workerpool.batch.run import DEADLINE, Run, RunResult
-from workerpool.batch.sinks import STDOUT, Sink, sink_for
+from workerpool.batch.job.job import Job
+from workerpool.batch.run import DEADLINE, Books, Run, RunResult
+from workerpool.batch.sinks import STDOUT, sink_for
 from workerpool.batch.source import Sources
+from workerpool.batch.straight import StraightBooks
 from workerpool.cli.arguments import RunSettings
 from workerpool.cli.progress import Moment, Progress, make_progress
 from workerpool.cli.signals import Signals, exit_code, name_of
 from workerpool.cli.speaker import LogStream, Speaker
 from workerpool.config import RetryPolicy
-from workerpool.errors import SinkError, WorkerPoolError
+from workerpool.errors import JobError, JobHeld, SinkError, SourceError, WorkerPoolError
 from workerpool.pool import WorkerPool
 from workerpool.report.summary import Allowed, duration, plural, summarize
 from workerpool.report.totals import Tally
 
-OK, FAILED, USAGE, AT_DEADLINE, NOT_WRITTEN = 0, 1, 2, 4, 5
+OK, FAILED, USAGE, HELD, AT_DEADLINE, NOT_WRITTEN = 0, 1, 2, 3, 4, 5
 
 
 def run(settings: RunSettings, *, owns_process: bool = False) -> int:
@@ -44,11 +47,36 @@ def run(settings: RunSettings, *, owns_process: bool = False) -> int:
             return _run(settings, speaker, owns_process)
         except WorkerPoolError as error:  # refused before anything was sent
             speaker.error(str(error))
+            if isinstance(error, JobHeld):
+                return HELD
             return NOT_WRITTEN if isinstance(error, SinkError) else USAGE
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """What a run needs, opened. `told`: what it goes on with; `before`: inputs that had ended before."""
+
+    books: Books
+    sources: Sources
+    told: str | None = None
+    before: int = 0
 
 
 def _run(settings: RunSettings, speaker: Speaker, owns_process: bool) -> int:
     # Everything that can be refused is, before anything is sent; the output last, as opening it makes it.
+    with ExitStack() as stack:
+        pool = _pool(settings)
+        wait = False
+        try:
+            ready = _open_straight(settings, speaker) if settings.job is None else _open_job(settings, speaker, stack)
+            code = _Execution(settings, speaker, ready, pool, owns_process).carry_out()
+            wait = code != NOT_WRITTEN  # else requests are still in flight, and their results have nowhere to go
+            return code
+        finally:
+            pool.shutdown(wait=wait, cancel_futures=True)
+
+
+def _open_straight(settings: RunSettings, speaker: Speaker) -> _Ready:
     sources = Sources(settings.sources, format=settings.input_format, note=speaker.note)
     sink = sink_for(
         settings.output,
@@ -58,15 +86,25 @@ def _run(settings: RunSettings, speaker: Speaker, owns_process: bool) -> int:
         sources=settings.sources,
     )
     sources.check()
-    pool = _pool(settings)
-    wait = False
-    try:
-        sink.open()
-        code = _Execution(settings, speaker, sources, sink, pool, owns_process).carry_out()
-        wait = code != NOT_WRITTEN  # else requests are still in flight, and their results have nowhere to go
-        return code
-    finally:
-        pool.shutdown(wait=wait, cancel_futures=True)
+    sink.open()
+    return _Ready(StraightBooks(sources, sink, include=settings.include, ordered=settings.ordered), sources)
+
+
+def _open_job(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Ready:
+    assert settings.job is not None
+    job = Job(
+        sources=settings.sources,
+        output=settings.output,
+        input_format=settings.input_format,
+        format=settings.format,
+        include=settings.include,
+        ordered=settings.ordered,
+        overwrite=settings.overwrite,
+        note=speaker.note,
+        **asdict(settings.job),
+    )
+    opened = stack.enter_context(closing(job.open()))
+    return _Ready(opened.books, opened.sources, opened.told, opened.before)
 
 
 def _pool(settings: RunSettings) -> WorkerPool:
@@ -98,25 +136,21 @@ class _Execution:
         self,
         settings: RunSettings,
         speaker: Speaker,
-        sources: Sources,
-        sink: Sink,
+        ready: _Ready,
         pool: WorkerPool,
         owns_process: bool,
     ) -> None:
         self._settings = settings
         self._speaker = speaker
-        self._sources = sources
-        self._sink = sink
+        self._ready = ready
+        self._books = ready.books
         self._pool = pool
         self._owns_process = owns_process
         self._tally = Tally()
         self._progress: Progress | None = None
         self._run = Run(
             pool,
-            sources,
-            sink,
-            include=settings.include,
-            ordered=settings.ordered,
+            ready.books,
             deadline=settings.deadline,
             observe=self._tally.add,
             on_broken=self._leave_broken,
@@ -125,6 +159,8 @@ class _Execution:
 
     def carry_out(self) -> int:
         events.emit("run.started", sources=" ".join(self._settings.sources), output=self._settings.output)
+        if self._ready.told is not None:
+            self._speaker.tell(f"workerpool: {self._ready.told}.")
         with self._signals, self._display():
             result = self._run.execute()
         self._tell_end(result)
@@ -136,12 +172,17 @@ class _Execution:
             yield
             return
         to_terminal = self._settings.output == STDOUT and os.isatty(1)
-        self._progress = make_progress(self._look, self._sources.count(), to_terminal=to_terminal)
+        self._progress = make_progress(self._look, self._count(), to_terminal=to_terminal)
         self._progress.start()
         try:
             yield
         finally:
             self._progress.stop()
+
+    def _count(self) -> int | None:
+        """How many inputs this execution has to do, None if that cannot be told."""
+        count = self._ready.sources.count()
+        return None if count is None else max(0, count - self._ready.before)
 
     def _look(self) -> Moment:
         counts, figures = self._run.counts, self._pool.statistics()
@@ -175,7 +216,7 @@ class _Execution:
 
     # -- a sink that failed, in the run's second thread ---------------------------------------------------------------
 
-    def _leave_broken(self, error: SinkError) -> None:
+    def _leave_broken(self, error: SinkError | JobError) -> None:
         if not self._owns_process:
             return
         if self._progress is not None:
@@ -195,7 +236,8 @@ class _Execution:
         if result.stopped is not None:
             self._speaker.tell(self._why(result), self._where(), self._how_to_go_on())
         if result.error is not None:
-            ending = "" if isinstance(result.error, SinkError) else f". {self._where()} {self._how_to_go_on()}"
+            is_source = isinstance(result.error, SourceError)
+            ending = f". {self._where()} {self._how_to_go_on()}" if is_source or self._settings.job else ""
             self._speaker.error(f"{result.error}{ending}")
 
     def _why(self, result: RunResult) -> str:
@@ -208,9 +250,13 @@ class _Execution:
         return f"{why} before the end of the input{cancelled}."
 
     def _where(self) -> str:
-        return f"{plural(self._sink.written, 'result')} went to {self._sink.name}."
+        if self._settings.job is not None:
+            return f"What was done is in {self._settings.job.directory}."
+        return f"{plural(self._books.written, 'result')} went to {self._books.name}."
 
     def _how_to_go_on(self) -> str:
+        if self._settings.job is not None:
+            return "Run the same command again, and it goes on."
         if self._settings.output == STDOUT:
             return "A rerun starts over."
         return "A rerun starts over: give --overwrite, or another OUTPUT."

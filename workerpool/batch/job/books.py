@@ -8,10 +8,9 @@ disk before the ledger forgets it and notes where the sink stands. Going on afte
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from dataclasses import dataclass, replace
 from workerpool.batch.job.inputs import Inputs, change_all, count_inputs
 from workerpool.batch.job.ledger import Entries, Held, Ledger, RunRow, Seen
 from workerpool.batch.job.prepare import Preparation, attempts_from, attempts_to
-from workerpool.batch.job.states import GOOD, TO_DO, State, state_of
+from workerpool.batch.job.states import TO_DO, State
 from workerpool.batch.record import Record, record_of
 from workerpool.batch.run import DEADLINE, Pool, Take
 from workerpool.batch.sinks.base import DurableSink
@@ -57,7 +56,10 @@ class Plan:
 
 
 class JobBooks:
-    """The books of one execution of a job's run. Ledger and sink are open, the sink stands where the ledger says."""
+    """The books of one execution of a job's run. Ledger and sink are open, the sink stands where the ledger says.
+
+    Once they are closed, `counts` says what has become of all inputs, also in executions before this one.
+    """
 
     def __init__(
         self, ledger: Ledger, inputs: Inputs, sink: DurableSink, preparation: Preparation, plan: Plan, run: RunRow
@@ -68,6 +70,7 @@ class JobBooks:
         self._preparation = preparation
         self._plan = plan
         self._phase = run.phase
+        self._output: str = run.settings["--output"]
         self._take: Take = lambda outcomes: None
         self._stopped: str | None = None
         self._made: list[Outcome] = []  # ended without being sent
@@ -85,18 +88,12 @@ class JobBooks:
         self.read = 0
         self.written = 0
         self.source_error: SourceError | None = None
+        self.is_whole = False
+        self.counts: Counter[State] = Counter()
 
     @property
     def name(self) -> str:
         return self._sink.name
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every input of the sources has ended."""
-        if self.source_error is not None or any(row.lines is None for row in self._ledger.sources()):
-            return False
-        counts = count_inputs(self._ledger)
-        return not any(counts[state] for state in TO_DO)
 
     # -- fetching: the run's thread -----------------------------------------------------------------------------------
 
@@ -104,9 +101,7 @@ class JobBooks:
         self._take = take
         if self._phase != "fetching":
             return
-        self._underway = {
-            place: (row.announced, row.attempts) for place, row in self._ledger.underway().items()
-        }
+        self._underway = {place: (row.announced, row.attempts) for place, row in self._ledger.underway().items()}
         self._rows = {*self._underway}
         if self._plan.ordered and self._plan.rounds:
             self._inputs.keep_spent()
@@ -247,8 +242,10 @@ class JobBooks:
 
     def _record(self, outcome: Outcome, state: State) -> Record:
         record = record_of(outcome, self._plan.include)
-        record["unchanged"] = state is State.UNCHANGED
-        record["skipped"] = state is State.SKIPPED
+        if state is State.UNCHANGED:
+            record["unchanged"] = True
+        elif state is State.SKIPPED:
+            record["skipped"] = True
         return record
 
     def _wait_for_room(self, size: int) -> None:
@@ -325,6 +322,9 @@ class JobBooks:
         with self._moving:
             self._move()
             self._ledger.note_seen(self._take_seen())
+            self.counts = count_inputs(self._ledger)
+            is_read = all(row.lines is not None for row in self._ledger.sources())
+            self.is_whole = is_read and not any(self.counts[state] for state in TO_DO)
             if self._phase == "fetching" and self.is_whole:
                 self._ledger.begin_closing()
                 self._phase = "closing"
@@ -334,7 +334,7 @@ class JobBooks:
             if self._phase == "closing":
                 self._move()
                 self._sink.finish()
-                self._ledger.end_run()
+                self._ledger.end_run(self._output)
                 self._phase = "finished"
             self._ledger.sync()
             self._ledger.tidy()

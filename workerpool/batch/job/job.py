@@ -6,21 +6,20 @@ sources that are not those of the run that is to be continued, an output that wo
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from workerpool.batch.job.books import JobBooks, Plan
 from workerpool.batch.job.inputs import Inputs, change_all, count_inputs
-from workerpool.batch.job.ledger import FILE, Ledger, RunRow, SourceRow
+from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
 from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.prepare import Habits, Preparation
-from workerpool.batch.job.states import ENDED, TO_DO, State
+from workerpool.batch.job.states import ENDED, State
 from workerpool.batch.job.terms import check_sources, check_terms, source_rows, terms_of
 from workerpool.batch.sinks import DurableSink, durable_sink_for
 from workerpool.batch.source import Sources
-from workerpool.errors import JobError, OptionError
+from workerpool.errors import OptionError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +91,9 @@ class Job:
         if self.retry_failed and self.restart:
             raise OptionError("--retry-failed and --restart: the one goes on with a run, the other gives it up")
         if self.retry_rounds and "-" in self.sources:
-            raise OptionError("--retry-rounds reads the sources again, and standard input can be read once: name a file")
+            raise OptionError(
+                "--retry-rounds reads the sources again, and standard input can be read once: name a file"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +137,7 @@ class _Opening:
             idempotency_keys=job.idempotency_keys,
         )
         run = ledger.run()
-        sink = self._sink(run)
+        sink = self._sink(run, terms["--output"])
         rows = source_rows(self._sources)
         told = None
         if run is None or (not job.retry_failed and (run.is_finished or job.restart)):
@@ -158,20 +159,26 @@ class _Opening:
             lock=self._lock,
         )
 
-    def _sink(self, run: RunRow | None) -> DurableSink:
+    def _sink(self, run: RunRow | None, output: str) -> DurableSink:
         job = self._job
-        is_ours = run is not None and run.settings.get("output made") and run.settings.get("--output") == os.path.abspath(job.output)
         sink = durable_sink_for(
             job.output,
             format=job.format,
             include=job.include,
-            overwrite=job.overwrite or bool(is_ours),
+            overwrite=job.overwrite or self._ledger.made == output,
             sources=[source.path for source in self._sources.sources],
         )
         if not sink.is_exactly_once and not job.at_least_once:
             raise OptionError(
                 f"{sink.name} cannot be told what it has already: after a crash some records would come twice. "
                 "Name a file, or give --at-least-once"
+            )
+        leftover = sink.leftover()
+        is_ours = run is not None and run.settings["--output"] == output
+        if leftover is not None and not is_ours and not job.overwrite:
+            raise OptionError(
+                f"{leftover} is there, and is not this job's: another job that writes to {sink.name} has an unfinished "
+                "run. Finish that, name another output, or give --overwrite to remove it"
             )
         return sink
 

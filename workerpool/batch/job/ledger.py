@@ -165,6 +165,12 @@ class Ledger:
         """What tells this job from all others."""
         return str(self._one("SELECT value FROM job WHERE name = 'id'")[0])
 
+    @property
+    def made(self) -> str | None:
+        """The output of the last run that was finished, None before that."""
+        row = self._one("SELECT value FROM job WHERE name = 'made'")
+        return None if row is None else str(row[0])
+
     def run(self) -> RunRow | None:
         """The last run, None before the first one."""
         row = self._one("SELECT * FROM runs ORDER BY number DESC LIMIT 1")
@@ -218,7 +224,10 @@ class Ledger:
     def reopen_run(self, position: str, blocks: Iterable[Block]) -> None:
         """Go on with a run that was finished: some of its inputs, which `blocks` say, are to be fetched again."""
         with self._transaction() as database:
-            database.execute("UPDATE runs SET phase = 'fetching', ended = NULL, kept = NULL, moved = 0, position = ?" + _LAST, (position,))
+            database.execute(
+                "UPDATE runs SET phase = 'fetching', ended = NULL, kept = NULL, moved = 0, position = ?" + _LAST,
+                (position,),
+            )
             self._put_blocks(database, blocks)
 
     def begin_closing(self) -> None:
@@ -227,9 +236,10 @@ class Ledger:
             database.execute("UPDATE runs SET phase = 'closing', kept = position, moved = 0" + _LAST)
             database.execute("UPDATE held SET later = 0 WHERE later")
 
-    def end_run(self) -> None:
-        """The output is whole, and in its place."""
+    def end_run(self, output: str) -> None:
+        """The output is whole, and in its place: `output` is what was made there."""
         with self._transaction() as database:
+            database.execute("INSERT OR REPLACE INTO job VALUES ('made', ?)", (output,))
             database.execute("UPDATE runs SET phase = 'finished', ended = ?" + _LAST, (time.time(),))
             for table in ("underway", "answers"):
                 database.execute(f"DELETE FROM {table}")
@@ -267,7 +277,9 @@ class Ledger:
             if entries.tried_again:
                 database.executemany("DELETE FROM held WHERE later AND source = ? AND ordinal = ?", entries.tried_again)
             if entries.held:
-                database.executemany("INSERT INTO held (source, ordinal, later, record) VALUES (?, ?, ?, ?)", entries.held)
+                database.executemany(
+                    "INSERT INTO held (source, ordinal, later, record) VALUES (?, ?, ?, ?)", entries.held
+                )
             if entries.underway:
                 database.executemany(
                     "INSERT INTO underway VALUES (?, ?, 0, ?) ON CONFLICT DO UPDATE SET attempts = excluded.attempts",
@@ -301,7 +313,9 @@ class Ledger:
 
     def waiting(self, after: int, most: int) -> list[tuple[int, bytes]]:
         """Records with their numbers, about `most` bytes, in the order in which they were entered, from `after` on."""
-        return self._read("SELECT number, record FROM held WHERE number > ? AND NOT later ORDER BY number", (after,), most)
+        return self._read(
+            "SELECT number, record FROM held WHERE number > ? AND NOT later ORDER BY number", (after,), most
+        )
 
     def waiting_in_order(self, front: tuple[int, int], most: int) -> list[tuple[int, bytes]]:
         """Records in the order of the inputs, about `most` bytes, of those before `front`, a source and an ordinal."""
@@ -330,7 +344,9 @@ class Ledger:
     def held_records(self) -> Iterator[bytes]:
         """The records that wait for the sink."""
         number = 0
-        while rows := self._all("SELECT number, record FROM held WHERE number > ? ORDER BY number LIMIT 1000", (number,)):
+        while rows := self._all(
+            "SELECT number, record FROM held WHERE number > ? ORDER BY number LIMIT 1000", (number,)
+        ):
             for number, record in rows:  # noqa: B007  the last one is where the next thousand begins
                 yield record
 
@@ -436,7 +452,9 @@ class Ledger:
             if code.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
                 raise SinkError(f"{self.name} cannot be written: {_reason(error)}; what it holds is kept") from error
             if code.startswith("SQLITE_BUSY"):
-                raise JobError(f"{self.name} is held by another program: close it, and run the command again") from error
+                raise JobError(
+                    f"{self.name} is held by another program: close it, and run the command again"
+                ) from error
             raise JobError(
                 f"{self.name} is damaged ({error}): keep a copy of its directory, and give --job another one; "
                 "the output so far stays where it is"
@@ -499,7 +517,15 @@ def _row(block: Block) -> tuple[Any, ...]:
 
 
 def _block(
-    source: int, number: int, line: int, start: int, states: bytes, end_line: int | None, end: int, crc: int, is_read: int
+    source: int,
+    number: int,
+    line: int,
+    start: int,
+    states: bytes,
+    end_line: int | None,
+    end: int,
+    crc: int,
+    is_read: int,
 ) -> Block:
     ending = None if end_line is None else Mark(end_line, end)
     return Block(source, number, Mark(line, start), bytearray(states), ending, crc, bool(is_read))

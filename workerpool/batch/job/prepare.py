@@ -67,7 +67,10 @@ class Preparation:
             return None
         etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
         if state is State.UNCHANGED:
-            etag, modified = etag or _header(request, "If-None-Match"), modified or _header(request, "If-Modified-Since")
+            etag, modified = (
+                etag or _header(request, "If-None-Match"),
+                modified or _header(request, "If-Modified-Since"),
+            )
         return Seen(hash_of(request), int(time.time()), etag, modified)
 
     def _with_seen(self, request: Request, seen: Seen) -> Request | Outcome:
@@ -122,4 +125,6 @@ def attempts_to(attempts: Sequence[Attempt]) -> str:
 
 def attempts_from(text: str) -> tuple[Attempt, ...]:
     """Read what `attempts_to` wrote."""
-    return tuple(Attempt(began, elapsed, status, error, hops) for began, elapsed, status, error, hops in json.loads(text))
+    return tuple(
+        Attempt(began, elapsed, status, error, hops) for began, elapsed, status, error, hops in json.loads(text)
+    )

@@ -101,7 +101,7 @@ def place_of(ordinal: int) -> int:
     return (ordinal - 1) % BLOCK
 
 
-def count_states(states: bytes) -> Counter[State]:
+def count_states(states: bytearray) -> Counter[State]:
     """Count the inputs by what became of them; what is no input is left out."""
     counts = Counter({state: states.count(state) for state in State})
     del counts[State.NO_INPUT]
