@@ -27,14 +27,16 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from workerpool import Attempt, Outcome, Request
 from workerpool.batch.record import record_of
 from workerpool.batch.run import Run
 from workerpool.batch.sinks import Sink, sink_for
 from workerpool.batch.source import Sources
+from workerpool.batch.straight import StraightBooks
 from workerpool.cli.progress import Moment, Progress, make_progress
-from workerpool.model import Idle
+from workerpool.model import Idle, Underway
 from workerpool.report.totals import Tally
 from workerpool.transport.lazy import LazyResponse
 
@@ -52,11 +54,11 @@ class ReadyPool:
     def __init__(self, outcomes: list[Outcome]) -> None:
         self._outcomes = outcomes
 
-    def stream(
-        self, requests: Iterable[str | Request | Idle], *, ordered: bool = False, window: int | None = None
-    ) -> Generator[Outcome, None, None]:
+    def batches(
+        self, requests: Iterable[str | Request | Idle], **options: Any
+    ) -> Generator[list[Outcome | Underway], None, None]:
         for _, outcome in zip(requests, itertools.cycle(self._outcomes), strict=False):
-            yield outcome
+            yield [outcome]
 
     def drain(self) -> None:
         """Nothing is ever in flight."""
@@ -106,7 +108,7 @@ class Bench:
 
     def nothing(self) -> None:
         pool = ReadyPool(self._outcomes)
-        for _outcome in pool.stream(itertools.repeat("", self.requests)):
+        for _outcomes in pool.batches(itertools.repeat("", self.requests)):
             pass
 
     def source(self, format: str = "txt") -> None:
@@ -131,7 +133,7 @@ class Bench:
 
     def whole(self) -> None:
         sources, sink, tally = self._sources(), self._sink(), Tally()
-        run = Run(ReadyPool(self._outcomes), sources, sink, observe=tally.add)
+        run = Run(ReadyPool(self._outcomes), StraightBooks(sources, sink), observe=tally.add)
         progress = _display(lambda: _moment(run.counts.done, run.counts.ok), sources.count())
         progress.start()
         result = run.execute()

@@ -13,8 +13,9 @@ from requests import Response
 from workerpool.batch.record import Record
 from workerpool.batch.run import DEADLINE, Run
 from workerpool.batch.sinks import sink_for
+from workerpool.batch.straight import StraightBooks
 from workerpool.errors import Cancelled, SinkError, SourceError, StatusError
-from workerpool.model import Outcome, Request
+from workerpool.model import Idle, Outcome, Request, Underway
 
 
 class FakePool:
@@ -28,15 +29,15 @@ class FakePool:
     def drain(self) -> None:
         self.is_drained.set()
 
-    def stream(
-        self, requests: Iterable[str | Request], *, ordered: bool = False, window: int | None = None
-    ) -> Generator[Outcome, None, None]:
+    def batches(
+        self, requests: Iterable[str | Request | Idle], **options: Any
+    ) -> Generator[list[Outcome | Underway], None, None]:
         try:
             for number, request in enumerate(requests, 1):
                 assert isinstance(request, Request)
                 if number == self._hold_at:
                     assert self.is_drained.wait(30)
-                yield self._answer(request)
+                yield [self._answer(request)]
         finally:
             self.is_closed = True
 
@@ -101,7 +102,7 @@ class MemorySink:
 
 
 def execute(pool: FakePool, source: ListSource, sink: Any, **options: Any) -> Any:
-    return Run(pool, source, sink, **options).execute()
+    return Run(pool, StraightBooks(source, sink), **options).execute()
 
 
 def test_every_outcome_is_written_and_counted() -> None:
@@ -151,7 +152,7 @@ def test_a_run_that_a_failed_sink_cannot_end_at_once_says_so() -> None:
 
 def test_results_are_flushed_while_nothing_else_arrives() -> None:
     pool, sink = FakePool(hold_at=2), MemorySink()
-    run = Run(pool, ListSource("http://a/", "http://b/"), sink)
+    run = Run(pool, StraightBooks(ListSource("http://a/", "http://b/"), sink))
     thread = threading.Thread(target=run.execute)
     thread.start()
     assert sink.flushed.wait(10)
@@ -162,7 +163,7 @@ def test_results_are_flushed_while_nothing_else_arrives() -> None:
 
 def test_a_drained_run_stops_reading_and_says_why() -> None:
     pool, source, sink = FakePool(hold_at=2), ListSource(*["http://a/"] * 10), MemorySink()
-    run = Run(pool, source, sink)
+    run = Run(pool, StraightBooks(source, sink))
     results: list[Any] = []
     thread = threading.Thread(target=lambda: results.append(run.execute()))
     thread.start()
@@ -188,12 +189,12 @@ def test_a_deadline_that_stopped_nothing_is_no_stop() -> None:
     class Patient(FakePool):
         """Finishes what it has, as a send in flight does."""
 
-        def stream(
-            self, requests: Iterable[str | Request], *, ordered: bool = False, window: int | None = None
-        ) -> Generator[Outcome, None, None]:
+        def batches(
+            self, requests: Iterable[str | Request | Idle], **options: Any
+        ) -> Generator[list[Outcome | Underway], None, None]:
             taken = list(requests)
             assert self.is_drained.wait(30)
-            yield from (Outcome(request) for request in taken if isinstance(request, Request))
+            yield [Outcome(request) for request in taken if isinstance(request, Request)]
 
     result = execute(Patient(), LateSource(), MemorySink(), deadline=0.05)
     assert (result.stopped, result.ok, result.is_whole) == (None, 1, True)
