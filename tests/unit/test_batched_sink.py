@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -143,11 +145,12 @@ def test_a_run_s_output_is_there_when_the_run_has_ended(tmp_path: Path, name: st
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_came_in_can_be_read_beside_the_output_of_a_run_that_was_broken_off(tmp_path: Path, name: str) -> None:
-    sink = sink_for(str(tmp_path / name))
-    sink.open()
-    sink.write(record_of(outcome(1)))
-    sink.abort()
-    del sink
+    script = (
+        "import json, os, sys; from workerpool.batch.sinks import sink_for\n"
+        "sink = sink_for(sys.argv[1]); sink.open(); sink.write(json.loads(sys.argv[2])); sink.abort(); os._exit(0)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / name), json.dumps(record_of(outcome(1)))]
+    subprocess.run(command, timeout=30, check=True)
     partial = tmp_path / f"{name}.partial"
     assert keys_in(partial) == ["k1"]
     with pytest.raises(OptionError, match=r"partial holds the results .* give --overwrite to lose it"):
