@@ -1,4 +1,4 @@
-"""Kills a job's mover at each of its system calls and commits in turn, resumes it until it is done, and reads its output.
+"""Kills a job's mover at each of its system calls and commits in turn, resumes it to its end, and reads its output.
 
 A process of its own, with one thread, that forks one mover after the other: each is killed by SIGKILL before its n-th
 call, after it, or, if it writes, with half of it written. The ledger is a file of JSON. Prints what it has found.

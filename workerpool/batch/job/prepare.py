@@ -48,7 +48,7 @@ class Preparation:
             return request
         if self._namespace is not None and request.method.upper() not in IDEMPOTENT_METHODS:
             return self._with_key(request, self._namespace)
-        if self._knows and _is_plain(request):
+        if self._knows and is_plain(request):
             seen = self._ledger.seen(hash_of(request))
             if seen is not None:
                 return self._with_seen(request, seen)
@@ -63,7 +63,7 @@ class Preparation:
     def seen(self, outcome: Outcome, state: State) -> Seen | None:
         """What to remember of an outcome, if anything."""
         request, response = outcome.request, outcome.response
-        if state not in (State.OK, State.UNCHANGED) or response is None or not _is_plain(request):
+        if state not in (State.OK, State.UNCHANGED) or response is None or not is_plain(request):
             return None
         etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
         if state is State.UNCHANGED:
@@ -108,7 +108,7 @@ def _sorted(value: object) -> str:
     return "" if not value else json.dumps(value, sort_keys=True, default=str)
 
 
-def _is_plain(request: Request) -> bool:
+def is_plain(request: Request) -> bool:
     """Whether it only asks for something, so that an earlier answer says something about it."""
     return request.method.upper() in ("GET", "HEAD") and not (request.data or request.json or request.files)
 
