@@ -17,6 +17,7 @@ from workerpool.batch.job.ledger import Ledger, Seen
 from workerpool.batch.job.states import State, state_of
 from workerpool.config import IDEMPOTENT_METHODS
 from workerpool.model import Attempt, Outcome, Request
+from workerpool.transport import has_header
 
 NOT_MODIFIED = 304
 
@@ -65,7 +66,9 @@ class Preparation:
         request, response = outcome.request, outcome.response
         if state not in (State.OK, State.UNCHANGED) or response is None or not is_plain(request):
             return None
-        etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
+        etag = modified = None
+        if has_header(response, "etag", "last-modified"):
+            etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
         if state is State.UNCHANGED:
             etag, modified = (
                 etag or _header(request, "If-None-Match"),
@@ -96,11 +99,13 @@ def hash_of(request: Request) -> int:
 
     Conditions are left out: they are ours, or about the same thing.
     """
-    headers = {name.lower(): value for name, value in (request.headers or {}).items()}
-    headers.pop("if-none-match", None)
-    headers.pop("if-modified-since", None)
-    parts = [request.method.upper(), canonical(request.url), _sorted(request.params), _sorted(headers)]
-    digest = hashlib.blake2b("\0".join(parts).encode(errors="surrogatepass"), digest_size=8).digest()
+    text = f"{request.method.upper()} {canonical(request.url)}"
+    if request.params or request.headers:
+        headers = {name.lower(): value for name, value in (request.headers or {}).items()}
+        headers.pop("if-none-match", None)
+        headers.pop("if-modified-since", None)
+        text += f"\0{_sorted(request.params)}\0{_sorted(headers)}" if request.params or headers else ""
+    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
