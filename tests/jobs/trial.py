@@ -11,14 +11,16 @@ import json
 import os
 import random
 import select
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,8 +97,13 @@ class Batch:
 
     urls: list[str] = field(default_factory=list)
     posts: list[str] = field(default_factory=list)
-    inputs: list[tuple[str, str]] = field(default_factory=list)
+    of_urls: list[tuple[str, str]] = field(default_factory=list)
+    of_posts: list[tuple[str, str]] = field(default_factory=list)
     sends: int = 0
+
+    @property
+    def inputs(self) -> list[tuple[str, str]]:
+        return self.of_urls + self.of_posts
 
 
 def batch_of(origin: Origin, count: int, dice: random.Random, *, posts: bool = True) -> Batch:
@@ -122,19 +129,19 @@ def batch_of(origin: Origin, count: int, dice: random.Random, *, posts: bool = T
         if posts and draw > 0.85:
             url, key = origin.url(f"/echo?i={number}"), f"key {number % 7}"
             batch.posts.append(json.dumps({"url": url, "method": "POST", "json": {"n": number}, "key": key}))
-            batch.inputs.append((key, url))
+            batch.of_posts.append((key, url))
         elif posts and draw > 0.82:
             url, key = origin.url(path), "same key"
             batch.posts.append(json.dumps({"url": url, "key": key}))
-            batch.inputs.append((key, url))
+            batch.of_posts.append((key, url))
         elif draw > 0.80:
             line, sends = f"no URL {number}", 0
             batch.urls.append(line)
-            batch.inputs.append((line, line))
+            batch.of_urls.append((line, line))
         else:
             url = origin.url(path)
             batch.urls.append(url)
-            batch.inputs.append((url, url))
+            batch.of_urls.append((url, url))
             if draw < 0.7 and number % 11 == 0:
                 batch.urls.append("")
         batch.sends += sends
@@ -183,6 +190,17 @@ class Trial:
         self.kills += code == -signal.SIGKILL
         return code
 
+    def is_finished(self) -> bool:
+        """Whether the ledger says that the run has been finished: the same command begins a new one."""
+        with tempfile.TemporaryDirectory() as copies:  # as looking would tidy up what a kill has left
+            for file in self.directory.glob("job/ledger.sqlite*"):
+                shutil.copy(file, copies)
+            with closing(sqlite3.connect(Path(copies) / "ledger.sqlite")) as database:
+                try:
+                    return database.execute("SELECT phase FROM runs ORDER BY number DESC").fetchone() == ("finished",)
+                except sqlite3.OperationalError:  # killed before it had tables
+                    return False
+
     # -- what must be true --------------------------------------------------------------------------------------------
 
     def check(self, *, extra: int | None = None, ordered: bool = False) -> list[Row]:
@@ -212,7 +230,7 @@ class Trial:
 
     def left(self) -> list[str]:
         """What is beside the output and is not ours."""
-        ours = {"urls.txt", "posts.jsonl", "job", "said", "said.calls", Path(self.output).name}
+        ours = {"urls.txt", "posts.jsonl", "job", Path(self.output).name}
         return sorted({path.name for path in self.directory.iterdir()} - ours)
 
 
