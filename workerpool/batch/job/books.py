@@ -8,22 +8,24 @@ disk before the ledger forgets it and notes where the sink stands. Going on afte
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
+from workerpool.batch.job.heartbeat import Heartbeat
 from workerpool.batch.job.inputs import Inputs, change_all, count_inputs
 from workerpool.batch.job.ledger import Entries, Held, Ledger, RunRow, Seen
 from workerpool.batch.job.prepare import Preparation, attempts_from, attempts_to
-from workerpool.batch.job.states import TO_DO, State
+from workerpool.batch.job.states import GOOD, TO_DO, State
 from workerpool.batch.record import Record, record_of
 from workerpool.batch.run import DEADLINE, Pool, Take
 from workerpool.batch.sinks.base import DurableSink
 from workerpool.batch.sinks.jsonl import encode
-from workerpool.errors import Cancelled, OutcomeUnknown, SourceError
+from workerpool.errors import Cancelled, JobError, OutcomeUnknown, SinkError, SourceError
 from workerpool.model import IDLE, Idle, Outcome, Request, Underway
 
 SYNC_EVERY = 1.0
@@ -70,6 +72,9 @@ class JobBooks:
         self._preparation = preparation
         self._plan = plan
         self._phase = run.phase
+        self._execution = run.continued
+        self._heartbeat = Heartbeat(os.path.dirname(ledger.name), run.number)
+        self._done = self._good = 0  # inputs that have ended in this execution, and those that were good
         self._output: str = run.settings["--output"]
         self._take: Take = lambda outcomes: None
         self._stopped: str | None = None
@@ -216,6 +221,8 @@ class JobBooks:
             self._note_cancelled(place, entries)
             return
         state = self._preparation.state_of(outcome)
+        self._done += 1
+        self._good += state in GOOD
         if self._inputs.set(place, state) is State.AGAIN:
             entries.tried_again.append(place)
         if place in self._rows:
@@ -259,6 +266,7 @@ class JobBooks:
     # -- moving: the housekeeper's thread, and the run's once that has ended ------------------------------------------
 
     def flush(self) -> None:
+        self._heartbeat.beat(self._phase, done=self._done, ok=self._good, in_flight=self.read - self._done)
         now = time.monotonic()
         cadence = self._sink.cadence
         with self._moving:
@@ -315,8 +323,18 @@ class JobBooks:
             if not self._is_broken:
                 self._finish()
         finally:
+            self._note_last()
             self._sink.close()
             self._ledger.close()
+
+    def _note_last(self) -> None:
+        """Note how this execution has ended, for who looks at the job later; that must not end it in another way."""
+        why = self._stopped or (None if self.source_error is None else str(self.source_error))
+        if self._phase == "finished":
+            why = "finished"
+        with suppress(JobError, SinkError):
+            self._ledger.note_last({"execution": self._execution, "at": time.time(), "why": why or "it broke off"})
+        self._heartbeat.beat("ended", done=self._done, ok=self._good, is_last=True)
 
     def _finish(self) -> None:
         with self._moving:

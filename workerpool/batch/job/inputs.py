@@ -125,7 +125,7 @@ class Inputs:
         start = None if span.first is None else span.first.start
         self._head = source, 0 if start is None else start.line
         reading = self._sources.read(source, start)
-        items = _by_block(reading)
+        items = by_block(reading)
         is_ahead = source in self._pipes  # read by another thread
         self._reading = None if is_ahead else reading
         block: Block | None = None
@@ -253,7 +253,7 @@ class Inputs:
         self._changed[block.source, block.number] = block
 
 
-def _by_block(reading: Reading) -> Iterator[Request | Turn | End]:
+def by_block(reading: Reading) -> Iterator[Request | Turn | End]:
     """Yield the rows of a reading, a `Turn` before the first one of each block, and the `End` if it comes to that."""
     number = -1
     for request in reading:

@@ -101,10 +101,12 @@ class OpenJob:
     """A job that is held by this process: its `books` for a `Run`, and `close` for its end.
 
     `told`: a sentence about what goes on, None for a run that begins. `before`: how many inputs had ended before.
+    `run`: its number.
     """
 
     books: JobBooks
     sources: Sources
+    run: int
     told: str | None
     before: int
     lock: JobLock = field(repr=False)
@@ -154,6 +156,7 @@ class _Opening:
         return OpenJob(
             books=self._books(sink, run),
             sources=self._sources,
+            run=run.number,
             told=told,
             before=sum(counts[state] for state in ENDED),
             lock=self._lock,

@@ -144,7 +144,10 @@ class SourceRow:
 
 
 class Ledger:
-    """The database of one job. Every method raises `JobError` if it is damaged, `SinkError` if it cannot be written."""
+    """The database of one job. Every method raises `JobError` if it is damaged, `SinkError` if it cannot be written.
+
+    `read_only`: as it is at this moment, also while a run writes it; raises `JobError` if it cannot be read.
+    """
 
     def __init__(self, directory: str, *, read_only: bool = False) -> None:
         self.name = os.path.join(directory, FILE)
@@ -154,9 +157,11 @@ class Ledger:
         self._synced = 0
         self._log = -1
         with self._told():
-            mode = "ro" if read_only else "rwc"
-            self._writer = self._connect(mode)
-            self._reader = self._writer if read_only else self._connect("rw", after=self._prepare)
+            if read_only:
+                self._writer = self._reader = self._look()
+            else:
+                self._writer = self._connect("rwc")
+                self._reader = self._connect("rw", after=self._prepare)
 
     # -- runs ---------------------------------------------------------------------------------------------------------
 
@@ -414,15 +419,43 @@ class Ledger:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _connect(self, mode: str, after: Any = None) -> sqlite3.Connection:
+    def _connect(self, mode: str, more: str = "", after: Any = None) -> sqlite3.Connection:
         if after is not None:
             after()
-        uri = f"{Path(self.name).absolute().as_uri()}?mode={mode}"
+        uri = f"{Path(self.name).absolute().as_uri()}?mode={mode}{more}"
         database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
         if mode != "ro":
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute("PRAGMA wal_autocheckpoint = 0")  # `tidy` does it, on a thread that nobody waits for
         return database
+
+    def _look(self) -> sqlite3.Connection:
+        """Open the file to read it as it is now, without a trace and without holding anybody up.
+
+        While a log is there it is read with it, and what others write from now on is not seen. Without one nothing
+        is under way, and SQLite is told so: it would make a log and its index, or fail where it must not.
+        """
+        has_log = os.path.exists(f"{self.name}-wal")
+        try:
+            database = self._connect("ro", "" if has_log else "&immutable=1")
+            database.execute("BEGIN")
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            log = ", or its log beside it," if has_log else ""
+            raise JobError(
+                f"{self.name}{log} cannot be read: {_reason(error)}; look at the rights of its directory, "
+                "or copy that and look at the copy"
+            ) from error
+        if version != VERSION:
+            database.close()
+            raise self._other_version(version)
+        return database
+
+    def _other_version(self, version: int) -> JobError:
+        return JobError(
+            f"{self.name} is not a ledger that this version of workerpool reads (it says {version}, not {VERSION}): "
+            "name another directory, or finish the run with the version that began it"
+        )
 
     def _prepare(self) -> None:
         """Make the tables of a new job, and look whether those that are there are ours."""
@@ -437,10 +470,7 @@ class Ledger:
             writer.execute(f"PRAGMA user_version = {VERSION}")
             writer.execute("COMMIT")
         elif version != VERSION:
-            raise JobError(
-                f"{self.name} is not a ledger that this version of workerpool reads (it says {version}, not {VERSION}): "
-                "name another directory, or finish the run with the version that began it"
-            )
+            raise self._other_version(version)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
