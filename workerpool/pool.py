@@ -315,7 +315,13 @@ class WorkerPool(Executor):
 
         Returns at once; may be called in a signal handler.
         """
-        for stream in [*self._streams]:
+        while True:
+            try:
+                streams = [*self._streams]
+                break
+            except RuntimeError:
+                pass  # another thread began a stream meanwhile; a lock could be held by whom a signal interrupts
+        for stream in streams:
             stream.drain()
 
     def warm(self, urls: Iterable[str]) -> int:

@@ -98,9 +98,17 @@ class Scheduler:
         return None
 
     def resume(self, owner: Owner, now: float) -> None:
-        """Bring back what was put aside while `owner` was full."""
-        for ticket in reversed(self._aside.pop(owner, ())):
-            self._bring_back(ticket, now)
+        """Bring back what was put aside while `owner` was full or had no room, lanes in the order in which they stood.
+
+        In another order, lanes that come last could do so each time, and never get their turn.
+        """
+        aside = self._aside.pop(owner, None)
+        if aside is None:
+            return
+        for ticket in reversed(aside):
+            self._lane(ticket.host).queue.appendleft(ticket)
+        for host in dict.fromkeys(ticket.host for ticket in aside):
+            self._enlist(self._lane(host), now)
 
     def make_room(self, owner: Owner, places: int, now: float) -> None:
         """Give back places of an owner that needs receipts: these have come, or nothing was sent."""

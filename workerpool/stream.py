@@ -240,9 +240,9 @@ class Stream:
         try:
             self._crew.add(tickets)
         except RuntimeError as error:
-            if self._unanswered == len(tickets):
+            if self._outstanding == len(tickets):
                 raise
-            # The pool was shut down, but what it has sent is still to be told.
+            # The pool was shut down, but what was given to it before is still to be told.
             self._intake.fail(error)
             for ticket in tickets:
                 ticket.deliver(_cancelled(ticket.request, "the pool was shut down"))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 import trustme
 
+from benchmarks.nginx import free_port
+from tests import postgres as postgres_server
 from tests.contract.routes import ADDRESSES, LOGIN, NAMES, Route, server_context
 from tests.contract.socks_server import SocksServer
 from tests.contract.tinyproxy import Tinyproxy, tinyproxy
@@ -86,3 +88,11 @@ def route(request: pytest.FixtureRequest) -> Iterator[Route]:
             asked=asked,
             keeps_sockets=not name.startswith("http-proxy"),
         )
+
+
+@pytest.fixture(scope="session")
+def postgres(require: Callable[[object, str], None]) -> Iterator[postgres_server.Server]:
+    """A PostgreSQL server for all tests, each of which takes tables of its own."""
+    require(postgres_server.find("initdb"), "PostgreSQL's server is not installed")
+    with postgres_server.running(free_port()) as server:
+        yield server

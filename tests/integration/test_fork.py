@@ -401,6 +401,20 @@ def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None
     pytest.fail("gunicorn did not accept in time")
 
 
+def test_a_child_leaves_its_parents_lists_and_their_receipts_and_has_its_own() -> None:
+    with Origin() as origin, WorkerPool(2) as pool:
+        urls = [origin.url(f"/bytes/{n}") for n in range(50)]
+        batches = pool.batches(urls, receipts=True)
+        held = len(next(batches))
+
+        def act() -> None:
+            batches.close()
+            assert sum(len(batch) for batch in pool.batches(urls, receipts=True)) == 50
+
+        assert Child(act).end() == 0
+        assert held + sum(len(batch) for batch in batches) == 50
+
+
 @pytest.mark.slow
 def test_a_pool_of_a_preloaded_application_works_in_every_worker_of_gunicorn(
     tmp_path: Path, require: Callable[[object, str], None]

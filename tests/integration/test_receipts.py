@@ -6,11 +6,15 @@ each list, before it asks for the next one.
 
 from __future__ import annotations
 
+import itertools
+import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any
 
 import pytest
+import requests
 
 from tests.waiting import eventually
 from workerpool import (
@@ -78,7 +82,7 @@ class Journal:
 
     def listen(self, origin: Origin, reply: Callable[[Arrival], Reply] = lambda arrival: Reply()) -> None:
         def answer(arrival: Arrival) -> Reply:
-            self.arrive(arrival.headers.get("X-Name") or arrival.path.rsplit("/", 1)[1])
+            self.arrive(arrival.path.rsplit("/", 1)[1].partition("?")[0])
             return reply(arrival)
 
         origin.default = answer
@@ -89,7 +93,7 @@ def urls(count: int, hosts: int = 3) -> list[str]:
 
 
 def stream_of(pool: WorkerPool) -> Stream:
-    (stream,) = pool._streams
+    (stream,) = [stream for stream in pool._streams if not stream.is_over]
     return stream
 
 
@@ -157,10 +161,12 @@ def test_a_request_that_waits_for_a_retry_is_told_of_with_its_attempts() -> None
     policy = RetryPolicy(attempts=3, backoff=0.01)
     told: list[Outcome | Underway] = []
     with WorkerPool(1, retry=policy, transport=journal.script(lambda sends: Answer(503))) as pool:
-        for batch in pool.batches(["http://h.test/a"], receipts=True):
+        batches = pool.batches(["http://h.test/a"], receipts=True)
+        stream = stream_of(pool)
+        for batch in batches:
             told += batch
             journal.note(batch)
-        assert not pool._streams or stream_of(pool).room == 1
+        assert stream.room == 1
     first, second, last = told
     assert isinstance(first, Underway)
     assert isinstance(second, Underway)
@@ -186,6 +192,196 @@ def test_a_redirect_that_goes_on_in_another_lane_is_told_of() -> None:
     assert hop.attempts == ()
     assert isinstance(last, Outcome)
     assert last.attempts[0].hops == 1
+
+
+def test_while_its_consumer_stalls_a_request_that_failed_goes_on_no_sooner_than_the_others() -> None:
+    """Every send fails at first: each holds its place, though it has left its worker, until the receipt."""
+    journal = Journal()
+    policy = RetryPolicy(attempts=4, backoff=0.001, backoff_max=0.001)
+    transport = journal.script(lambda sends: Answer(503) if sends < 2 else Answer())
+    with WorkerPool(WORKERS, retry=policy, transport=transport) as pool:
+        batches = pool.batches(urls(30), receipts=True)
+        for batch in batches:
+            assert eventually(lambda: pool.statistics().active == 0)
+            assert journal.pending <= WORKERS
+            journal.note(batch)
+    assert journal.most == WORKERS
+    assert journal.sent == journal.noted
+    assert journal.sent.total() == 90
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_what_goes_again_because_its_socket_had_died_counts_twice(fast_path: bool) -> None:
+    """The server takes every third request in, and resets its connection instead of an answer."""
+    journal = Journal()
+    resets = itertools.count()
+    policy = RetryPolicy(attempts=10, backoff=0.001, backoff_max=0.001)
+    with Origin(addresses=("127.0.0.1", "127.0.0.2")) as origin:
+        journal.listen(origin, lambda arrival: Reply(reset=True) if next(resets) % 3 == 2 else Reply())
+        with WorkerPool(WORKERS, retry=policy, fast_path=fast_path) as pool:
+            given = [origin.url(f"/{n}", address=f"127.0.0.{1 + n % 2}") for n in range(200)]
+            for batch in pool.batches(given, receipts=True):
+                if journal.noted.total() < 60:
+                    assert eventually(lambda: pool.statistics().active == 0)
+                journal.note(batch)
+            assert pool.statistics().resent > 10
+    assert journal.most == WORKERS
+    assert journal.sent == journal.noted
+
+
+def test_a_pause_of_a_host_keeps_the_places_of_what_it_refused() -> None:
+    journal = Journal()
+    refusal = Answer(429, headers={"Retry-After": "0.02"})
+    transport = journal.script(lambda sends: refusal if sends == 0 else Answer())
+    with WorkerPool(WORKERS, transport=transport) as pool:
+        for batch in pool.batches(urls(40), receipts=True):
+            assert journal.pending <= WORKERS
+            journal.note(batch)
+    assert journal.most == WORKERS
+    assert journal.sent == journal.noted
+
+
+def test_what_a_host_refuses_beforehand_gives_its_place_back_unsent() -> None:
+    """The host wants a pause that is longer than anybody waits; its requests end one by one, with a consumer that
+    asks for no receipt of what was not sent."""
+    journal = Journal()
+    transport = journal.script(lambda sends: Answer(503, headers={"Retry-After": "9999"}))
+    with WorkerPool(2, transport=transport) as pool:
+        batches = pool.batches([f"http://h.test/{n}" for n in range(50)], receipts=True)
+        first = next(batches)
+        stream = stream_of(pool)
+        assert eventually(lambda: pool.statistics().requests == 50)
+        outcomes = [*first, *itertools.chain.from_iterable(batches)]
+        assert stream.room == 2
+    reasons = Counter(item.error.reason for item in outcomes if isinstance(item, Outcome) and item.error)
+    assert reasons.total() == 50
+    assert reasons["paused"] >= 48
+    assert journal.sent.total() <= 2
+
+
+def test_what_is_no_request_takes_no_place_and_gives_none_back() -> None:
+    journal = Journal()
+    with WorkerPool(2, transport=journal.script()) as pool:
+        given = [one for url in urls(50) for one in (url, 5, Request(url, problem="odd"))]
+        batches = pool.batches(given, receipts=True)  # type: ignore[arg-type]
+        stream: Stream | None = None
+        for batch in batches:
+            stream = stream or stream_of(pool)
+            assert eventually(lambda: pool.statistics().active == 0)
+            journal.note([item for item in batch if item.request.url.startswith("http") and not item.request.problem])
+        assert stream is not None
+        assert stream.room == 2
+    assert journal.most <= 2
+    assert journal.sent == journal.noted
+
+
+# -- who waits for a consumer that stalls ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stalled() -> Iterator[tuple[WorkerPool, Generator[Batch, None, None]]]:
+    """A pool of two workers, all of whose places are held by a list that its consumer keeps."""
+    with WorkerPool(2, transport=ScriptedTransport()) as pool:
+        batches = pool.batches(urls(100), receipts=True)
+        next(batches)
+        assert eventually(lambda: stream_of(pool).room == 0 and pool.statistics().active == 0)
+        yield pool, batches
+        batches.close()
+
+
+def test_others_send_while_a_consumer_stalls(stalled: Any) -> None:
+    """Also those that the consumer waits for before it asks for more."""
+    pool, batches = stalled
+    assert pool.get("http://h0.test/other").result(LONG).ok
+    assert pool.submit(pow, 2, 3).result(LONG) == 8
+    assert [outcome.ok for outcome in pool.stream(urls(50))] == [True] * 50
+    assert sum(len(batch) for batch in pool.batches(urls(50), receipts=True)) == 50
+    assert stream_of(pool).room == 0
+    assert sum(len(batch) for batch in batches) >= 98
+
+
+def test_a_session_of_a_callable_gets_leave_while_a_consumer_stalls(stalled: Any) -> None:
+    pool, _batches = stalled
+
+    def send() -> int:
+        crew = pool._crew
+        for _ in range(5):
+            crew.leave(crew.enter("http://h0.test:80", LONG))
+        return 5
+
+    callables = [pool.submit(send) for _ in range(2)]
+    assert [future.result(LONG) for future in callables] == [5, 5]
+
+
+def test_shutdown_does_not_wait_for_receipts(stalled: Any) -> None:
+    """The consumer itself may call it. What was not sent is cancelled, and told to whoever asks."""
+    pool, batches = stalled
+    stream = stream_of(pool)
+    pool.shutdown()
+    rest = [*itertools.chain.from_iterable(batches)]
+    cancelled = [item for item in rest if isinstance(item, Outcome) and isinstance(item.error, Cancelled)]
+    assert len(cancelled) == 98
+    assert stream.room == 2
+
+
+def test_shutdown_is_told_after_what_had_ended_before() -> None:
+    with WorkerPool(2, transport=ScriptedTransport()) as pool:
+        batches = pool.batches(urls(100), window=10, receipts=True)
+        told = [*next(batches)]
+        pool.shutdown()
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            told.extend(itertools.chain.from_iterable(batches))
+    assert sum(isinstance(item, Outcome) and item.ok for item in told) == 2
+    assert sum(isinstance(item, Outcome) and isinstance(item.error, Cancelled) for item in told) >= 8
+
+
+def test_a_request_that_fails_after_shutdown_is_not_kept_for_receipts_that_never_come() -> None:
+    hold = threading.Event()
+
+    def answer(request: Request, url: str) -> Answer:
+        assert hold.wait(LONG)
+        return Answer(503)
+
+    pool = WorkerPool(1, retry=RetryPolicy(attempts=9, backoff=30), transport=ScriptedTransport(answer))
+    batches = pool.batches(urls(1), receipts=True)
+    taken: list[Batch] = []
+    consumer = threading.Thread(target=lambda: taken.extend(batches))
+    consumer.start()
+    assert eventually(lambda: pool.statistics().in_flight == 1)
+    pool.shutdown(wait=False)
+    hold.set()
+    pool.shutdown()
+    consumer.join(LONG)
+    underway, outcome = itertools.chain.from_iterable(taken)
+    assert isinstance(underway, Underway)
+    assert isinstance(outcome, Outcome)
+    assert isinstance(outcome.error, Cancelled)
+    assert len(outcome.attempts) == 1
+
+
+def test_drain_ends_a_stream_whose_consumer_stalls_when_it_asks_again(stalled: Any) -> None:
+    pool, batches = stalled
+    stream = stream_of(pool)
+    pool.drain()
+    rest = [*itertools.chain.from_iterable(batches)]
+    assert sum(isinstance(item.error, Cancelled) for item in rest) == 98
+    assert stream.room == 2
+
+
+def test_a_consumer_that_leaves_takes_its_requests_along(stalled: Any) -> None:
+    pool, batches = stalled
+    batches.close()
+    assert pool.statistics().queued == 0
+    assert sum(len(batch) for batch in pool.batches(urls(50), receipts=True)) == 50
+
+
+def test_a_pool_whose_consumer_was_lost_shuts_down() -> None:
+    """The generator hangs on an error's traceback, as it does when the loop's body raises inside `with pool`."""
+    kept: list[Any] = []
+    with WorkerPool(2, transport=ScriptedTransport()) as pool:
+        batches = pool.batches(urls(100), receipts=True)
+        kept += [batches, next(batches)]
+    assert pool.statistics().queued == 0
 
 
 # -- before a send -----------------------------------------------------------------------------------------------------
@@ -251,3 +447,160 @@ def test_attempts_of_an_earlier_run_count() -> None:
     assert outcome.error.attempts == 4
     assert "attempt 4, after 2 × HTTP 503, 1 × HTTP 500" in str(outcome.error)
     assert outcome.elapsed < 1
+
+
+# -- everything at once ------------------------------------------------------------------------------------------------
+
+
+def unruly(chance: random.Random) -> Answer:
+    draw = chance.random()
+    if draw < 0.08:
+        return Answer(503)
+    if draw < 0.18:
+        return Answer(302, headers={"Location": f"http://h{int(draw * 1e4) % 5}.test/moved"})
+    if draw < 0.22:
+        return Answer(429, headers={"Retry-After": "0.005"})
+    if draw < 0.27:
+        return Answer(error=requests.ConnectionError("gone"))
+    if draw < 0.30:
+        raise LookupError("a defect of the script")
+    return Answer()
+
+
+class Consumer:
+    """A stream with a journal of its own, whose requests' keys begin with its name, and a thread that takes its lists.
+
+    `leaves_after`: lists after which it closes the generator; None takes all.
+    """
+
+    def __init__(self, name: str, pool: WorkerPool, seed: int, leaves_after: int | None) -> None:
+        self.journal = Journal()
+        self.announced: set[str] = set()
+        self.early: list[str] = []
+        self.failures: list[BaseException] = []
+        self._chance = random.Random(seed)
+        self._name, self._pool, self._leaves_after = name, pool, leaves_after
+        self.has_all = False
+        self.room = -1
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def arrive(self, request: Request) -> None:
+        assert request.key is not None
+        self.journal.arrive(request.key)
+        if request.method == "POST" and request.key not in self.announced:
+            self.early.append(request.key)
+
+    def _announce(self, request: Request) -> None:
+        assert request.key is not None
+        if self._chance.random() < 0.1:
+            raise OSError("no room")
+        self.announced.add(request.key)
+
+    def _requests(self) -> Iterator[Any]:
+        for number in range(150):
+            method = "POST" if number % 4 == 0 else "GET"
+            url = "ftp://odd" if number % 31 == 0 else f"http://h{self._chance.randrange(5)}.test/"
+            yield Request(url, method, key=f"{self._name}/{number}", problem="odd" if number % 31 == 0 else None)
+
+    def _run(self) -> None:
+        try:
+            batches = self._pool.batches(self._requests(), window=40, receipts=True, before_send=self._announce)
+            stream: Stream = batches.gi_frame.f_locals["self"]
+            for count, batch in enumerate(batches):
+                if count == self._leaves_after:
+                    batches.close()
+                    return
+                if self._chance.random() < 0.2:
+                    threading.Event().wait(0.003)
+                self.journal.note(batch)
+            self.room = stream.room
+            self.has_all = True
+        except RuntimeError as error:
+            if "after shutdown" not in str(error):
+                self.failures.append(error)
+        except BaseException as error:
+            self.failures.append(error)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("end", ["in peace", "drain", "shutdown", "cancel"])
+def test_the_bound_holds_for_each_of_many_streams_whatever_happens(
+    tiny_switch_interval: None, seed: int, end: str
+) -> None:
+    """Streams with receipts, others and callables in one pool, with faults, and consumers that leave in between."""
+    chance = random.Random(seed)
+    consumers: dict[str, Consumer] = {}
+
+    def script(request: Request, url: str) -> Answer:
+        if request.key is not None:
+            consumers[request.key.partition("/")[0]].arrive(request)
+        return unruly(chance)
+
+    policy = RetryPolicy(attempts=3, backoff=0.004)
+    pool = WorkerPool(WORKERS, retry=policy, transport=ScriptedTransport(script), host_connections=3)
+    for number in range(5):
+        leaves_after = chance.randrange(20) if number == 4 else None
+        consumers[f"s{number}"] = Consumer(f"s{number}", pool, seed * 10 + number, leaves_after)
+    for consumer in consumers.values():
+        consumer.thread.start()
+    futures = [pool.get(f"http://h{n % 5}.test/") for n in range(100)] + [pool.submit(pow, 2, n) for n in range(50)]
+    assert sum(1 for _ in pool.stream([f"http://h{n % 5}.test/" for n in range(50)])) == 50
+    if end == "drain":
+        pool.drain()
+    elif end != "in peace":
+        pool.shutdown(cancel_futures=end == "cancel")
+    for consumer in consumers.values():
+        consumer.thread.join(LONG)
+        assert not consumer.thread.is_alive()
+    pool.shutdown()
+    assert all(future.done() for future in futures)
+    for consumer in consumers.values():
+        assert not consumer.failures
+        assert not consumer.early
+        journal = consumer.journal
+        assert journal.most <= WORKERS
+        assert set(journal.outcomes.values()) <= {0, 1}
+        if consumer.has_all:
+            assert journal.sent == journal.noted
+            assert consumer.room == WORKERS
+            assert journal.outcomes.total() == (150 if end == "in peace" else len(journal.outcomes))
+    if end == "in peace":
+        assert sum(consumer.has_all for consumer in consumers.values()) >= 4
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_the_bound_holds_over_sockets_that_die(tiny_switch_interval: None, fast_path: bool) -> None:
+    """Carried or not: answers come at once, late, in pieces, as redirects, refusals, or as a reset."""
+    chance, journal = random.Random(7), Journal()
+    with Origin(addresses=("127.0.0.1", "127.0.0.2", "127.0.0.3")) as origin:
+
+        def reply(arrival: Arrival) -> Reply:
+            draw = chance.random()
+            if draw < 0.1:
+                elsewhere = origin.url(arrival.path, address=f"127.0.0.{1 + chance.randrange(3)}")
+                return Reply(status=302, headers={"Location": f"{elsewhere}?{draw}"})
+            if draw < 0.2:
+                return Reply(reset=True)
+            if draw < 0.3:
+                return Reply(status=503)
+            if draw < 0.4:
+                return Reply(body=b"slowly", drip=0.001)
+            return Reply(delay=0.002 if draw < 0.6 else 0, close=draw > 0.95)
+
+        journal.listen(origin, reply)
+        policy = RetryPolicy(attempts=4, backoff=0.002, backoff_max=0.002)
+        with WorkerPool(WORKERS, retry=policy, fast_path=fast_path) as pool:
+            methods = ["POST", "GET", "GET", "GET", "GET"]
+            given = [Request(origin.url(f"/{n}", f"127.0.0.{1 + n % 3}"), methods[n % 5]) for n in range(600)]
+            batches = pool.batches(given, receipts=True, before_send=lambda request: None)
+            stream = stream_of(pool)
+            for batch in batches:
+                if chance.random() < 0.2:
+                    threading.Event().wait(0.003)
+                journal.note(batch)
+            assert pool.statistics().resent > 0
+            assert pool.statistics().redirects > 0
+    assert journal.most <= WORKERS
+    assert stream.room == WORKERS
+    assert journal.outcomes.total() == 600
+    assert all(journal.sent[name] <= journal.noted[name] for name in journal.noted)

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from workerpool.batch import chunks, packed
-from workerpool.batch.marks import BEGINNING, Mark, Spot, check_between
+from workerpool.batch.marks import BEGINNING, Block, Mark, Spot, check_between
 from workerpool.batch.source import Sources
 from workerpool.model import Request
 
@@ -90,6 +90,63 @@ def test_reading_from_any_mark_gives_the_rest_of_a_full_reading(
             again, its_end, _ = read(sources, mark)
             assert ([(r, m) for r, m, _ in again], its_end) == ([(r, m) for r, m, _ in got[number:]], end)
         assert read(sources, end) == ([], end, 0)
+
+
+def blocks_of(sources: Sources, every: int) -> list[Block]:
+    """Return the blocks of a source, of so many ordinals each."""
+    reading, start, blocks = sources.read(0), BEGINNING, []
+    number = None
+    for request in reading:
+        if number is not None and request.ordinal // every != number:
+            blocks.append(Block(start, reading.mark, reading.check))
+            reading.restart()
+            start = reading.mark
+        number = request.ordinal // every
+    assert reading.end is not None
+    return [*blocks, Block(start, reading.end, reading.check)]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    data=contents(),
+    data_now=contents() | st.none(),
+    cut=st.integers(0, 60),
+    piece=st.binary(max_size=3) | st.sampled_from([b"\n", b"\n\n", b"x"]),
+    without=st.sets(st.integers(0, 5)),
+    ending=st.sampled_from(["", ".gz"]),
+    chunk=st.sampled_from([1, 7, 65536]),
+)
+def test_the_first_block_that_changed_is_found_and_no_other(
+    tmp_path: Path,
+    data: bytes,
+    data_now: bytes | None,
+    cut: int,
+    piece: bytes,
+    without: set[int],
+    ending: str,
+    chunk: int,
+) -> None:
+    if data_now is None:
+        data_now = data[:cut] + piece + data[cut + len(piece) :]
+    data, data_now = b"http://a/0\n" + data, b"http://a/0\n" + data_now
+    path = tmp_path / f"r.txt{ending}"
+    path.write_bytes(PACKERS[ending](data))
+    sources = Sources([str(path)])
+    blocks = [block for number, block in enumerate(blocks_of(sources, 2)) if number not in without]
+    assert sources.verify(0, blocks) is None
+    path.write_bytes(PACKERS[ending](data_now))
+    with mock.patch.object(packed, "CHUNK", chunk), mock.patch.object(chunks, "CHUNK", chunk):
+        assert sources.verify(0, blocks) == next((one for one in blocks if differs(data, data_now, one)), None)
+
+
+def differs(data: bytes, now: bytes, block: Block) -> bool:
+    """Whether a block has other bytes now, or begins or ends in the middle of a line, or at another one."""
+    start, end = block.start.offset, block.end.offset
+    if now[start:end] != data[start:end] or len(now) < end:
+        return True
+    cut = end < len(now) and end > start and now[end - 1 : end] != b"\n"
+    moved = start > 0 and now[start - 1 : start] != b"\n"
+    return cut or moved or now[:start].count(b"\n") + 1 != block.start.line
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300))

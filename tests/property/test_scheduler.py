@@ -29,6 +29,13 @@ class Owner:
     queued = 0
 
 
+class Journalling(Owner):
+    needs_receipts = True
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+
 class Claimed(Ticket):
     """A request that asks the test whether it is wanted, and that the scheduler must not end: it performs nothing."""
 
@@ -42,9 +49,14 @@ class SchedulerMachine(RuleBasedStateMachine):
     """Does anything to a scheduler, in any order, with a model of where each request is."""
 
     @initialize(
-        rate=rates, host_rate=rates, burst=st.integers(1, 4), most=st.integers(1, 6), per_host=st.integers(1, 3)
+        rate=rates,
+        host_rate=rates,
+        burst=st.integers(1, 4),
+        most=st.integers(1, 6),
+        per_host=st.integers(1, 3),
+        room=st.integers(1, 4),
     )
-    def begin(self, rate: Rate | None, host_rate: Rate | None, burst: int, most: int, per_host: int) -> None:
+    def begin(self, rate: Rate | None, host_rate: Rate | None, burst: int, most: int, per_host: int, room: int) -> None:
         self.budgets = Budgets(
             rate=rate, host_rate=host_rate, burst=burst, max_connections=most, host_connections=per_host
         )
@@ -52,6 +64,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.now = 100.0
         self.added = 0
         self.owner = Owner()
+        self.room = room
+        self.journalling = Journalling(room)
+        self.owed: list[Ticket] = []  # landed, and their owner has given no receipt
         self.queued: set[Ticket] = set()
         self.parked: dict[Ticket, float] = {}
         self.flying: list[Ticket] = []
@@ -66,11 +81,12 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     # -- what may happen
 
-    @rule(host=st.sampled_from(HOSTS), weight=st.integers(1, 4), owned=st.booleans())
-    def add(self, host: str, weight: int, owned: bool) -> None:
+    @rule(host=st.sampled_from(HOSTS), weight=st.integers(1, 4), whose=st.sampled_from(["nobody", "owner", "journal"]))
+    def add(self, host: str, weight: int, whose: str) -> None:
         self.added += 1  # sets order by address, and what is drawn must not hang on that
         request = Request(host, weight=min(weight, self.budgets.burst), ordinal=self.added)
-        ticket = Claimed(request, host, self.owner if owned else None)
+        owner = {"nobody": None, "owner": self.owner, "journal": self.journalling}[whose]
+        ticket = Claimed(request, host, owner)
         ticket.asked = self._claim
         self.queued.add(ticket)
         self.scheduler.add(ticket, self.now)
@@ -108,7 +124,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert ticket in self.queued, "handed out from nowhere, or twice"
         self.queued.remove(ticket)
         self.flying.append(ticket)
-        assert ticket.owner is None or not self.owner.is_full or ticket is self.owner.awaited, "its owner is full"
+        assert ticket.owner is not self.owner or not self.owner.is_full or ticket is self.owner.awaited, (
+            "its owner is full"
+        )
         if ticket.refused_until is None:
             assert self.paused.get(ticket.host, 0) <= self.now, "sent to a paused host"
             assert self.refusing.get(ticket.host, 0) <= self.now, "sent to a refusing host"
@@ -121,6 +139,10 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def _land(self, index: int) -> Ticket:
         ticket = self.flying.pop(index % len(self.flying))
+        if ticket.owner is self.journalling:
+            assert ticket.holds_place
+            ticket.holds_place = False
+            self.owed.append(ticket)
         self.scheduler.release(ticket.host, self.now)
         return ticket
 
@@ -190,6 +212,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.owner.is_full = False
         self.scheduler.resume(self.owner, self.now)
 
+    @rule(count=st.integers(1, 4))
+    def receipts_come(self, count: int) -> None:
+        given, self.owed = self.owed[:count], self.owed[count:]
+        self.scheduler.make_room(self.journalling, len(given), self.now)
+
     @rule(host=st.sampled_from(HOSTS))
     def caller_enters(self, host: str) -> None:
         caller = Caller(host, lambda: None)
@@ -227,6 +254,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert scheduler.is_idle == idle
 
     @invariant()
+    def no_more_is_sent_beyond_the_receipts_than_there_is_room(self) -> None:
+        held = len(self.owed) + sum(ticket.owner is self.journalling for ticket in self.flying)
+        assert self.journalling.room == self.room - held >= 0
+        waiting = sum(ticket.owner is self.journalling for ticket in self.queued)
+        ripening = sum(ticket.owner is self.journalling for ticket in self.parked)
+        assert waiting <= self.journalling.queued <= waiting + ripening
+
+    @invariant()
     def no_more_fly_than_the_budgets_allow(self) -> None:
         assert self.scheduler.in_flight <= self.budgets.max_connections
         for host in HOSTS:
@@ -240,26 +275,39 @@ class SchedulerMachine(RuleBasedStateMachine):
         self._the_rates_held()
 
     def _everything_drains(self) -> None:
+        """First without receipts: nobody but their own owner waits for them. Then with them."""
         self.the_owner_has_room()
+        self._drain(with_receipts=False)
+        assert not self.waiting
+        assert all(ticket.owner is self.journalling for ticket in [*self.queued, *self.parked])
+        self._drain(with_receipts=True)
+        assert self.scheduler.is_idle, "it does not drain"
+        self.now += 1e6
+        assert self.scheduler.next(self.now) is None
+        assert self.scheduler.lanes == 0, "a lane is kept for ever"
+
+    def _drain(self, *, with_receipts: bool) -> None:
         for _ in range(1000):
-            self._admit(all_busy=True)
+            if with_receipts:
+                self.receipts_come(len(self.owed))
+            self._admit(all_busy=with_receipts)
             sent = bool(self.sending)
             while self.sending:
                 self.scheduler.withdraw(self.sending.pop(), self.now)
             if self._take() is None and not self.flying and not sent:
                 if self.scheduler.is_idle:
                     break
+                self._admit(all_busy=with_receipts)  # as whoever looked in vain does
+                if self.sending:
+                    continue
                 times = [self.scheduler.wakes_at(self.now), *(caller.wakes_at for caller in self.waiting)]
                 known = [time for time in times if time is not None and time != float("inf")]
+                if not known and not with_receipts and self.journalling.queued and not self.journalling.room:
+                    break
                 assert known, "something waits, and nothing would ever wake it"
                 self.now = max(self.now, min(known))
             while self.flying:
                 self._land(0)
-        assert self.scheduler.is_idle, "it does not drain"
-        assert not self.waiting
-        self.now += 1e6
-        assert self.scheduler.next(self.now) is None
-        assert self.scheduler.lanes == 0, "a lane is kept for ever"
 
     def _the_rates_held(self) -> None:
         burst = self.budgets.burst
@@ -288,6 +336,23 @@ TestScheduler.settings = settings(max_examples=200, stateful_step_count=40, dead
 
 def ticket(host: str) -> Ticket:
     return Ticket(Request(host), host)
+
+
+def test_a_stream_without_room_that_others_pass_serves_its_hosts_in_turn_all_the_same() -> None:
+    """One request of it is sent at a time, and each time the rest is put aside for somebody's who cannot be sent."""
+    scheduler, owner = Scheduler(Budgets()), Journalling(room=1)
+    for number in range(30):
+        scheduler.add(Ticket(Request(f"http://h{number % 5}.test/"), f"h{number % 5}", owner), 0.0)
+    scheduler.pause("away", 1e6, 0.0)
+    scheduler.add(ticket("away"), 0.0)
+    hosts = []
+    while (taken := scheduler.next(0.0)) is not None:
+        hosts.append(taken.host)
+        assert not scheduler.has_ready(0.0)
+        scheduler.release(taken.host, 0.0)
+        scheduler.make_room(owner, 1, 0.0)
+    assert len(hosts) == 30
+    assert all(sorted(hosts[n : n + 5]) == ["h0", "h1", "h2", "h3", "h4"] for n in range(0, 30, 5))
 
 
 @given(

@@ -169,15 +169,15 @@ def test_a_source_is_never_overwritten(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("output", "words"),
     [
-        ("x.parquet", "later release"),
-        ("x.sqlite", "later release"),
-        ("postgresql://user:hunter2@db/x", "later release"),
-        ("x.jsonl.gz", "pipe it to gzip"),
+        ("x.parquet.gz", "leave out .gz"),
+        ("x.sqlite.gz", "leave out .gz"),
+        ("mysql://user:hunter2@db/x", "write postgresql://"),
         ("x.txt", "--format"),
+        ("x.gz", "--format"),
         ("x", "--format"),
     ],
 )
-def test_outputs_that_cannot_be_written_yet_are_refused_with_what_would_do(output: str, words: str) -> None:
+def test_outputs_that_cannot_be_written_are_refused_with_what_would_do(output: str, words: str) -> None:
     with pytest.raises(OptionError, match=words) as caught:
         sink_for(output)
     assert "hunter2" not in str(caught.value)
@@ -187,6 +187,15 @@ def test_the_format_is_the_name_s_ending_unless_given() -> None:
     assert format_of("a.csv") == "csv"
     assert format_of("a.CSV", "jsonl") == "jsonl"
     assert format_of("-") == "jsonl"
+    assert [format_of(f"a.{ending}") for ending in ("parquet", "sqlite", "sqlite3", "DB")] == ["parquet"] + 3 * [
+        "sqlite"
+    ]
+    assert format_of("a.csv.gz") == format_of("a.gz", "csv") == "csv"
+    assert format_of("postgres://h/d") == "postgres"
+    with pytest.raises(OptionError, match="cannot go to standard output"):
+        format_of("-", "sqlite")
+    with pytest.raises(OptionError, match="--format csv says nothing"):
+        format_of("postgresql://u:hunter2@h/d", "csv")
     with pytest.raises(OptionError, match="unknown"):
         format_of("-", "xml")
 

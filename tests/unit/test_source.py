@@ -265,9 +265,7 @@ def test_a_name_that_does_not_say_its_format_is_refused(name: str) -> None:
         Sources([name])
 
 
-def test_parquet_and_a_second_standard_input_are_refused() -> None:
-    with pytest.raises(SourceError, match="later release"):
-        Sources(["x.parquet"])
+def test_a_second_standard_input_and_an_unknown_format_are_refused() -> None:
     with pytest.raises(OptionError, match="twice"):
         Sources(["-", "-"])
     with pytest.raises(OptionError, match="unknown"):

@@ -1,4 +1,4 @@
-"""Turns one row of a source, the columns of a CSV file or the fields of a JSON object, into a `Request`.
+"""Turns one row of a source, the columns of a table or the fields of a JSON object, into a `Request`.
 
 A row that makes no request still becomes one, with its `problem` set: it is answered in the results like any other.
 Pure functions, any thread.
@@ -28,14 +28,18 @@ class BadRow(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a row stands: the source as the user named it, what to call it in a sentence, and the line, from 1."""
+    """Where a row stands: the source as the user named it, what to call it in a sentence, and the line, from 1.
+
+    `unit` is what is counted: lines, or a table's rows.
+    """
 
     source: str
     name: str
     line: int
+    unit: str = "line"
 
     def problem(self, sentence: str) -> str:
-        return f"{self.name}, line {self.line:,}: {sentence}"
+        return f"{self.name}, {self.unit} {self.line:,}: {sentence}"
 
 
 def from_url(text: str, source: str, name: str, line: int) -> Request:
@@ -62,11 +66,11 @@ def from_json(text: str, place: Place) -> tuple[Request, frozenset[str]]:
     return from_fields(fields, place, text), frozenset(fields) - frozenset(COLUMNS)
 
 
-def from_cells(cells: Mapping[str, str], place: Place, text: str) -> Request:
-    """Make a request of a CSV row: an empty cell says nothing, and objects are written as JSON."""
+def from_cells(cells: Mapping[str, Any], place: Place, text: str) -> Request:
+    """Make a request of a table's row: an empty cell says nothing, and objects in cells of text are written as JSON."""
     fields: dict[str, Any] = {name: cell for name, cell in cells.items() if cell and name in COLUMNS}
     for name in ("headers", "json", "params"):
-        if name in fields:
+        if isinstance(fields.get(name), str):
             try:
                 fields[name] = json.loads(fields[name])
             except (ValueError, RecursionError):
@@ -161,6 +165,8 @@ def _body(fields: Mapping[str, Any]) -> bytes | None:
         return None
     if fields.get("json") is not None:
         raise BadRow("both 'body' and 'json' are given: keep one of them")
+    if isinstance(body, bytes):  # a table's, as JSON has none
+        return body
     if not isinstance(body, str):
         raise BadRow("the field 'body' is no string: give an object as 'json'")
     if problem := _encoding_problem(body, "the body"):

@@ -4,36 +4,33 @@ What can be told before anything is sent (a missing file, an unknown kind, no co
 After that a bad line is a request with a `problem`, and only bytes that cannot be read end the reading, with a
 `SourceError`. One thread iterates, `stop` comes from any thread. Nothing here decides what a request is: `rows` does.
 
-A CSV file begins with a line of column names, and is parted by commas, semicolons or tabs, whichever shows a column
-'url'. One field holds up to 128 KiB (the `csv` module's limit, which is the process's, not ours to raise); a JSON line
-up to 4 MiB. Columns and fields that are not in `rows.COLUMNS` are left alone, and said once.
+A source can be read on from a `Mark`, without what is before it, and tells marks and checks as it is read (`Reading`).
+A JSON line is up to 4 MiB long; a CSV field 128 KiB (see `table`). Columns and fields that are not in `rows.COLUMNS`
+are left alone, and said once.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, cast, get_args
+from stat import S_ISREG
+from typing import Any
 
 from workerpool.batch import rows
-from workerpool.batch.chunks import Wake, read_unpacked
+from workerpool.batch.chunks import Stopped, Wake, read_unpacked
 from workerpool.batch.lines import Line, Lines
-from workerpool.batch.marks import BEGINNING, Fingerprint, LinePositions, Mark, Positions, Spot, check_between
-from workerpool.batch.packed import CHUNK, packing_named, packing_of
+from workerpool.batch.marks import BEGINNING, Block, Fingerprint, LinePositions, Mark
+from workerpool.batch.names import STDIN, Source, sources_named
+from workerpool.batch.packed import CHUNK, Broken, packing_named, packing_of
+from workerpool.batch.parquet import BadValue, ParquetRows, RowPositions, text_of
+from workerpool.batch.reading import Reading
 from workerpool.batch.rows import COLUMNS, Place
 from workerpool.batch.table import Table
-from workerpool.errors import OptionError, SourceError
+from workerpool.batch.verify import first_changed, first_changed_rows
+from workerpool.errors import SourceError
 from workerpool.model import Request
-
-Format = Literal["txt", "csv", "jsonl"]
-FORMATS: tuple[str, ...] = get_args(Format)
-
-STDIN = "-"
 
 COUNTED = 64 * 1024 * 1024
 """Bytes up to which files are read once more, in advance, to know how many requests there are: about 0.2 s."""
@@ -41,36 +38,18 @@ COUNTED = 64 * 1024 * 1024
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # opening a named pipe must not wait where `stop` cannot reach
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One source as the user named it: a path, or ``-``; what it holds; and what to call it in a sentence."""
-
-    path: str
-    format: Format
-    name: str
-
-    @property
-    def is_file(self) -> bool:
-        """Whether it can be opened a second time and give the same bytes."""
-        return self.path != STDIN and stat.S_ISREG(os.stat(self.path).st_mode)
-
-
 class Sources:
     """The requests of several sources, one after the other; may be iterated once.
 
-    `format` says what every source holds, whatever its name; without it the name's ending does, and standard input is
-    lines of URLs. `note` is called, from the iterating thread, with a sentence about something that is left out.
-    Raises `OptionError` or `SourceError` where the names alone cannot work.
+    `paths` may be patterns, as in ``data/**/*.csv``. `format` says what every source holds, whatever its name; without
+    it the name's ending does, and standard input is lines of URLs. `note` is called, from the iterating thread, with a
+    sentence about something that is left out. Raises `OptionError` or `SourceError` where the names alone cannot work.
     """
 
     def __init__(
         self, paths: Sequence[str], *, format: str | None = None, note: Callable[[str], None] = lambda sentence: None
     ) -> None:
-        if format is not None and format not in FORMATS:
-            raise OptionError(f"the input format {format!r} is unknown: write {', '.join(FORMATS)}")
-        if paths.count(STDIN) > 1:
-            raise OptionError("'-' is given twice, and standard input can be read once")
-        self.sources: Sequence[Source] = [_source(path, cast("Format | None", format)) for path in paths]
+        self.sources: Sequence[Source] = sources_named(paths, format)
         self._note = note
         self._noted: set[tuple[str, str]] = set()
         self._wake = Wake()
@@ -80,29 +59,41 @@ class Sources:
     def check(self) -> None:
         """Look at every source and raise `SourceError` for the first one that cannot work. Nothing is used up."""
         for source in self.sources:
-            _check_readable(source)
-            if source.path != STDIN and source.is_file:
-                with self._lines(source) as lines:
-                    first = next(iter(lines), None)
-                    if source.format == "csv":
-                        self._note_columns(source, Table(source.path, source.name, first).names)
+            source.check()
+            if not source.is_file:
+                continue
+            if source.format == "parquet":
+                with self._parquet(source) as file:
+                    self._note_columns(source, file.names)
+                continue
+            with self._lines(source) as lines:
+                first = next(iter(lines), None)
+                if source.format == "csv":
+                    self._note_columns(source, Table(source.path, source.name, first).names)
 
     @property
     def may_wait(self) -> bool:
         """Whether reading may have to wait for somebody who writes: a source is a pipe or a terminal."""
-        return not all(source.path != STDIN and source.is_file for source in self.sources)
+        return not all(source.is_file for source in self.sources)
 
     def count(self) -> int | None:
         """Say how many requests there are, or None where that would cost too much or be a guess."""
         try:
             if self.may_wait:
                 return None
-            if sum(os.stat(source.path).st_size for source in self.sources) > COUNTED:
+            texts = [source for source in self.sources if source.format != "parquet"]
+            if sum(os.stat(source.path).st_size for source in texts) > COUNTED:
                 return None
-            counts = [_count(source) for source in self.sources]
-        except OSError:
+            counts = [self._count(source) for source in self.sources]
+        except (OSError, SourceError):
             return None
         return None if None in counts else sum(count for count in counts if count)
+
+    def _count(self, source: Source) -> int | None:
+        if source.format != "parquet":
+            return _count_lines(source)
+        with self._parquet(source) as file:
+            return file.count
 
     def stop(self) -> None:
         """Give out no more requests, also where the reader waits for a slow pipe. Any thread, any number of times."""
@@ -110,7 +101,7 @@ class Sources:
 
     def __iter__(self) -> Iterator[Request]:
         for source in self.sources:
-            for request in self._read(source):
+            for request in self._rows(source) if source.format == "parquet" else self._read(source):
                 if self._wake.is_set:
                     return
                 yield request
@@ -123,10 +114,13 @@ class Sources:
         can only be read from its beginning.
         """
         source, begin = self.sources[index], start or BEGINNING
-        if begin != BEGINNING and not source.is_file:
-            raise SourceError(f"{source.name} cannot be read from line {begin.line:,} on: it is no file on a disk")
-        positions = LinePositions(begin)
-        return Reading(self._read(source, begin, positions), positions, Spot(begin, 0, 0), self._wake)
+        if begin != BEGINNING:
+            self._refuse_pipe(source, f"cannot be read from {_unit(source)} {begin.line:,} on")
+        if source.format == "parquet":
+            of_rows = RowPositions(begin)
+            return Reading(self._rows(source, begin, of_rows), of_rows, begin, self._wake)
+        of_lines = LinePositions(begin)
+        return Reading(self._read(source, begin, of_lines), of_lines, begin, self._wake)
 
     def fingerprint(self, index: int) -> Fingerprint | None:
         """Return what tells whether the source `sources[index]` has changed; None for a pipe, which nothing tells of.
@@ -134,13 +128,29 @@ class Sources:
         Raises `SourceError` where it cannot be looked at.
         """
         source = self.sources[index]
-        if source.path == STDIN:
-            return None
-        try:
-            facts = os.stat(source.path)
-        except (OSError, ValueError) as error:
-            raise _unreadable(source, error) from error
-        return Fingerprint(facts.st_size, facts.st_mtime_ns) if stat.S_ISREG(facts.st_mode) else None
+        status = None if source.path == STDIN else source.status()
+        return Fingerprint(status.st_size, status.st_mtime_ns) if status and S_ISREG(status.st_mode) else None
+
+    def verify(self, index: int, blocks: Iterable[Block]) -> Block | None:
+        """Return the first of `blocks`, parts of the source `sources[index]` in order, that is not as it was.
+
+        None if all are, and where `stop` ended it early. Raises `SourceError` where the file cannot be opened, or is
+        none.
+        """
+        source = self.sources[index]
+        self._refuse_pipe(source, "cannot be read a second time")
+        if source.format == "parquet":
+            with self._parquet(source) as file:
+                return first_changed_rows(file, blocks)
+        with self._chunks(source) as chunks:
+            try:
+                return first_changed(chunks, blocks)
+            except Stopped:
+                return None
+
+    def _refuse_pipe(self, source: Source, what: str) -> None:
+        if source.path == STDIN or not S_ISREG(source.status().st_mode):
+            raise SourceError(f"{source.name} {what}: it is no file on a disk")
 
     def _read(
         self, source: Source, start: Mark = BEGINNING, positions: LinePositions | None = None
@@ -161,20 +171,51 @@ class Sources:
             else:
                 yield from _urls(source, lines)
 
+    def _rows(
+        self, source: Source, start: Mark = BEGINNING, positions: RowPositions | None = None
+    ) -> Iterator[Request]:
+        number = start.line
+        with self._parquet(source) as file:
+            self._note_columns(source, file.names)
+            try:
+                for number, batch in file.read(start.line):
+                    if positions is not None:
+                        positions.feed(number, batch)
+                    for row in batch:
+                        yield _request(source, number, row)
+                        number += 1
+            except Broken as error:
+                raise SourceError(f"{source.name}, after row {number - 1:,}: {error}") from error
+            if positions is not None:
+                positions.finish(number)
+
+    @contextmanager
+    def _parquet(self, source: Source) -> Iterator[ParquetRows]:
+        source.check()
+        with open(self._open(source), "rb") as file:
+            yield ParquetRows(file, source.name)
+
+    def _open(self, source: Source) -> int:
+        try:
+            return sys.stdin.fileno() if source.path == STDIN else os.open(source.path, _OPEN_FLAGS)
+        except (OSError, AttributeError, ValueError) as error:
+            raise source.unreadable(error) from error
+
+    @contextmanager
+    def _chunks(self, source: Source, offset: int = 0) -> Iterator[Iterator[bytes]]:
+        file = self._open(source)
+        try:
+            yield read_unpacked(file, self._wake, must=packing_named(source.path), offset=offset)
+        finally:
+            if source.path != STDIN:
+                os.close(file)
+
     @contextmanager
     def _lines(
         self, source: Source, start: Mark = BEGINNING, positions: LinePositions | None = None
     ) -> Iterator[Lines]:
-        try:
-            file = sys.stdin.fileno() if source.path == STDIN else os.open(source.path, _OPEN_FLAGS)
-        except (OSError, AttributeError, ValueError) as error:
-            raise _unreadable(source, error) from error
-        try:
-            chunks = read_unpacked(file, self._wake, must=packing_named(source.path), offset=start.offset)
+        with self._chunks(source, start.offset) as chunks:
             yield Lines(chunks, source.name, first=start.line, positions=positions)
-        finally:
-            if source.path != STDIN:
-                os.close(file)
 
     def _objects(self, source: Source, lines: Iterable[Line]) -> Iterator[Request]:
         for line in lines:
@@ -194,50 +235,15 @@ class Sources:
                 self._note(f"{source.name}: '{name}' is not read (what is: {', '.join(COLUMNS)})")
 
 
-class Reading:
-    """The requests of one source, from a place in it; may be iterated once, by one thread.
+def _request(source: Source, number: int, row: dict[str, Any] | BadValue) -> Request:
+    place = Place(source.path, source.name, number, _unit(source))
+    if isinstance(row, BadValue):
+        return rows.bad(text_of(row), place, str(row))
+    return rows.from_cells(row, place, text_of(row) if not row["url"] else row["url"])
 
-    While it is iterated it tells where the row of the request just given begins, and a check of what comes before
-    that, in a few microseconds each.
-    """
 
-    def __init__(self, requests: Iterator[Request], positions: Positions, start: Spot, wake: Wake) -> None:
-        self._requests = requests
-        self._positions = positions
-        self._origin = start
-        self._wake = wake
-        self._line = start.mark.line
-        self._end: Spot | None = None  # not before all rows were given: a table reads on past the row at hand
-
-    def __iter__(self) -> Iterator[Request]:
-        for request in self._requests:
-            if self._wake.is_set:
-                return
-            self._line = request.ordinal
-            yield request
-        self._end = self._positions.end
-
-    @property
-    def mark(self) -> Mark:
-        """Where the row just given begins; once the source was read to its end, that end."""
-        return self._spot().mark
-
-    @property
-    def check(self) -> int:
-        """The CRC-32 of the unpacked bytes from the last `restart`, or the start, up to `mark`."""
-        return check_between(self._origin, self._spot())
-
-    def restart(self) -> None:
-        """Make `mark` the origin of `check`."""
-        self._origin = self._spot()
-
-    @property
-    def end(self) -> Mark | None:
-        """The line after the last one and the size of the source; None until it was read to its end."""
-        return self._end.mark if self._end else None
-
-    def _spot(self) -> Spot:
-        return self._end or self._positions.at(self._line)
+def _unit(source: Source) -> str:
+    return "row" if source.format == "parquet" else "line"
 
 
 def _urls(source: Source, lines: Iterable[Line]) -> Iterator[Request]:
@@ -248,42 +254,7 @@ def _urls(source: Source, lines: Iterable[Line]) -> Iterator[Request]:
             yield rows.from_url(url, source.path, source.name, number)
 
 
-def _source(path: str, format: Format | None) -> Source:
-    if path == STDIN:
-        return Source(path, format or "txt", "standard input")
-    packing = packing_named(path)
-    ending = Path(path.lower().removesuffix(packing.ending if packing else "")).suffix[1:]
-    if format is None and ending == "parquet":
-        raise SourceError(f"{path}: Parquet comes in a later release: give .txt, .csv or .jsonl")
-    if format is None and ending not in FORMATS:
-        raise SourceError(
-            f"{path}: its name does not say what is in it: end it in .txt, .csv or .jsonl (.gz may follow), "
-            "or give --input-format"
-        )
-    return Source(path, format or cast(Format, ending), path)
-
-
-def _check_readable(source: Source) -> None:
-    if source.path == STDIN:
-        if sys.stdin is None:
-            raise SourceError("standard input is closed: give a file, or pipe the URLs in")
-        return
-    try:
-        mode = os.stat(source.path).st_mode
-    except (OSError, ValueError) as error:
-        raise _unreadable(source, error) from error
-    if stat.S_ISDIR(mode):
-        raise SourceError(f"{source.path} is a directory: name the files in it, as in {source.path.rstrip('/')}/*.txt")
-
-
-def _unreadable(source: Source, error: Exception) -> SourceError:
-    if isinstance(error, FileNotFoundError):
-        return SourceError(f"{source.name} does not exist: look at the path")
-    reason = getattr(error, "strerror", None) or str(error)
-    return SourceError(f"{source.name} cannot be read: {reason[:1].lower()}{reason[1:]}")
-
-
-def _count(source: Source) -> int | None:
+def _count_lines(source: Source) -> int | None:
     """Count the lines that are not blank; None for what is packed, or has rows that span lines."""
     with open(source.path, "rb") as file:
         if packing_named(source.path) or packing_of(file.peek(CHUNK)):

@@ -26,7 +26,7 @@ def speak(text: str) -> None:
 
 
 def put_out(text: str, what: str) -> bool:
-    """Print `text` to standard output; False, and a sentence about `what` on standard error, if it cannot be written."""
+    """Print `text` to standard output; if it cannot be written, say so of `what` on standard error, and return False."""
     try:
         if sys.stdout is None:
             raise OSError("standard output is closed")
@@ -69,7 +69,6 @@ class Speaker:
         events.emit("run.failed", error=sentence)
         if not self._as_json:
             speak(_folded(f"workerpool: {sentence}"))
-
 
     def last_word(self, sentence: str, *, is_well: bool) -> None:
         """Say in one line how it ended; if that was not well, this is said also if quiet."""

@@ -4,6 +4,7 @@ from workerpool.transport.adapter import Governor, Send, SharedAdapter
 from workerpool.transport.bodies import is_repeatable, rewind
 from workerpool.transport.connections import SocketCounts
 from workerpool.transport.failures import translate
+from workerpool.transport.lazy import has_header
 from workerpool.transport.session import Session
 from workerpool.transport.wire import Carried, CarryingTransport, Exchange, RequestsTransport, Transport
 
@@ -18,6 +19,7 @@ __all__ = [
     "SharedAdapter",
     "SocketCounts",
     "Transport",
+    "has_header",
     "is_repeatable",
     "rewind",
     "translate",

@@ -76,6 +76,17 @@ class LazyResponse(Response):
             super().close()
 
 
+def has_header(response: Response, *names: str) -> bool:
+    """Whether a response has one of some headers, in a tenth of the time that it takes to make all of them.
+
+    `names`: in lower case. True may be wrong; then what is made of the headers will tell.
+    """
+    if not isinstance(response, LazyResponse) or "headers" in vars(response):
+        return any(name in response.headers for name in names)
+    head = response._head.lower()
+    return any(name.encode() in head for name in names)
+
+
 def _headers(response: LazyResponse) -> CaseInsensitiveDict[str]:
     lines = [*header_lines(response._head)]
     headers: CaseInsensitiveDict[str] = CaseInsensitiveDict(lines)

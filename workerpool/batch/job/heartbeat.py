@@ -53,7 +53,7 @@ class Heartbeat:
 
 
 def read_heartbeat(directory: str) -> dict[str, Any] | None:
-    """Return the last heartbeat as it was written, `at` in seconds since the epoch; None if there is none to be read."""
+    """Return the last heartbeat, its `at` in seconds since the epoch; None if there is none that can be read."""
     try:
         with open(os.path.join(directory, FILE)) as file:
             said = json.load(file)

@@ -17,7 +17,7 @@ from workerpool.batch.ahead import read_ahead
 from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.states import BLOCK, TO_DO, Block, State, block_of, count_states, new_block, place_of
 from workerpool.batch.marks import Mark
-from workerpool.batch.source import Reading
+from workerpool.batch.reading import Reading
 from workerpool.errors import JobError
 from workerpool.model import Idle, Request
 

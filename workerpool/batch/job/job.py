@@ -225,6 +225,7 @@ class _Opening:
                 window=job.window,
                 rounds=job.retry_rounds,
                 only_changed=job.only_changed,
+                dedupe=job.dedupe,
             ),
             run,
         )

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from workerpool.batch.job.states import Block, State
+from workerpool.batch.job.states import Block
 from workerpool.batch.marks import Mark
 from workerpool.errors import JobError, SinkError
 
@@ -58,6 +58,10 @@ CREATE TABLE underway (
 ) WITHOUT ROWID;
 CREATE TABLE seen (request INTEGER PRIMARY KEY, ok_at INTEGER NOT NULL, etag TEXT, modified TEXT);
 CREATE TABLE answers (request INTEGER PRIMARY KEY, state INTEGER NOT NULL, record BLOB NOT NULL);
+CREATE TABLE followers (
+    request INTEGER NOT NULL, source INTEGER NOT NULL, ordinal INTEGER NOT NULL, "key" TEXT, url TEXT NOT NULL,
+    PRIMARY KEY (request, source, ordinal)
+) WITHOUT ROWID;
 """
 
 
@@ -92,6 +96,16 @@ class Answer(NamedTuple):
     request: int
     state: int
     record: bytes
+
+
+class Follower(NamedTuple):
+    """An input that waits for the answer to a request of another one; `request` is that one's hash."""
+
+    request: int
+    source: int
+    ordinal: int
+    key: str | None
+    url: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -206,7 +220,7 @@ class Ledger:
             database.execute("DROP INDEX IF EXISTS held_place")
             if ordered:
                 database.execute("CREATE INDEX held_place ON held (source, ordinal) WHERE NOT later")
-            for table in ("blocks", "held", "underway", "answers", "sources"):
+            for table in ("blocks", "held", "underway", "answers", "followers", "sources"):
                 database.execute(f"DELETE FROM {table}")
             database.execute(
                 "INSERT INTO runs (phase, began, settings, position) VALUES ('fetching', ?, ?, ?)",
@@ -246,7 +260,7 @@ class Ledger:
         with self._transaction() as database:
             database.execute("INSERT OR REPLACE INTO job VALUES ('made', ?)", (output,))
             database.execute("UPDATE runs SET phase = 'finished', ended = ?" + _LAST, (time.time(),))
-            for table in ("underway", "answers"):
+            for table in ("underway", "answers", "followers"):
                 database.execute(f"DELETE FROM {table}")
 
     def note_last(self, last: dict[str, Any]) -> None:
@@ -372,6 +386,27 @@ class Ledger:
     def answer(self, request: int) -> Answer | None:
         row = self._one("SELECT request, state, record FROM answers WHERE request = ?", (request,))
         return None if row is None else Answer(*row)
+
+    def forget_answers(self, state: int) -> None:
+        """Forget the answers with a state: they are to be fetched again."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM answers WHERE state = ?", (state,))
+
+    def follow(self, followers: Sequence[Follower]) -> None:
+        with self._transaction() as database:
+            database.executemany("INSERT OR REPLACE INTO followers VALUES (?, ?, ?, ?, ?)", followers)
+
+    def followers(self, request: int, after: tuple[int, int], most: int) -> list[Follower]:
+        """Up to `most` inputs that wait for the answer to a request, from after the place `after` on."""
+        rows = self._all(
+            "SELECT * FROM followers WHERE request = ? AND (source, ordinal) > (?, ?) ORDER BY source, ordinal LIMIT ?",
+            (request, *after, most),
+        )
+        return [Follower(*row) for row in rows]
+
+    def forget_followers(self) -> None:
+        with self._transaction() as database:
+            database.execute("DELETE FROM followers")
 
     # -- keeping it ---------------------------------------------------------------------------------------------------
 
@@ -567,6 +602,3 @@ _LAST = " WHERE number = (SELECT max(number) FROM runs)"
 def _reason(error: Exception) -> str:
     text = getattr(error, "strerror", None) or str(error)
     return f"{text[:1].lower()}{text[1:]}"
-
-
-__all__ = ["FILE", "Answer", "Entries", "Held", "Ledger", "RunRow", "Seen", "SourceRow", "State", "Underway"]

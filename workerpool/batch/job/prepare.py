@@ -17,6 +17,7 @@ from workerpool.batch.job.ledger import Ledger, Seen
 from workerpool.batch.job.states import State, state_of
 from workerpool.config import IDEMPOTENT_METHODS
 from workerpool.model import Attempt, Outcome, Request
+from workerpool.transport import has_header
 
 NOT_MODIFIED = 304
 
@@ -48,7 +49,7 @@ class Preparation:
             return request
         if self._namespace is not None and request.method.upper() not in IDEMPOTENT_METHODS:
             return self._with_key(request, self._namespace)
-        if self._knows and _is_plain(request):
+        if self._knows and is_plain(request):
             seen = self._ledger.seen(hash_of(request))
             if seen is not None:
                 return self._with_seen(request, seen)
@@ -63,9 +64,11 @@ class Preparation:
     def seen(self, outcome: Outcome, state: State) -> Seen | None:
         """What to remember of an outcome, if anything."""
         request, response = outcome.request, outcome.response
-        if state not in (State.OK, State.UNCHANGED) or response is None or not _is_plain(request):
+        if state not in (State.OK, State.UNCHANGED) or response is None or not is_plain(request):
             return None
-        etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
+        etag = modified = None
+        if has_header(response, "etag", "last-modified"):
+            etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
         if state is State.UNCHANGED:
             etag, modified = (
                 etag or _header(request, "If-None-Match"),
@@ -96,11 +99,13 @@ def hash_of(request: Request) -> int:
 
     Conditions are left out: they are ours, or about the same thing.
     """
-    headers = {name.lower(): value for name, value in (request.headers or {}).items()}
-    headers.pop("if-none-match", None)
-    headers.pop("if-modified-since", None)
-    parts = [request.method.upper(), canonical(request.url), _sorted(request.params), _sorted(headers)]
-    digest = hashlib.blake2b("\0".join(parts).encode(errors="surrogatepass"), digest_size=8).digest()
+    text = f"{request.method.upper()} {canonical(request.url)}"
+    if request.params or request.headers:
+        headers = {name.lower(): value for name, value in (request.headers or {}).items()}
+        headers.pop("if-none-match", None)
+        headers.pop("if-modified-since", None)
+        text += f"\0{_sorted(request.params)}\0{_sorted(headers)}" if request.params or headers else ""
+    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
@@ -108,7 +113,7 @@ def _sorted(value: object) -> str:
     return "" if not value else json.dumps(value, sort_keys=True, default=str)
 
 
-def _is_plain(request: Request) -> bool:
+def is_plain(request: Request) -> bool:
     """Whether it only asks for something, so that an earlier answer says something about it."""
     return request.method.upper() in ("GET", "HEAD") and not (request.data or request.json or request.files)
 

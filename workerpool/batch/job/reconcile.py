@@ -21,11 +21,12 @@ from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
 from workerpool.batch.job.lock import FILE, JobLock
 from workerpool.batch.job.multiset import Multiset, Pair, as_stored, bucket_of
 from workerpool.batch.job.states import BLOCK, ENDED, Block, State, block_of, new_block, place_of
-from workerpool.batch.marks import BEGINNING, Mark
 from workerpool.batch.job.status import check_job
+from workerpool.batch.marks import BEGINNING, Mark
+from workerpool.batch.names import STDIN
 from workerpool.batch.sinks import STDOUT, durable_sink_for
-from workerpool.batch.source import STDIN, Sources
-from workerpool.errors import JobError, OptionError, SinkError, SourceError
+from workerpool.batch.source import Sources
+from workerpool.errors import OptionError, SinkError, SourceError
 from workerpool.model import Request
 from workerpool.redact import redact
 
@@ -73,7 +74,7 @@ class Reconciliation:
 
 
 def reconcile(directory: str, output: str | None = None) -> Reconciliation:
-    """Compare everything; raises `JobError` if there is no job or its ledger cannot be read, `JobHeld` while a run holds it.
+    """Compare everything. Raises `JobHeld` while a run holds the job, `JobError` if there is none or it cannot be read.
 
     `output`: the output once more, if it is a URL with a password, which the ledger does not keep.
     """
@@ -223,12 +224,14 @@ class _Comparison:
             if bucket_of(key, url) in parts:
                 there[as_stored(key), as_stored(url)] += 1
         for missing, count in (expected - there).most_common(EXAMPLES):
-            yield f"{_named(missing)} has {_plural(count, 'record')} too few: {there[missing]:,} of {expected[missing]:,}"
+            few = _plural(count, "record")
+            yield f"{_named(missing)} has {few} too few: {there[missing]:,} of {expected[missing]:,}"
         for extra, count in (there - expected).most_common(EXAMPLES):
+            many = _plural(count, "record")
             if expected[extra]:
-                yield f"{_named(extra)} has {_plural(count, 'record')} too many: {there[extra]:,} in place of {expected[extra]:,}"
+                yield f"{_named(extra)} has {many} too many: {there[extra]:,} in place of {expected[extra]:,}"
             else:
-                yield f"{_named(extra)} has {_plural(count, 'record')}, and is no input that has ended"
+                yield f"{_named(extra)} has {many}, and is no input that has ended"
 
     # -- the phase ----------------------------------------------------------------------------------------------------
 
@@ -243,7 +246,8 @@ class _Comparison:
         else:
             left = f"{found.queued:,} inputs are still queued and {found.deferred:,} deferred"
         found.unproven.append(
-            f"run {run.number} is not finished, {left}: run the command again, which goes on with it, and reconcile then"
+            f"run {run.number} is not finished, {left}: run the same command again, which goes on with it, "
+            "and reconcile then"
         )
 
 

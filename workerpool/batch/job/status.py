@@ -18,7 +18,8 @@ from workerpool.batch.job.inputs import count_inputs
 from workerpool.batch.job.ledger import FILE, Ledger, RunRow
 from workerpool.batch.job.lock import holder_of
 from workerpool.batch.job.states import ENDED, State
-from workerpool.batch.source import STDIN, Sources
+from workerpool.batch.names import STDIN
+from workerpool.batch.source import Sources
 from workerpool.errors import JobError, WorkerPoolError
 
 NEXT = {
@@ -36,8 +37,8 @@ class JobStatus:
     """A job at one moment. Times are seconds since the epoch, ages seconds.
 
     `state`: "running" while a process holds it, which `holder` names; else "finished", "closing" (all inputs have
-    ended, the output is not whole), "interrupted", or "new" (no run was begun). `continued`: executions after the first.
-    `queued`: inputs that are still to be fetched and not put off, None where that cannot be told. `waiting`: records
+    ended, the output is not whole), "interrupted", or "new" (no run was begun). `continued`: executions after
+    the first. `queued`: inputs that are still to be fetched and not put off, None where that cannot be told. `waiting`: records
     that are on their way to the output; `kept`: failures among them that are written last, as they may be tried again.
     `last`: how the last execution ended, None if nothing was noted: it goes on, or was killed.
     """
@@ -91,7 +92,7 @@ def look_at(directory: str) -> JobStatus:
 def check_job(directory: str) -> None:
     """Raise `JobError` if there is no job in `directory`."""
     if not has_job(directory):
-        raise JobError(f"{directory} holds no job: name a directory that was given to --job, or look with workerpool jobs")
+        raise JobError(f"{directory} holds no job: name one that was given to --job, or look with workerpool jobs")
 
 
 def has_job(directory: str) -> bool:

@@ -12,7 +12,8 @@ from typing import Any
 
 from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
 from workerpool.batch.marks import Block as Part
-from workerpool.batch.source import STDIN, Sources
+from workerpool.batch.names import STDIN
+from workerpool.batch.source import Sources
 from workerpool.errors import JobError
 from workerpool.redact import redact
 

@@ -57,9 +57,8 @@ def format_of(output: str, format: str | None = None) -> str:
     ending = "" if output == STDOUT else Path(output.lower().removesuffix(_PACKED)).suffix[1:]
     chosen = format or ("jsonl" if output == STDOUT else _ENDINGS.get(ending))
     if chosen is None:
-        raise OptionError(
-            f"the output {output}: end its name in .jsonl or .csv (.gz may follow), .parquet or .sqlite, or give --format"
-        )
+        endings = ".jsonl, .csv, .jsonl.gz, .csv.gz, .parquet or .sqlite"
+        raise OptionError(f"the output {output}: end its name in {endings}, or give --format")
     if chosen not in _LINES and output == STDOUT:
         raise OptionError(f"the format {chosen} cannot go to standard output: name a file with -o")
     if chosen not in _LINES and _is_packed(output):
@@ -136,7 +135,7 @@ def _is_packed(output: str) -> bool:
 
 
 def _database(output: str, format: str | None) -> str:
-    """Return the format of an output that is a URL, of which nothing but the scheme is shown: it may hold a password."""
+    """Return the format of an output that is a URL; errors show its scheme and no more, as it may hold a password."""
     shown = f"{output.partition('://')[0]}://…"
     if not output.lower().startswith(SCHEMES):
         raise OptionError(f"the output {shown} is no database that is known here: write postgresql://…, or name a file")

@@ -2,7 +2,7 @@
 
 Such a part is named by the number of records up to its end, so that the position needs no more than that number: to
 resume is to remove the parts with higher names. Parts are written in memory, and synced when they are confirmed. The
-end merges them in row groups of up to `GROUP_ROWS` rows or `GROUP_BYTES`, which is all that is in memory then.
+end merges them in row groups of about `GROUP_ROWS` rows or `GROUP_BYTES`, which is all that is in memory then.
 """
 
 from __future__ import annotations
@@ -191,7 +191,8 @@ class ParquetSink:
             file.truncate(0)
             with self._parquet.ParquetWriter(file, self._schema, compression="zstd") as writer:
                 for group in _groups(self._batches()):
-                    writer.write_table(self._arrow.Table.from_batches(group), row_group_size=GROUP_ROWS)
+                    table = self._arrow.Table.from_batches(group)
+                    writer.write_table(table, row_group_size=table.num_rows)
             file.flush()
             os.fsync(file.fileno())
         self._place.publish(path)

@@ -108,6 +108,7 @@ class SqliteSink:
             return
         with self._writing():
             self.close()
+            _remove_beside(self._place.partial)  # an empty journal of a process that was killed
             # What the older database's user has left there would be taken for the new one's.
             _remove_beside(self._place.path)
             self._place.publish(self._place.partial)

@@ -1,0 +1,33 @@
+"""A job's output holds each record once, in order, wherever the process that writes it was killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.postgres import Server
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MOST = {"out.jsonl": 90, "out.csv": 30, "out.jsonl.gz": 30, "out.csv.gz": 10, "out.sqlite": 60, "out.parquet": 25}
+"""Scenarios for each output, of several hundred; ``killing.py OUTPUT DIRECTORY 0`` tries them all."""
+
+
+def kill_again_and_again(output: str, directory: Path, most: int) -> None:
+    command = [sys.executable, str(ROOT / "tests" / "contract" / "killing.py"), output, str(directory), str(most)]
+    done = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(" calls, ") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(MOST))
+def test_a_file_has_every_record_once_wherever_its_writer_was_killed(tmp_path: Path, name: str) -> None:
+    kill_again_and_again(str(tmp_path / "job" / name), tmp_path / "job", MOST[name])
+
+
+@pytest.mark.slow
+def test_a_table_has_every_record_once_wherever_its_writer_was_killed(tmp_path: Path, postgres: Server) -> None:
+    kill_again_and_again(postgres.url("killed"), tmp_path / "job", 25)

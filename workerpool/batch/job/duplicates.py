@@ -1,0 +1,113 @@
+"""Inputs that ask for the same: the first one is fetched, and answers the others.
+
+Two requests are the same if they would be sent alike: by method, canonical URL, parameters and headers, and if they
+only ask for something. Answers and those that wait for one are in a ledger, so memory does not grow with their number:
+it holds what is under way, and what the next transaction is to hold. The run's thread alone uses this.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from workerpool.batch.job.ledger import Answer, Follower, Ledger
+from workerpool.batch.job.prepare import hash_of, is_plain
+from workerpool.batch.job.states import State
+from workerpool.batch.record import Record
+from workerpool.batch.sinks.jsonl import encode
+from workerpool.errors import RequestError, StatusError
+from workerpool.model import Outcome, Request
+from workerpool.redact import redact
+
+AT_ONCE = 1_000
+"""Followers that are answered, or written down, at once."""
+
+Place = tuple[int, int]
+
+
+class Copy(NamedTuple):
+    """The outcome of an input that another one was fetched for: its identity, what became of it, and its record."""
+
+    place: Place
+    outcome: Outcome
+    state: State
+    record: Record
+
+
+class Duplicates:
+    """Who waits for whom. `place` gives the identity of a request."""
+
+    def __init__(self, ledger: Ledger, place: Callable[[Request], Place]) -> None:
+        self._ledger = ledger
+        self._place = place
+        self._leaders: dict[int, Place] = {}
+        self._led: dict[Place, int] = {}
+        self._answers: dict[int, Answer] = {}  # not in the ledger yet
+        self._followers: list[Follower] = []  # neither
+
+    def begin(self) -> None:
+        """Begin a reading of the inputs: whoever waited for an answer is read again."""
+        self._leaders.clear()
+        self._led.clear()
+        self._ledger.forget_followers()
+
+    def meet(self, request: Request) -> Copy | bool:
+        """The outcome of a request if one like it has ended, True if it will have that of one under way, else False."""
+        if request.problem is not None or not is_plain(request):
+            return False
+        hashed, place = hash_of(request), self._place(request)
+        answer = self._answers.get(hashed) or self._ledger.answer(hashed)
+        if answer is not None:
+            return _copy(place, request, State(answer.state), json.loads(answer.record))
+        if hashed not in self._leaders:
+            self._leaders[hashed] = place
+            self._led[place] = hashed
+            return False
+        self._followers.append(Follower(hashed, *place, request.key, request.url))
+        if len(self._followers) >= AT_ONCE:
+            self._write()
+        return True
+
+    def end(self, request: Request, state: State, record: Record) -> Iterator[list[Copy]]:
+        """Note how a request has ended, and yield the outcomes of those that waited for it, some at a time."""
+        hashed = self._led.pop(self._place(request), None)
+        if hashed is None:
+            return
+        del self._leaders[hashed]
+        self._answers[hashed] = Answer(hashed, state, encode(record))
+        if self._followers:
+            self._write()
+        first: Place = (-1, -1)
+        while followers := self._ledger.followers(hashed, first, AT_ONCE):
+            yield [
+                _copy((one.source, one.ordinal), Request(one.url, request.method, key=one.key), state, record)
+                for one in followers
+            ]
+            first = followers[-1].source, followers[-1].ordinal
+
+    def give_up(self, request: Request) -> None:
+        """Note that a request was given up: those that wait for it are read again when the run goes on."""
+        hashed = self._led.pop(self._place(request), None)
+        if hashed is not None:
+            del self._leaders[hashed]
+
+    def take_answers(self) -> list[Answer]:
+        """The answers that the ledger does not have yet, for its next transaction."""
+        answers = [*self._answers.values()]
+        self._answers.clear()
+        return answers
+
+    def _write(self) -> None:
+        followers, self._followers = self._followers, []
+        self._ledger.follow(followers)
+
+
+def _copy(place: Place, request: Request, state: State, record: Record) -> Copy:
+    text = record["error"]
+    error: RequestError | None = None
+    if text is not None:
+        status = record["status"]
+        error = RequestError(text) if status is None or status < 400 else StatusError(text, status=status)
+        error.key = redact(request.label)
+    return Copy(place, Outcome(request, None, error), state, {**record, "key": request.label, "url": request.url})

@@ -1,0 +1,130 @@
+"""Takes records from the ledger to the sink: a batch is on the disk before the ledger forgets it.
+
+The ledger is a queue between those who fetch and the sink, so going on after a crash is the same as going on: the sink
+goes back to where the ledger says, and what waits is taken there. The run's housekeeper calls `flush`; the run's thread
+`wait_for_room`, and once the housekeeper has ended, `move_all`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from workerpool.batch.job.ledger import Ledger, Seen
+from workerpool.batch.sinks.base import DurableSink
+
+SYNC_EVERY = 1.0
+"""Seconds between two syncs of the ledger: what a power cut may undo."""
+
+TIDY_EVERY = 5.0
+"""Seconds between two checkpoints of its log."""
+
+MOVED_AT_ONCE = 4 * 1024 * 1024
+"""Bytes of records taken from the ledger at once, at least."""
+
+AHEAD = 64 * 1024 * 1024
+"""Bytes of records that may wait for the sink before fetching waits for it, too."""
+
+Place = tuple[int, int]
+
+
+class Mover:
+    """From a ledger to a sink, which stands where the ledger says.
+
+    `ordered`: in the order of the inputs, up to `front`, which the run's thread moves on.
+    """
+
+    def __init__(self, ledger: Ledger, sink: DurableSink, *, ordered: bool) -> None:
+        self._ledger = ledger
+        self._sink = sink
+        self._ordered = ordered
+        self._moving = threading.Lock()  # guards what is below up to the blank line, and the sink
+        self._after = 0  # the number of the last record that was moved, if they go as they came
+        self._last_moved = self._last_synced = self._last_tidied = time.monotonic()
+
+        self._room = threading.Condition()  # guards what is below; said when there is more room
+        self._entered = self._moved = 0  # bytes of records, in the ledger and from there to the sink
+        self._is_stuck = False  # nothing can be moved now
+        self._is_over = False
+
+        self._seen: deque[Seen] = deque()  # for the ledger, from the run's thread to the one that moves
+        self.front: Place = (0, 0)
+        self.written = 0
+        self.is_broken = False
+        """Whether the sink has failed, and is to get nothing more."""
+
+    def note_seen(self, seen: Seen) -> None:
+        """Let the ledger remember something with one of the next batches. The run's thread."""
+        self._seen.append(seen)
+
+    def wait_for_room(self, size: int) -> None:
+        """Note that so many bytes were entered; let a sink that is slower than the answers slow them down."""
+        with self._room:
+            self._entered += size
+            self._is_stuck = False
+            while self._entered - self._moved > AHEAD and not self._is_stuck and not self._is_over:
+                self._room.wait(1.0)
+
+    def stop_waiting(self) -> None:
+        """Let nobody wait for room any more: the run ends. Any thread."""
+        with self._room:
+            self._is_over = True
+            self._room.notify_all()
+
+    def flush(self) -> None:
+        """Move what is worth it, and keep the ledger in order; raises `SinkError` and `JobError`."""
+        now, cadence = time.monotonic(), self._sink.cadence
+        with self._moving:
+            waits = self._entered - self._moved
+            if waits >= cadence.bytes or (waits and now - self._last_moved >= cadence.seconds):
+                self._move()
+            if now - self._last_synced >= SYNC_EVERY:
+                self._ledger.sync()
+                self._last_synced = now
+            if now - self._last_tidied >= TIDY_EVERY:
+                self._ledger.tidy()
+                self._last_tidied = now
+
+    def move_all(self, *, from_start: bool = False) -> None:
+        """Move everything that may be moved; `from_start`, also what was kept for later."""
+        with self._moving:
+            if from_start:
+                self._after = 0
+            self._move()
+            self._ledger.note_seen(self._take_seen())
+
+    def _move(self) -> None:
+        most = max(MOVED_AT_ONCE, self._sink.cadence.bytes)
+        while True:
+            if self._ordered:
+                rows = self._ledger.waiting_in_order(self.front, most)
+            else:
+                rows = self._ledger.waiting(self._after, most)
+            if not rows:
+                break
+            numbers, records = [number for number, _ in rows], [record for _, record in rows]
+            self._ledger.confirm(numbers, self._write(records), self._take_seen())
+            self._after = max(numbers)
+            self.written += len(rows)
+            with self._room:
+                self._moved += sum(map(len, records))
+                self._room.notify_all()
+        with self._room:
+            self._is_stuck = True
+            self._room.notify_all()
+        self._last_moved = time.monotonic()
+
+    def _write(self, records: Sequence[bytes]) -> str:
+        try:
+            return self._sink.write(records)
+        except BaseException:
+            self.is_broken = True
+            raise
+
+    def _take_seen(self) -> list[Seen]:
+        seen: list[Seen] = []
+        while self._seen:
+            seen.append(self._seen.popleft())
+        return seen

@@ -1,0 +1,128 @@
+"""What the user named as sources: which files those are, what is in each, and whether that can be looked at.
+
+A name with ``*``, ``?`` or ``[`` in it that is no file's own is a pattern, and stands for the files that match it, by
+name. Looks at directories and at what kind a file is, and reads nothing. Pure otherwise, any thread.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from workerpool.batch.packed import PACKINGS, packing_named
+from workerpool.errors import OptionError, SourceError
+from workerpool.redact import redact
+
+Format = Literal["txt", "csv", "jsonl", "parquet"]
+FORMATS: tuple[str, ...] = get_args(Format)
+
+STDIN = "-"
+
+_WAYS = " ".join(packing.ending for packing in PACKINGS)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One source as the user named it: a path, or ``-``; what it holds; and what to call it in a sentence."""
+
+    path: str
+    format: Format
+    name: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it can be opened a second time and give the same bytes."""
+        return self.path != STDIN and stat.S_ISREG(os.stat(self.path).st_mode)
+
+    def check(self) -> None:
+        """Raise `SourceError` if it is missing, or a directory, or not the kind of file that its format needs."""
+        if self.path == STDIN:
+            if sys.stdin is None:
+                raise SourceError("standard input is closed: give a file, or pipe the URLs in")
+            return
+        mode = self.status().st_mode
+        if stat.S_ISDIR(mode):
+            raise SourceError(f"{self.name} is a directory: name the files in it, as in {self.name.rstrip('/')}/*.txt")
+        if self.format == "parquet" and not stat.S_ISREG(mode):
+            raise SourceError(f"{self.name} is no file on a disk: Parquet is read from its end, so store it first")
+
+    def status(self) -> os.stat_result:
+        """Return what the system tells about the file; raises `SourceError` where it tells nothing."""
+        try:
+            return os.stat(self.path)
+        except (OSError, ValueError) as error:
+            raise self.unreadable(error) from error
+
+    def unreadable(self, error: Exception) -> SourceError:
+        """Return the error that says why it cannot be opened."""
+        if isinstance(error, FileNotFoundError):
+            return SourceError(f"{self.name} does not exist: look at the path")
+        reason = getattr(error, "strerror", None) or str(error)
+        return SourceError(f"{self.name} cannot be read: {reason[:1].lower()}{reason[1:]}")
+
+
+def sources_named(paths: Sequence[str], format: str | None) -> list[Source]:
+    """Return the sources that `paths` stand for, in their order; `format` is what is in all of them, if given.
+
+    Raises `OptionError` for one that is named twice, as its requests would have each identity twice, and `SourceError`
+    for a name that does not say what is in the file, or a pattern that no file matches.
+    """
+    if format is not None and format not in FORMATS:
+        raise OptionError(f"the input format {format!r} is unknown: write {', '.join(FORMATS)}")
+    if paths.count(STDIN) > 1:
+        raise OptionError("'-' is given twice, and standard input can be read once")
+    sources: list[Source] = []
+    seen: dict[str, Source] = {}
+    for path in paths:
+        for source in (_source(one, cast("Format | None", format)) for one in _expanded(path)):
+            same = seen.setdefault(_identity(source.path), source)
+            if same is not source:
+                other = "" if same.path == source.path else f", once as {same.name}"
+                raise OptionError(f"{source.name} is given twice{other}: name each file once, patterns included")
+            sources.append(source)
+    return sources
+
+
+def _identity(path: str) -> str:
+    try:
+        return path if path == STDIN else os.path.realpath(path)
+    except (OSError, ValueError):
+        return path
+
+
+def _expanded(path: str) -> Iterator[str]:
+    if not glob.has_magic(path) or os.path.lexists(path):
+        yield path
+        return
+    try:
+        found = sorted(name for name in glob.iglob(path, recursive=True) if not os.path.isdir(name))
+    except ValueError:  # a NUL byte
+        found = []
+    if not found:
+        raise SourceError(f"no file matches {redact(path)}: look at the pattern")
+    yield from dict.fromkeys(found)  # ** may find a file in more ways than one
+
+
+def _source(path: str, format: Format | None) -> Source:
+    name = "standard input" if path == STDIN else redact(path)
+    packing = packing_named(path)
+    ending = Path(path.lower().removesuffix(packing.ending if packing else "")).suffix[1:]
+    if path == STDIN:
+        ending = "txt"
+    elif format is None and ending not in FORMATS:
+        raise SourceError(
+            f"{name}: its name does not say what is in it: end it in .txt, .csv, .jsonl or .parquet "
+            f"({_WAYS} may follow a text), or give --input-format"
+        )
+    source = Source(path, format or cast(Format, ending), name)
+    if source.format == "parquet" and packing is not None:
+        raise SourceError(f"{name}: Parquet is packed inside: unpack the file, and name it .parquet")
+    if source.format == "parquet" and path == STDIN:
+        raise SourceError("Parquet is read from its end, so it cannot come from standard input: give a file")
+    return source

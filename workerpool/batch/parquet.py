@@ -1,0 +1,196 @@
+"""Reads the rows of a Parquet file, some at a time and never a whole row group; the only user of pyarrow among sources.
+
+Columns go by their names, in small or capital letters. `url`, `method`, `key` and `json` are text (or bytes that are
+UTF-8), `key` also a number, date or time; `headers` and `params` are a map, a struct, or text that is a JSON object;
+`body` is text or bytes. A column of another type is refused before anything is sent; a value that makes no request is
+its row's problem. One thread for each file. pyarrow is imported when a file is opened.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+from workerpool.batch.lines import SHOWN
+from workerpool.batch.marks import Mark, Spot
+from workerpool.batch.packed import Broken
+from workerpool.batch.rows import COLUMNS
+from workerpool.errors import OptionError, SourceError
+
+BATCH = 1024
+"""Rows that are turned into Python's objects at a time."""
+
+BUFFER = 1024 * 1024
+"""Bytes of a column that are read at a time."""
+
+Row = dict[str, Any]
+
+_NEEDED = {
+    "url": "text", "method": "text", "json": "text that is JSON", "key": "text, a number or a date",
+    "body": "text or bytes", "headers": "a map, a struct, or text that is a JSON object",
+    "params": "a map, a struct, or text that is a JSON object",
+}  # fmt: skip
+
+
+class BadValue(Exception):
+    """Why a row's values cannot be read; the text is a sentence without the place."""
+
+
+class ParquetRows:
+    """The rows of the Parquet file `file`. Raises `SourceError` for what is none, or has no column that will do.
+
+    Raises `OptionError` where pyarrow is not installed.
+    """
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        try:
+            self._arrow = importlib.import_module("pyarrow")
+            parquet = importlib.import_module("pyarrow.parquet")
+        except ImportError as error:
+            raise OptionError(
+                f"{name}: reading Parquet needs pyarrow: pip install 'workerpool-http[parquet]'"
+            ) from error
+        try:
+            self._file = parquet.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False)
+            schema = self._file.schema_arrow
+        except (self._arrow.ArrowException, OSError) as error:
+            raise SourceError(f"{name} cannot be read as Parquet: {_first_line(error)}") from error
+        self.names: list[str] = [field.name.lower() for field in schema]
+        self.count: int = self._file.metadata.num_rows
+        self._columns = self._select(schema, name)
+
+    def _select(self, schema: Any, name: str) -> dict[str, str]:
+        """Return the columns that are read, in one order whatever the file's, each with its name in the file."""
+        columns: dict[str, str] = {}
+        for column in COLUMNS:
+            found = [field for field in schema if field.name.lower() == column]
+            if len(found) > 1:
+                raise SourceError(f"{name}: two columns are named '{column}': keep one of them")
+            if found and not self._will_do(column, found[0].type):
+                raise SourceError(f"{name}: the column '{column}' is {found[0].type}: make it {_NEEDED[column]}")
+            if found:
+                columns[column] = found[0].name
+        if "url" not in columns:
+            raise SourceError(f"{name}: no column is named 'url'")
+        return columns
+
+    def _will_do(self, column: str, type: Any) -> bool:
+        types = self._arrow.types
+        if types.is_dictionary(type):
+            type = type.value_type
+        if types.is_null(type) or self._is_text(type) or self._is_bytes(type):
+            return True
+        if column == "key":
+            return not types.is_nested(type)
+        if column in ("headers", "params"):
+            return types.is_struct(type) or (types.is_map(type) and self._is_text(type.key_type))
+        return False
+
+    def _is_text(self, type: Any) -> bool:
+        return str(type) in ("string", "large_string", "string_view")
+
+    def _is_bytes(self, type: Any) -> bool:
+        return str(type).startswith(("binary", "large_binary", "fixed_size_binary"))
+
+    def read(self, first: int = 1) -> Iterator[tuple[int, Sequence[Row | BadValue]]]:
+        """Yield rows some at a time, from the row `first` on, each time with the number of the first of them.
+
+        Raises `Broken` where the data is damaged.
+        """
+        number, passed = first, 0
+        if first > self.count + 1:
+            raise Broken("it has fewer rows than it had: begin anew with the file as it is")
+        for group in range(self._file.num_row_groups):
+            rows = self._file.metadata.row_group(group).num_rows
+            if passed + rows >= first:
+                for batch in self._batches(group, skip=max(first - 1 - passed, 0)):
+                    yield number, self._rows(batch)
+                    number += batch.num_rows
+            passed += rows
+
+    def _batches(self, group: int, skip: int) -> Iterator[Any]:
+        batches = self._file.iter_batches(
+            BATCH, row_groups=[group], columns=list(self._columns.values()), use_threads=False
+        )
+        while True:
+            try:
+                batch = next(batches, None)
+            except (self._arrow.ArrowException, OSError) as error:
+                raise Broken(f"the Parquet data is damaged ({_first_line(error)})") from error
+            if batch is None:
+                return
+            if skip < batch.num_rows:
+                yield batch.slice(skip)
+            skip = max(skip - batch.num_rows, 0)
+
+    def _rows(self, batch: Any) -> Sequence[Row | BadValue]:
+        try:
+            return self._objects(batch)
+        except (ValueError, self._arrow.ArrowException):
+            return [self._row(batch.slice(index, 1)) for index in range(batch.num_rows)]
+
+    def _row(self, batch: Any) -> Row | BadValue:
+        """Return the only row of `batch`, or what is wrong with it: text that is not UTF-8, a date beyond Python's."""
+        try:
+            return self._objects(batch)[0]
+        except (ValueError, self._arrow.ArrowException) as error:
+            return BadValue(f"a value cannot be read ({_first_line(error)})")
+
+    def _objects(self, batch: Any) -> list[Row]:
+        columns = [self._values(name, batch.column(batch.schema.get_field_index(self._columns[name])))
+                   for name in self._columns]  # fmt: skip
+        return [dict(zip(self._columns, values, strict=True)) for values in zip(*columns, strict=True)]
+
+    def _values(self, name: str, column: Any) -> list[Any]:
+        types = self._arrow.types
+        if types.is_map(column.type):
+            return [None if pairs is None else dict(pairs) for pairs in column.to_pylist()]
+        if types.is_struct(column.type):  # a struct has all its fields in each row: null is how it says none
+            return [
+                row and {key: value for key, value in row.items() if value is not None} for row in column.to_pylist()
+            ]
+        if name != "body" and not self._is_text(column.type):
+            column = column.cast(self._arrow.string())
+        values: list[Any] = column.to_pylist()
+        return values
+
+
+class RowPositions:
+    """Where rows stand, and a CRC of what they say: of each row, its values as Python writes them, in ASCII."""
+
+    def __init__(self, start: Mark) -> None:
+        self._next = self._first = start.line
+        self._rows: Sequence[Row | BadValue] = ()
+        self._size = self._crc = 0
+        self.end: Spot | None = None
+
+    def feed(self, first: int, rows: Sequence[Row | BadValue]) -> None:
+        """Take the next rows, of which `first` is the first; those before are not asked for any more."""
+        self.at(first)
+        self._first, self._rows = first, rows
+
+    def finish(self, line: int) -> None:
+        """Say that no rows come any more, and which number the next one would have."""
+        self.end = self.at(line)
+
+    def at(self, line: int) -> Spot:
+        for row in self._rows[self._next - self._first : line - self._first]:
+            data = ascii(row).encode()
+            self._size += len(data)
+            self._crc = zlib.crc32(data, self._crc)
+        self._next = line
+        return Spot(Mark(line, line - 1), self._size, self._crc)
+
+
+def text_of(row: Row | BadValue) -> str:
+    """Return what a row says, for its outcome if it makes no request."""
+    if isinstance(row, BadValue):
+        return "(unreadable row)"
+    return json.dumps({name: value for name, value in row.items() if value is not None}, default=str)[:SHOWN]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,79 @@
+"""Outcomes as rows, Arrow tables and data frames, for programs that load results themselves.
+
+Everything is read lazily, in batches: `rows` and `batches` hold one at a time. Columns and types are those of the
+outputs of a run, the same whatever the values are. Arrow needs the extra `parquet`, data frames need `pandas`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from workerpool.batch.arrow import pyarrow, schema_of, table_of
+from workerpool.batch.columns import columns_of
+from workerpool.batch.extras import load
+from workerpool.batch.record import INCLUDABLE, Record, record_of
+from workerpool.errors import OptionError
+from workerpool.model import Outcome
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow as pa
+
+MOST_BYTES = 16 * 1024 * 1024
+"""Bytes of bodies in a batch: with more of them it has fewer rows."""
+
+
+def rows(outcomes: Iterable[Outcome], *, include: Collection[str] = (), size: int = 1000) -> Iterator[list[Record]]:
+    """Yield what is written of `outcomes`, in lists of up to `size` records, as they come.
+
+    `include` adds ``headers`` and ``body``, as `workerpool run --include` does; a list has fewer records than `size` if
+    the bodies in it come to 16 MiB. A record's fields are those of a line of JSON output. Raises `OptionError`.
+    """
+    _check(include)
+    if size < 1:
+        raise OptionError(f"size={size!r}: a batch has 1 row or more")
+    return _rows(outcomes, frozenset(include), size)
+
+
+def to_arrow(outcomes: Iterable[Outcome], *, include: Collection[str] = ()) -> pa.Table:
+    """Return `outcomes` as a table, a chunk for each batch of rows. Raises `OptionError` without pyarrow.
+
+    Status and attempts are int32, bytes int64, elapsed float64 seconds, started_at a timestamp of milliseconds in UTC,
+    headers a map of strings, the rest strings and booleans.
+    """
+    arrow = pyarrow("to_arrow()")
+    columns = columns_of(include)
+    schema = schema_of(columns)
+    tables = [table_of(batch, columns, schema) for batch in rows(outcomes, include=include)]
+    return arrow.concat_tables(tables) if tables else schema.empty_table()
+
+
+def to_pandas(outcomes: Iterable[Outcome], *, include: Collection[str] = ()) -> pandas.DataFrame:
+    """Return `outcomes` as a data frame; its columns have the types of `to_arrow`, kept by pandas as Arrow's own.
+
+    So a status that is missing stays an integer column's <NA>. Raises `OptionError` without pandas or pyarrow.
+    """
+    frames = load("pandas", "pandas", "to_pandas()")
+    return to_arrow(outcomes, include=include).to_pandas(types_mapper=frames.ArrowDtype)
+
+
+def _rows(outcomes: Iterable[Outcome], include: Collection[str], size: int) -> Iterator[list[Record]]:
+    batch: list[Record] = []
+    room = MOST_BYTES
+    for outcome in outcomes:
+        record = record_of(outcome, include)
+        del outcome  # its body must not live until the next one comes
+        batch.append(record)
+        room -= record["bytes"] if "body" in include else 0
+        if len(batch) >= size or room <= 0:
+            yield batch
+            batch, room = [], MOST_BYTES
+    if batch:
+        yield batch
+
+
+def _check(include: Collection[str]) -> None:
+    for name in include:
+        if name not in INCLUDABLE:
+            raise OptionError(f"include={name!r} is unknown: write {' or '.join(INCLUDABLE)}")
