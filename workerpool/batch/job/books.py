@@ -8,6 +8,7 @@ there are workers. The housekeeper's thread takes records from the ledger to the
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -24,7 +25,7 @@ from workerpool.batch.job.prepare import Preparation, attempts_from, attempts_to
 from workerpool.batch.job.states import GOOD, TO_DO, State
 from workerpool.batch.record import Record, record_of
 from workerpool.batch.run import DEADLINE, Pool, Take
-from workerpool.batch.sinks.base import DurableSink
+from workerpool.batch.sinks.base import ABORT_WAIT, DurableSink
 from workerpool.batch.sinks.jsonl import encode
 from workerpool.errors import Cancelled, JobError, OutcomeUnknown, SinkError, SourceError
 from workerpool.model import IDLE, Idle, Outcome, Request, Underway
@@ -319,7 +320,10 @@ class JobBooks:
         ledger.tidy()
 
     def abort(self) -> None:
-        """Nothing is to be done: what was entered is safe."""
+        """Note that the process is about to end; what was entered is safe. Another thread than the run's."""
+        noting = threading.Thread(target=self._note_last, name="workerpool-noting", daemon=True)
+        noting.start()
+        noting.join(ABORT_WAIT)  # a disk that hangs must not hold up the end
 
 
 class _Entering:
