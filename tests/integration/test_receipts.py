@@ -61,6 +61,7 @@ class Journal:
             for item in batch:
                 name = item.request.key or item.request.url.rsplit("/", 1)[1]
                 is_underway = isinstance(item, Underway)
+                assert not self.outcomes[name], "told of after its outcome"
                 self.outcomes[name] += not is_underway
                 if is_underway or not isinstance(item.error, (Cancelled, InvalidRequest)):
                     self.noted[name] += 1
