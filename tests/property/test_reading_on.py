@@ -64,10 +64,11 @@ def read(sources: Sources, start: Mark | None = None) -> tuple[list[tuple[Reques
     format=st.sampled_from(sorted(HEADS)),
     ending=st.sampled_from(sorted(PACKERS)),
     chunk=st.sampled_from([1, 2, 7, 65536]),
+    seldom=st.integers(1, 5),
 )
-@example(data=b"\n\n\nhttp://a/", bom=True, format="csv", ending=".gz", chunk=1)
+@example(data=b"\n\n\nhttp://a/", bom=True, format="csv", ending=".gz", chunk=1, seldom=2)
 def test_reading_from_any_mark_gives_the_rest_of_a_full_reading(
-    tmp_path: Path, data: bytes, bom: bool, format: str, ending: str, chunk: int
+    tmp_path: Path, data: bytes, bom: bool, format: str, ending: str, chunk: int, seldom: int
 ) -> None:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16, which is refused
         return
@@ -90,6 +91,12 @@ def test_reading_from_any_mark_gives_the_rest_of_a_full_reading(
             again, its_end, _ = read(sources, mark)
             assert ([(r, m) for r, m, _ in again], its_end) == ([(r, m) for r, m, _ in got[number:]], end)
         assert read(sources, end) == ([], end, 0)
+        reading = sources.read(0)
+        for number, request in enumerate(reading):
+            if number % seldom == 0:
+                assert reading.mark == got[number][1]
+                assert reading.check == zlib.crc32(data[: got[number][1].offset])
+            assert request.ordinal == got[number][1].line
 
 
 def blocks_of(sources: Sources, every: int) -> list[Block]:
