@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
-from backports import zstd
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from workerpool.batch import chunks, packed
 from workerpool.batch.marks import BEGINNING, Block, Mark, Spot, check_between
+from workerpool.batch.packed import zstandard
 from workerpool.batch.source import Sources
 from workerpool.model import Request
 
@@ -25,7 +25,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress,
     ".bz2": bz2.compress,
     ".xz": lzma.compress,
-    ".zst": zstd.compress,
+    ".zst": zstandard().compress,
 }
 HEADS = {"txt": b"", "jsonl": b"", "csv": b"url,key,body\n"}
 
