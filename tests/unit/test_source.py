@@ -378,7 +378,7 @@ def test_a_pattern_stands_for_the_files_that_match_it_by_name(tmp_path: Path) ->
     assert [r.url for r in read(f"{tmp_path}/[b-z].txt", f"{tmp_path}/a.txt")] == [
         "http://b/", "http://a/",
     ]  # fmt: skip
-    every = Sources([f"{tmp_path}/**/*.txt"])
+    every = Sources([f"{tmp_path}/**/**/*.txt"])
     assert [source.path for source in every.sources] == [
         f"{tmp_path}/{name}" for name in ("a.txt", "b.txt", "deep/c.txt", "deep/er/d.txt")
     ]
@@ -496,6 +496,15 @@ def test_of_a_damaged_file_no_block_from_the_damage_on_is_as_it_was(tmp_path: Pa
     assert sources.verify(0, [first, second]) is None
     write(tmp_path / "u.txt.gz", data[:-9] + b"?" * 9)
     assert sources.verify(0, [first, second]) == second
+
+
+def test_a_block_that_begins_in_the_middle_of_a_line_now_is_not_as_it_was(tmp_path: Path) -> None:
+    path = write(tmp_path / "u.txt", b"http://a/1\nhttp://a/2\nhttp://a/3\n")
+    block = Block(Mark(3, 22), Mark(4, 33), zlib.crc32(b"http://a/3\n"))
+    sources = Sources([path])
+    assert sources.verify(0, [block]) is None
+    write(tmp_path / "u.txt", b"http://a/1\nhttp\n//a/2xhttp://a/3\n")
+    assert sources.verify(0, [block]) == block
 
 
 def test_a_directory_in_the_place_of_a_file_is_an_error_when_it_is_read(tmp_path: Path) -> None:
