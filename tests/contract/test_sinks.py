@@ -348,6 +348,8 @@ def test_a_full_disk_loses_nothing_that_was_confirmed(file: Output) -> None:
         position, error = write_until_full(sink, batches)
     sink.close()
     done = error.records
+    if ".sqlite" not in file.name and ".parquet" not in file.name:
+        assert os.path.getsize(f"{file.name}.partial") == json.loads(position)["bytes"]
     assert done in (1, 3, 7, 15)
     assert "records before are whole, in" in str(error)
     sink = file.sink()
@@ -431,6 +433,22 @@ def test_a_file_of_the_same_length_with_other_content_is_not_taken_for_ours(tmp_
     with pytest.raises(SinkError, match="changed"):
         sink.reopen(position)
     sink.close()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_place_that_is_taken_away_under_its_writer_is_noticed(tmp_path: Path, name: str) -> None:
+    sink = Output(str(tmp_path / name)).sink()
+    sink.begin()
+    sink.write(rows(1))
+    partial = tmp_path / f"{name}.partial"
+    partial.rename(tmp_path / "away")
+    with pytest.raises(SinkError):
+        sink.write(rows(2))
+    with pytest.raises(SinkError):
+        sink.finish()
+    sink.close()
+    assert not (tmp_path / name).exists()
+    (tmp_path / "away").rename(partial)
 
 
 def test_a_missing_directory_is_said_at_once(file: Output, tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_a_gzip_file_that_was_cut_gives_its_whole_lines_and_exit_code_2(origin: 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [("missing.txt", None, "does not exist"), ("x.csv", b"link\n", "'url'"), ("x.txt.gz", b"plain", "not gzip"),
-     ("x.parquet", b"", "later release"), ("x.dat", b"", "--input-format")],
+     ("x.parquet", b"", "cannot be read as Parquet"), ("x.dat", b"", "--input-format")],
 )  # fmt: skip
 def test_a_source_that_cannot_work_is_refused_before_anything_is_sent(
     origin: Origin, urls: Callable[..., str], tmp_path: Path, name: str, content: bytes | None, words: str

@@ -6,13 +6,17 @@ import gzip
 import json
 import os
 import threading
+import tracemalloc
+import zlib
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workerpool.batch import lines as lines_module
+from workerpool.batch.marks import BEGINNING, Block, Fingerprint, Mark
 from workerpool.batch.source import Sources
 from workerpool.errors import OptionError, SourceError
 from workerpool.model import Request
@@ -199,13 +203,6 @@ def test_csv_parted_by_semicolons_or_tabs_is_read_too(tmp_path: Path, delimiter:
     assert (request.key, request.url, request.problem) == ("k", "http://a/?x=1,2", None)
 
 
-@pytest.mark.parametrize("ending", ["txt", "jsonl", "csv"])
-def test_gzipped_sources_read_like_plain_ones(tmp_path: Path, ending: str) -> None:
-    text = {"txt": "http://a/\n", "jsonl": '{"url": "http://a/"}\n', "csv": "url\nhttp://a/\n"}[ending]
-    path = write(tmp_path / f"r.{ending}.gz", gzip.compress(text.encode()))
-    assert [r.url for r in read(path)] == ["http://a/"]
-
-
 def test_gzip_members_one_after_the_other_are_one_source(tmp_path: Path) -> None:
     data = gzip.compress(b"http://a/1\nhttp://a") + gzip.compress(b"/2\n") + b"\0" * 512
     assert [r.url for r in read(write(tmp_path / "u.txt.gz", data))] == ["http://a/1", "http://a/2"]
@@ -370,3 +367,148 @@ def test_no_line_of_a_csv_file_is_lost_whatever_its_quotes(tmp_path: Path, rows:
         assert starts == [number for number, line in enumerate(lines, 2) if line.strip()]
     elif any(line.strip() for line in lines):
         assert starts[0] == next(number for number, line in enumerate(lines, 2) if line.strip())
+
+
+def test_a_pattern_stands_for_the_files_that_match_it_by_name(tmp_path: Path) -> None:
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "d.txt").mkdir()
+    for name in ("b.txt", "a.txt", "deep/c.txt", "deep/er/d.txt"):
+        write(tmp_path / name, f"http://{Path(name).stem}/\n")
+    assert [r.url for r in read(f"{tmp_path}/*.txt")] == ["http://a/", "http://b/"]
+    assert [r.url for r in read(f"{tmp_path}/[b-z].txt", f"{tmp_path}/a.txt")] == [
+        "http://b/", "http://a/",
+    ]  # fmt: skip
+    every = Sources([f"{tmp_path}/**/*.txt"])
+    assert [source.path for source in every.sources] == [
+        f"{tmp_path}/{name}" for name in ("a.txt", "b.txt", "deep/c.txt", "deep/er/d.txt")
+    ]
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> None:
+    write(tmp_path / "1.txt", "http://other/\n")
+    assert [r.url for r in read(write(tmp_path / "[1].txt", "http://a/\n"))] == ["http://a/"]
+
+
+@pytest.mark.parametrize("pattern", ["*.txt", "no/**/x.csv", "[", "x?\0.txt", "d*"])
+def test_a_pattern_that_no_file_matches_is_refused(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "d.csv").mkdir()
+    with pytest.raises(SourceError, match="no file matches"):
+        Sources([f"{tmp_path}/{pattern}"])
+
+
+def test_a_file_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "u.txt", "http://a/\n")
+    (tmp_path / "link.txt").symlink_to(path)
+    with pytest.raises(OptionError, match=r"u\.txt is given twice: name"):
+        Sources([path, path])
+    for other in (f"{tmp_path}/./u.txt", f"{tmp_path}/*.txt", f"{tmp_path}/l*.txt"):
+        with pytest.raises(OptionError, match=r"is given twice, once as .*: name each file once"):
+            Sources([path, other])
+
+
+def test_a_password_in_a_name_is_not_repeated() -> None:
+    for name in ("http://u:hunter2@a/", "http://u:hunter2@a/*.txt", "http://u:hunter2@a/x.txt"):
+        with pytest.raises(SourceError) as caught:
+            Sources([name]).check()
+        assert "hunter2" not in str(caught.value)
+
+
+def test_a_pipe_is_read_from_its_beginning_only(tmp_path: Path) -> None:
+    path = str(tmp_path / "fifo.txt")
+    os.mkfifo(path)
+    sources = Sources([path, "-"])
+    for index in (0, 1):
+        assert sources.fingerprint(index) is None
+        with pytest.raises(SourceError, match="cannot be read from line 2 on: it is no file on a disk"):
+            sources.read(index, Mark(2, 10))
+        with pytest.raises(SourceError, match="cannot be read a second time"):
+            sources.verify(index, [])
+
+
+def test_what_comes_through_a_pipe_has_marks_and_checks_too(tmp_path: Path) -> None:
+    path = str(tmp_path / "fifo.txt")
+    os.mkfifo(path)
+    data = b"http://a/1\n\nhttp://a/2"
+    writer = threading.Thread(target=lambda: Path(path).write_bytes(data))
+    reading = Sources([path]).read(0)
+    requests = iter(reading)
+    writer.start()
+    assert (next(requests).ordinal, reading.mark, reading.check, reading.end) == (1, BEGINNING, 0, None)
+    assert (next(requests).ordinal, reading.mark, reading.check) == (3, Mark(3, 12), zlib.crc32(data[:12]))
+    assert next(requests, None) is None
+    assert (reading.end, reading.check) == (Mark(4, 22), zlib.crc32(data))
+    writer.join(10)
+
+
+def test_a_file_is_told_by_its_size_and_its_time(tmp_path: Path) -> None:
+    path = write(tmp_path / "u.txt", "http://a/\n")
+    os.utime(path, ns=(5, 7))
+    sources = Sources([path])
+    assert sources.fingerprint(0) == Fingerprint(10, 7)
+    os.unlink(path)
+    with pytest.raises(SourceError, match="does not exist"):
+        sources.fingerprint(0)
+
+
+@pytest.mark.parametrize("name", ["u.txt", "u.csv", "u.jsonl"])
+def test_a_file_that_is_shorter_than_a_mark_is_an_error(tmp_path: Path, name: str) -> None:
+    sources = Sources([write(tmp_path / name, "url\n")])
+    with pytest.raises(SourceError, match=r"after line 8: it is shorter than it was"):
+        list(sources.read(0, Mark(9, 400)))
+
+
+def test_a_stopped_reading_has_no_end(tmp_path: Path) -> None:
+    sources = Sources([write(tmp_path / "u.txt", "http://a/\n" * 5)])
+    reading = sources.read(0)
+    got = []
+    for request in reading:
+        got.append(request.ordinal)
+        if request.ordinal == 3:
+            sources.stop()
+    assert (got, reading.end, reading.mark) == ([1, 2, 3], None, Mark(3, 20))
+
+
+@pytest.mark.parametrize(("name", "head"), [("u.txt", b""), ("u.csv", b"url\n")])
+def test_very_long_lines_and_many_blank_ones_are_checked_without_being_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, head: bytes
+) -> None:
+    monkeypatch.setattr("workerpool.batch.chunks.CHUNK", 4096)
+    monkeypatch.setattr("workerpool.batch.lines.MAX_LINE", 65536)
+    parts = [b"http://a/1\n", b"x" * 1_000_000 + b"\n", b"\n" * 400_000, b"http://a/2\n"]
+    sources = Sources([write(tmp_path / name, head + b"".join(parts))])
+    reading, checks = sources.read(0), []
+    tracemalloc.start()
+    for _request in reading:
+        checks.append(reading.check)
+        reading.restart()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [*checks, reading.check] == [zlib.crc32(part) for part in (head, parts[0], parts[1] + parts[2], parts[3])]
+    assert peak < 350_000
+
+
+def test_of_a_damaged_file_no_block_from_the_damage_on_is_as_it_was(tmp_path: Path) -> None:
+    data = gzip.compress(b"http://a/1\n") + gzip.compress(b"http://a/2\n")
+    path = write(tmp_path / "u.txt.gz", data)
+    sources = Sources([path])
+    first = Block(BEGINNING, Mark(2, 11), zlib.crc32(b"http://a/1\n"))
+    second = Block(Mark(2, 11), Mark(3, 22), zlib.crc32(b"http://a/2\n"))
+    assert sources.verify(0, [first, second]) is None
+    write(tmp_path / "u.txt.gz", data[:-9] + b"?" * 9)
+    assert sources.verify(0, [first, second]) == second
+
+
+def test_a_directory_in_the_place_of_a_file_is_an_error_when_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "u.txt").mkdir()
+    with pytest.raises(SourceError, match="reading failed: Is a directory"):
+        list(Sources([f"{tmp_path}/u.txt"]).read(0))
+
+
+@pytest.mark.parametrize("name", ["u.txt", "u.parquet"])
+def test_a_file_that_may_not_be_read_is_an_error(tmp_path: Path, name: str) -> None:
+    sources = Sources([write(tmp_path / name, "http://a/\n")])
+    with (
+        mock.patch("os.open", side_effect=PermissionError(13, "Permission denied")),  # root may read everything
+        pytest.raises(SourceError, match=f"{name} cannot be read: permission denied"),
+    ):
+        sources.check()

@@ -25,13 +25,16 @@ retrying, and write one record for each to OUTPUT, as the answers come.
 
 _EPILOG = """\
 sources:
-  .txt    a URL a line
-  .csv    a line of column names, then rows; commas, semicolons or tabs
-  .jsonl  a JSON object a line
-  Each also with .gz; - is standard input. Columns or fields: url, and if you
-  like method, headers and params (JSON objects), body (text) or json, and key
-  (a label; the URL by default). Others are left alone. A line that is no
-  request gets a record that says why.
+  .txt      a URL a line
+  .csv      a line of column names, then rows; commas, semicolons or tabs
+  .jsonl    a JSON object a line
+  .parquet  typed columns, with the extra [parquet]
+  Texts may be packed: .gz, .bz2, .xz, .zst (with the extra [zstd]). A name
+  with *, ? or [ stands for the files that match it, ** for directories too;
+  - is standard input. Columns or fields: url, and if you like method, headers
+  and params (JSON objects), body (text) or json, and key (a label; the URL by
+  default). Others are left alone. A line that is no request gets a record
+  that says why.
 
 records:
   key url method status ok error attempts elapsed bytes final_url started_at
@@ -49,12 +52,13 @@ jobs:
   After a finished run the next one starts anew. See also: workerpool status,
   jobs and reconcile.
 
-exit status (of a job: of the whole run, not only of what was done just now):
+exit status:
   0 all ok · 1 finished, some requests failed · 2 bad usage or input
   3 another run holds the job · 4 stopped at the deadline: run it again
   5 the output could not be written
   130, 143, 129: interrupted (INT, TERM, HUP). The first signal finishes what
-  is being sent and writes it, a second one stops at once.
+  is being sent and writes it, a second one stops at once. 0 and 1 of a job are
+  about the whole run, not only about what was done this time.
 """
 
 
@@ -126,7 +130,9 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
-    run.add_argument("sources", nargs="+", metavar="SOURCE", help="a .txt, .csv or .jsonl file (.gz too), or -")
+    run.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="a .txt, .csv, .jsonl or .parquet file, a pattern, or -"
+    )
     _add_output(run.add_argument_group("output").add_argument)
     add_job(run.add_argument_group("job").add_argument)
     _add_budgets(run.add_argument_group("budgets").add_argument)
@@ -183,7 +189,11 @@ def _add_budgets(add: Callable[..., Any]) -> None:
 
 
 def _add_course(add: Callable[..., Any]) -> None:
-    add("--input-format", choices=("txt", "csv", "jsonl"), help="of all SOURCEs; default: as named, txt for -")
+    add(
+        "--input-format",
+        choices=("txt", "csv", "jsonl", "parquet"),
+        help="of all SOURCEs; default: as named, txt for -",
+    )
     add("--retries", metavar="N", default="3", help="tries after the first; default: %(default)s")
     add("--timeout", metavar="S", default="30", help="seconds for each try in all; default: %(default)s")
     add("--max-body", metavar="SIZE", default="1GiB", help="of an answer, decompressed; default: %(default)s")

@@ -17,7 +17,6 @@ from workerpool.batch.ahead import read_ahead
 from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.states import BLOCK, TO_DO, Block, State, block_of, count_states, new_block, place_of
 from workerpool.batch.marks import Mark
-from workerpool.batch.reading import Reading
 from workerpool.errors import JobError
 from workerpool.model import Idle, Request
 
@@ -29,6 +28,23 @@ NOTED_EVERY = 0.25
 _TO_DO = frozenset(map(int, TO_DO))
 _IS_TO_DO = bytes(code in _TO_DO for code in range(256))
 _NOWHERE = (sys.maxsize, 0)
+
+
+class Reading(Protocol):
+    """What is needed of `batch.reading.Reading`."""
+
+    def __iter__(self) -> Iterator[Request]: ...
+
+    @property
+    def mark(self) -> Mark: ...
+
+    @property
+    def check(self) -> int: ...
+
+    @property
+    def end(self) -> Mark | None: ...
+
+    def restart(self) -> None: ...
 
 
 class Sources(Protocol):
@@ -64,13 +80,25 @@ class Span:
 
 
 class Inputs:
-    """What is to be done of a job's sources. `paths` are the sources' names in their requests; `pipes` cannot seek."""
+    """What is to be done of a job's sources.
 
-    def __init__(self, ledger: Ledger, sources: Sources, paths: Iterable[str], pipes: Iterable[int] = ()) -> None:
+    `paths` are the sources' names in their requests. Those in `unsought` can only be read from their beginning, and
+    those in `waiting` may have to be waited for, so that another thread reads them.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        sources: Sources,
+        paths: Iterable[str],
+        unsought: Iterable[int] = (),
+        waiting: Iterable[int] = (),
+    ) -> None:
         self._ledger = ledger
         self._sources = sources
         self._numbers = {path: number for number, path in enumerate(paths)}
-        self._pipes = frozenset(pipes)
+        self._unsought = frozenset(unsought)
+        self._waiting = frozenset(waiting)
         self._blocks: dict[tuple[int, int], Block] = {}  # that are being read, or not done
         self._changed: dict[tuple[int, int], Block] = {}  # since the last transaction
         self._lines: list[tuple[int, int]] = []  # of sources that have been read to their end since then
@@ -118,7 +146,7 @@ class Inputs:
             previous = block
         if first is None and not is_open:
             return
-        is_pipe = source in self._pipes
+        is_pipe = source in self._unsought
         yield Span(None if is_pipe else first or previous, None if is_open else last)
 
     def _read(self, source: int, span: Span) -> Iterator[tuple[Request, State] | Idle]:
@@ -126,7 +154,7 @@ class Inputs:
         self._head = source, 0 if start is None else start.line
         reading = self._sources.read(source, start)
         items = by_block(reading)
-        is_ahead = source in self._pipes  # read by another thread
+        is_ahead = source in self._waiting  # read by another thread
         self._reading = None if is_ahead else reading
         block: Block | None = None
         before = 0  # the ordinal of the last row

@@ -203,7 +203,7 @@ class _Opening:
         failed = [State.FAILED, State.SPENT]
         count = sum(count_inputs(self._ledger)[state] for state in failed)
         position = sink.reopen(run.kept or run.position)
-        self._ledger.reopen_run(position, change_all(self._ledger, failed, State.DEFERRED))
+        self._ledger.reopen_run(position, [*change_all(self._ledger, failed, State.DEFERRED)])
         self._ledger.continue_run(terms, rows)
         return f"fetching {count:,} inputs again that have failed in run {run.number} of {self._job.directory}"
 

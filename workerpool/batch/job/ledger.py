@@ -241,7 +241,7 @@ class Ledger:
                 [(one.size, one.mtime, one.number) for one in sources],
             )
 
-    def reopen_run(self, position: str, blocks: Iterable[Block]) -> None:
+    def reopen_run(self, position: str, blocks: Sequence[Block]) -> None:
         """Go on with a run that was finished: some of its inputs, which `blocks` say, are to be fetched again."""
         with self._transaction() as database:
             database.execute(

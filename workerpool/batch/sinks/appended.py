@@ -114,6 +114,7 @@ class AppendedSink:
     def finish(self) -> None:
         with self._place.writing(self._position.rows):
             if not self._is_finished:
+                self._place.check_there(os.fstat(self._file))
                 os.fsync(self._file)
                 self._place.publish(self._place.partial)
                 self._is_finished = True
@@ -167,6 +168,7 @@ class AppendedSink:
     def _append(self, data: bytes, rows: int) -> None:
         if self._is_finished:
             raise SinkError(f"{self.name} is finished, and takes no more records", records=self._position.rows)
+        self._place.check_there(os.fstat(self._file))
         packed = gzip.compress(data, _LEVEL, mtime=0) if self._is_packed else data
         with self._place.writing(self._position.rows):
             try:

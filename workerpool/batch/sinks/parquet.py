@@ -32,7 +32,7 @@ GROUP_ROWS = 100_000
 GROUP_BYTES = 64 * 1024 * 1024
 
 _PART = ".parquet"
-_READ_ROWS = 4_096  # at a time
+_STEP = 4_096  # rows that are converted or read at a time
 _DONE = ".done"
 
 
@@ -89,7 +89,7 @@ class ParquetSink:
             if source.metadata.num_rows < wanted.rows:
                 raise self._place.changed()
             self._make()
-            for group in _groups(_first(source.iter_batches(_READ_ROWS), wanted.rows)):
+            for group in _groups(_first(source.iter_batches(_STEP), wanted.rows)):
                 self._add(self._arrow.Table.from_batches(group))
         return str(Position(self._rows))
 
@@ -98,7 +98,7 @@ class ParquetSink:
             raise SinkError(f"{self.name} is finished, and takes no more records", records=self._rows)
         if rows:
             with self._writing():
-                self._add(table_of(self._columns.records(rows), self._columns, self._schema))
+                self._add(self._arrow.concat_tables(self._tables(rows)))
         return str(Position(self._rows))
 
     def finish(self) -> None:
@@ -122,11 +122,17 @@ class ParquetSink:
             for path in paths:
                 yield from self._read(path)
 
+    def _tables(self, rows: Sequence[bytes]) -> Iterator[pa.Table]:
+        """Turn rows into tables step by step: as Python's objects they take several times the memory."""
+        for first in range(0, len(rows), _STEP):
+            records = self._columns.records(rows[first : first + _STEP])
+            yield table_of(records, self._columns, self._schema)
+
     def _read(self, path: str) -> Iterator[tuple[str, str]]:
         if not os.path.exists(path):
             raise self._place.changed()
         with self._parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(_READ_ROWS, columns=["key", "url"]):
+            for batch in file.iter_batches(_STEP, columns=["key", "url"]):
                 yield from zip(batch.column("key").to_pylist(), batch.column("url").to_pylist(), strict=True)
 
     def _make(self) -> None:
@@ -200,7 +206,7 @@ class ParquetSink:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         for rows in self._parts():
             with self._parquet.ParquetFile(self._part(rows)) as part:
-                yield from part.iter_batches(_READ_ROWS)
+                yield from part.iter_batches(_STEP)
 
     def _remove_parts(self) -> None:
         """Remove the parts, by another name first: a part of them must never look like an unfinished output."""

@@ -70,6 +70,15 @@ class Place:
         except OSError:
             pass  # some network file systems know no locks
 
+    def check_there(self, opened: os.stat_result) -> None:
+        """Raise `SinkError` if somebody has taken the file away that was opened: what is written would go with it."""
+        try:
+            if os.path.samestat(os.stat(self.partial), opened):
+                return
+        except OSError:
+            pass
+        raise self.gone("has been removed or replaced")
+
     def refusal(self, error: Exception) -> SinkError:
         """Return the error for a place that cannot be made ready."""
         return SinkError(f"{self.name} cannot be written: {why_not(self.name, error)}")

@@ -108,9 +108,7 @@ class PostgresSink:
         return str(Position(wanted.rows))
 
     def write(self, rows: Sequence[bytes]) -> str:
-        connection = self._connection
-        if connection is None or self._is_finished:
-            raise SinkError(f"{self.name} is finished, and takes no more records", records=self._rows)
+        connection = self._check_ready()
         records = _without_nul(self._columns.records(rows))
         cells = enumerate(self._columns.rows(records, _cell), self._rows + 1)
         statement = self._compose("COPY {partial} ({names}) FROM STDIN")
@@ -121,9 +119,9 @@ class PostgresSink:
         return str(Position(self._rows))
 
     def finish(self) -> None:
-        connection = self._connection
-        if self._is_finished or connection is None:
+        if self._is_finished:
             return
+        connection = self._check_ready()
         with self._writing(), connection.transaction():
             if self._exists(connection, self._url.table):
                 self._run(connection, "DELETE FROM {table}")
@@ -154,6 +152,11 @@ class PostgresSink:
                 statement, values = "SELECT key, url FROM {partial} WHERE id <= %s ORDER BY id", (parse(position).rows,)
             with connection.cursor("workerpool") as cursor:  # on the server, so that not all rows come at once
                 yield from cursor.execute(self._compose(statement), values)
+
+    def _check_ready(self) -> psycopg.Connection[Any]:
+        if self._connection is None or self._is_finished:
+            raise SinkError(f"{self.name} is finished or closed, and takes no more records", records=self._rows)
+        return self._connection
 
     # -- the connection -----------------------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ class SqliteSink:
         self._columns = columns
         self._overwrite = overwrite
         self._database: sqlite3.Connection | None = None
+        self._opened: os.stat_result | None = None  # of the file, as it was when the database was opened
         self._rows = 0
         self._is_finished = False
 
@@ -66,7 +67,7 @@ class SqliteSink:
             self._find_finished(wanted)
             return
         with self._making_ready():
-            database = self._database = _open(self._place.partial, "rw")
+            database = self._open()
             if _last(database) < wanted.rows:
                 raise self._place.gone(f"does not hold the {wanted.rows:,} records that it did")
             database.execute("DELETE FROM results WHERE id > ?", (wanted.rows,))
@@ -86,19 +87,18 @@ class SqliteSink:
         return str(Position(wanted.rows))
 
     def write(self, rows: Sequence[bytes]) -> str:
-        if self._database is None:
-            raise SinkError(f"{self.name} is finished, and takes no more records", records=self._rows)
+        database = self._check_ready()
         marks = ", ".join("?" * (len(self._columns.names) + 1))
         statement = f"INSERT INTO results (id, {', '.join(self._columns.names)}) VALUES ({marks})"
         cells = enumerate(self._columns.rows(self._columns.records(rows), _cell), self._rows + 1)
         with self._writing():
             try:
-                self._database.execute("BEGIN IMMEDIATE")
-                self._database.executemany(statement, ((number, *row) for number, row in cells))
-                self._database.execute("COMMIT")
+                database.execute("BEGIN IMMEDIATE")
+                database.executemany(statement, ((number, *row) for number, row in cells))
+                database.execute("COMMIT")
             except sqlite3.Error:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
                 raise
         self._rows += len(rows)
         return str(Position(self._rows))
@@ -106,6 +106,7 @@ class SqliteSink:
     def finish(self) -> None:
         if self._is_finished:
             return
+        self._check_ready()
         with self._writing():
             self.close()
             _remove_beside(self._place.partial)  # an empty journal of a process that was killed
@@ -135,7 +136,17 @@ class SqliteSink:
         _remove_beside(self._place.partial)
         os.close(self._place.create(self._place.partial))
         self._place.sync_directory()
+        return self._open()
+
+    def _open(self) -> sqlite3.Connection:
         self._database = _open(self._place.partial, "rw")
+        self._opened = os.stat(self._place.partial)
+        return self._database
+
+    def _check_ready(self) -> sqlite3.Connection:
+        if self._database is None or self._opened is None:
+            raise SinkError(f"{self.name} is finished or closed, and takes no more records", records=self._rows)
+        self._place.check_there(self._opened)
         return self._database
 
     def _refuse_if_in_use(self) -> None:

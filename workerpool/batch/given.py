@@ -1,0 +1,95 @@
+"""Requests that a program gives itself, in place of sources that are files: an iterable of URLs and `Request`s.
+
+They have the identity ("", ordinal), numbered from 1 in their order, which must be the same whenever they are given:
+a run that goes on is given them from the beginning, and passes by those that have ended. One thread reads.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from workerpool.batch.marks import Block, Fingerprint, Mark
+from workerpool.errors import OptionError, SourceError
+from workerpool.model import Request, new_request
+
+Given = Iterable[str | Request] | Callable[[], Iterable[str | Request]]
+
+
+class GivenRequests:
+    """One source without a name. `requests`: an iterable, or what makes a new one each time."""
+
+    may_wait = False
+
+    def __init__(self, requests: Given) -> None:
+        self._requests = requests
+        self._is_read = False
+        self._is_stopped = False
+
+    @property
+    def can_be_read_again(self) -> bool:
+        return callable(self._requests) or iter(self._requests) is not self._requests
+
+    def check(self) -> None:
+        """There is nothing to look at before it is read."""
+
+    def count(self) -> int | None:
+        """How many there are, None if that cannot be told before they are read."""
+        return None if callable(self._requests) or not hasattr(self._requests, "__len__") else len(self._requests)
+
+    def stop(self) -> None:
+        self._is_stopped = True
+
+    def read(self, index: int, start: Mark | None = None) -> GivenReading:
+        if self._is_read and not self.can_be_read_again:
+            raise SourceError(
+                "the requests can be read once: give a list, or a function that makes an iterator of them"
+            )
+        self._is_read = True
+        return GivenReading(self._requests() if callable(self._requests) else self._requests, lambda: self._is_stopped)
+
+    def fingerprint(self, index: int) -> Fingerprint | None:
+        return None
+
+    def verify(self, index: int, blocks: Iterable[Block]) -> Block | None:
+        return None
+
+
+class GivenReading:
+    """A reading of requests that are given; what its checks add up is their methods, URLs and keys."""
+
+    def __init__(self, requests: Iterable[str | Request], is_stopped: Callable[[], bool]) -> None:
+        self._requests = requests
+        self._is_stopped = is_stopped
+        self._ordinal = 0
+        self.check = 0
+        self.end: Mark | None = None
+
+    def __iter__(self) -> Iterator[Request]:
+        for given in self._requests:
+            if self._is_stopped():
+                return
+            self._ordinal += 1
+            request = as_request(given, self._ordinal)
+            text = f"{request.method} {request.url} {request.key}\n".encode(errors="surrogatepass")
+            yield request
+            self.check = zlib.crc32(text, self.check)
+        self._ordinal += 1
+        self.end = self.mark
+
+    @property
+    def mark(self) -> Mark:
+        return Mark(self._ordinal, 0)
+
+    def restart(self) -> None:
+        self.check = 0
+
+
+def as_request(given: str | Request, ordinal: int) -> Request:
+    """Make a request of what was given, with its identity."""
+    if isinstance(given, str):
+        return new_request(given, ordinal=ordinal)
+    if not isinstance(given, Request):
+        raise OptionError(f"{type(given).__name__} is neither a URL nor a Request (number {ordinal:,} of the requests)")
+    return replace(given, source="", ordinal=ordinal)
