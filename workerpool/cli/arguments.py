@@ -52,12 +52,13 @@ jobs:
   After a finished run the next one starts anew. See also: workerpool status,
   jobs and reconcile.
 
-exit status (of a job: of the whole run, not only of what was done just now):
+exit status:
   0 all ok · 1 finished, some requests failed · 2 bad usage or input
   3 another run holds the job · 4 stopped at the deadline: run it again
   5 the output could not be written
   130, 143, 129: interrupted (INT, TERM, HUP). The first signal finishes what
-  is being sent and writes it, a second one stops at once.
+  is being sent and writes it, a second one stops at once. 0 and 1 of a job are
+  about the whole run, not only about what was done this time.
 """
 
 

@@ -51,7 +51,7 @@ CREATE TABLE blocks (
     end_line INTEGER, "end" INTEGER, crc INTEGER NOT NULL, is_read INTEGER NOT NULL, PRIMARY KEY (source, number)
 ) WITHOUT ROWID;
 CREATE TABLE held (
-    number INTEGER PRIMARY KEY, source INTEGER NOT NULL, ordinal INTEGER NOT NULL, later INTEGER NOT NULL,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, source INTEGER NOT NULL, ordinal INTEGER NOT NULL, later INTEGER NOT NULL,
     record BLOB NOT NULL
 );
 CREATE UNIQUE INDEX held_later ON held (source, ordinal) WHERE later;

@@ -47,7 +47,9 @@ def bucket_of(key: str, url: str) -> int:
 
 
 def as_stored(text: str) -> str:
-    """Return `text` as every output can hold it: a lone surrogate, from a key, is written as an escape by some."""
+    """Return `text` as every output can hold it: some write a lone surrogate as an escape, or a NUL as U+FFFD."""
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
     return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 

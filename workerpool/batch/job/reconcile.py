@@ -129,7 +129,7 @@ class _Comparison:
         """Read one source in full, and compare it with its blocks; `take` is called with what has a record."""
         found = self._found
         if row.path == STDIN or row.size is None:
-            name = "standard input" if row.path == STDIN else row.path
+            name = {STDIN: "standard input", "": "what a program gave"}.get(row.path, row.path)
             inputs = sum(_inputs_in(block) for block in self._ledger.blocks(row.number))
             found.notes.append(
                 f"{name} cannot be read a second time: that it had {inputs:,} inputs is taken from the ledger, and of "
@@ -370,7 +370,9 @@ def _without_record(run: RunRow) -> frozenset[int]:
 
 
 def _inputs_in(block: Block) -> int:
-    return BLOCK - block.states.count(State.NO_INPUT)
+    """Count the inputs in a block; of one that was not read to its end those that are known."""
+    unknown = 0 if block.is_read else block.states.count(State.QUEUED)
+    return BLOCK - block.states.count(State.NO_INPUT) - unknown
 
 
 def _named(pair: Pair) -> str:

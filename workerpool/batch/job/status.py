@@ -39,7 +39,8 @@ class JobStatus:
     `state`: "running" while a process holds it, which `holder` names; else "finished", "closing" (all inputs have
     ended, the output is not whole), "interrupted", or "new" (no run was begun). `continued`: executions after
     the first. `queued`: inputs that are still to be fetched and not put off, None where that cannot be told. `waiting`:
-    records that are on their way to the output; `kept`: failures among them that are written last, as they may be tried again.
+    records that are on their way to the output; `kept`: failures among them that are written last, as they may be tried
+    again.
     `last`: how the last execution ended, None if nothing was noted: it goes on, or was killed.
     """
 
