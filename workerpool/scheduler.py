@@ -44,14 +44,18 @@ class Scheduler:
     # -- what comes in ------------------------------------------------------------------------------------------------
 
     def add(self, ticket: Ticket, now: float) -> None:
-        """Put a request at the end of its host's lane: a new one, or a redirect hop that goes on there."""
+        """Put a new request at the end of its host's lane."""
         lane = self._lane(ticket.host)
         lane.queue.append(ticket)
         self._count(ticket, 1)
         self._enlist(lane, now)
 
     def put_first(self, ticket: Ticket, now: float) -> None:
-        """Put a request that was in flight at the front of its lane: it is to be sent again at once."""
+        """Put a request that was in flight at the front of its lane: what was begun is finished first.
+
+        A redirect's next hop, so that few requests at a time are between two hops, which is what a crash would repeat;
+        and one to be sent again, as its socket was dead.
+        """
         self._count(ticket, 1)
         self._bring_back(ticket, now)
 

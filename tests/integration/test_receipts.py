@@ -633,3 +633,17 @@ def test_the_bound_holds_over_sockets_that_die(tiny_switch_interval: None, fast_
     assert stream.room == WORKERS
     assert journal.outcomes.total() == 600
     assert all(journal.sent[name] <= journal.noted[name] for name in journal.noted)
+
+
+def test_a_redirect_is_followed_before_the_next_request_of_its_host_is_sent() -> None:
+    with Origin() as origin, WorkerPool(1) as pool:
+        paths = [f"/redirect/2?i={number}" for number in range(5)]
+        outcomes = [
+            item for batch in pool.batches([origin.url(path) for path in paths], receipts=True) for item in batch
+        ]
+        assert sum(isinstance(item, Outcome) for item in outcomes) == 5
+        assert [arrival.path.split("?")[0] for arrival in origin.arrivals] == [
+            "/redirect/2",
+            "/redirect/1",
+            "/redirect/0",
+        ] * 5

@@ -326,4 +326,4 @@ class _Execution:
             return exit_code(self._signals.received)
         if result.error is not None:
             return USAGE
-        return FAILED if result.failed or result.cancelled else OK
+        return FAILED if result.has_failed or result.cancelled else OK

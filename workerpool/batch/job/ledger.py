@@ -193,6 +193,23 @@ class Ledger:
         row = self._one("SELECT value FROM job WHERE name = 'made'")
         return None if row is None else str(row[0])
 
+    def is_making(self, output: str) -> bool:
+        """Whether the process was ended while this output was made ready for a run that had not begun."""
+        return self._one("SELECT 1 FROM job WHERE name = 'making' AND value = ?", (output,)) is not None
+
+    @contextmanager
+    def making(self, output: str) -> Iterator[None]:
+        """Note what is made ready inside, until `begin_run`, or until that fails."""
+        with self._transaction() as database:
+            database.execute("INSERT OR REPLACE INTO job VALUES ('making', ?)", (output,))
+        self.sync()
+        try:
+            yield
+        except Exception:
+            with self._transaction() as database:
+                database.execute("DELETE FROM job WHERE name = 'making'")
+            raise
+
     def run(self) -> RunRow | None:
         """The last run, None before the first one."""
         row = self._one("SELECT * FROM runs ORDER BY number DESC LIMIT 1")
@@ -220,6 +237,7 @@ class Ledger:
         `ordered`: its records will be asked for by `waiting_in_order`.
         """
         with self._transaction() as database:
+            database.execute("DELETE FROM job WHERE name = 'making'")
             database.execute("DROP INDEX IF EXISTS held_place")
             if ordered:
                 database.execute("CREATE INDEX held_place ON held (source, ordinal) WHERE NOT later")

@@ -147,7 +147,7 @@ class Opening:
                 "Name a file, or give --at-least-once"
             )
         leftover = sink.leftover()
-        is_ours = run is not None and run.settings["--output"] == output
+        is_ours = self._ledger.is_making(output) or (run is not None and run.settings["--output"] == output)
         if leftover is not None and not is_ours and not job.overwrite:
             raise OptionError(
                 f"{leftover} is there, and is not this job's: another job that writes to {sink.name} has an unfinished "
@@ -156,7 +156,9 @@ class Opening:
         return sink
 
     def _begin(self, sink: DurableSink, terms: dict[str, Any], rows: Sequence[SourceRow]) -> None:
-        position = sink.begin()
+        # Noted first: whoever is killed in between leaves an output that the next execution knows as its own.
+        with self._ledger.making(terms["--output"]):
+            position = sink.begin()
         self._ledger.begin_run(terms, position, rows, ordered=self._job.ordered)
 
     def _go_on(self, sink: DurableSink, run: RunRow, terms: dict[str, Any], rows: Sequence[SourceRow]) -> str:
