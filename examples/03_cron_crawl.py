@@ -1,71 +1,49 @@
-"""A crawl that cron starts every hour: it asks only for what changed, never runs twice at once, and says how it went.
+"""A crawl that cron starts every hour, and what two of its hours are like.
 
-    python examples/03_cron_crawl.py STATE-FOLDER [FILE]
+    python examples/03_cron_crawl.py [FILE]
 
-FILE has one URL a line; without it, a server on this machine is crawled, twice, so that the second run can show what it
-saved. STATE-FOLDER keeps each page's ETag between runs (a temporary one if it is left out). Exit codes are those of the
-command line: 0 all ok, 1 some pages failed, 3 another run is still going.
+FILE has one URL a line; without it, a server on this machine is crawled. The command is what a crontab would have
+(examples/cron holds one, and a systemd timer). The job's directory keeps what was done: had the first run been killed,
+the second one would have gone on with it. As it was not, the second one asks only for what has changed.
 """
 
-import fcntl
-import json
-import os
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from workerpool import Request, RetryPolicy, WorkerPool
 from workerpool.testing import Origin
 
-
-def crawl(folder: Path, urls: Iterable[str]) -> int:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("another run is still going", file=sys.stderr)
-            return 3
-        return _crawl_alone(folder / "etags.json", urls)
+COMMAND = [sys.executable, "-m", "workerpool"]
 
 
-def _crawl_alone(state: Path, urls: Iterable[str]) -> int:
-    etags: dict[str, str] = json.loads(state.read_text()) if state.exists() else {}
-    counts = {"new": 0, "unchanged": 0, "failed": 0}
-
-    def conditional(url: str) -> Request:
-        return Request(url, headers={"If-None-Match": etags[url]} if url in etags else None)
-
-    # Nobody is waiting at night: few workers, a slow rate, patient retries, and no request that drags on for ever.
-    with WorkerPool(4, host_rate="100/s", host_connections=2, retry=RetryPolicy(attempts=6), timeout=20.0) as pool:
-        for outcome in pool.stream(map(conditional, urls)):
-            if not outcome.ok or outcome.response is None:
-                counts["failed"] += 1
-                print(outcome.error, file=sys.stderr)
-            elif outcome.status == 304:
-                counts["unchanged"] += 1
-            else:
-                counts["new"] += 1
-                if "ETag" in outcome.response.headers:
-                    etags[outcome.url] = outcome.response.headers["ETag"]
-
-    # Written beside and renamed: a crash in between leaves the old file whole.
-    beside = state.with_suffix(".new")
-    beside.write_text(json.dumps(etags))
-    os.replace(beside, state)
-    print(json.dumps(counts))
-    return 1 if counts["failed"] else 0
+@contextmanager
+def urls_to_crawl(folder: Path) -> Iterator[Path]:
+    """Give the file that was named, or one with URLs of a loopback server of our own."""
+    if len(sys.argv) > 1:
+        yield Path(sys.argv[1])
+        return
+    with Origin() as origin:
+        source = folder / "urls.txt"
+        source.write_text("".join(f"{origin.url(f'/etag/v{n}')}\n" for n in range(40)))
+        yield source
 
 
-def main(arguments: list[str]) -> int:
-    if len(arguments) > 1:
-        return crawl(Path(arguments[0]), Path(arguments[1]).read_text().split())
-    with Origin() as origin, tempfile.TemporaryDirectory() as temporary:
-        folder = Path(arguments[0] if arguments else temporary)
-        pages = [origin.url(f"/etag/v{n}") for n in range(40)]
-        return crawl(folder, pages) or crawl(folder, pages)
+def crawl(source: Path, folder: Path) -> int:
+    """Run the job once; returns its exit code."""
+    words = ["run", str(source), "-o", str(folder / "pages.jsonl"), "--job", str(folder / "crawl.job")]
+    course = ["--only-changed", "--host-rate", "200/s", "--deadline", "50m", "--wait-lock", "5m", "--no-progress"]
+    done = subprocess.run([*COMMAND, *words, *course], stderr=subprocess.PIPE, text=True, check=False)
+    print(done.stderr.splitlines()[-1].partition("crawl.job: ")[2])
+    return done.returncode
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+with tempfile.TemporaryDirectory() as temporary:
+    folder = Path(temporary)
+    with urls_to_crawl(folder) as source:
+        code = crawl(source, folder) or crawl(source, folder)
+    print((folder / "pages.jsonl").read_text().count("\n"), "pages have changed")
+    subprocess.run([*COMMAND, "reconcile", str(folder / "crawl.job")], check=True)
+sys.exit(code)

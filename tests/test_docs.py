@@ -47,7 +47,7 @@ def blocks(path: Path, *languages: str) -> Iterator[str]:
             yield text
 
 
-COMMANDS = ("run", "doctor")
+COMMANDS = ("run", "status", "reconcile", "jobs", "doctor")
 
 
 @cache

@@ -16,7 +16,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 SAYS = {
     "01_url_list.py": "22 of 23 arrived",
     "02_etl_sqlite.py": "items 294\nfailures 6\n",
-    "03_cron_crawl.py": '{"new": 40, "unchanged": 0, "failed": 0}\n{"new": 0, "unchanged": 40, "failed": 0}',
+    "03_cron_crawl.py": "40 ok (exit 0)\nrun 2 finished: 40 inputs, 40 unchanged (exit 0)\n0 pages have changed",
     "demo.py": "Exit code 1: finished, and some requests failed.",
 }
 """A part of what each prints."""

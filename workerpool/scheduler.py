@@ -298,7 +298,7 @@ class Scheduler:
                 continue
             ticket = lane.queue[0]
             owner = ticket.owner
-            if owner is None or (ticket is owner.awaited if owner.is_full else _has_room(owner)):
+            if owner is None or (ticket is owner.awaited if owner.is_full else owner.room > 0):
                 return True
             if not owner.is_full and owner.queued == self.queued and not self.callers:
                 return False
@@ -324,10 +324,11 @@ class Scheduler:
         lane.queue.popleft()
         lane.in_flight += 1
         lane.callers_turn = True
-        self._count(ticket, -1)
+        self.queued -= 1
         self.in_flight += 1
         owner = ticket.owner
         if owner is not None and owner.needs_receipts:
+            owner.queued -= 1
             owner.room -= 1
             ticket.holds_place = True
         ticket.started = True
@@ -427,10 +428,6 @@ class Scheduler:
         elif not lane.rests:
             lane.rests = True
             heapq.heappush(self._resting, (over, next(self._order), lane))
-
-
-def _has_room(owner: Owner) -> bool:
-    return not owner.needs_receipts or owner.room > 0
 
 
 def _taken(limiter: MemoryLimiter, now: float, weight: int, since: float | None) -> float:

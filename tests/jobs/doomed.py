@@ -25,9 +25,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import workerpool.batch.job.job
-import workerpool.batch.sinks
-import workerpool.cli.run
 from workerpool.cli import main as command
 
 SYSTEM = ("write", "pwrite", "fsync", "replace", "ftruncate", "unlink")

@@ -9,6 +9,7 @@ import pytest
 
 from workerpool.cli import main
 from workerpool.cli.arguments import make_parser, parse
+from workerpool.cli.looking_arguments import LookSettings
 from workerpool.config import Rate
 from workerpool.errors import OptionError
 
@@ -76,7 +77,10 @@ def test_every_option_is_read() -> None:
         ("--cert", "/there/is/none", "cannot be read"),
         ("--allow-host", "http://example.com/", "'*.example.com'"),
         ("--include", "body,trailers", "'trailers' is unknown"),
-        ("--job", "dir", "later release"),
+        ("--job", "", "must name a directory"),
+        ("--retry-rounds", "1", "needs --job DIR"),
+        ("--skip-recent", "12h", "needs --job DIR"),
+        ("--wait-lock", "10m", "needs --job DIR"),
     ],
 )
 def test_a_bad_value_is_refused_by_name_with_what_would_do(
@@ -105,14 +109,14 @@ def test_words_that_do_not_fit_are_refused_in_one_sentence(words: str, capsys: p
     assert "--help" in said.err
 
 
-def test_help_fits_a_terminal_names_every_option_and_what_is_not_there_yet(
+def test_help_fits_a_terminal_and_names_every_option(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["run", "--help"]) == 0
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80
-    for word in ("--rate RATE", "--deadline", "examples:", "exit status:", "not in this release: --job", "default: 16"):
+    for word in ("--rate RATE", "--deadline", "examples:", "exit status:", "--job DIR", "default: 16"):
         assert word in text
     assert main(["--help"]) == 0
 
@@ -129,3 +133,24 @@ def test_the_parser_can_be_had_for_shell_completions() -> None:
 def test_the_command_line_loads_rich_only_when_it_draws() -> None:
     code = "import sys, workerpool.cli, workerpool.cli.run; sys.exit('rich.live' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["run", "status", "reconcile", "jobs", "doctor"])
+def test_the_help_of_each_command_fits_a_terminal_and_lists_its_exit_codes(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert "exit status" in text
+
+
+def test_a_commands_words_about_jobs_become_its_settings() -> None:
+    assert parse(["status", "a.job", "--json"]) == LookSettings(
+        command="status", directories=("a.job",), as_json=True, output=None
+    )
+    assert parse(["reconcile", "a.job", "-o", "postgresql://u:p@db/t"]) == LookSettings(
+        command="reconcile", directories=("a.job",), as_json=False, output="postgresql://u:p@db/t"
+    )
+    assert parse(["jobs"]) == LookSettings(command="jobs", directories=(".",), as_json=False)

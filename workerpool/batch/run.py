@@ -221,7 +221,7 @@ class Run:
                 return
 
     def _break_off(self, error: SinkError | JobError) -> None:
-        """End the run for books that cannot be kept. They raise their error again in the run's thread, once that wakes."""
+        """End the run for books that cannot be kept. They raise their error again in the run's thread."""
         self._books.stop(str(error))
         self._pool.drain()
         if not self._ended.wait(BROKEN_GRACE):

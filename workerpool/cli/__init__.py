@@ -34,17 +34,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _carry_out(argv: Sequence[str] | None) -> int:
-    from workerpool.cli.arguments import parse, version
+    from workerpool.cli.arguments import RunSettings, parse, version
     from workerpool.cli.doctor_arguments import DoctorSettings
 
     settings = parse(argv)
+    if isinstance(settings, RunSettings):
+        from workerpool.cli.run import run
+
+        return run(settings, owns_process=argv is None)
     if isinstance(settings, DoctorSettings):
         from workerpool.cli.doctor import doctor
 
         return doctor(settings, owns_process=argv is None, version=version())
-    from workerpool.cli.run import run
+    from workerpool.cli.looking import look
 
-    return run(settings, owns_process=argv is None)
+    return look(settings)
 
 
 def _flush_stdout() -> None:

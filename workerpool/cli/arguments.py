@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from workerpool.cli.connecting import add_connecting, cert_of, proxy_of, verify_of
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor, doctor_settings_of
 from workerpool.cli.job_arguments import JobSettings, add_job, job_settings_of
+from workerpool.cli.looking_arguments import LookSettings, add_looking, look_settings_of
 from workerpool.config import GuardRules, Rate, check_count, parse_duration, parse_size
 from workerpool.errors import OptionError
 
@@ -48,14 +49,16 @@ jobs:
   With --job DIR what was done is kept in DIR. Whatever ends a run, a signal,
   a crash, --deadline: the same command goes on with it, and OUTPUT, called
   OUTPUT.partial until then, ends with exactly one record for each input.
-  After a finished run the next one starts anew.
+  After a finished run the next one starts anew. See also: workerpool status,
+  jobs and reconcile.
 
 exit status:
   0 all ok · 1 finished, some requests failed · 2 bad usage or input
   3 another run holds the job · 4 stopped at the deadline: run it again
   5 the output could not be written
   130, 143, 129: interrupted (INT, TERM, HUP). The first signal finishes what
-  is being sent and writes it, a second one stops at once.
+  is being sent and writes it, a second one stops at once. 0 and 1 of a job are
+  about the whole run, not only about what was done this time.
 """
 
 
@@ -100,13 +103,15 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def parse(argv: Sequence[str] | None = None) -> RunSettings | DoctorSettings:
+def parse(argv: Sequence[str] | None = None) -> RunSettings | DoctorSettings | LookSettings:
     """Read the arguments; raises `OptionError` for a value that cannot work, `SystemExit` as argparse does."""
     parser = make_parser()
     said = parser.parse_args(argv)
     if said.command is None:
-        parser.error("say what to do: run or doctor")
-    return doctor_settings_of(said) if said.command == "doctor" else settings_of(said)
+        parser.error("say what to do: run, status, reconcile, jobs or doctor")
+    if said.command == "run":
+        return settings_of(said)
+    return doctor_settings_of(said) if said.command == "doctor" else look_settings_of(said)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -136,6 +141,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_connecting(reach)
     _add_reach(reach.add_argument)
     _add_messages(run.add_argument_group("messages").add_argument)
+    add_looking(commands, _HelpFormatter)
     add_doctor(commands, _HelpFormatter)
     return parser
 

@@ -12,8 +12,8 @@ import sys
 import warnings
 
 from workerpool.cli.doctor_arguments import DoctorSettings
-from workerpool.cli.speaker import WIDTH, is_terminal, speak
-from workerpool.doctor import Examination, Examiner, as_text
+from workerpool.cli.speaker import WIDTH, is_terminal, put_out
+from workerpool.doctor import Examiner, as_text
 
 OK, NO_ANSWER, NOT_WRITTEN, INTERRUPTED = 0, 1, 5, 130
 
@@ -46,25 +46,12 @@ def doctor(settings: DoctorSettings, *, owns_process: bool = False, version: str
     found = examiner.examination(interrupted=code == INTERRUPTED)
     if code == OK and found.failure is not None:
         code = NO_ANSWER
-    if not _write(found, as_json=settings.as_json):
+    text = json.dumps(found.as_json(), indent=2) if settings.as_json else as_text(found)
+    if not put_out(text, "the findings"):
         code = NOT_WRITTEN
     if owns_process and code in (INTERRUPTED, NOT_WRITTEN):
         os._exit(code)
     return code
-
-
-def _write(found: Examination, *, as_json: bool) -> bool:
-    """Print the findings; False, and a sentence on standard error, if they cannot be written."""
-    text = json.dumps(found.as_json(), indent=2) if as_json else as_text(found)
-    try:
-        if sys.stdout is None:
-            raise OSError("standard output is closed")
-        encoding = sys.stdout.encoding or "utf-8"
-        print(text.encode(encoding, "replace").decode(encoding), flush=True)
-    except (OSError, ValueError) as error:
-        speak(f"workerpool: the findings cannot be written: {error}")
-        return False
-    return True
 
 
 class _Line:

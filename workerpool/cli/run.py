@@ -14,22 +14,36 @@ from dataclasses import asdict, dataclass
 from typing import NoReturn
 
 from workerpool import events
-from workerpool.batch.job.job import Job
+from workerpool.batch.given import GivenRequests
+from workerpool.batch.job.job import Job, OpenJob
 from workerpool.batch.run import DEADLINE, Books, Run, RunResult
 from workerpool.batch.sinks import STDOUT, sink_for
 from workerpool.batch.source import Sources
 from workerpool.batch.straight import StraightBooks
 from workerpool.cli.arguments import RunSettings
+from workerpool.cli.last_word import (
+    AT_DEADLINE,
+    FAILED,
+    HELD,
+    NOT_WRITTEN,
+    OK,
+    USAGE,
+    Ending,
+    code_of,
+    last_word,
+)
 from workerpool.cli.progress import Moment, Progress, make_progress
 from workerpool.cli.signals import Signals, exit_code, name_of
 from workerpool.cli.speaker import LogStream, Speaker
 from workerpool.config import RetryPolicy
-from workerpool.errors import JobError, JobHeld, SinkError, SourceError, WorkerPoolError
+from workerpool.errors import Cancelled, JobError, JobHeld, SinkError, SourceError, WorkerPoolError
+from workerpool.model import Outcome
 from workerpool.pool import WorkerPool
 from workerpool.report.summary import Allowed, duration, plural, summarize
 from workerpool.report.totals import Tally
 
-OK, FAILED, USAGE, HELD, AT_DEADLINE, NOT_WRITTEN = 0, 1, 2, 3, 4, 5
+_FINISHED, _BROKEN = "finished", "stopped, as its results could not be written"
+"""How a job's run has ended."""
 
 
 def run(settings: RunSettings, *, owns_process: bool = False) -> int:
@@ -46,20 +60,29 @@ def run(settings: RunSettings, *, owns_process: bool = False) -> int:
         try:
             return _run(settings, speaker, owns_process)
         except WorkerPoolError as error:  # refused before anything was sent
-            speaker.error(str(error))
-            if isinstance(error, JobHeld):
-                return HELD
-            return NOT_WRITTEN if isinstance(error, SinkError) else USAGE
+            code = _code_of_refusal(error)
+            speaker.error(str(error) if settings.job is None else f"{error} (exit {code})")
+            return code
+
+
+def _code_of_refusal(error: WorkerPoolError) -> int:
+    if isinstance(error, JobHeld):
+        return HELD
+    return NOT_WRITTEN if isinstance(error, SinkError) else USAGE
 
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """What a run needs, opened. `told`: what it goes on with; `before`: inputs that had ended before."""
+    """What a run needs, opened. `job` is None for one that is not kept."""
 
     books: Books
-    sources: Sources
-    told: str | None = None
-    before: int = 0
+    sources: Sources | GivenRequests
+    job: OpenJob | None = None
+
+    @property
+    def before(self) -> int:
+        """Inputs that had ended before this execution."""
+        return 0 if self.job is None else self.job.before
 
 
 def _run(settings: RunSettings, speaker: Speaker, owns_process: bool) -> int:
@@ -83,7 +106,7 @@ def _open_straight(settings: RunSettings, speaker: Speaker) -> _Ready:
         format=settings.format,
         include=settings.include,
         overwrite=settings.overwrite,
-        sources=settings.sources,
+        sources=sources.paths,
     )
     sources.check()
     sink.open()
@@ -104,7 +127,7 @@ def _open_job(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Rea
         **asdict(settings.job),
     )
     opened = stack.enter_context(closing(job.open()))
-    return _Ready(opened.books, opened.sources, opened.told, opened.before)
+    return _Ready(opened.books, opened.sources, opened)
 
 
 def _pool(settings: RunSettings) -> WorkerPool:
@@ -152,19 +175,24 @@ class _Execution:
             pool,
             ready.books,
             deadline=settings.deadline,
-            observe=self._tally.add,
+            observe=self._observe,
             on_broken=self._leave_broken,
         )
         self._signals = Signals(self._drain, self._stop_now)
 
     def carry_out(self) -> int:
         events.emit("run.started", sources=" ".join(self._settings.sources), output=self._settings.output)
-        if self._ready.told is not None:
-            self._speaker.tell(f"workerpool: {self._ready.told}.")
+        if self._ready.job is not None and self._ready.job.told is not None:
+            self._speaker.tell(f"workerpool: {self._ready.job.told}.")
         with self._signals, self._display():
             result = self._run.execute()
-        self._tell_end(result)
-        return self._code(result)
+        code = self._code(result)
+        self._tell_end(result, code)
+        return code
+
+    def _observe(self, outcome: Outcome) -> None:
+        if self._ready.job is None or not isinstance(outcome.error, Cancelled):  # a job fetches those the next time
+            self._tally.add(outcome)
 
     @contextmanager
     def _display(self) -> Iterator[None]:
@@ -211,7 +239,10 @@ class _Execution:
         self._run.stop_now()
         if self._progress is not None:
             self._progress.leave()
-        self._speaker.tell(f"{name_of(number)} again: stopped.", self._where(), self._how_to_go_on())
+        if self._ready.job is None:
+            self._speaker.tell(f"{name_of(number)} again: stopped.", self._where(), self._how_to_go_on())
+        else:
+            self._say_last_word(f"stopped by a second {name_of(number)}", exit_code(number))
         os._exit(exit_code(number))
 
     # -- a sink that failed, in the run's second thread ---------------------------------------------------------------
@@ -221,24 +252,51 @@ class _Execution:
             return
         if self._progress is not None:
             self._progress.leave()
+        self._run.stop_now()
         self._speaker.error(str(error))
+        self._say_last_word(_BROKEN, NOT_WRITTEN)
         os._exit(NOT_WRITTEN)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
-    def _tell_end(self, result: RunResult) -> None:
+    def _tell_end(self, result: RunResult, code: int) -> None:
         failed = result.failed + result.cancelled
         events.emit("run.finished", inputs=result.read, ok=result.ok, failed=failed, elapsed=result.elapsed)
         totals, figures = self._tally.totals(), self._pool.statistics()
         if totals.requests or result.error is None:
             allowed = Allowed(rate=self._settings.rate, host_rate=self._settings.host_rate)
+            if self._ready.before:
+                self._speaker.tell(f"After {plural(self._ready.before, 'input')} that had ended before, this time:")
             self._speaker.say(summarize(totals, figures, allowed, result.elapsed))
-        if result.stopped is not None:
+        if result.stopped is not None and self._ready.job is None:
             self._speaker.tell(self._why(result), self._where(), self._how_to_go_on())
         if result.error is not None:
             is_source = isinstance(result.error, SourceError)
-            ending = f". {self._where()} {self._how_to_go_on()}" if is_source or self._settings.job else ""
+            ending = f". {self._where()} {self._how_to_go_on()}" if is_source and self._ready.job is None else ""
             self._speaker.error(f"{result.error}{ending}")
+        self._say_last_word(self._how(result), code)
+
+    def _say_last_word(self, how: str, code: int) -> None:
+        """Say what the run of a job has come to."""
+        job = self._ready.job
+        if job is None:
+            return
+        counts = job.books.counts or None
+        total = None if counts is None or how == _FINISHED else self._ready.sources.count()
+        assert self._settings.job is not None
+        ending = Ending(
+            directory=self._settings.job.directory, run=job.run, how=how, code=code, counts=counts, total=total
+        )
+        self._speaker.last_word(last_word(ending), is_well=code == OK)
+
+    def _how(self, result: RunResult) -> str:
+        if isinstance(result.error, SinkError):
+            return _BROKEN
+        if result.error is not None:
+            return "broke off"
+        if self._books.is_whole:
+            return _FINISHED
+        return "stopped at the deadline" if result.stopped == DEADLINE else f"interrupted by {result.stopped}"
 
     def _why(self, result: RunResult) -> str:
         why = "Interrupted"
@@ -250,13 +308,9 @@ class _Execution:
         return f"{why} before the end of the input{cancelled}."
 
     def _where(self) -> str:
-        if self._settings.job is not None:
-            return f"What was done is in {self._settings.job.directory}."
         return f"{plural(self._books.written, 'result')} went to {self._books.name}."
 
     def _how_to_go_on(self) -> str:
-        if self._settings.job is not None:
-            return "Run the same command again, and it goes on."
         if self._settings.output == STDOUT:
             return "A rerun starts over."
         return "A rerun starts over: give --overwrite, or another OUTPUT."
@@ -264,6 +318,8 @@ class _Execution:
     def _code(self, result: RunResult) -> int:
         if isinstance(result.error, SinkError):
             return NOT_WRITTEN
+        if self._ready.job is not None and result.error is None and self._books.is_whole:
+            return code_of(self._ready.job.books.counts)
         if result.stopped == DEADLINE:
             return AT_DEADLINE
         if result.stopped is not None and self._signals.received is not None:

@@ -25,6 +25,19 @@ def speak(text: str) -> None:
         pass
 
 
+def put_out(text: str, what: str) -> bool:
+    """Print `text` to standard output; where that fails, say so of `what` on standard error, and return False."""
+    try:
+        if sys.stdout is None:
+            raise OSError("standard output is closed")
+        encoding = sys.stdout.encoding or "utf-8"
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    except (OSError, ValueError) as error:
+        speak(f"workerpool: {what} cannot be written: {error}")
+        return False
+    return True
+
+
 def is_terminal() -> bool:
     """Whether standard error is a terminal."""
     return sys.stderr is not None and sys.stderr.isatty()
@@ -55,6 +68,11 @@ class Speaker:
         """Say what ended the run; this is said also if quiet."""
         events.emit("run.failed", error=sentence)
         if not self._as_json:
+            speak(_folded(f"workerpool: {sentence}"))
+
+    def last_word(self, sentence: str, *, is_well: bool) -> None:
+        """Say in one line how it ended; if that was not well, this is said also if quiet."""
+        if not (self._as_json or (self._is_quiet and is_well)):
             speak(_folded(f"workerpool: {sentence}"))
 
 

@@ -7,13 +7,17 @@ there are workers. The housekeeper's thread takes records from the ledger to the
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 
 from workerpool.batch.job.duplicates import Copy, Duplicates
+from workerpool.batch.job.heartbeat import Heartbeat
 from workerpool.batch.job.inputs import Inputs, change_all, count_inputs
 from workerpool.batch.job.ledger import Entries, Held, Ledger, RunRow
 from workerpool.batch.job.mover import Mover
@@ -21,9 +25,9 @@ from workerpool.batch.job.prepare import Preparation, attempts_from, attempts_to
 from workerpool.batch.job.states import ENDED, GOOD, TO_DO, State
 from workerpool.batch.record import Record, record_of
 from workerpool.batch.run import DEADLINE, Pool, Take
-from workerpool.batch.sinks.base import DurableSink
+from workerpool.batch.sinks.base import ABORT_WAIT, DurableSink
 from workerpool.batch.sinks.jsonl import encode
-from workerpool.errors import Cancelled, OutcomeUnknown, SourceError
+from workerpool.errors import Cancelled, JobError, OutcomeUnknown, SinkError, SourceError
 from workerpool.model import IDLE, Idle, Outcome, Request, Underway
 from workerpool.redact import redact
 
@@ -60,6 +64,9 @@ class JobBooks:
         self._preparation = preparation
         self._plan = plan
         self._phase = run.phase
+        self._execution = run.continued
+        self._heartbeat = Heartbeat(os.path.dirname(ledger.name), run.number)
+        self._done = self._good = 0  # inputs that have ended in this execution, and those that were good
         self._output: str = run.settings["--output"]
         self._take: Take = lambda outcomes: None
         self._stopped: str | None = None
@@ -237,6 +244,8 @@ class JobBooks:
 
     def _note_end(self, place: Place, outcome: Outcome, state: State, record: Record, entries: _Entering) -> None:
         entries.outcomes.append(outcome)
+        self._done += 1
+        self._good += state in GOOD
         if self._inputs.set(place, state) is State.AGAIN:
             entries.tried_again.append(place)
         if place in self._rows or place in self._announced:
@@ -271,9 +280,10 @@ class JobBooks:
             record["skipped"] = True
         return record
 
-    # -- the housekeeper's thread ---------------------------------------------------------------------------------------
+    # -- the housekeeper's thread -------------------------------------------------------------------------------------
 
     def flush(self) -> None:
+        self._heartbeat.beat(self._phase, done=self._done, ok=self._good, in_flight=max(0, self.read - self._done))
         self._mover.flush()
 
     # -- the end: the run's thread ------------------------------------------------------------------------------------
@@ -283,8 +293,18 @@ class JobBooks:
             if not self._mover.is_broken:
                 self._finish()
         finally:
+            self._note_last()
             self._sink.close()
             self._ledger.close()
+
+    def _note_last(self) -> None:
+        """Note how this execution has ended, for who looks at the job later; that must not end it in another way."""
+        why = self._stopped or (None if self.source_error is None else str(self.source_error))
+        if self._phase == "finished":
+            why = "finished"
+        with suppress(JobError, SinkError):
+            self._ledger.note_last({"execution": self._execution, "at": time.time(), "why": why or "it broke off"})
+        self._heartbeat.beat("ended", done=self._done, ok=self._good, is_last=True)
 
     def _finish(self) -> None:
         ledger, mover = self._ledger, self._mover
@@ -303,9 +323,13 @@ class JobBooks:
         ledger.tidy()
         if self._phase == "closing":
             ledger.end_run(self._output)  # last: the next execution begins a new run
+            self._phase = "finished"
 
     def abort(self) -> None:
-        """Nothing is to be done: what was entered is safe."""
+        """Note that the process is about to end; what was entered is safe. Another thread than the run's."""
+        noting = threading.Thread(target=self._note_last, name="workerpool-noting", daemon=True)
+        noting.start()
+        noting.join(ABORT_WAIT)  # a disk that hangs must not hold up the end
 
 
 class _Entering:

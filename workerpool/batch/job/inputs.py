@@ -57,7 +57,7 @@ class Sources(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Said by a reading, before the first row of another block: where that row begins, and the check of the block before."""
+    """Said by a reading before the first row of a block: where that row begins, and the check of the block before."""
 
     mark: Mark
     check: int
@@ -153,7 +153,7 @@ class Inputs:
         start = None if span.first is None else span.first.start
         self._head = source, 0 if start is None else start.line
         reading = self._sources.read(source, start)
-        items = _by_block(reading)
+        items = by_block(reading)
         is_ahead = source in self._waiting  # read by another thread
         self._reading = None if is_ahead else reading
         block: Block | None = None
@@ -200,8 +200,8 @@ class Inputs:
         if block.is_read:
             if (block.end, block.check) != (end.mark, end.check):
                 raise JobError(
-                    f"lines {block.start.line:,} to {end.mark.line - 1:,} of the source are not what they were when the run "
-                    "read them first: give what it was given then, or give --restart to begin anew"
+                    f"lines {block.start.line:,} to {end.mark.line - 1:,} of the source are not what they were when "
+                    "the run read them first: give what it was given then, or give --restart to begin anew"
                 )
             return
         block.set_blanks(last + 1, (block.number + 1) * BLOCK)
@@ -281,7 +281,7 @@ class Inputs:
         self._changed[block.source, block.number] = block
 
 
-def _by_block(reading: Reading) -> Iterator[Request | Turn | End]:
+def by_block(reading: Reading) -> Iterator[Request | Turn | End]:
     """Yield the rows of a reading, a `Turn` before the first one of each block, and the `End` if it comes to that."""
     number = -1
     for request in reading:

@@ -17,7 +17,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,14 +38,16 @@ LOG_MOST = 64 * 1024 * 1024
 _TABLES = """
 CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE runs (
-    number INTEGER PRIMARY KEY, phase TEXT NOT NULL, began REAL NOT NULL, ended REAL, continued INTEGER NOT NULL DEFAULT 0,
+    number INTEGER PRIMARY KEY, phase TEXT NOT NULL, began REAL NOT NULL, ended REAL,
+    continued INTEGER NOT NULL DEFAULT 0,
     settings TEXT NOT NULL, position TEXT NOT NULL, kept TEXT, moved INTEGER NOT NULL DEFAULT 0, last TEXT
 );
 CREATE TABLE sources (
     number INTEGER PRIMARY KEY, path TEXT NOT NULL, size INTEGER, mtime INTEGER, lines INTEGER
 );
 CREATE TABLE blocks (
-    source INTEGER NOT NULL, number INTEGER NOT NULL, line INTEGER NOT NULL, start INTEGER NOT NULL, states BLOB NOT NULL,
+    source INTEGER NOT NULL, number INTEGER NOT NULL, line INTEGER NOT NULL, start INTEGER NOT NULL,
+    states BLOB NOT NULL,
     end_line INTEGER, "end" INTEGER, crc INTEGER NOT NULL, is_read INTEGER NOT NULL, PRIMARY KEY (source, number)
 ) WITHOUT ROWID;
 CREATE TABLE held (
@@ -114,7 +116,7 @@ class Entries:
     """What is entered in one transaction."""
 
     held: Sequence[Held] = ()
-    blocks: Iterable[Block] = ()
+    blocks: Sequence[Block] = ()
     underway: Sequence[tuple[int, int, str]] = ()  # source, ordinal, attempts as JSON
     ended: Sequence[tuple[int, int]] = ()  # of those that are under way no longer
     tried_again: Sequence[tuple[int, int]] = ()  # whose failure, kept for later, has been overtaken
@@ -159,7 +161,10 @@ class SourceRow:
 
 
 class Ledger:
-    """The database of one job. Every method raises `JobError` if it is damaged, `SinkError` if it cannot be written."""
+    """The database of one job. Every method raises `JobError` if it is damaged, `SinkError` if it cannot be written.
+
+    `read_only`: as it is at this moment, also while a run writes it; raises `JobError` if it cannot be read.
+    """
 
     def __init__(self, directory: str, *, read_only: bool = False) -> None:
         self.name = os.path.join(directory, FILE)
@@ -169,9 +174,11 @@ class Ledger:
         self._synced = 0
         self._log = -1
         with self._told():
-            mode = "ro" if read_only else "rwc"
-            self._writer = self._connect(mode)
-            self._reader = self._writer if read_only else self._connect("rw", after=self._prepare)
+            if read_only:
+                self._writer = self._reader = self._look()
+            else:
+                self._writer = self._connect("rwc")
+                self._reader = self._connect("rw", after=self._prepare)
 
     # -- runs ---------------------------------------------------------------------------------------------------------
 
@@ -255,7 +262,7 @@ class Ledger:
                 [(one.size, one.mtime, one.number) for one in sources],
             )
 
-    def reopen_run(self, position: str, blocks: Iterable[Block]) -> None:
+    def reopen_run(self, position: str, blocks: Sequence[Block]) -> None:
         """Go on with a run that was finished: some of its inputs, which `blocks` say, are to be fetched again."""
         with self._transaction() as database:
             database.execute(
@@ -338,7 +345,8 @@ class Ledger:
     def underway(self) -> dict[tuple[int, int], Underway]:
         """What was done, by source and ordinal, about inputs that have not ended: some thousands at most.
 
-        `announced`: that it must not be repeated, and may have been sent. `attempts`: those that failed, as `prepare` writes them.
+        `announced`: that it must not be repeated, and may have been sent. `attempts`: those that failed, as `prepare`
+        writes them.
         """
         rows = self._all("SELECT source, ordinal, announced, attempts FROM underway")
         return {(a, b): Underway(bool(announced), attempts) for a, b, announced, attempts in rows}
@@ -426,7 +434,7 @@ class Ledger:
     # -- keeping it ---------------------------------------------------------------------------------------------------
 
     def sync(self) -> None:
-        """Let a power cut not undo what was written before this was called; threads that come together share the wait."""
+        """Let a power cut not undo what was written before; threads that come together share the wait."""
         with self._lock:
             mine = self._commits
         with self._sync_lock:
@@ -473,15 +481,43 @@ class Ledger:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _connect(self, mode: str, after: Any = None) -> sqlite3.Connection:
+    def _connect(self, mode: str, more: str = "", after: Any = None) -> sqlite3.Connection:
         if after is not None:
             after()
-        uri = f"{Path(self.name).absolute().as_uri()}?mode={mode}"
+        uri = f"{Path(self.name).absolute().as_uri()}?mode={mode}{more}"
         database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
         if mode != "ro":
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute("PRAGMA wal_autocheckpoint = 0")  # `tidy` does it, on a thread that nobody waits for
         return database
+
+    def _look(self) -> sqlite3.Connection:
+        """Open the file to read it as it is now, without a trace and without holding anybody up.
+
+        While a log is there it is read with it, and what others write from now on is not seen. Without one nothing
+        is under way, and SQLite is told so: it would make a log and its index, or fail where it must not.
+        """
+        has_log = os.path.exists(f"{self.name}-wal")
+        try:
+            database = self._connect("ro", "" if has_log else "&immutable=1")
+            database.execute("BEGIN")
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            log = ", or its log beside it," if has_log else ""
+            raise JobError(
+                f"{self.name}{log} cannot be read: {_reason(error)}; look at the rights of its directory, "
+                "or copy that and look at the copy"
+            ) from error
+        if version != VERSION:
+            database.close()
+            raise self._other_version(version)
+        return database
+
+    def _other_version(self, version: int) -> JobError:
+        return JobError(
+            f"{self.name} is not a ledger that this version of workerpool reads (it says {version}, not {VERSION}): "
+            "name another directory, or finish the run with the version that began it"
+        )
 
     def _prepare(self) -> None:
         """Make the tables of a new job, and look whether those that are there are ours."""
@@ -496,10 +532,7 @@ class Ledger:
             writer.execute(f"PRAGMA user_version = {VERSION}")
             writer.execute("COMMIT")
         elif version != VERSION:
-            raise JobError(
-                f"{self.name} is not a ledger that this version of workerpool reads (it says {version}, not {VERSION}): "
-                "name another directory, or finish the run with the version that began it"
-            )
+            raise self._other_version(version)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -551,7 +584,7 @@ class Ledger:
         with self._understood():
             return [_block(*row) for row in rows]
 
-    def _put_blocks(self, database: sqlite3.Connection, blocks: Iterable[Block]) -> None:
+    def _put_blocks(self, database: sqlite3.Connection, blocks: Sequence[Block]) -> None:
         database.executemany(
             "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET states = excluded.states, "
             'end_line = excluded.end_line, "end" = excluded."end", crc = excluded.crc, is_read = excluded.is_read',

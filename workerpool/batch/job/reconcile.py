@@ -1,0 +1,384 @@
+"""Proves that a job's inputs and outcomes are the same: reads the sources, the ledger and the output again, in full.
+
+What is proven: every input of the sources has one state in the ledger that is an end, no state is without an input, the
+sources are what they were, and the records in the output are one for each input that has one, by key and URL. Memory is
+the same for any number of inputs. The job is held meanwhile, so that no run changes what is read; nothing but the
+lock is written. One thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+
+from workerpool.batch.job.inputs import End, Turn, by_block, count_inputs
+from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
+from workerpool.batch.job.lock import FILE, JobLock
+from workerpool.batch.job.multiset import Multiset, Pair, as_stored, bucket_of
+from workerpool.batch.job.states import BLOCK, ENDED, Block, State, block_of, new_block, place_of
+from workerpool.batch.job.status import check_job
+from workerpool.batch.marks import BEGINNING, Mark
+from workerpool.batch.names import STDIN
+from workerpool.batch.sinks import STDOUT, durable_sink_for
+from workerpool.batch.source import Sources
+from workerpool.errors import OptionError, SinkError, SourceError
+from workerpool.model import Request
+from workerpool.redact import redact
+
+EXAMPLES = 3
+"""Places, and pairs, that are named of each kind of difference."""
+
+PARTS = 3
+"""Parts of the records that are searched for examples."""
+
+_UNREADABLE = (SinkError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
+"""What reading an output may raise in which others have written."""
+
+_DONE = bytes([State.NO_INPUT, *ENDED])
+_HAVE_RECORD = frozenset((*ENDED, State.AGAIN))
+_AN_INPUT = bytes(code != State.NO_INPUT for code in range(256))
+
+
+@dataclass(kw_only=True)
+class Reconciliation:
+    """What was found. `wrong`: sentences about what is missing, twice, or not what it was; `unproven`: about what could
+    not be looked at though it should; `notes`: about what nobody can look at, such as standard input.
+
+    `inputs`: counted in the sources, in the ledger for those that cannot be read twice; `ended`: those that have ended;
+    `records`: in the output; `held`: in the ledger, on their way there. `queued` and `deferred`: what is left to do.
+    """
+
+    directory: str
+    run: int | None = None
+    phase: str | None = None
+    output: str | None = None
+    inputs: int = 0
+    ended: int = 0
+    records: int | None = None
+    held: int = 0
+    queued: int = 0
+    deferred: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+    unproven: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_proven(self) -> bool:
+        return not (self.wrong or self.unproven)
+
+
+def reconcile(directory: str, output: str | None = None) -> Reconciliation:
+    """Compare everything. Raises `JobHeld` while a run holds the job, `JobError` if there is none or it cannot be read.
+
+    `output`: the output once more, if it is a URL with a password, which the ledger does not keep.
+    """
+    check_job(directory)
+    lock = _lock(directory)
+    try:
+        with closing(Ledger(directory, read_only=True)) as ledger:
+            return _Comparison(directory, ledger, output).compare()
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _lock(directory: str) -> JobLock | None:
+    """Hold the job; None where nobody could, as its directory is only to be read."""
+    path = os.path.join(directory, FILE)
+    return JobLock(directory) if os.access(path if os.path.exists(path) else directory, os.W_OK) else None
+
+
+class _Comparison:
+    def __init__(self, directory: str, ledger: Ledger, output: str | None) -> None:
+        self._ledger = ledger
+        self._given = output
+        self._found = Reconciliation(directory=directory)
+        self._expected = Multiset()
+        self._is_counted_only = False  # what a source held cannot be read again, only its count is known
+
+    def compare(self) -> Reconciliation:
+        found, ledger = self._found, self._ledger
+        found.wrong += [f"the ledger is damaged: {text}" for text in ledger.check()]
+        run = ledger.run()
+        if found.wrong:
+            return found
+        if run is None:
+            found.unproven.append("no run has begun, so there is nothing to prove")
+            return found
+        found.run, found.phase = run.number, run.phase
+        counts = count_inputs(ledger)
+        for row in ledger.sources():
+            self._read(row, run, self._expect)
+        found.ended = sum(counts[state] for state in ENDED)
+        found.deferred = counts[State.DEFERRED] + counts[State.AGAIN]
+        found.queued = max(0, found.inputs - found.ended - found.deferred)
+        found.counts = {state.name.lower(): counts[state] for state in (*ENDED, State.DEFERRED, State.AGAIN)}
+        self._compare_records(run, counts)
+        self._look_at_phase(run)
+        return found
+
+    # -- the sources against the ledger -------------------------------------------------------------------------------
+
+    def _read(self, row: SourceRow, run: RunRow, take: Callable[[Request], None]) -> None:
+        """Read one source in full, and compare it with its blocks; `take` is called with what has a record."""
+        found = self._found
+        if row.path == STDIN or row.size is None:
+            name = {STDIN: "standard input", "": "what a program gave"}.get(row.path, row.path)
+            inputs = sum(_inputs_in(block) for block in self._ledger.blocks(row.number))
+            found.notes.append(
+                f"{name} cannot be read a second time: that it had {inputs:,} inputs is taken from the ledger, and of "
+                "the records their number is compared, not what they are of"
+            )
+            found.inputs += inputs
+            self._is_counted_only = True
+            return
+        try:
+            reader = _SourceReader(row, run, self._ledger)
+            reader.read(take)
+        except (SourceError, OSError) as error:
+            found.unproven.append(f"{error}: put the file back where it was, to have it compared")
+            found.inputs += sum(_inputs_in(block) for block in self._ledger.blocks(row.number))
+            self._is_counted_only = True
+            return
+        found.inputs += reader.inputs
+        found.wrong += reader.sentences()
+
+    def _expect(self, request: Request) -> None:
+        self._expected.add(request.label, request.url)
+
+    # -- the records against the sources ------------------------------------------------------------------------------
+
+    def _compare_records(self, run: RunRow, counts: Counter[State]) -> None:
+        found = self._found
+        expected = sum(counts[state] for state in (*ENDED, State.AGAIN) if state not in _without_record(run))
+        found.held, _ = self._ledger.held()
+        output = self._output(run)
+        if output is None:
+            return
+        entries = partial(self._entries, run, output)
+        there = Multiset()
+        try:
+            for pair in entries():
+                there.add(*pair)
+        except _UNREADABLE as error:
+            found.unproven.append(f"the records cannot be read back: {redact(str(error))}")
+            return
+        found.records = there.total - found.held
+        if there.total != expected:
+            kind = "missing" if there.total < expected else "too many"
+            found.wrong.append(
+                f"{_plural(expected, 'record')} should be there, and {there.total:,} are ({found.records:,} in "
+                f"{found.output}, {found.held:,} in the ledger): {abs(expected - there.total):,} {kind}"
+            )
+        if self._is_counted_only:
+            return
+        parts = [*self._expected.differing(there)]
+        if parts:
+            found.wrong += self._examples(run, frozenset(parts[:PARTS]), entries)
+
+    def _output(self, run: RunRow) -> str | None:
+        found = self._found
+        output = str(run.settings["--output"])
+        if self._given is not None:
+            if redact(self._given) != output:
+                raise OptionError(
+                    f"-o {redact(self._given)}: the job's output is {output}; leave out -o, or give that one, "
+                    "with its password"
+                )
+            output = self._given
+        found.output = redact(output)
+        if output == STDOUT:
+            found.output = "standard output"
+            found.notes.append("the records went to standard output, and cannot be read back: they are not compared")
+            return None
+        return output
+
+    def _entries(self, run: RunRow, output: str) -> Iterator[Pair]:
+        """Yield the key and URL of every record, of those in the output and those in the ledger."""
+        sink = durable_sink_for(
+            output, format=run.settings.get("--format"), include=run.settings.get("--include") or (), overwrite=True
+        )
+        yield from sink.entries(run.position)
+        for line in self._ledger.held_records():
+            record = json.loads(line)
+            yield str(record["key"]), record["url"]
+
+    def _examples(self, run: RunRow, parts: frozenset[int], entries: Callable[[], Iterable[Pair]]) -> Iterator[str]:
+        """Read everything again, and tell some pairs apart by how often they are there."""
+        expected: Counter[Pair] = Counter()
+        there: Counter[Pair] = Counter()
+
+        def expect(request: Request) -> None:
+            if bucket_of(request.label, request.url) in parts:
+                expected[as_stored(request.label), as_stored(request.url)] += 1
+
+        for row in self._ledger.sources():
+            _SourceReader(row, run, self._ledger).read(expect)
+        for key, url in entries():
+            if bucket_of(key, url) in parts:
+                there[as_stored(key), as_stored(url)] += 1
+        for missing, count in (expected - there).most_common(EXAMPLES):
+            few = _plural(count, "record")
+            yield f"{_named(missing)} has {few} too few: {there[missing]:,} of {expected[missing]:,}"
+        for extra, count in (there - expected).most_common(EXAMPLES):
+            many = _plural(count, "record")
+            if expected[extra]:
+                yield f"{_named(extra)} has {many} too many: {there[extra]:,} in place of {expected[extra]:,}"
+            else:
+                yield f"{_named(extra)} has {many}, and is no input that has ended"
+
+    # -- the phase ----------------------------------------------------------------------------------------------------
+
+    def _look_at_phase(self, run: RunRow) -> None:
+        found = self._found
+        if run.is_finished:
+            if found.held:
+                found.wrong.append(f"the run is finished, and {_plural(found.held, 'record')} are still in the ledger")
+            return
+        if run.phase == "closing":
+            left = f"every input has ended, and {_plural(found.held, 'record')} are not in the output yet"
+        else:
+            left = f"{found.queued:,} inputs are still queued and {found.deferred:,} deferred"
+        found.unproven.append(
+            f"run {run.number} is not finished, {left}: run the same command again, which goes on with it, "
+            "and reconcile then"
+        )
+
+
+class _SourceReader:
+    """Reads one source from its beginning, beside the ledger's blocks of it."""
+
+    def __init__(self, row: SourceRow, run: RunRow, ledger: Ledger) -> None:
+        self._row = row
+        path = run.settings["SOURCE"][row.number]  # which is absolute
+        sources = Sources([path], format=run.settings.get("--input-format"))
+        self._name = sources.sources[0].name
+        self._reading = sources.read(0)
+        self._is_finished = run.is_finished
+        self._has_none = _without_record(run)
+        self._stored = ledger.blocks(row.number)
+        self._next: Block | None = next(self._stored, None)
+        self._mask = bytearray(BLOCK)  # which places of the block at hand are inputs
+        self._changed: list[str] = []
+        self._without: list[int] = []  # ordinals of inputs of which the ledger says that they are none
+        self._phantoms: list[int] = []  # ordinals that are no inputs, and have a state
+        self._open: list[int] = []  # ordinals of inputs that have not ended
+        self._counts: Counter[str] = Counter()
+        self.inputs = 0
+
+    def read(self, take: Callable[[Request], None]) -> None:
+        """Raises `SourceError` where the source cannot be read."""
+        block: Block | None = None
+        turn: Turn | None = None
+        for item in by_block(self._reading):
+            if isinstance(item, Request):
+                if turn is not None or block is None:
+                    block, turn = self._turn_to(block_of(item.ordinal), turn.mark if turn else BEGINNING), None
+                at = place_of(item.ordinal)
+                self._mask[at] = 1
+                self.inputs += 1
+                if block.states[at] in _HAVE_RECORD - self._has_none:
+                    take(item)
+                continue
+            if block is not None:
+                self._end_block(block, item)
+            turn = item if isinstance(item, Turn) else None
+        while self._next is not None:
+            self._compare(self._next, bytes(BLOCK))
+            self._next = next(self._stored, None)
+
+    def sentences(self) -> Iterator[str]:
+        """Say what is wrong with the source, or what the ledger says of it."""
+        yield from self._changed
+        told = (
+            ("phantoms", self._phantoms, "no input, but the ledger says what has become of one"),
+            ("without", self._without, "an input, but the ledger knows of none"),
+            ("open", self._open if self._is_finished else [], "an input that has no outcome"),
+        )
+        for name, ordinals, what in told:
+            if ordinals:
+                places = ", ".join(f"{ordinal:,}" for ordinal in ordinals)
+                more = self._counts[name] - len(ordinals)
+                yield (
+                    f"{self._name}, line {places}{f' and {more:,} more' if more else ''}: each is {what}"
+                    if self._counts[name] > 1
+                    else f"{self._name}, line {places} is {what}"
+                )
+        lines = self._row.lines
+        if self._is_finished and lines is None:
+            yield f"{self._name}: the run is finished, and the ledger does not say that it was read to its end"
+
+    def _turn_to(self, number: int, mark: Mark) -> Block:
+        """Return the ledger's block of that number, which begins with the row at `mark`, or one that knows nothing."""
+        self._mask = bytearray(BLOCK)
+        while self._next is not None and self._next.number < number:
+            self._compare(self._next, bytes(BLOCK))
+            self._next = next(self._stored, None)
+        if self._next is None or self._next.number > number:
+            block = new_block(self._row.number, number, mark)
+            if self._row.lines is not None:  # all of it was read
+                block.set_blanks(1, (number + 1) * BLOCK)
+            return block
+        block, self._next = self._next, next(self._stored, None)
+        if block.start != mark:
+            self._note_change(block)
+        return block
+
+    def _end_block(self, block: Block, end: Turn | End) -> None:
+        if block.is_read and (block.end, block.check) != (end.mark, end.check):
+            self._note_change(block)
+        self._compare(block, bytes(self._mask))
+
+    def _compare(self, block: Block, mask: bytes) -> None:
+        claimed = bytes(block.states.translate(_AN_INPUT))
+        if not block.is_read:  # what was not read of it is queued, whether it is an input or not
+            states = zip(block.states, claimed, mask, strict=True)
+            claimed = bytes(real if state == State.QUEUED else said for state, said, real in states)
+        first = block.number * BLOCK + 1
+        if claimed != mask:
+            for at in range(BLOCK):
+                if mask[at] != claimed[at]:
+                    name, places = ("without", self._without) if mask[at] else ("phantoms", self._phantoms)
+                    self._add(name, places, first + at)
+        if self._is_finished and block.states.translate(None, _DONE):
+            for at in range(BLOCK):
+                if mask[at] and block.states[at] not in _DONE:
+                    self._add("open", self._open, first + at)
+
+    def _add(self, name: str, places: list[int], ordinal: int) -> None:
+        self._counts[name] += 1
+        if len(places) < EXAMPLES:
+            places.append(ordinal)
+
+    def _note_change(self, block: Block) -> None:
+        if not self._changed:
+            last = "" if block.end is None else f" to {block.end.line - 1:,}"
+            self._changed.append(
+                f"{self._name} is not what it was: line {block.start.line:,}{last} differ from what the run has read"
+            )
+
+
+def _without_record(run: RunRow) -> frozenset[int]:
+    """The states whose inputs have no record."""
+    return frozenset((State.UNCHANGED, State.SKIPPED)) if run.settings.get("--only-changed") else frozenset()
+
+
+def _inputs_in(block: Block) -> int:
+    """Count the inputs in a block; of one that was not read to its end those that are known."""
+    unknown = 0 if block.is_read else block.states.count(State.QUEUED)
+    return BLOCK - block.states.count(State.NO_INPUT) - unknown
+
+
+def _named(pair: Pair) -> str:
+    key, url = (redact(text)[:200] for text in pair)
+    return url if key == url else f"{url} (key {key})"
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
