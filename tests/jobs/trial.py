@@ -178,10 +178,10 @@ class Trial:
         self.kills += code == -signal.SIGKILL
         return code
 
-    def kill_after(self, *, seconds: float = PATIENCE, arrivals: int = 1_000_000_000) -> int:
+    def kill_after(self, *, seconds: float = PATIENCE, arrivals: int = 1_000_000_000, **how: Any) -> int:
         """Run the command, and kill it after so many seconds, or once so many more requests have come."""
         before, end = self.origin.requests, time.monotonic() + seconds
-        self.doomed.start(self.argv)
+        self.doomed.start(self.argv, **how)
         while self.origin.requests - before < arrivals and time.monotonic() < end:
             if self.doomed.has_ended(0.002):
                 break
