@@ -208,7 +208,8 @@ class Trial:
         rows = rows_of(self.output)
         found = [(row["key"], row["url"]) for row in rows]
         missing, surplus = Counter(self.batch.inputs) - Counter(found), Counter(found) - Counter(self.batch.inputs)
-        assert not missing and not surplus, f"missing {list(missing)[:5]}, surplus {list(surplus)[:5]}"
+        assert not missing, f"missing: {list(missing)[:5]}"
+        assert not surplus, f"surplus: {list(surplus)[:5]}"
         if ordered:
             assert found == self.batch.inputs, "the records are not in the order of the inputs"
         sent = Counter(arrival.path for arrival in self.origin.arrivals if arrival.method == "POST")

@@ -65,7 +65,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Said by a reading inside a block, always at the same rows: where one begins, and the check of the block so far."""
+    """Said by a reading inside a block, always at the same rows: where one begins, the check of the block so far."""
 
     mark: Mark
     check: int
