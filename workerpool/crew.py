@@ -567,7 +567,7 @@ class Crew:
         elif step.next_host is not None:
             self._counts.redirects += 1
             ticket.host = step.next_host
-            self._scheduler.add(ticket, now)
+            self._scheduler.put_first(ticket, now)
         elif step.park_until is not None:
             self._counts.retries += 1
             ticket.host = step.host

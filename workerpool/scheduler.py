@@ -44,14 +44,18 @@ class Scheduler:
     # -- what comes in ------------------------------------------------------------------------------------------------
 
     def add(self, ticket: Ticket, now: float) -> None:
-        """Put a request at the end of its host's lane: a new one, or a redirect hop that goes on there."""
+        """Put a new request at the end of its host's lane."""
         lane = self._lane(ticket.host)
         lane.queue.append(ticket)
         self._count(ticket, 1)
         self._enlist(lane, now)
 
     def put_first(self, ticket: Ticket, now: float) -> None:
-        """Put a request that was in flight at the front of its lane: it is to be sent again at once."""
+        """Put a request that was in flight at the front of its lane: what was begun is finished first.
+
+        A redirect's next hop, so that few requests at a time are between two hops, which is what a crash would repeat;
+        and one to be sent again, as its socket was dead.
+        """
         self._count(ticket, 1)
         self._bring_back(ticket, now)
 
@@ -294,7 +298,7 @@ class Scheduler:
                 continue
             ticket = lane.queue[0]
             owner = ticket.owner
-            if owner is None or (ticket is owner.awaited if owner.is_full else _has_room(owner)):
+            if owner is None or (ticket is owner.awaited if owner.is_full else owner.room > 0):
                 return True
             if not owner.is_full and owner.queued == self.queued and not self.callers:
                 return False
@@ -320,10 +324,11 @@ class Scheduler:
         lane.queue.popleft()
         lane.in_flight += 1
         lane.callers_turn = True
-        self._count(ticket, -1)
+        self.queued -= 1
         self.in_flight += 1
         owner = ticket.owner
         if owner is not None and owner.needs_receipts:
+            owner.queued -= 1
             owner.room -= 1
             ticket.holds_place = True
         ticket.started = True
@@ -423,10 +428,6 @@ class Scheduler:
         elif not lane.rests:
             lane.rests = True
             heapq.heappush(self._resting, (over, next(self._order), lane))
-
-
-def _has_room(owner: Owner) -> bool:
-    return not owner.needs_receipts or owner.room > 0
 
 
 def _taken(limiter: MemoryLimiter, now: float, weight: int, since: float | None) -> float:

@@ -152,6 +152,7 @@ class Stream:
     def outcomes(self) -> Generator[Outcome, None, None]:
         """Yield the outcomes, then raise what the source raised. Closing the generator cancels what has not ended."""
         try:
+            self._refuse_inside()
             while self._goes_on():
                 yield self._pop()  # no name here: a body must not live until the next one is asked for
         finally:
@@ -161,6 +162,7 @@ class Stream:
     def batches(self) -> Generator[list[Outcome | Underway], None, None]:
         """Yield lists of all that is ready, as `outcomes` yields one by one. To ask for the next one is a receipt."""
         try:
+            self._refuse_inside()
             while self._goes_on():
                 yield [self._pop() for _ in range(len(self._ready))]
                 if self._places:
@@ -189,7 +191,6 @@ class Stream:
 
     def _goes_on(self) -> bool:
         """Feed the crew, and wait, until something is ready; False at the end."""
-        self._refuse_inside()
         while True:
             self._feed()
             if self._ready:
@@ -206,14 +207,14 @@ class Stream:
         if self._batch_left > 0 and self._unanswered > self._batch and not self.is_over:
             return
         tickets: list[Ticket] = []
-        intake = self._intake
+        intake, announce = self._intake, self._before_send
         began = time.perf_counter()
         while self._outstanding < self._window:
             item = intake.next()
             if item is None:
                 self._batch_left = self._batch if intake.is_blocked else 0
                 break
-            ticket = self._as_ticket(item)
+            ticket = _Streamed(self, *item) if announce is None else self._announced(item, announce)
             self._outstanding += 1
             self._unanswered += 1
             if ticket.request.problem is not None:
@@ -247,16 +248,13 @@ class Stream:
             for ticket in tickets:
                 ticket.deliver(_cancelled(ticket.request, "the pool was shut down"))
 
-    def _as_ticket(self, item: Item) -> _Streamed:
-        if self._before_send is None or self._is_repeatable(item[1]):
-            return _Streamed(self, *item)
-        return _Announced(self, *item, self._before_send)
-
-    def _is_repeatable(self, request: Request) -> bool:
+    def _announced(self, item: Item, announce: Callable[[Request], object]) -> _Streamed:
         try:
-            return self._may_repeat(request)
-        except Exception:  # junk for headers: it will not be sent either
-            return False
+            if self._may_repeat(item[1]):
+                return _Streamed(self, *item)
+        except Exception:  # junk for headers: it will end as an outcome when it is to be sent
+            pass
+        return _Announced(self, *item, announce)
 
     def _as_item(self, number: int, raw: Any) -> Item:
         try:

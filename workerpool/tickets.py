@@ -21,7 +21,8 @@ class Owner(Protocol):
     the same: those that wait, wait for it. Any thread may set these; `Scheduler.resume` and `urge` tell of the change.
 
     `needs_receipts`: whether a request of it that was sent holds its place until that has been acknowledged. Then
-    `room` is how many more may be sent, and `queued` how many wait in lanes. Both are the scheduler's.
+    `room` is how many more may be sent, and `queued` how many wait in lanes. Both are the scheduler's. Without
+    receipts, `room` stays above 0.
     """
 
     is_over: bool

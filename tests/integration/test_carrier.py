@@ -1243,7 +1243,7 @@ class Full:
     is_full: bool = True
     awaited: Ticket | None = None
     needs_receipts: bool = False
-    room: int = 0
+    room: int = 1
     queued: int = 0
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from tests.certificates import Authority
+from workerpool.batch.sinks import durable_sink_for
 from workerpool.testing import Origin, Reply
 
 COMMAND = [sys.executable, "-m", "workerpool", "run"]
@@ -200,11 +201,24 @@ def test_an_output_in_no_directory_is_refused_before_anything_is_sent(origin: Or
     assert b"/nowhere/at/all.jsonl cannot be written: the directory /nowhere/at does not exist" in done.stderr
 
 
-@pytest.mark.parametrize("output", ["out.parquet", "out.sqlite", "postgresql://u:hunter2@db/t"])
-def test_outputs_of_a_later_release_are_refused(origin: Origin, urls: Callable[..., str], output: str) -> None:
-    done = run(urls(origin.url("/")), "-o", output)
-    assert (done.returncode, origin.requests) == (2, 0)
-    assert b"later release" in done.stderr
+@pytest.mark.parametrize("name", ["out.parquet", "out.sqlite", "out.jsonl.gz"])
+def test_outputs_that_are_not_lines_are_there_when_the_run_ends(
+    origin: Origin, urls: Callable[..., str], tmp_path: Path, name: str
+) -> None:
+    output = tmp_path / name
+    done = run(urls(origin.url("/bytes/3"), origin.url("/bytes/4")), "-o", str(output))
+    assert done.returncode == 0, done.stderr
+    found = {url for _, url in durable_sink_for(str(output)).entries(None)}
+    assert found == {origin.url("/bytes/3"), origin.url("/bytes/4")}
+    assert not (tmp_path / f"{name}.partial").exists()
+
+
+def test_a_database_that_does_not_answer_is_said_before_anything_is_sent_and_its_password_is_not(
+    origin: Origin, urls: Callable[..., str]
+) -> None:
+    done = run(urls(origin.url("/")), "-o", "postgresql://u:hunter2@127.0.0.1:1/t")
+    assert (done.returncode, origin.requests) == (5, 0)
+    assert b"the table results of postgresql://127.0.0.1/t cannot be used" in done.stderr
     assert b"hunter2" not in done.stderr
 
 

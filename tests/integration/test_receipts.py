@@ -25,6 +25,7 @@ from workerpool import (
     Outcome,
     Request,
     RetryPolicy,
+    Timings,
     Underway,
     WorkerPool,
     WrongThread,
@@ -60,6 +61,7 @@ class Journal:
             for item in batch:
                 name = item.request.key or item.request.url.rsplit("/", 1)[1]
                 is_underway = isinstance(item, Underway)
+                assert not self.outcomes[name], "told of after its outcome"
                 self.outcomes[name] += not is_underway
                 if is_underway or not isinstance(item.error, (Cancelled, InvalidRequest)):
                     self.noted[name] += 1
@@ -113,7 +115,7 @@ def test_a_list_holds_all_that_waits() -> None:
     with WorkerPool(WORKERS, transport=ScriptedTransport()) as pool:
         batches = pool.batches(urls(500))
         first = next(batches)
-        assert eventually(lambda: pool.statistics().requests == 500)
+        assert eventually(lambda: len(first) + stream_of(pool)._ended.qsize() == 500)
         second = next(batches)
         assert len(first) + len(second) == 500
 
@@ -234,24 +236,20 @@ def test_a_pause_of_a_host_keeps_the_places_of_what_it_refused() -> None:
     refusal = Answer(429, headers={"Retry-After": "0.02"})
     transport = journal.script(lambda sends: refusal if sends == 0 else Answer())
     with WorkerPool(WORKERS, transport=transport) as pool:
-        for batch in pool.batches(urls(40), receipts=True):
-            assert journal.pending <= WORKERS
-            journal.note(batch)
-    assert journal.most == WORKERS
+        journal.take(pool.batches(urls(40), receipts=True))
+    assert journal.most <= WORKERS
     assert journal.sent == journal.noted
+    assert journal.sent.total() > 40
 
 
 def test_what_a_host_refuses_beforehand_gives_its_place_back_unsent() -> None:
-    """The host wants a pause that is longer than anybody waits; its requests end one by one, with a consumer that
-    asks for no receipt of what was not sent."""
+    """The host wants a pause that is longer than anybody waits: nearly all of its requests end unsent."""
     journal = Journal()
     transport = journal.script(lambda sends: Answer(503, headers={"Retry-After": "9999"}))
     with WorkerPool(2, transport=transport) as pool:
         batches = pool.batches([f"http://h.test/{n}" for n in range(50)], receipts=True)
-        first = next(batches)
         stream = stream_of(pool)
-        assert eventually(lambda: pool.statistics().requests == 50)
-        outcomes = [*first, *itertools.chain.from_iterable(batches)]
+        outcomes = [*itertools.chain.from_iterable(batches)]
         assert stream.room == 2
     reasons = Counter(item.error.reason for item in outcomes if isinstance(item, Outcome) and item.error)
     assert reasons.total() == 50
@@ -328,6 +326,7 @@ def test_shutdown_is_told_after_what_had_ended_before() -> None:
     with WorkerPool(2, transport=ScriptedTransport()) as pool:
         batches = pool.batches(urls(100), window=10, receipts=True)
         told = [*next(batches)]
+        assert eventually(lambda: stream_of(pool).room == 0 and pool.statistics().active == 0)
         pool.shutdown()
         with pytest.raises(RuntimeError, match="after shutdown"):
             told.extend(itertools.chain.from_iterable(batches))
@@ -431,6 +430,19 @@ def test_what_could_not_be_journalled_is_not_sent() -> None:
     assert "a" not in journal.sent
 
 
+def test_what_goes_on_after_a_redirect_is_not_told_of_again() -> None:
+    told: list[Request] = []
+    transport = ScriptedTransport(
+        lambda request, url: Answer(307, headers={"Location": "/b"}) if url.endswith("/a") else Answer()
+    )
+    with WorkerPool(1, transport=transport) as pool:
+        (outcome,) = next(pool.batches([Request("http://h.test/a", "POST")], before_send=told.append))
+    assert isinstance(outcome, Outcome)
+    assert outcome.ok
+    assert transport.sends == 2
+    assert len(told) == 1
+
+
 # -- earlier runs ------------------------------------------------------------------------------------------------------
 
 
@@ -447,6 +459,23 @@ def test_attempts_of_an_earlier_run_count() -> None:
     assert outcome.error.attempts == 4
     assert "attempt 4, after 2 × HTTP 503, 1 × HTTP 500" in str(outcome.error)
     assert outcome.elapsed < 1
+    assert outcome.timings == outcome.attempts[2].timings + outcome.attempts[3].timings + Timings(
+        parked=outcome.timings.parked
+    )
+
+
+def test_attempts_of_an_earlier_run_are_not_forgotten_if_nothing_is_sent_in_this_one() -> None:
+    earlier = (Attempt(started_at=1.0, elapsed=1.0, status=503),)
+    with WorkerPool(1, transport=ScriptedTransport()) as pool:
+        (odd,) = pool.stream([Request("http://h.test/", problem="odd", earlier=earlier)])
+    assert odd.attempts == earlier
+    assert odd.error is not None
+    assert odd.error.attempts == 1
+
+
+def test_earlier_attempts_are_a_batchs_matter() -> None:
+    with WorkerPool(1, transport=ScriptedTransport()) as pool, pytest.raises(TypeError, match="earlier"):
+        pool.get("http://h.test/", earlier=())
 
 
 # -- everything at once ------------------------------------------------------------------------------------------------
@@ -604,3 +633,17 @@ def test_the_bound_holds_over_sockets_that_die(tiny_switch_interval: None, fast_
     assert stream.room == WORKERS
     assert journal.outcomes.total() == 600
     assert all(journal.sent[name] <= journal.noted[name] for name in journal.noted)
+
+
+def test_a_redirect_is_followed_before_the_next_request_of_its_host_is_sent() -> None:
+    with Origin() as origin, WorkerPool(1) as pool:
+        paths = [f"/redirect/2?i={number}" for number in range(5)]
+        outcomes = [
+            item for batch in pool.batches([origin.url(path) for path in paths], receipts=True) for item in batch
+        ]
+        assert sum(isinstance(item, Outcome) for item in outcomes) == 5
+        assert [arrival.path.split("?")[0] for arrival in origin.arrivals] == [
+            "/redirect/2",
+            "/redirect/1",
+            "/redirect/0",
+        ] * 5

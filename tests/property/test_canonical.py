@@ -72,6 +72,7 @@ def test_a_canonical_form_is_sent_as_it_stands(url: str) -> None:
         ("http://example.com/%7euser/%c3%a9%2f", "http://example.com/~user/%C3%A9%2F"),
         ("http://example.com/a/./b/../c", "http://example.com/a/c"),
         ("http://example.com/a/..", "http://example.com/"),
+        ("http://example.com/../", "http://example.com/"),
         ("http://example.com/é b", "http://example.com/%C3%A9%20b"),
         ("http://example.com?b=2&a=1", "http://example.com/?b=2&a=1"),
         ("http://bücher.example/", "http://xn--bcher-kva.example/"),

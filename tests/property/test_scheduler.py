@@ -25,7 +25,7 @@ class Owner:
     is_full = False
     awaited: Ticket | None = None
     needs_receipts = False
-    room = 0
+    room = 1
     queued = 0
 
 

@@ -14,11 +14,10 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from backports import zstd
 
 from workerpool.batch.lines import MAX_LINE
 from workerpool.batch.marks import Mark
-from workerpool.batch.packed import CHUNK, PACKINGS, Broken, packing_named, unpack
+from workerpool.batch.packed import CHUNK, PACKINGS, Broken, packing_named, unpack, zstandard
 from workerpool.batch.source import Sources
 from workerpool.errors import SourceError
 from workerpool.model import Request
@@ -27,7 +26,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress,
     ".bz2": bz2.compress,
     ".xz": lambda data: lzma.compress(data, preset=0),
-    ".zst": zstd.compress,
+    ".zst": zstandard().compress,
 }
 each = pytest.mark.parametrize("ending", sorted(PACKERS))
 
@@ -93,7 +92,7 @@ def test_streams_one_after_the_other_are_one_source(tmp_path: Path, ending: str)
 
 def test_frames_to_skip_are_skipped(tmp_path: Path) -> None:
     skipped = b"\x52\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"aside"
-    data = skipped + zstd.compress(b"http://a/1\n") + skipped + zstd.compress(b"http://a/2\n")
+    data = skipped + zstandard().compress(b"http://a/1\n") + skipped + zstandard().compress(b"http://a/2\n")
     assert [r.url for r in Sources([write(tmp_path / "u.txt.zst", data)])] == ["http://a/1", "http://a/2"]
 
 
@@ -164,7 +163,7 @@ def test_a_packed_file_that_has_become_shorter_than_a_mark_is_an_error(tmp_path:
 
 
 def test_without_zstandard_the_extra_is_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "u.txt.zst", zstd.compress(b"http://a/\n"))
+    path = write(tmp_path / "u.txt.zst", zstandard().compress(b"http://a/\n"))
     missing = {"compression.zstd": None, "backports.zstd": None}
     with (
         mock.patch.dict(sys.modules, missing),

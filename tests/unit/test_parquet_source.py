@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from workerpool.batch.marks import BEGINNING, Block, Mark
 from workerpool.batch.source import Sources
 from workerpool.errors import OptionError, SourceError
 from workerpool.model import Request
-
-pa = pytest.importorskip("pyarrow")
-pq = pytest.importorskip("pyarrow.parquet")
 
 MAP = pa.map_(pa.string(), pa.string())
 

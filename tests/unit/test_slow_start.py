@@ -71,7 +71,7 @@ def test_a_request_behind_those_of_a_full_owner_is_seen_to_be_ready() -> None:
 
     class Owner:
         is_over = is_forsaken = needs_receipts = False
-        room = queued = 0
+        room, queued = 1, 0
         is_full = True
         awaited: Ticket | None = None
 

@@ -7,7 +7,7 @@ a run that goes on is given them from the beginning, and passes by those that ha
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import replace
 
 from workerpool.batch.marks import Block, Fingerprint, Mark
@@ -20,6 +20,8 @@ Given = Iterable[str | Request] | Callable[[], Iterable[str | Request]]
 class GivenRequests:
     """One source without a name. `requests`: an iterable, or what makes a new one each time."""
 
+    paths = ("",)
+    unsought = frozenset({0})
     may_wait = False
 
     def __init__(self, requests: Given) -> None:
@@ -36,16 +38,14 @@ class GivenRequests:
 
     def count(self) -> int | None:
         """How many there are, None if that cannot be told before they are read."""
-        return None if callable(self._requests) or not hasattr(self._requests, "__len__") else len(self._requests)
+        return len(self._requests) if isinstance(self._requests, Sized) else None
 
     def stop(self) -> None:
         self._is_stopped = True
 
     def read(self, index: int, start: Mark | None = None) -> GivenReading:
         if self._is_read and not self.can_be_read_again:
-            raise SourceError(
-                "the requests can be read once: give a list, or a function that makes an iterator of them"
-            )
+            raise SourceError("the requests can be read once: give a list, or a function that makes an iterator")
         self._is_read = True
         return GivenReading(self._requests() if callable(self._requests) else self._requests, lambda: self._is_stopped)
 

@@ -76,10 +76,10 @@ def _unxz() -> Unpacker:
 
 
 def _unzstd() -> Unpacker:
-    return cast(Unpacker, _zstd().ZstdDecompressor())
+    return cast(Unpacker, zstandard().ZstdDecompressor())
 
 
-def _zstd() -> Any:
+def zstandard() -> Any:
     """Return Python 3.14's module for Zstandard, or the one that brings it to older versions."""
     for name in ("compression.zstd", "backports.zstd"):
         try:

@@ -16,7 +16,7 @@ class Reading:
     """The requests of one source, from a place in it; may be iterated once, by one thread.
 
     While it is iterated it tells where the row of the request just given begins, and a check of what comes before
-    that, in a few microseconds each.
+    that: about 2 and 50 µs when asked, and next to nothing when not.
     """
 
     def __init__(self, requests: Iterator[Request], positions: Positions, start: Mark, wake: Wake) -> None:

@@ -52,6 +52,7 @@ class Books(Protocol):
 
     `name` is the output's, for sentences; `written` counts the records that are safe, `read` the requests that were
     read. `source_error`: why a source could not be read to its end. `is_whole`: whether every input has its outcome.
+    `failed`: the inputs that have failed, also in executions before this one; None if there is none before.
     """
 
     @property
@@ -68,6 +69,9 @@ class Books(Protocol):
 
     @property
     def is_whole(self) -> bool: ...
+
+    @property
+    def failed(self) -> int | None: ...
 
     def fetch(self, pool: Pool, take: Take) -> None:
         """Fetch everything there is to fetch, and enter it; raises `SinkError` and `JobError`."""
@@ -92,6 +96,7 @@ class RunResult:
     `read` counts the requests that its sources gave, `ok`, `failed` and `cancelled` how they ended (`read` is more
     than these three if the run was stopped), `written` the records that are safe. `stopped` is the reason it was told
     to drain, None if it went to its end, and then `error` says whether its source, its sink or its ledger failed.
+    `has_failed`: whether any input has failed in the end, also in executions of the same run before this one.
     """
 
     read: int
@@ -100,6 +105,7 @@ class RunResult:
     cancelled: int
     written: int
     elapsed: float
+    has_failed: bool = False
     stopped: str | None = None
     error: SourceError | SinkError | JobError | None = None
 
@@ -215,7 +221,7 @@ class Run:
                 return
 
     def _break_off(self, error: SinkError | JobError) -> None:
-        """End the run for books that cannot be kept. They raise their error again in the run's thread, once that wakes."""
+        """End the run for books that cannot be kept. They raise their error again in the run's thread."""
         self._books.stop(str(error))
         self._pool.drain()
         if not self._ended.wait(BROKEN_GRACE):
@@ -237,6 +243,7 @@ class Run:
             cancelled=counts.cancelled,
             written=books.written,
             elapsed=self.elapsed,
+            has_failed=bool(counts.failed if books.failed is None else books.failed),
             # A deadline that came while the last answers did has stopped nothing; a person's signal always counts.
             stopped=None if self._reason == DEADLINE and books.is_whole and not counts.cancelled else self._reason,
             error=failure or books.source_error,

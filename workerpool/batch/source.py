@@ -76,6 +76,21 @@ class Sources:
         """Whether reading may have to wait for somebody who writes: a source is a pipe or a terminal."""
         return not all(source.is_file for source in self.sources)
 
+    @property
+    def paths(self) -> list[str]:
+        """What the requests of each source name as theirs."""
+        return [source.path for source in self.sources]
+
+    @property
+    def unsought(self) -> frozenset[int]:
+        """The numbers of those that can only be read from their beginning: pipes."""
+        return frozenset(number for number, source in enumerate(self.sources) if not source.is_file)
+
+    @property
+    def can_be_read_again(self) -> bool:
+        """Whether a second reading would give the same."""
+        return not self.may_wait
+
     def count(self) -> int | None:
         """Say how many requests there are, or None where that would cost too much or be a guess."""
         try:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import NoReturn
 
 from workerpool import events
+from workerpool.batch.given import GivenRequests
 from workerpool.batch.job.job import Job, OpenJob
 from workerpool.batch.run import DEADLINE, Books, Run, RunResult
 from workerpool.batch.sinks import STDOUT, sink_for
@@ -75,7 +76,7 @@ class _Ready:
     """What a run needs, opened. `job` is None for one that is not kept."""
 
     books: Books
-    sources: Sources
+    sources: Sources | GivenRequests
     job: OpenJob | None = None
 
     @property
@@ -105,7 +106,7 @@ def _open_straight(settings: RunSettings, speaker: Speaker) -> _Ready:
         format=settings.format,
         include=settings.include,
         overwrite=settings.overwrite,
-        sources=settings.sources,
+        sources=sources.paths,
     )
     sources.check()
     sink.open()
@@ -325,4 +326,4 @@ class _Execution:
             return exit_code(self._signals.received)
         if result.error is not None:
             return USAGE
-        return FAILED if result.failed or result.cancelled else OK
+        return FAILED if result.has_failed or result.cancelled else OK

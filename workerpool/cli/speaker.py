@@ -26,7 +26,7 @@ def speak(text: str) -> None:
 
 
 def put_out(text: str, what: str) -> bool:
-    """Print `text` to standard output; False if it cannot be written, which is said of `what` on standard error."""
+    """Print `text` to standard output; where that fails, say so of `what` on standard error, and return False."""
     try:
         if sys.stdout is None:
             raise OSError("standard output is closed")

@@ -22,7 +22,7 @@ from workerpool.batch.job.inputs import Inputs, change_all, count_inputs
 from workerpool.batch.job.ledger import Entries, Held, Ledger, RunRow
 from workerpool.batch.job.mover import Mover
 from workerpool.batch.job.prepare import Preparation, attempts_from, attempts_to
-from workerpool.batch.job.states import GOOD, TO_DO, State
+from workerpool.batch.job.states import ENDED, GOOD, TO_DO, State
 from workerpool.batch.record import Record, record_of
 from workerpool.batch.run import DEADLINE, Pool, Take
 from workerpool.batch.sinks.base import ABORT_WAIT, DurableSink
@@ -90,6 +90,11 @@ class JobBooks:
     def written(self) -> int:
         """Records that went to the sink in this execution."""
         return self._mover.written
+
+    @property
+    def failed(self) -> int:
+        """Inputs that have failed, once the books are closed."""
+        return sum(self.counts[state] for state in ENDED if state not in GOOD)
 
     # -- fetching: the run's thread -----------------------------------------------------------------------------------
 
@@ -275,7 +280,7 @@ class JobBooks:
             record["skipped"] = True
         return record
 
-    # -- the housekeeper's thread ---------------------------------------------------------------------------------------
+    # -- the housekeeper's thread -------------------------------------------------------------------------------------
 
     def flush(self) -> None:
         self._heartbeat.beat(self._phase, done=self._done, ok=self._good, in_flight=max(0, self.read - self._done))
@@ -314,10 +319,11 @@ class JobBooks:
             mover.front = self._inputs.end()
             mover.move_all(from_start=True)
             self._sink.finish()
-            ledger.end_run(self._output)
-            self._phase = "finished"
         ledger.sync()
         ledger.tidy()
+        if self._phase == "closing":
+            ledger.end_run(self._output)  # last: the next execution begins a new run
+            self._phase = "finished"
 
     def abort(self) -> None:
         """Note that the process is about to end; what was entered is safe. Another thread than the run's."""

@@ -57,7 +57,7 @@ class Sources(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Said by a reading, before the first row of another block: where that row begins, and the check of the block before."""
+    """Said by a reading before the first row of a block: where that row begins, and the check of the block before."""
 
     mark: Mark
     check: int
@@ -200,8 +200,8 @@ class Inputs:
         if block.is_read:
             if (block.end, block.check) != (end.mark, end.check):
                 raise JobError(
-                    f"lines {block.start.line:,} to {end.mark.line - 1:,} of the source are not what they were when the run "
-                    "read them first: give what it was given then, or give --restart to begin anew"
+                    f"lines {block.start.line:,} to {end.mark.line - 1:,} of the source are not what they were when "
+                    "the run read them first: give what it was given then, or give --restart to begin anew"
                 )
             return
         block.set_blanks(last + 1, (block.number + 1) * BLOCK)

@@ -1,33 +1,35 @@
-"""A `Job`: a durable batch in a directory, and the opening of its books for one execution.
-
-Everything that can be refused is refused here, before anything is sent: a lock that another run holds, options or
-sources that are not those of the run that is to be continued, an output that would be lost. One thread.
-"""
+"""A `Job`: a durable batch in a directory. What one execution of it does is decided in `opening`. One thread."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
-from workerpool.batch.job.books import JobBooks, Plan
-from workerpool.batch.job.inputs import Inputs, change_all, count_inputs
-from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
+from workerpool.batch.given import Given, GivenRequests
+from workerpool.batch.job.books import JobBooks
+from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import JobLock
-from workerpool.batch.job.prepare import Habits, Preparation
-from workerpool.batch.job.states import ENDED, State
-from workerpool.batch.job.terms import check_sources, check_terms, source_rows, terms_of
-from workerpool.batch.sinks import DurableSink, durable_sink_for
+from workerpool.batch.job.opening import Opening
+from workerpool.batch.run import Run, RunResult
+from workerpool.batch.sinks import STDOUT
+from workerpool.batch.sinks.callback import Receive
 from workerpool.batch.source import Sources
 from workerpool.errors import OptionError
+from workerpool.model import Outcome
+from workerpool.pool import WorkerPool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """A batch whose state is kept in `directory`, so that a run of it can be ended at any instruction and continued.
 
-    `sources`: names of files, ``-`` for standard input. `output`: a path, a database's URL, or ``-``. `input_format`,
-    `format`, `include`, `ordered`, `overwrite`: as for `workerpool run`. `window`: requests in memory at once.
+    `sources`: names of files, ``-`` for standard input; or `requests`, an iterable of URLs and `Request`s, or a
+    function that makes one, which has to give the same in the same order whenever the run goes on. `output`: a path, a
+    database's URL, or ``-``; or a function that is called with lists of records. `input_format`, `format`, `include`,
+    `ordered`, `overwrite`: as for `workerpool run`. `window`: requests in memory at once.
 
     `retry_rounds`: further rounds, at the end of the run, for failures that may be tried again. `retry_failed`: go on
     with a finished run, and fetch what has failed in it. `restart`: give up an unfinished run and begin anew.
@@ -36,14 +38,16 @@ class Job:
     recorded. `only_changed`: leave out of the output what has not. `skip_recent`: seconds for which an answer is good
     enough not to ask again. `dedupe`: fetch a URL that several inputs name once. `idempotency_keys`: send an
     ``Idempotency-Key`` with requests whose method may not be repeated, so that they are. `at_least_once`: take an
-    output that cannot be told what it has already.
+    output that cannot be told what it has already: standard output, a function.
 
     `note` is told sentences about what is left out or goes on.
     """
 
-    directory: str
-    sources: Sequence[str]
-    output: str
+    directory: str | os.PathLike[str]
+    sources: Sequence[str | os.PathLike[str]] = ()
+    output: str | os.PathLike[str] | Receive = STDOUT
+    _: KW_ONLY
+    requests: Given | None = None
     input_format: str | None = None
     format: str | None = None
     include: Collection[str] = ()
@@ -62,19 +66,43 @@ class Job:
     at_least_once: bool = False
     note: Callable[[str], None] = field(default=lambda sentence: None, compare=False)
 
+    def run(
+        self,
+        *,
+        deadline: float | None = None,
+        observe: Callable[[Outcome], None] = lambda outcome: None,
+        **options: Any,
+    ) -> RunResult:
+        """Carry out a run, or go on with one, with a pool of its own; returns how that ended.
+
+        `deadline`: seconds after which what is not being sent is put off for the next time. `observe` is called with
+        each outcome, once it is in the ledger. `options` are those of `WorkerPool`. Raises what `open` raises; an
+        interrupt (Ctrl-C) drains the run, and is raised when everything is in its place.
+        """
+        with closing(self.open()) as opened, WorkerPool(**options) as pool:
+            return Run(pool, opened.books, deadline=deadline, observe=observe).execute()
+
     def open(self) -> OpenJob:
         """Take the lock, and make everything ready to fetch what is to be fetched; close what this returns.
 
         Raises `OptionError`, `SourceError`, `SinkError`, `JobError`, and `JobHeld` while another run holds the job.
         """
-        self._check()
-        sources = Sources(self.sources, format=self.input_format, note=self.note)
+        directory, sources = os.fspath(self.directory), self._sources()
+        self._check(sources)
         sources.check()
-        lock = JobLock(self.directory, self.wait_lock)
+        lock = JobLock(directory, self.wait_lock)
         try:
-            ledger = Ledger(self.directory)
+            ledger = Ledger(directory)
             try:
-                return _Opening(self, sources, lock, ledger).open()
+                opened = Opening(self, directory, sources, ledger).open()
+                return OpenJob(
+                    books=opened.books,
+                    sources=sources,
+                    run=opened.run,
+                    told=opened.told,
+                    before=opened.before,
+                    lock=lock,
+                )
             except BaseException:
                 ledger.close()
                 raise
@@ -82,7 +110,16 @@ class Job:
             lock.release()
             raise
 
-    def _check(self) -> None:
+    def _sources(self) -> Sources | GivenRequests:
+        if (self.requests is None) == (not self.sources):
+            raise OptionError("a job reads either `sources`, names of files, or `requests`: give one of the two")
+        if self.requests is not None:
+            return GivenRequests(self.requests)
+        if isinstance(self.sources, (str, os.PathLike)):
+            raise OptionError(f"sources={self.sources!r} must be a list of names: write [{self.sources!r}]")
+        return Sources([os.fspath(source) for source in self.sources], format=self.input_format, note=self.note)
+
+    def _check(self, sources: Sources | GivenRequests) -> None:
         if self.retry_failed and self.ordered:
             raise OptionError(
                 "--retry-failed with --ordered: what has failed stands between the others there; leave out --ordered, "
@@ -90,9 +127,9 @@ class Job:
             )
         if self.retry_failed and self.restart:
             raise OptionError("--retry-failed and --restart: the one goes on with a run, the other gives it up")
-        if self.retry_rounds and "-" in self.sources:
+        if self.retry_rounds and not sources.can_be_read_again:
             raise OptionError(
-                "--retry-rounds reads the sources again, and standard input can be read once: name a file"
+                "--retry-rounds reads the sources again, and one of them can be read once: name files on a disk"
             )
 
 
@@ -105,7 +142,7 @@ class OpenJob:
     """
 
     books: JobBooks
-    sources: Sources
+    sources: Sources | GivenRequests
     run: int
     told: str | None
     before: int
@@ -114,118 +151,3 @@ class OpenJob:
     def close(self) -> None:
         """Let go of the lock. The books are closed by the run."""
         self.lock.release()
-
-
-class _Opening:
-    """Decides what this execution does: begin a run, go on with one, or fetch the failures of a finished one."""
-
-    def __init__(self, job: Job, sources: Sources, lock: JobLock, ledger: Ledger) -> None:
-        self._job = job
-        self._sources = sources
-        self._lock = lock
-        self._ledger = ledger
-
-    def open(self) -> OpenJob:
-        job, ledger = self._job, self._ledger
-        terms = terms_of(
-            [source.path for source in self._sources.sources],
-            job.output,
-            format=job.format,
-            input_format=job.input_format,
-            include=job.include,
-            ordered=job.ordered,
-            dedupe=job.dedupe,
-            only_changed=job.only_changed,
-            idempotency_keys=job.idempotency_keys,
-        )
-        run = ledger.run()
-        sink = self._sink(run, terms["--output"])
-        rows = source_rows(self._sources)
-        told = None
-        if run is None or (not job.retry_failed and (run.is_finished or job.restart)):
-            self._begin(sink, terms, rows)
-        elif job.retry_failed and run.is_finished:
-            check_terms(job.directory, run, terms)
-            told = self._retry(sink, run, terms, rows)
-        else:
-            check_terms(job.directory, run, terms)
-            told = self._go_on(sink, run, terms, rows)
-        run = ledger.run()
-        assert run is not None
-        counts = count_inputs(ledger)
-        return OpenJob(
-            books=self._books(sink, run),
-            sources=self._sources,
-            run=run.number,
-            told=told,
-            before=sum(counts[state] for state in ENDED),
-            lock=self._lock,
-        )
-
-    def _sink(self, run: RunRow | None, output: str) -> DurableSink:
-        job = self._job
-        sink = durable_sink_for(
-            job.output,
-            format=job.format,
-            include=job.include,
-            overwrite=job.overwrite or self._ledger.made == output,
-            sources=[source.path for source in self._sources.sources],
-        )
-        if not sink.is_exactly_once and not job.at_least_once:
-            raise OptionError(
-                f"{sink.name} cannot be told what it has already: after a crash some records would come twice. "
-                "Name a file, or give --at-least-once"
-            )
-        leftover = sink.leftover()
-        is_ours = run is not None and run.settings["--output"] == output
-        if leftover is not None and not is_ours and not job.overwrite:
-            raise OptionError(
-                f"{leftover} is there, and is not this job's: another job that writes to {sink.name} has an unfinished "
-                "run. Finish that, name another output, or give --overwrite to remove it"
-            )
-        return sink
-
-    def _begin(self, sink: DurableSink, terms: dict[str, Any], rows: Sequence[SourceRow]) -> None:
-        position = sink.begin()
-        self._ledger.begin_run(terms, position, rows, ordered=self._job.ordered)
-
-    def _go_on(self, sink: DurableSink, run: RunRow, terms: dict[str, Any], rows: Sequence[SourceRow]) -> str:
-        for note in check_sources(self._ledger, self._sources, rows):
-            self._job.note(note)
-        sink.resume(run.position)
-        self._ledger.continue_run(terms, rows)
-        counts = count_inputs(self._ledger)
-        return f"going on with run {run.number} of {self._job.directory}: {sum(counts[s] for s in ENDED):,} inputs have ended"
-
-    def _retry(self, sink: DurableSink, run: RunRow, terms: dict[str, Any], rows: Sequence[SourceRow]) -> str:
-        for note in check_sources(self._ledger, self._sources, rows):
-            self._job.note(note)
-        failed = [State.FAILED, State.SPENT]
-        count = sum(count_inputs(self._ledger)[state] for state in failed)
-        position = sink.reopen(run.kept or run.position)
-        self._ledger.reopen_run(position, [*change_all(self._ledger, failed, State.DEFERRED)])
-        self._ledger.continue_run(terms, rows)
-        return f"fetching {count:,} inputs again that have failed in run {run.number} of {self._job.directory}"
-
-    def _books(self, sink: DurableSink, run: RunRow) -> JobBooks:
-        job, ledger, sources = self._job, self._ledger, self._sources
-        pipes = [number for number, source in enumerate(sources.sources) if not source.is_file]
-        conditional = job.conditional
-        if conditional is None:
-            conditional = "body" not in job.include or job.only_changed
-        keys = f"{ledger.id} {run.number}" if job.idempotency_keys else None
-        return JobBooks(
-            ledger,
-            Inputs(ledger, sources, [source.path for source in sources.sources], pipes),
-            sink,
-            Preparation(ledger, Habits(conditional=conditional, skip_recent=job.skip_recent, keys=keys)),
-            Plan(
-                include=frozenset(job.include),
-                ordered=job.ordered,
-                window=job.window,
-                rounds=job.retry_rounds,
-                only_changed=job.only_changed,
-                dedupe=job.dedupe,
-            ),
-            run,
-        )

@@ -17,7 +17,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,14 +38,16 @@ LOG_MOST = 64 * 1024 * 1024
 _TABLES = """
 CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE runs (
-    number INTEGER PRIMARY KEY, phase TEXT NOT NULL, began REAL NOT NULL, ended REAL, continued INTEGER NOT NULL DEFAULT 0,
+    number INTEGER PRIMARY KEY, phase TEXT NOT NULL, began REAL NOT NULL, ended REAL,
+    continued INTEGER NOT NULL DEFAULT 0,
     settings TEXT NOT NULL, position TEXT NOT NULL, kept TEXT, moved INTEGER NOT NULL DEFAULT 0, last TEXT
 );
 CREATE TABLE sources (
     number INTEGER PRIMARY KEY, path TEXT NOT NULL, size INTEGER, mtime INTEGER, lines INTEGER
 );
 CREATE TABLE blocks (
-    source INTEGER NOT NULL, number INTEGER NOT NULL, line INTEGER NOT NULL, start INTEGER NOT NULL, states BLOB NOT NULL,
+    source INTEGER NOT NULL, number INTEGER NOT NULL, line INTEGER NOT NULL, start INTEGER NOT NULL,
+    states BLOB NOT NULL,
     end_line INTEGER, "end" INTEGER, crc INTEGER NOT NULL, is_read INTEGER NOT NULL, PRIMARY KEY (source, number)
 ) WITHOUT ROWID;
 CREATE TABLE held (
@@ -114,7 +116,7 @@ class Entries:
     """What is entered in one transaction."""
 
     held: Sequence[Held] = ()
-    blocks: Iterable[Block] = ()
+    blocks: Sequence[Block] = ()
     underway: Sequence[tuple[int, int, str]] = ()  # source, ordinal, attempts as JSON
     ended: Sequence[tuple[int, int]] = ()  # of those that are under way no longer
     tried_again: Sequence[tuple[int, int]] = ()  # whose failure, kept for later, has been overtaken
@@ -191,6 +193,23 @@ class Ledger:
         row = self._one("SELECT value FROM job WHERE name = 'made'")
         return None if row is None else str(row[0])
 
+    def is_making(self, output: str) -> bool:
+        """Whether the process was ended while this output was made ready for a run that had not begun."""
+        return self._one("SELECT 1 FROM job WHERE name = 'making' AND value = ?", (output,)) is not None
+
+    @contextmanager
+    def making(self, output: str) -> Iterator[None]:
+        """Note what is made ready inside, until `begin_run`, or until that fails."""
+        with self._transaction() as database:
+            database.execute("INSERT OR REPLACE INTO job VALUES ('making', ?)", (output,))
+        self.sync()
+        try:
+            yield
+        except Exception:
+            with self._transaction() as database:
+                database.execute("DELETE FROM job WHERE name = 'making'")
+            raise
+
     def run(self) -> RunRow | None:
         """The last run, None before the first one."""
         row = self._one("SELECT * FROM runs ORDER BY number DESC LIMIT 1")
@@ -218,6 +237,7 @@ class Ledger:
         `ordered`: its records will be asked for by `waiting_in_order`.
         """
         with self._transaction() as database:
+            database.execute("DELETE FROM job WHERE name = 'making'")
             database.execute("DROP INDEX IF EXISTS held_place")
             if ordered:
                 database.execute("CREATE INDEX held_place ON held (source, ordinal) WHERE NOT later")
@@ -324,7 +344,8 @@ class Ledger:
     def underway(self) -> dict[tuple[int, int], Underway]:
         """What was done, by source and ordinal, about inputs that have not ended: some thousands at most.
 
-        `announced`: that it must not be repeated, and may have been sent. `attempts`: those that failed, as `prepare` writes them.
+        `announced`: that it must not be repeated, and may have been sent. `attempts`: those that failed, as `prepare`
+        writes them.
         """
         rows = self._all("SELECT source, ordinal, announced, attempts FROM underway")
         return {(a, b): Underway(bool(announced), attempts) for a, b, announced, attempts in rows}
@@ -412,7 +433,7 @@ class Ledger:
     # -- keeping it ---------------------------------------------------------------------------------------------------
 
     def sync(self) -> None:
-        """Let a power cut not undo what was written before this was called; threads that come together share the wait."""
+        """Let a power cut not undo what was written before; threads that come together share the wait."""
         with self._lock:
             mine = self._commits
         with self._sync_lock:
@@ -546,7 +567,7 @@ class Ledger:
         )
         return [_block(*row) for row in rows]
 
-    def _put_blocks(self, database: sqlite3.Connection, blocks: Iterable[Block]) -> None:
+    def _put_blocks(self, database: sqlite3.Connection, blocks: Sequence[Block]) -> None:
         database.executemany(
             "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET states = excluded.states, "
             'end_line = excluded.end_line, "end" = excluded."end", crc = excluded.crc, is_read = excluded.is_read',

@@ -77,7 +77,7 @@ class Block:
         return self.is_read and not self.states.translate(None, _DONE)
 
     def set_blanks(self, first: int, last: int) -> bool:
-        """Note that the ordinals `first` to `last` are no inputs, as far as they lie in this block; whether any was new."""
+        """Note that the ordinals `first` to `last`, as far as they lie in here, are no inputs; whether any was new."""
         begin = max(0, first - 1 - self.number * BLOCK)
         end = min(BLOCK, last - self.number * BLOCK)
         piece = self.states[begin:end]

@@ -1,4 +1,4 @@
-"""What a job's run was begun with, and what has changed when it is to be continued. Pure functions, and a look at files.
+"""What a job's run was begun with, and what has changed when it is to be continued.
 
 Only what its outcomes hang on is kept: never a rate, which may well be another one the next time, and never a secret.
 """
@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
+from workerpool.batch.given import GivenRequests
 from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
 from workerpool.batch.marks import Block as Part
 from workerpool.batch.names import STDIN
@@ -25,7 +26,7 @@ _SHOWN = 3
 
 def terms_of(
     sources: Sequence[str],
-    output: str,
+    output: object,
     *,
     format: str | None,
     input_format: str | None,
@@ -37,8 +38,8 @@ def terms_of(
 ) -> dict[str, Any]:
     """What has to be the same when a run is continued, by the names of the options."""
     return {
-        "SOURCE": [source if source == STDIN else os.path.abspath(source) for source in sources],
-        "--output": output if output == "-" or "://" in output else os.path.abspath(output),
+        "SOURCE": [source if source in ("", STDIN) else os.path.abspath(source) for source in sources],
+        "--output": _named(output),
         "--format": format,
         "--input-format": input_format,
         "--include": sorted(include),
@@ -46,7 +47,16 @@ def terms_of(
         "--dedupe": dedupe,
         "--only-changed": only_changed,
         "--idempotency-keys": idempotency_keys,
-    } | ({"--output": redact(output)} if "://" in output else {})
+    }
+
+
+def _named(output: object) -> str:
+    """Name an output, without the password that a database's URL may hold."""
+    if not isinstance(output, str):
+        return "a function"
+    if "://" in output:
+        return redact(output)
+    return output if output == "-" else os.path.abspath(output)
 
 
 def check_terms(directory: str, run: RunRow, terms: dict[str, Any]) -> None:
@@ -55,8 +65,8 @@ def check_terms(directory: str, run: RunRow, terms: dict[str, Any]) -> None:
         before = run.settings.get(name)
         if before != value:
             raise JobError(
-                f"the job {directory} has an unfinished run, begun {when(run.began)}, {_difference(name, before, value)}: "
-                f"run the command as it was then to finish it, {GIVE_UP}"
+                f"the job {directory} has an unfinished run, begun {when(run.began)}, "
+                f"{_difference(name, before, value)}: run the command as it was then to finish it, {GIVE_UP}"
             )
 
 
@@ -83,17 +93,17 @@ def _shown(value: Any) -> str:
     return "as the name says" if value is None else str(value)
 
 
-def source_rows(sources: Sources) -> list[SourceRow]:
+def source_rows(sources: Sources | GivenRequests) -> list[SourceRow]:
     """The sources as they are now."""
     rows = []
-    for number, source in enumerate(sources.sources):
-        print_ = sources.fingerprint(number)
-        size, mtime = (None, None) if print_ is None else (print_.size, print_.mtime_ns)
-        rows.append(SourceRow(number=number, path=source.path, size=size, mtime=mtime, lines=None))
+    for number, path in enumerate(sources.paths):
+        found = sources.fingerprint(number)
+        size, mtime = (None, None) if found is None else (found.size, found.mtime_ns)
+        rows.append(SourceRow(number=number, path=path, size=size, mtime=mtime, lines=None))
     return rows
 
 
-def check_sources(ledger: Ledger, sources: Sources, rows: Sequence[SourceRow]) -> list[str]:
+def check_sources(ledger: Ledger, sources: Sources | GivenRequests, rows: Sequence[SourceRow]) -> list[str]:
     """Compare the sources with what they were when they were read; returns sentences about those that were added to.
 
     Raises `JobError` if a part that was read is not what it was. A file is read again only if its size or time differ.
@@ -102,7 +112,7 @@ def check_sources(ledger: Ledger, sources: Sources, rows: Sequence[SourceRow]) -
     for before, now in zip(ledger.sources(), rows, strict=True):
         if (before.size, before.mtime) == (now.size, now.mtime) or before.size is None:
             continue
-        name = sources.sources[now.number].name
+        name = now.path
         changed = _first_change(ledger, sources, now.number)
         if changed is not None:
             raise JobError(
@@ -111,8 +121,8 @@ def check_sources(ledger: Ledger, sources: Sources, rows: Sequence[SourceRow]) -
             )
         if before.lines is not None and now.size != before.size:
             raise JobError(
-                f"{name} has changed since the run read it to its end: it had {before.size:,} bytes and has {now.size:,}: "
-                f"put the file back as it was, {GIVE_UP}"
+                f"{name} has changed since the run read it to its end: it had {before.size:,} bytes and has "
+                f"{now.size:,}: put the file back as it was, {GIVE_UP}"
             )
         if now.size != before.size:
             notes.append(
@@ -122,7 +132,7 @@ def check_sources(ledger: Ledger, sources: Sources, rows: Sequence[SourceRow]) -
     return notes
 
 
-def _first_change(ledger: Ledger, sources: Sources, number: int) -> tuple[int, int] | None:
+def _first_change(ledger: Ledger, sources: Sources | GivenRequests, number: int) -> tuple[int, int] | None:
     """The first and last line of a part that was read and is not what it was."""
     read = (
         Part(block.start, block.end, block.check)

@@ -31,6 +31,7 @@ STDOUT = "-"
 _ENDINGS = {**{format: format for format in FORMATS}, "sqlite3": "sqlite", "db": "sqlite"}
 _PACKED = ".gz"
 _LINES = ("jsonl", "csv")
+_TABLES: dict[str, Callable[..., DurableSink]] = {"parquet": ParquetSink, "sqlite": SqliteSink, POSTGRES: PostgresSink}
 
 __all__ = [
     "FORMATS",
@@ -102,9 +103,6 @@ def durable_sink_for(
     chosen = format_of(output, format)
     _check_apart(output, sources)
     return _durable(output, chosen, columns_of(include, job=True), overwrite)
-
-
-_TABLES: dict[str, Callable[..., DurableSink]] = {"parquet": ParquetSink, "sqlite": SqliteSink, POSTGRES: PostgresSink}
 
 
 def _durable(output: str, format: str, columns: Columns, overwrite: bool) -> DurableSink:

@@ -39,10 +39,10 @@ class Sink(Protocol):
         """Make the place ready; raises `OptionError` or `SinkError` where nothing could be written."""
 
     def write(self, record: Record) -> None:
-        """Take one record, to be written by the next `flush` at the latest; raises `SinkError`."""
+        """Take one record, to be written by a `flush` to come at the latest; raises `SinkError`."""
 
     def flush(self) -> None:
-        """Write what was taken; raises `SinkError`."""
+        """Write what was taken, or wait for more if that is not worth a batch yet; raises `SinkError`."""
 
     def close(self) -> None:
         """Write what was taken and let go; raises `SinkError`. A second call does nothing."""

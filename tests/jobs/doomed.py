@@ -1,0 +1,139 @@
+"""Runs the command line again and again, each time in a forked child that may be told to kill itself at one of its calls.
+
+A process of its own with one thread, so that it may fork, and every run begins with the modules loaded. It reads
+orders from standard input, a JSON object a line, and answers each with three lines: the child's process id, that it has
+ended, and once another line has come, its exit code or negative signal. An order:
+
+`argv`: for `workerpool.cli.main`. `cwd`: where. `said`: the file that gets what it says. `stdin`: a file, or none.
+`kind`, `at`, `mode`: kill it ``before`` or ``after`` its `at`-th call of `kind`, or with half of it written (``torn``);
+or let that call fail with the error number `fails` (of SQLite's statements: with "disk I/O error").
+`clock`: seconds by which its wall clock is off. `limit`: bytes that a file may have at most.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import resource
+import signal
+import sqlite3
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from workerpool.cli import main as command
+
+SYSTEM = ("write", "pwrite", "fsync", "replace", "ftruncate", "unlink")
+"""Functions of `os` that are counted. What SQLite calls by itself is not seen; its statements are."""
+
+CHANGING = ("COMMIT", "CREATE", "DELETE", "DROP", "PRAGMA")
+"""First words of the statements that are counted, as ``sql``: with these something reaches the disk."""
+
+
+class Knife:
+    """Counts calls by kind, and strikes at one of them."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self._kind: str | None = order.get("kind")
+        self._at: int = order.get("at", 0)
+        self._mode: str = order.get("mode", "before")
+        self._fails: int | None = order.get("fails")
+        self._lasts: bool = order.get("lasts", False)
+        self._numbers = {kind: itertools.count(1) for kind in (*SYSTEM, "sql")}
+        self.counts: Counter[str] = Counter()
+
+    def meet(self, kind: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        number = next(self._numbers[kind])
+        self.counts[kind] = max(self.counts[kind], number)
+        if kind != self._kind or not (number == self._at or (self._lasts and number > self._at)):
+            return call(*args, **kwargs)
+        if self._fails is not None:
+            if kind == "sql":
+                raise _sql_error(self._fails)
+            raise OSError(self._fails, os.strerror(self._fails))
+        if self._mode == "torn":
+            call(args[0], memoryview(args[1])[: len(args[1]) // 2])
+        elif self._mode == "after":
+            call(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("dead")
+
+    def patch(self) -> None:
+        knife = self
+
+        def counted(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *args, **kwargs: knife.meet(kind, call, *args, **kwargs)
+
+        for name in SYSTEM:
+            setattr(os, name, counted(name, getattr(os, name)))
+
+        class Connection(sqlite3.Connection):
+            def execute(self, statement: str, *args: Any) -> sqlite3.Cursor:
+                if not statement.startswith(CHANGING):
+                    return super().execute(statement, *args)
+                cursor: sqlite3.Cursor = knife.meet("sql", super().execute, statement, *args)
+                return cursor
+
+        connect = sqlite3.connect
+        sqlite3.connect = lambda *args, **kwargs: connect(*args, factory=Connection, **kwargs)  # type: ignore[assignment]
+
+
+def _sql_error(number: int) -> sqlite3.Error:
+    full = number == 28  # ENOSPC
+    error = sqlite3.OperationalError("database or disk is full" if full else "disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL if full else sqlite3.SQLITE_IOERR
+    error.sqlite_errorname = "SQLITE_FULL" if full else "SQLITE_IOERR"
+    return error
+
+
+def run(order: dict[str, Any]) -> int:
+    """Carry out an order in a child. Returns the exit code."""
+    said = os.open(order["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(said, 2)
+    os.dup2(said, 1)
+    os.dup2(os.open(order.get("stdin") or os.devnull, os.O_RDONLY), 0)
+    sys.stdin = open(0)  # noqa: SIM115
+    os.chdir(order["cwd"])
+    if order.get("limit"):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["limit"], order["limit"]))
+    if offset := order.get("clock"):
+        real = time.time
+        time.time = lambda: real() + offset  # type: ignore[assignment]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    knife = Knife(order)
+    knife.patch()
+    code = command(order["argv"])
+    sys.stderr.flush()
+    Path(f"{order['said']}.calls").write_text(json.dumps(knife.counts))
+    return code
+
+
+def serve() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for line in sys.stdin:
+        order = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            code = 70
+            try:
+                code = run(order)
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        print(pid, flush=True)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        print("ended", flush=True)
+        sys.stdin.readline()  # until then nobody else gets its id
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    serve()
