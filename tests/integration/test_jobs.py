@@ -351,6 +351,16 @@ def test_a_job_in_a_directory_that_is_only_to_be_read_can_be_looked_at(slow: Pla
             )  # fmt: skip
             assert done.returncode == (1 if is_killed and command == "reconcile" else 0), done.stderr
             assert json.loads(done.stdout)["directory"] == "crawl.job"
+        if is_killed:  # the log cannot be read without its index, and that cannot be made here
+            slow.job.chmod(0o755)
+            (slow.job / "ledger.sqlite-shm").unlink()
+            slow.job.chmod(0o555)
+            done = subprocess.run(
+                [*prefix, *COMMAND, "status", "crawl.job"], cwd=slow.directory, capture_output=True, text=True,
+                timeout=PATIENCE, env=environment(), check=False,
+            )  # fmt: skip
+            assert done.returncode == 2
+            assert "or its log beside it, cannot be read" in done.stderr
     finally:
         slow.job.chmod(0o755)
 
@@ -480,3 +490,23 @@ def test_a_held_job_is_said_in_the_last_line_and_waited_for_if_asked(slow: Place
         assert process.wait(PATIENCE) == 0
     assert waited.returncode == 0, waited.stderr
     assert last_line(waited) == "workerpool: crawl.job: run 2 finished: 100 inputs, 100 ok (exit 0)"
+
+
+# -- outputs with a password ------------------------------------------------------------------------------------------
+
+
+def test_another_output_than_the_jobs_is_refused_without_its_password(place: Place, origin: Origin) -> None:
+    place.write(origin.url("/bytes/1"))
+    place.run()
+    done = place.command("reconcile", "crawl.job", "-o", "postgresql://me:hush@db/t")
+    assert done.returncode == 2
+    assert "the job's output is" in done.stderr
+    assert "hush" not in done.stderr
+    assert place.reconcile("-o", str(place.output))["code"] == 0
+
+
+def test_inputs_that_share_one_answer_are_proven_too(place: Place, origin: Origin) -> None:
+    place.write(*[origin.url("/bytes/1"), origin.url("/bytes/2")] * 20)
+    assert place.run("--dedupe").returncode == 0
+    assert len(origin.arrivals) == 2
+    assert place.reconcile().items() >= {"code": 0, "inputs": 40, "records": 40}.items()

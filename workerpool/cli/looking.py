@@ -13,6 +13,7 @@ from datetime import datetime
 
 from workerpool.batch.job.reconcile import Reconciliation, reconcile
 from workerpool.batch.job.status import JobStatus, find_jobs, look_at
+from workerpool.batch.job.terms import when
 from workerpool.cli.looking_arguments import LookSettings
 from workerpool.cli.speaker import WIDTH, put_out, speak
 from workerpool.errors import JobHeld, WorkerPoolError
@@ -110,7 +111,7 @@ def _job_lines(rows: Sequence[JobStatus | tuple[str, str]]) -> Iterator[str]:
         if isinstance(row, tuple):
             yield f"{name:<{width}}  unreadable   {row[1]}"
         else:
-            began = "" if row.began is None else f"run {row.run}, {_time(row.began)}"
+            began = "" if row.began is None else f"run {row.run}, {when(row.began)}"
             yield f"{name:<{width}}  {row.state:<11}  {began}  {_counts(row, ', ')}".rstrip()
 
 

@@ -164,10 +164,12 @@ class Ledger:
     """The database of one job. Every method raises `JobError` if it is damaged, `SinkError` if it cannot be written.
 
     `read_only`: as it is at this moment, also while a run writes it; raises `JobError` if it cannot be read.
+    `is_scratch`: nobody wants it once the process has ended.
     """
 
-    def __init__(self, directory: str, *, read_only: bool = False) -> None:
+    def __init__(self, directory: str, *, read_only: bool = False, is_scratch: bool = False) -> None:
         self.name = os.path.join(directory, FILE)
+        self._is_scratch = is_scratch
         self._lock = threading.Lock()  # guards the connection that writes, and what is below
         self._sync_lock = threading.Lock()  # guards _synced; taken before the other, if both
         self._commits = 0
@@ -487,7 +489,9 @@ class Ledger:
             after()
         uri = f"{Path(self.name).absolute().as_uri()}?mode={mode}{more}"
         database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
-        if mode != "ro":
+        if self._is_scratch:
+            database.execute("PRAGMA synchronous = OFF")
+        elif mode != "ro":
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute("PRAGMA wal_autocheckpoint = 0")  # `tidy` does it, on a thread that nobody waits for
         return database
