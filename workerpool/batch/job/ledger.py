@@ -59,7 +59,9 @@ CREATE TABLE underway (
     source INTEGER NOT NULL, ordinal INTEGER NOT NULL, announced INTEGER NOT NULL, attempts TEXT NOT NULL,
     PRIMARY KEY (source, ordinal)
 ) WITHOUT ROWID;
-CREATE TABLE seen (request INTEGER PRIMARY KEY, ok_at INTEGER NOT NULL, etag TEXT, modified TEXT);
+CREATE TABLE seen (
+    request INTEGER PRIMARY KEY, ok_at INTEGER NOT NULL, etag TEXT, modified TEXT, run INTEGER NOT NULL
+);
 CREATE TABLE answers (request INTEGER PRIMARY KEY, state INTEGER NOT NULL, record BLOB NOT NULL);
 CREATE TABLE followers (
     request INTEGER NOT NULL, source INTEGER NOT NULL, ordinal INTEGER NOT NULL, "key" TEXT, url TEXT NOT NULL,
@@ -235,8 +237,9 @@ class Ledger:
     def begin_run(
         self, settings: dict[str, Any], position: str, sources: Sequence[SourceRow], *, ordered: bool = False
     ) -> None:
-        """Begin a new run; of the one before it nothing is kept but its row, and what was seen.
+        """Begin a new run; of the one before it nothing is kept but its row, and what was seen if it was finished.
 
+        What a run saw that was given up nobody was told of, so nothing is as it was then.
         `ordered`: its records will be asked for by `waiting_in_order`.
         """
         with self._transaction() as database:
@@ -246,6 +249,10 @@ class Ledger:
                 database.execute("CREATE INDEX held_place ON held (source, ordinal) WHERE NOT later")
             for table in ("blocks", "held", "underway", "answers", "followers", "sources"):
                 database.execute(f"DELETE FROM {table}")
+            database.execute(
+                "DELETE FROM seen WHERE run = (SELECT number FROM runs WHERE phase <> 'finished' AND number = "
+                "(SELECT max(number) FROM runs))"
+            )
             database.execute(
                 "INSERT INTO runs (phase, began, settings, position) VALUES ('fetching', ?, ?, ?)",
                 (time.time(), json.dumps(settings), position),
@@ -396,12 +403,16 @@ class Ledger:
     # -- what was fetched before --------------------------------------------------------------------------------------
 
     def seen(self, request: int) -> Seen | None:
-        row = self._one("SELECT request, ok_at, etag, modified FROM seen WHERE request = ?", (request,))
+        """What runs before this one saw last of a request; None if nothing, or if this run has seen it since."""
+        row = self._one(
+            "SELECT request, ok_at, etag, modified FROM seen WHERE request = ? AND run < (SELECT max(number) FROM runs)",
+            (request,),
+        )
         return None if row is None else Seen(*row)
 
     def has_seen(self) -> bool:
-        """Whether anything was ever ok."""
-        return self._one("SELECT 1 FROM seen LIMIT 1") is not None
+        """Whether anything can have been ok in a run before this one."""
+        return bool(self._one("SELECT (SELECT max(number) FROM runs) > 1 AND EXISTS (SELECT 1 FROM seen)")[0])
 
     def note_seen(self, seen: Sequence[Seen]) -> None:
         with self._transaction() as database:
@@ -598,7 +609,9 @@ class Ledger:
 
     def _put_seen(self, database: sqlite3.Connection, seen: Sequence[Seen]) -> None:
         if seen:
-            database.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", sorted(seen))
+            database.executemany(
+                "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, (SELECT max(number) FROM runs))", sorted(seen)
+            )
 
     def _all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._lock, self._told():
