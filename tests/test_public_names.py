@@ -12,6 +12,7 @@ import workerpool.testing
 
 POOL = {"WorkerPool", "fetch", "PoolStatistics"}
 VALUES = {"Request", "Attempt", "Outcome", "Timings", "Underway", "Rate", "RetryPolicy", "Timeout"}
+BATCH = {"Job", "rows", "to_arrow", "to_pandas"}
 ERRORS = {
     "WorkerPoolError",
     "OptionError",
@@ -43,7 +44,7 @@ TESTING = {"Arrival", "ManualClock", "Origin", "OriginProcess", "Reply"}
 
 
 def test_the_package_offers_exactly_these_names() -> None:
-    assert set(workerpool.__all__) == POOL | VALUES | ERRORS
+    assert set(workerpool.__all__) == POOL | VALUES | ERRORS | BATCH
     for name in workerpool.__all__:
         assert getattr(workerpool, name).__doc__, f"{name} says nothing of itself"
 

@@ -2,8 +2,11 @@
 
 A request's way: `WorkerPool.stream` reads it (`stream`, `intake`), its host's lane holds it until it may be sent
 (`scheduler`, `limits`), a thread takes it (`crew`, `worker`) and sends it (`transport`), and a failed attempt is judged
-(`retry`) and parked for the next one, until it ends in exactly one `Outcome`.
+(`retry`) and parked for the next one, until it ends in exactly one `Outcome`. A `Job` keeps what was done on the disk.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from workerpool.config import Rate, RetryPolicy, Timeout
 from workerpool.errors import (
@@ -32,6 +35,25 @@ from workerpool.model import Attempt, Outcome, Request, Timings, Underway
 from workerpool.pool import WorkerPool, fetch
 from workerpool.statistics import PoolStatistics
 
+if TYPE_CHECKING:
+    from workerpool.batch.job.job import Job
+    from workerpool.batch.tables import rows, to_arrow, to_pandas
+
+_LATER = {
+    "Job": "workerpool.batch.job.job",
+    "rows": "workerpool.batch.tables",
+    "to_arrow": "workerpool.batch.tables",
+    "to_pandas": "workerpool.batch.tables",
+}
+"""Names of what stands above the pool, by their modules: they are imported when they are first asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)
+
+
 __all__ = [
     "Attempt",
     "BadBody",
@@ -41,6 +63,7 @@ __all__ = [
     "Denied",
     "HostPaused",
     "InvalidRequest",
+    "Job",
     "OptionError",
     "Outcome",
     "OutcomeUnknown",
@@ -64,4 +87,7 @@ __all__ = [
     "WorkerPoolError",
     "WrongThread",
     "fetch",
+    "rows",
+    "to_arrow",
+    "to_pandas",
 ]

@@ -1,19 +1,24 @@
 """The books of a run without a job: requests straight from the sources, records straight to a sink.
 
 The run's thread fetches and writes; the housekeeper flushes. Nothing is kept: a run that was stopped starts over.
+Where inputs that ask for the same are fetched once, one that is read later is answered as soon as its answer is there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from workerpool.batch.ahead import read_ahead
+from workerpool.batch.job.duplicates import AT_ONCE, Copy, Duplicates
+from workerpool.batch.job.ledger import Ledger
+from workerpool.batch.job.states import State, state_of
 from workerpool.batch.record import record_of
 from workerpool.batch.run import Pool, Take
 from workerpool.batch.sinks.base import Sink
-from workerpool.errors import SourceError
+from workerpool.errors import Cancelled, SourceError
 from workerpool.model import IDLE, Idle, Outcome, Request
 
 
@@ -39,12 +44,16 @@ class StraightBooks:
         include: Collection[str] = (),
         ordered: bool = False,
         window: int | None = None,
+        duplicates: Duplicates | None = None,
     ) -> None:
         self._source = source
         self._sink = sink
         self._include = frozenset(include)
         self._ordered = ordered
         self._window = window
+        self._duplicates = duplicates
+        self._copies: list[Copy] = []  # of outcomes that came before
+        self._take: Take = lambda outcomes: None
         self._is_stopped = False
         self._is_read_to_end = False
         self._done = 0
@@ -65,10 +74,12 @@ class StraightBooks:
         return self._is_read_to_end and self._done == self.read
 
     def fetch(self, pool: Pool, take: Take) -> None:
+        self._take = take
         with closing(pool.batches(self._requests(), ordered=self._ordered, window=self._window)) as batches:
             for items in batches:
-                self._write([item for item in items if isinstance(item, Outcome)], take)
+                self._write([item for item in items if isinstance(item, Outcome)])
                 del items  # their bodies must not live until the next ones come
+        self._write([])
 
     def stop(self, reason: str) -> None:
         self._is_stopped = True
@@ -83,18 +94,60 @@ class StraightBooks:
     def abort(self) -> None:
         self._sink.abort()
 
-    def _write(self, outcomes: Sequence[Outcome], take: Take) -> None:
+    def _write(self, outcomes: Sequence[Outcome]) -> None:
+        if self._duplicates is not None:
+            self._write_copies(self._copies)
+            self._copies = []
         for outcome in outcomes:
-            self._sink.write(record_of(outcome, self._include))
+            record = record_of(outcome, self._include)
+            self._sink.write(record)
+            if self._duplicates is not None:
+                state = State.QUEUED if isinstance(outcome.error, Cancelled) else state_of(outcome)
+                for copies in self._duplicates.end(outcome.request, state, record):
+                    self._write_copies(copies)
         self._done += len(outcomes)
-        take(outcomes)
+        self._take(outcomes)
+        if self._duplicates is not None:
+            self._duplicates.write_answers()
+
+    def _write_copies(self, copies: Sequence[Copy]) -> None:
+        for copy in copies:
+            self._sink.write(copy.record)
+        self._done += len(copies)
+        self._take([copy.outcome for copy in copies])
+
+    def _is_answered(self, request: Request | Idle) -> bool:
+        """Whether another request like this one has ended, or will be its answer."""
+        if self._duplicates is None or isinstance(request, Idle):
+            return False
+        met = self._duplicates.meet(request)
+        if isinstance(met, Copy):
+            self._copies.append(met)
+            if len(self._copies) >= AT_ONCE:
+                self._write([])
+        return bool(met)
 
     def _requests(self) -> Iterator[Request | Idle]:
         """Read the source; its error ends the reading here, as inside the pool's stream it would cost the results."""
         try:
             for request in read_ahead(self._source) if self._source.may_wait else self._source:
                 self.read += request is not IDLE
-                yield request
+                if not self._is_answered(request):
+                    yield request
             self._is_read_to_end = not self._is_stopped
         except SourceError as error:
             self.source_error = error
+
+
+@contextmanager
+def scratch_duplicates(paths: Sequence[str]) -> Iterator[Duplicates]:
+    """Make a place, on the disk and for as long as this is entered, where the answers to what comes again are kept.
+
+    `paths` are the sources' names in their requests. Raises `SinkError` if there is no room for it.
+    """
+    numbers = {path: number for number, path in enumerate(paths)}
+    with (
+        TemporaryDirectory(prefix="workerpool-") as directory,
+        closing(Ledger(directory, is_scratch=True)) as ledger,
+    ):
+        yield Duplicates(ledger, lambda request: (numbers[request.source], request.ordinal))

@@ -72,6 +72,7 @@ class RunSettings:
     input_format: str | None
     include: frozenset[str]
     overwrite: bool
+    dedupe: bool
     ordered: bool
     workers: int
     rate: Rate | None
@@ -194,6 +195,7 @@ def _add_course(add: Callable[..., Any]) -> None:
         choices=("txt", "csv", "jsonl", "parquet"),
         help="of all SOURCEs; default: as named, txt for -",
     )
+    add("--dedupe", action="store_true", help="fetch a URL that several inputs name once, and answer them all")
     add("--retries", metavar="N", default="3", help="tries after the first; default: %(default)s")
     add("--timeout", metavar="S", default="30", help="seconds for each try in all; default: %(default)s")
     add("--max-body", metavar="SIZE", default="1GiB", help="of an answer, decompressed; default: %(default)s")
@@ -225,6 +227,8 @@ def _add_messages(add: Callable[..., Any]) -> None:
 
 def settings_of(said: argparse.Namespace) -> RunSettings:
     """Check what was said; raises `OptionError` naming the option, its value, and what would do."""
+    if said.dedupe and said.ordered and said.job is None:
+        raise OptionError("--dedupe with --ordered needs --job DIR, where answers wait until it is their turn")
     return RunSettings(
         sources=tuple(said.sources),
         output=said.output,
@@ -232,6 +236,7 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         input_format=said.input_format,
         include=_include(said.include),
         overwrite=said.overwrite,
+        dedupe=said.dedupe,
         ordered=said.ordered,
         workers=_count("--workers", said.workers),
         rate=None if said.rate is None else Rate.of(said.rate, "--rate"),

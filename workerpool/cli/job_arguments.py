@@ -23,13 +23,12 @@ class JobSettings:
     conditional: bool | None
     only_changed: bool
     skip_recent: float | None
-    dedupe: bool
     idempotency_keys: bool
     at_least_once: bool
 
 
 _NEED_JOB = (
-    "retry_rounds", "retry_failed", "restart", "wait_lock", "conditional", "only_changed", "skip_recent", "dedupe",
+    "retry_rounds", "retry_failed", "restart", "wait_lock", "conditional", "only_changed", "skip_recent",
     "idempotency_keys", "at_least_once",
 )  # fmt: skip
 
@@ -47,7 +46,6 @@ def add_job(add: Callable[..., Any]) -> None:
         help="ask servers only for what has changed since the last run; default: unless bodies are included",
     )
     add("--only-changed", action="store_true", help="leave out of OUTPUT what has not changed since the last run")
-    add("--dedupe", action="store_true", help="fetch a URL that several inputs name once, and answer them all")
     add(
         "--idempotency-keys",
         action="store_true",
@@ -74,7 +72,6 @@ def job_settings_of(said: argparse.Namespace) -> JobSettings | None:
         conditional=said.conditional,
         only_changed=said.only_changed,
         skip_recent=None if said.skip_recent is None else parse_duration(said.skip_recent, "--skip-recent"),
-        dedupe=said.dedupe,
         idempotency_keys=said.idempotency_keys,
         at_least_once=said.at_least_once,
     )

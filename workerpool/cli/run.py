@@ -19,7 +19,7 @@ from workerpool.batch.job.job import Job, OpenJob
 from workerpool.batch.run import DEADLINE, Books, Run, RunResult
 from workerpool.batch.sinks import STDOUT, sink_for
 from workerpool.batch.source import Sources
-from workerpool.batch.straight import StraightBooks
+from workerpool.batch.straight import StraightBooks, scratch_duplicates
 from workerpool.cli.arguments import RunSettings
 from workerpool.cli.last_word import (
     AT_DEADLINE,
@@ -90,7 +90,11 @@ def _run(settings: RunSettings, speaker: Speaker, owns_process: bool) -> int:
         pool = _pool(settings)
         wait = False
         try:
-            ready = _open_straight(settings, speaker) if settings.job is None else _open_job(settings, speaker, stack)
+            ready = (
+                _open_straight(settings, speaker, stack)
+                if settings.job is None
+                else _open_job(settings, speaker, stack)
+            )
             code = _Execution(settings, speaker, ready, pool, owns_process).carry_out()
             wait = code != NOT_WRITTEN  # else requests are still in flight, and their results have nowhere to go
             return code
@@ -98,7 +102,7 @@ def _run(settings: RunSettings, speaker: Speaker, owns_process: bool) -> int:
             pool.shutdown(wait=wait, cancel_futures=True)
 
 
-def _open_straight(settings: RunSettings, speaker: Speaker) -> _Ready:
+def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Ready:
     sources = Sources(settings.sources, format=settings.input_format, note=speaker.note)
     sink = sink_for(
         settings.output,
@@ -109,7 +113,9 @@ def _open_straight(settings: RunSettings, speaker: Speaker) -> _Ready:
     )
     sources.check()
     sink.open()
-    return _Ready(StraightBooks(sources, sink, include=settings.include, ordered=settings.ordered), sources)
+    duplicates = stack.enter_context(scratch_duplicates(sources.paths)) if settings.dedupe else None
+    books = StraightBooks(sources, sink, include=settings.include, ordered=settings.ordered, duplicates=duplicates)
+    return _Ready(books, sources)
 
 
 def _open_job(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Ready:
@@ -122,6 +128,7 @@ def _open_job(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Rea
         include=settings.include,
         ordered=settings.ordered,
         overwrite=settings.overwrite,
+        dedupe=settings.dedupe,
         note=speaker.note,
         **asdict(settings.job),
     )

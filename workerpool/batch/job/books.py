@@ -180,8 +180,8 @@ class JobBooks:
     def _announce(self, request: Request) -> None:
         """Note that a request which must not be repeated is about to be sent. Workers' threads."""
         place = self._inputs.place(request)
+        self._announced.add(place)  # first: if it cannot be announced it is not sent, and what is noted of it goes
         self._ledger.announce(*place)
-        self._announced.add(place)
 
     # -- entering: the run's thread -----------------------------------------------------------------------------------
 

@@ -11,12 +11,12 @@ import json
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from workerpool.batch.job.ledger import Answer, Follower, Ledger
+from workerpool.batch.job.ledger import Answer, Entries, Follower, Ledger
 from workerpool.batch.job.prepare import hash_of, is_plain
 from workerpool.batch.job.states import State
 from workerpool.batch.record import Record
 from workerpool.batch.sinks.jsonl import encode
-from workerpool.errors import RequestError, StatusError
+from workerpool.errors import Cancelled, RequestError, StatusError
 from workerpool.model import Outcome, Request
 from workerpool.redact import redact
 
@@ -70,7 +70,10 @@ class Duplicates:
         return True
 
     def end(self, request: Request, state: State, record: Record) -> Iterator[list[Copy]]:
-        """Note how a request has ended, and yield the outcomes of those that waited for it, some at a time."""
+        """Note how a request has ended, and yield the outcomes of those that waited for it, some at a time.
+
+        `state` is QUEUED for one that was given up.
+        """
         hashed = self._led.pop(self._place(request), None)
         if hashed is None:
             return
@@ -98,16 +101,23 @@ class Duplicates:
         self._answers.clear()
         return answers
 
+    def write_answers(self) -> None:
+        """Give the ledger the answers that it does not have yet."""
+        if self._answers:
+            self._ledger.enter(Entries(answers=self.take_answers()))
+
     def _write(self) -> None:
         followers, self._followers = self._followers, []
         self._ledger.follow(followers)
 
 
 def _copy(place: Place, request: Request, state: State, record: Record) -> Copy:
-    text = record["error"]
+    text, status = record["error"], record["status"]
     error: RequestError | None = None
     if text is not None:
-        status = record["status"]
-        error = RequestError(text) if status is None or status < 400 else StatusError(text, status=status)
+        if state is State.QUEUED:
+            error = Cancelled(text)
+        else:
+            error = RequestError(text) if status is None or status < 400 else StatusError(text, status=status)
         error.key = redact(request.label)
     return Copy(place, Outcome(request, None, error), state, {**record, "key": request.label, "url": request.url})

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from workerpool.batch.job.states import Block
+from workerpool.batch.job.states import BLOCK, KNOWN, Block
 from workerpool.batch.marks import Mark
 from workerpool.errors import JobError, SinkError
 
@@ -51,8 +51,8 @@ CREATE TABLE blocks (
     end_line INTEGER, "end" INTEGER, crc INTEGER NOT NULL, is_read INTEGER NOT NULL, PRIMARY KEY (source, number)
 ) WITHOUT ROWID;
 CREATE TABLE held (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, source INTEGER NOT NULL, ordinal INTEGER NOT NULL, later INTEGER NOT NULL,
-    record BLOB NOT NULL
+    number INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice: the mover looks for what comes after the last one
+    source INTEGER NOT NULL, ordinal INTEGER NOT NULL, later INTEGER NOT NULL, record BLOB NOT NULL
 );
 CREATE UNIQUE INDEX held_later ON held (source, ordinal) WHERE later;
 CREATE TABLE underway (
@@ -164,10 +164,12 @@ class Ledger:
     """The database of one job. Every method raises `JobError` if it is damaged, `SinkError` if it cannot be written.
 
     `read_only`: as it is at this moment, also while a run writes it; raises `JobError` if it cannot be read.
+    `is_scratch`: nobody wants it once the process has ended.
     """
 
-    def __init__(self, directory: str, *, read_only: bool = False) -> None:
+    def __init__(self, directory: str, *, read_only: bool = False, is_scratch: bool = False) -> None:
         self.name = os.path.join(directory, FILE)
+        self._is_scratch = is_scratch
         self._lock = threading.Lock()  # guards the connection that writes, and what is below
         self._sync_lock = threading.Lock()  # guards _synced; taken before the other, if both
         self._commits = 0
@@ -216,18 +218,19 @@ class Ledger:
         if row is None:
             return None
         number, phase, began, ended, continued, settings, position, kept, moved, last = row
-        return RunRow(
-            number=number,
-            phase=phase,
-            began=began,
-            ended=ended,
-            continued=continued,
-            settings=json.loads(settings),
-            position=position,
-            kept=kept,
-            moved=moved,
-            last=None if last is None else json.loads(last),
-        )
+        with self._understood():
+            return RunRow(
+                number=number,
+                phase=phase,
+                began=began,
+                ended=ended,
+                continued=continued,
+                settings=json.loads(settings),
+                position=position,
+                kept=kept,
+                moved=moved,
+                last=None if last is None else json.loads(last),
+            )
 
     def begin_run(
         self, settings: dict[str, Any], position: str, sources: Sequence[SourceRow], *, ordered: bool = False
@@ -453,7 +456,11 @@ class Ledger:
         """Take what is in SQLite's log to its place; holds nobody up, unless the log has become long."""
         with self._told():
             self._reader.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            if Path(f"{self.name}-wal").stat().st_size > LOG_MOST:
+            try:
+                size = os.stat(f"{self.name}-wal").st_size
+            except OSError as error:
+                raise SinkError(f"{self.name} cannot be written: {_reason(error)}; was its directory removed?") from error
+            if size > LOG_MOST:
                 with self._lock:
                     self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
@@ -481,7 +488,9 @@ class Ledger:
             after()
         uri = f"{Path(self.name).absolute().as_uri()}?mode={mode}{more}"
         database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
-        if mode != "ro":
+        if self._is_scratch:
+            database.execute("PRAGMA synchronous = OFF")
+        elif mode != "ro":
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute("PRAGMA wal_autocheckpoint = 0")  # `tidy` does it, on a thread that nobody waits for
         return database
@@ -542,10 +551,21 @@ class Ledger:
                 raise JobError(
                     f"{self.name} is held by another program: close it, and run the command again"
                 ) from error
-            raise JobError(
-                f"{self.name} is damaged ({error}): keep a copy of its directory, and give --job another one; "
-                "the output so far stays where it is"
-            ) from error
+            raise self._damaged(error) from error
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Say in our words that what was read means nothing."""
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> JobError:
+        return JobError(
+            f"{self.name} is damaged ({error}): keep a copy of its directory, and give --job another one; "
+            "the output so far stays where it is"
+        )
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -565,7 +585,8 @@ class Ledger:
         rows = self._all(
             "SELECT * FROM blocks WHERE source = ? AND number >= ? ORDER BY number LIMIT ?", (source, first, most)
         )
-        return [_block(*row) for row in rows]
+        with self._understood():
+            return [_block(*row) for row in rows]
 
     def _put_blocks(self, database: sqlite3.Connection, blocks: Sequence[Block]) -> None:
         database.executemany(
@@ -614,6 +635,8 @@ def _block(
     crc: int,
     is_read: int,
 ) -> Block:
+    if len(states) != BLOCK or states.translate(None, KNOWN):
+        raise ValueError(f"block {number} of source {source} has states that are none")
     ending = None if end_line is None else Mark(end_line, end)
     return Block(source, number, Mark(line, start), bytearray(states), ending, crc, bool(is_read))
 

@@ -70,8 +70,11 @@ class JobLock:
                     ) from error
             time.sleep(min(LOOK_AGAIN, max(0.0, until - time.monotonic())))
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, json.dumps(holder).encode(), 0)
+        try:
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, json.dumps(holder).encode(), 0)
+        except OSError:
+            pass  # a full disk: the lock holds all the same, but nobody is told who holds it
 
 
 def holder_of(directory: str) -> str | None:

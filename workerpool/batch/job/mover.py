@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 
 from workerpool.batch.job.ledger import Ledger, Seen
 from workerpool.batch.sinks.base import DurableSink
@@ -53,7 +52,7 @@ class Mover:
         self.front: Place = (0, 0)
         self.written = 0
         self.is_broken = False
-        """Whether the sink has failed, and is to get nothing more."""
+        """Whether the sink has failed, or the ledger could not confirm what it got: it is to get nothing more."""
 
     def note_seen(self, seen: Seen) -> None:
         """Let the ledger remember something with one of the next batches. The run's thread."""
@@ -105,7 +104,9 @@ class Mover:
             if not rows:
                 break
             numbers, records = [number for number, _ in rows], [record for _, record in rows]
-            self._ledger.confirm(numbers, self._write(records), self._take_seen())
+            self.is_broken = True
+            self._ledger.confirm(numbers, self._sink.write(records), self._take_seen())
+            self.is_broken = False
             self._after = max(numbers)
             self.written += len(rows)
             with self._room:
@@ -115,13 +116,6 @@ class Mover:
             self._is_stuck = True
             self._room.notify_all()
         self._last_moved = time.monotonic()
-
-    def _write(self, records: Sequence[bytes]) -> str:
-        try:
-            return self._sink.write(records)
-        except BaseException:
-            self.is_broken = True
-            raise
 
     def _take_seen(self) -> list[Seen]:
         seen: list[Seen] = []

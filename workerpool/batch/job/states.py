@@ -39,6 +39,9 @@ ENDED = (State.OK, State.UNCHANGED, State.SKIPPED, State.FAILED, State.SPENT, St
 GOOD = (State.OK, State.UNCHANGED, State.SKIPPED)
 TO_DO = (State.QUEUED, State.DEFERRED, State.AGAIN)
 
+KNOWN = bytes(State)
+"""Every state there is."""
+
 _DONE = bytes([State.NO_INPUT, *ENDED])
 
 WORDS = {

@@ -1,0 +1,142 @@
+"""The ledger of a job and the mover that empties it, by themselves: what is entered comes out once, whatever fails."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workerpool.batch.job.ledger import Entries, Held, Ledger, SourceRow
+from workerpool.batch.job.lock import JobLock
+from workerpool.batch.job.mover import Mover
+from workerpool.batch.job.states import BLOCK, State, new_block
+from workerpool.batch.marks import BEGINNING
+from workerpool.batch.sinks.base import Cadence
+from workerpool.errors import JobError, SinkError
+
+SOURCE = SourceRow(number=0, path="urls.txt", size=1, mtime=1, lines=None)
+
+
+class ListSink:
+    """A `DurableSink` as far as a mover uses it: a list of what it was given."""
+
+    cadence = Cadence(seconds=0.0, bytes=1)
+
+    def __init__(self) -> None:
+        self.records: list[bytes] = []
+
+    def write(self, rows: Sequence[bytes]) -> str:
+        self.records += rows
+        return str(len(self.records))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    made = Ledger(str(tmp_path))
+    made.begin_run({"--output": "out.jsonl"}, "0", [SOURCE])
+    yield made
+    made.close()
+
+
+def held(*ordinals: int, later: bool = False) -> Entries:
+    return Entries(held=[Held(0, ordinal, later, b"%d" % ordinal) for ordinal in ordinals])
+
+
+def test_what_is_entered_after_everything_was_moved_is_moved_by_the_next_flush(ledger: Ledger) -> None:
+    sink = ListSink()
+    mover = Mover(ledger, sink, ordered=False)  # type: ignore[arg-type]
+    for ordinal in range(1, 6):
+        ledger.enter(held(ordinal))
+        mover.wait_for_room(1)
+        mover.flush()
+        assert sink.records == [b"%d" % number for number in range(1, ordinal + 1)]
+    assert ledger.held() == (0, 0)
+
+
+def test_records_that_the_sink_has_and_the_ledger_could_not_confirm_are_not_written_again(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = ListSink()
+    mover = Mover(ledger, sink, ordered=False)  # type: ignore[arg-type]
+    ledger.enter(held(1, 2))
+
+    def fail(*args: Any) -> None:
+        raise SinkError("no space left on device")
+
+    monkeypatch.setattr(ledger, "confirm", fail)
+    with pytest.raises(SinkError):
+        mover.move_all()
+    assert sink.records == [b"1", b"2"]
+    assert mover.is_broken
+
+
+def test_a_lock_is_taken_where_nobody_can_write_who_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.pwrite", full)
+    JobLock(str(tmp_path)).release()
+
+
+def test_a_ledger_whose_files_are_gone_says_so(ledger: Ledger, tmp_path: Path) -> None:
+    for path in tmp_path.iterdir():
+        path.unlink()
+    with pytest.raises(SinkError, match="cannot be written: no such file or directory"):
+        ledger.tidy()
+
+
+def damage_states(database: sqlite3.Connection) -> None:
+    database.execute("UPDATE blocks SET states = zeroblob(1023) || x'63'")
+
+
+def damage_block(database: sqlite3.Connection) -> None:
+    database.execute("UPDATE blocks SET states = x'00'")
+
+
+def damage_settings(database: sqlite3.Connection) -> None:
+    database.execute("UPDATE runs SET settings = '{'")
+
+
+@pytest.mark.parametrize("damage", [damage_states, damage_block, damage_settings])
+def test_a_ledger_with_values_that_mean_nothing_is_told_to_be_damaged(
+    tmp_path: Path, ledger: Ledger, damage: Callable[[sqlite3.Connection], None]
+) -> None:
+    ledger.enter(Entries(blocks=[new_block(0, 0, BEGINNING)]))
+    ledger.close()
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as database:
+        damage(database)
+    database.close()
+    again = Ledger(str(tmp_path))
+    try:
+        with pytest.raises(JobError, match="damaged"):
+            _ = again.run(), [*again.blocks(0)]
+    finally:
+        again.close()
+
+
+def test_announcements_of_many_threads_are_all_noted(ledger: Ledger) -> None:
+    threads = [
+        threading.Thread(target=lambda first=first: [ledger.announce(0, first * 25 + n) for n in range(25)])  # type: ignore[misc]
+        for first in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for number in range(50):
+        ledger.enter(held(number + 1))
+    for thread in threads:
+        thread.join()
+    assert set(ledger.underway()) == {(0, number) for number in range(400)}
+    assert all(row.announced for row in ledger.underway().values())
+    assert ledger.held() == (50, 0)
+
+
+def test_a_state_is_one_byte_of_a_block_of_its_own_size(ledger: Ledger) -> None:
+    block = new_block(0, 3, BEGINNING)
+    block.states[5] = State.OK
+    ledger.enter(Entries(blocks=[block]))
+    (found,) = ledger.blocks(0)
+    assert (found.number, len(found.states), found.states[5]) == (3, BLOCK, State.OK)
