@@ -459,7 +459,9 @@ class Ledger:
             try:
                 size = os.stat(f"{self.name}-wal").st_size
             except OSError as error:
-                raise SinkError(f"{self.name} cannot be written: {_reason(error)}; was its directory removed?") from error
+                raise SinkError(
+                    f"{self.name} cannot be written: {_reason(error)}; was its directory removed?"
+                ) from error
             if size > LOG_MOST:
                 with self._lock:
                     self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
