@@ -178,10 +178,10 @@ class Trial:
         self.kills += code == -signal.SIGKILL
         return code
 
-    def kill_after(self, *, seconds: float = PATIENCE, arrivals: int = 1_000_000_000) -> int:
+    def kill_after(self, *, seconds: float = PATIENCE, arrivals: int = 1_000_000_000, **how: Any) -> int:
         """Run the command, and kill it after so many seconds, or once so many more requests have come."""
         before, end = self.origin.requests, time.monotonic() + seconds
-        self.doomed.start(self.argv)
+        self.doomed.start(self.argv, **how)
         while self.origin.requests - before < arrivals and time.monotonic() < end:
             if self.doomed.has_ended(0.002):
                 break
@@ -208,7 +208,8 @@ class Trial:
         rows = rows_of(self.output)
         found = [(row["key"], row["url"]) for row in rows]
         missing, surplus = Counter(self.batch.inputs) - Counter(found), Counter(found) - Counter(self.batch.inputs)
-        assert not missing and not surplus, f"missing {list(missing)[:5]}, surplus {list(surplus)[:5]}"
+        assert not missing, f"missing: {list(missing)[:5]}"
+        assert not surplus, f"surplus: {list(surplus)[:5]}"
         if ordered:
             assert found == self.batch.inputs, "the records are not in the order of the inputs"
         sent = Counter(arrival.path for arrival in self.origin.arrivals if arrival.method == "POST")

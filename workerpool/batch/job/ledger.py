@@ -302,9 +302,8 @@ class Ledger:
         rows = self._all("SELECT number, path, size, mtime, lines FROM sources ORDER BY number")
         return [SourceRow(number=a, path=b, size=c, mtime=d, lines=e) for a, b, c, d, e in rows]
 
-    def blocks(self, source: int) -> Iterator[Block]:
-        """The blocks of a source, as they are on disk, in order; a thousand in memory at most."""
-        first = 0
+    def blocks(self, source: int, first: int = 0) -> Iterator[Block]:
+        """The blocks of a source from the number `first` on, as they are on disk; a thousand in memory at most."""
         while found := self._blocks(source, first, 1000):
             yield from found
             first = found[-1].number + 1
@@ -459,7 +458,9 @@ class Ledger:
             try:
                 size = os.stat(f"{self.name}-wal").st_size
             except OSError as error:
-                raise SinkError(f"{self.name} cannot be written: {_reason(error)}; was its directory removed?") from error
+                raise SinkError(
+                    f"{self.name} cannot be written: {_reason(error)}; was its directory removed?"
+                ) from error
             if size > LOG_MOST:
                 with self._lock:
                     self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
