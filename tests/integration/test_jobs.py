@@ -75,15 +75,16 @@ class Place:
             stderr=subprocess.PIPE, text=True, env=environment(),
         )  # fmt: skip
         try:
-            assert eventually(lambda: (self.job / "ledger.sqlite").exists() and self._is_under_way(), PATIENCE)
+            assert eventually(lambda: self._is_under_way(process.pid), PATIENCE)
             yield process
         finally:
             process.kill()
             process.communicate(timeout=PATIENCE)
 
-    def _is_under_way(self) -> bool:
-        status = self.command("status", "crawl.job", "--json")
-        return status.returncode == 0 and json.loads(status.stdout)["ok"] > 0
+    def _is_under_way(self, pid: int) -> bool:
+        """Whether the process fetches, and takes signals: before that it has no heartbeat."""
+        beat = self.job / "heartbeat"
+        return beat.exists() and json.loads(beat.read_text())["pid"] == pid and self.status()["ok"] > 0
 
 
 def environment() -> dict[str, str]:
@@ -174,16 +175,18 @@ def test_records_that_were_swapped_for_others_are_found_though_their_number_is_r
     assert f"{json.loads(lines[0])['url']} has 1 record too many" in said
 
 
-def test_an_unfinished_run_proves_nothing_and_says_what_is_left(slow: Place) -> None:
+def test_an_unfinished_run_proves_nothing_and_says_what_is_left(slow: Place, origin: Origin) -> None:
+    """The failure's record is still in the ledger."""
+    slow.source.write_text(origin.url("/status/404\n") + slow.source.read_text())
     assert slow.run("--workers", "4", "--deadline", "1s").returncode == 4
     found = slow.reconcile()
-    assert (found["code"], found["wrong"]) == (1, [])
-    assert found["inputs"] == 100
-    assert found["ended"] == found["records"] + found["held"] < 100
-    assert found["ended"] + found["queued"] + found["deferred"] == 100
+    assert (found["code"], found["wrong"], found["held"]) == (1, [], 1)
+    assert found["inputs"] == 101
+    assert found["ended"] == found["records"] + 1 < 101
+    assert found["ended"] + found["queued"] + found["deferred"] == 101
     (said,) = found["unproven"]
     assert f"{found['queued']} inputs are still queued and {found['deferred']} deferred: run the same command" in said
-    assert slow.run("--workers", "16", "--host-connections", "16").returncode == 0
+    assert slow.run("--workers", "16", "--host-connections", "16").returncode == 1
     assert slow.reconcile()["code"] == 0
 
 
@@ -310,6 +313,7 @@ def test_status_says_how_the_last_execution_ended(slow: Place) -> None:
     slow.run("--workers", "2", "--deadline", "1s")
     status = slow.status()
     assert status["last"] == "deadline"
+    assert status["waiting"] == 0
     assert status["deferred"] > 0
     assert status["ok"] + status["deferred"] + status["queued"] == 100
     with slow.running("--workers", "2") as process:
