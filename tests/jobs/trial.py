@@ -1,4 +1,4 @@
-"""A job under attack: sources of many kinds, a server that counts, runs that are killed, and what must be true of the end.
+"""A job under attack: sources of many kinds, a server that counts, runs that are killed, and what the end must be.
 
 One thread, a test's. The server is in the test's process, so that what it counts outlives the runs.
 """
@@ -204,7 +204,7 @@ class Trial:
     # -- what must be true --------------------------------------------------------------------------------------------
 
     def check(self, *, extra: int | None = None, ordered: bool = False) -> list[Row]:
-        """Look at the finished output; `extra`: sends beyond those of an undisturbed run, workers × kills by default."""
+        """Look at the finished output; `extra`: sends beyond an undisturbed run, workers × kills by default."""
         rows = rows_of(self.output)
         found = [(row["key"], row["url"]) for row in rows]
         missing, surplus = Counter(self.batch.inputs) - Counter(found), Counter(found) - Counter(self.batch.inputs)
