@@ -281,6 +281,15 @@ def test_a_damaged_ledger_and_a_directory_without_one_are_refused(place: Place, 
         assert "Traceback" not in done.stderr
 
 
+def test_what_lies_beside_a_finished_output_is_not_taken_for_it(place: Place, origin: Origin) -> None:
+    """So it is after a run with --retry-failed that was killed at its very beginning."""
+    place.write(origin.url("/bytes/1"), origin.url("/status/404"))
+    place.run()
+    lines = place.output.read_text().splitlines(keepends=True)
+    Path(f"{place.output}.partial").write_text(lines[0])
+    assert place.reconcile().items() >= {"code": 0, "records": 2}.items()
+
+
 # -- status and jobs --------------------------------------------------------------------------------------------------
 
 

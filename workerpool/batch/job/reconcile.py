@@ -204,7 +204,8 @@ class _Comparison:
         sink = durable_sink_for(
             output, format=run.settings.get("--format"), include=run.settings.get("--include") or (), overwrite=True
         )
-        yield from sink.entries(run.position)
+        # What is beside a finished output is nobody's: a --retry-failed that was killed before it began leaves it.
+        yield from sink.entries(None if run.is_finished else run.position)
         for line in self._ledger.held_records():
             record = json.loads(line)
             yield str(record["key"]), record["url"]
