@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 picks the interpreter; NO_APT=1 keeps everything from calling apt-get.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench soak docs clean
+.PHONY: help demo test check format bench soak kills docs clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -37,6 +37,9 @@ bench: $(BENCH_READY)  ## Measure the pool against its peers, in one run (ARGS="
 
 soak: $(READY)  ## Fetch 200,000 URLs from 200 unruly hosts, and check every outcome (ARGS="--requests 5000")
 	@$(BIN)/python benchmarks/soak.py $(ARGS)
+
+kills: $(READY) $(PACKAGES_READY)  ## Kill jobs at hundreds of moments and calls, for every kind of output, and check what they make
+	@WORKERPOOL_ALL_KILLS=1 $(BIN)/python -m pytest tests/integration/test_kills.py -s $(ARGS)
 
 docs: $(READY)  ## Check that every link and every option named in the documentation exists
 	@$(BIN)/python -m pytest tests/test_docs.py -q $(ARGS)

@@ -14,7 +14,7 @@ from tests.jobs.trial import Doomed, Trial, batch_of, doomed_in
 from workerpool.testing import Origin
 
 FULL = bool(os.environ.get("WORKERPOOL_ALL_KILLS"))
-"""Whether to kill as often as ``make kills`` does, which takes some quarter of an hour."""
+"""Whether to kill as often as ``make kills`` does: for some quarter of an hour."""
 
 INPUTS = 4000 if FULL else 400
 KILLS = 30 if FULL else 6

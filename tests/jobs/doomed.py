@@ -1,4 +1,4 @@
-"""Runs the command line again and again, each time in a forked child that may be told to kill itself at one of its calls.
+"""Runs the command line again and again, each time in a forked child that may kill itself at a call.
 
 A process of its own with one thread, so that it may fork, and every run begins with the modules loaded. It reads
 orders from standard input, a JSON object a line, and answers each with three lines: the child's process id, that it has

@@ -1,4 +1,4 @@
-"""A job under attack: sources of many kinds, a server that counts, runs that are killed, and what must be true of the end.
+"""A job under attack: sources of many kinds, a server that counts, runs that are killed, and what the end must be.
 
 One thread, a test's. The server is in the test's process, so that what it counts outlives the runs.
 """
@@ -178,10 +178,10 @@ class Trial:
         self.kills += code == -signal.SIGKILL
         return code
 
-    def kill_after(self, *, seconds: float = PATIENCE, arrivals: int = 1_000_000_000) -> int:
+    def kill_after(self, *, seconds: float = PATIENCE, arrivals: int = 1_000_000_000, **how: Any) -> int:
         """Run the command, and kill it after so many seconds, or once so many more requests have come."""
         before, end = self.origin.requests, time.monotonic() + seconds
-        self.doomed.start(self.argv)
+        self.doomed.start(self.argv, **how)
         while self.origin.requests - before < arrivals and time.monotonic() < end:
             if self.doomed.has_ended(0.002):
                 break
@@ -204,11 +204,12 @@ class Trial:
     # -- what must be true --------------------------------------------------------------------------------------------
 
     def check(self, *, extra: int | None = None, ordered: bool = False) -> list[Row]:
-        """Look at the finished output; `extra`: sends beyond those of an undisturbed run, workers × kills by default."""
+        """Look at the finished output; `extra`: sends beyond an undisturbed run, workers × kills by default."""
         rows = rows_of(self.output)
         found = [(row["key"], row["url"]) for row in rows]
         missing, surplus = Counter(self.batch.inputs) - Counter(found), Counter(found) - Counter(self.batch.inputs)
-        assert not missing and not surplus, f"missing {list(missing)[:5]}, surplus {list(surplus)[:5]}"
+        assert not missing, f"missing: {list(missing)[:5]}"
+        assert not surplus, f"surplus: {list(surplus)[:5]}"
         if ordered:
             assert found == self.batch.inputs, "the records are not in the order of the inputs"
         sent = Counter(arrival.path for arrival in self.origin.arrivals if arrival.method == "POST")

@@ -77,6 +77,7 @@ class JobBooks:
         self._rows: set[Place] = set()  # places of which the ledger knows attempts that failed
         self._announced: set[Place] = set()  # places whose requests were announced; workers' threads add to it
         self._mover = Mover(ledger, sink, ordered=plan.ordered)
+        self._is_fetched = False  # nothing broke off
         self.read = 0
         self.source_error: SourceError | None = None
         self.is_whole = False
@@ -100,8 +101,11 @@ class JobBooks:
 
     def fetch(self, pool: Pool, take: Take) -> None:
         self._take = take
-        if self._phase != "fetching":
-            return
+        if self._phase == "fetching":
+            self._fetch(pool)
+        self._is_fetched = True
+
+    def _fetch(self, pool: Pool) -> None:
         self._underway = {place: (row.announced, row.attempts) for place, row in self._ledger.underway().items()}
         self._rows = {*self._underway}
         if self._plan.ordered and self._plan.rounds:
@@ -309,7 +313,7 @@ class JobBooks:
         mover.move_all()
         self.counts = count_inputs(ledger)
         is_read = all(row.lines is not None for row in ledger.sources())
-        self.is_whole = is_read and not any(self.counts[state] for state in TO_DO)
+        self.is_whole = self._is_fetched and is_read and not any(self.counts[state] for state in TO_DO)
         if self._phase == "fetching" and self.is_whole:
             ledger.begin_closing()
             self._phase = "closing"

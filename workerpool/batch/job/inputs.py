@@ -7,7 +7,6 @@ thousand inputs; the ledger has them all. Changes are collected, for the next tr
 from __future__ import annotations
 
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,11 +21,12 @@ from workerpool.model import Idle, Request
 
 T = TypeVar("T")
 
-NOTED_EVERY = 0.25
-"""Seconds after which it is noted how far a block has been read: a change of the file up to there will be noticed."""
+STOP = 16
+"""Ordinals after which it is noted how far a block has been read: a change of the source up to there is noticed."""
 
 _TO_DO = frozenset(map(int, TO_DO))
 _IS_TO_DO = bytes(code in _TO_DO for code in range(256))
+_NONE = bytes([State.QUEUED, State.NO_INPUT])
 _NOWHERE = (sys.maxsize, 0)
 
 
@@ -58,6 +58,14 @@ class Sources(Protocol):
 @dataclass(frozen=True, slots=True)
 class Turn:
     """Said by a reading before the first row of a block: where that row begins, and the check of the block before."""
+
+    mark: Mark
+    check: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Said by a reading inside a block, always at the same rows: where one begins, the check of the block so far."""
 
     mark: Mark
     check: int
@@ -103,9 +111,7 @@ class Inputs:
         self._changed: dict[tuple[int, int], Block] = {}  # since the last transaction
         self._lines: list[tuple[int, int]] = []  # of sources that have been read to their end since then
         self._is_stopped = False
-        self._reading: Reading | None = None  # of the source at hand, if this thread reads it
-        self._current: Block | None = None  # the block that is being read
-        self._noted_at = 0.0  # when it was noted how far that was read
+        self._is_unmet = False  # the stop up to which the block at hand was read before has not been met again
         self._head = (0, 0)  # what is read next
         self._first_spent: tuple[int, int] | None = None
 
@@ -136,6 +142,12 @@ class Inputs:
     def _spans(self, source: int, is_open: bool) -> Iterator[Span]:
         """The parts of a source in which something is to be done; `is_open`: it has not been read to its end."""
         first = last = previous = None
+        if source in self._unsought:
+            for block in self._ledger.blocks(source):
+                last = last if block.is_done else block.number
+            if is_open or last is not None:
+                yield Span(None, None if is_open else last)
+            return
         for block in self._ledger.blocks(source):
             if block.is_done:
                 if first is not None and last is not None:
@@ -146,20 +158,18 @@ class Inputs:
             previous = block
         if first is None and not is_open:
             return
-        is_pipe = source in self._unsought
-        yield Span(None if is_pipe else first or previous, None if is_open else last)
+        yield Span(first or previous, None if is_open else last)
 
     def _read(self, source: int, span: Span) -> Iterator[tuple[Request, State] | Idle]:
         start = None if span.first is None else span.first.start
         self._head = source, 0 if start is None else start.line
         reading = self._sources.read(source, start)
-        items = by_block(reading)
-        is_ahead = source in self._waiting  # read by another thread
-        self._reading = None if is_ahead else reading
+        items = by_stop(reading)
         block: Block | None = None
         before = 0  # the ordinal of the last row
         turn: Turn | None = None
-        for item in read_ahead(items) if is_ahead else items:
+        unsure: list[tuple[Request, State]] = []  # of a part that was read before, and may not be what it was
+        for item in read_ahead(items) if source in self._waiting else items:
             if isinstance(item, Request):
                 ordinal = item.ordinal
                 if turn is not None:
@@ -173,17 +183,30 @@ class Inputs:
                 self._head = source, ordinal + 1
                 assert block is not None
                 state = block.states[place_of(ordinal)]
-                if state in _TO_DO:
+                if state not in _TO_DO:
+                    continue
+                if block.is_read or self._is_unmet:
+                    unsure.append((item, State(state)))
+                else:
                     yield item, State(state)
             elif isinstance(item, Idle):
                 yield item
+            elif isinstance(item, Stop):
+                assert block is not None
+                self._note_how_far(block, item)
+                if not (block.is_read or self._is_unmet):
+                    yield from unsure
+                    unsure.clear()
             else:
-                if block is not None:
-                    self._close(block, before, item)
                 if isinstance(item, Turn):
                     turn = item
                 elif not self._is_stopped:
+                    self._check_end(source, before, item.mark)
                     self._lines.append((item.mark.line - 1, source))
+                if block is not None:
+                    self._close(block, before, item)
+                yield from unsure
+                unsure.clear()
 
     def _open(self, source: int, number: int, mark: Mark, ordinal: int) -> Block:
         block = self._ledger.block(source, number)
@@ -191,19 +214,18 @@ class Inputs:
             block = new_block(source, number, mark)
             block.set_blanks(number * BLOCK + 1, ordinal - 1)
             self._change(block)
-        self._blocks[source, number] = self._current = block
+        self._is_unmet = block.end is not None and not block.is_read
+        self._blocks[source, number] = block
         return block
 
     def _close(self, block: Block, last: int, end: Turn | End) -> None:
         """Note that a block has been read to its end, `last` being its last input, and what it was."""
-        self._current = None
         if block.is_read:
             if (block.end, block.check) != (end.mark, end.check):
-                raise JobError(
-                    f"lines {block.start.line:,} to {end.mark.line - 1:,} of the source are not what they were when "
-                    "the run read them first: give what it was given then, or give --restart to begin anew"
-                )
+                raise _changed(block, end.mark)
             return
+        if self._is_unmet:
+            raise _changed(block, end.mark)
         block.set_blanks(last + 1, (block.number + 1) * BLOCK)
         block.is_read, block.end, block.check = True, end.mark, end.check
         self._change(block)
@@ -230,7 +252,6 @@ class Inputs:
 
     def changes(self) -> tuple[list[Block], list[tuple[int, int]]]:
         """What has changed since the last call, for the ledger: blocks, and the lines of sources that have ended."""
-        self._note_how_far()
         blocks, lines = [*self._changed.values()], self._lines
         self._changed, self._lines = {}, []
         for block in blocks:
@@ -267,15 +288,30 @@ class Inputs:
                     return
         self._first_spent = _NOWHERE
 
-    def _note_how_far(self) -> None:
-        """Note now and then how far the block at hand has been read, and what it was."""
-        block, reading, now = self._current, self._reading, time.monotonic()
-        if block is None or reading is None or block.is_read or now - self._noted_at < NOTED_EVERY:
+    def _note_how_far(self, block: Block, stop: Stop) -> None:
+        """Note how far a block was read, and what it was, or find it as it was when it was read before."""
+        if block.is_read:
             return
-        self._noted_at = now
-        if reading.end is None and block_of(reading.mark.line) == block.number:
-            block.end, block.check = reading.mark, reading.check
+        if block.end is None or stop.mark.line > block.end.line:
+            if self._is_unmet:
+                raise _changed(block, stop.mark)
+            block.end, block.check = stop.mark, stop.check
             self._change(block)
+        elif stop.mark.line == block.end.line:
+            if (stop.mark, stop.check) != (block.end, block.check):
+                raise _changed(block, stop.mark)
+            self._is_unmet = False
+
+    def _check_end(self, source: int, last: int, end: Mark) -> None:
+        """Raise `JobError` if the run knows of inputs after the last one, now that the source ends there."""
+        first = block_of(last) if last else 0
+        for block in self._ledger.blocks(source, first):
+            after = place_of(last) + 1 if last and block.number == first else 0
+            if block.states[after:].translate(None, _NONE):
+                raise JobError(
+                    f"the source ends after line {end.line - 1:,}, and the run has read more of it before: "
+                    "give what it was given then, or give --restart to begin anew"
+                )
 
     def _change(self, block: Block) -> None:
         self._changed[block.source, block.number] = block
@@ -292,6 +328,27 @@ def by_block(reading: Reading) -> Iterator[Request | Turn | End]:
         yield request
     if reading.end is not None:
         yield End(reading.end, reading.check)
+
+
+def by_stop(reading: Reading) -> Iterator[Request | Turn | Stop | End]:
+    """Yield what `by_block` does, and a `Stop` before the first row of every 16 ordinals, if that begins no block."""
+    stop = -1
+    for item in by_block(reading):
+        if isinstance(item, Request):
+            number = (item.ordinal - 1) // STOP
+            if number != stop and stop >= 0:
+                yield Stop(reading.mark, reading.check)
+            stop = number
+        elif isinstance(item, Turn):
+            stop = -1
+        yield item
+
+
+def _changed(block: Block, end: Mark) -> JobError:
+    return JobError(
+        f"lines {block.start.line:,} to {end.line - 1:,} of the source are not what they were when the run read them "
+        "first: give what it was given then, or give --restart to begin anew"
+    )
 
 
 def change_all(ledger: Ledger, before: Iterable[State], after: State) -> Iterator[Block]:

@@ -32,7 +32,7 @@ FILE = "ledger.sqlite"
 VERSION = 1
 """Of the tables; another version of workerpool may have others."""
 
-LOG_MOST = 64 * 1024 * 1024
+LOG_MOST = 32 * 1024 * 1024
 """Bytes of SQLite's log from which on it is emptied, which holds everybody up for a moment."""
 
 _TABLES = """
@@ -302,9 +302,8 @@ class Ledger:
         rows = self._all("SELECT number, path, size, mtime, lines FROM sources ORDER BY number")
         return [SourceRow(number=a, path=b, size=c, mtime=d, lines=e) for a, b, c, d, e in rows]
 
-    def blocks(self, source: int) -> Iterator[Block]:
-        """The blocks of a source, as they are on disk, in order; a thousand in memory at most."""
-        first = 0
+    def blocks(self, source: int, first: int = 0) -> Iterator[Block]:
+        """The blocks of a source from the number `first` on, as they are on disk; a thousand in memory at most."""
         while found := self._blocks(source, first, 1000):
             yield from found
             first = found[-1].number + 1
