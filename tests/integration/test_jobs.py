@@ -414,7 +414,7 @@ def test_the_heartbeat_tells_of_a_run_while_it_goes_on_and_of_its_end(slow: Plac
         assert beat.items() >= {"pid": process.pid, "run": 1, "phase": "fetching"}.items()
         assert process.wait(PATIENCE) == 0
     end = json.loads((slow.job / "heartbeat").read_text())
-    assert end.items() >= {"phase": "ended", "done": 100, "ok": 100, "failed": 0, "in_flight": 0}.items()
+    assert end.items() >= {"phase": "ended", "done": 100, "ok": 100, "failed": 0, "pending": 0}.items()
     assert end["at"] >= beat["at"]
     assert not (slow.job / "heartbeat.new").exists()
 

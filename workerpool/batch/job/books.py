@@ -287,7 +287,7 @@ class JobBooks:
     # -- the housekeeper's thread -------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        self._heartbeat.beat(self._phase, done=self._done, ok=self._good, in_flight=max(0, self.read - self._done))
+        self._heartbeat.beat(self._phase, done=self._done, ok=self._good, pending=max(0, self.read - self._done))
         self._mover.flush()
 
     # -- the end: the run's thread ------------------------------------------------------------------------------------
