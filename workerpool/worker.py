@@ -65,8 +65,8 @@ class Pause:
 class Step:
     """What follows a send. Exactly one of `outcome`, `park_until`, `next_host` and `again` is set.
 
-    `next_host`: the lane where the request goes on, at its front, after a redirect. `again`: it goes back to the front
-    of its lane, as the socket that it was sent over was dead. `host`: the lane it returns to when parked. `sent`: whether
+    `next_host`: the lane where it goes on, at its front, after a redirect. `again`: it goes back to the front of its
+    lane, as the socket that it was sent over was dead. `host`: the lane it returns to when parked. `sent`: whether
     anything was sent. The crew notes in it whether `pause` began one (`is_new_pause`), and whether the request is given
     up instead of going on (`is_given_up`).
     """

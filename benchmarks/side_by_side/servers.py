@@ -50,7 +50,7 @@ def running(folder: Path) -> Iterator[Servers]:
     _write_certificates(folder)
     http, https = nginx.free_port(), nginx.free_port()
     config = SERVERS.format(host=HOST, http=http, https=https, folder=folder)
-    with nginx.running(binary, folder, config, (HOST, http)), _delaying() as delaying:
+    with nginx.running(binary, folder, config, (HOST, http)), delaying_port(DELAY) as delaying:
         yield Servers(
             small_http=f"http://{HOST}:{http}/small",
             small_https=f"https://{HOST}:{https}/small",
@@ -79,8 +79,9 @@ def _write_certificates(folder: Path) -> None:
 
 
 @contextmanager
-def _delaying() -> Iterator[int]:
-    command = [sys.executable, "-m", "benchmarks.side_by_side.delaying", str(SMALL), str(DELAY)]
+def delaying_port(delay: float) -> Iterator[int]:
+    """Run the server whose answers come after `delay` seconds; gives its port."""
+    command = [sys.executable, "-m", "benchmarks.side_by_side.delaying", str(SMALL), str(delay)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=ROOT, env=clean_environment(), text=True) as process:
         assert process.stdin is not None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import resource
 import shutil
 import signal
 import sqlite3
@@ -16,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.nginx import free_port
 from tests.conftest import require
 from tests.waiting import eventually
 from workerpool.testing import Origin
@@ -75,15 +78,16 @@ class Place:
             stderr=subprocess.PIPE, text=True, env=environment(),
         )  # fmt: skip
         try:
-            assert eventually(lambda: (self.job / "ledger.sqlite").exists() and self._is_under_way(), PATIENCE)
+            assert eventually(lambda: self._is_under_way(process.pid), PATIENCE)
             yield process
         finally:
             process.kill()
             process.communicate(timeout=PATIENCE)
 
-    def _is_under_way(self) -> bool:
-        status = self.command("status", "crawl.job", "--json")
-        return status.returncode == 0 and json.loads(status.stdout)["ok"] > 0
+    def _is_under_way(self, pid: int) -> bool:
+        """Whether the process fetches, and takes signals: before that it has no heartbeat."""
+        beat = self.job / "heartbeat"
+        return beat.exists() and json.loads(beat.read_text())["pid"] == pid and self.status()["ok"] > 0
 
 
 def environment() -> dict[str, str]:
@@ -126,10 +130,11 @@ def test_a_finished_job_is_proven(place: Place, origin: Origin) -> None:
     assert place.reconcile().items() >= {"code": 0, "proven": True, "inputs": 1501, "records": 1501, "held": 0}.items()
 
 
-@pytest.mark.parametrize("output", ["out.jsonl", "out.csv", "out.csv.gz", "out.sqlite"])
+@pytest.mark.parametrize("output", ["out.jsonl", "out.csv", "out.csv.gz", "out.sqlite", "out.parquet"])
 def test_odd_keys_and_rows_of_many_lines_are_the_same_in_every_output(
     place: Place, origin: Origin, output: str
 ) -> None:
+    require(output != "out.parquet" or importlib.util.find_spec("pyarrow"), "pyarrow is not installed")
     place.source = place.directory / "rows.csv"
     url = origin.url("/bytes/1")
     place.source.write_text(
@@ -174,16 +179,18 @@ def test_records_that_were_swapped_for_others_are_found_though_their_number_is_r
     assert f"{json.loads(lines[0])['url']} has 1 record too many" in said
 
 
-def test_an_unfinished_run_proves_nothing_and_says_what_is_left(slow: Place) -> None:
+def test_an_unfinished_run_proves_nothing_and_says_what_is_left(slow: Place, origin: Origin) -> None:
+    """The failure's record is still in the ledger."""
+    slow.source.write_text(origin.url("/status/404\n") + slow.source.read_text())
     assert slow.run("--workers", "4", "--deadline", "1s").returncode == 4
     found = slow.reconcile()
-    assert (found["code"], found["wrong"]) == (1, [])
-    assert found["inputs"] == 100
-    assert found["ended"] == found["records"] + found["held"] < 100
-    assert found["ended"] + found["queued"] + found["deferred"] == 100
+    assert (found["code"], found["wrong"], found["held"]) == (1, [], 1)
+    assert found["inputs"] == 101
+    assert found["ended"] == found["records"] + 1 < 101
+    assert found["ended"] + found["queued"] + found["deferred"] == 101
     (said,) = found["unproven"]
     assert f"{found['queued']} inputs are still queued and {found['deferred']} deferred: run the same command" in said
-    assert slow.run("--workers", "16", "--host-connections", "16").returncode == 0
+    assert slow.run("--workers", "16", "--host-connections", "16").returncode == 1
     assert slow.reconcile()["code"] == 0
 
 
@@ -278,6 +285,15 @@ def test_a_damaged_ledger_and_a_directory_without_one_are_refused(place: Place, 
         assert "Traceback" not in done.stderr
 
 
+def test_what_lies_beside_a_finished_output_is_not_taken_for_it(place: Place, origin: Origin) -> None:
+    """So it is after a run with --retry-failed that was killed at its very beginning."""
+    place.write(origin.url("/bytes/1"), origin.url("/status/404"))
+    place.run()
+    lines = place.output.read_text().splitlines(keepends=True)
+    Path(f"{place.output}.partial").write_text(lines[0])
+    assert place.reconcile().items() >= {"code": 0, "records": 2}.items()
+
+
 # -- status and jobs --------------------------------------------------------------------------------------------------
 
 
@@ -310,6 +326,7 @@ def test_status_says_how_the_last_execution_ended(slow: Place) -> None:
     slow.run("--workers", "2", "--deadline", "1s")
     status = slow.status()
     assert status["last"] == "deadline"
+    assert status["waiting"] == 0
     assert status["deferred"] > 0
     assert status["ok"] + status["deferred"] + status["queued"] == 100
     with slow.running("--workers", "2") as process:
@@ -398,7 +415,7 @@ def test_the_heartbeat_tells_of_a_run_while_it_goes_on_and_of_its_end(slow: Plac
         assert beat.items() >= {"pid": process.pid, "run": 1, "phase": "fetching"}.items()
         assert process.wait(PATIENCE) == 0
     end = json.loads((slow.job / "heartbeat").read_text())
-    assert end.items() >= {"phase": "ended", "done": 100, "ok": 100, "failed": 0, "in_flight": 0}.items()
+    assert end.items() >= {"phase": "ended", "done": 100, "ok": 100, "failed": 0, "pending": 0}.items()
     assert end["at"] >= beat["at"]
     assert not (slow.job / "heartbeat.new").exists()
 
@@ -468,16 +485,18 @@ def test_a_second_signal_ends_a_job_at_once_with_its_last_word(place: Place, ori
     assert place.status()["last"] == "SIGTERM"
 
 
-def test_an_output_that_cannot_be_written_any_more_is_told_of_and_gone_on_with(slow: Place) -> None:
-    with slow.running("--workers", "2", "--quiet") as process:
-        assert eventually(lambda: (slow.directory / "out.jsonl.partial").stat().st_size > 0)
-        with (slow.directory / "out.jsonl.partial").open("r+") as file:
-            file.truncate(0)
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=PATIENCE)
-    done = slow.run("--quiet")
-    assert (process.returncode, done.returncode).count(5) >= 1, said + done.stderr
-    assert "(exit 5)" in (said + done.stderr)
+def test_a_disk_without_room_is_told_of_in_the_last_line_and_gone_on_with(place: Place, origin: Origin) -> None:
+    place.write(*(origin.url(f"/bytes/1?n={n}") for n in range(3000)))
+    done = place.run("--quiet", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)))
+    assert done.returncode == 5, done.stderr
+    assert "file too large" in done.stderr.lower() or "disk i/o error" in done.stderr.lower()
+    assert last_line(done) == (
+        "workerpool: crawl.job: run 1 stopped, as its results could not be written; "
+        "run it again, and it goes on (exit 5)"
+    )
+    assert place.reconcile()["wrong"] == []
+    assert place.run("--quiet").returncode == 0
+    assert place.reconcile().items() >= {"code": 0, "records": 3000}.items()
 
 
 def test_a_held_job_is_said_in_the_last_line_and_waited_for_if_asked(slow: Place) -> None:
@@ -503,6 +522,26 @@ def test_another_output_than_the_jobs_is_refused_without_its_password(place: Pla
     assert "the job's output is" in done.stderr
     assert "hush" not in done.stderr
     assert place.reconcile("-o", str(place.output))["code"] == 0
+
+
+def test_a_table_whose_password_no_job_keeps_is_compared_once_that_is_given(place: Place, origin: Origin) -> None:
+    require(importlib.util.find_spec("psycopg"), "psycopg is not installed")
+    from tests import postgres
+
+    require(postgres.find("initdb"), "PostgreSQL's server is not installed")
+    place.write(*(origin.url(f"/bytes/1?n={n}") for n in range(20)))
+    with postgres.running(free_port()) as server:
+        url = server.url()
+        done = place.command("run", str(place.source), "-o", url, "--job", "crawl.job", "--quiet")
+        assert done.returncode == 0, done.stderr
+        without = place.command("reconcile", "crawl.job")
+        assert without.returncode == 1
+        assert "the records cannot be read back" in without.stdout
+        assert "with its password, by -o" in " ".join(without.stdout.split())
+        with_it = place.command("reconcile", "crawl.job", "-o", url)
+        assert with_it.returncode == 0, with_it.stdout
+        for done in (without, with_it, place.command("status", "crawl.job"), place.command("jobs", "--json")):
+            assert postgres.PASSWORD not in done.stdout + done.stderr
 
 
 def test_inputs_that_share_one_answer_are_proven_too(place: Place, origin: Origin) -> None:

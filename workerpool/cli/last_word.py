@@ -36,11 +36,6 @@ class Ending:
     total: int | None = None
 
 
-def code_of(counts: Mapping[State, int]) -> int:
-    """Return the exit code of a run that is finished."""
-    return FAILED if any(counts.get(state) for state in (State.FAILED, State.SPENT, State.UNKNOWN)) else OK
-
-
 def last_word(ending: Ending) -> str:
     """Say how it ended in one line, without a full stop."""
     parts = "" if ending.counts is None else f": {', '.join(_parts(ending.counts, ending))}"

@@ -17,7 +17,6 @@ from workerpool.batch.job.terms import when
 from workerpool.cli.looking_arguments import LookSettings
 from workerpool.cli.speaker import WIDTH, put_out, speak
 from workerpool.errors import JobHeld, WorkerPoolError
-from workerpool.redact import redact
 from workerpool.report.summary import duration, plural
 
 OK, NOT_PROVEN, HELD, NOT_WRITTEN = 0, 1, 3, 5
@@ -40,7 +39,7 @@ def look(settings: LookSettings) -> int:
 def _status(settings: LookSettings) -> int:
     status = look_at(settings.directories[0])
     text = json.dumps(status.as_json(), indent=2) if settings.as_json else "\n".join(_status_lines(status))
-    return OK if put_out(redact(text), "the status") else NOT_WRITTEN
+    return OK if put_out(text, "the status") else NOT_WRITTEN
 
 
 def _status_lines(status: JobStatus) -> Iterator[str]:
@@ -101,7 +100,7 @@ def _jobs(settings: LookSettings) -> int:
         text = json.dumps(objects, indent=2)
     else:
         text = "\n".join(_job_lines(rows)) or f"No job in {', '.join(settings.directories)}."
-    return OK if put_out(redact(text), "the list") else NOT_WRITTEN
+    return OK if put_out(text, "the list") else NOT_WRITTEN
 
 
 def _job_lines(rows: Sequence[JobStatus | tuple[str, str]]) -> Iterator[str]:
@@ -127,7 +126,7 @@ def _reconcile(settings: LookSettings) -> int:
         speak(f"workerpool: {said}: nothing can be proven before it has ended; see workerpool status {directory}")
         return HELD
     text = json.dumps(_as_json(found), indent=2) if settings.as_json else "\n".join(_reconcile_lines(found))
-    if not put_out(redact(text), "the proof"):
+    if not put_out(text, "the proof"):
         return NOT_WRITTEN
     return OK if found.is_proven else NOT_PROVEN
 

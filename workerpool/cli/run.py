@@ -29,7 +29,6 @@ from workerpool.cli.last_word import (
     OK,
     USAGE,
     Ending,
-    code_of,
     last_word,
 )
 from workerpool.cli.progress import Moment, Progress, make_progress
@@ -326,7 +325,7 @@ class _Execution:
         if isinstance(result.error, SinkError):
             return NOT_WRITTEN
         if self._ready.job is not None and result.error is None and self._books.is_whole:
-            return code_of(self._ready.job.books.counts)
+            return FAILED if result.has_failed else OK  # a signal that came with the last answer has stopped nothing
         if result.stopped == DEADLINE:
             return AT_DEADLINE
         if result.stopped is not None and self._signals.received is not None:

@@ -300,7 +300,7 @@ class JobBooks:
     # -- the housekeeper's thread -------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        self._heartbeat.beat(self._phase, done=self._done, ok=self._good, in_flight=max(0, self.read - self._done))
+        self._heartbeat.beat(self._phase, done=self._done, ok=self._good, pending=max(0, self.read - self._done))
         self._mover.flush()
 
     # -- the end: the run's thread ------------------------------------------------------------------------------------
@@ -310,17 +310,15 @@ class JobBooks:
             if not self._mover.is_broken:
                 self._finish()
         finally:
-            self._note_last()
+            if self._phase != "finished":
+                self._note_last(self._stopped or str(self.source_error or "it broke off"))
             self._sink.close()
             self._ledger.close()
 
-    def _note_last(self) -> None:
+    def _note_last(self, why: str) -> None:
         """Note how this execution has ended, for who looks at the job later; that must not end it in another way."""
-        why = self._stopped or (None if self.source_error is None else str(self.source_error))
-        if self._phase == "finished":
-            why = "finished"
         with suppress(JobError, SinkError):
-            self._ledger.note_last({"execution": self._execution, "at": time.time(), "why": why or "it broke off"})
+            self._ledger.note_last({"execution": self._execution, "at": time.time(), "why": why})
         self._heartbeat.beat("ended", done=self._done, ok=self._good, is_last=True)
 
     def _finish(self) -> None:
@@ -339,12 +337,14 @@ class JobBooks:
         ledger.sync()
         ledger.tidy()
         if self._phase == "closing":
+            self._note_last("finished")
             ledger.end_run(self._output)  # last: the next execution begins a new run
             self._phase = "finished"
 
     def abort(self) -> None:
         """Note that the process is about to end; what was entered is safe. Another thread than the run's."""
-        noting = threading.Thread(target=self._note_last, name="workerpool-noting", daemon=True)
+        why = self._stopped or "it was stopped at once"
+        noting = threading.Thread(target=self._note_last, args=(why,), name="workerpool-noting", daemon=True)
         noting.start()
         noting.join(ABORT_WAIT)  # a disk that hangs must not hold up the end
 

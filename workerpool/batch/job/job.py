@@ -12,7 +12,7 @@ from workerpool.batch.given import Given, GivenRequests
 from workerpool.batch.job.books import JobBooks
 from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import JobLock
-from workerpool.batch.job.opening import Opening
+from workerpool.batch.job.opening import Opening, sink_of
 from workerpool.batch.run import Run, RunResult
 from workerpool.batch.sinks import STDOUT
 from workerpool.batch.sinks.callback import Receive
@@ -90,6 +90,7 @@ class Job:
         directory, sources = os.fspath(self.directory), self._sources()
         self._check(sources)
         sources.check()
+        sink_of(self, sources.paths, overwrite=self.overwrite)  # refused before the directory is made
         lock = JobLock(directory, self.wait_lock)
         try:
             ledger = Ledger(directory)

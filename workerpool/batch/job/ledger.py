@@ -32,7 +32,7 @@ FILE = "ledger.sqlite"
 VERSION = 1
 """Of the tables; another version of workerpool may have others."""
 
-LOG_MOST = 64 * 1024 * 1024
+LOG_MOST = 32 * 1024 * 1024
 """Bytes of SQLite's log from which on it is emptied, which holds everybody up for a moment."""
 
 _TABLES = """

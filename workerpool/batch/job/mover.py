@@ -17,8 +17,8 @@ from workerpool.batch.sinks.base import DurableSink
 SYNC_EVERY = 1.0
 """Seconds between two syncs of the ledger: what a power cut may undo."""
 
-TIDY_EVERY = 5.0
-"""Seconds between two checkpoints of its log."""
+TIDY_EVERY = 1.0
+"""Seconds between two checkpoints of its log, which grows by some 5 kB with each outcome."""
 
 MOVED_AT_ONCE = 4 * 1024 * 1024
 """Bytes of records taken from the ledger at once, at least."""

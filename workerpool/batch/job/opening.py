@@ -33,6 +33,22 @@ class Opened:
     before: int
 
 
+def sink_of(job: Options, paths: Sequence[str], *, overwrite: bool) -> DurableSink:
+    """Return the sink of a job's output; raises `OptionError`. Nothing is touched."""
+    if callable(job.output):
+        sink: DurableSink = CallbackSink(job.output)
+    else:
+        sink = durable_sink_for(
+            os.fspath(job.output), format=job.format, include=job.include, overwrite=overwrite, sources=paths
+        )
+    if not sink.is_exactly_once and not job.at_least_once:
+        raise OptionError(
+            f"{sink.name} cannot be told what it has already: after a crash some records would come twice. "
+            "Name a file, or give --at-least-once"
+        )
+    return sink
+
+
 class Options(Protocol):
     """What is read of a `Job`."""
 
@@ -130,22 +146,7 @@ class Opening:
 
     def _sink(self, run: RunRow | None, output: str) -> DurableSink:
         job = self._job
-        sink = (
-            CallbackSink(self._output)
-            if callable(self._output)
-            else durable_sink_for(
-                self._output,
-                format=job.format,
-                include=job.include,
-                overwrite=job.overwrite or self._ledger.made == output,
-                sources=self._sources.paths,
-            )
-        )
-        if not sink.is_exactly_once and not job.at_least_once:
-            raise OptionError(
-                f"{sink.name} cannot be told what it has already: after a crash some records would come twice. "
-                "Name a file, or give --at-least-once"
-            )
+        sink = sink_of(job, self._sources.paths, overwrite=job.overwrite or self._ledger.made == output)
         leftover = sink.leftover()
         is_ours = self._ledger.is_making(output) or (run is not None and run.settings["--output"] == output)
         if leftover is not None and not is_ours and not job.overwrite:

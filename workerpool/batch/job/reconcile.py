@@ -28,7 +28,7 @@ from workerpool.batch.sinks import STDOUT, durable_sink_for
 from workerpool.batch.source import Sources
 from workerpool.errors import OptionError, SinkError, SourceError
 from workerpool.model import Request
-from workerpool.redact import redact
+from workerpool.redact import HIDDEN, redact
 
 EXAMPLES = 3
 """Places, and pairs, that are named of each kind of difference."""
@@ -167,7 +167,8 @@ class _Comparison:
             for pair in entries():
                 there.add(*pair)
         except _UNREADABLE as error:
-            found.unproven.append(f"the records cannot be read back: {redact(str(error))}")
+            hint = "; give the output once more, with its password, by -o" if HIDDEN in output else ""
+            found.unproven.append(f"the records cannot be read back: {redact(str(error))}{hint}")
             return
         found.records = there.total - found.held
         if there.total != expected:
@@ -204,7 +205,8 @@ class _Comparison:
         sink = durable_sink_for(
             output, format=run.settings.get("--format"), include=run.settings.get("--include") or (), overwrite=True
         )
-        yield from sink.entries(run.position)
+        # What is beside a finished output is nobody's: a --retry-failed that was killed before it began leaves it.
+        yield from sink.entries(None if run.is_finished else run.position)
         for line in self._ledger.held_records():
             record = json.loads(line)
             yield str(record["key"]), record["url"]
