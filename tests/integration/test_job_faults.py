@@ -1,4 +1,4 @@
-"""A job whose disk fails, whose files are damaged, or whose power is cut: a sentence, an exit code, and nothing lost."""
+"""A job whose disk fails, whose files are damaged, whose power is cut: a sentence, an exit code, and nothing lost."""
 
 from __future__ import annotations
 

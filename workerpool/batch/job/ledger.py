@@ -405,7 +405,8 @@ class Ledger:
     def seen(self, request: int) -> Seen | None:
         """What runs before this one saw last of a request; None if nothing, or if this run has seen it since."""
         row = self._one(
-            "SELECT request, ok_at, etag, modified FROM seen WHERE request = ? AND run < (SELECT max(number) FROM runs)",
+            "SELECT request, ok_at, etag, modified FROM seen "
+            "WHERE request = ? AND run < (SELECT max(number) FROM runs)",
             (request,),
         )
         return None if row is None else Seen(*row)
