@@ -140,3 +140,15 @@ def test_a_state_is_one_byte_of_a_block_of_its_own_size(ledger: Ledger) -> None:
     ledger.enter(Entries(blocks=[block]))
     (found,) = ledger.blocks(0)
     assert (found.number, len(found.states), found.states[5]) == (3, BLOCK, State.OK)
+
+
+def test_records_that_came_in_another_order_than_they_are_moved_in_are_not_forgotten(ledger: Ledger) -> None:
+    sink = ListSink()
+    mover = Mover(ledger, sink, ordered=True)  # type: ignore[arg-type]
+    for ordinal in (1, 9, 3, 2):  # the second one is not to be moved yet
+        ledger.enter(held(ordinal))
+    mover.front = (0, 5)
+    mover.move_all()
+    mover.front = (1, 0)
+    mover.move_all()
+    assert sink.records == [b"1", b"2", b"3", b"9"]

@@ -378,8 +378,8 @@ class Ledger:
     def confirm(self, numbers: Sequence[int], position: str, seen: Sequence[Seen] = ()) -> None:
         """Forget records that the sink has, and note where it stands."""
         with self._transaction() as database:
-            if numbers and numbers[-1] - numbers[0] == len(numbers) - 1:
-                database.execute("DELETE FROM held WHERE number BETWEEN ? AND ?", (numbers[0], numbers[-1]))
+            if numbers and max(numbers) - min(numbers) == len(numbers) - 1:  # in whatever order
+                database.execute("DELETE FROM held WHERE number BETWEEN ? AND ?", (min(numbers), max(numbers)))
             else:
                 database.executemany("DELETE FROM held WHERE number = ?", [(number,) for number in numbers])
             moved = (max(numbers),) if numbers else (0,)
