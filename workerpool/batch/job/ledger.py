@@ -59,8 +59,9 @@ CREATE TABLE underway (
     source INTEGER NOT NULL, ordinal INTEGER NOT NULL, announced INTEGER NOT NULL, attempts TEXT NOT NULL,
     PRIMARY KEY (source, ordinal)
 ) WITHOUT ROWID;
-CREATE TABLE seen (
-    request INTEGER PRIMARY KEY, ok_at INTEGER NOT NULL, etag TEXT, modified TEXT, run INTEGER NOT NULL
+CREATE TABLE seen (request INTEGER PRIMARY KEY, ok_at INTEGER NOT NULL, etag TEXT, modified TEXT);
+CREATE TABLE fresh (  -- what this run saw: at its end it is sorted into `seen`, where a row by itself costs a page
+    number INTEGER PRIMARY KEY, request INTEGER NOT NULL, ok_at INTEGER NOT NULL, etag TEXT, modified TEXT
 );
 CREATE TABLE answers (request INTEGER PRIMARY KEY, state INTEGER NOT NULL, record BLOB NOT NULL);
 CREATE TABLE followers (
@@ -247,12 +248,8 @@ class Ledger:
             database.execute("DROP INDEX IF EXISTS held_place")
             if ordered:
                 database.execute("CREATE INDEX held_place ON held (source, ordinal) WHERE NOT later")
-            for table in ("blocks", "held", "underway", "answers", "followers", "sources"):
+            for table in ("blocks", "held", "underway", "fresh", "answers", "followers", "sources"):
                 database.execute(f"DELETE FROM {table}")
-            database.execute(
-                "DELETE FROM seen WHERE run = (SELECT number FROM runs WHERE phase <> 'finished' AND number = "
-                "(SELECT max(number) FROM runs))"
-            )
             database.execute(
                 "INSERT INTO runs (phase, began, settings, position) VALUES ('fetching', ?, ?, ?)",
                 (time.time(), json.dumps(settings), position),
@@ -291,7 +288,10 @@ class Ledger:
         with self._transaction() as database:
             database.execute("INSERT OR REPLACE INTO job VALUES ('made', ?)", (output,))
             database.execute("UPDATE runs SET phase = 'finished', ended = ?" + _LAST, (time.time(),))
-            for table in ("underway", "answers", "followers"):
+            database.execute(
+                "INSERT OR REPLACE INTO seen SELECT request, ok_at, etag, modified FROM fresh ORDER BY request, number"
+            )
+            for table in ("underway", "fresh", "answers", "followers"):
                 database.execute(f"DELETE FROM {table}")
 
     def note_last(self, last: dict[str, Any]) -> None:
@@ -403,17 +403,13 @@ class Ledger:
     # -- what was fetched before --------------------------------------------------------------------------------------
 
     def seen(self, request: int) -> Seen | None:
-        """What runs before this one saw last of a request; None if nothing, or if this run has seen it since."""
-        row = self._one(
-            "SELECT request, ok_at, etag, modified FROM seen "
-            "WHERE request = ? AND run < (SELECT max(number) FROM runs)",
-            (request,),
-        )
+        """What runs that were finished before this one saw last of a request; None if nothing."""
+        row = self._one("SELECT request, ok_at, etag, modified FROM seen WHERE request = ?", (request,))
         return None if row is None else Seen(*row)
 
     def has_seen(self) -> bool:
-        """Whether anything can have been ok in a run before this one."""
-        return bool(self._one("SELECT (SELECT max(number) FROM runs) > 1 AND EXISTS (SELECT 1 FROM seen)")[0])
+        """Whether anything was ok in a run before this one."""
+        return self._one("SELECT 1 FROM seen LIMIT 1") is not None
 
     def note_seen(self, seen: Sequence[Seen]) -> None:
         with self._transaction() as database:
@@ -610,9 +606,7 @@ class Ledger:
 
     def _put_seen(self, database: sqlite3.Connection, seen: Sequence[Seen]) -> None:
         if seen:
-            database.executemany(
-                "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, (SELECT max(number) FROM runs))", sorted(seen)
-            )
+            database.executemany("INSERT INTO fresh (request, ok_at, etag, modified) VALUES (?, ?, ?, ?)", seen)
 
     def _all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._lock, self._told():
