@@ -57,6 +57,10 @@ class GivenRequests:
         self._is_read = True
         return GivenReading(self._requests() if callable(self._requests) else self._requests, lambda: self._is_stopped)
 
+    def where(self, index: int, ordinal: int) -> str:
+        """Tell people where a request is."""
+        return f"number {ordinal:,} of the requests"
+
     def fingerprint(self, index: int) -> Fingerprint | None:
         return None
 

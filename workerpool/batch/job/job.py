@@ -39,7 +39,8 @@ class Job:
     `wait_lock`: seconds to wait for another run of the job to end.
     `conditional`: ask the server only for what has changed since it was fetched last; None does so unless bodies are
     recorded. `only_changed`: leave out of the output what has not. `skip_recent`: seconds for which an answer is good
-    enough not to ask again. `dedupe`: fetch a URL that several inputs name once. `idempotency_keys`: send an
+    enough not to ask again. `dedupe`: fetch a URL that several inputs name once. `unique_keys`: refuse an
+    input whose key another one had before, as an outcome, unsent. `idempotency_keys`: send an
     ``Idempotency-Key`` with requests whose method may not be repeated, so that they are. `at_least_once`: take an
     output that cannot be told what it has already: standard output, a function.
 
@@ -65,6 +66,7 @@ class Job:
     only_changed: bool = False
     skip_recent: float | None = None
     dedupe: bool = False
+    unique_keys: bool = False
     idempotency_keys: bool = False
     at_least_once: bool = False
     note: Callable[[str], None] = field(default=lambda sentence: None, compare=False)

@@ -68,6 +68,7 @@ CREATE TABLE followers (
     request INTEGER NOT NULL, source INTEGER NOT NULL, ordinal INTEGER NOT NULL, "key" TEXT, url TEXT NOT NULL,
     PRIMARY KEY (request, source, ordinal)
 ) WITHOUT ROWID;
+CREATE TABLE keys (hash INTEGER PRIMARY KEY, source INTEGER NOT NULL, ordinal INTEGER NOT NULL);
 """
 
 
@@ -114,6 +115,14 @@ class Follower(NamedTuple):
     url: str
 
 
+class KeyRow(NamedTuple):
+    """A key by its hash, and the input that had it first."""
+
+    hash: int
+    source: int
+    ordinal: int
+
+
 @dataclass(slots=True, kw_only=True)
 class Entries:
     """What is entered in one transaction."""
@@ -125,6 +134,7 @@ class Entries:
     tried_again: Sequence[tuple[int, int]] = ()  # whose failure, kept for later, has been overtaken
     lines: Sequence[tuple[int, int]] = ()  # of sources that have been read to their end: lines, source
     answers: Sequence[Answer] = ()
+    keys: Sequence[KeyRow] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,7 +258,7 @@ class Ledger:
             database.execute("DROP INDEX IF EXISTS held_place")
             if ordered:
                 database.execute("CREATE INDEX held_place ON held (source, ordinal) WHERE NOT later")
-            for table in ("blocks", "held", "underway", "fresh", "answers", "followers", "sources"):
+            for table in ("blocks", "held", "underway", "fresh", "answers", "followers", "keys", "sources"):
                 database.execute(f"DELETE FROM {table}")
             database.execute(
                 "INSERT INTO runs (phase, began, settings, position) VALUES ('fetching', ?, ?, ?)",
@@ -338,6 +348,8 @@ class Ledger:
                 database.executemany("DELETE FROM underway WHERE source = ? AND ordinal = ?", entries.ended)
             if entries.answers:
                 database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", entries.answers)
+            if entries.keys:
+                database.executemany("INSERT INTO keys VALUES (?, ?, ?)", entries.keys)
             if entries.lines:
                 database.executemany("UPDATE sources SET lines = ? WHERE number = ?", entries.lines)
             self._put_blocks(database, entries.blocks)
@@ -439,6 +451,11 @@ class Ledger:
     def forget_followers(self) -> None:
         with self._transaction() as database:
             database.execute("DELETE FROM followers")
+
+    def key(self, hashed: int) -> tuple[int, int] | None:
+        """The input that had a key first in this run, by its source's number and its ordinal."""
+        row = self._one("SELECT source, ordinal FROM keys WHERE hash = ?", (hashed,))
+        return None if row is None else (row[0], row[1])
 
     # -- keeping it ---------------------------------------------------------------------------------------------------
 
