@@ -287,6 +287,12 @@ def check_count(option: str, value: object, *, least: int = 1) -> int:
     return value
 
 
+def check_seconds(option: str, value: object) -> None:
+    """Raise `OptionError` naming `option` if `value` is no number of seconds, 0 or more."""
+    if not _is_number(value) or value < 0:  # type: ignore[operator]
+        raise OptionError(f"{option}={value!r} must be a number of seconds, 0 or more")
+
+
 def _plain(number: float) -> str:
     """The number without an exponent, which `Rate.of` does not read."""
     return str(int(number)) if number == int(number) else f"{number:f}".rstrip("0")

@@ -2,11 +2,26 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future
-from typing import assert_type
+from pathlib import Path
+from typing import Any, assert_type
 
+import pandas
+import pyarrow
 from requests import Response
 
-from workerpool import Attempt, Outcome, PoolStatistics, Request, RequestError, WorkerPool, fetch
+from workerpool import (
+    Attempt,
+    Job,
+    Outcome,
+    PoolStatistics,
+    Request,
+    RequestError,
+    WorkerPool,
+    fetch,
+    rows,
+    to_arrow,
+    to_pandas,
+)
 
 
 def batch(pool: WorkerPool) -> None:
@@ -29,9 +44,31 @@ def futures(pool: WorkerPool) -> None:
     assert_type(pool.statistics(), PoolStatistics)
 
 
+def jobs(folder: Path) -> None:
+    def load(records: list[dict[str, Any]]) -> None:
+        print(records[0]["url"])
+
+    def requests() -> Iterator[Request]:
+        yield Request("https://example.com/")
+
+    result = Job(folder / "a.job", ["urls.txt", folder / "more.csv"], folder / "out.jsonl").run(deadline=60, rate="5/s")
+    assert_type(result.ok, int)
+    assert_type(result.stopped, str | None)
+    Job("a.job", requests=["https://example.com/", Request("https://example.com/2")], output="out.csv", dedupe=True)
+    Job("a.job", requests=requests, output=load, at_least_once=True).run(observe=lambda outcome: None)
+
+
+def tables() -> None:
+    outcomes = fetch(["https://example.com/"])
+    assert_type(next(rows(outcomes)), list[dict[str, Any]])
+    assert_type(to_arrow(outcomes, include=["body"]), pyarrow.Table)
+    assert_type(to_pandas(outcomes), pandas.DataFrame)
+
+
 def wrong(pool: WorkerPool) -> None:
     # A strict checker complains of an ignore that is not needed, so each of these has to be an error.
     WorkerPool(rates="5/s")  # type: ignore[call-arg]
     WorkerPool(cookies="some")  # type: ignore[arg-type]
+    Job("a.job", requests=[1])  # type: ignore[list-item]
     pool.stream([1, 2])  # type: ignore[list-item]
     Outcome(Request("https://example.com/")).elapsed = 1.0  # type: ignore[misc]

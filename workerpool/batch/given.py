@@ -7,7 +7,7 @@ a run that goes on is given them from the beginning, and passes by those that ha
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Set, Sized
 from dataclasses import replace
 
 from workerpool.batch.marks import Block, Fingerprint, Mark
@@ -25,6 +25,13 @@ class GivenRequests:
     may_wait = False
 
     def __init__(self, requests: Given) -> None:
+        if isinstance(requests, (str, bytes, Request, Set)) or not (
+            callable(requests) or isinstance(requests, Iterable)
+        ):
+            raise OptionError(
+                f"requests is a {type(requests).__name__}: give a list of URLs and Requests, or a function that makes "
+                "an iterator of them, whose order is always the same"
+            )
         self._requests = requests
         self._is_read = False
         self._is_stopped = False
@@ -34,7 +41,10 @@ class GivenRequests:
         return callable(self._requests) or iter(self._requests) is not self._requests
 
     def check(self) -> None:
-        """There is nothing to look at before it is read."""
+        """Make ready for another execution; raises `SourceError` if that would be given nothing."""
+        if self._is_read and not self.can_be_read_again:
+            raise SourceError("the requests can be read once: give a list, or a function that makes an iterator")
+        self._is_stopped = False
 
     def count(self) -> int | None:
         """How many there are, None if that cannot be told before they are read."""
@@ -44,10 +54,12 @@ class GivenRequests:
         self._is_stopped = True
 
     def read(self, index: int, start: Mark | None = None) -> GivenReading:
-        if self._is_read and not self.can_be_read_again:
-            raise SourceError("the requests can be read once: give a list, or a function that makes an iterator")
         self._is_read = True
         return GivenReading(self._requests() if callable(self._requests) else self._requests, lambda: self._is_stopped)
+
+    def where(self, index: int, ordinal: int) -> str:
+        """Tell people where a request is."""
+        return f"number {ordinal:,} of the requests"
 
     def fingerprint(self, index: int) -> Fingerprint | None:
         return None

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
+from workerpool.errors import OptionError
 from workerpool.model import Outcome
 
 Record = dict[str, Any]
@@ -51,6 +52,15 @@ def record_of(outcome: Outcome, include: Collection[str] = ()) -> Record:
     if "body" in include:
         record.update(_body(content))
     return record
+
+
+def check_include(include: Collection[str]) -> None:
+    """Raise `OptionError` if something in `include` cannot be added to a record."""
+    if isinstance(include, str):
+        raise OptionError(f"include={include!r} must be a list of names: write [{include!r}]")
+    for name in include:
+        if name not in INCLUDABLE:
+            raise OptionError(f"include={name!r} is unknown: write {' or '.join(INCLUDABLE)}")
 
 
 def fields_of(include: Collection[str], *, job: bool = False) -> tuple[str, ...]:

@@ -137,6 +137,11 @@ class Sources:
         of_lines = LinePositions(begin)
         return Reading(self._read(source, begin, of_lines), of_lines, begin, self._wake)
 
+    def where(self, index: int, ordinal: int) -> str:
+        """Tell people where the request with that ordinal is in the source `sources[index]`."""
+        source = self.sources[index]
+        return f"{source.name}, {_unit(source)} {ordinal:,}"
+
     def fingerprint(self, index: int) -> Fingerprint | None:
         """Return what tells whether the source `sources[index]` has changed; None for a pipe, which nothing tells of.
 

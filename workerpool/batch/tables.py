@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from workerpool.batch.arrow import pyarrow, schema_of, table_of
 from workerpool.batch.columns import columns_of
 from workerpool.batch.extras import load
-from workerpool.batch.record import INCLUDABLE, Record, record_of
+from workerpool.batch.record import Record, check_include, record_of
 from workerpool.errors import OptionError
 from workerpool.model import Outcome
 
@@ -30,7 +30,7 @@ def rows(outcomes: Iterable[Outcome], *, include: Collection[str] = (), size: in
     `include` adds ``headers`` and ``body``, as `workerpool run --include` does; a list has fewer records than `size` if
     the bodies in it come to 16 MiB. A record's fields are those of a line of JSON output. Raises `OptionError`.
     """
-    _check(include)
+    check_include(include)
     if size < 1:
         raise OptionError(f"size={size!r}: a batch has 1 row or more")
     return _rows(outcomes, frozenset(include), size)
@@ -71,9 +71,3 @@ def _rows(outcomes: Iterable[Outcome], include: Collection[str], size: int) -> I
             batch, room = [], MOST_BYTES
     if batch:
         yield batch
-
-
-def _check(include: Collection[str]) -> None:
-    for name in include:
-        if name not in INCLUDABLE:
-            raise OptionError(f"include={name!r} is unknown: write {' or '.join(INCLUDABLE)}")

@@ -23,13 +23,14 @@ class JobSettings:
     conditional: bool | None
     only_changed: bool
     skip_recent: float | None
+    unique_keys: bool
     idempotency_keys: bool
     at_least_once: bool
 
 
 _NEED_JOB = (
     "retry_rounds", "retry_failed", "restart", "wait_lock", "conditional", "only_changed", "skip_recent",
-    "idempotency_keys", "at_least_once",
+    "unique_keys", "idempotency_keys", "at_least_once",
 )  # fmt: skip
 
 
@@ -46,6 +47,7 @@ def add_job(add: Callable[..., Any]) -> None:
         help="ask servers only for what has changed since the last run; default: unless bodies are included",
     )
     add("--only-changed", action="store_true", help="leave out of OUTPUT what has not changed since the last run")
+    add("--unique-keys", action="store_true", help="refuse an input whose key another one had before, unsent")
     add(
         "--idempotency-keys",
         action="store_true",
@@ -72,6 +74,7 @@ def job_settings_of(said: argparse.Namespace) -> JobSettings | None:
         conditional=said.conditional,
         only_changed=said.only_changed,
         skip_recent=None if said.skip_recent is None else parse_duration(said.skip_recent, "--skip-recent"),
+        unique_keys=said.unique_keys,
         idempotency_keys=said.idempotency_keys,
         at_least_once=said.at_least_once,
     )

@@ -19,6 +19,7 @@ from itertools import chain
 from workerpool.batch.job.duplicates import Copy, Duplicates
 from workerpool.batch.job.heartbeat import Heartbeat
 from workerpool.batch.job.inputs import Inputs, change_all, count_inputs
+from workerpool.batch.job.keys import UniqueKeys
 from workerpool.batch.job.ledger import Entries, Held, Ledger, RunRow
 from workerpool.batch.job.mover import Mover
 from workerpool.batch.job.prepare import Preparation, attempts_from, attempts_to
@@ -56,7 +57,14 @@ class JobBooks:
     """
 
     def __init__(
-        self, ledger: Ledger, inputs: Inputs, sink: DurableSink, preparation: Preparation, plan: Plan, run: RunRow
+        self,
+        ledger: Ledger,
+        inputs: Inputs,
+        sink: DurableSink,
+        preparation: Preparation,
+        plan: Plan,
+        run: RunRow,
+        keys: UniqueKeys | None = None,
     ) -> None:
         self._ledger = ledger
         self._inputs = inputs
@@ -71,6 +79,7 @@ class JobBooks:
         self._take: Take = lambda outcomes: None
         self._stopped: str | None = None
         self._duplicates = Duplicates(ledger, inputs.place) if plan.dedupe else None
+        self._keys = keys
         self._made: list[Outcome] = []  # ended without being sent
         self._copies: list[Copy] = []  # ended with another one
         self._underway: dict[Place, tuple[bool, str]] = {}  # what an earlier execution has left
@@ -168,7 +177,13 @@ class JobBooks:
 
     def _prepare(self, request: Request) -> Request | None:
         """Make a request ready to be sent; None if it has its outcome already, or will have that of another one."""
-        announced, attempts = self._underway.pop(self._inputs.place(request), (False, "[]"))
+        place = self._inputs.place(request)
+        if self._keys is not None and request.problem is None:
+            refused = self._keys.claim(request, place)  # before all else: whatever becomes of it, it had the key
+            if refused is not None:
+                self._made.append(Outcome(request, None, refused))
+                return None
+        announced, attempts = self._underway.pop(place, (False, "[]"))
         if announced:
             error = OutcomeUnknown(
                 f"it was sent, and the run was ended before its answer came; {request.method} is not repeated blindly",
@@ -231,6 +246,7 @@ class JobBooks:
                 tried_again=entries.tried_again,
                 lines=lines,
                 answers=() if self._duplicates is None else self._duplicates.take_answers(),
+                keys=() if self._keys is None else self._keys.take(),
             )
         )
         if self._plan.ordered:

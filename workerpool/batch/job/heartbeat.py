@@ -49,7 +49,7 @@ class Heartbeat:
         try:
             with open(beside, "w") as file:
                 file.write(json.dumps(said) + "\n")
-            os.replace(beside, self._path)
+            os.rename(beside, self._path)  # in place of the one before
         except OSError:
             with suppress(OSError):
                 os.unlink(beside)

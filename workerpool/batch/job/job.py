@@ -10,13 +10,16 @@ from typing import Any
 
 from workerpool.batch.given import Given, GivenRequests
 from workerpool.batch.job.books import JobBooks
+from workerpool.batch.job.interrupt import DrainedByInterrupt
 from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.opening import Opening, sink_of
+from workerpool.batch.record import check_include
 from workerpool.batch.run import Run, RunResult
 from workerpool.batch.sinks import STDOUT
 from workerpool.batch.sinks.callback import Receive
 from workerpool.batch.source import Sources
+from workerpool.config import check_count, check_seconds
 from workerpool.errors import OptionError
 from workerpool.model import Outcome
 from workerpool.pool import WorkerPool
@@ -36,7 +39,8 @@ class Job:
     `wait_lock`: seconds to wait for another run of the job to end.
     `conditional`: ask the server only for what has changed since it was fetched last; None does so unless bodies are
     recorded. `only_changed`: leave out of the output what has not. `skip_recent`: seconds for which an answer is good
-    enough not to ask again. `dedupe`: fetch a URL that several inputs name once. `idempotency_keys`: send an
+    enough not to ask again. `dedupe`: fetch a URL that several inputs name once. `unique_keys`: refuse an
+    input whose key another one had before, as an outcome, unsent. `idempotency_keys`: send an
     ``Idempotency-Key`` with requests whose method may not be repeated, so that they are. `at_least_once`: take an
     output that cannot be told what it has already: standard output, a function.
 
@@ -62,9 +66,27 @@ class Job:
     only_changed: bool = False
     skip_recent: float | None = None
     dedupe: bool = False
+    unique_keys: bool = False
     idempotency_keys: bool = False
     at_least_once: bool = False
     note: Callable[[str], None] = field(default=lambda sentence: None, compare=False)
+    _given: GivenRequests | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Raises `OptionError` for an option that cannot work."""
+        if isinstance(self.sources, (str, os.PathLike)):
+            raise OptionError(f"sources={self.sources!r} must be a list of names: write [{self.sources!r}]")
+        if (self.requests is None) == (not self.sources):
+            raise OptionError("a job reads either `sources`, names of files, or `requests`: give one of the two")
+        if self.requests is not None:
+            object.__setattr__(self, "_given", GivenRequests(self.requests))
+        check_include(self.include)
+        check_count("retry_rounds", self.retry_rounds, least=0)
+        check_seconds("wait_lock", self.wait_lock)
+        if self.skip_recent is not None:
+            check_seconds("skip_recent", self.skip_recent)
+        if self.window is not None:
+            check_count("window", self.window)
 
     def run(
         self,
@@ -76,11 +98,17 @@ class Job:
         """Carry out a run, or go on with one, with a pool of its own; returns how that ended.
 
         `deadline`: seconds after which what is not being sent is put off for the next time. `observe` is called with
-        each outcome, once it is in the ledger. `options` are those of `WorkerPool`. Raises what `open` raises; an
-        interrupt (Ctrl-C) drains the run, and is raised when everything is in its place.
+        each outcome, once it is in the ledger; what it raises ends the run. `options` are those of `WorkerPool`. Raises
+        what `open` raises. An interrupt (Ctrl-C) drains the run, and is raised when everything is in its place; a
+        second one ends it at once.
         """
-        with closing(self.open()) as opened, WorkerPool(**options) as pool:
-            return Run(pool, opened.books, deadline=deadline, observe=observe).execute()
+        if deadline is not None:
+            check_seconds("deadline", deadline)
+        pool = WorkerPool(**options)  # first: an option that is refused leaves the job as it is
+        with closing(self.open()) as opened, pool:
+            run = Run(pool, opened.books, deadline=deadline, observe=observe)
+            with DrainedByInterrupt(lambda: run.drain("SIGINT")):
+                return run.execute()
 
     def open(self) -> OpenJob:
         """Take the lock, and make everything ready to fetch what is to be fetched; close what this returns.
@@ -112,12 +140,8 @@ class Job:
             raise
 
     def _sources(self) -> Sources | GivenRequests:
-        if (self.requests is None) == (not self.sources):
-            raise OptionError("a job reads either `sources`, names of files, or `requests`: give one of the two")
-        if self.requests is not None:
-            return GivenRequests(self.requests)
-        if isinstance(self.sources, (str, os.PathLike)):
-            raise OptionError(f"sources={self.sources!r} must be a list of names: write [{self.sources!r}]")
+        if self._given is not None:
+            return self._given
         return Sources([os.fspath(source) for source in self.sources], format=self.input_format, note=self.note)
 
     def _check(self, sources: Sources | GivenRequests) -> None:

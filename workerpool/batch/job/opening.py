@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from workerpool.batch.given import GivenRequests
 from workerpool.batch.job.books import JobBooks, Plan
 from workerpool.batch.job.inputs import Inputs, change_all, count_inputs
+from workerpool.batch.job.keys import UniqueKeys
 from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
 from workerpool.batch.job.prepare import Habits, Preparation
 from workerpool.batch.job.states import ENDED, State
@@ -95,6 +96,9 @@ class Options(Protocol):
     def dedupe(self) -> bool: ...
 
     @property
+    def unique_keys(self) -> bool: ...
+
+    @property
     def idempotency_keys(self) -> bool: ...
 
     @property
@@ -124,6 +128,7 @@ class Opening:
             include=job.include,
             ordered=job.ordered,
             dedupe=job.dedupe,
+            unique_keys=job.unique_keys,
             only_changed=job.only_changed,
             idempotency_keys=job.idempotency_keys,
         )
@@ -208,4 +213,5 @@ class Opening:
                 dedupe=job.dedupe,
             ),
             run,
+            UniqueKeys(ledger, sources.where) if job.unique_keys else None,
         )

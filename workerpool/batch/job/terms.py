@@ -33,6 +33,7 @@ def terms_of(
     include: Collection[str],
     ordered: bool,
     dedupe: bool,
+    unique_keys: bool,
     only_changed: bool,
     idempotency_keys: bool,
 ) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def terms_of(
         "--include": sorted(include),
         "--ordered": ordered,
         "--dedupe": dedupe,
+        "--unique-keys": unique_keys,
         "--only-changed": only_changed,
         "--idempotency-keys": idempotency_keys,
     }
