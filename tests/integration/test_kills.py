@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Iterator
@@ -49,6 +50,7 @@ def finish(trial: Trial, code: int | None = None, **expected: Any) -> None:
     assert code == 1, trial.doomed.said  # as some inputs fail, for good
     assert trial.left() == [], "something was left beside the output"
     trial.check(**expected)
+    assert trial.doomed.run(["reconcile", str(trial.directory / "job")]) == 0, trial.doomed.said
 
 
 def kill_at_random(trial: Trial, kills: int, dice: random.Random) -> int | None:
@@ -100,6 +102,16 @@ def test_a_round_of_retries_is_not_begun_again_after_a_kill(
     for _ in range(4):  # the first two of them in the first pass, the others in the round
         trial.kill_after(arrivals=50)
     finish(trial, ordered="--ordered" in options)
+
+
+def test_a_round_of_retries_does_not_send_again_what_must_not_be_repeated(
+    tmp_path: Path, origin: Origin, doomed: Doomed
+) -> None:
+    url = origin.url("/status/500?i=1")
+    batch = Batch(posts=[json.dumps({"url": url, "method": "POST"})], of_posts=[(url, url)], sends=1)
+    trial = Trial(tmp_path, origin, doomed, batch, "out.jsonl", "--retry-rounds", "2")
+    assert trial.run() == 1
+    assert [arrival.method for arrival in origin.arrivals] == ["POST"]
 
 
 def test_a_run_killed_at_one_of_its_calls_ends_with_one_record_for_each_input(
