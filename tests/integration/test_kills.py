@@ -19,7 +19,7 @@ FULL = bool(os.environ.get("WORKERPOOL_ALL_KILLS"))
 
 INPUTS = 4000 if FULL else 400
 KILLS = 30 if FULL else 6
-CALLS = 60 if FULL else 14
+CALLS = 60 if FULL else 9
 OUTPUTS = ("out.jsonl", "out.csv", "out.jsonl.gz", "out.sqlite", "out.parquet")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 if FULL else 120)]

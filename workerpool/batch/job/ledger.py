@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from workerpool.batch.job.database import Database
 from workerpool.batch.job.states import BLOCK, KNOWN, Block
 from workerpool.batch.marks import Mark
+from workerpool.errors import OptionError
 
 FILE = "ledger.sqlite"
 
@@ -200,13 +201,13 @@ class Ledger:
 
     @contextmanager
     def making(self, output: str) -> Iterator[None]:
-        """Note what is made ready inside, until `begin_run`, or until that fails."""
+        """Note what is made ready inside, until `begin_run`, or until that is refused."""
         with self._database.transaction() as database:
             database.execute("INSERT OR REPLACE INTO job VALUES ('making', ?)", (output,))
         self._database.sync()
         try:
             yield
-        except Exception:
+        except OptionError:  # refused before anything was made
             with self._database.transaction() as database:
                 database.execute("DELETE FROM job WHERE name = 'making'")
             raise
