@@ -59,7 +59,7 @@ CREATE TABLE underway (
     source INTEGER NOT NULL, ordinal INTEGER NOT NULL, announced INTEGER NOT NULL, attempts TEXT NOT NULL,
     PRIMARY KEY (source, ordinal)
 ) WITHOUT ROWID;
-CREATE TABLE seen (request INTEGER PRIMARY KEY, ok_at INTEGER NOT NULL, etag TEXT, modified TEXT);
+CREATE TABLE seen (request INTEGER PRIMARY KEY, ok_at INTEGER NOT NULL, etag TEXT, modified TEXT, run INTEGER NOT NULL);
 CREATE TABLE answers (request INTEGER PRIMARY KEY, state INTEGER NOT NULL, record BLOB NOT NULL);
 CREATE TABLE followers (
     request INTEGER NOT NULL, source INTEGER NOT NULL, ordinal INTEGER NOT NULL, "key" TEXT, url TEXT NOT NULL,
@@ -86,12 +86,15 @@ class Underway(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What is known of a request that was ok: when (seconds since the epoch), and what tells whether it has changed."""
+    """What is known of a request that was ok: when (seconds since the epoch), what tells whether it has changed, and
+    the number of the run that had this answer.
+    """
 
     request: int
     ok_at: int
     etag: str | None
     modified: str | None
+    run: int
 
 
 class Answer(NamedTuple):
@@ -245,12 +248,16 @@ class Ledger:
     def begin_run(
         self, settings: dict[str, Any], position: str, sources: Sequence[SourceRow], *, ordered: bool = False
     ) -> None:
-        """Begin a new run; of the one before it nothing is kept but its row, and what was seen.
+        """Begin a new run; of the one before it nothing is kept but its row, and what was seen if it was finished: the
+        records of one that is given up go.
 
         `ordered`: its records will be asked for by `waiting_in_order`.
         """
         with self._transaction() as database:
             database.execute("DELETE FROM job WHERE name = 'making'")
+            last = database.execute("SELECT number, phase FROM runs ORDER BY number DESC LIMIT 1").fetchone()
+            if last is not None and last[1] != "finished":
+                database.execute("DELETE FROM seen WHERE run = ?", last[:1])
             database.execute("DROP INDEX IF EXISTS held_place")
             if ordered:
                 database.execute("CREATE INDEX held_place ON held (source, ordinal) WHERE NOT later")
@@ -408,7 +415,7 @@ class Ledger:
     # -- what was fetched before --------------------------------------------------------------------------------------
 
     def seen(self, request: int) -> Seen | None:
-        row = self._one("SELECT request, ok_at, etag, modified FROM seen WHERE request = ?", (request,))
+        row = self._one("SELECT * FROM seen WHERE request = ?", (request,))
         return None if row is None else Seen(*row)
 
     def has_seen(self) -> bool:
@@ -615,7 +622,7 @@ class Ledger:
 
     def _put_seen(self, database: sqlite3.Connection, seen: Sequence[Seen]) -> None:
         if seen:
-            database.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", sorted(seen))
+            database.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?)", sorted(seen))
 
     def _all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._lock, self._told():
