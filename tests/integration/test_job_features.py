@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,8 +52,8 @@ def test_an_input_whose_key_was_given_before_is_refused_unsent_with_both_places(
          "with --unique-keys each input has a key of its own", 0),
     }  # fmt: skip
     assert place.proven(), place.said
-    assert place.run("--unique-keys", source="urls.csv") == 1  # keys are those of a run
-    assert Counter(record["ok"] for record in place.records()) == {True: 3, False: 2}
+    place.write("key,url", *(f"{key},{origin.url(path)}" for key, path in rows[1:3]), name="urls.csv")
+    assert place.run("--unique-keys", source="urls.csv") == 0  # keys are those of a run
 
 
 def test_without_the_option_keys_may_repeat(place: Place, origin: Origin) -> None:
@@ -364,3 +365,102 @@ def test_without_keys_a_post_whose_answer_was_lost_is_not_sent_again_in_any_way(
     assert origin.requests == 1
     assert "unknown" in place.records()[0]["error"]
     assert place.proven(), place.said
+
+
+# -- rounds, and failures fetched again -------------------------------------------------------------------------------
+
+
+def test_only_failures_that_may_end_better_get_further_rounds_and_order_is_kept(place: Place, origin: Origin) -> None:
+    paths = ["/flaky/2", "/bytes/1", "/status/404", "/status/500", "/bytes/2", "/flaky/1?status=429", "/status/400"]
+    place.write(*map(origin.url, paths), "no URL")
+    words = ("--retries", "0", "--retry-rounds", "2")
+    assert place.run(*words, "--ordered") == 1
+    expected = [200, 200, 404, 500, 200, 200, 400, None]
+    assert [record["status"] for record in place.records()] == expected
+    assert Counter(paths_of(origin)) == {
+        "/flaky/2": 3, "/bytes/1": 1, "/status/404": 1, "/status/500": 3, "/bytes/2": 1, "/flaky/1?status=429": 2,
+        "/status/400": 1,
+    }  # fmt: skip
+    assert place.proven(), place.said
+
+
+def statuses_of(output: str) -> Counter[tuple[str, int]]:
+    """Path and status of each record, read by other means than ours."""
+    rows = [(str(row["url"]).rpartition("/")[2], int(row["status"])) for row in rows_of(output)]
+    return Counter(rows)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Server]:
+    require(postgres.find("initdb"), "PostgreSQL's server is not installed")
+    with postgres.running(free_port()) as running:
+        yield running
+
+
+OUTPUTS = ["out.jsonl", "out.csv", "out.jsonl.gz", "out.csv.gz", "out.sqlite", "out.parquet", "postgres"]
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_failures_of_a_finished_run_are_fetched_again_and_good_records_stay(
+    place: Place, origin: Origin, request: pytest.FixtureRequest, output: str
+) -> None:
+    """Twice in a row, then with nothing failed, then after the output is gone."""
+    is_table = output == "postgres"
+    if is_table:
+        output = request.getfixturevalue("server").url(f"t{os.getpid()}")
+    fails = {"a", "b"}
+
+    def answer(arrival: Arrival) -> Reply:
+        return Reply(status=500 if arrival.path[1:] in fails else 200, body=b"x" * 100)
+
+    names = [*"abcde"] * 60
+    for name in "abcde":
+        origin.script(f"/{name}", answer)
+    place.write(*(origin.url(f"/{name}") for name in names))
+    words = ("--retries", "0", "--workers", "4")
+    assert place.run(*words, output=output) == 1, place.said
+    assert origin.requests == 300
+    fails.clear()
+    fails.add("b")
+    assert place.run(*words, "--retry-failed", output=output) == 1, place.said
+    assert origin.requests == 420
+    assert statuses_of(output) == {("a", 200): 60, ("b", 500): 60, ("c", 200): 60, ("d", 200): 60, ("e", 200): 60}
+    assert place.run(*words, "--retry-failed", output=output) == 1, place.said
+    assert statuses_of(output)["b", 500] == 60
+    fails.clear()
+    assert place.run(*words, "--retry-failed", output=output) == 0, place.said
+    assert statuses_of(output) == {(name, 200): 60 for name in "abcde"}
+    assert origin.requests == 540
+    assert place.run(*words, "--retry-failed", output=output) == 0, place.said
+    assert statuses_of(output) == {(name, 200): 60 for name in "abcde"}
+    assert origin.requests == 540
+    if is_table:
+        with request.getfixturevalue("server").connect() as connection:
+            connection.execute(f"DROP TABLE t{os.getpid()}")
+    else:
+        (place.directory / output).unlink()
+    assert place.run(*words, "--retry-failed", output=output) in (2, 5)
+    assert place.said.strip()
+    assert origin.requests == 540
+    assert place.run(*words, output=output) == 0, place.said  # the next run needs nothing of it
+    assert statuses_of(output) == {(name, 200): 60 for name in "abcde"}
+
+
+def test_retry_failed_on_an_unfinished_run_simply_goes_on(place: Place, origin: Origin) -> None:
+    place.write(*(origin.url(f"/delay/0.1?n={n}") for n in range(9)), origin.url("/status/404"))
+    assert place.run("--workers", "1", "--deadline", "0.2s") == 4
+    assert place.run("--retry-failed") == 1
+    assert origin.requests == 10
+    assert place.proven(), place.said
+
+
+def test_an_output_that_was_edited_since_is_not_made_worse_by_fetching_failures_again(
+    place: Place, origin: Origin
+) -> None:
+    place.write(origin.url("/bytes/1"), origin.url("/flaky/1"))
+    place.run("--retries", "0")
+    edited = place.output.read_text() + "a line of somebody's own\n"
+    place.output.write_text(edited)
+    code = place.run("--retry-failed", "--retries", "0")
+    assert code == 0
+    assert sorted(record["status"] for record in place.records()) == [200, 200]

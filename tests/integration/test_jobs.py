@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import resource
 import shutil
 import signal
 import sqlite3
@@ -16,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.nginx import free_port
 from tests.conftest import require
 from tests.waiting import eventually
 from workerpool.testing import Origin
@@ -127,10 +130,11 @@ def test_a_finished_job_is_proven(place: Place, origin: Origin) -> None:
     assert place.reconcile().items() >= {"code": 0, "proven": True, "inputs": 1501, "records": 1501, "held": 0}.items()
 
 
-@pytest.mark.parametrize("output", ["out.jsonl", "out.csv", "out.csv.gz", "out.sqlite"])
+@pytest.mark.parametrize("output", ["out.jsonl", "out.csv", "out.csv.gz", "out.sqlite", "out.parquet"])
 def test_odd_keys_and_rows_of_many_lines_are_the_same_in_every_output(
     place: Place, origin: Origin, output: str
 ) -> None:
+    require(output != "out.parquet" or importlib.util.find_spec("pyarrow"), "pyarrow is not installed")
     place.source = place.directory / "rows.csv"
     url = origin.url("/bytes/1")
     place.source.write_text(
@@ -235,7 +239,7 @@ def test_a_source_that_has_changed_or_gone_is_said(place: Place, origin: Origin)
     place.source.write_text(text.replace("/bytes/7\n", "/bytes/8\n"))
     found = place.reconcile()
     assert found["code"] == 1
-    assert "is not what it was: line 1 to 20 differ" in found["wrong"][0]
+    assert "is not what it was: from line 1 to 20 it has changed" in found["wrong"][0]
     place.source.write_text(text + origin.url("/bytes/21\n"))
     assert place.reconcile()["code"] == 1
     place.source.unlink()
@@ -411,7 +415,7 @@ def test_the_heartbeat_tells_of_a_run_while_it_goes_on_and_of_its_end(slow: Plac
         assert beat.items() >= {"pid": process.pid, "run": 1, "phase": "fetching"}.items()
         assert process.wait(PATIENCE) == 0
     end = json.loads((slow.job / "heartbeat").read_text())
-    assert end.items() >= {"phase": "ended", "done": 100, "ok": 100, "failed": 0, "in_flight": 0}.items()
+    assert end.items() >= {"phase": "ended", "done": 100, "ok": 100, "failed": 0, "pending": 0}.items()
     assert end["at"] >= beat["at"]
     assert not (slow.job / "heartbeat.new").exists()
 
@@ -481,16 +485,18 @@ def test_a_second_signal_ends_a_job_at_once_with_its_last_word(place: Place, ori
     assert place.status()["last"] == "SIGTERM"
 
 
-def test_an_output_that_cannot_be_written_any_more_is_told_of_and_gone_on_with(slow: Place) -> None:
-    with slow.running("--workers", "2", "--quiet") as process:
-        assert eventually(lambda: (slow.directory / "out.jsonl.partial").stat().st_size > 0)
-        with (slow.directory / "out.jsonl.partial").open("r+") as file:
-            file.truncate(0)
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=PATIENCE)
-    done = slow.run("--quiet")
-    assert (process.returncode, done.returncode).count(5) >= 1, said + done.stderr
-    assert "(exit 5)" in (said + done.stderr)
+def test_a_disk_without_room_is_told_of_in_the_last_line_and_gone_on_with(place: Place, origin: Origin) -> None:
+    place.write(*(origin.url(f"/bytes/1?n={n}") for n in range(3000)))
+    done = place.run("--quiet", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)))
+    assert done.returncode == 5, done.stderr
+    assert "file too large" in done.stderr.lower() or "disk i/o error" in done.stderr.lower()
+    assert last_line(done) == (
+        "workerpool: crawl.job: run 1 stopped, as its results could not be written; "
+        "run it again, and it goes on (exit 5)"
+    )
+    assert place.reconcile()["wrong"] == []
+    assert place.run("--quiet").returncode == 0
+    assert place.reconcile().items() >= {"code": 0, "records": 3000}.items()
 
 
 def test_a_held_job_is_said_in_the_last_line_and_waited_for_if_asked(slow: Place) -> None:
@@ -516,6 +522,26 @@ def test_another_output_than_the_jobs_is_refused_without_its_password(place: Pla
     assert "the job's output is" in done.stderr
     assert "hush" not in done.stderr
     assert place.reconcile("-o", str(place.output))["code"] == 0
+
+
+def test_a_table_whose_password_no_job_keeps_is_compared_once_that_is_given(place: Place, origin: Origin) -> None:
+    require(importlib.util.find_spec("psycopg"), "psycopg is not installed")
+    from tests import postgres
+
+    require(postgres.find("initdb"), "PostgreSQL's server is not installed")
+    place.write(*(origin.url(f"/bytes/1?n={n}") for n in range(20)))
+    with postgres.running(free_port()) as server:
+        url = server.url()
+        done = place.command("run", str(place.source), "-o", url, "--job", "crawl.job", "--quiet")
+        assert done.returncode == 0, done.stderr
+        without = place.command("reconcile", "crawl.job")
+        assert without.returncode == 1
+        assert "the records cannot be read back" in without.stdout
+        assert "with its password, by -o" in " ".join(without.stdout.split())
+        with_it = place.command("reconcile", "crawl.job", "-o", url)
+        assert with_it.returncode == 0, with_it.stdout
+        for done in (without, with_it, place.command("status", "crawl.job"), place.command("jobs", "--json")):
+            assert postgres.PASSWORD not in done.stdout + done.stderr
 
 
 def test_inputs_that_share_one_answer_are_proven_too(place: Place, origin: Origin) -> None:

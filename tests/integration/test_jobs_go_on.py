@@ -247,3 +247,18 @@ def test_failures_of_a_finished_run_are_fetched_again_after_a_kill_too(
         assert (tmp_path / "out.jsonl").read_bytes() == before
     assert trial.run("--retry-failed") == 1, doomed.said
     trial.check(extra=3 * 2 * failed)
+
+
+@pytest.mark.parametrize("restart", [(), ("--restart",)], ids=["", "restart"])
+@pytest.mark.parametrize("options", [("--only-changed",), ("--skip-recent", "1h"), ()])
+def test_what_was_seen_by_no_finished_run_is_no_reason_to_ask_less(
+    tmp_path: Path, origin: Origin, doomed: Doomed, options: tuple[str, ...], restart: tuple[str, ...]
+) -> None:
+    urls = [origin.url(f"/etag/{number % 50}") for number in range(200)]
+    batch = Batch(urls=urls, of_urls=[(url, url) for url in urls], sends=200)
+    trial = Trial(tmp_path, origin, doomed, batch, "out.jsonl", *options, "--rate", "200/s")
+    killed(trial, 150)  # records have been moved, and what was seen was noted with them
+    assert trial.run(*restart) == 0, doomed.said
+    rows = trial.check(extra=200)
+    assert [row["status"] for row in rows] == [200] * 200
+    assert not any("unchanged" in row or "skipped" in row for row in rows)

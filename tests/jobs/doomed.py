@@ -18,6 +18,7 @@ import os
 import resource
 import signal
 import sqlite3
+import stat
 import sys
 import time
 from collections import Counter
@@ -65,11 +66,18 @@ class Knife:
     def patch(self) -> None:
         knife = self
 
+        def is_pipe(kind: str, args: Any) -> bool:
+            return kind == "write" and not stat.S_ISREG(os.fstat(args[0]).st_mode)
+
         def counted(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
-            return lambda *args, **kwargs: knife.meet(kind, call, *args, **kwargs)
+            return lambda *args, **kwargs: (
+                call(*args, **kwargs) if is_pipe(kind, args) else knife.meet(kind, call, *args, **kwargs)
+            )
 
         for name in SYSTEM:
             setattr(os, name, counted(name, getattr(os, name)))
+        replace, plain = os.replace, _REPLACE
+        os.replace = lambda one, other: (plain if "heartbeat" in str(other) else replace)(one, other)
 
         class Connection(sqlite3.Connection):
             def execute(self, statement: str, *args: Any) -> sqlite3.Cursor:
@@ -80,6 +88,9 @@ class Knife:
 
         connect = sqlite3.connect
         sqlite3.connect = lambda *args, **kwargs: connect(*args, factory=Connection, **kwargs)  # type: ignore[assignment]
+
+
+_REPLACE = os.replace
 
 
 def _sql_error(number: int) -> sqlite3.Error:

@@ -42,7 +42,7 @@ class Doomed:
     """The process that forks runs: see `doomed`."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._process = subprocess.Popen(
             [sys.executable, str(ROOT / "tests" / "jobs" / "doomed.py")],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -56,10 +56,10 @@ class Doomed:
 
     def start(self, argv: list[str], **how: Any) -> None:
         """Begin a run; `pid` is its process id."""
-        said = self._directory / "said"
+        said = self.directory / "said"
         said.write_text("")
         Path(f"{said}.calls").unlink(missing_ok=True)
-        order = {"argv": argv, "cwd": str(self._directory), "said": str(said), **how}
+        order = {"argv": argv, "cwd": str(self.directory), "said": str(said), **how}
         self._process.stdin.write(f"{json.dumps(order)}\n".encode())  # type: ignore[union-attr]
         self.pid = int(self._process.stdout.readline())  # type: ignore[union-attr]
 
@@ -71,12 +71,12 @@ class Doomed:
         """Return how the run has ended: its exit code, or a negative signal."""
         if not self.has_ended(seconds):
             os.kill(self.pid, signal.SIGKILL)
-            raise AssertionError(f"the run did not end: {(self._directory / 'said').read_text()}")
+            raise AssertionError(f"the run did not end: {(self.directory / 'said').read_text()}")
         self._process.stdout.readline()  # type: ignore[union-attr]
         self._process.stdin.write(b"\n")  # type: ignore[union-attr]
         code = int(self._process.stdout.readline())  # type: ignore[union-attr]
-        self.said = (self._directory / "said").read_text()
-        calls = self._directory / "said.calls"
+        self.said = (self.directory / "said").read_text()
+        calls = self.directory / "said.calls"
         self.calls = json.loads(calls.read_text()) if calls.exists() else {}
         assert "Traceback" not in self.said, self.said
         return code

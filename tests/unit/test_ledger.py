@@ -62,9 +62,10 @@ def test_what_was_seen_is_noted_now_and_then_also_where_there_is_no_record_of_it
 ) -> None:
     monkeypatch.setattr("workerpool.batch.job.mover.SYNC_EVERY", 0.0)
     mover = Mover(ledger, ListSink(), ordered=False)  # type: ignore[arg-type]
-    mover.note_seen(Seen(7, 1, '"v1"', None, 1))
+    mover.note_seen(Seen(7, 1, '"v1"', None))
     mover.flush()
-    assert ledger.seen(7) == Seen(7, 1, '"v1"', None, 1)
+    ledger.end_run("out.jsonl")
+    assert ledger.seen(7) == Seen(7, 1, '"v1"', None)
 
 
 def test_records_that_the_sink_has_and_the_ledger_could_not_confirm_are_not_written_again(

@@ -152,6 +152,7 @@ class Run:
         self._on_broken = on_broken
         self._lock = threading.Lock()  # guards _reason
         self._reason: str | None = None
+        self._failure: SinkError | JobError | None = None  # the housekeeper's
         self._ended = threading.Event()
         self._started = 0.0
         self.counts = Counts()
@@ -173,7 +174,7 @@ class Run:
         finally:
             self._ended.set()
             keeper.join()
-            failure = self._close_books() or failure
+            failure = self._close_books() or failure or self._failure
         return self._result(failure)
 
     def drain(self, reason: str) -> None:
@@ -221,7 +222,8 @@ class Run:
                 return
 
     def _break_off(self, error: SinkError | JobError) -> None:
-        """End the run for books that cannot be kept. They raise their error again in the run's thread."""
+        """End the run for books that cannot be kept; it says so once the run's thread has ended what is in flight."""
+        self._failure = error
         self._books.stop(str(error))
         self._pool.drain()
         if not self._ended.wait(BROKEN_GRACE):

@@ -38,7 +38,8 @@ sources:
 
 records:
   key url method status ok error attempts elapsed bytes final_url started_at
-  and, with --include: headers, body (body_base64 where it is not UTF-8)
+  and, with --include: headers, body (body_base64 where it is not UTF-8);
+  of a job, where they are true: unchanged, skipped
 
 examples:
   workerpool run urls.txt -o results.jsonl --rate 50/s
@@ -168,9 +169,13 @@ def _add_output(add: Callable[..., Any]) -> None:
         "--output",
         required=True,
         metavar="OUTPUT",
-        help="a .jsonl or .csv file (.gz too), or - for standard output",
+        help="a .jsonl, .csv (.gz may follow), .parquet or .sqlite file, a postgresql:// URL, or - for standard output",
     )
-    add("--format", choices=("jsonl", "csv"), help="of OUTPUT; default: as it is named, jsonl for -")
+    add(
+        "--format",
+        choices=("jsonl", "csv", "parquet", "sqlite"),
+        help="of OUTPUT; default: as it is named, jsonl for -",
+    )
     add("--include", metavar="FIELDS", default="", help="add to records: body, headers, or body,headers")
     add("--ordered", action="store_true", help="write in the source's order; default: as they come")
     add("--overwrite", action="store_true", help="replace an OUTPUT that is there; else it is refused")

@@ -86,6 +86,7 @@ class JobBooks:
         self._rows: set[Place] = set()  # places of which the ledger knows attempts that failed
         self._announced: set[Place] = set()  # places whose requests were announced; workers' threads add to it
         self._mover = Mover(ledger, sink, ordered=plan.ordered)
+        self._unannounced: SinkError | JobError | None = None  # why a request could not be announced, and was not sent
         self._is_fetched = False  # nothing broke off
         self.read = 0
         self.source_error: SourceError | None = None
@@ -121,9 +122,15 @@ class JobBooks:
             self._inputs.keep_spent()
         self._pass(pool)
         for _ in range(self._plan.rounds):
-            if self._stopped is not None or self.source_error is not None or not self._begin_round():
+            if self._is_ending or not self._begin_round():
                 break
             self._pass(pool)
+        if self._unannounced is not None:
+            raise self._unannounced
+
+    @property
+    def _is_ending(self) -> bool:
+        return not (self._stopped is None and self.source_error is None and self._unannounced is None)
 
     def stop(self, reason: str) -> None:
         self._stopped = self._stopped or reason
@@ -154,6 +161,8 @@ class JobBooks:
     def _requests(self) -> Iterator[Request | Idle]:
         try:
             for item in self._inputs.to_do():
+                if self._unannounced is not None:
+                    return
                 if isinstance(item, Idle):
                     yield IDLE
                     continue
@@ -200,7 +209,11 @@ class JobBooks:
         """Note that a request which must not be repeated is about to be sent. Workers' threads."""
         place = self._inputs.place(request)
         self._announced.add(place)  # first: if it cannot be announced it is not sent, and what is noted of it goes
-        self._ledger.announce(*place)
+        try:
+            self._ledger.announce(*place)
+        except (SinkError, JobError) as error:
+            self._unannounced = error
+            raise
 
     # -- entering: the run's thread -----------------------------------------------------------------------------------
 
@@ -303,7 +316,7 @@ class JobBooks:
     # -- the housekeeper's thread -------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        self._heartbeat.beat(self._phase, done=self._done, ok=self._good, in_flight=max(0, self.read - self._done))
+        self._heartbeat.beat(self._phase, done=self._done, ok=self._good, pending=max(0, self.read - self._done))
         self._mover.flush()
 
     # -- the end: the run's thread ------------------------------------------------------------------------------------

@@ -26,8 +26,11 @@ class Heartbeat:
         self._run = run
         self._last = -EVERY
 
-    def beat(self, phase: str, *, done: int, ok: int, in_flight: int = 0, is_last: bool = False) -> None:
-        """Write it, if it is time: the counts are inputs of this execution. `is_last`: it is time."""
+    def beat(self, phase: str, *, done: int, ok: int, pending: int = 0, is_last: bool = False) -> None:
+        """Write it, if it is time: the counts are inputs of this execution, `pending` those read and not ended.
+
+        `is_last`: it is time.
+        """
         now = time.monotonic()
         if now - self._last < EVERY and not is_last:
             return
@@ -40,13 +43,13 @@ class Heartbeat:
             "done": done,
             "ok": ok,
             "failed": done - ok,
-            "in_flight": in_flight,
+            "pending": pending,
         }
         beside = f"{self._path}.new"
         try:
             with open(beside, "w") as file:
                 file.write(json.dumps(said) + "\n")
-            os.replace(beside, self._path)
+            os.rename(beside, self._path)  # in place of the one before
         except OSError:
             with suppress(OSError):
                 os.unlink(beside)

@@ -6,8 +6,7 @@ instruction: a transaction is in the system's hands when it returns. Against a p
 second, and before a request is sent that must not be repeated.
 
 Three kinds of threads come in: the run's, which enters outcomes; its housekeeper, which takes records to the sink; and
-workers, which announce requests. One connection writes, under a lock; the housekeeper reads with one of its own.
-Nothing is decided here: see `books`.
+workers, which announce requests. `database` keeps them apart. Nothing is decided here: see `books`.
 """
 
 from __future__ import annotations
@@ -15,25 +14,20 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from workerpool.batch.job.database import Database
 from workerpool.batch.job.states import BLOCK, KNOWN, Block
 from workerpool.batch.marks import Mark
-from workerpool.errors import JobError, SinkError
 
 FILE = "ledger.sqlite"
 
 VERSION = 1
 """Of the tables; another version of workerpool may have others."""
-
-LOG_MOST = 32 * 1024 * 1024
-"""Bytes of SQLite's log from which on it is emptied, which holds everybody up for a moment."""
 
 _TABLES = """
 CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -59,7 +53,10 @@ CREATE TABLE underway (
     source INTEGER NOT NULL, ordinal INTEGER NOT NULL, announced INTEGER NOT NULL, attempts TEXT NOT NULL,
     PRIMARY KEY (source, ordinal)
 ) WITHOUT ROWID;
-CREATE TABLE seen (request INTEGER PRIMARY KEY, ok_at INTEGER NOT NULL, etag TEXT, modified TEXT, run INTEGER NOT NULL);
+CREATE TABLE seen (request INTEGER PRIMARY KEY, ok_at INTEGER NOT NULL, etag TEXT, modified TEXT);
+CREATE TABLE fresh (  -- what this run saw: at its end it is sorted into `seen`, where a row by itself costs a page
+    number INTEGER PRIMARY KEY, request INTEGER NOT NULL, ok_at INTEGER NOT NULL, etag TEXT, modified TEXT
+);
 CREATE TABLE answers (request INTEGER PRIMARY KEY, state INTEGER NOT NULL, record BLOB NOT NULL);
 CREATE TABLE followers (
     request INTEGER NOT NULL, source INTEGER NOT NULL, ordinal INTEGER NOT NULL, "key" TEXT, url TEXT NOT NULL,
@@ -86,15 +83,12 @@ class Underway(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What is known of a request that was ok: when (seconds since the epoch), what tells whether it has changed, and
-    the number of the run that had this answer.
-    """
+    """What is known of a request that was ok: when (seconds since the epoch), and what tells whether it has changed."""
 
     request: int
     ok_at: int
     etag: str | None
     modified: str | None
-    run: int
 
 
 class Answer(NamedTuple):
@@ -182,56 +176,45 @@ class Ledger:
 
     def __init__(self, directory: str, *, read_only: bool = False, is_scratch: bool = False) -> None:
         self.name = os.path.join(directory, FILE)
-        self._is_scratch = is_scratch
-        self._lock = threading.Lock()  # guards the connection that writes, and what is below
-        self._sync_lock = threading.Lock()  # guards _synced; taken before the other, if both
-        self._commits = 0
-        self._synced = 0
-        self._log = -1
-        with self._told():
-            if read_only:
-                self._writer = self._reader = self._look()
-            else:
-                self._writer = self._connect("rwc")
-                self._reader = self._connect("rw", after=self._prepare)
+        self._database = Database(self.name, _TABLES, VERSION, read_only=read_only, is_scratch=is_scratch)
 
     # -- runs ---------------------------------------------------------------------------------------------------------
 
     @property
     def id(self) -> str:
         """What tells this job from all others."""
-        return str(self._one("SELECT value FROM job WHERE name = 'id'")[0])
+        return str(self._database.one("SELECT value FROM job WHERE name = 'id'")[0])
 
     @property
     def made(self) -> str | None:
         """The output of the last run that was finished, None before that."""
-        row = self._one("SELECT value FROM job WHERE name = 'made'")
+        row = self._database.one("SELECT value FROM job WHERE name = 'made'")
         return None if row is None else str(row[0])
 
     def is_making(self, output: str) -> bool:
         """Whether the process was ended while this output was made ready for a run that had not begun."""
-        return self._one("SELECT 1 FROM job WHERE name = 'making' AND value = ?", (output,)) is not None
+        return self._database.one("SELECT 1 FROM job WHERE name = 'making' AND value = ?", (output,)) is not None
 
     @contextmanager
     def making(self, output: str) -> Iterator[None]:
         """Note what is made ready inside, until `begin_run`, or until that fails."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute("INSERT OR REPLACE INTO job VALUES ('making', ?)", (output,))
-        self.sync()
+        self._database.sync()
         try:
             yield
         except Exception:
-            with self._transaction() as database:
+            with self._database.transaction() as database:
                 database.execute("DELETE FROM job WHERE name = 'making'")
             raise
 
     def run(self) -> RunRow | None:
         """The last run, None before the first one."""
-        row = self._one("SELECT * FROM runs ORDER BY number DESC LIMIT 1")
+        row = self._database.one("SELECT * FROM runs ORDER BY number DESC LIMIT 1")
         if row is None:
             return None
         number, phase, began, ended, continued, settings, position, kept, moved, last = row
-        with self._understood():
+        with self._database.understood():
             return RunRow(
                 number=number,
                 phase=phase,
@@ -248,20 +231,17 @@ class Ledger:
     def begin_run(
         self, settings: dict[str, Any], position: str, sources: Sequence[SourceRow], *, ordered: bool = False
     ) -> None:
-        """Begin a new run; of the one before it nothing is kept but its row, and what was seen if it was finished: the
-        records of one that is given up go.
+        """Begin a new run; of the one before it nothing is kept but its row, and what was seen if it was finished.
 
+        What a run saw that was given up nobody was told of, so nothing is as it was then.
         `ordered`: its records will be asked for by `waiting_in_order`.
         """
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute("DELETE FROM job WHERE name = 'making'")
-            last = database.execute("SELECT number, phase FROM runs ORDER BY number DESC LIMIT 1").fetchone()
-            if last is not None and last[1] != "finished":
-                database.execute("DELETE FROM seen WHERE run = ?", last[:1])
             database.execute("DROP INDEX IF EXISTS held_place")
             if ordered:
                 database.execute("CREATE INDEX held_place ON held (source, ordinal) WHERE NOT later")
-            for table in ("blocks", "held", "underway", "answers", "followers", "keys", "sources"):
+            for table in ("blocks", "held", "underway", "fresh", "answers", "followers", "keys", "sources"):
                 database.execute(f"DELETE FROM {table}")
             database.execute(
                 "INSERT INTO runs (phase, began, settings, position) VALUES ('fetching', ?, ?, ?)",
@@ -274,7 +254,7 @@ class Ledger:
 
     def continue_run(self, settings: dict[str, Any], sources: Sequence[SourceRow]) -> None:
         """Note that the run goes on, with what its options and the files of its sources are now."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute("UPDATE runs SET continued = continued + 1, settings = ?" + _LAST, (json.dumps(settings),))
             database.executemany(
                 "UPDATE sources SET size = ?, mtime = ? WHERE number = ?",
@@ -283,7 +263,7 @@ class Ledger:
 
     def reopen_run(self, position: str, blocks: Sequence[Block]) -> None:
         """Go on with a run that was finished: some of its inputs, which `blocks` say, are to be fetched again."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute(
                 "UPDATE runs SET phase = 'fetching', ended = NULL, kept = NULL, moved = 0, position = ?" + _LAST,
                 (position,),
@@ -292,31 +272,34 @@ class Ledger:
 
     def begin_closing(self) -> None:
         """Every input has ended: what was kept for later is to be moved, too."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute("UPDATE runs SET phase = 'closing', kept = position, moved = 0" + _LAST)
             database.execute("UPDATE held SET later = 0 WHERE later")
 
     def end_run(self, output: str) -> None:
         """The output is whole, and in its place: `output` is what was made there."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute("INSERT OR REPLACE INTO job VALUES ('made', ?)", (output,))
             database.execute("UPDATE runs SET phase = 'finished', ended = ?" + _LAST, (time.time(),))
-            for table in ("underway", "answers", "followers"):
+            database.execute(
+                "INSERT OR REPLACE INTO seen SELECT request, ok_at, etag, modified FROM fresh ORDER BY request, number"
+            )
+            for table in ("underway", "fresh", "answers", "followers"):
                 database.execute(f"DELETE FROM {table}")
 
     def note_last(self, last: dict[str, Any]) -> None:
         """Note how an execution ended."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute("UPDATE runs SET last = ?" + _LAST, (json.dumps(last),))
 
     def history(self) -> Iterator[tuple[int, float, float | None, str]]:
         """Every run: its number, when it began and ended, its phase."""
-        yield from self._all("SELECT number, began, ended, phase FROM runs ORDER BY number")
+        yield from self._database.all("SELECT number, began, ended, phase FROM runs ORDER BY number")
 
     # -- inputs -------------------------------------------------------------------------------------------------------
 
     def sources(self) -> list[SourceRow]:
-        rows = self._all("SELECT number, path, size, mtime, lines FROM sources ORDER BY number")
+        rows = self._database.all("SELECT number, path, size, mtime, lines FROM sources ORDER BY number")
         return [SourceRow(number=a, path=b, size=c, mtime=d, lines=e) for a, b, c, d, e in rows]
 
     def blocks(self, source: int, first: int = 0) -> Iterator[Block]:
@@ -332,7 +315,7 @@ class Ledger:
 
     def enter(self, entries: Entries) -> None:
         """Write everything that `entries` say, or nothing."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             if entries.tried_again:
                 database.executemany("DELETE FROM held WHERE later AND source = ? AND ordinal = ?", entries.tried_again)
             if entries.held:
@@ -356,11 +339,11 @@ class Ledger:
 
     def announce(self, source: int, ordinal: int) -> None:
         """Note, so that also a power cut does not lose it, that a request which must not be repeated is sent now."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute(
                 "INSERT INTO underway VALUES (?, ?, 1, '[]') ON CONFLICT DO UPDATE SET announced = 1", (source, ordinal)
             )
-        self.sync()
+        self._database.sync()
 
     def underway(self) -> dict[tuple[int, int], Underway]:
         """What was done, by source and ordinal, about inputs that have not ended: some thousands at most.
@@ -368,20 +351,20 @@ class Ledger:
         `announced`: that it must not be repeated, and may have been sent. `attempts`: those that failed, as `prepare`
         writes them.
         """
-        rows = self._all("SELECT source, ordinal, announced, attempts FROM underway")
+        rows = self._database.all("SELECT source, ordinal, announced, attempts FROM underway")
         return {(a, b): Underway(bool(announced), attempts) for a, b, announced, attempts in rows}
 
     # -- records on their way to the sink -----------------------------------------------------------------------------
 
     def waiting(self, after: int, most: int) -> list[tuple[int, bytes]]:
         """Records with their numbers, about `most` bytes, in the order in which they were entered, from `after` on."""
-        return self._read(
+        return self._database.read(
             "SELECT number, record FROM held WHERE number > ? AND NOT later ORDER BY number", (after,), most
         )
 
     def waiting_in_order(self, front: tuple[int, int], most: int) -> list[tuple[int, bytes]]:
         """Records in the order of the inputs, about `most` bytes, of those before `front`, a source and an ordinal."""
-        return self._read(
+        return self._database.read(
             "SELECT number, record FROM held WHERE NOT later AND (source, ordinal) < (?, ?) ORDER BY source, ordinal",
             front,
             most,
@@ -389,7 +372,7 @@ class Ledger:
 
     def confirm(self, numbers: Sequence[int], position: str, seen: Sequence[Seen] = ()) -> None:
         """Forget records that the sink has, and note where it stands."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             if numbers and numbers[-1] - numbers[0] == len(numbers) - 1:
                 database.execute("DELETE FROM held WHERE number BETWEEN ? AND ?", (numbers[0], numbers[-1]))
             else:
@@ -400,13 +383,13 @@ class Ledger:
 
     def held(self) -> tuple[int, int]:
         """How many records wait for the sink, and how many of these for the end of the run."""
-        count, later = self._one("SELECT count(*), coalesce(sum(later), 0) FROM held")
+        count, later = self._database.one("SELECT count(*), coalesce(sum(later), 0) FROM held")
         return count, later
 
     def held_records(self) -> Iterator[bytes]:
         """The records that wait for the sink."""
         number = 0
-        while rows := self._all(
+        while rows := self._database.all(
             "SELECT number, record FROM held WHERE number > ? ORDER BY number LIMIT 1000", (number,)
         ):
             for number, record in rows:  # noqa: B007  the last one is where the next thousand begins
@@ -415,202 +398,72 @@ class Ledger:
     # -- what was fetched before --------------------------------------------------------------------------------------
 
     def seen(self, request: int) -> Seen | None:
-        row = self._one("SELECT * FROM seen WHERE request = ?", (request,))
+        """What runs that were finished before this one saw last of a request; None if nothing."""
+        row = self._database.one("SELECT request, ok_at, etag, modified FROM seen WHERE request = ?", (request,))
         return None if row is None else Seen(*row)
 
     def has_seen(self) -> bool:
-        """Whether anything was ever ok."""
-        return self._one("SELECT 1 FROM seen LIMIT 1") is not None
+        """Whether anything was ok in a run before this one."""
+        return self._database.one("SELECT 1 FROM seen LIMIT 1") is not None
 
     def note_seen(self, seen: Sequence[Seen]) -> None:
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             self._put_seen(database, seen)
 
     def answer(self, request: int) -> Answer | None:
-        row = self._one("SELECT request, state, record FROM answers WHERE request = ?", (request,))
+        row = self._database.one("SELECT request, state, record FROM answers WHERE request = ?", (request,))
         return None if row is None else Answer(*row)
 
     def forget_answers(self, state: int) -> None:
         """Forget the answers with a state: they are to be fetched again."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute("DELETE FROM answers WHERE state = ?", (state,))
 
     def follow(self, followers: Sequence[Follower]) -> None:
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.executemany("INSERT OR REPLACE INTO followers VALUES (?, ?, ?, ?, ?)", followers)
 
     def followers(self, request: int, after: tuple[int, int], most: int) -> list[Follower]:
         """Up to `most` inputs that wait for the answer to a request, from after the place `after` on."""
-        rows = self._all(
+        rows = self._database.all(
             "SELECT * FROM followers WHERE request = ? AND (source, ordinal) > (?, ?) ORDER BY source, ordinal LIMIT ?",
             (request, *after, most),
         )
         return [Follower(*row) for row in rows]
 
     def forget_followers(self) -> None:
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute("DELETE FROM followers")
 
     def key(self, hashed: int) -> tuple[int, int] | None:
         """The input that had a key first in this run, by its source's number and its ordinal."""
-        row = self._one("SELECT source, ordinal FROM keys WHERE hash = ?", (hashed,))
+        row = self._database.one("SELECT source, ordinal FROM keys WHERE hash = ?", (hashed,))
         return None if row is None else (row[0], row[1])
 
     # -- keeping it ---------------------------------------------------------------------------------------------------
 
     def sync(self) -> None:
         """Let a power cut not undo what was written before; threads that come together share the wait."""
-        with self._lock:
-            mine = self._commits
-        with self._sync_lock:
-            if self._synced >= mine:
-                return
-            with self._lock:
-                now = self._commits
-            try:
-                if self._log < 0:
-                    self._log = os.open(f"{self.name}-wal", os.O_RDONLY | os.O_CLOEXEC)
-                os.fsync(self._log)
-            except OSError as error:
-                raise SinkError(f"{self.name} cannot be written: {_reason(error)}; what it holds is kept") from error
-            self._synced = now
+        self._database.sync()
 
     def tidy(self) -> None:
         """Take what is in SQLite's log to its place; holds nobody up, unless the log has become long."""
-        with self._told():
-            self._reader.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            try:
-                size = os.stat(f"{self.name}-wal").st_size
-            except OSError as error:
-                raise SinkError(
-                    f"{self.name} cannot be written: {_reason(error)}; was its directory removed?"
-                ) from error
-            if size > LOG_MOST:
-                with self._lock:
-                    self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._database.tidy()
 
     def check(self) -> list[str]:
         """What SQLite finds wrong with the file; empty if nothing is."""
-        with self._told():
-            rows = self._reader.execute("PRAGMA integrity_check(5)").fetchall()
-        return [text for (text,) in rows if text != "ok"]
+        return self._database.check()
 
     def close(self) -> None:
-        with self._lock:
-            log, self._log = self._log, -1
-            try:
-                self._reader.close()
-                self._writer.close()
-            except sqlite3.Error:
-                pass  # everything is written; what is left is to be tidied by the next one
-            if log >= 0:
-                os.close(log)
+        self._database.close()
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _connect(self, mode: str, more: str = "", after: Any = None) -> sqlite3.Connection:
-        if after is not None:
-            after()
-        uri = f"{Path(self.name).absolute().as_uri()}?mode={mode}{more}"
-        database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
-        if self._is_scratch:
-            database.execute("PRAGMA synchronous = OFF")
-        elif mode != "ro":
-            database.execute("PRAGMA synchronous = NORMAL")
-            database.execute("PRAGMA wal_autocheckpoint = 0")  # `tidy` does it, on a thread that nobody waits for
-        return database
-
-    def _look(self) -> sqlite3.Connection:
-        """Open the file to read it as it is now, without a trace and without holding anybody up.
-
-        While a log is there it is read with it, and what others write from now on is not seen. Without one nothing
-        is under way, and SQLite is told so: it would make a log and its index, or fail where it must not.
-        """
-        has_log = os.path.exists(f"{self.name}-wal")
-        try:
-            database = self._connect("ro", "" if has_log else "&immutable=1")
-            database.execute("BEGIN")
-            version = database.execute("PRAGMA user_version").fetchone()[0]
-        except sqlite3.OperationalError as error:
-            log = ", or its log beside it," if has_log else ""
-            raise JobError(
-                f"{self.name}{log} cannot be read: {_reason(error)}; look at the rights of its directory, "
-                "or copy that and look at the copy"
-            ) from error
-        if version != VERSION:
-            database.close()
-            raise self._other_version(version)
-        return database
-
-    def _other_version(self, version: int) -> JobError:
-        return JobError(
-            f"{self.name} is not a ledger that this version of workerpool reads (it says {version}, not {VERSION}): "
-            "name another directory, or finish the run with the version that began it"
-        )
-
-    def _prepare(self) -> None:
-        """Make the tables of a new job, and look whether those that are there are ours."""
-        writer = self._writer
-        version = writer.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0 and not writer.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            writer.execute("PRAGMA journal_mode = WAL")
-            writer.execute("BEGIN IMMEDIATE")
-            for statement in _TABLES.split(";")[:-1]:
-                writer.execute(statement)
-            writer.execute("INSERT INTO job VALUES ('id', ?)", (os.urandom(16).hex(),))
-            writer.execute(f"PRAGMA user_version = {VERSION}")
-            writer.execute("COMMIT")
-        elif version != VERSION:
-            raise self._other_version(version)
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Say SQLite's errors in our words."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorname", "") or ""
-            if code.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-                raise SinkError(f"{self.name} cannot be written: {_reason(error)}; what it holds is kept") from error
-            if code.startswith("SQLITE_BUSY"):
-                raise JobError(
-                    f"{self.name} is held by another program: close it, and run the command again"
-                ) from error
-            raise self._damaged(error) from error
-
-    @contextmanager
-    def _understood(self) -> Iterator[None]:
-        """Say in our words that what was read means nothing."""
-        try:
-            yield
-        except (ValueError, TypeError) as error:
-            raise self._damaged(error) from error
-
-    def _damaged(self, error: Exception) -> JobError:
-        return JobError(
-            f"{self.name} is damaged ({error}): keep a copy of its directory, and give --job another one; "
-            "the output so far stays where it is"
-        )
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._told():
-            writer = self._writer
-            writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield writer
-                writer.execute("COMMIT")
-            except BaseException:
-                if writer.in_transaction:
-                    writer.execute("ROLLBACK")
-                raise
-            self._commits += 1
-
     def _blocks(self, source: int, first: int, most: int) -> list[Block]:
-        rows = self._all(
+        rows = self._database.all(
             "SELECT * FROM blocks WHERE source = ? AND number >= ? ORDER BY number LIMIT ?", (source, first, most)
         )
-        with self._understood():
+        with self._database.understood():
             return [_block(*row) for row in rows]
 
     def _put_blocks(self, database: sqlite3.Connection, blocks: Sequence[Block]) -> None:
@@ -622,25 +475,7 @@ class Ledger:
 
     def _put_seen(self, database: sqlite3.Connection, seen: Sequence[Seen]) -> None:
         if seen:
-            database.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?)", sorted(seen))
-
-    def _all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-        with self._lock, self._told():
-            return self._writer.execute(statement, values).fetchall()
-
-    def _one(self, statement: str, values: Sequence[Any] = ()) -> Any:
-        with self._lock, self._told():
-            return self._writer.execute(statement, values).fetchone()
-
-    def _read(self, statement: str, values: Sequence[Any], most: int) -> list[tuple[int, bytes]]:
-        rows: list[tuple[int, bytes]] = []
-        with self._told(), closing(self._reader.execute(statement, values)) as cursor:
-            for row in cursor:
-                rows.append(row)
-                most -= len(row[1])
-                if most <= 0:
-                    break
-        return rows
+            database.executemany("INSERT INTO fresh (request, ok_at, etag, modified) VALUES (?, ?, ?, ?)", seen)
 
 
 def _row(block: Block) -> tuple[Any, ...]:
@@ -667,8 +502,3 @@ def _block(
 
 
 _LAST = " WHERE number = (SELECT max(number) FROM runs)"
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return f"{text[:1].lower()}{text[1:]}"

@@ -52,7 +52,7 @@ class Mover:
         self.front: Place = (0, 0)
         self.written = 0
         self.is_broken = False
-        """Whether the sink has failed, or the ledger could not confirm what it got: it is to get nothing more."""
+        """Whether sink or ledger has failed: the sink is to get nothing more, as it may have what is not confirmed."""
 
     def note_seen(self, seen: Seen) -> None:
         """Let the ledger remember something with one of the next batches. The run's thread."""
@@ -74,6 +74,13 @@ class Mover:
 
     def flush(self) -> None:
         """Move what is worth it, and keep the ledger in order; raises `SinkError` and `JobError`."""
+        try:
+            self._flush()
+        except BaseException:
+            self.is_broken = True
+            raise
+
+    def _flush(self) -> None:
         now, cadence = time.monotonic(), self._sink.cadence
         with self._moving:
             waits = self._entered - self._moved

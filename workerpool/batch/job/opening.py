@@ -205,7 +205,7 @@ class Opening:
             ledger,
             inputs,
             sink,
-            Preparation(ledger, habits, run.number, inputs.place),
+            Preparation(ledger, habits, inputs.place),
             Plan(
                 include=frozenset(job.include),
                 ordered=job.ordered,

@@ -39,16 +39,11 @@ class Habits:
 
 
 class Preparation:
-    """Makes requests ready by what the ledger knows of those of runs before `run`, whose number this is.
+    """Makes requests ready by what the ledger knows of those of earlier runs. `place` gives a request's identity."""
 
-    `place` gives the identity of a request. What this run has seen itself decides nothing in it: of two inputs with one
-    URL the second would be unchanged since the first, not since the run before.
-    """
-
-    def __init__(self, ledger: Ledger, habits: Habits, run: int, place: Callable[[Request], tuple[int, int]]) -> None:
+    def __init__(self, ledger: Ledger, habits: Habits, place: Callable[[Request], tuple[int, int]]) -> None:
         self._ledger = ledger
         self._habits = habits
-        self._run = run
         self._place = place
         self._knows = (habits.conditional or habits.skip_recent is not None) and ledger.has_seen()
         self._namespace = None if habits.keys is None else uuid.uuid5(uuid.NAMESPACE_URL, habits.keys)
@@ -61,7 +56,7 @@ class Preparation:
             return self._with_key(request, self._namespace)
         hashed = hash_of(request) if self._knows else None
         seen = None if hashed is None else self._ledger.seen(hashed)
-        return request if seen is None or seen.run >= self._run else self._with_seen(request, seen)
+        return request if seen is None else self._with_seen(request, seen)
 
     def state_of(self, outcome: Outcome) -> State:
         """Name what has become of a request of this job."""
@@ -80,12 +75,10 @@ class Preparation:
         etag = modified = None
         if has_header(response, "etag", "last-modified") and not _was_redirected(outcome):
             etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
-        run = self._run
         if state is State.UNCHANGED:
-            run -= 1  # it is what that run had
             etag = etag or _header(request, "If-None-Match")
             modified = modified or _header(request, "If-Modified-Since")
-        return Seen(hashed, int(time.time()), _valid(_ETAG, etag), _valid(_DATE, modified), run)
+        return Seen(hashed, int(time.time()), _valid(_ETAG, etag), _valid(_DATE, modified))
 
     def _with_seen(self, request: Request, seen: Seen) -> Request | Outcome:
         recent = self._habits.skip_recent
