@@ -134,6 +134,14 @@ class Opening:
         )
         run = ledger.run()
         sink = self._sink(run, terms["--output"])
+        try:
+            return self._open(sink, run, terms)
+        except BaseException:
+            sink.close()
+            raise
+
+    def _open(self, sink: DurableSink, run: RunRow | None, terms: dict[str, Any]) -> Opened:
+        job, ledger = self._job, self._ledger
         rows = source_rows(self._sources)
         told = None
         if run is None or (not job.retry_failed and (run.is_finished or job.restart)):
