@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +16,13 @@ import pytest
 from benchmarks.nginx import free_port
 from tests import postgres
 from tests.conftest import require
-from tests.jobs.place import Enough, Place
+from tests.jobs.place import Enough, Place, Row
 from tests.jobs.trial import rows_of
 from workerpool import Job, Outcome, Request
 from workerpool.batch.job import mover
+from workerpool.batch.sinks import appended, callback
+from workerpool.batch.sinks.base import Cadence
+from workerpool.errors import SinkError
 from workerpool.testing import Arrival, Origin, Reply
 
 
@@ -468,3 +473,111 @@ def test_an_output_that_was_edited_since_is_not_made_worse_by_fetching_failures_
     code = place.run("--retry-failed", "--retries", "0")
     assert code == 0
     assert sorted(record["status"] for record in place.records()) == [200, 200]
+
+
+# -- sources ----------------------------------------------------------------------------------------------------------
+
+
+def urls_of(place: Place) -> Counter[tuple[str, str]]:
+    return Counter((record["key"], record["url"]) for record in place.records())
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "jsonl.gz", "parquet"])
+def test_a_source_of_any_kind_is_gone_on_with_where_it_was_left(place: Place, origin: Origin, kind: str) -> None:
+    """Rows span lines, and keys repeat: what tells inputs apart is their place alone."""
+    count = 2500
+    urls = [origin.url(f"/bytes/{n % 50}?n={n}") for n in range(count)]
+    keys = [f"two\nlines, {n % 7}" for n in range(count)]
+    if kind == "parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        table = pyarrow.table({"url": urls, "key": keys})
+        pyarrow.parquet.write_table(table, place.directory / "in.parquet", row_group_size=700)
+    else:
+        if kind.startswith("csv"):
+            text = "url,key\n" + "".join(f'{url},"{key}"\n' for url, key in zip(urls, keys, strict=True))
+        else:
+            text = "".join(json.dumps({"url": url, "key": key}) + "\n" for url, key in zip(urls, keys, strict=True))
+        opened = gzip.open if kind.endswith("gz") else open
+        with opened(place.directory / f"in.{kind}", "wt") as file:
+            file.write(text)
+    codes = []
+    while not codes or codes[-1] == 4:
+        codes.append(place.run("--deadline", "0.2s", "--host-rate", "2000/s", "--burst", "50", source=f"in.{kind}"))
+        assert codes[-1] in (0, 4), place.said
+    assert len(codes) > 1
+    assert urls_of(place) == Counter(zip(keys, urls, strict=True))
+    assert origin.requests == count
+    assert place.proven(), place.said
+
+
+def test_a_new_file_that_matches_a_pattern_is_told_while_a_run_is_unfinished(place: Place, origin: Origin) -> None:
+    slow = [origin.url(f"/delay/0.1?n={n}") for n in range(10)]
+    place.write(*slow[:5], name="a1.txt")
+    place.write(*slow[5:], name="a3.txt")
+    assert place.run("--workers", "1", "--deadline", "0.2s", source="a*.txt") == 4
+    place.write(origin.url("/bytes/1"), name="a2.txt")
+    assert place.run(source="a*.txt") == 2
+    assert f"with no {place.directory / 'a2.txt'}" in place.said
+    (place.directory / "a2.txt").rename(place.directory / "later.txt")
+    assert place.run(source="a*.txt") == 0
+    assert origin.requests == 10
+    (place.directory / "later.txt").rename(place.directory / "a2.txt")
+    assert place.run(source="a*.txt") == 0  # the next run takes it
+    assert len(place.records()) == 11
+
+
+# -- a slow output, and one that fails --------------------------------------------------------------------------------
+
+
+def test_a_slow_function_slows_the_batch_and_what_waits_for_it_is_bounded(
+    tmp_path: Path, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most 64 MiB of records wait, here 500 kB, whatever the bodies come to."""
+    monkeypatch.setattr(mover, "AHEAD", 500_000)
+    monkeypatch.setattr(mover, "MOVED_AT_ONCE", 20_000)
+    monkeypatch.setattr(callback.CallbackSink, "cadence", Cadence(seconds=0.0, bytes=1))
+    got: list[str] = []
+    ahead: list[int] = []
+    gate = threading.Event()
+
+    def receive(records: list[Row]) -> None:
+        ahead.append(origin.requests - len(got))
+        gate.wait(0.02)  # a slow one
+        got.extend(record["url"] for record in records)
+
+    urls = [origin.url(f"/bytes/5000?n={n}") for n in range(400)]
+    job = Job(
+        tmp_path / "a.job", requests=urls, output=receive, include=["body"], at_least_once=True, window=16
+    )  # fmt: skip
+    assert job.run(max_workers=4).is_whole
+    assert Counter(got) == Counter(urls)
+    assert max(ahead) < 200  # of 400: what waits, a window of requests, and what was being moved
+
+
+@pytest.mark.parametrize("ordered", [(), ("--ordered",)])
+def test_a_disk_that_fails_ends_the_run_with_5_and_nothing_is_lost(
+    place: Place, origin: Origin, monkeypatch: pytest.MonkeyPatch, ordered: tuple[str, ...]
+) -> None:
+    urls = [origin.url(f"/bytes/{n % 30}?n={n}") for n in range(1500)]
+    place.write(*urls)
+    write = appended.AppendedSink.write
+    calls = 0
+
+    def fail(sink: appended.AppendedSink, rows: Any) -> str:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise SinkError("no space left on device")
+        return write(sink, rows)
+
+    monkeypatch.setattr(appended.AppendedSink, "cadence", Cadence(seconds=0.0, bytes=1))
+    monkeypatch.setattr(appended.AppendedSink, "write", fail)
+    assert place.run("--host-rate", "1000/s", *ordered) == 5
+    assert "no space left" in place.said
+    assert not place.output.exists()
+    assert place.run(*ordered) == 0
+    assert Counter(record["url"] for record in place.records()) == Counter(urls)
+    assert origin.requests <= 1500 + 16
+    assert place.proven(), place.said
