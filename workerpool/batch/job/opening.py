@@ -193,17 +193,19 @@ class Opening:
         if conditional is None:
             conditional = "body" not in job.include or job.only_changed
         keys = f"{ledger.id} {run.number}" if job.idempotency_keys else None
+        inputs = Inputs(
+            ledger,
+            sources,
+            sources.paths,
+            unsought=sources.unsought,
+            waiting=sources.unsought if sources.may_wait else (),
+        )
+        habits = Habits(conditional=conditional, skip_recent=job.skip_recent, keys=keys)
         return JobBooks(
             ledger,
-            Inputs(
-                ledger,
-                sources,
-                sources.paths,
-                unsought=sources.unsought,
-                waiting=sources.unsought if sources.may_wait else (),
-            ),
+            inputs,
             sink,
-            Preparation(ledger, Habits(conditional=conditional, skip_recent=job.skip_recent, keys=keys)),
+            Preparation(ledger, habits, inputs.place),
             Plan(
                 include=frozenset(job.include),
                 ordered=job.ordered,
