@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.jobs.trial import Doomed, Trial, batch_of, doomed_in
+from tests.jobs.trial import Batch, Doomed, Trial, batch_of, doomed_in
 from workerpool.testing import Origin
 
 FULL = bool(os.environ.get("WORKERPOOL_ALL_KILLS"))
@@ -49,6 +50,7 @@ def finish(trial: Trial, code: int | None = None, **expected: Any) -> None:
     assert code == 1, trial.doomed.said  # as some inputs fail, for good
     assert trial.left() == [], "something was left beside the output"
     trial.check(**expected)
+    assert trial.doomed.run(["reconcile", str(trial.directory / "job")]) == 0, trial.doomed.said
 
 
 def kill_at_random(trial: Trial, kills: int, dice: random.Random) -> int | None:
@@ -88,6 +90,28 @@ def test_an_ordered_run_killed_at_random_moments_ends_in_the_order_of_its_inputs
     dice = random.Random(2)
     trial = Trial(tmp_path, origin, doomed, batch_of(origin, INPUTS, dice), "out.jsonl", "--ordered")
     finish(trial, kill_at_random(trial, KILLS, dice), ordered=True)
+
+
+@pytest.mark.parametrize("options", [(), ("--ordered",), ("--dedupe",)], ids=["", "ordered", "dedupe"])
+def test_a_round_of_retries_is_not_begun_again_after_a_kill(
+    tmp_path: Path, origin: Origin, doomed: Doomed, options: tuple[str, ...]
+) -> None:
+    lines = [origin.url(f"/status/500?i={number}") for number in range(60)]
+    batch = Batch(urls=lines, of_urls=[(line, line) for line in lines], sends=4 * len(lines))
+    trial = Trial(tmp_path, origin, doomed, batch, "out.jsonl", "--retry-rounds", "1", *options)
+    for _ in range(4):  # the first two of them in the first pass, the others in the round
+        trial.kill_after(arrivals=50)
+    finish(trial, ordered="--ordered" in options)
+
+
+def test_a_round_of_retries_does_not_send_again_what_must_not_be_repeated(
+    tmp_path: Path, origin: Origin, doomed: Doomed
+) -> None:
+    url = origin.url("/status/500?i=1")
+    batch = Batch(posts=[json.dumps({"url": url, "method": "POST"})], of_posts=[(url, url)], sends=1)
+    trial = Trial(tmp_path, origin, doomed, batch, "out.jsonl", "--retry-rounds", "2")
+    assert trial.run() == 1
+    assert [arrival.method for arrival in origin.arrivals] == ["POST"]
 
 
 def test_a_run_killed_at_one_of_its_calls_ends_with_one_record_for_each_input(

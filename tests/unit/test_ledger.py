@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,9 @@ from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.mover import Mover
 from workerpool.batch.job.states import BLOCK, State, new_block
 from workerpool.batch.marks import BEGINNING
+from workerpool.batch.sinks import durable_sink_for
 from workerpool.batch.sinks.base import Cadence
+from workerpool.batch.sinks.place import Place
 from workerpool.errors import JobError, SinkError
 
 SOURCE = SourceRow(number=0, path="urls.txt", size=1, mtime=1, lines=None)
@@ -151,3 +154,51 @@ def test_a_state_is_one_byte_of_a_block_of_its_own_size(ledger: Ledger) -> None:
     ledger.enter(Entries(blocks=[block]))
     (found,) = ledger.blocks(0)
     assert (found.number, len(found.states), found.states[5]) == (3, BLOCK, State.OK)
+
+
+def test_records_that_came_in_another_order_than_they_are_moved_in_are_not_forgotten(ledger: Ledger) -> None:
+    sink = ListSink()
+    mover = Mover(ledger, sink, ordered=True)  # type: ignore[arg-type]
+    for ordinal in (1, 9, 3, 2):  # the second one is not to be moved yet
+        ledger.enter(held(ordinal))
+    mover.front = (0, 5)
+    mover.move_all()
+    mover.front = (1, 0)
+    mover.move_all()
+    assert sink.records == [b"1", b"2", b"3", b"9"]
+
+
+def test_the_first_sync_is_one_of_the_directory_too(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noted(file: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{file}"))
+        fsync(file)
+
+    monkeypatch.setattr("os.fsync", noted)
+    ledger.announce(0, 1)
+    ledger.announce(0, 2)
+    log = str(tmp_path / "ledger.sqlite-wal")
+    assert synced == [str(tmp_path), log, log]
+
+
+def test_an_output_that_was_finished_while_its_lock_was_waited_for_is_not_emptied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, partial = tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial"
+    partial.write_text("of another job\n")
+    lock = Place.lock
+
+    def finished_first(place: Place, file: int) -> None:
+        partial.rename(output)
+        lock(place, file)
+
+    monkeypatch.setattr(Place, "lock", finished_first)
+    sink = durable_sink_for(str(output))
+    with pytest.raises(SinkError):
+        sink.begin()
+    sink.close()
+    assert output.read_text() == "of another job\n"

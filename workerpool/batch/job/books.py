@@ -72,6 +72,7 @@ class JobBooks:
         self._preparation = preparation
         self._plan = plan
         self._phase = run.phase
+        self._rounds = run.rounds  # that executions before this one have begun
         self._execution = run.continued
         self._heartbeat = Heartbeat(os.path.dirname(ledger.name), run.number)
         self._done = self._good = 0  # inputs that have ended in this execution, and those that were good
@@ -121,7 +122,7 @@ class JobBooks:
         if self._plan.ordered and self._plan.rounds:
             self._inputs.keep_spent()
         self._pass(pool)
-        for _ in range(self._plan.rounds):
+        for _ in range(self._plan.rounds - self._rounds):
             if self._is_ending or not self._begin_round():
                 break
             self._pass(pool)
@@ -152,8 +153,8 @@ class JobBooks:
     def _begin_round(self) -> bool:
         """Set failures that may be tried again to be fetched; False if there are none."""
         blocks = [*change_all(self._ledger, [State.SPENT], State.AGAIN)]
-        self._ledger.enter(Entries(blocks=blocks))
-        self._ledger.forget_answers(State.SPENT)
+        if blocks:
+            self._ledger.begin_round(blocks, State.SPENT)
         if self._plan.ordered:
             self._inputs.keep_spent()
         return bool(blocks)

@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from workerpool.batch.sinks.place import sync_directory
 from workerpool.errors import JobError, SinkError
 
 LOG_MOST = 32 * 1024 * 1024
@@ -107,6 +108,7 @@ class Database:
             try:
                 if self._log < 0:
                     self._log = os.open(f"{self.name}-wal", os.O_RDONLY | os.O_CLOEXEC)
+                    sync_directory(os.path.dirname(os.path.abspath(self.name)))  # or its name may be gone
                 os.fsync(self._log)
             except OSError as error:
                 raise SinkError(f"{self.name} cannot be written: {_reason(error)}; what it holds is kept") from error

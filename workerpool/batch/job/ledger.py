@@ -34,7 +34,8 @@ CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY, phase TEXT NOT NULL, began REAL NOT NULL, ended REAL,
     continued INTEGER NOT NULL DEFAULT 0,
-    settings TEXT NOT NULL, position TEXT NOT NULL, kept TEXT, moved INTEGER NOT NULL DEFAULT 0, last TEXT
+    settings TEXT NOT NULL, position TEXT NOT NULL, kept TEXT, moved INTEGER NOT NULL DEFAULT 0, last TEXT,
+    rounds INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE sources (
     number INTEGER PRIMARY KEY, path TEXT NOT NULL, size INTEGER, mtime INTEGER, lines INTEGER
@@ -137,7 +138,8 @@ class RunRow:
 
     `phase`: "fetching", then "closing" (every input has ended, and the last records are on their way), then "finished".
     `position`: where the sink stands; `kept`: where it stood before the failures were written; `moved`: the number of
-    the last record that it has confirmed. `last`: how its last execution ended.
+    the last record that it has confirmed. `last`: how its last execution ended. `rounds`: how often its failures were
+    set to be tried again.
     """
 
     number: int
@@ -150,6 +152,7 @@ class RunRow:
     kept: str | None
     moved: int
     last: dict[str, Any] | None
+    rounds: int
 
     @property
     def is_finished(self) -> bool:
@@ -213,7 +216,7 @@ class Ledger:
         row = self._database.one("SELECT * FROM runs ORDER BY number DESC LIMIT 1")
         if row is None:
             return None
-        number, phase, began, ended, continued, settings, position, kept, moved, last = row
+        number, phase, began, ended, continued, settings, position, kept, moved, last, rounds = row
         with self._database.understood():
             return RunRow(
                 number=number,
@@ -226,6 +229,7 @@ class Ledger:
                 kept=kept,
                 moved=moved,
                 last=None if last is None else json.loads(last),
+                rounds=rounds,
             )
 
     def begin_run(
@@ -265,7 +269,8 @@ class Ledger:
         """Go on with a run that was finished: some of its inputs, which `blocks` say, are to be fetched again."""
         with self._database.transaction() as database:
             database.execute(
-                "UPDATE runs SET phase = 'fetching', ended = NULL, kept = NULL, moved = 0, position = ?" + _LAST,
+                "UPDATE runs SET phase = 'fetching', ended = NULL, kept = NULL, moved = 0, rounds = 0, position = ?"
+                + _LAST,
                 (position,),
             )
             self._put_blocks(database, blocks)
@@ -373,8 +378,8 @@ class Ledger:
     def confirm(self, numbers: Sequence[int], position: str, seen: Sequence[Seen] = ()) -> None:
         """Forget records that the sink has, and note where it stands."""
         with self._database.transaction() as database:
-            if numbers and numbers[-1] - numbers[0] == len(numbers) - 1:
-                database.execute("DELETE FROM held WHERE number BETWEEN ? AND ?", (numbers[0], numbers[-1]))
+            if numbers and max(numbers) - min(numbers) == len(numbers) - 1:  # in whatever order
+                database.execute("DELETE FROM held WHERE number BETWEEN ? AND ?", (min(numbers), max(numbers)))
             else:
                 database.executemany("DELETE FROM held WHERE number = ?", [(number,) for number in numbers])
             moved = (max(numbers),) if numbers else (0,)
@@ -414,10 +419,12 @@ class Ledger:
         row = self._database.one("SELECT request, state, record FROM answers WHERE request = ?", (request,))
         return None if row is None else Answer(*row)
 
-    def forget_answers(self, state: int) -> None:
-        """Forget the answers with a state: they are to be fetched again."""
+    def begin_round(self, blocks: Sequence[Block], state: int) -> None:
+        """Note that failures are to be tried again: `blocks` say which, and answers with `state` are forgotten."""
         with self._database.transaction() as database:
+            self._put_blocks(database, blocks)
             database.execute("DELETE FROM answers WHERE state = ?", (state,))
+            database.execute("UPDATE runs SET rounds = rounds + 1" + _LAST)
 
     def follow(self, followers: Sequence[Follower]) -> None:
         with self._database.transaction() as database:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from workerpool.batch.canonical import canonical
 from workerpool.batch.job.ledger import Ledger, Seen
 from workerpool.batch.job.states import State, state_of
-from workerpool.config import IDEMPOTENT_METHODS
+from workerpool.config import IDEMPOTENT_METHODS, RetryPolicy
 from workerpool.model import Attempt, Outcome, Request
 from workerpool.transport import has_header
 
@@ -62,7 +62,10 @@ class Preparation:
         """Name what has become of a request of this job."""
         if not outcome.attempts and outcome.error is None:
             return State.SKIPPED
-        return state_of(outcome, is_unchanged=outcome.status == NOT_MODIFIED and _is_about_it(outcome))
+        state = state_of(outcome, is_unchanged=outcome.status == NOT_MODIFIED and _is_about_it(outcome))
+        if state is State.SPENT and outcome.status is not None and not _may_repeat(outcome.request):
+            return State.FAILED  # the server has had it: a round of retries must not send it again
+        return state
 
     def seen(self, outcome: Outcome, state: State) -> Seen | None:
         """What to remember of an outcome, if anything."""
@@ -116,6 +119,11 @@ def hash_of(request: Request) -> int | None:
         text += details
     digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
+
+
+def _may_repeat(request: Request) -> bool:
+    """Whether it may be sent again although the server has had it."""
+    return RetryPolicy().may_repeat(request.method, request.headers or (), request.idempotent)
 
 
 _DECIDING = ("params", "headers", "auth", "cookies", "allow_redirects", "proxies", "verify", "cert", "hooks")

@@ -148,6 +148,7 @@ class AppendedSink:
         """Have an empty file, locked."""
         self._file = self._place.create(self._place.partial)
         self._place.lock(self._file)
+        self._place.check_there(os.fstat(self._file))  # who held the lock may have made an output of it meanwhile
         os.ftruncate(self._file, 0)
         os.fsync(self._file)
         self._place.sync_directory()
