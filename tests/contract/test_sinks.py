@@ -236,7 +236,7 @@ def test_a_place_that_is_gone_is_said_with_what_would_do(output: Output, tmp_pat
     position = Output(output.name).finished(rows(1, 2))[-1]
     output.finished(rows(1))  # another output, whose length is another one
     sink = output.sink()
-    with pytest.raises(SinkError, match=r"is gone: put it back as it was, or begin a new job") as caught:
+    with pytest.raises(SinkError, match=r"is gone: put it back as it was, or give --restart") as caught:
         sink.resume(position)
     sink.close()
     assert "hunter2" not in str(caught.value)
@@ -253,7 +253,7 @@ def test_a_place_that_holds_less_than_was_confirmed_is_refused(output: Output) -
     sink.write(rows(3))
     sink.close()
     sink = output.sink()
-    with pytest.raises(SinkError, match="put it back as it was, or begin a new job"):
+    with pytest.raises(SinkError, match="put it back as it was, or give --restart"):
         sink.resume(position)
     sink.close()
 

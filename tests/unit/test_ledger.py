@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from workerpool.batch.job.ledger import Entries, Held, Ledger, SourceRow
+from workerpool.batch.job.ledger import Entries, Held, Ledger, Seen, SourceRow
 from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.mover import Mover
 from workerpool.batch.job.states import BLOCK, State, new_block
@@ -58,6 +58,17 @@ def test_what_is_entered_after_everything_was_moved_is_moved_by_the_next_flush(l
         mover.flush()
         assert sink.records == [b"%d" % number for number in range(1, ordinal + 1)]
     assert ledger.held() == (0, 0)
+
+
+def test_what_was_seen_is_noted_now_and_then_also_where_there_is_no_record_of_it(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workerpool.batch.job.mover.SYNC_EVERY", 0.0)
+    mover = Mover(ledger, ListSink(), ordered=False)  # type: ignore[arg-type]
+    mover.note_seen(Seen(7, 1, '"v1"', None))
+    mover.flush()
+    ledger.end_run("out.jsonl")
+    assert ledger.seen(7) == Seen(7, 1, '"v1"', None)
 
 
 def test_records_that_the_sink_has_and_the_ledger_could_not_confirm_are_not_written_again(

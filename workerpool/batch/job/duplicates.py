@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from workerpool.batch.job.ledger import Answer, Entries, Follower, Ledger
-from workerpool.batch.job.prepare import hash_of, is_plain
+from workerpool.batch.job.prepare import hash_of
 from workerpool.batch.job.states import State
 from workerpool.batch.record import Record
 from workerpool.batch.sinks.jsonl import encode
@@ -27,7 +27,10 @@ Place = tuple[int, int]
 
 
 class Copy(NamedTuple):
-    """The outcome of an input that another one was fetched for: its identity, what became of it, and its record."""
+    """The outcome of an input that another one was fetched for: its identity, what became of it, and its record.
+
+    That is the other one's but for key and URL, and for what tells of sending: nothing was sent for this one.
+    """
 
     place: Place
     outcome: Outcome
@@ -54,9 +57,10 @@ class Duplicates:
 
     def meet(self, request: Request) -> Copy | bool:
         """The outcome of a request if one like it has ended, True if it will have that of one under way, else False."""
-        if request.problem is not None or not is_plain(request):
+        hashed = None if request.problem is not None else hash_of(request)
+        if hashed is None:
             return False
-        hashed, place = hash_of(request), self._place(request)
+        place = self._place(request)
         answer = self._answers.get(hashed) or self._ledger.answer(hashed)
         if answer is not None:
             return _copy(place, request, State(answer.state), json.loads(answer.record))
@@ -120,4 +124,5 @@ def _copy(place: Place, request: Request, state: State, record: Record) -> Copy:
         else:
             error = RequestError(text) if status is None or status < 400 else StatusError(text, status=status)
         error.key = redact(request.label)
-    return Copy(place, Outcome(request, None, error), state, {**record, "key": request.label, "url": request.url})
+    own = {"key": request.label, "url": request.url, "attempts": 0, "elapsed": 0.0, "started_at": None}
+    return Copy(place, Outcome(request, None, error), state, {**record, **own})

@@ -87,6 +87,7 @@ class Mover:
             if waits >= cadence.bytes or (waits and now - self._last_moved >= cadence.seconds):
                 self._move()
             if now - self._last_synced >= SYNC_EVERY:
+                self._note_all_seen()  # also where no record goes to the sink, as nothing has changed
                 self._ledger.sync()
                 self._last_synced = now
             if now - self._last_tidied >= TIDY_EVERY:
@@ -99,7 +100,11 @@ class Mover:
             if from_start:
                 self._after = 0
             self._move()
-            self._ledger.note_seen(self._take_seen())
+            self._note_all_seen()
+
+    def _note_all_seen(self) -> None:
+        if seen := self._take_seen():
+            self._ledger.note_seen(seen)
 
     def _move(self) -> None:
         most = max(MOVED_AT_ONCE, self._sink.cadence.bytes)

@@ -134,6 +134,14 @@ class Opening:
         )
         run = ledger.run()
         sink = self._sink(run, terms["--output"])
+        try:
+            return self._open(sink, run, terms)
+        except BaseException:
+            sink.close()
+            raise
+
+    def _open(self, sink: DurableSink, run: RunRow | None, terms: dict[str, Any]) -> Opened:
+        job, ledger = self._job, self._ledger
         rows = source_rows(self._sources)
         told = None
         if run is None or (not job.retry_failed and (run.is_finished or job.restart)):
@@ -193,17 +201,19 @@ class Opening:
         if conditional is None:
             conditional = "body" not in job.include or job.only_changed
         keys = f"{ledger.id} {run.number}" if job.idempotency_keys else None
+        inputs = Inputs(
+            ledger,
+            sources,
+            sources.paths,
+            unsought=sources.unsought,
+            waiting=sources.unsought if sources.may_wait else (),
+        )
+        habits = Habits(conditional=conditional, skip_recent=job.skip_recent, keys=keys)
         return JobBooks(
             ledger,
-            Inputs(
-                ledger,
-                sources,
-                sources.paths,
-                unsought=sources.unsought,
-                waiting=sources.unsought if sources.may_wait else (),
-            ),
+            inputs,
             sink,
-            Preparation(ledger, Habits(conditional=conditional, skip_recent=job.skip_recent, keys=keys)),
+            Preparation(ledger, habits, inputs.place),
             Plan(
                 include=frozenset(job.include),
                 ordered=job.ordered,

@@ -86,13 +86,14 @@ class Place:
     def gone(self, what: str) -> SinkError:
         """Return the error for a place that does not hold what was confirmed."""
         return SinkError(
-            f"{self.partial_name} {what}: put it back as it was, or begin a new job, which fetches everything again"
+            f"{self.partial_name} {what}: put it back as it was, or give --restart, which fetches everything again"
         )
 
     def changed(self) -> SinkError:
         """Return the error for a finished output that does not begin with what was confirmed."""
         return SinkError(
-            f"{self.name} has been removed or changed since it was finished: put it back as it was, or begin a new job"
+            f"{self.name} has been removed or changed since it was finished: put it back as it was, or leave out "
+            "--retry-failed to begin the next run"
         )
 
     @contextmanager

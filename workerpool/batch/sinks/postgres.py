@@ -99,7 +99,10 @@ class PostgresSink:
             connection = self._ready()
             there = self._exists(connection, self._url.table)
             if not there or self._last(connection, self._url.table) < wanted.rows:
-                raise SinkError(f"{self.name} has been removed or changed since it was finished: begin a new job")
+                raise SinkError(
+                    f"{self.name} has been removed or changed since it was finished: leave out --retry-failed to begin "
+                    "the next run"
+                )
             with connection.transaction():
                 self._create(connection)
                 kept = "INSERT INTO {partial} ({names}) SELECT {names} FROM {table} WHERE id <= %s"
@@ -234,7 +237,7 @@ class PostgresSink:
 
     def _gone(self, what: str) -> SinkError:
         return SinkError(
-            f"the table {self._url.partial[-1]} of {self.name} {what}: put it back as it was, or begin a new job, "
+            f"the table {self._url.partial[-1]} of {self.name} {what}: put it back as it was, or give --restart, "
             "which fetches everything again"
         )
 
