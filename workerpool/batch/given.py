@@ -94,8 +94,8 @@ class GivenReading:
             request = as_request(given, self._ordinal)
             if self._comes_again and _is_used_up(request):
                 raise OptionError(
-                    f"number {self._ordinal:,} of the requests has a body that can be read once, and a list gives the same "
-                    "one again when the run goes on: give bytes, or a function that makes the requests anew"
+                    f"number {self._ordinal:,} of the requests has a body that can be read once, and a list gives the "
+                    "same one again when the run goes on: give bytes, or a function that makes the requests anew"
                 )
             text = f"{request.method} {request.url} {request.key}\n".encode(errors="surrogatepass")
             yield request
@@ -124,8 +124,6 @@ def _is_used_up(request: Request) -> bool:
     """Whether its body is an iterator, or an open file, which is at its end once it was sent."""
     if request.data is None and not request.files:
         return False
-    files = (
-        request.files.values() if isinstance(request.files, Mapping) else [value for _, value in request.files or ()]
-    )
-    bodies = [value[1] if isinstance(value, (tuple, list)) else value for value in files]
+    files = request.files.items() if isinstance(request.files, Mapping) else request.files or ()
+    bodies = [value[1] if isinstance(value, (tuple, list)) else value for _, value in files]
     return any(hasattr(body, "read") or hasattr(body, "__next__") for body in [request.data, *bodies])
