@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -218,6 +219,16 @@ def test_unique_keys_come_before_what_is_shared(place: Place, origin: Origin) ->
         [("a", True), ("a", False), ("b", True), ("b", False)]
     )
     assert origin.requests == 1
+
+
+@pytest.mark.parametrize("job", [True, False])
+def test_failures_that_are_shared_are_counted_by_what_they_are(place: Place, origin: Origin, job: bool) -> None:
+    place.write(*[origin.url("/delay/5")] * 5, *[origin.url("/status/404")] * 4, *[origin.url("/bytes/1")] * 3)
+    kept = ("--job", "a.job") if job else ()
+    words = ("--dedupe", "--no-progress", "--timeout", "0.3s", "--retries", "0")
+    assert place.command("run", "urls.txt", "-o", "out.jsonl", *words, *kept) == 1
+    for line in (r"5\s+41.7%\s+timed out", r"4\s+33.3%\s+404 Not Found", r"3\s+25.0%\s+ok"):
+        assert re.search(line, place.said), place.said
 
 
 # -- memory -----------------------------------------------------------------------------------------------------------
