@@ -178,12 +178,12 @@ def test_a_run_that_is_ended_at_many_points_fetches_each_once(tmp_path: Path, or
     assert origin.requests <= len(set(urls)) + 5 * 16  # what was being sent when it ended
 
 
-def test_a_job_that_is_killed_again_and_again_gives_each_its_record(place: Place, origin: Origin) -> None:
-    paths = [f"/delay/0.02?n={n}" for n in range(150)]
-    urls = [origin.url(path) for path in paths for _ in range(20)]
+@pytest.mark.parametrize("option", ["--dedupe", "--unique-keys"])
+def test_a_job_that_is_killed_again_and_again_gives_each_its_record(place: Place, origin: Origin, option: str) -> None:
+    urls = [origin.url(f"/delay/0.02?n={n}") for n in range(150) for _ in range(20)]
     place.write(*urls)
-    argv = [sys.executable, "-m", "workerpool", "run", "urls.txt", "-o", "out.jsonl", "--job", "a.job", "--dedupe"]
-    argv += ["--quiet", "--workers", "4", "--host-connections", "4"]
+    words = ["run", "urls.txt", "-o", "out.jsonl", "--job", "a.job", option, "--quiet", "--workers", "4"]
+    argv = [sys.executable, "-m", "workerpool", *words, "--host-connections", "4"]
     for kill in range(4):
         before = origin.requests
         process = subprocess.Popen(argv, cwd=place.directory, env={**os.environ, "PYTHONPATH": str(ROOT)})
@@ -192,8 +192,10 @@ def test_a_job_that_is_killed_again_and_again_gives_each_its_record(place: Place
         finally:
             process.kill()
             process.wait(PATIENCE)
-    assert command(place, job=True) == 0
-    assert Counter(record["url"] for record in place.records()) == Counter(urls)
+    refused = 0 if option == "--dedupe" else 19
+    assert place.command(*words) == (1 if refused else 0)
+    ended = Counter((record["url"], record["ok"]) for record in place.records())
+    assert ended == Counter({(url, ok): n for url in urls for ok, n in ((True, 20 - refused), (False, refused)) if n})
     assert origin.requests <= 150 + 4 * 4
     assert place.proven(), place.said
 
