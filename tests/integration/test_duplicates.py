@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -177,12 +178,12 @@ def test_a_run_that_is_ended_at_many_points_fetches_each_once(tmp_path: Path, or
     assert origin.requests <= len(set(urls)) + 5 * 16  # what was being sent when it ended
 
 
-def test_a_job_that_is_killed_again_and_again_gives_each_its_record(place: Place, origin: Origin) -> None:
-    paths = [f"/delay/0.02?n={n}" for n in range(150)]
-    urls = [origin.url(path) for path in paths for _ in range(20)]
+@pytest.mark.parametrize("option", ["--dedupe", "--unique-keys"])
+def test_a_job_that_is_killed_again_and_again_gives_each_its_record(place: Place, origin: Origin, option: str) -> None:
+    urls = [origin.url(f"/delay/0.02?n={n}") for n in range(150) for _ in range(20)]
     place.write(*urls)
-    argv = [sys.executable, "-m", "workerpool", "run", "urls.txt", "-o", "out.jsonl", "--job", "a.job", "--dedupe"]
-    argv += ["--quiet", "--workers", "4", "--host-connections", "4"]
+    words = ["run", "urls.txt", "-o", "out.jsonl", "--job", "a.job", option, "--quiet", "--workers", "4"]
+    argv = [sys.executable, "-m", "workerpool", *words, "--host-connections", "4"]
     for kill in range(4):
         before = origin.requests
         process = subprocess.Popen(argv, cwd=place.directory, env={**os.environ, "PYTHONPATH": str(ROOT)})
@@ -191,8 +192,10 @@ def test_a_job_that_is_killed_again_and_again_gives_each_its_record(place: Place
         finally:
             process.kill()
             process.wait(PATIENCE)
-    assert command(place, job=True) == 0
-    assert Counter(record["url"] for record in place.records()) == Counter(urls)
+    refused = 0 if option == "--dedupe" else 19
+    assert place.command(*words) == (1 if refused else 0)
+    ended = Counter((record["url"], record["ok"]) for record in place.records())
+    assert ended == Counter({(url, ok): n for url in urls for ok, n in ((True, 20 - refused), (False, refused)) if n})
     assert origin.requests <= 150 + 4 * 4
     assert place.proven(), place.said
 
@@ -218,6 +221,16 @@ def test_unique_keys_come_before_what_is_shared(place: Place, origin: Origin) ->
         [("a", True), ("a", False), ("b", True), ("b", False)]
     )
     assert origin.requests == 1
+
+
+@pytest.mark.parametrize("job", [True, False])
+def test_failures_that_are_shared_are_counted_by_what_they_are(place: Place, origin: Origin, job: bool) -> None:
+    place.write(*[origin.url("/delay/5")] * 5, *[origin.url("/status/404")] * 4, *[origin.url("/bytes/1")] * 3)
+    kept = ("--job", "a.job") if job else ()
+    words = ("--dedupe", "--no-progress", "--timeout", "0.3s", "--retries", "0")
+    assert place.command("run", "urls.txt", "-o", "out.jsonl", *words, *kept) == 1
+    for line in (r"5\s+41.7%\s+timed out", r"4\s+33.3%\s+404 Not Found", r"3\s+25.0%\s+ok"):
+        assert re.search(line, place.said), place.said
 
 
 # -- memory -----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ import pytest
 from workerpool import Job, OptionError, Outcome, Request, WorkerPool
 from workerpool.batch.record import Record
 from workerpool.batch.run import RunResult
+from workerpool.cli import main
 from workerpool.errors import JobError, JobHeld, SinkError, SourceError
 from workerpool.testing import Arrival, Origin, Reply
 
@@ -121,6 +123,45 @@ def test_what_is_neither_a_url_nor_a_request_ends_the_run_which_says_its_number(
         Job(tmp_path / "a.job", requests=[*good, 7], output=output).run()  # type: ignore[list-item]
     assert Job(tmp_path / "a.job", requests=[*good, origin.url("/bytes/6")], output=output).run().is_whole
     assert Counter(record["url"] for record in records_of(output)) == Counter([*good, origin.url("/bytes/6")])
+
+
+def test_a_body_that_is_used_up_by_being_sent_is_refused_in_a_list_and_made_anew_by_a_function(
+    tmp_path: Path, origin: Origin
+) -> None:
+    def body() -> Iterator[bytes]:
+        yield b"all of it"
+
+    def requests() -> Iterator[Request]:
+        yield Request(origin.url("/flaky/1"), "PUT", data=body())
+        yield Request(origin.url("/flaky/1?file"), "PUT", data=io.BytesIO(b"all of it"))
+        yield Request(origin.url("/echo"), "PUT", data="text", key="plain")
+
+    output = tmp_path / "out.jsonl"
+    for bad in ({"data": body()}, {"data": io.BytesIO(b"x")}, {"files": {"a": ("name", io.BytesIO(b"x"))}}):
+        given: Any = [origin.url("/bytes/1"), Request(origin.url("/echo"), "PUT", **bad)]
+        with pytest.raises(OptionError, match="number 2 of the requests has a body that can be read once"):
+            Job(tmp_path / "bad.job", requests=given, output=tmp_path / "bad.jsonl", overwrite=True).run()
+    assert Job(tmp_path / "a.job", requests=requests, output=output, retry_rounds=1).run(retry=1).is_whole
+    assert all(record["ok"] for record in records_of(output))
+    bodies = [arrival.body for arrival in origin.arrivals if arrival.method == "PUT"]
+    assert Counter(bodies) == {b"all of it": 4, b"text": 1}
+
+
+def test_a_job_of_a_program_can_be_looked_at_and_is_not_taken_for_one_of_the_command(
+    tmp_path: Path, origin: Origin, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    urls = [origin.url(f"/delay/0.1?n={n}") for n in range(12)]
+    job = Job("a.job", requests=urls, output=lambda records: None, at_least_once=True)
+    job.run(deadline=0.2, max_workers=1)
+    Path("urls.txt").write_text("\n".join(urls))
+    assert main(["run", "urls.txt", "-o", "out.jsonl", "--job", "a.job", "--quiet"]) == 2
+    assert "with requests of a program among its sources and no" in capsys.readouterr().err
+    assert main(["status", "a.job"]) == 0
+    assert job.run().is_whole
+    capsys.readouterr()
+    assert main(["reconcile", "a.job"]) == 0
+    assert "the records went to a function, and cannot be read back" in " ".join(capsys.readouterr().out.split())
 
 
 # -- going on ---------------------------------------------------------------------------------------------------------

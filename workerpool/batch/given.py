@@ -7,7 +7,7 @@ a run that goes on is given them from the beginning, and passes by those that ha
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Set, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set, Sized
 from dataclasses import replace
 
 from workerpool.batch.marks import Block, Fingerprint, Mark
@@ -55,7 +55,9 @@ class GivenRequests:
 
     def read(self, index: int, start: Mark | None = None) -> GivenReading:
         self._is_read = True
-        return GivenReading(self._requests() if callable(self._requests) else self._requests, lambda: self._is_stopped)
+        if callable(self._requests):
+            return GivenReading(self._requests(), lambda: self._is_stopped)
+        return GivenReading(self._requests, lambda: self._is_stopped, comes_again=self.can_be_read_again)
 
     def where(self, index: int, ordinal: int) -> str:
         """Tell people where a request is."""
@@ -69,11 +71,17 @@ class GivenRequests:
 
 
 class GivenReading:
-    """A reading of requests that are given; what its checks add up is their methods, URLs and keys."""
+    """A reading of requests that are given; what its checks add up is their methods, URLs and keys.
 
-    def __init__(self, requests: Iterable[str | Request], is_stopped: Callable[[], bool]) -> None:
+    `comes_again`: another reading gives the very same objects, so none may be used up by being sent.
+    """
+
+    def __init__(
+        self, requests: Iterable[str | Request], is_stopped: Callable[[], bool], *, comes_again: bool = False
+    ) -> None:
         self._requests = requests
         self._is_stopped = is_stopped
+        self._comes_again = comes_again
         self._ordinal = 0
         self.check = 0
         self.end: Mark | None = None
@@ -84,6 +92,11 @@ class GivenReading:
                 return
             self._ordinal += 1
             request = as_request(given, self._ordinal)
+            if self._comes_again and _is_used_up(request):
+                raise OptionError(
+                    f"number {self._ordinal:,} of the requests has a body that can be read once, and a list gives the "
+                    "same one again when the run goes on: give bytes, or a function that makes the requests anew"
+                )
             text = f"{request.method} {request.url} {request.key}\n".encode(errors="surrogatepass")
             yield request
             self.check = zlib.crc32(text, self.check)
@@ -105,3 +118,12 @@ def as_request(given: str | Request, ordinal: int) -> Request:
     if not isinstance(given, Request):
         raise OptionError(f"{type(given).__name__} is neither a URL nor a Request (number {ordinal:,} of the requests)")
     return replace(given, source="", ordinal=ordinal)
+
+
+def _is_used_up(request: Request) -> bool:
+    """Whether its body is an iterator, or an open file, which is at its end once it was sent."""
+    if request.data is None and not request.files:
+        return False
+    files = request.files.items() if isinstance(request.files, Mapping) else request.files or ()
+    bodies = [value[1] if isinstance(value, (tuple, list)) else value for _, value in files]
+    return any(hasattr(body, "read") or hasattr(body, "__next__") for body in [request.data, *bodies])

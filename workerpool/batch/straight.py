@@ -103,7 +103,7 @@ class StraightBooks:
             self._sink.write(record)
             if self._duplicates is not None:
                 state = State.QUEUED if isinstance(outcome.error, Cancelled) else state_of(outcome)
-                for copies in self._duplicates.end(outcome.request, state, record):
+                for copies in self._duplicates.end(outcome, state, record):
                     self._write_copies(copies)
         self._done += len(outcomes)
         self._take(outcomes)

@@ -270,7 +270,7 @@ class JobBooks:
             self._mover.note_seen(seen)
         if self._duplicates is None:
             return
-        for copies in self._duplicates.end(outcome.request, state, record):
+        for copies in self._duplicates.end(outcome, state, record):
             for copy in copies:
                 self._note_end(copy.place, copy.outcome, copy.state, copy.record, entries)
             self._write(entries)

@@ -63,7 +63,7 @@ class Duplicates:
         place = self._place(request)
         answer = self._answers.get(hashed) or self._ledger.answer(hashed)
         if answer is not None:
-            return _copy(place, request, State(answer.state), json.loads(answer.record))
+            return _copy(place, request, answer, json.loads(answer.record))
         if hashed not in self._leaders:
             self._leaders[hashed] = place
             self._led[place] = hashed
@@ -73,22 +73,23 @@ class Duplicates:
             self._write()
         return True
 
-    def end(self, request: Request, state: State, record: Record) -> Iterator[list[Copy]]:
+    def end(self, outcome: Outcome, state: State, record: Record) -> Iterator[list[Copy]]:
         """Note how a request has ended, and yield the outcomes of those that waited for it, some at a time.
 
         `state` is QUEUED for one that was given up.
         """
-        hashed = self._led.pop(self._place(request), None)
+        hashed = self._led.pop(self._place(outcome.request), None)
         if hashed is None:
             return
         del self._leaders[hashed]
-        self._answers[hashed] = Answer(hashed, state, encode(record))
+        reason = None if outcome.error is None else outcome.error.reason
+        answer = self._answers[hashed] = Answer(hashed, state, reason, encode(record))
         if self._followers:
             self._write()
         first: Place = (-1, -1)
         while followers := self._ledger.followers(hashed, first, AT_ONCE):
             yield [
-                _copy((one.source, one.ordinal), Request(one.url, request.method, key=one.key), state, record)
+                _copy((one.source, one.ordinal), Request(one.url, outcome.request.method, key=one.key), answer, record)
                 for one in followers
             ]
             first = followers[-1].source, followers[-1].ordinal
@@ -115,14 +116,17 @@ class Duplicates:
         self._ledger.follow(followers)
 
 
-def _copy(place: Place, request: Request, state: State, record: Record) -> Copy:
+def _copy(place: Place, request: Request, answer: Answer, record: Record) -> Copy:
     text, status = record["error"], record["status"]
     error: RequestError | None = None
-    if text is not None:
-        if state is State.QUEUED:
-            error = Cancelled(text)
-        else:
-            error = RequestError(text) if status is None or status < 400 else StatusError(text, status=status)
+    if answer.reason == Cancelled.reason:
+        error = Cancelled(text)
+    elif answer.reason == StatusError.reason:
+        error = StatusError(text, status=status)
+    elif answer.reason is not None:
+        error = RequestError(text)
+        error.reason = answer.reason
+    if error is not None:
         error.key = redact(request.label)
     own = {"key": request.label, "url": request.url, "attempts": 0, "elapsed": 0.0, "started_at": None}
-    return Copy(place, Outcome(request, None, error), state, {**record, **own})
+    return Copy(place, Outcome(request, None, error), State(answer.state), {**record, **own})

@@ -59,7 +59,7 @@ CREATE TABLE seen (request INTEGER PRIMARY KEY, ok_at INTEGER NOT NULL, etag TEX
 CREATE TABLE fresh (  -- what this run saw: at its end it is sorted into `seen`, where a row by itself costs a page
     number INTEGER PRIMARY KEY, request INTEGER NOT NULL, ok_at INTEGER NOT NULL, etag TEXT, modified TEXT
 );
-CREATE TABLE answers (request INTEGER PRIMARY KEY, state INTEGER NOT NULL, record BLOB NOT NULL);
+CREATE TABLE answers (request INTEGER PRIMARY KEY, state INTEGER NOT NULL, reason TEXT, record BLOB NOT NULL);
 CREATE TABLE followers (
     request INTEGER NOT NULL, source INTEGER NOT NULL, ordinal INTEGER NOT NULL, "key" TEXT, url TEXT NOT NULL,
     PRIMARY KEY (request, source, ordinal)
@@ -94,10 +94,11 @@ class Seen(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """How a request ended that other inputs may ask for, too."""
+    """How a request ended that other inputs may ask for, too; `reason` is its error's word, None if it was ok."""
 
     request: int
     state: int
+    reason: str | None
     record: bytes
 
 
@@ -336,7 +337,7 @@ class Ledger:
             if entries.ended:
                 database.executemany("DELETE FROM underway WHERE source = ? AND ordinal = ?", entries.ended)
             if entries.answers:
-                database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", entries.answers)
+                database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", entries.answers)
             if entries.keys:
                 database.executemany("INSERT INTO keys VALUES (?, ?, ?)", entries.keys)
             if entries.lines:
@@ -417,7 +418,7 @@ class Ledger:
             self._put_seen(database, seen)
 
     def answer(self, request: int) -> Answer | None:
-        row = self._database.one("SELECT request, state, record FROM answers WHERE request = ?", (request,))
+        row = self._database.one("SELECT * FROM answers WHERE request = ?", (request,))
         return None if row is None else Answer(*row)
 
     def begin_round(self, blocks: Sequence[Block], state: int) -> None:

@@ -23,6 +23,7 @@ from workerpool.batch.job.multiset import Multiset, Pair, as_stored, bucket_of
 from workerpool.batch.job.rereading import Rereading, without_record
 from workerpool.batch.job.states import BLOCK, ENDED, Block, State
 from workerpool.batch.job.status import check_job
+from workerpool.batch.job.terms import FUNCTION
 from workerpool.batch.names import STDIN
 from workerpool.batch.sinks import STDOUT, durable_sink_for
 from workerpool.errors import OptionError, SinkError, SourceError
@@ -189,9 +190,9 @@ class _Comparison:
                 )
             output = self._given
         found.output = redact(output)
-        if output == STDOUT:
-            found.output = "standard output"
-            found.notes.append("the records went to standard output, and cannot be read back: they are not compared")
+        if output in (STDOUT, FUNCTION):
+            found.output = "standard output" if output == STDOUT else output
+            found.notes.append(f"the records went to {found.output}, and cannot be read back: they are not compared")
             return None
         return output
 

@@ -20,6 +20,9 @@ from workerpool.redact import redact
 
 GIVE_UP = "or give --restart to give that run up and begin anew"
 
+FUNCTION = "a function"
+"""What an output is called that is one. Files are named by absolute paths."""
+
 _SHOWN = 3
 """Sources that a sentence names at most."""
 
@@ -55,7 +58,7 @@ def terms_of(
 def _named(output: object) -> str:
     """Name an output, without the password that a database's URL may hold."""
     if not isinstance(output, str):
-        return "a function"
+        return FUNCTION
     if "://" in output:
         return redact(output)
     return output if output == "-" else os.path.abspath(output)
@@ -85,7 +88,7 @@ def _difference(name: str, before: Any, now: Any) -> str:
 
 
 def _some(paths: Sequence[str]) -> str:
-    shown = ", ".join(paths[:_SHOWN])
+    shown = ", ".join(path or "requests of a program" for path in paths[:_SHOWN])
     return shown if len(paths) <= _SHOWN else f"{shown} and {len(paths) - _SHOWN:,} more"
 
 
