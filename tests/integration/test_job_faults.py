@@ -94,12 +94,14 @@ def test_an_output_directory_that_is_removed_ends_the_run_and_is_filled_again(
     trial.check(extra=10_000)
 
 
-def slow(directory: Path, origin: Origin, doomed: Doomed, *, output: str = "out.jsonl", make: str = "") -> Trial:
-    """A trial of 300 requests that takes more than a second."""
+def slow(
+    directory: Path, origin: Origin, doomed: Doomed, *, output: str = "out.jsonl", make: str = "", inputs: int = 300
+) -> Trial:
+    """A trial of requests that takes a second for about 270 of them."""
     if make:
         (directory / make).mkdir()
-    urls = [origin.url(f"/delay/0.03?i={number}") for number in range(300)]
-    batch = Batch(urls=urls, of_urls=[(url, url) for url in urls], sends=300)
+    urls = [origin.url(f"/delay/0.03?i={number}") for number in range(inputs)]
+    batch = Batch(urls=urls, of_urls=[(url, url) for url in urls], sends=inputs)
     return Trial(directory, origin, doomed, batch, output)
 
 
@@ -277,7 +279,7 @@ def test_a_run_that_is_told_to_end_in_any_phase_goes_on(
 
 
 def test_a_deadline_leaves_the_rest_for_the_next_time(tmp_path: Path, origin: Origin, doomed: Doomed) -> None:
-    trial = slow(tmp_path, origin, doomed)
+    trial = slow(tmp_path, origin, doomed, inputs=900)
     for _ in range(2):
         assert trial.run("--deadline", "0.3s") == AT_DEADLINE, doomed.said
     assert trial.run() == 0, doomed.said

@@ -1,8 +1,8 @@
 """One execution of a batch: everything fetched through a pool and entered in its books, ended early if asked to.
 
-Two threads: the caller's, in `Run.execute`, which takes outcomes and enters them; and a housekeeper of ours, which
-flushes the books, so that a reader sees results within half a second, and watches the deadline. `drain` and `stop_now`
-come from any thread. No signal handlers, nothing on the terminal: that is the caller's.
+The caller's thread, in `Run.execute`, takes outcomes and enters them. A housekeeper of ours flushes the books, so that
+a reader sees results within half a second, and a third thread watches the deadline, if there is one. `drain` and
+`stop_now` come from any thread. No signal handlers, nothing on the terminal: that is the caller's.
 """
 
 from __future__ import annotations
@@ -166,6 +166,7 @@ class Run:
         self._started = time.monotonic()
         keeper = threading.Thread(target=self._keep_house, name="workerpool-run", daemon=True)
         keeper.start()
+        timer = self._start_timer()
         failure = None
         try:
             self._books.fetch(self._pool, self._take)
@@ -173,6 +174,9 @@ class Run:
             failure = error
         finally:
             self._ended.set()
+            if timer is not None:
+                timer.cancel()
+                timer.join()
             keeper.join()
             failure = self._close_books() or failure or self._failure
         return self._result(failure)
@@ -211,10 +215,17 @@ class Run:
                 counts.failed += 1
             self._observe(outcome)
 
+    def _start_timer(self) -> threading.Timer | None:
+        """Watch the deadline on a thread that waits for nothing else: a flush may take long."""
+        if self._deadline is None:
+            return None
+        timer = threading.Timer(min(self._deadline, threading.TIMEOUT_MAX), self.drain, [DEADLINE])
+        timer.name, timer.daemon = "workerpool-deadline", True
+        timer.start()
+        return timer
+
     def _keep_house(self) -> None:
         while not self._ended.wait(FLUSH_EVERY):
-            if self._deadline is not None and self.elapsed >= self._deadline:
-                self.drain(DEADLINE)
             try:
                 self._books.flush()
             except (SinkError, JobError) as error:
