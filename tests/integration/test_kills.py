@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.nginx import free_port
+from tests import postgres
+from tests.conftest import require
 from tests.jobs.trial import Batch, Doomed, Trial, batch_of, doomed_in
 from workerpool.testing import Origin
 
@@ -50,7 +53,8 @@ def finish(trial: Trial, code: int | None = None, **expected: Any) -> None:
     assert code == 1, trial.doomed.said  # as some inputs fail, for good
     assert trial.left() == [], "something was left beside the output"
     trial.check(**expected)
-    assert trial.doomed.run(["reconcile", str(trial.directory / "job")]) == 0, trial.doomed.said
+    place = ["-o", trial.output] if "://" in trial.output else []  # its password is kept nowhere
+    assert trial.doomed.run(["reconcile", str(trial.directory / "job"), *place]) == 0, trial.doomed.said
 
 
 def kill_at_random(trial: Trial, kills: int, dice: random.Random) -> int | None:
@@ -73,6 +77,17 @@ def test_a_run_killed_at_random_moments_ends_with_one_record_for_each_input(
     trial = Trial(tmp_path, origin, doomed, batch_of(origin, INPUTS, dice), output)
     finish(trial, kill_at_random(trial, KILLS, dice))
     print(f"{output}: {trial.kills} kills, {trial.repeats()} repeats")
+
+
+def test_a_run_into_postgresql_killed_at_random_moments_ends_with_one_record_for_each_input(
+    tmp_path: Path, origin: Origin, doomed: Doomed
+) -> None:
+    require(postgres.find("initdb"), "PostgreSQL's server is not installed")
+    with postgres.running(free_port()) as server:
+        dice = random.Random(3)
+        trial = Trial(tmp_path, origin, doomed, batch_of(origin, INPUTS, dice), server.url())
+        finish(trial, kill_at_random(trial, KILLS, dice))
+    print(f"postgresql: {trial.kills} kills, {trial.repeats()} repeats")
 
 
 def test_a_run_of_thousands_killed_at_random_moments_ends_with_one_record_for_each_input(
