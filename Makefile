@@ -21,7 +21,7 @@ demo: $(READY)  ## Fetch a few hundred odd URLs from a server of our own, and lo
 	@$(BIN)/python examples/demo.py
 
 test: $(READY) $(PACKAGES_READY)  ## Run the tests (ARGS="-k limiter" for some of them)
-	@$(BIN)/python -m pytest $(ARGS)
+	@tools/test $(BIN)/python $(ARGS)
 
 check: $(READY)  ## Lint, format check, and types
 	@$(BIN)/ruff check .
