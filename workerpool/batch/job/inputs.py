@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from workerpool.batch.ahead import read_ahead
 from workerpool.batch.job.ledger import Ledger
@@ -18,8 +18,6 @@ from workerpool.batch.job.states import BLOCK, TO_DO, Block, State, block_of, co
 from workerpool.batch.marks import Mark
 from workerpool.errors import JobError
 from workerpool.model import Idle, Request
-
-T = TypeVar("T")
 
 STOP = 16
 """Ordinals after which it is noted how far a block has been read: a change of the source up to there is noticed."""

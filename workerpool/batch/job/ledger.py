@@ -35,7 +35,7 @@ CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY, phase TEXT NOT NULL, began REAL NOT NULL, ended REAL,
     continued INTEGER NOT NULL DEFAULT 0,
-    settings TEXT NOT NULL, position TEXT NOT NULL, kept TEXT, moved INTEGER NOT NULL DEFAULT 0, last TEXT,
+    settings TEXT NOT NULL, position TEXT NOT NULL, kept TEXT, last TEXT,
     rounds INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE sources (
@@ -139,9 +139,8 @@ class RunRow:
     """A run as the ledger knows it. Times are seconds since the epoch.
 
     `phase`: "fetching", then "closing" (every input has ended, and the last records are on their way), then "finished".
-    `position`: where the sink stands; `kept`: where it stood before the failures were written; `moved`: the number of
-    the last record that it has confirmed. `last`: how its last execution ended. `rounds`: how often its failures were
-    set to be tried again.
+    `position`: where the sink stands; `kept`: where it stood before the failures were written. `last`: how its last
+    execution ended. `rounds`: how often its failures were set to be tried again.
     """
 
     number: int
@@ -152,7 +151,6 @@ class RunRow:
     settings: dict[str, Any]
     position: str
     kept: str | None
-    moved: int
     last: dict[str, Any] | None
     rounds: int
 
@@ -218,7 +216,7 @@ class Ledger:
         row = self._database.one("SELECT * FROM runs ORDER BY number DESC LIMIT 1")
         if row is None:
             return None
-        number, phase, began, ended, continued, settings, position, kept, moved, last, rounds = row
+        number, phase, began, ended, continued, settings, position, kept, last, rounds = row
         with self._database.understood():
             return RunRow(
                 number=number,
@@ -229,7 +227,6 @@ class Ledger:
                 settings=json.loads(settings),
                 position=position,
                 kept=kept,
-                moved=moved,
                 last=None if last is None else json.loads(last),
                 rounds=rounds,
             )
@@ -271,8 +268,7 @@ class Ledger:
         """Go on with a run that was finished: some of its inputs, which `blocks` say, are to be fetched again."""
         with self._database.transaction() as database:
             database.execute(
-                "UPDATE runs SET phase = 'fetching', ended = NULL, kept = NULL, moved = 0, rounds = 0, position = ?"
-                + _LAST,
+                "UPDATE runs SET phase = 'fetching', ended = NULL, kept = NULL, rounds = 0, position = ?" + _LAST,
                 (position,),
             )
             self._put_blocks(database, blocks)
@@ -280,7 +276,7 @@ class Ledger:
     def begin_closing(self) -> None:
         """Every input has ended: what was kept for later is to be moved, too."""
         with self._database.transaction() as database:
-            database.execute("UPDATE runs SET phase = 'closing', kept = position, moved = 0" + _LAST)
+            database.execute("UPDATE runs SET phase = 'closing', kept = position" + _LAST)
             database.execute("UPDATE held SET later = 0 WHERE later")
 
     def end_run(self, output: str) -> None:
@@ -298,10 +294,6 @@ class Ledger:
         """Note how an execution ended."""
         with self._database.transaction() as database:
             database.execute("UPDATE runs SET last = ?" + _LAST, (json.dumps(last),))
-
-    def history(self) -> Iterator[tuple[int, float, float | None, str]]:
-        """Every run: its number, when it began and ended, its phase."""
-        yield from self._database.all("SELECT number, began, ended, phase FROM runs ORDER BY number")
 
     # -- inputs -------------------------------------------------------------------------------------------------------
 
@@ -384,8 +376,7 @@ class Ledger:
                 database.execute("DELETE FROM held WHERE number BETWEEN ? AND ?", (min(numbers), max(numbers)))
             else:
                 database.executemany("DELETE FROM held WHERE number = ?", [(number,) for number in numbers])
-            moved = (max(numbers),) if numbers else (0,)
-            database.execute("UPDATE runs SET moved = max(moved, ?), position = ?" + _LAST, (*moved, position))
+            database.execute("UPDATE runs SET position = ?" + _LAST, (position,))
             self._put_seen(database, seen)
 
     def held(self) -> tuple[int, int]:

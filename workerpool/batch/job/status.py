@@ -67,10 +67,6 @@ class JobStatus:
     heartbeat_age: float | None = None
 
     @property
-    def inputs_ended(self) -> int:
-        return self.ok + self.unchanged + self.skipped + self.failed + self.unknown
-
-    @property
     def next(self) -> str:
         """What to do, as a sentence."""
         return NEXT[self.state]
