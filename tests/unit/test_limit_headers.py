@@ -21,9 +21,7 @@ def read(headers: dict[str, str]) -> tuple[float | None, float | None, float | N
     return found.limit, found.window, found.remaining, found.reset
 
 
-def x(
-    limit: object = None, remaining: object = None, reset: object = None, prefix: str = "X-RateLimit"
-) -> dict[str, str]:
+def x(limit: object = None, left: object = None, reset: object = None, prefix: str = "X-RateLimit") -> dict[str, str]:
     parts = {"Limit": limit, "Remaining": left, "Reset": reset}
     return {f"{prefix}-{part}": str(value) for part, value in parts.items() if value is not None}
 
@@ -134,9 +132,7 @@ names = st.sampled_from(
     ["RateLimit", "RateLimit-Policy", "RateLimit-Limit", "X-RateLimit-Reset", "x-rate-limit-remaining", "Date",
      "X-RateLimit-Reset-After", "X-RateLimit-Limit-Minute", "ratelimit-"]
 )  # fmt: skip
-words = st.sampled_from(
-    ['"', "\\", *[";", ",", "=", "r", "t", "q", "w", "1", "99", "1e9", "inf", "nan", ":", "-", "²"], "qu", " "]
-)
+words = st.sampled_from([*'";,=-: \\²rtqw', "qu", "1", "99", "1e9", "inf", "nan"])
 values = st.one_of(st.text(st.characters(max_codepoint=255), max_size=40), st.lists(words, max_size=30).map("".join))
 
 
