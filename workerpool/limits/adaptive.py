@@ -25,11 +25,14 @@ from workerpool.limits.bucket import GROUPING, LATENESS
 START = 8.0
 """Requests per second to a host of which nothing is known."""
 
+SLOW = 1.0
+"""Requests per second to a host that refuses one of its first already."""
+
 FLOOR = 1 / 60
 """Requests per second that are sent however often they are refused: else nobody would learn that it is over."""
 
-GROWTH = 0.9
-"""Requests per second that each accepted one adds at most: by itself a doubling in 0.8 s."""
+GROWTH = 1.2
+"""Requests per second that each accepted one adds at most: by itself a doubling in 0.6 s."""
 
 IN_FLIGHT, MORE_IN_FLIGHT = 6.0, 0.015
 """How many may be in flight to a host that has refused nothing: so many, and this share of what it has accepted. A
@@ -37,6 +40,9 @@ first refusal hits at most those."""
 
 BACK = 0.85
 """The share of the known limit at which the curve begins."""
+
+BLIND = 0.7
+"""The share of the rate that is kept where it is not known what the host accepts."""
 
 UNDER = 0.97
 """The share of what was accepted that counts as the known limit: a little less, as a burst's allowance is in it."""
@@ -47,8 +53,9 @@ BEYOND = 1.25
 SHORTEST, PER_REFUSAL, PER_PAUSE = 10.0, 70.0, 30.0
 """What a plateau lasts at least: seconds, accepted requests for each refused one, seconds for each second paused."""
 
-EVIDENCE = 4
-"""Accepted requests from which on their rate says something about the limit."""
+EVIDENCE, FEW = 8, 2
+"""Accepted requests from which on their rate says something about the limit; and from which on it does where they
+are all that was accepted since the last fall, holds included."""
 
 FIRST_HOLD, LONGEST_HOLD = 1.0, 60.0
 """Seconds without a request after the first fall that helped nothing, and the most; each is four times the last."""
@@ -78,7 +85,7 @@ class AdaptiveRate:
     __slots__ = (
         "_accepted", "_ceiling", "_cost", "_curve", "_cycle", "_cycle_at", "_dry", "_dry_since", "_evidence", "_fell_at", "_hold",
         "_known", "_last", "_latency", "_learned", "_mark", "_mark_before", "_newest", "_paused", "_refused", "_seen",
-        "_seen_before", "_use", "_window",
+        "_seen_before", "_spell", "_spell_at", "_use", "_window",
     )  # fmt: skip
 
     def __init__(self, ceiling: Rate | None = None) -> None:
@@ -104,6 +111,8 @@ class AdaptiveRate:
         self._seen = self._seen_before = 0
         self._cycle_at = NEVER  # and all of them from the last time that the limit was found
         self._cycle = 0
+        self._spell_at = NEVER  # and since the last fall, for those that meet too few to tell
+        self._spell = 0
 
     # -- a limiter ----------------------------------------------------------------------------------------------------
 
@@ -163,8 +172,11 @@ class AdaptiveRate:
         if self._cycle_at == NEVER:
             self._cycle_at = answer.sent_at
         self._cycle += 1
+        if self._spell_at == NEVER:
+            self._spell_at = answer.sent_at
         if answer.sent_at < self._fell_at:
             return
+        self._spell += 1
         if self._dry:
             self._recover(answer.sent_at)
         self._count(answer.sent_at)
@@ -173,7 +185,7 @@ class AdaptiveRate:
             self._grow(rate)
 
     def _grow(self, rate: float) -> None:
-        most = self._learned + GROWTH
+        most = self._learned + GROWTH * min(1.0, rate / START)
         if self._known:
             self._curve += 1 / rate
             beyond = self._learned >= BEYOND * self._known
@@ -224,13 +236,24 @@ class AdaptiveRate:
             limit = min(limit, self._cycle / (now - self._cycle_at + pause))
             self._cycle_at, self._cycle = now + pause, 0
         self._set_limit(limit, count)
+        self._spell_at, self._spell = now + pause, 0
 
     def _fall_blindly(self, now: float, pause: float) -> None:
         """Fall without knowing what is accepted, and wait for longer each time that it helps nothing."""
+        rate, elapsed = BLIND * self.rate, now - self._spell_at
+        if self._accepted < EVIDENCE:
+            rate = min(rate, SLOW)
+        if self._spell >= FEW and elapsed >= FIRST_HOLD:
+            self._set_limit(min(rate, self._spell / elapsed), self._spell)
+            self._spell_at, self._spell = now + pause, 0
+            return
+        if self._seen:
+            self._learned = max(FLOOR, rate)
+            return
         if not self._dry:
             self._dry_since = now
         self._dry += 1
-        self._learned = max(FLOOR, 0.7 * self.rate)
+        self._learned = max(FLOOR, rate)
         if not pause:
             self._hold = now + min(LONGEST_HOLD, FIRST_HOLD * 4.0 ** (self._dry - 1))
             ends = (self._cycle_at + window for window in WINDOWS)
@@ -241,11 +264,12 @@ class AdaptiveRate:
         elapsed = sent_at - self._cycle_at
         if sent_at - self._dry_since > OUTAGE:
             self._learned, self._known = min(START, self._ceiling), 0.0
-        elif self._dry > 1 or self._cycle < EVIDENCE:
+        elif self._dry > 1:
             self._set_limit(self._cycle / max(elapsed, 1e-3), self._cycle)
         if self._cycle >= EVIDENCE:
             self._cycle_at, self._cycle = sent_at, 1
         self._dry = 0
+        self._mark = self._mark_before = sent_at
 
     def _set_limit(self, limit: float, evidence: int) -> None:
         is_same = self._known / BEYOND <= limit <= self._known * BEYOND
@@ -257,7 +281,7 @@ class AdaptiveRate:
     @property
     def _sample(self) -> tuple[int, float]:
         """How many accepted requests, over how many seconds, tell what the host accepts."""
-        return (40, 4.0) if self._known else (10, 0.4)
+        return (40, 4.0) if 0 < self._learned < BEYOND * self._known else (15, 0.4)
 
     def _count(self, sent_at: float) -> None:
         """Count an accepted request; what is long ago is forgotten, soon while the rate still grows fast."""
