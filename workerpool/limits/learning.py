@@ -13,8 +13,10 @@ def tell(answer: Answer, now: float, rate: AdaptiveRate | None, connections: Ada
     A refusal with more requests in flight than were ever accepted together is taken to be about connections, and the
     rate stays. If that was wrong, the next one comes with fewer in flight, and is the rate's.
     """
-    is_theirs = connections is not None and connections.explains(answer)
-    if connections is not None:
-        connections.hear(answer, now)
-    if rate is not None and not is_theirs:
+    if connections is None or (answer.refused and rate is not None and not connections.explains(answer)):
+        if rate is not None:
+            rate.hear(answer, now)
+        return
+    connections.hear(answer, now)
+    if rate is not None and not answer.refused:
         rate.hear(answer, now)
