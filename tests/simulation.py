@@ -40,20 +40,26 @@ class Result:
     failed: int = 0
     rates: list[tuple[float, float]] = field(default_factory=list)
 
-    def accepted_in(self, first: float, last: float) -> int:
-        return sum(first <= at < last for at in self.accepted)
-
-    def refused_in(self, first: float, last: float) -> int:
-        return sum(first <= at < last for at in self.refused)
-
     @property
     def refused_share(self) -> float:
         return len(self.refused) / max(1, len(self.sent))
 
 
 @dataclass
+class Flight:
+    sent_at: float
+    attempt: int
+    in_flight: int
+    reply: Reply = field(default_factory=Reply)
+
+
+@dataclass
 class Client:
-    """Sends to one host for `seconds`; demand is endless, or `demand` requests per second."""
+    """Sends to one host; demand is endless, or `demand` requests per second.
+
+    `latency`: seconds that a request takes, of which a tenth is the way there, and a tenth the way back. `jitter`: the
+    share by which all this varies. `wake_up`: seconds by which a thread wakes too late, at most.
+    """
 
     host: Host
     rate: AdaptiveRate | None = None
@@ -62,106 +68,118 @@ class Client:
     latency: float = 0.05
     jitter: float = 0.1
     wake_up: float = 0.001
-    seed: int = 1
     demand: float | None = None
     attempts: int = 4
+    seed: int = 1
 
     def run(self, seconds: float) -> Result:
-        chance, result, order = random.Random(self.seed), Result(), count()
-        arrivals: list[tuple[float, int, str, tuple[float, int, int]]] = []
-        now, flying, in_progress, paused_until = 0.0, 0, 0, 0.0
-        parked: list[tuple[float, int]] = []  # until when, attempts made
-        since: float | None = None
-        begun = 0
-        while True:
-            # Send whatever may be sent now.
-            while True:
-                most = min(self.workers, self.connections.limit) if self.connections else self.workers
-                is_retry = bool(parked) and parked[0][0] <= now
-                if flying >= most:
-                    since = None
-                    break
-                if not is_retry and self.demand is not None and begun >= self.demand * now:
-                    since = None
-                    break
-                if now < paused_until:
-                    break
-                if self.rate is not None:
-                    stamp = self.rate.try_take(now, since=since)
-                    if stamp is None:
-                        since = now if since is None else since
-                        break
-                    since = stamp
-                tries = heapq.heappop(parked)[1] if is_retry else 0
-                begun += not is_retry
-                flying += 1
-                result.sent.append(now)
-                way = self.latency * 0.1 * (1 + self.jitter * chance.random())
-                heapq.heappush(arrivals, (now + way, next(order), "arrives", (now, tries, flying)))
-            # What happens next?
-            times = [arrivals[0][0]] if arrivals else []
-            if flying < most:
-                if parked:
-                    times.append(parked[0][0])
-                if self.demand is not None and begun >= self.demand * now:
-                    times.append(begun / self.demand + 1e-9)
-                elif self.rate is not None:
-                    times.append(max(self.rate.next_at(), paused_until) + self.wake_up * chance.random())
-                elif paused_until > now:
-                    times.append(paused_until)
-            if self.rate is not None and parked and flying < most and parked[0][0] <= now:
-                times.append(max(self.rate.next_at(), paused_until) + self.wake_up * chance.random())
-            now = max(now, min(time for time in times if time > now)) if any(t > now for t in times) else now + 1e-3
-            if now >= seconds:
-                return result
+        self._chance, self._order, self.result = random.Random(self.seed), count(), Result()
+        self._now, self._paused_until, self._since = 0.0, 0.0, None
+        self._flying = self._in_progress = self._begun = 0
+        self._events: list[tuple[float, int, Callable[[Flight], None], Flight]] = []
+        self._parked: list[tuple[float, int]] = []  # until when, attempts made
+        while self._now < seconds:
+            while self._send():
+                pass
+            self._now = max(self._now + 1e-9, self._next_time())
             if self.rate is not None:
-                result.rates.append((now, self.rate.rate))
-            while arrivals and arrivals[0][0] <= now:
-                at, _, kind, (sent_at, tries, at_once) = heapq.heappop(arrivals)
-                if kind == "arrives":
-                    reply = self.host(at, in_progress)
-                    if reply.accepted:
-                        result.accepted.append(at)
-                        in_progress += 1
-                        took = reply.latency if reply.latency is not None else self.latency * 0.8
-                        took *= 1 + self.jitter * chance.uniform(-1, 1)
-                    else:
-                        result.refused.append(at)
-                        took = 0.0
-                    back = at + took
-                    way = self.latency * 0.1 * (1 + self.jitter * chance.random())
-                    if reply.accepted:
-                        heapq.heappush(arrivals, (back, next(order), "leaves", (0.0, 0, 0)))
-                    self._replies[(sent_at, at_once)] = reply
-                    heapq.heappush(arrivals, (back + way, next(order), "returns", (sent_at, tries, at_once)))
-                elif kind == "leaves":
-                    in_progress -= 1
-                else:
-                    flying -= 1
-                    reply = self._replies.pop((sent_at, at_once), Reply())
-                    tell(self._answer(reply, sent_at, at, at_once), now, self.rate, self.connections)
-                    if reply.pause is not None:
-                        paused_until = max(paused_until, now + reply.pause)
-                    if not reply.accepted:
-                        if tries + 1 >= self.attempts:
-                            result.failed += 1
-                        else:
-                            heapq.heappush(parked, (now + chance.uniform(0.25, 0.5), tries + 1))
+                self.result.rates.append((self._now, self.rate.rate))
+            while self._events and self._events[0][0] <= self._now:
+                _, _, act, flight = heapq.heappop(self._events)
+                act(flight)
+        return self.result
 
-    _replies: dict[tuple[float, int], Reply] = field(default_factory=dict)
+    @property
+    def _most(self) -> int:
+        return min(self.workers, self.connections.limit) if self.connections else self.workers
 
-    def _answer(self, reply: Reply, sent_at: float, now: float, at_once: int) -> Answer:
-        status = reply.status if reply.accepted else 429
-        return Answer(
-            sent_at=sent_at,
-            ended_at=now,
-            status=status,
-            refused=not reply.accepted,
-            pause=reply.pause,
-            allowance=reply.allowance,
-            latency=None if status is None else now - sent_at,
-            in_flight=at_once,
-        )
+    @property
+    def _wants(self) -> bool:
+        if self._parked and self._parked[0][0] <= self._now:
+            return True
+        return self.demand is None or self._begun < self.demand * self._now
+
+    def _send(self) -> bool:
+        """Send one request if one may be sent now."""
+        if self._flying >= self._most or not self._wants:
+            self._since = None
+            return False
+        if self._now < self._paused_until:
+            return False
+        if self.rate is not None:
+            stamp = self.rate.try_take(self._now, since=self._since)
+            if stamp is None:
+                self._since = self._now if self._since is None else self._since
+                return False
+            self._since = stamp
+        attempt = 1
+        if self._parked and self._parked[0][0] <= self._now:
+            attempt += heapq.heappop(self._parked)[1]
+        self._begun += attempt == 1
+        self._flying += 1
+        self.result.sent.append(self._now)
+        self._after(self._way(), self._arrive, Flight(self._now, attempt, self._flying))
+        return True
+
+    def _next_time(self) -> float:
+        times = [self._events[0][0]] if self._events else []
+        if self._flying < self._most:
+            times += [self._parked[0][0]] if self._parked else []
+            if self.demand is not None and not self._wants:
+                times.append((self._begun + 1e-6) / self.demand)
+            elif self.rate is not None:
+                late = self.wake_up * self._chance.random()
+                times.append(max(self.rate.next_at(), self._paused_until) + late)
+            else:
+                times.append(self._paused_until)
+        return min((time for time in times if time > self._now), default=self._now + 0.001)
+
+    def _after(self, seconds: float, act: Callable[[Flight], None], flight: Flight) -> None:
+        heapq.heappush(self._events, (self._now + seconds, next(self._order), act, flight))
+
+    def _way(self) -> float:
+        return self.latency * 0.1 * (1 + self.jitter * self._chance.random())
+
+    def _arrive(self, flight: Flight) -> None:
+        flight.reply = reply = self.host(self._now, self._in_progress)
+        took = 0.0
+        if reply.accepted:
+            self.result.accepted.append(self._now)
+            self._in_progress += 1
+            took = self.latency * 0.8 if reply.latency is None else reply.latency
+            took *= 1 + self.jitter * self._chance.uniform(-1, 1)
+            self._after(took, self._leave, flight)
+        else:
+            self.result.refused.append(self._now)
+        self._after(took + self._way(), self._return, flight)
+
+    def _leave(self, flight: Flight) -> None:
+        self._in_progress -= 1
+
+    def _return(self, flight: Flight) -> None:
+        self._flying -= 1
+        reply, now = flight.reply, self._now
+        tell(answer_to(flight, now), now, self.rate, self.connections)
+        if reply.pause is not None:
+            self._paused_until = max(self._paused_until, now + reply.pause)
+        if not reply.accepted and flight.attempt < self.attempts:
+            heapq.heappush(self._parked, (now + self._chance.uniform(0.25, 0.5), flight.attempt))
+        elif not reply.accepted:
+            self.result.failed += 1
+
+
+def answer_to(flight: Flight, now: float) -> Answer:
+    reply = flight.reply
+    return Answer(
+        sent_at=flight.sent_at,
+        ended_at=now,
+        status=reply.status if reply.accepted else 503,
+        refused=not reply.accepted,
+        pause=reply.pause,
+        allowance=reply.allowance,
+        latency=None if reply.status is None else now - flight.sent_at,
+        in_flight=flight.in_flight,
+    )
 
 
 # -- hosts ------------------------------------------------------------------------------------------------------------
@@ -191,7 +209,9 @@ def token_bucket(rate: float, burst: int) -> Host:
     return leaky(rate, burst - 1)
 
 
-def fixed_window(limit: int, window: float, *, says: str = "", pause: bool = False, others: float = 0.0, begins: float = 0.0) -> Host:
+def fixed_window(
+    limit: int, window: float, *, says: str = "", pause: bool = False, others: float = 0.0, begins: float = 0.0
+) -> Host:
     """`says`: "floor", "ceil" or "exact" seconds to the reset in headers. `others`: requests a second by others."""
     counts: dict[int, int] = {}
 

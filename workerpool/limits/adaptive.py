@@ -51,7 +51,11 @@ BEYOND = 1.25
 """The share of the known limit from which on it is not the limit any more, and the rate grows as it did at first."""
 
 SHORTEST, PER_REFUSAL, PER_PAUSE = 10.0, 70.0, 30.0
-"""What a plateau lasts at least: seconds, accepted requests for each refused one, seconds for each second paused."""
+"""What it takes to come back to the known limit, at least: seconds, accepted requests for each refused one, seconds
+for each second paused."""
+
+SHORTEST_AT_FIRST = 4.0
+"""Seconds, where the limit was found once only: the first fall comes from a rate that grew too fast to tell."""
 
 EVIDENCE, FEW = 8, 2
 """Accepted requests from which on their rate says something about the limit; and from which on it does where they
@@ -83,9 +87,10 @@ class AdaptiveRate:
     """
 
     __slots__ = (
-        "_accepted", "_ceiling", "_cost", "_curve", "_cycle", "_cycle_at", "_dry", "_dry_since", "_evidence", "_fell_at", "_hold",
-        "_known", "_last", "_latency", "_learned", "_mark", "_mark_before", "_newest", "_paused", "_refused", "_seen",
-        "_seen_before", "_spell", "_spell_at", "_use", "_window",
+        "_accepted", "_ceiling", "_cost", "_curve", "_cycle", "_cycle_at", "_dry", "_dry_since", "_evidence",
+        "_fell_at", "_hold", "_is_confirmed", "_known", "_last", "_latency", "_learned", "_mark",
+        "_mark_before", "_newest", "_paused", "_refused", "_seen", "_seen_before", "_spell", "_spell_at",
+        "_use", "_window",
     )  # fmt: skip
 
     def __init__(self, ceiling: Rate | None = None) -> None:
@@ -99,6 +104,7 @@ class AdaptiveRate:
         self._accepted = 0  # requests in all
         self._latency = 0.0  # seconds that a request is in flight, on average
         self._known = 0.0  # the limit as far as it is known; 0 until something was refused
+        self._is_confirmed = False  # more than one incident found it
         self._curve = 0.0  # seconds of fully used time since the fall
         self._fell_at = NEVER  # what was sent before belongs to the last incident
         self._refused = 0  # requests that the last incident met
@@ -146,6 +152,8 @@ class AdaptiveRate:
         self._use += 0.1 * (interval / (interval + at - max(free, self._last)) - self._use)
         self._last, self._cost = at, weight
         self._window.take(at, weight)
+        if self._dry:
+            self._hold = at + FIRST_HOLD  # one asks; the others wait for its answer
         return at
 
     def rests_at(self) -> float:
@@ -197,7 +205,8 @@ class AdaptiveRate:
     def _on_curve(self) -> float:
         """CUBIC's curve: `BACK` of the known limit at the fall, all of it after `stretch` seconds, then beyond."""
         earned = min(PER_REFUSAL * self._refused, 2.0 * self._evidence)
-        stretch = max(SHORTEST, earned / self._known, PER_PAUSE * self._paused)
+        shortest = SHORTEST if self._is_confirmed else SHORTEST_AT_FIRST
+        stretch = max(shortest, earned / self._known, PER_PAUSE * self._paused)
         return self._known * (1 + (1 - BACK) * (self._curve / stretch - 1) ** 3)
 
     def _note_refusal(self, answer: Answer, now: float) -> None:
@@ -268,14 +277,14 @@ class AdaptiveRate:
             self._set_limit(self._cycle / max(elapsed, 1e-3), self._cycle)
         if self._cycle >= EVIDENCE:
             self._cycle_at, self._cycle = sent_at, 1
-        self._dry = 0
+        self._dry, self._hold = 0, NEVER
         self._mark = self._mark_before = sent_at
 
     def _set_limit(self, limit: float, evidence: int) -> None:
-        is_same = self._known / BEYOND <= limit <= self._known * BEYOND
+        self._is_confirmed = self._known / BEYOND <= limit <= self._known * BEYOND
         self._known = max(FLOOR, UNDER * limit)
         self._learned = max(FLOOR, BACK * self._known)
-        self._evidence = evidence + (self._evidence if is_same else 0)
+        self._evidence = evidence + (self._evidence if self._is_confirmed else 0)
         self._dry = 0
 
     @property

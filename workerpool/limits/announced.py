@@ -68,7 +68,7 @@ class AnnouncedWindow:
         at = last + weight / self.pace if self.pace > 0 else math.inf
         if at > self.ends_at > NEVER:
             at = max(self.ends_at + self._guard, last + weight / self._opening)
-        return at
+        return min(at, max(last + LONGEST, self.ends_at + 1.0))
 
     def take(self, at: float, weight: float) -> None:
         """Note that a request is sent."""

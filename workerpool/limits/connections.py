@@ -18,13 +18,14 @@ from workerpool.limits.answer import Answer
 START = 4
 """Requests at once to a host of which nothing is known."""
 
-TOLERANCE = 1.3
-"""How much slower than at little load a host may be before it counts as loaded."""
+TOLERANCE, ROUGH_TOLERANCE = 1.3, 2.0
+"""How much slower than at little load a host may be before it counts as loaded; the latter while the limit still
+doubles, on short rounds."""
 
 ROUND, LONGEST_ROUND = 8, 200
 """Answers in a round, at least and at most."""
 
-PRECISION = 0.1
+PRECISION = 0.05
 """The standard error of a round's mean latency, as a share of it, that is good enough to end the round."""
 
 SMOOTHING = 0.5
@@ -32,6 +33,9 @@ SMOOTHING = 0.5
 
 PROBE, LOADED_PROBE = 30.0, 6.0
 """Seconds after which the latency at little load is measured anew; the latter where the host seems to be loaded."""
+
+USUAL = 0.05
+"""The share by which one accepted request moves what is usual."""
 
 FIRST_WAIT, LONGEST_WAIT = 15.0, 600.0
 """Seconds until a limit that was found by a refusal is tried again, and the most; each is twice the last."""
@@ -43,21 +47,21 @@ class AdaptiveConnections:
     """The requests in flight that one host bears: `limit`, from 1 to `most`."""
 
     __slots__ = (
-        "_base", "_cap", "_cap_until", "_count", "_from", "_grows_fast", "_limit", "_most", "_peak", "_probe_at",
-        "_probed", "_proven", "_squares", "_sum", "_wait",
+        "_base", "_cap", "_cap_until", "_count", "_doublings", "_from", "_limit", "_most", "_peak", "_probe_at",
+        "_probed", "_squares", "_sum", "_usual", "_usual_square", "_wait",
     )  # fmt: skip
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._limit = float(min(START, most))
-        self._grows_fast = True  # until the first sign of load
+        self._doublings = 1  # the limit doubles for the so-maniest time; 0 after the first sign of load
         self._base = 0.0  # mean latency at little load; 0 while unknown
-        self._probe_at = NEVER  # when it is measured anew
+        self._probe_at = math.inf  # when it is measured anew
         self._probed = 0.0  # the limit before it was halved for that; 0 if it is not
         self._sum = self._squares = 0.0  # of this round's latencies
         self._count = self._peak = 0  # of this round: answers, and the most in flight
         self._from = NEVER  # what was sent before says nothing
-        self._proven = 0  # in flight when something was accepted, at the most
+        self._usual = self._usual_square = 1.0  # in flight when one is accepted, on average, and its square
         self._cap = math.inf  # one fewer than were in flight when a request was refused
         self._cap_until = NEVER
         self._wait = FIRST_WAIT
@@ -68,25 +72,29 @@ class AdaptiveConnections:
         return max(1, min(self._most, int(self._limit + 1e-9)))
 
     def explains(self, answer: Answer) -> bool:
-        """Whether a refusal speaks of too many at once: so many have not been accepted before."""
-        return answer.refused and answer.in_flight > max(1, self._proven)
+        """Whether a refusal speaks of too many at once: clearly more were in flight than are when one is accepted.
+
+        A limit on the rate refuses as often with few in flight as with many.
+        """
+        spread = math.sqrt(max(0.25, self._usual_square - self._usual**2))
+        return answer.refused and answer.in_flight > max(1.0, self._usual + 1.5 * spread)
 
     def hear(self, answer: Answer, now: float) -> None:
         """Learn from how a send ended. A refusal is taken to be about connections."""
         if answer.refused:
             self._fall(answer, now)
         elif answer.accepted:
-            self._proven = max(self._proven, answer.in_flight)
+            self._usual += USUAL * (answer.in_flight - self._usual)
+            self._usual_square += USUAL * (answer.in_flight**2 - self._usual_square)
             if answer.latency is not None and answer.sent_at >= self._from:
                 self._note(answer.latency, answer.in_flight, now)
 
     def _fall(self, answer: Answer, now: float) -> None:
         if answer.sent_at < self._from and not self._probed:
             return  # it belongs to the last incident
-        self._proven = max(1, answer.in_flight - 1)
-        self._cap = float(self._proven)
+        self._cap = max(1.0, answer.in_flight - 1.0)
         self._limit = min(self._probed or self._limit, self._cap)
-        self._grows_fast, self._probed = False, 0.0
+        self._doublings, self._probed = 0, 0.0
         self._cap_until = now + self._wait
         self._wait = min(LONGEST_WAIT, 2 * self._wait)
         self._begin_round(now + (answer.pause or 0.0))
@@ -96,8 +104,12 @@ class AdaptiveConnections:
         self._squares += latency * latency
         self._count += 1
         self._peak = max(self._peak, in_flight)
-        if self._count >= max(ROUND, self._limit) and (self._count >= LONGEST_ROUND or self._is_precise):
+        if self._count >= max(ROUND, self._limit) and (self._is_precise or self._count >= self._longest_round):
             self._end_round(now)
+
+    @property
+    def _longest_round(self) -> float:
+        return max(2 * ROUND, self._limit) if self._doublings else LONGEST_ROUND
 
     @property
     def _is_precise(self) -> bool:
@@ -112,12 +124,14 @@ class AdaptiveConnections:
             self._probe_at = now + PROBE
             self._begin_round(now)
             return
-        if not self._base or latency < self._base or peak <= self._limit / 2:
-            self._base = latency
-            self._probe_at = max(self._probe_at, now + PROBE)
-        gradient = max(0.5, min(1.0, TOLERANCE * self._base / latency)) if latency else 1.0
+        if peak <= self._limit / 2:
+            self._base, self._probe_at = latency, now + PROBE  # little load as it is
+        base = self._base or latency
+        self._learn_base(latency, base)
+        tolerance = ROUGH_TOLERANCE if self._doublings else TOLERANCE
+        gradient = max(0.5, min(1.0, tolerance * base / latency)) if latency else 1.0
         if gradient < 1:
-            self._grows_fast = False
+            self._doublings = 0
             self._probe_at = min(self._probe_at, now + LOADED_PROBE)
             target = min(self._limit, gradient * self._limit + self._queue)
             self._limit = max(1.0, self._limit + SMOOTHING * (target - self._limit))
@@ -129,14 +143,27 @@ class AdaptiveConnections:
         else:
             self._begin_round(self._from)
 
+    def _learn_base(self, latency: float, base: float) -> None:
+        """Take a round's latency for one at little load: on average while the limit doubles, later if it is lower."""
+        if self._doublings:
+            self._base = base + (latency - base) / self._doublings
+        elif latency < base:
+            self._base = base + SMOOTHING * (latency - base)
+
     def _widen(self, now: float) -> None:
-        limit = 2 * self._limit if self._grows_fast else self._limit + SMOOTHING * self._queue
+        if self._doublings:
+            self._doublings += 1
+            limit = 2 * self._limit
+        else:
+            limit = self._limit + SMOOTHING * self._queue
         if limit > self._cap:
             limit = max(self._limit, self._cap)
             if now >= self._cap_until:
                 limit = self._cap = self._cap + 1
                 self._cap_until = now + FIRST_WAIT / 5
         self._limit = min(limit, float(self._most))
+        if self._doublings and self._limit == self._most:
+            self._doublings, self._probe_at = 0, now + LOADED_PROBE
 
     def _begin_round(self, at: float) -> None:
         """Begin to count, what was sent from `at` on."""
