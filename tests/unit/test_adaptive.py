@@ -132,6 +132,11 @@ def test_an_outage_of_refusals_is_forgotten_within_two_minutes() -> None:
     assert sum(480 <= at < 600 for at in result.accepted) >= 0.9 * 50 * 120
 
 
+def test_after_hours_of_refusals_it_begins_anew() -> None:
+    result = run(lambda at, n: Reply(accepted=not 30 <= at < 7230), 7330)
+    assert sum(at > 7320 for at in result.accepted) >= 1000
+
+
 # -- limits that headers tell -----------------------------------------------------------------------------------------
 
 
@@ -177,6 +182,13 @@ def test_an_announced_reset_is_believed_for_an_hour() -> None:
     rate.try_take(0.0)
     rate.hear(said(0, 86400.5, 0.0), 0.0)
     assert 3600 <= rate.next_at() <= 3602
+
+
+def test_a_policy_of_a_few_a_day_is_asked_again_after_an_hour() -> None:
+    rate = AdaptiveRate()
+    rate.try_take(0.0)
+    rate.hear(Answer(0.0, 0.0, 200, False, allowance=Allowance(limit=10, window=86400)), 0.0)
+    assert rate.next_at() == pytest.approx(3600)
 
 
 def test_older_news_of_a_window_do_not_undo_newer() -> None:

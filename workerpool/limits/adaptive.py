@@ -200,7 +200,7 @@ class AdaptiveRate:
             most = self._learned + min(GROWTH / 4, rate / 40) if beyond else min(most, self._on_curve())
         else:
             most = min(most, (IN_FLIGHT + MORE_IN_FLIGHT * self._accepted) / self._latency)
-        self._learned = min(max(self._learned, most), self._ceiling)
+        self._learned = max(self._learned, most)
 
     def _on_curve(self) -> float:
         """CUBIC's curve: `BACK` of the known limit at the fall, all of it after `stretch` seconds, then beyond."""
