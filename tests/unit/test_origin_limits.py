@@ -206,8 +206,9 @@ def test_an_origin_counts_what_it_accepts_and_refuses_at_each_address(origin: Or
 
 def test_a_request_whose_client_goes_away_is_not_answered_any_more(origin: Origin, client: Client) -> None:
     with Client(origin) as leaving:
+        leaving.get("/")
         leaving.send("GET /delay/60 HTTP/1.1\nHost: here\n\n")
-        origin.wait_for(1)
+        origin.wait_for(2)
     origin.wait_until(lambda: origin.connections_open == 1)
     origin.reset_records()
     assert origin.records().answers == Answers()
@@ -266,7 +267,7 @@ def test_accepted_and_refused_are_told_for_each_second() -> None:
 
 
 def test_refusals_that_follow_each_other_are_one_incident() -> None:
-    gaps = (0.2, 1.0, 2.5, 7.0)
+    gaps = (0.2, 0.25, 2.5, 7.0)
     assert [RECORDS.incidents(gap) for gap in gaps] == [4, 3, 2, 1]
     assert [RECORDS.incidents(gap, "a") for gap in gaps] == [2, 2, 1, 1]
     assert RECORDS.incidents(1.0, "c") == 0

@@ -42,7 +42,7 @@ anything else                      404
 ``/limit``, ``/places``, ``/queue`` and ``/window`` are limits. All requests to a host that say the same of one share
 it, whatever else their queries say; with ``by=NAME``, only those with the same value in the header of that name. A
 refusal has the status ``status=V``; ``hint=V`` is its Retry-After, word for word, and ``hint=no`` leaves that out.
-``delay=S`` holds back every other answer. ``headers=`` tells what a bucket or a window leaves, in one of these dialects:
+``delay=S`` holds back every other answer. ``headers=`` tells what a bucket or a window leaves, in one of the dialects
 ``ietf`` (RateLimit and RateLimit-Policy), ``github`` (X-RateLimit, the reset in seconds since 1970), ``twitter`` (the
 same as X-Rate-Limit), ``discord`` (X-RateLimit-Reset-After), ``delta`` (X-RateLimit, the reset in seconds from now).
 
