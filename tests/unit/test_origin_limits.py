@@ -205,8 +205,8 @@ def test_an_origin_counts_what_it_accepts_and_refuses_at_each_address(origin: Or
 
 
 def test_a_request_whose_client_goes_away_is_not_answered_any_more(origin: Origin, client: Client) -> None:
-    with Client(origin) as leaving:
-        leaving.get("/")
+    with Client(origin) as leaving, Client(origin) as idle:
+        idle.get("/")
         leaving.send("GET /delay/60 HTTP/1.1\nHost: here\n\n")
         origin.wait_for(2)
     origin.wait_until(lambda: origin.connections_open == 1)
