@@ -3,10 +3,10 @@
     python -m benchmarks.fifty_hosts [--rounds 5] [--requests 100] [--order mixed] [--options '{"max_workers": 64}']
 
 A dead host refuses connections (three of them) or does not answer to them at all (two). A limited one takes two
-requests a second, and asks the others to come back in 5 s. A slow one answers after 2 s, the others after 50 ms. In each
-round the 35 are fetched once alone and once with the others, by a pool in a process of its own; the ratio of these times
-is what is printed, and the median of the rounds. Each sick host gets as many requests as each of the 35, in turn, or
-(``--order sick-first``) all of them before.
+requests a second, and asks the others to come back in 5 s. A slow one answers after 2 s, the others after 50 ms. In
+each round the 35 are fetched once alone and once with the others, by a pool in a process of its own; the ratio of these
+times is what is printed, and the median of the rounds. Each sick host gets as many requests as each of the 35, in turn,
+or (``--order sick-first``) all of them before.
 """
 
 from __future__ import annotations
@@ -111,12 +111,23 @@ def seconds_for_the_well(pool: WorkerPool, hosts: Hosts, urls: Iterator[str], re
     return took
 
 
-def measure(hosts: Hosts, requests: int, kinds: Sequence[str], order: str, options: dict[str, Any]) -> float:
-    """Return the seconds that the 35 take in a process of its own, which is ended then: its sick hosts are not."""
+def measure(
+    hosts: Hosts,
+    requests: int,
+    kinds: Sequence[str],
+    *,
+    order: str = "mixed",
+    options: dict[str, Any],
+    timeout: float = TIMEOUT,
+) -> float:
+    """Return the seconds that the 35 take in a process of its own, which is ended then: its sick hosts are not.
+
+    Raises `subprocess.TimeoutExpired` after `timeout` seconds, `subprocess.CalledProcessError` if one of the 35 failed.
+    """
     spec = json.dumps([hosts.well, hosts.sick, requests, kinds, order, options])
     command = [sys.executable, "-m", "benchmarks.fifty_hosts", "--client", spec]
     done = subprocess.run(
-        command, cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, text=True, timeout=TIMEOUT, check=True
+        command, cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, text=True, timeout=timeout, check=True
     )
     return float(done.stdout)
 
@@ -145,7 +156,7 @@ def main() -> None:
     with fifty_hosts() as hosts:
         for number in range(options.rounds):
             took = {
-                kinds: measure(hosts, options.requests, kinds, options.order, options.options)
+                kinds: measure(hosts, options.requests, kinds, order=options.order, options=options.options)
                 for kinds in ((), tuple(options.kinds))[:: 1 if number % 2 else -1]
             }
             alone, together = took[()], took[tuple(options.kinds)]

@@ -41,7 +41,10 @@ class LimitedNginx:
     folder: Path
 
     def records(self) -> Records:
-        """Return what it has answered until now; requests count from when they came, by `time.monotonic`."""
+        """Return what it has answered until now; requests count from when they came, by `time.monotonic`.
+
+        nginx notes a request when its answer is out: while it runs, what a client has just heard of may be missing.
+        """
         since = time.time() - time.monotonic()
         times, refusals, seconds, open_now = [], [], 0.0, [0]
         for line in (self.folder / LOG).read_text().splitlines():

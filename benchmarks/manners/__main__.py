@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import bisect
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks import nginx
-from benchmarks.manners.clients import CLIENTS, TOLD, Client, ClientFailed, Ended, Seat
-from benchmarks.manners.hidden import HIDDEN, Hidden, Serving
+from benchmarks.manners.clients import CLIENTS, TOLD, Client, ClientFailed
+from benchmarks.manners.hidden import HIDDEN, Hidden
+from benchmarks.manners.measuring import Row, run
 
 LABEL = 24
 HEAD = (
     f"{'':{LABEL}}{'accepted/s':>11}{'of limit':>10}{'of told':>9}{'refused':>9}{'share':>8}{'incidents':>11}"
     f"{'sockets':>9}{'ms each':>9}{'ok':>8}{'failed':>8}"
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """What the server counted of one client in its time.
-
-    `sockets`: the most that were open. `each`: seconds from a request's head to the end of its answer, on average.
-    """
-
-    label: str
-    accepted: int
-    refused: int
-    incidents: int
-    sockets: int
-    each: float
-    ended: Ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,45 +50,6 @@ def measured(hidden: Hidden, clients: Sequence[Client], seconds: float, *, toget
         for client, row in zip(group, run(hidden, group, seconds), strict=True):
             told = row.accepted if client.name == TOLD else told
             yield line_of(row, hidden.capacity(seconds), told, seconds)
-
-
-def run(hidden: Hidden, clients: Sequence[Client], seconds: float) -> list[Row]:
-    """Run these clients at the same time, each against a server of its own."""
-    with ExitStack() as stack:
-        servings, seats = [], []
-        for client in clients:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            serving = stack.enter_context(hidden.serve(folder, seconds))
-            servings.append(serving)
-            seats.append(stack.enter_context(Seat(client, hidden, serving.url, seconds)))
-        for seat in seats:
-            seat.await_ready()
-        began = time.monotonic()
-        for seat in seats:
-            seat.go()
-        ended = [seat.leave() for seat in seats]
-        span = (began, began + seconds)
-        return [
-            row_of(client, serving, span, end) for client, serving, end in zip(clients, servings, ended, strict=True)
-        ]
-
-
-def row_of(client: Client, serving: Serving, span: tuple[float, float], ended: Ended) -> Row:
-    records = serving.records()
-    arrived, refused = (_within(times, span) for times in (records.times, records.refusals))
-    return Row(
-        label=client.label,
-        accepted=arrived - refused,
-        refused=refused,
-        incidents=records.incidents(1.0),
-        sockets=records.sockets.peak,
-        each=records.answers.seconds / max(1, records.answers.accepted),
-        ended=ended,
-    )
-
-
-def _within(times: Sequence[float], span: tuple[float, float]) -> int:
-    return bisect.bisect_left(times, span[1]) - bisect.bisect_left(times, span[0])
 
 
 def line_of(row: Row, capacity: float, told: int | None, seconds: float) -> str:
