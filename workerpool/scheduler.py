@@ -167,16 +167,17 @@ class Scheduler:
             lane = self._ring[0]
             line = lane.line(now)
             ticket = line[0]
-            # Asked last: a future that has been claimed can be neither cancelled nor claimed again.
-            if not self._take_shared(lane, ticket, now):
+            granted_at = self._take_shared(lane, ticket, now)
+            if granted_at is None:
                 self._ring.popleft()
                 self._set_unlisted(lane)
                 self._set_timer(lane, max(self._opens_at(lane, now), now + SOON))
                 continue
+            # Asked last: a future that has been claimed can be neither cancelled nor claimed again.
             if ticket.is_wanted():
-                self._grant(lane, line, ticket, now)
+                self._grant(lane, line, ticket, now, granted_at)
                 return ticket
-            if self._shared is not None:
+            if self._shared is not None and lane.host.refused_until <= now:
                 self._shared.give_back(ticket.host, now)
             self._pop(lane, line)
             self._count(ticket, -1)
@@ -213,14 +214,17 @@ class Scheduler:
             aside.remove(ticket)
             self._bring_back(ticket, now)
 
-    def release(self, name: str, now: float) -> None:
-        """Give back the place of a request or a caller that is no longer in flight."""
+    def release(self, name: str, now: float, *, was_refused: bool = False) -> None:
+        """Give back the place of a request or a caller that is no longer in flight.
+
+        `was_refused`: it was to end unsent, and has taken nothing that is shared.
+        """
         host = self._hosts[name]
         if self.in_flight >= self._budgets.max_connections:
             self._since = None
         host.in_flight -= 1
         self.in_flight -= 1
-        if self._shared is not None:
+        if self._shared is not None and not was_refused:
             self._shared.give_back(name, now)
         if host.places < host.most and now >= host.not_before and (host.circuit is None or host.circuit.is_closed):
             host.grow()
@@ -502,14 +506,16 @@ class Scheduler:
 
     # -- inside: one admission ----------------------------------------------------------------------------------------
 
-    def _take_shared(self, lane: Lane, ticket: Ticket, now: float) -> bool:
-        """Take what other processes share, all of it or nothing; whether it was there."""
+    def _take_shared(self, lane: Lane, ticket: Ticket, now: float) -> float | None:
+        """Take what other processes share, all of it or nothing; returns the slot's time, None if it was not there."""
         if self._shared is None or lane.host.refused_until > now:
-            return True
-        taken = self._shared.try_take(lane.host.name, ticket.request.weight, now, since=lane.since)
-        return taken is not None
+            return now
+        time = self._shared.try_take(lane.host.name, ticket.request.weight, now, since=lane.since)
+        if time is not None:
+            lane.since = time
+        return time
 
-    def _grant(self, lane: Lane, line: deque[Ticket], ticket: Ticket, now: float) -> None:
+    def _grant(self, lane: Lane, line: deque[Ticket], ticket: Ticket, now: float, granted_at: float) -> None:
         """Take the head of the ring's first lane: its place, its slots, and its token, unless it is refused."""
         host = lane.host
         refused = host.refused_until > now
@@ -526,7 +532,7 @@ class Scheduler:
             ticket.holds_place = True
         is_first = not ticket.started
         ticket.started = True
-        ticket.granted_at = now
+        ticket.granted_at = granted_at
         ticket.in_flight = host.in_flight
         ticket.refused_until = host.refused_until if refused else None
         ticket.is_circuit_open = refused and host.is_broken
