@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any, NoReturn
 
+from workerpool.agent import version
 from workerpool.cli.connecting import add_connecting, cert_of, proxy_of, verify_of
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor, doctor_settings_of
 from workerpool.cli.job_arguments import JobSettings, add_job, job_settings_of
@@ -15,7 +15,6 @@ from workerpool.cli.looking_arguments import LookSettings, add_looking, look_set
 from workerpool.config import GuardRules, Rate, check_count, parse_duration, parse_size
 from workerpool.errors import OptionError
 
-DISTRIBUTION = "workerpool-http"
 INCLUDABLE = ("body", "headers")
 
 _DESCRIPTION = """\
@@ -146,14 +145,6 @@ def make_parser() -> argparse.ArgumentParser:
     add_looking(commands, _HelpFormatter)
     add_doctor(commands, _HelpFormatter)
     return parser
-
-
-def version() -> str:
-    """Return the installed version, or one that says that the package is not installed."""
-    try:
-        return metadata.version(DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        return "0+not.installed"
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
