@@ -41,6 +41,7 @@ LEVELS: dict[str, float] = {
     "worker": 4,
     "alarm": 4,
     "work": 4,
+    "gate": 4,
     "load": 4.1,  # steps within a layer: many requests at once stand on one request's way through a worker,
     "crew": 4.2,  # and many workers' threads on both
     "stream": 4.3,

@@ -198,7 +198,7 @@ def test_only_the_first_look_is_to_fetch() -> None:
     assert robots.awaits(SITE)
     robots.learn(SITE, OpenRules(), 10.0, 0.0)
     assert not robots.awaits(SITE)
-    assert robots.look("https://example.com/b", None, 0.0) == Allowed(SITE, None)
+    assert robots.look("https://example.com/b", None, 0.0) == Allowed()
 
 
 def test_only_one_of_many_threads_is_to_fetch(tiny_switch_interval: None) -> None:
@@ -273,10 +273,31 @@ def test_a_refusal_names_the_rule_and_the_robots_txt() -> None:
     )
 
 
-def test_what_is_allowed_tells_the_delay() -> None:
+def test_a_crawl_delay_is_a_pace_that_all_requests_of_the_site_share_whatever_they_weigh() -> None:
     robots = Robots()
     fetched(robots, "https://example.com/", Answered(200, b"User-agent: *\nCrawl-delay: 3\n"))
-    assert robots.look("https://example.com/x", None, 0.0) == Allowed(SITE, 3.0)
+    one, other = robots.look("https://example.com/x", None, 0.0), robots.look("https://example.com/y", None, 0.0)
+    assert isinstance(one, Allowed)
+    assert isinstance(other, Allowed)
+    assert one.pace is not None
+    assert one.pace.try_take(10.0, weight=5) == 10.0
+    assert other.pace is not None
+    assert other.pace.next_at(weight=5) == 13.0
+    assert other.pace.try_take(12.9) is None
+    assert other.pace.rests_at() == 13.0
+
+
+def test_a_pace_outlives_the_rules_it_came_with_unless_it_changes() -> None:
+    robots = Robots()
+    paces = []
+    for now, delay in [(0.0, 3), (sites.KEPT, 3), (2 * sites.KEPT, 4)]:
+        fetched(robots, "https://example.com/", Answered(200, b"User-agent: *\nCrawl-delay: %d\n" % delay), now)
+        verdict = robots.look("https://example.com/", None, now)
+        assert isinstance(verdict, Allowed)
+        paces.append(verdict.pace)
+    assert paces[0] is paces[1]
+    assert paces[2] is not None
+    assert paces[2].delay == 4
 
 
 CLOSING = b"User-agent: *\nDisallow: /\n"

@@ -4,9 +4,10 @@ It decides and returns. The fetch of a robots.txt is the pool's, as that of anyt
 """
 
 from workerpool.robots.rules import LONGEST, LONGEST_DELAY, ClosedRules, OpenRules, Rules, read_rules
-from workerpool.robots.sites import Allowed, Answered, Disallowed, Robots, Site, Unknown
+from workerpool.robots.sites import LEAST_KEPT, Allowed, Answered, Disallowed, Robots, Site, Unknown
 
 __all__ = [
+    "LEAST_KEPT",
     "LONGEST",
     "LONGEST_DELAY",
     "Allowed",

@@ -18,6 +18,7 @@ from workerpool.agent import PRODUCT, product_token
 from workerpool.canonical import canonical
 from workerpool.extras import load
 from workerpool.model import DEFAULT_PORTS, origin
+from workerpool.robots.pace import Pace
 from workerpool.robots.rules import ClosedRules, OpenRules, Rules, read_rules
 
 KEPT = 24 * 3600.0
@@ -47,16 +48,16 @@ class Site(NamedTuple):
 
     @property
     def robots_url(self) -> str:
+        """Where it is: at the origin's root."""
         scheme, _, rest = self.origin.partition("://")
         return f"{scheme}://{rest.removesuffix(f':{DEFAULT_PORTS.get(scheme)}')}/robots.txt"
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """It may be fetched. `delay`: seconds that its `site` wants between two requests, None if it does not say."""
+    """It may be fetched. `pace`: what gives slots to its site's requests, if that has a Crawl-delay."""
 
-    site: Site | None = None
-    delay: float | None = None
+    pace: Pace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class _Known:
     rules: Rules | None = None  # None until it was fetched
     until: float = float("-inf")  # the rules hold, on the pool's clock
     is_awaited: bool = False
+    pace: Pace | None = None
 
 
 _ALLOWED = Allowed()
@@ -138,7 +140,14 @@ class Robots:
             if rules is None or now >= known.until:
                 known.is_awaited = True
                 return Unknown(site, is_first=True)
-        return judge(rules, url, site)
+            pace = known.pace
+        try:
+            why = rules.objection(url)
+        except ValueError:  # it does not parse: it fails by itself
+            return _ALLOWED
+        if why is not None:
+            return Disallowed(f"{site.robots_url} does not allow it: {why}", _is_temporary(rules))
+        return _ALLOWED if pace is None else Allowed(pace)
 
     def awaits(self, site: Site) -> bool:
         """Whether the site's robots.txt is being fetched."""
@@ -171,6 +180,8 @@ class Robots:
             known = self._sites.setdefault(site, _Known())
             self._rules += rules.size - (known.rules.size if known.rules is not None else 0)
             known.rules, known.until, known.is_awaited = rules, now + seconds, False
+            if known.pace is None or known.pace.delay != rules.delay:
+                known.pace = None if rules.delay is None else Pace(rules.delay)
             self._sites.move_to_end(site)
             self._make_room(site)
 
@@ -188,17 +199,6 @@ class Robots:
                 return
             gone = self._sites.pop(oldest)
             self._rules -= gone.rules.size if gone.rules is not None else 0
-
-
-def judge(rules: Rules, url: str, site: Site) -> Allowed | Disallowed:
-    """What a site's rules say about one of its URLs, in canonical form."""
-    try:
-        why = rules.objection(url)
-    except ValueError:  # it does not parse: it fails by itself
-        return _ALLOWED
-    if why is None:
-        return Allowed(site, rules.delay)
-    return Disallowed(f"{site.robots_url} does not allow it: {why}", _is_temporary(rules))
 
 
 def _is_temporary(rules: Rules) -> bool:

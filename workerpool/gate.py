@@ -1,0 +1,168 @@
+"""The gate before the scheduler: a request that obeys robots.txt passes when its site's rules are known and allow it.
+
+What waits for rules is held by the scheduler, without a place, a slot or a worker. The fetch of a robots.txt is a
+request like others, with a ticket that brings what came of it back here. Called on any thread, without the crew's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from workerpool import events
+from workerpool.clock import Clock
+from workerpool.errors import Cancelled, Denied, InvalidRequest, RequestError, RobotsDisallowed, TooManyRedirects
+from workerpool.model import Outcome, Request
+from workerpool.redact import redact
+from workerpool.robots import LEAST_KEPT, LONGEST, Answered, Disallowed, OpenRules, Robots, Site, Unknown
+from workerpool.tickets import Ticket
+from workerpool.transport import read_first
+
+if TYPE_CHECKING:
+    from requests import Response
+
+READING = 30.0
+"""Seconds that reading the body of a robots.txt may take."""
+
+
+class RobotsFetch(Ticket):
+    """The fetch of a site's robots.txt, redirects included, which obeys nobody."""
+
+    __slots__ = ("_hear", "site")
+    obeys = False
+
+    def __init__(self, site: Site, request: Request, host: str, hear: Callable[[Site, Outcome], None]) -> None:
+        super().__init__(request, host)
+        self.site = site
+        self._hear = hear
+
+    def deliver(self, outcome: Outcome) -> None:
+        self._hear(self.site, outcome)
+
+
+@dataclass(slots=True)
+class Sorted:
+    """Requests by what robots.txt says: to be queued, to be held for their site, and not to be sent. And what is to be
+    fetched first."""
+
+    allowed: list[Ticket] = field(default_factory=list)
+    held: list[tuple[Ticket, Site]] = field(default_factory=list)
+    refused: list[tuple[Ticket, RobotsDisallowed]] = field(default_factory=list)
+    fetches: list[RobotsFetch] = field(default_factory=list)
+
+
+class Gate:
+    """Sorts requests by what robots.txt says; `hear` is told how each fetch of one has ended."""
+
+    def __init__(self, robots: Robots, clock: Clock, host_of: Callable[[str], str]) -> None:
+        self._robots = robots
+        self._clock = clock
+        self._host_of = host_of
+        self.hear: Callable[[Site, Outcome], None] = self.learn  # the crew's own, once there is one
+
+    def sort(self, tickets: Iterable[Ticket]) -> Sorted:
+        """Sort requests that are to be sent next to where they stand: their URL, or where a redirect led them."""
+        into = Sorted()
+        for ticket in tickets:
+            self.sort_in(ticket, ticket.url, into)
+        return into
+
+    def sort_in(self, ticket: Ticket, url: str | None, into: Sorted) -> None:
+        """Sort one request, to `url` if a redirect leads there."""
+        request = ticket.request
+        verdict = self._robots.look(_whole(request) if url is None else url, agent_of(request), self._clock.now())
+        if isinstance(verdict, Unknown):
+            into.held.append((ticket, verdict.site))
+            if verdict.is_first:
+                into.fetches.append(self._fetch(verdict.site, request))
+        elif isinstance(verdict, Disallowed):
+            into.refused.append((ticket, refusal(verdict)))
+        else:
+            ticket.pace = verdict.pace
+            into.allowed.append(ticket)
+
+    def awaits(self, site: Site) -> bool:
+        """Whether its robots.txt is still being fetched."""
+        return self._robots.awaits(site)
+
+    def forget(self, fetches: Iterable[RobotsFetch]) -> None:
+        """Note that these will never be sent."""
+        for fetch in fetches:
+            self._robots.forget(fetch.site)
+
+    def learn(self, site: Site, outcome: Outcome) -> None:
+        """Take what came of the fetch of a site's robots.txt; reads its body, which may take a while."""
+        error = outcome.error
+        if isinstance(error, Cancelled):
+            self._robots.forget(site)
+            return
+        if isinstance(error, (Denied, InvalidRequest)) and not (outcome.attempts and outcome.attempts[-1].hops):
+            # Its pages cannot be sent either, and say why by themselves.
+            self._robots.learn(site, OpenRules(), LEAST_KEPT, self._clock.now())
+            return
+        answered = _answered(outcome)
+        rules, seconds = self._robots.read(site, answered)
+        self._robots.learn(site, rules, seconds, self._clock.now())
+        events.emit(
+            "robots.read", url=site.robots_url, status=answered.status, delay=rules.delay, error=answered.error or None
+        )
+
+    def _fetch(self, site: Site, request: Request) -> RobotsFetch:
+        agent = agent_of(request)
+        fetch = Request(
+            site.robots_url,
+            headers=None if agent is None else {"User-Agent": agent},
+            timeout=request.timeout,
+            allow_redirects=True,
+            proxies=request.proxies,
+            verify=request.verify,
+            cert=request.cert,
+            stream=True,
+        )
+        return RobotsFetch(site, fetch, self._host_of(fetch.url), lambda site, outcome: self.hear(site, outcome))
+
+
+def refusal(verdict: Disallowed) -> RobotsDisallowed:
+    return RobotsDisallowed(redact(verdict.why), retry_helps=verdict.is_temporary)
+
+
+def agent_of(request: Request) -> str | None:
+    """The User-Agent that a request brings along, "" if it wants none; None if it leaves that to the session."""
+    for name, value in (request.headers or {}).items():
+        if isinstance(name, str) and name.lower() == "user-agent":
+            return value.decode("latin-1") if isinstance(value, bytes) else value or ""
+    return None
+
+
+def _whole(request: Request) -> str:
+    """The request's URL with its `params`, nearly as requests appends them: enough for rules to match."""
+    if not request.params:
+        return request.url
+    url, hash_sign, fragment = request.url.partition("#")
+    params = request.params
+    try:
+        query = params if isinstance(params, str) else urlencode(_pairs(params), doseq=True)
+    except (TypeError, ValueError):  # it will fail by itself
+        return request.url
+    return f"{url}{'&' if '?' in url else '?'}{query}{hash_sign}{fragment}"
+
+
+def _pairs(params: object) -> list[tuple[object, object]]:
+    items = params.items() if hasattr(params, "items") else params
+    return [(name, value) for name, value in items if value is not None]  # type: ignore[attr-defined]
+
+
+def _answered(outcome: Outcome) -> Answered:
+    error, response = outcome.error, outcome.response
+    told = "" if error is None else str(error)
+    if response is None or not 200 <= response.status_code < 300:
+        status = None if response is None else response.status_code
+        return Answered(status, error=told, had_too_many_redirects=isinstance(error, TooManyRedirects))
+    try:
+        body = read_first(response, LONGEST + 1, READING)
+    except Exception as failed:
+        said = str(failed) if isinstance(failed, RequestError) else f"its body broke off: {type(failed).__name__}"
+        return Answered(None, error=said)
+    return Answered(response.status_code, body, response.headers.get("Cache-Control", ""))
