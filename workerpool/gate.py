@@ -6,9 +6,10 @@ request like others, with a ticket that brings what came of it back here. Called
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import urlencode
 
 from workerpool import events
@@ -19,9 +20,6 @@ from workerpool.redact import redact
 from workerpool.robots import LEAST_KEPT, LONGEST, Answered, Disallowed, OpenRules, Robots, Site, Unknown
 from workerpool.tickets import Ticket
 from workerpool.transport import read_first
-
-if TYPE_CHECKING:
-    from requests import Response
 
 READING = 30.0
 """Seconds that reading the body of a robots.txt may take."""
@@ -52,33 +50,47 @@ class Sorted:
     refused: list[tuple[Ticket, RobotsDisallowed]] = field(default_factory=list)
     fetches: list[RobotsFetch] = field(default_factory=list)
 
+    def leave_out(self, tickets: Iterable[Ticket]) -> None:
+        """Forget some that are to be queued or held: nobody wants them any more."""
+        unwanted = set(map(id, tickets))
+        self.allowed = [ticket for ticket in self.allowed if id(ticket) not in unwanted]
+        self.held = [(ticket, site) for ticket, site in self.held if id(ticket) not in unwanted]
+
 
 class Gate:
-    """Sorts requests by what robots.txt says; `hear` is told how each fetch of one has ended."""
+    """Sorts requests by what robots.txt says."""
 
     def __init__(self, robots: Robots, clock: Clock, host_of: Callable[[str], str]) -> None:
         self._robots = robots
         self._clock = clock
         self._host_of = host_of
-        self.hear: Callable[[Site, Outcome], None] = self.learn  # the crew's own, once there is one
+        self._serves: weakref.WeakMethod[Callable[[Site, Outcome], None]] | None = None
+
+    def serve(self, hear: Callable[[Site, Outcome], None]) -> None:
+        """Name who hears how the fetch of a robots.txt has ended, a method of the crew's: made after the gate.
+
+        Held weakly: worker threads hold the gate, and must not hold the pool.
+        """
+        self._serves = weakref.WeakMethod(hear)
 
     def sort(self, tickets: Iterable[Ticket]) -> Sorted:
         """Sort requests that are to be sent next to where they stand: their URL, or where a redirect led them."""
         into = Sorted()
         for ticket in tickets:
-            self.sort_in(ticket, ticket.url, into)
+            self._sort_in(ticket, into)
         return into
 
-    def sort_in(self, ticket: Ticket, url: str | None, into: Sorted) -> None:
-        """Sort one request, to `url` if a redirect leads there."""
+    def _sort_in(self, ticket: Ticket, into: Sorted) -> None:
         request = ticket.request
-        verdict = self._robots.look(_whole(request) if url is None else url, agent_of(request), self._clock.now())
+        url = _whole(request) if ticket.trip is None else ticket.trip.exchange.url
+        verdict = self._robots.look(url, agent_of(request), self._clock.now())
         if isinstance(verdict, Unknown):
             into.held.append((ticket, verdict.site))
             if verdict.is_first:
                 into.fetches.append(self._fetch(verdict.site, request))
         elif isinstance(verdict, Disallowed):
-            into.refused.append((ticket, refusal(verdict)))
+            error = RobotsDisallowed(redact(verdict.why), retry_helps=verdict.is_temporary)
+            into.refused.append((ticket, error))
         else:
             ticket.pace = verdict.pace
             into.allowed.append(ticket)
@@ -109,6 +121,11 @@ class Gate:
             "robots.read", url=site.robots_url, status=answered.status, delay=rules.delay, error=answered.error or None
         )
 
+    def _hear(self, site: Site, outcome: Outcome) -> None:
+        hear = self._serves() if self._serves is not None else None
+        if hear is not None:  # else the pool is gone
+            hear(site, outcome)
+
     def _fetch(self, site: Site, request: Request) -> RobotsFetch:
         agent = agent_of(request)
         fetch = Request(
@@ -121,11 +138,7 @@ class Gate:
             cert=request.cert,
             stream=True,
         )
-        return RobotsFetch(site, fetch, self._host_of(fetch.url), lambda site, outcome: self.hear(site, outcome))
-
-
-def refusal(verdict: Disallowed) -> RobotsDisallowed:
-    return RobotsDisallowed(redact(verdict.why), retry_helps=verdict.is_temporary)
+        return RobotsFetch(site, fetch, self._host_of(fetch.url), self._hear)
 
 
 def agent_of(request: Request) -> str | None:
@@ -143,15 +156,16 @@ def _whole(request: Request) -> str:
     url, hash_sign, fragment = request.url.partition("#")
     params = request.params
     try:
-        query = params if isinstance(params, str) else urlencode(_pairs(params), doseq=True)
+        query = params if isinstance(params, (str, bytes)) else urlencode(_pairs(params), doseq=True)
     except (TypeError, ValueError):  # it will fail by itself
         return request.url
+    query = query.decode("latin-1") if isinstance(query, bytes) else query
     return f"{url}{'&' if '?' in url else '?'}{query}{hash_sign}{fragment}"
 
 
-def _pairs(params: object) -> list[tuple[object, object]]:
-    items = params.items() if hasattr(params, "items") else params
-    return [(name, value) for name, value in items if value is not None]  # type: ignore[attr-defined]
+def _pairs(params: Any) -> list[tuple[str, Any]]:
+    items = params.items() if isinstance(params, Mapping) else params
+    return [(name, value) for name, value in items if value is not None]
 
 
 def _answered(outcome: Outcome) -> Answered:

@@ -47,6 +47,10 @@ class Site(NamedTuple):
     token: str
 
     @property
+    def name(self) -> str:
+        return f"{self.token} {self.origin}"
+
+    @property
     def robots_url(self) -> str:
         """Where it is: at the origin's root."""
         scheme, _, rest = self.origin.partition("://")
