@@ -34,7 +34,7 @@ from workerpool.alarm import Alarm
 from workerpool.clock import Clock
 from workerpool.errors import SlotTimeout, UnexpectedError
 from workerpool.gate import Gate, Sorted
-from workerpool.limits import Answer
+from workerpool.limits import Answer, Limiter
 from workerpool.load import Given, Load, Sending
 from workerpool.locking import ChoreLock
 from workerpool.model import Outcome
@@ -86,9 +86,9 @@ class Crew:
         self._can_carry = worker.can_carry and workers > 1
         self._clock = clock
         self._on_closed = on_closed  # called once, when the last work has ended after `close`
-        self._gate = gate  # None if nobody obeys robots.txt
+        self.gate = gate  # None if nobody obeys robots.txt; never changed
         if gate is not None:
-            gate.serve(self._hear_robots)
+            gate.serve(self.hear_robots)
         self._forsaken: deque[Owner] = deque()  # appended to without the lock
         # Guards every field below, and the scheduler.
         lock: Any = ChoreLock(self._forsaken, self._clear_out)
@@ -131,7 +131,7 @@ class Crew:
 
     def add(self, tickets: Iterable[Ticket]) -> None:
         """Queue requests; raises `RuntimeError` after shutdown."""
-        way = Sorted([*tickets]) if self._gate is None else self._gate.sort(tickets)
+        way = Sorted([*tickets]) if self.gate is None else self.gate.sort(tickets)
         try:
             with self._lock:
                 self._check_open()
@@ -146,8 +146,8 @@ class Crew:
                 self._settle(now)
                 self._check_manned()
         except RuntimeError:
-            if self._gate is not None:
-                self._gate.forget(way.fetches)
+            if self.gate is not None:
+                self.gate.forget(way.fetches)
             raise
         self._see_to(way)
 
@@ -221,24 +221,24 @@ class Crew:
         for ticket, error in way.refused:
             ticket.deliver(self._worker.refuse(ticket, error))
         for site in {site for _, site in way.held}:
-            if self._gate is not None and not self._gate.awaits(site):
+            if self.gate is not None and not self.gate.awaits(site):
                 self._free(site)
 
-    def _hear_robots(self, site: Site, outcome: Outcome) -> None:
+    def hear_robots(self, site: Site, outcome: Outcome) -> None:
         """Take what came of the fetch of a robots.txt, and let the requests go that waited for it."""
-        assert self._gate is not None
-        self._gate.learn(site, outcome)
+        assert self.gate is not None
+        self.gate.learn(site, outcome)
         self._free(site)
 
     def _free(self, site: Site) -> None:
         """Sort the requests again that were held for a site. They count as waiting meanwhile."""
-        assert self._gate is not None
+        assert self.gate is not None
         with self._lock:
             tickets = self._scheduler.free(site.name)
             self._at_gate += len(tickets)
         if not tickets:
             return
-        way = self._gate.sort(tickets)
+        way = self.gate.sort(tickets)
         with self._lock:
             now = self._clock.now()
             self._at_gate -= len(tickets)
@@ -299,6 +299,11 @@ class Crew:
             self._counts.sent += 1
         return caller
 
+    def keep_pace(self, host: str, pace: Limiter) -> None:
+        """Let `pace` give slots to all that is sent to `host`, beside its budget."""
+        with self._lock:
+            self._scheduler.keep_pace(host, pace, self._clock.now())
+
     def leave(self, caller: Caller, answer: Answer | None = None) -> None:
         """Give back the place taken by `enter`; `answer` is what came of the send, where something learns from it."""
         circuit = None
@@ -335,6 +340,11 @@ class Crew:
         with waking:
             while (left := until - self._clock.now()) > 0:
                 self._clock.wait(waking, left)
+
+    @property
+    def session(self) -> Any:
+        """The calling worker thread's session."""
+        return self._worker.session
 
     # -- looking and ending -------------------------------------------------------------------------------------------
 
@@ -685,9 +695,9 @@ class Crew:
             ticket.deliver(step.outcome)
         elif step.is_given_up:
             ticket.deliver(self._worker.cancel(ticket, GIVEN_UP))
-        if step.held is not None and self._gate is not None:
+        if step.held is not None and self.gate is not None:
             if step.is_given_up:
-                self._gate.forget(step.held.fetches)
+                self.gate.forget(step.held.fetches)
             self._see_to(step.held)
 
     # -- waking: all of it under the lock ---------------------------------------------------------------------------

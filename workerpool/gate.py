@@ -17,7 +17,7 @@ from workerpool.clock import Clock
 from workerpool.errors import Cancelled, Denied, InvalidRequest, RequestError, RobotsDisallowed, TooManyRedirects
 from workerpool.model import Outcome, Request
 from workerpool.redact import redact
-from workerpool.robots import LEAST_KEPT, LONGEST, Answered, Disallowed, OpenRules, Robots, Site, Unknown
+from workerpool.robots import LEAST_KEPT, LONGEST, Answered, Disallowed, OpenRules, Robots, Site, Unknown, Verdict
 from workerpool.tickets import Ticket
 from workerpool.transport import read_first
 
@@ -80,17 +80,20 @@ class Gate:
             self._sort_in(ticket, into)
         return into
 
+    def look(self, request: Request, url: str | None = None) -> Verdict:
+        """Say what robots.txt says of a request, or of where a redirect leads it; see `Robots.look`."""
+        return self._robots.look(url or _whole(request), agent_of(request), self._clock.now())
+
     def _sort_in(self, ticket: Ticket, into: Sorted) -> None:
         request = ticket.request
-        url = _whole(request) if ticket.trip is None else ticket.trip.exchange.url
-        verdict = self._robots.look(url, agent_of(request), self._clock.now())
+        verdict = self.look(request, None if ticket.trip is None else ticket.trip.exchange.url)
         if isinstance(verdict, Unknown):
             into.held.append((ticket, verdict.site))
             if verdict.is_first:
-                into.fetches.append(self._fetch(verdict.site, request))
+                fetch = self.request_for(verdict.site, request)
+                into.fetches.append(RobotsFetch(verdict.site, fetch, self._host_of(fetch.url), self._hear))
         elif isinstance(verdict, Disallowed):
-            error = RobotsDisallowed(redact(verdict.why), retry_helps=verdict.is_temporary)
-            into.refused.append((ticket, error))
+            into.refused.append((ticket, refusal(verdict)))
         else:
             ticket.pace = verdict.pace
             into.allowed.append(ticket)
@@ -126,9 +129,10 @@ class Gate:
         if hear is not None:  # else the pool is gone
             hear(site, outcome)
 
-    def _fetch(self, site: Site, request: Request) -> RobotsFetch:
+    def request_for(self, site: Site, request: Request) -> Request:
+        """The request for a site's robots.txt, sent the way that `request` is."""
         agent = agent_of(request)
-        fetch = Request(
+        return Request(
             site.robots_url,
             headers=None if agent is None else {"User-Agent": agent},
             timeout=request.timeout,
@@ -138,7 +142,10 @@ class Gate:
             cert=request.cert,
             stream=True,
         )
-        return RobotsFetch(site, fetch, self._host_of(fetch.url), self._hear)
+
+
+def refusal(verdict: Disallowed) -> RobotsDisallowed:
+    return RobotsDisallowed(redact(verdict.why), retry_helps=verdict.is_temporary)
 
 
 def agent_of(request: Request) -> str | None:

@@ -298,6 +298,10 @@ class Scheduler:
         self._host(caller.host, now).callers += 1
         self.callers.append(caller)
 
+    def keep_pace(self, name: str, pace: Limiter, now: float) -> None:
+        """Let `pace` give slots to all of a host's requests, beside its budget."""
+        self._host(name, now).keep_pace(pace)
+
     def admit(self, now: float, *, all_busy: bool) -> None:
         """Admit the waiting callers that may send now.
 

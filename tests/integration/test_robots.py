@@ -277,6 +277,84 @@ def test_a_site_whose_delay_nobody_waits_for_is_closed_and_says_so(origin: Origi
     assert "its Crawl-delay is 86,400 s" in str(error)
 
 
+# -- pool.session ---------------------------------------------------------------------------------------------------
+
+
+def test_a_callables_session_obeys_too(origin: Origin) -> None:
+    origin.script("/robots.txt", PRIVATE)
+    origin.script("/there", Reply(status=302, headers={"Location": "/private/x"}), address=A)
+
+    def use() -> str:
+        text: str = pool.session.get(origin.url("/a")).text
+        for path in ("/private", "/there"):
+            with pytest.raises(RobotsDisallowed, match="Disallow: /private"):
+                pool.session.get(origin.url(path))
+        return text
+
+    with polite() as pool:
+        assert pool.submit(use).result(LONG) == "page\n"
+        assert pool.submit(use).result(LONG) == "page\n"
+    assert sent(origin) == {"/robots.txt": 1, "/a": 2, "/there": 2}
+
+
+def test_callables_that_keep_every_worker_busy_still_come_by_a_robots_txt(origin: Origin) -> None:
+    """A request waits for it as well, and no worker is left to fetch it for that one."""
+    origin.script("/robots.txt", Reply(body=PRIVATE.body, delay=0.1))
+    together = threading.Barrier(3)
+
+    def use() -> int:
+        together.wait(LONG)
+        status: int = pool.session.get(origin.url("/a")).status_code
+        return status
+
+    with polite(max_workers=2) as pool:
+        calls = [pool.submit(use) for _ in range(2)]
+        future = pool.get(origin.url("/b"))
+        together.wait(LONG)
+        assert [call.result(LONG) for call in calls] == [200, 200]
+        assert future.result(LONG).ok
+
+
+@pytest.mark.parametrize("reply", [Reply(status=500), Reply(reset=True)])
+def test_a_callables_session_is_refused_where_a_robots_txt_cannot_be_fetched(origin: Origin, reply: Reply) -> None:
+    origin.script("/robots.txt", reply)
+
+    def use() -> None:
+        with pytest.raises(RobotsDisallowed, match="could not be fetched"):
+            pool.session.get(origin.url("/a"))
+
+    with polite() as pool:
+        pool.submit(use).result(LONG)
+        assert isinstance(fetch(pool, origin.url("/b"))[origin.url("/b")].error, RobotsDisallowed)
+    assert set(sent(origin)) == {"/robots.txt"}
+
+
+def test_a_robots_txt_that_redirects_is_followed_for_a_callables_session(origin: Origin) -> None:
+    origin.script("/robots.txt", Reply(status=301, headers={"Location": origin.url("/private/rules", B)}), address=A)
+    origin.script("/private/rules", PRIVATE, address=B)
+
+    def use() -> None:
+        with pytest.raises(RobotsDisallowed, match="Disallow: /private"):
+            pool.session.get(origin.url("/private"))
+
+    with polite() as pool:
+        pool.submit(use).result(LONG)
+    assert "/robots.txt" not in sent(origin, B)
+
+
+def test_a_callables_session_keeps_the_crawl_delay(origin: Origin) -> None:
+    origin.script("/robots.txt", Reply(body=b"User-agent: *\nCrawl-delay: 0.3\n"))
+
+    def use() -> None:
+        for n in range(3):
+            pool.session.get(origin.url(f"/{n}"))
+
+    with polite() as pool:
+        pool.submit(use).result(LONG)
+    times = [arrival.time for arrival in origin.arrivals if arrival.path != "/robots.txt"]
+    assert all(later - earlier >= 0.28 for earlier, later in itertools.pairwise(times))
+
+
 # -- who asks -------------------------------------------------------------------------------------------------------
 
 
@@ -469,7 +547,7 @@ def test_receipts_and_journals_are_as_ever(origin: Origin) -> None:
 
 
 def test_many_sites_at_once_lose_no_request(tiny_switch_interval: None) -> None:
-    """Threads that hold and threads that free meet at every site; each request ends once, and none is sent too early."""
+    """Threads that hold and threads that free meet at every site: each request ends once, and none is sent early."""
     known: set[str] = set()
     early: list[str] = []
 

@@ -4,7 +4,7 @@ It decides and returns. The fetch of a robots.txt is the pool's, as that of anyt
 """
 
 from workerpool.robots.rules import LONGEST, LONGEST_DELAY, ClosedRules, OpenRules, Rules, read_rules
-from workerpool.robots.sites import LEAST_KEPT, Allowed, Answered, Disallowed, Robots, Site, Unknown
+from workerpool.robots.sites import LEAST_KEPT, Allowed, Answered, Disallowed, Robots, Site, Unknown, Verdict
 
 __all__ = [
     "LEAST_KEPT",
@@ -19,5 +19,6 @@ __all__ = [
     "Rules",
     "Site",
     "Unknown",
+    "Verdict",
     "read_rules",
 ]
