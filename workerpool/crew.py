@@ -149,7 +149,8 @@ class Crew:
             if self.gate is not None:
                 self.gate.forget(way.fetches)
             raise
-        self._see_to(way)
+        if way.held or way.refused:
+            self._see_to(way)
 
     def discard(self, is_unwanted: Callable[[Ticket], bool]) -> list[Ticket]:
         """Remove and return queued and parked requests; those being sent go on."""
@@ -197,7 +198,7 @@ class Crew:
         """End a request that `discard` or `close` returned."""
         outcome = self._worker.cancel(ticket, why)
         with self._lock:
-            self._counts.ended += 1
+            self._counts.ended += ticket.obeys
         ticket.deliver(outcome)
 
     def is_starved(self) -> bool:
@@ -659,10 +660,10 @@ class Crew:
             pause = step.pause
             step.is_new_pause = self._scheduler.pause(pause.host, pause.until, now, refuse=pause.refuse)
         if step.outcome is not None:
-            self._counts.ended += 1
-            self._counts.ok += step.outcome.ok
+            self._counts.ended += ticket.obeys
+            self._counts.ok += ticket.obeys and step.outcome.ok
         elif self._is_given_up(ticket):
-            self._counts.ended += 1
+            self._counts.ended += ticket.obeys
             step.is_given_up = True
         elif step.again:
             self._counts.resent += 1

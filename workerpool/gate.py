@@ -91,7 +91,7 @@ class Gate:
             into.held.append((ticket, verdict.site))
             if verdict.is_first:
                 fetch = self.request_for(verdict.site, request)
-                into.fetches.append(RobotsFetch(verdict.site, fetch, self._host_of(fetch.url), self._hear))
+                into.fetches.append(RobotsFetch(verdict.site, fetch, self._host(fetch.url, ticket), self._hear))
         elif isinstance(verdict, Disallowed):
             into.refused.append((ticket, refusal(verdict)))
         else:
@@ -129,6 +129,12 @@ class Gate:
         if hear is not None:  # else the pool is gone
             hear(site, outcome)
 
+    def _host(self, robots_url: str, ticket: Ticket) -> str:
+        try:
+            return self._host_of(robots_url)
+        except Exception:  # a user's function, which knows no such URL
+            return ticket.host
+
     def request_for(self, site: Site, request: Request) -> Request:
         """The request for a site's robots.txt, sent the way that `request` is."""
         agent = agent_of(request)
@@ -150,9 +156,12 @@ def refusal(verdict: Disallowed) -> RobotsDisallowed:
 
 def agent_of(request: Request) -> str | None:
     """The User-Agent that a request brings along, "" if it wants none; None if it leaves that to the session."""
-    for name, value in (request.headers or {}).items():
-        if isinstance(name, str) and name.lower() == "user-agent":
-            return value.decode("latin-1") if isinstance(value, bytes) else value or ""
+    try:
+        for name, value in (request.headers or {}).items():
+            if isinstance(name, str) and name.lower() == "user-agent":
+                return value.decode("latin-1") if isinstance(value, bytes) else str(value or "")
+    except Exception:  # junk for headers: it fails by itself
+        pass
     return None
 
 
@@ -164,7 +173,7 @@ def _whole(request: Request) -> str:
     params = request.params
     try:
         query = params if isinstance(params, (str, bytes)) else urlencode(_pairs(params), doseq=True)
-    except (TypeError, ValueError):  # it will fail by itself
+    except Exception:  # junk for parameters: it fails by itself
         return request.url
     query = query.decode("latin-1") if isinstance(query, bytes) else query
     return f"{url}{'&' if '?' in url else '?'}{query}{hash_sign}{fragment}"
@@ -178,9 +187,11 @@ def _pairs(params: Any) -> list[tuple[str, Any]]:
 def _answered(outcome: Outcome) -> Answered:
     error, response = outcome.error, outcome.response
     told = "" if error is None else str(error)
-    if response is None or not 200 <= response.status_code < 300:
-        status = None if response is None else response.status_code
-        return Answered(status, error=told, had_too_many_redirects=isinstance(error, TooManyRedirects))
+    if response is None:
+        return Answered(None, error=told, had_too_many_redirects=isinstance(error, TooManyRedirects))
+    if not 200 <= response.status_code < 300:
+        response.close()
+        return Answered(response.status_code, error=told)
     try:
         body = read_first(response, LONGEST + 1, READING)
     except Exception as failed:

@@ -50,7 +50,8 @@ class Ticket:
     it has waited for those in all. `in_flight`: sends to its host when it was sent, itself included. `holds_place`:
     whether it was sent, for an owner that needs receipts, and nobody was told yet. `is_light`: whether to begin it and
     to take its outcome never takes long, so that a thread may do it which others wait for, too. `obeys`: whether
-    robots.txt is asked about it, in a pool that does so; `pace`: what then spaces its site's requests, if anything.
+    robots.txt is asked about it, in a pool that does so; False for that file itself, which nobody asked for. `pace`:
+    what then spaces its site's requests, if anything.
     """
 
     is_light = False

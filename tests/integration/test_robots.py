@@ -68,7 +68,7 @@ def test_what_is_allowed_is_fetched_what_is_not_is_never_sent_and_robots_txt_is_
     counted = sent(origin)
     assert counted.pop("/robots.txt") == 1
     assert set(counted) == {f"/open/{n}" for n in range(50)}
-    assert told.requests == 101  # the robots.txt among them
+    assert (told.requests, told.ok, told.sent) == (100, 50, 51)
     assert told.parked == 0
 
 
@@ -451,6 +451,29 @@ def test_what_cannot_be_sent_says_so_by_itself(junk: str) -> None:
         (outcome,) = pool.stream([junk])
     assert not isinstance(outcome.error, RobotsDisallowed)
     assert not outcome.ok
+
+
+def test_junk_that_no_robots_txt_can_be_asked_about_ends_as_it_always_does(origin: Origin) -> None:
+    junk: list[Any] = [
+        Request(origin.url("/a"), headers=["no mapping"]),  # type: ignore[arg-type]
+        Request(origin.url("/b"), params=3),
+        Request(origin.url("/c"), headers={3: 4}),  # type: ignore[dict-item]
+    ]
+    with WorkerPool(2, retry=ONCE) as pool:
+        before = [type(outcome.error) for outcome in pool.stream(junk, ordered=True)]
+    with polite(retry=ONCE) as pool:
+        after = [type(outcome.error) for outcome in pool.stream(junk, ordered=True)]
+    assert after == before
+
+
+def test_a_host_key_that_knows_no_robots_txt_does_no_harm(origin: Origin) -> None:
+    def key(url: str) -> str:
+        if url.endswith("robots.txt"):
+            raise ValueError("no such shop")
+        return "shop"
+
+    with polite(host_key=key) as pool:
+        assert fetch(pool, origin.url("/a"))[origin.url("/a")].ok
 
 
 # -- ending ---------------------------------------------------------------------------------------------------------

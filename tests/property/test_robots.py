@@ -46,6 +46,24 @@ def _matches(pattern: str, path: str) -> bool:
     return re.match(expression + ("$" if is_whole else ""), path) is not None
 
 
+@given(
+    st.lists(
+        st.sampled_from(
+            ["http://", "HTTPS://", "//", "a.test", "[", "]", "@", ":", ":80", "/robots.txt", "?", "#", "%"]
+        )
+        | st.text(max_size=2),
+        max_size=7,
+    ).map("".join)
+)
+def test_whatever_the_url_is_looking_raises_nothing(url: str) -> None:
+    robots = Robots()
+    verdict = robots.look(url, None, 0.0)
+    if isinstance(verdict, Unknown):
+        content = b"User-agent: *\nDisallow: /*a\nCrawl-delay: 1\n"
+        robots.learn(verdict.site, *robots.read(verdict.site, Answered(200, content)), 0.0)
+        assert not isinstance(robots.look(url, None, 0.0), Unknown)
+
+
 @given(st.lists(st.sampled_from(["look", "learn", "fail", "forget", "later"]), max_size=30))
 def test_a_site_is_fetched_once_at_a_time(steps: list[str]) -> None:
     robots, now, is_fetching = Robots(), 0.0, False
