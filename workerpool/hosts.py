@@ -60,6 +60,11 @@ class Host:
         self.callers_turn = True
         self.rests = False  # stands in the heap of resting hosts
 
+    def keep_pace(self, pace: Limiter) -> None:
+        """Let `pace` give slots to all its requests from now on, beside the limiters that are there."""
+        if pace not in self.limiters:
+            self.limiters = (*self.limiters, pace)
+
     def has_place(self) -> bool:
         return self.in_flight < self.places
 
