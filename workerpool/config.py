@@ -51,7 +51,9 @@ class Rate:
             raise OptionError(f"rate={self.count}/{self.seconds}s: both numbers must be above zero, as in Rate(50, 1)")
         for quota in self.quotas:
             if quota.seconds <= self.seconds or quota.quotas or quota.count < 1:
-                raise OptionError(f"rate={self}: {quota} must be of 1 or more in a longer window than {self.seconds:g} s")
+                raise OptionError(
+                    f"rate={self}: {quota} must be of 1 or more in a longer window than {self.seconds:g} s"
+                )
 
     @classmethod
     def of(cls, value: Rate | str | float, option: str = "rate") -> Rate:
@@ -194,7 +196,9 @@ class RetryBudget:
         if not _is_number(self.share) or not 0 <= self.share <= 10:
             raise OptionError(f"retry.budget.share={self.share!r} must be a number from 0 to 10: 0.2 is one in five")
         if not _is_positive(self.per_second):
-            raise OptionError(f"retry.budget.per_second={self.per_second!r} must be above zero, or retries wait for ever")
+            raise OptionError(
+                f"retry.budget.per_second={self.per_second!r} must be above zero, or retries wait for ever"
+            )
         if self.floor is not None:
             check_count("retry.budget.floor", self.floor)
 
