@@ -21,6 +21,7 @@ SOON = 0.5
 WORDS = {
     "body": "body not readable",
     "cancelled": "cancelled before its end",
+    "circuit": "host kept failing, left alone",
     "connect": "could not connect",
     "connection": "connection lost",
     "invalid": "not a request",
