@@ -156,7 +156,7 @@ class Stream:
 
     def outcomes(self) -> Generator[Outcome, None, None]:
         """Yield the outcomes, then raise what the source raised. Closing the generator cancels what has not ended."""
-        self._crew.feeders.append(self)
+        self._crew.delays.feeders.append(self)
         try:
             self._refuse_inside()
             while self._goes_on():
@@ -168,7 +168,7 @@ class Stream:
 
     def batches(self) -> Generator[list[Outcome | Underway], None, None]:
         """Yield lists of all that is ready, as `outcomes` yields one by one. To ask for the next one is a receipt."""
-        self._crew.feeders.append(self)
+        self._crew.delays.feeders.append(self)
         try:
             self._refuse_inside()
             while self._goes_on():
@@ -213,7 +213,7 @@ class Stream:
         """Note what the consumer's thread does from now on; if the crew has nothing to send, that is why."""
         if self.doing is not doing:
             self.doing = doing
-            if self._crew.is_starved:
+            if self._crew.delays.is_starved:
                 self._crew.look_again()
 
     # -- handing out --------------------------------------------------------------------------------------------------
@@ -393,8 +393,8 @@ class Stream:
         """The consumer has left: forget what is not being sent; what is will end unseen."""
         self.is_over = self.is_forsaken = True
         self._intake.close()
-        if self._unanswered:
-            self._crew.forsake(self)
+        self._crew.delays.feeders.remove(self)
+        self._crew.forsake(self, has_requests=self._unanswered > 0)
 
     def _raise_failure(self) -> None:
         if self._intake.failure is not None:
