@@ -172,7 +172,7 @@ class Crew:
             self.delays.look_again(self._clock.now())
 
     def forsake(self, owner: Owner, *, has_requests: bool) -> None:
-        """Forget an owner that is over, and its requests, at once if the lock is free, or else when a thread next looks.
+        """Forget an owner that is over and its requests, at once if the lock is free, or when a thread next looks.
 
         Never waits for the lock: the garbage collector may end a stream in the middle of any line, also of one that
         holds it.

@@ -18,18 +18,19 @@ READY, ANSWERS, WINDOW = Wait.READY, Wait.ANSWERS, Wait.WINDOW
 class Feeder(Protocol):
     """Who gives requests to the pool, and takes outcomes: a stream.
 
-    `doing`: what its consumer's thread is at. `SOURCE` while it asks its source, `SINK` while the consumer has it, `READY` in
-    the stream's own code; while it waits for an outcome, `WINDOW` if it would read more had it the room, or else
-    `ANSWERS`. That thread sets it, and then looks whether the pool is starved, and if so has the crew look again.
+    `doing`: what its consumer's thread is at. `SOURCE` while it asks its source, `SINK` while the consumer has it,
+    `READY` in the stream's own code; while it waits for an outcome, `WINDOW` if it would read more had it the room, or
+    else `ANSWERS`. That thread sets it, then looks whether the pool is starved, and if so has the crew look again.
     """
 
     doing: Wait
 
 
 class Delays:
-    """Notes what holds the pool up. `feeders`: the streams that go on; they come and go in single steps, without the lock.
+    """Notes what holds the pool up.
 
-    `is_starved`: nothing is queued, so what the feeders do is what counts.
+    `feeders`: the streams that go on; they come and go in single steps, without the lock. `is_starved`: nothing is
+    queued, so what the feeders do is what counts.
     """
 
     def __init__(self, scheduler: Scheduler, now: float) -> None:
@@ -42,17 +43,18 @@ class Delays:
         """Note what holds from now on. `is_full`: no worker is free; `is_ready`: one is, and may send."""
         scheduler, meter = self._scheduler, self._meter
         if is_ready:
-            state: int = READY
+            self.is_starved = False
+            if meter.state is not READY:
+                meter.turn_to(READY, now)
         elif scheduler.queued or scheduler.callers:
+            self.is_starved = False
             state = FULL if is_full else HELD
+            if meter.state != state:
+                meter.turn_to(state, now)
+            if meter.is_due(now):
+                self._look(now)
         else:
             self.look_again(now)
-            return
-        self.is_starved = False
-        if state != meter.state:
-            meter.turn_to(state, now)
-        if state >= FULL and meter.is_due(now):
-            self._look(now)
 
     def look_again(self, now: float) -> None:
         """Note what holds from now on if nothing is queued."""

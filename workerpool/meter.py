@@ -1,9 +1,9 @@
 """What kept a pool from sending one request more, added up over time. Told the time and the reason; decides nothing.
 
 The crew enters under its lock, each time that it has brought threads and work together (`Crew._settle`). Most times
-nothing has changed, which costs a comparison. Some states have several reasons at once: hosts are held up by
-different things. Who looks at each of them takes time, so such a state's reasons are looked at every few milliseconds, and
-what it lasted until the next look goes by what was seen.
+nothing has changed, which costs a comparison. Some states have several reasons at once, as hosts are held up by
+different things. To look at each of them takes time, so that is done every few milliseconds, and the time until the
+next look goes by what was seen.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Meter:
         self._share_out(HELD)
         largest = nlargest(SHOWN, self._by_host.items(), key=lambda item: item[1])
         hosts = tuple(HostWait(wait.name.lower(), host, seconds) for (wait, host), seconds in largest)
-        return Waits(*self._seconds[: len(Wait)], hosts=hosts)
+        return Waits(**{wait.name.lower(): self._seconds[wait] for wait in Wait}, hosts=hosts)
 
     def _share_out(self, state: int) -> None:
         seconds, self._seconds[state] = self._seconds[state], 0.0

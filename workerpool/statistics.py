@@ -18,8 +18,8 @@ class HostWait:
 class Waits:
     """Why a pool did not send one request more, in seconds of its life.
 
-    At any time exactly one of these holds, or several in shares of one second, so together they are the pool's age. Where
-    hosts are held up by different things, each counts by the requests that wait for it.
+    At any time one of these holds, or several share it, so together they are the pool's age. Where hosts are held up by
+    different things, each counts by the requests that wait for it.
 
     `ready`: one could be sent, and a thread was on its way to it: the pool's own work. `workers`: all were busy.
     `host_sockets`, `sockets`: as many requests were in flight to a host, or in all, as may be. `host_rate`, `key_rate`,

@@ -173,7 +173,7 @@ def test_a_stream_that_is_left_is_not_waited_for(origin: Origin) -> None:
         stream.close()
         idle = pool.statistics().waits.idle
         spend(0.2)
-        assert pool.statistics().waits.idle - idle >= 0.2
+        assert pool.statistics().waits.idle - idle > 0.15
 
 
 def test_a_hosts_pause_binds(origin: Origin) -> None:
@@ -265,7 +265,8 @@ def test_the_summary_says_what_binds_and_what_to_change(origin: Origin, tmp_path
     advice = row(said, "what binds")
     assert advice.startswith(f"the 2 sockets to {origin.url('/').rstrip('/').removeprefix('http://')} were busy ")
     assert advice.endswith(
-        "mostly waiting for the first byte: --host-connections 4 would allow up to twice as much, if the server bears it"
+        "mostly waiting for the first byte: --host-connections 4 would allow up to twice as much, if the server "
+        "bears it"
     )
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 40
 

@@ -132,7 +132,8 @@ def test_the_summary_says_everything_and_fits_a_terminal() -> None:
         "1.0%  404 Not Found", "connection lost", "202.2/s on average", "200/s in all, 100/min per host",
         "1,230 sends, 14 retries and 3 redirects among them", "p50 ", "p95 ", "p99 ",
         "16 opened, reused for 1,198 sends", "waited for     the rate 83%, sockets to a host 16%, the output 1%",
-        "what binds     the rate of 200/s in all held it up 83% of the time", "slowest of 11 hosts", "for example", "token=***",
+        "what binds     the rate of 200/s in all held it up 83% of the time",
+        "slowest of 11 hosts", "for example", "token=***",
     ):  # fmt: skip
         assert words in text
     assert "hunter2" not in text

@@ -61,8 +61,8 @@ class Took:
 
 
 def summarize(totals: Totals, figures: PoolFigures, allowed: Allowed, took: Took) -> str:
-    """Render the summary: outcomes by reason, rate against budget, latencies, sockets, what took the time, slowest hosts,
-    failures."""
+    """Render the summary: outcomes by reason, rate against budget, latencies, sockets, what the time went to, slowest
+    hosts, failures."""
     return "\n".join(line.rstrip() for line in _lines(totals, figures, allowed, took))
 
 

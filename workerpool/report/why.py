@@ -1,8 +1,8 @@
 """Why a batch took as long as it did: its time shared out, what binds, and what to change. Pure functions, any thread.
 
-At each moment of a run something keeps it from sending one request more (`workerpool.statistics.Waits`). These parts add
-up to the run's time. While sockets or workers are what is waited for, the run waits for what the requests in flight do, so
-that time is shared out once more, over connecting, the first byte and so on, as the sends spent it.
+At each moment of a run something keeps it from sending one request more (`workerpool.statistics.Waits`). These parts
+add up to the run's time. While sockets or workers are what is waited for, the run waits for what the requests in flight
+do, so that time is shared out once more, over connecting, the first byte and so on, as the sends spent it.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _largest_first(shares: Mapping[str, float]) -> tuple[Part, ...]:
 
 
 def _percents(parts: Sequence[Part], total: int) -> list[tuple[str, int]]:
-    """Round shares to whole numbers that add up to `total`, the largest remainders up; those that come to 0 are left out."""
+    """Round shares to whole numbers that add up to `total`, the largest remainders up, and leave out the zeros."""
     whole = sum(part.share for part in parts)
     if not whole:
         return []
@@ -157,7 +157,7 @@ def _percents(parts: Sequence[Part], total: int) -> list[tuple[str, int]]:
     return [(part.name, percent) for part, percent in zip(parts, rounded, strict=True) if percent]
 
 
-# -- sentences ----------------------------------------------------------------------------------------------------------
+# -- sentences --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,7 +325,8 @@ def _on_answers(case: _Case) -> str:
 
 def _on_ready(case: _Case) -> str:
     return (
-        f"requests could be sent {case.share}, and this program did not get to it, with a CPU for {case.cpu:.0%} of the "
+        f"requests could be sent {case.share}, and this program did not get to it, with a CPU for {case.cpu:.0%} "
+        "of the "
         "time: the machine is busy with other things"
     )
 
