@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from heapq import nlargest
 
-from workerpool.statistics import HostWait, Waits
+from workerpool.statistics import LARGEST, HostWait, Waits
 
 LOOK_EVERY = 0.005
 """Seconds between two looks at the reasons of a state that has several."""
@@ -22,9 +22,6 @@ LOOK_PER_LANE = 0.000_02
 
 HOSTS = 1_000
 """Hosts whose shares are kept, each with its reasons."""
-
-SHOWN = 10
-"""Shares of single hosts that are told."""
 
 
 class Wait(IntEnum):
@@ -92,7 +89,7 @@ class Meter:
         self.turn_to(self.state, now)
         self._share_out(FULL)
         self._share_out(HELD)
-        largest = nlargest(SHOWN, self._by_host.items(), key=lambda item: item[1])
+        largest = nlargest(LARGEST, self._by_host.items(), key=lambda item: item[1])
         hosts = tuple(HostWait(wait.name.lower(), host, seconds) for (wait, host), seconds in largest)
         return Waits(**{wait.name.lower(): self._seconds[wait] for wait in Wait}, hosts=hosts)
 

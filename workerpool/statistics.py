@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, fields
+
+LARGEST = 10
+"""Shares of single hosts that are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,15 @@ class Waits:
     answers: float = 0.0
     idle: float = 0.0
     hosts: tuple[HostWait, ...] = ()
+
+    def __add__(self, other: Waits) -> Waits:
+        """Those of two pools together."""
+        seconds = {one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)}
+        by_host: Counter[tuple[str, str]] = Counter()
+        for each in seconds.pop("hosts"):
+            by_host[each.wait, each.host] += each.seconds
+        hosts = (HostWait(wait, host, value) for (wait, host), value in by_host.most_common(LARGEST))
+        return Waits(**seconds, hosts=tuple(hosts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workerpool.meter import FULL, HELD, HOSTS, LOOK_EVERY, LOOK_PER_LANE, SHOWN, Meter, Wait
-from workerpool.statistics import HostWait, Waits
+from workerpool.meter import FULL, HELD, HOSTS, LOOK_EVERY, LOOK_PER_LANE, Meter, Wait
+from workerpool.statistics import LARGEST, HostWait, Waits
 
 REASONS = st.dictionaries(
     st.tuples(st.sampled_from(Wait), st.sampled_from(["", "a", "b"])), st.integers(1, 9), max_size=4
@@ -93,5 +93,5 @@ def test_the_largest_hosts_are_told_and_memory_is_bounded() -> None:
     waits = meter.waits(10.0)
     assert waits.host_rate == pytest.approx(10.0)
     assert waits.hosts[0] == HostWait("host_rate", "large", pytest.approx(5.0))
-    assert len(waits.hosts) == SHOWN
+    assert len(waits.hosts) == LARGEST
     assert len(meter._by_host) <= 2 * HOSTS + 1

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests import Response
 
-from workerpool.config import Rate
+from workerpool.config import Budgets, Rate
 from workerpool.errors import Cancelled, ConnectionLost, InvalidRequest, RequestError, StatusError
 from workerpool.model import Attempt, Outcome, Request, Timings
 from workerpool.report.summary import WIDTH, Took, duration, number, size, summarize
@@ -122,7 +122,7 @@ def test_the_summary_says_everything_and_fits_a_terminal() -> None:
             sockets_opened=16,
             sockets_reused=1_198,
         ),
-        Allowed(rate=Rate.of("200/s"), host_rate=Rate.of("100/min")),
+        Allowed(budgets=Budgets(rate=Rate.of("200/s"), host_rate=Rate.of("100/min"))),
         Took(elapsed=6.04),
     )
     assert max(len(line) for line in text.splitlines() if "xxx" not in line) <= WIDTH

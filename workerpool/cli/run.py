@@ -38,7 +38,7 @@ from workerpool.cli.speaker import LogStream, Speaker
 from workerpool.config import RetryPolicy
 from workerpool.errors import Cancelled, JobError, JobHeld, SinkError, SourceError, WorkerPoolError
 from workerpool.model import Outcome
-from workerpool.pool import WorkerPool, default_connections
+from workerpool.pool import WorkerPool
 from workerpool.report.summary import Took, duration, plural, summarize
 from workerpool.report.totals import Tally
 from workerpool.report.why import Allowed
@@ -139,15 +139,12 @@ def _open_job(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Rea
 
 
 def _pool(settings: RunSettings) -> WorkerPool:
+    budgets = settings.budgets
     return WorkerPool(
-        settings.workers,
+        budgets.workers,
         "workerpool",
-        rate=settings.rate,
-        burst=settings.burst,
-        host_rate=settings.host_rate,
-        max_connections=settings.connections,
-        host_connections=settings.host_connections,
-        retry=RetryPolicy(attempts=settings.retries + 1),
+        **budgets.of_pool(),
+        retry=RetryPolicy(attempts=budgets.retries + 1, budget=budgets.retry_budget),
         timeout=settings.timeout,
         max_body=settings.max_body,
         verify=settings.verify,
@@ -157,18 +154,6 @@ def _pool(settings: RunSettings) -> WorkerPool:
         deny_private=settings.deny_private,
         trust_proxy=settings.trust_proxy,
         fast_path=settings.fast_path,
-    )
-
-
-def _allowed(settings: RunSettings) -> Allowed:
-    workers = settings.workers
-    return Allowed(
-        workers=workers,
-        connections=default_connections(workers) if settings.connections is None else settings.connections,
-        host_connections=settings.host_connections,
-        rate=settings.rate,
-        host_rate=settings.host_rate,
-        ordered=settings.ordered and settings.job is None,
     )
 
 
@@ -290,7 +275,7 @@ class _Execution:
             if self._ready.before:
                 self._speaker.tell(f"After {plural(self._ready.before, 'input')} that had ended before, this time:")
             took = Took(elapsed=result.elapsed, cpu=self._cpu, cores=os.cpu_count() or 1)
-            self._speaker.say(summarize(totals, figures, _allowed(self._settings), took))
+            self._speaker.say(summarize(totals, figures, self._allowed(), took))
         if result.stopped is not None and self._ready.job is None:
             self._speaker.tell(self._why(result), self._where(), self._how_to_go_on())
         if result.error is not None:
@@ -298,6 +283,11 @@ class _Execution:
             ending = f". {self._where()} {self._how_to_go_on()}" if is_source and self._ready.job is None else ""
             self._speaker.error(f"{result.error}{ending}")
         self._say_last_word(self._how(result), code)
+
+    def _allowed(self) -> Allowed:
+        settings, budgets = self._settings, self._settings.budgets
+        is_ordered = settings.ordered and settings.job is None  # a job puts its outcomes into order when it has them
+        return Allowed(workers=budgets.workers, budgets=budgets.budgets(), ordered=is_ordered)
 
     def _say_last_word(self, how: str, code: int) -> None:
         """Say what the run of a job has come to."""

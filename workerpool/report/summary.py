@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from workerpool.config import Budgets
 from workerpool.report.totals import CANCELLED, HostTotals, Totals
 from workerpool.report.why import Allowed, Course, advise, describe, split
 from workerpool.statistics import Waits
@@ -79,7 +80,7 @@ def _lines(totals: Totals, figures: PoolFigures, allowed: Allowed, took: Took) -
         yield from _reasons(totals)
     if figures.sent:
         yield _row("rate", _reached(totals))
-        yield _row("rate allowed", _limits(allowed))
+        yield _row("rate allowed", _limits(allowed.budgets))
         yield _row("sent", _sent(figures))
         yield _row("response time", _latencies(totals))
         yield _row("sockets", f"{figures.sockets_opened:,} opened, reused for {plural(figures.sockets_reused, 'send')}")
@@ -105,6 +106,7 @@ def _why(totals: Totals, figures: PoolFigures, allowed: Allowed, took: Took) -> 
         opened=figures.sockets_opened,
         hosts=totals.hosts,
         reached=_mean_rate(totals),
+        pools=allowed.processes or 1,
     )
     yield from _wrapped("waited for", describe(split(course)))
     if took.elapsed >= SOON:
@@ -125,10 +127,12 @@ def _reasons(totals: Totals) -> Iterator[str]:
         yield f"    {rest:>9,}  {rest / totals.requests:>6.1%}  other reasons"
 
 
-def _limits(allowed: Allowed) -> str:
-    limits = [f"{allowed.rate} in all"] if allowed.rate else []
-    if allowed.host_rate:
-        limits.append(f"{allowed.host_rate} per host")
+def _limits(budgets: Budgets) -> str:
+    limits = [f"{budgets.rate} in all"] if budgets.rate else []
+    if budgets.host_rate:
+        limits.append(f"{'at most ' if budgets.learns_rate else ''}{budgets.host_rate} per host")
+    if budgets.learns_rate:
+        limits.append("what each host takes")
     return ", ".join(limits) or "no limit was set"
 
 

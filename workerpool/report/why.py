@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from workerpool.config import Rate
+from workerpool.config import Budgets, Rate
 from workerpool.model import Timings
 from workerpool.report.totals import shown_host
 from workerpool.statistics import Waits
@@ -55,14 +55,16 @@ _OPENING = ("dns", "connect", "tls")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowed:
-    """What a batch had to keep to. `ordered`: whether outcomes had to come in their order."""
+    """What a batch had to keep to.
+
+    `ordered`: whether outcomes had to come in their order. `processes`: how many shared the work, by the option for
+    that; None where there is no such option.
+    """
 
     workers: int = 16
-    connections: int = 64
-    host_connections: int = 6
-    rate: Rate | None = None
-    host_rate: Rate | None = None
+    budgets: Budgets = field(default_factory=Budgets)
     ordered: bool = False
+    processes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +72,9 @@ class Course:
     """How a run went, as far as its time is concerned.
 
     `elapsed`: its seconds; `cpu`: seconds that its process had the CPU, on all cores together; `cores`: how many there
-    are. `waits`: of the pool, which did nothing before the run began. `spent`: what its sends took, in all. `sends`,
-    of which `opened` needed a new socket; `reached`: sends per second, None if that says nothing. `hosts`: how many.
+    are. `waits`: of the pool, which did nothing before the run began, or of all `pools` together. `spent`: what its
+    sends took, in all. `sends`, of which `opened` needed a new socket; `reached`: sends per second, None if that says
+    nothing. `hosts`: how many.
     """
 
     elapsed: float
@@ -83,6 +86,7 @@ class Course:
     opened: int
     hosts: int
     reached: float | None = None
+    pools: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,7 @@ def split(course: Course) -> Split:
     """
     waits = course.waits
     seconds = {name: float(getattr(waits, name)) for name in NAMES}
-    seconds["sink"] += max(0.0, course.elapsed - sum(seconds.values()))
+    seconds["sink"] += max(0.0, course.elapsed * course.pools - sum(seconds.values()))
     total = sum(seconds.values()) or 1.0
     in_flight = sum(seconds[name] for name in IN_FLIGHT) / total
     spent = {name: float(getattr(course.spent, name)) for name in PHASES}
@@ -175,8 +179,9 @@ class _Case:
 
     @property
     def cpu(self) -> float:
-        """The share of the time that the process had a core."""
-        return self.course.cpu / self.course.elapsed if self.course.elapsed else 0.0
+        """The share of the time that each process had a core."""
+        course = self.course
+        return course.cpu / course.elapsed / course.pools if course.elapsed else 0.0
 
     @property
     def host(self) -> str | None:
@@ -205,33 +210,37 @@ class _Case:
     @property
     def gain(self) -> str:
         """How much more twice as many places would let through, at most, as the next thing that binds has it."""
-        cpu, course, allowed = self.cpu, self.course, self.allowed
+        budgets, reached = self.allowed.budgets, self.course.reached
         caps = [(2.0, "")]
-        if cpu > 0:
-            caps.append((1 / cpu, ", before the CPU is what binds"))
-        if allowed.rate is not None and course.reached:
-            caps.append((allowed.rate.sustained / course.reached, f", before the rate of {allowed.rate} is what binds"))
-        if allowed.host_rate is not None and course.reached and course.hosts == 1:
-            most = allowed.host_rate.sustained / course.reached
-            caps.append((most, f", before the rate of {allowed.host_rate} per host is what binds"))
+        if self.cpu > 0:
+            caps.append((1 / self.cpu, ", before the CPU is what binds"))
+        rates = [budgets.rate, budgets.host_rate] if self.course.hosts == 1 else [budgets.rate]
+        caps += [
+            (rate.sustained / reached, f", before {_named(rate)} is what binds") for rate in rates if rate and reached
+        ]
         most, then = min(caps)
         return ("twice as much" if most >= 1.95 else f"{max(1.0, most):.1f} times as much") + then
 
 
 def _more(case: _Case, *, per_host: int, in_all: int, first: str) -> str:
     """The options that allow so many sends at once, to a host and in all; the one that binds now comes first."""
-    allowed = case.allowed
+    budgets = case.allowed.budgets
     wanted = [
-        ("--workers", in_all, allowed.workers),
-        ("--host-connections", per_host, allowed.host_connections),
-        ("--connections", in_all, allowed.connections),
+        ("--workers", in_all, case.allowed.workers),
+        ("--host-connections", per_host, budgets.host_connections),
+        ("--connections", in_all, budgets.max_connections),
     ]
     wanted.sort(key=lambda option: option[0] != first)
     return " ".join(f"{name} {number}" for name, number, now in wanted if number > now)
 
 
 def _on_host_sockets(case: _Case) -> str:
-    places = case.allowed.host_connections
+    places = case.allowed.budgets.host_connections
+    if case.allowed.budgets.learns_connections:
+        return (
+            f"the sockets that {case.host or 'each host'} was found to take were busy {case.share}{case.mostly}: more "
+            "would be for the server to bear"
+        )
     busy = (
         f"the {places} sockets to {case.host} were" if case.host else f"the {places} sockets that a host may have were"
     )
@@ -245,28 +254,35 @@ def _on_places(case: _Case) -> str:
     allowed, hosts = case.allowed, max(1, case.course.hosts)
     is_workers = case.part.name == "workers"
     places, what, option = (
-        (allowed.workers, "worker", "--workers") if is_workers else (allowed.connections, "socket", "--connections")
+        (allowed.workers, "worker", "--workers")
+        if is_workers
+        else (allowed.budgets.max_connections, "socket", "--connections")
     )
     busy = f"all {places} {what}s were" if places > 1 else f"the one {what} was"
     options = _more(case, per_host=math.ceil(2 * places / hosts), in_all=2 * places, first=option)
     return f"{busy} busy {case.share}{case.mostly}: {options} would allow up to {case.gain}"
 
 
+def _named(rate: Rate | None) -> str:
+    return "the rate" if rate is None else f"the rate of {rate}"
+
+
 def _on_rate(case: _Case) -> str:
-    rate = f"the rate of {case.allowed.rate} in all" if case.allowed.rate else "the rate in all"
-    return f"{rate} held it up {case.share}: a higher --rate, if the servers allow it"
+    rate = case.allowed.budgets.rate
+    return f"{_named(rate)} in all held it up {case.share}: a higher --rate, if the servers allow it"
 
 
 def _on_host_rate(case: _Case) -> str:
     at = f" at {case.host}" if case.host else ""
-    if case.allowed.host_rate is None:
+    budgets = case.allowed.budgets
+    if budgets.learns_rate:
         return f"the rate that was learned{at} held it up {case.share}: it is what the server took"
-    rate = case.allowed.host_rate
-    return f"the rate of {rate} per host held it up {case.share}{at}: a higher --host-rate, if the server allows it"
+    rate = _named(budgets.host_rate)
+    return f"{rate} per host held it up {case.share}{at}: a higher --host-rate, if the server allows it"
 
 
 def _on_key_rate(case: _Case) -> str:
-    return f"the rate of a key held it up {case.share}: a higher --key-rate, if the keys' owners are allowed it"
+    return f"{_named(case.allowed.budgets.key_rate)} for a key held it up {case.share}: only a higher one would help"
 
 
 def _on_shared(case: _Case) -> str:
@@ -276,6 +292,8 @@ def _on_shared(case: _Case) -> str:
 def _on_pause(case: _Case) -> str:
     reached = case.course.reached if case.course.hosts == 1 else None
     below = f"a --host-rate below the {reached:.3g}/s that it had" if reached else "a lower --host-rate"
+    if not case.allowed.budgets.learns_rate:
+        below += ", or --rate auto,"
     who = case.host or "hosts"
     return f"{who} refused, and had to be left alone, {case.share}: {below} would keep that from happening"
 
@@ -332,8 +350,8 @@ def _on_ready(case: _Case) -> str:
 
 
 def _on_cpu(case: _Case) -> str:
-    more = ""
-    if case.course.cores > 1:
+    more, processes = "", case.allowed.processes
+    if processes is not None and case.course.cores > processes:
         more = f"; --processes {min(case.course.cores, case.allowed.workers)} would share the work among cores"
     return f"the program's own CPU was busy {case.cpu:.0%} of the time: more workers or sockets would not help{more}"
 
