@@ -27,6 +27,7 @@ LEVELS: dict[str, float] = {
     "events": 1,
     "statistics": 1,
     "locking": 1,
+    "meter": 1.1,  # stands on `statistics`, and what it counts is named in the layers above
     "limits": 2,
     "transport": 2,
     "retry": 2,
@@ -39,6 +40,7 @@ LEVELS: dict[str, float] = {
     "lanes": 2.3,
     "scheduler": 3,
     "intake": 3,
+    "delays": 3.1,  # looks at the scheduler
     "worker": 4,
     "alarm": 4,
     "work": 4,

@@ -32,6 +32,7 @@ from typing import Any, TypeVar
 from workerpool import events
 from workerpool.alarm import Alarm
 from workerpool.clock import Clock
+from workerpool.delays import Delays
 from workerpool.errors import SlotTimeout, UnexpectedError
 from workerpool.gate import Gate, Sorted
 from workerpool.limits import Answer, Limiter
@@ -89,7 +90,7 @@ class Crew:
         self.gate = gate  # None if nobody obeys robots.txt; never changed
         if gate is not None:
             gate.serve(self.hear_robots)
-        self._forsaken: deque[Owner] = deque()  # appended to without the lock
+        self._forsaken: deque[Owner | None] = deque()  # appended to without the lock
         # Guards every field below, and the scheduler.
         lock: Any = ChoreLock(self._forsaken, self._clear_out)
         self._lock: threading.Lock = lock
@@ -111,6 +112,7 @@ class Crew:
         self._broken: BaseException | None = None
         self._drained = threading.Condition(self._lock)
         self._alarm = Alarm(self._lock, clock)
+        self.delays = Delays(scheduler, clock.now())
 
     # -- giving work --------------------------------------------------------------------------------------------------
 
@@ -185,13 +187,18 @@ class Crew:
             self._scheduler.urge(ticket, now)
             self._settle(now)
 
-    def forsake(self, owner: Owner) -> None:
-        """Forget the requests of an owner that is over, at once if the lock is free, or else when a thread next looks.
+    def look_again(self) -> None:
+        """Note what holds the pool up: a feeder's thread has turned to something else, and nothing is queued."""
+        with self._lock:
+            self.delays.look_again(self._clock.now())
+
+    def forsake(self, owner: Owner, *, has_requests: bool) -> None:
+        """Forget an owner that is over and its requests, at once if the lock is free, or when a thread next looks.
 
         Never waits for the lock: the garbage collector may end a stream in the middle of any line, also of one that
         holds it.
         """
-        self._forsaken.append(owner)
+        self._forsaken.append(owner if has_requests else None)
         self._clear_out()
 
     def cancel(self, ticket: Ticket, why: str) -> None:
@@ -349,7 +356,7 @@ class Crew:
 
     # -- looking and ending -------------------------------------------------------------------------------------------
 
-    def snapshot(self) -> dict[str, int]:
+    def snapshot(self) -> dict[str, Any]:
         """Count the work now and so far; `PoolStatistics` names the fields."""
         with self._lock:
             counts, scheduler = self._counts, self._scheduler
@@ -366,6 +373,7 @@ class Crew:
                 "retries": counts.retries,
                 "redirects": counts.redirects,
                 "resent": counts.resent,
+                "waits": self.delays.waits(self._clock.now()),
             }
 
     @property
@@ -720,6 +728,7 @@ class Crew:
                 self._call_carrier()
         elif has_room and not is_ready:
             self._set_alarm(now)
+        self.delays.note(now, is_full=not has_room, is_ready=is_ready)
 
     def _call_carrier(self) -> None:
         """Wake the carrier, if there is one, and it sleeps."""
@@ -803,9 +812,13 @@ class Crew:
         """Forget the requests of the owners that were forsaken, if nobody holds the lock: who does, calls this next."""
         while self._forsaken and self._lock.acquire(blocking=False):
             try:
+                has_requests = any(owner is not None for owner in self._forsaken)
                 self._forsaken.clear()
-                self._scheduler.discard(_is_forsaken, self._clock.now())
-                self._alarm.look_again()
+                now = self._clock.now()
+                if has_requests:
+                    self._scheduler.discard(_is_forsaken, now)
+                    self._alarm.look_again()
+                self.delays.look_again(now)
                 closed = self._notice_drained()
             finally:
                 self._lock.release()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from workerpool.config import Budgets
 from workerpool.limits import AdaptiveConnections, AdaptiveRate, Answer, Circuit, Limiter, MemoryLimiter, RetryTokens
+from workerpool.meter import Wait
 
 if TYPE_CHECKING:
     from workerpool.lanes import Lane
@@ -95,6 +96,17 @@ class Host:
             was_full = self.places >= self.most
             self.most = self.connections.limit
             self.places = self.most if was_full else min(self.places, self.most)
+
+    def waits_for(self, now: float) -> Wait:
+        """What keeps a request from being sent to it, as far as the host is concerned; `READY` if nothing does."""
+        is_broken = self.circuit is not None and not self.circuit.is_closed
+        if not self.has_place():
+            if is_broken:
+                return Wait.BREAKER
+            return Wait.PAUSE if self.places < self.most and self.not_before > LONG_AGO else Wait.HOST_SOCKETS
+        if self.not_before > now:
+            return Wait.BREAKER if is_broken else Wait.PAUSE
+        return Wait.HOST_RATE if any(limiter.next_at() > now for limiter in self.limiters) else Wait.READY
 
     def rests_at(self) -> float:
         """The time from which on nothing of it is worth keeping, apart from what waits and flies."""

@@ -23,6 +23,7 @@ from workerpool.config import Breaker, Budgets, RetryBudget
 from workerpool.hosts import Host
 from workerpool.lanes import Lane
 from workerpool.limits import Answer, Circuit, Limiter, MemoryLimiter, RetryTokens, Shared
+from workerpool.meter import Reasons, Wait
 from workerpool.tickets import NEVER, Caller, Owner, Ticket
 
 POOLS_SHARE = 4
@@ -258,6 +259,31 @@ class Scheduler:
                 wake = min(wake, self._limiter.next_at(self._head_weight(now)) + self._limiter.grouping)
         return None if wake == NEVER else wake
 
+    def hold_ups(self, now: float) -> Reasons:
+        """What the requests that are queued wait for, a free worker apart; none of them may be sent now."""
+        if self._prune(now):
+            is_full = self.in_flight >= self._budgets.max_connections
+            return {(Wait.SOCKETS if is_full else Wait.RATE, ""): 1}
+        found: dict[tuple[Wait, str], float] = {}
+        if self._ring:  # its requests stay where they are, as their owner's consumer has not taken what was sent
+            owner = self._ring[0].line(now)[0].owner
+            return {(Wait.READY if owner is None else _consumer_of(owner), ""): 1}
+        for owner, aside in self._aside.items():
+            found[_consumer_of(owner), ""] = len(aside)
+        for host in self._hosts.values():
+            if host.queued or host.lanes:
+                for lane in host.lanes.values():
+                    if not lane.is_empty:
+                        wait = lane.waits_for(now)
+                        if wait is Wait.READY and self._shared is not None:
+                            wait = Wait.SHARED
+                        key = wait, host.name
+                        found[key] = found.get(key, 0) + len(lane.queue) + len(lane.retries)
+        for caller in self.callers:
+            key = self._hosts[caller.host].waits_for(now), caller.host
+            found[key] = found.get(key, 0) + 1
+        return found
+
     def discard(self, is_unwanted: Callable[[Ticket], bool], now: float) -> list[Ticket]:
         """Remove, and return, the waiting requests that `is_unwanted` picks. Those in flight stay."""
         gone: list[Ticket] = []
@@ -344,6 +370,11 @@ class Scheduler:
     def hosts(self) -> int:
         """How many hosts have something queued, in flight, paused or still being counted."""
         return len(self._hosts)
+
+    @property
+    def held(self) -> int:
+        """How many of the parked requests wait until something is known."""
+        return sum(map(len, self._held.values())) if self._held else 0
 
     @property
     def is_idle(self) -> bool:
@@ -694,6 +725,11 @@ class Scheduler:
         if at < lane.timer:
             lane.timer = at
             heapq.heappush(self._heap, (at, next(self._order), lane))
+
+
+def _consumer_of(owner: Owner) -> Wait:
+    """What holds up an owner that is full or has no room: its consumer, or else an outcome is on its way there."""
+    return Wait.SINK if owner.doing is Wait.SINK else Wait.READY
 
 
 def _taken(limiter: Limiter, now: float, weight: int, since: float | None) -> float:

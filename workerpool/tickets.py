@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from workerpool.meter import Wait
 from workerpool.model import Attempt, Outcome, Request
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Owner(Protocol):
 
     `needs_receipts`: whether a request of it that was sent holds its place until that has been acknowledged. Then
     `room` is how many more may be sent, and `queued` how many wait in lanes. Both are the scheduler's. Without
-    receipts, `room` stays above 0.
+    receipts, `room` stays above 0. `doing`: see `delays.Feeder`.
     """
 
     is_over: bool
@@ -35,6 +36,7 @@ class Owner(Protocol):
     needs_receipts: bool
     room: int
     queued: int
+    doing: Wait
 
 
 class Ticket:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from workerpool.config import AUTO, Breaker, Rate, RetryBudget, check_count
+from workerpool.config import AUTO, Breaker, Budgets, Rate, RetryBudget, check_count
 from workerpool.errors import OptionError
 from workerpool.keys import LimitBy, read_limit_by
+from workerpool.pool import budgets_of
 
 Limit = Rate | Literal["auto"] | None
 Sockets = int | Literal["auto"] | None
@@ -48,6 +49,10 @@ class BudgetSettings:
             "slow_start": self.slow_start,
             "breaker": self.breaker,
         }
+
+    def budgets(self) -> Budgets:
+        """The budgets that the pool will have."""
+        return budgets_of(self.workers, **{name: each for name, each in self.of_pool().items() if name != "breaker"})
 
 
 def add_budgets(add: Callable[..., Any]) -> None:
