@@ -135,7 +135,7 @@ class CrewGovernor:
     def _answer(self, caller: Caller, response: Response | None, began: float) -> Answer:
         now = self._clock.now()
         if response is None:
-            return Answer(began, now, in_flight=caller.in_flight)
+            return Answer(began, now, None, refused=False, in_flight=caller.in_flight)
         return answer_of(response, began, now, self._clock.time(), in_flight=caller.in_flight)
 
     def _key(self, request: PreparedRequest) -> str | None:

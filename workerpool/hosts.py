@@ -8,7 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workerpool.config import Budgets
-from workerpool.limits import AdaptiveConnections, AdaptiveRate, Answer, Circuit, Limiter, MemoryLimiter, RetryTokens
+from workerpool.limits import (
+    AdaptiveConnections,
+    AdaptiveRate,
+    Answer,
+    Circuit,
+    Limiter,
+    MemoryLimiter,
+    RetryTokens,
+    tell,
+)
 from workerpool.meter import Wait
 
 if TYPE_CHECKING:
@@ -89,10 +98,8 @@ class Host:
     def learn(self, answer: Answer, now: float) -> None:
         """Note what an answer says about the limits."""
         self.heard_at = now
-        if self.rate is not None:
-            self.rate.hear(answer, now)
+        tell(answer, now, self.rate, self.connections)
         if self.connections is not None:
-            self.connections.hear(answer, now)
             was_full = self.places >= self.most
             self.most = self.connections.limit
             self.places = self.most if was_full else min(self.places, self.most)
