@@ -10,8 +10,19 @@ import workerpool
 import workerpool.errors
 import workerpool.testing
 
-POOL = {"WorkerPool", "fetch", "PoolStatistics"}
-VALUES = {"Request", "Attempt", "Outcome", "Timings", "Underway", "Rate", "RetryPolicy", "Timeout"}
+POOL = {"WorkerPool", "fetch", "registered_domain", "PoolStatistics"}
+VALUES = {
+    "Request",
+    "Attempt",
+    "Outcome",
+    "Timings",
+    "Underway",
+    "Rate",
+    "RetryBudget",
+    "RetryPolicy",
+    "Timeout",
+    "Breaker",
+}
 BATCH = {"Job", "rows", "to_arrow", "to_pandas"}
 ERRORS = {
     "WorkerPoolError",
@@ -30,8 +41,10 @@ ERRORS = {
     "TooLarge",
     "TooManyRedirects",
     "Denied",
+    "RobotsDisallowed",
     "StatusError",
     "HostPaused",
+    "CircuitOpen",
     "Cancelled",
     "UnexpectedError",
 }

@@ -8,10 +8,12 @@ A request's way: `WorkerPool.stream` reads it (`stream`, `intake`), its host's l
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from workerpool.config import Rate, RetryPolicy, Timeout
+from workerpool.config import Breaker, Rate, RetryBudget, RetryPolicy, Timeout
+from workerpool.domains import registered_domain
 from workerpool.errors import (
     BadBody,
     Cancelled,
+    CircuitOpen,
     ConnectFailed,
     ConnectionLost,
     Denied,
@@ -20,6 +22,7 @@ from workerpool.errors import (
     OptionError,
     OutcomeUnknown,
     RequestError,
+    RobotsDisallowed,
     SlotTimeout,
     StatusError,
     TimedOut,
@@ -57,7 +60,9 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "Attempt",
     "BadBody",
+    "Breaker",
     "Cancelled",
+    "CircuitOpen",
     "ConnectFailed",
     "ConnectionLost",
     "Denied",
@@ -71,7 +76,9 @@ __all__ = [
     "Rate",
     "Request",
     "RequestError",
+    "RetryBudget",
     "RetryPolicy",
+    "RobotsDisallowed",
     "SlotTimeout",
     "StatusError",
     "TimedOut",
@@ -87,6 +94,7 @@ __all__ = [
     "WorkerPoolError",
     "WrongThread",
     "fetch",
+    "registered_domain",
     "rows",
     "to_arrow",
     "to_pandas",

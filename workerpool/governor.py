@@ -6,6 +6,7 @@ Budgets, pauses and the retry verdict are the same as for the pool's own request
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -13,9 +14,13 @@ from typing import TYPE_CHECKING
 from workerpool.clock import LEAST, Clock
 from workerpool.config import RetryPolicy
 from workerpool.crew import Crew
-from workerpool.errors import ConnectionLost, HostPaused
-from workerpool.model import Request
-from workerpool.retry import Failure, Retries
+from workerpool.errors import Cancelled, CircuitOpen, ConnectionLost, HostPaused, RequestError, StatusError
+from workerpool.gate import Gate, refusal
+from workerpool.limits import Answer
+from workerpool.model import Outcome, Request
+from workerpool.retry import Failure, Retries, answer_of
+from workerpool.robots import Allowed, Disallowed, Site, Unknown
+from workerpool.tickets import Caller
 from workerpool.transport import Send, is_repeatable, rewind, translate
 
 if TYPE_CHECKING:
@@ -25,12 +30,24 @@ if TYPE_CHECKING:
 class CrewGovernor:
     """Waits for leave from a crew. Holds it weakly: a worker thread holds its session, and must not hold the pool."""
 
-    def __init__(self, clock: Clock, retries: Retries, policy: RetryPolicy, host_of: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        retries: Retries,
+        policy: RetryPolicy,
+        host_of: Callable[[str], str],
+        *,
+        key_of: Callable[[Request], str | None] | None = None,
+        listens: bool = False,
+    ) -> None:
         self._clock = clock
         self._retries = retries
         self._policy = policy
         self._host_of = host_of
+        self._key_of = key_of
+        self._listens = listens
         self._crew: weakref.ref[Crew] | None = None
+        self._local = threading.local()  # `fetches`: whether this thread is at a robots.txt just now
 
     def serve(self, crew: Crew) -> None:
         """Name the crew to ask: made after the transport, which needs the governor."""
@@ -39,14 +56,16 @@ class CrewGovernor:
     def __call__(self, request: PreparedRequest, send: Send, *, has_place: bool) -> Response:
         """Send when leave is given, and again while the policy says so. Raises what `send` raises.
 
-        Raises `HostPaused` without sending while the host refuses requests.
+        Raises `HostPaused` without sending while the host refuses requests, and `RobotsDisallowed`.
         """
         crew = self._crew() if self._crew is not None else None
         if crew is None:
             raise RuntimeError("this session belongs to a pool that is gone")
         host = self._host_of(request.url or "")
+        if crew.gate is not None and not has_place:
+            self._check_robots(crew, crew.gate, request, host)
         if has_place:
-            crew.leave(crew.enter(host, self._policy.total, has_place=True))
+            crew.leave(crew.enter(host, self._policy.total, key=self._key(request), has_place=True))
             return send(host, fresh=False, left=None)
         return self._send_with_retries(crew, host, request, send)
 
@@ -58,7 +77,9 @@ class CrewGovernor:
             number += not fresh
             self._check_refusal(crew, host)
             until = None if self._policy.total is None else started_at + self._policy.total
-            response, error = self._send_once(crew, host, send, fresh, until)
+            response, error = self._send_once(
+                crew, host, request, send, fresh, until, is_retry=number > 1 and not fresh
+            )
             if error is not None and not fresh and self._was_in_vain(request, error):
                 fresh = True
                 rewind(request)
@@ -67,7 +88,7 @@ class CrewGovernor:
             if response is not None and not self._retries.needs_verdict(response.status_code):
                 return response
             failure = Failure(
-                request=Request(request.url or "", request.method or "GET", headers=dict(request.headers)),
+                request=_described(request),
                 number=number,
                 started_at=started_at,
                 ended_at=self._clock.now(),
@@ -90,15 +111,35 @@ class CrewGovernor:
             rewind(request)
 
     def _send_once(
-        self, crew: Crew, host: str, send: Send, fresh: bool, until: float | None
+        self,
+        crew: Crew,
+        host: str,
+        request: PreparedRequest,
+        send: Send,
+        fresh: bool,
+        until: float | None,
+        *,
+        is_retry: bool,
     ) -> tuple[Response | None, Exception | None]:
-        caller = crew.enter(host, self._left(until))
+        caller = crew.enter(host, self._left(until), key=self._key(request), is_retry=is_retry)
+        began = self._clock.now()
+        response: Response | None = None
         try:
-            return send(host, fresh=fresh, left=self._left(until)), None
+            response = send(host, fresh=fresh, left=self._left(until))
+            return response, None
         except Exception as error:
             return None, error
         finally:
-            crew.leave(caller)
+            crew.leave(caller, self._answer(caller, response, began) if self._listens else None)
+
+    def _answer(self, caller: Caller, response: Response | None, began: float) -> Answer:
+        now = self._clock.now()
+        if response is None:
+            return Answer(began, now, None, refused=False, in_flight=caller.in_flight)
+        return answer_of(response, began, now, self._clock.time(), in_flight=caller.in_flight)
+
+    def _key(self, request: PreparedRequest) -> str | None:
+        return None if self._key_of is None else self._key_of(_described(request))
 
     def _left(self, until: float | None) -> float | None:
         return None if until is None else max(LEAST, until - self._clock.now())
@@ -110,8 +151,50 @@ class CrewGovernor:
             return False
         return is_repeatable(request) and self._policy.may_repeat(request.method or "GET", request.headers)
 
+    def _check_robots(self, crew: Crew, gate: Gate, request: PreparedRequest, host: str) -> None:
+        """Raise `RobotsDisallowed` for what must not be sent, once that is known.
+
+        What is not known this thread fetches by itself, even if somebody is at it: that one may need a worker, and all
+        of them may be waiting here.
+        """
+        if getattr(self._local, "fetches", False):
+            return
+        described = _described(request)
+        verdict = gate.look(described)
+        if isinstance(verdict, Unknown):
+            self._fetch_robots(crew, gate, verdict.site, described)
+            verdict = gate.look(described)
+        if isinstance(verdict, Disallowed):
+            raise refusal(verdict)
+        if isinstance(verdict, Allowed) and verdict.pace is not None:
+            crew.keep_pace(host, verdict.pace)
+
+    def _fetch_robots(self, crew: Crew, gate: Gate, site: Site, request: Request) -> None:
+        fetch = gate.request_for(site, request)
+        response: Response | None = None
+        error: RequestError | None = Cancelled("given up")
+        self._local.fetches = True
+        try:
+            response = crew.session.get(fetch.url, headers=fetch.headers, stream=True)
+            status = response.status_code
+            error = StatusError(f"HTTP {status}", status=status) if status >= 400 else None
+        except Exception as failed:
+            error = failed if isinstance(failed, RequestError) else translate(failed, fetch.url)
+        finally:
+            self._local.fetches = False
+            crew.hear_robots(site, Outcome(fetch, response, error))
+
     def _check_refusal(self, crew: Crew, host: str) -> None:
-        until = crew.refusal(host)
-        if until is not None:
-            wait = until - self._clock.now()
-            raise HostPaused(f"{host} asked for a pause of {wait:.0f} s more", until=self._clock.time() + wait)
+        refusal = crew.refusal(host)
+        if refusal is None:
+            return
+        until, is_circuit_open = refusal
+        wait = until - self._clock.now()
+        at = self._clock.time() + wait
+        if is_circuit_open:
+            raise CircuitOpen(f"{host} keeps failing, so nothing is sent to it for {wait:.0f} s", until=at)
+        raise HostPaused(f"{host} asked for a pause of {wait:.0f} s more", until=at)
+
+
+def _described(request: PreparedRequest) -> Request:
+    return Request(request.url or "", request.method or "GET", headers=dict(request.headers))

@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any, NoReturn
 
+from workerpool.agent import check_contact, version
+from workerpool.cli.budget_arguments import BudgetSettings, add_budgets, add_failing, budget_settings_of
 from workerpool.cli.connecting import add_connecting, cert_of, proxy_of, verify_of
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor, doctor_settings_of
 from workerpool.cli.job_arguments import JobSettings, add_job, job_settings_of
 from workerpool.cli.looking_arguments import LookSettings, add_looking, look_settings_of
-from workerpool.config import GuardRules, Rate, check_count, parse_duration, parse_size
+from workerpool.config import GuardRules, parse_duration, parse_size
 from workerpool.errors import OptionError
 
-DISTRIBUTION = "workerpool-http"
 INCLUDABLE = ("body", "headers")
 
 _DESCRIPTION = """\
@@ -65,7 +65,7 @@ exit status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """What `workerpool run` was told, checked. Durations are seconds; `retries` are tries after the first."""
+    """What `workerpool run` was told, checked. Durations are seconds."""
 
     sources: tuple[str, ...]
     output: str
@@ -75,13 +75,7 @@ class RunSettings:
     overwrite: bool
     dedupe: bool
     ordered: bool
-    workers: int
-    rate: Rate | None
-    burst: int
-    host_rate: Rate | None
-    connections: int | None
-    host_connections: int
-    retries: int
+    budgets: BudgetSettings
     timeout: float
     deadline: float | None
     max_body: int
@@ -92,6 +86,8 @@ class RunSettings:
     deny_private: bool
     trust_proxy: bool
     fast_path: bool
+    robots: bool
+    contact: str | None
     quiet: bool
     progress: bool
     log_format: str | None
@@ -137,7 +133,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_output(run.add_argument_group("output").add_argument)
     add_job(run.add_argument_group("job").add_argument)
-    _add_budgets(run.add_argument_group("budgets").add_argument)
+    add_budgets(run.add_argument_group("budgets").add_argument)
     _add_course(run.add_argument_group("course").add_argument)
     reach = run.add_argument_group("reach")
     add_connecting(reach)
@@ -146,14 +142,6 @@ def make_parser() -> argparse.ArgumentParser:
     add_looking(commands, _HelpFormatter)
     add_doctor(commands, _HelpFormatter)
     return parser
-
-
-def version() -> str:
-    """Return the installed version, or one that says that the package is not installed."""
-    try:
-        return metadata.version(DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        return "0+not.installed"
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -181,19 +169,6 @@ def _add_output(add: Callable[..., Any]) -> None:
     add("--overwrite", action="store_true", help="replace an OUTPUT that is there; else it is refused")
 
 
-def _add_budgets(add: Callable[..., Any]) -> None:
-    add(
-        "--rate",
-        metavar="RATE",
-        help="sends in all, retries and redirects included: 50/s, 100/min, 30/5min, 1000/h; default: no limit",
-    )
-    add("--host-rate", metavar="RATE", help="the same for each host; default: no limit")
-    add("--burst", metavar="N", default="1", help="sends at once after a rest; default: %(default)s")
-    add("--connections", metavar="N", help="open sockets in all; default: 64 or twice --workers")
-    add("--host-connections", metavar="N", default="6", help="open sockets to one host; default: %(default)s")
-    add("--workers", metavar="N", default="16", help="requests in flight at once; default: %(default)s")
-
-
 def _add_course(add: Callable[..., Any]) -> None:
     add(
         "--input-format",
@@ -201,7 +176,7 @@ def _add_course(add: Callable[..., Any]) -> None:
         help="of all SOURCEs; default: as named, txt for -",
     )
     add("--dedupe", action="store_true", help="fetch a URL that several inputs name once, and answer them all")
-    add("--retries", metavar="N", default="3", help="tries after the first; default: %(default)s")
+    add_failing(add)
     add("--timeout", metavar="S", default="30", help="seconds for each try in all; default: %(default)s")
     add("--max-body", metavar="SIZE", default="1GiB", help="of an answer, decompressed; default: %(default)s")
     add(
@@ -221,6 +196,12 @@ def _add_reach(add: Callable[..., Any]) -> None:
     )
     add("--trust-proxy", action="store_true", help="with --deny-private: leave that to the proxy that is gone through")
     add("--deny-private", action="store_true", help="refuse private, loopback and other addresses that are not public")
+    add("--robots", action="store_true", help="obey each site's robots.txt and its Crawl-delay; needs --contact")
+    add(
+        "--contact",
+        metavar="ADDRESS",
+        help="a page or a mail address for the User-Agent, so that a site's owner can ask you",
+    )
     add("--no-fast-path", action="store_true", help="send all by requests' own code, to find out what is its doing")
 
 
@@ -243,13 +224,7 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         overwrite=said.overwrite,
         dedupe=said.dedupe,
         ordered=said.ordered,
-        workers=_count("--workers", said.workers),
-        rate=None if said.rate is None else Rate.of(said.rate, "--rate"),
-        burst=_count("--burst", said.burst),
-        host_rate=None if said.host_rate is None else Rate.of(said.host_rate, "--host-rate"),
-        connections=None if said.connections is None else _count("--connections", said.connections),
-        host_connections=_count("--host-connections", said.host_connections),
-        retries=_count("--retries", said.retries, least=0),
+        budgets=budget_settings_of(said),
         timeout=parse_duration(said.timeout, "--timeout"),
         deadline=None if said.deadline is None else parse_duration(said.deadline, "--deadline"),
         max_body=parse_size(said.max_body, "--max-body"),
@@ -260,21 +235,13 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         deny_private=said.deny_private,
         trust_proxy=said.trust_proxy,
         fast_path=not said.no_fast_path,
+        robots=said.robots,
+        contact=_contact(said),
         quiet=said.quiet,
         progress=not (said.quiet or said.no_progress or said.log_format == "json"),
         log_format=said.log_format,
         job=job_settings_of(said),
     )
-
-
-def _count(option: str, text: str, least: int = 1) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = least - 1
-    if number < least:
-        raise OptionError(f"{option}={text!r} must be a whole number, {least} or more")
-    return number if least == 0 else check_count(option, number)
 
 
 def _hosts(said: list[str] | None) -> tuple[str, ...] | None:
@@ -284,6 +251,15 @@ def _hosts(said: list[str] | None) -> tuple[str, ...] | None:
         return GuardRules(allow_hosts=tuple(said)).allow_hosts
     except OptionError as error:
         raise OptionError(str(error).replace("allow_hosts", "--allow-host", 1)) from None
+
+
+def _contact(said: argparse.Namespace) -> str | None:
+    if said.robots and said.contact is None:
+        raise OptionError(
+            "--robots needs --contact ADDRESS, so that a site can say what is wrong instead of shutting you out: "
+            "a page such as https://example.com/bot, or a mail address"
+        )
+    return None if said.contact is None else check_contact(said.contact, "--contact")
 
 
 def _include(text: str) -> frozenset[str]:

@@ -1,19 +1,75 @@
 """How often, and how many at once, may be sent: budgets that are given, and budgets that are learned from answers.
 
-The leaky bucket's arithmetic (`bucket`) and the home of its state (`memory`) keep a rate that is known. Where it is
-not, `adaptive` learns a rate and `connections` how many requests at once a host bears; `learning` tells both of each
-`answer`, and `announced` keeps within what hosts say in their `headers`.
+Arithmetic that is told the time: a rate (`bucket`), quotas (`windows`), retries (`tokens`), a circuit breaker
+(`circuit`). What is not given is learned of each `answer`: a rate (`adaptive`), how many requests at once a host bears
+(`connections`), both told by `learning`; `announced` keeps within what hosts say in their `headers`. `memory` is the
+home of a given rate. Nothing here reads a clock or waits.
 """
+
+from __future__ import annotations
+
+from typing import Protocol
 
 from workerpool.limits.adaptive import AdaptiveRate
 from workerpool.limits.answer import Answer
 from workerpool.limits.bucket import GROUPING, LATENESS, LeakyBucket
+from workerpool.limits.circuit import Circuit
 from workerpool.limits.connections import AdaptiveConnections
 from workerpool.limits.headers import Allowance, allowance
 from workerpool.limits.learning import tell
 from workerpool.limits.memory import MemoryLimiter
+from workerpool.limits.tokens import RetryTokens
 
 __all__ = [
-    "GROUPING", "LATENESS", "AdaptiveConnections", "AdaptiveRate", "Allowance", "Answer", "LeakyBucket",
-    "MemoryLimiter", "allowance", "tell",
-]  # fmt: skip
+    "GROUPING",
+    "LATENESS",
+    "AdaptiveConnections",
+    "AdaptiveRate",
+    "Allowance",
+    "Answer",
+    "Circuit",
+    "LeakyBucket",
+    "Limiter",
+    "MemoryLimiter",
+    "RetryTokens",
+    "Shared",
+    "allowance",
+    "tell",
+]
+
+
+class Limiter(Protocol):
+    """Gives slots; `MemoryLimiter` explains each method."""
+
+    @property
+    def grouping(self) -> float: ...
+
+    def next_at(self, weight: int = 1) -> float: ...
+
+    def try_take(self, now: float, weight: int = 1, *, since: float | None = None) -> float | None: ...
+
+    def rests_at(self) -> float: ...
+
+
+class Shared(Protocol):
+    """A budget that several processes share: the pool's rate, each host's, the sockets, pauses.
+
+    Another process may change it at any time, so what `next_at` says is a good guess, and only `try_take` is sure.
+    """
+
+    def next_at(self, host: str, weight: int, now: float) -> float:
+        """The earliest time at which it is worth asking again; in the past if that is now."""
+
+    def try_take(
+        self, host: str, weight: int, now: float, *, since: float | None, has_place: bool = False
+    ) -> float | None:
+        """Take the pool's slot, the host's, and a place for one more send, all or none; returns the slot's time.
+
+        `has_place`: the send has a place already, and needs slots only.
+        """
+
+    def give_back(self, host: str, now: float) -> None:
+        """Give back the place of a send that has ended."""
+
+    def pause(self, host: str, until: float, now: float) -> None:
+        """Let nobody send to `host` before `until`."""
