@@ -244,6 +244,15 @@ def test_refusals_during_the_pause_that_one_asked_for_belong_to_it() -> None:
     assert rate.rate < fallen
 
 
+def test_a_pause_of_years_is_no_reason_to_learn_nothing_for_years() -> None:
+    rate = AdaptiveRate()
+    last = grown(rate, 3)
+    rate.hear(refusal(last, pause=1e8), last)
+    fallen = rate.rate
+    rate.hear(refusal(last + 3700), last + 3700)
+    assert rate.rate < fallen
+
+
 def test_the_rate_falls_to_what_was_accepted_not_by_half() -> None:
     """40/s are accepted and 60/s refused while 100/s are sent: the limit is 40, not 50."""
     rate = AdaptiveRate()
