@@ -374,6 +374,13 @@ def test_there_is_always_one() -> None:
     assert connections.limit == 1
 
 
+def test_a_pause_of_years_does_not_end_the_learning_of_connections() -> None:
+    connections = AdaptiveConnections(16)
+    connections.hear(Answer(0.0, 0.0, 503, True, 1e8, in_flight=4), 0.0)
+    connections.hear(Answer(700.0, 700.0, 503, True, in_flight=3), 700.0)
+    assert connections.limit == 2
+
+
 def test_of_two_learners_the_one_falls_whose_limit_was_met() -> None:
     rate, connections = AdaptiveRate(), AdaptiveConnections(16)
     for n in range(100):
