@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import gc
 import itertools
+import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.waiting import eventually
-from workerpool import Outcome, Request, RetryPolicy, RobotsDisallowed, WorkerPool
+from workerpool import Outcome, Request, RetryPolicy, RobotsDisallowed, WorkerPool, registered_domain
+from workerpool.cli.arguments import parse
 from workerpool.errors import Cancelled, Denied, OptionError, TooManyRedirects
 from workerpool.gate import Sorted
 from workerpool.robots import LONGEST
@@ -478,6 +483,48 @@ def test_a_host_key_that_knows_no_robots_txt_does_no_harm(origin: Origin) -> Non
 
     with polite(host_key=key) as pool:
         assert fetch(pool, origin.url("/a"))[origin.url("/a")].ok
+
+
+# -- the command line -----------------------------------------------------------------------------------------------
+
+
+def test_a_run_obeys_robots_txt_and_counts_what_it_did_not_send(origin: Origin, tmp_path: Path) -> None:
+    origin.script("/robots.txt", PRIVATE)
+    (tmp_path / "urls.txt").write_text("".join(f"{origin.url(path)}\n" for path in ("/a", "/private", "/b")))
+    words = ["run", "urls.txt", "-o", "out.jsonl", "--robots", "--contact", "me@example.com", "--no-progress"]
+    command = [sys.executable, "-m", "workerpool", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "not allowed by robots.txt" in done.stderr
+    found = {one["url"]: one for one in map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())}
+    refused = found[origin.url("/private")]
+    assert (refused["ok"], refused["attempts"], refused["status"]) == (False, 0, None)
+    assert 'its rule "Disallow: /private"' in refused["error"]
+    assert set(sent(origin)) == {"/robots.txt", "/a", "/b"}
+    assert {arrival.headers["user-agent"].partition("(")[2] for arrival in origin.arrivals} == {"+me@example.com)"}
+
+
+def test_robots_on_the_command_line_needs_a_contact(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"--robots needs --contact ADDRESS, so that a site can say"):
+        parse(["run", "urls.txt", "-o", "out.jsonl", "--robots"])
+
+
+def test_quotas_count_by_header_and_by_domain(origin: Origin) -> None:
+    """Two keys at 5/s each, over both hosts; and one registered domain for two hosts of it."""
+    requests = [
+        Request(origin.url(f"/{n}", (A, B)[n % 2]), headers={"X-Api-Key": f"key {n % 4 // 2}"}) for n in range(12)
+    ]
+    with WorkerPool(8, key_rate="5/s", limit_by="x-api-key") as pool:
+        assert all(outcome.ok for outcome in pool.stream(requests))
+    for key in ("key 0", "key 1"):
+        times = [arrival.time for arrival in origin.arrivals if arrival.headers["x-api-key"] == key]
+        assert len(times) == 6
+        assert times[-1] - times[0] >= 0.9
+    transport = ScriptedTransport(record=True)
+    with WorkerPool(8, key_rate="5/s", limit_by=registered_domain, transport=transport) as pool:
+        began = time.monotonic()
+        assert len([*pool.stream(f"http://{name}.example.co.uk/" for name in "abcdef")]) == 6
+        assert time.monotonic() - began >= 0.9
 
 
 # -- ending ---------------------------------------------------------------------------------------------------------
