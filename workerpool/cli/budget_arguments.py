@@ -38,22 +38,22 @@ class BudgetSettings:
 
     def of_pool(self) -> dict[str, Any]:
         """The arguments for `WorkerPool`, those for its retries and its workers apart."""
+        return {**self._of_budgets(), "limit_by": self.limit_by, "breaker": self.breaker}
+
+    def budgets(self) -> Budgets:
+        """The budgets that the pool will have."""
+        return budgets_of(self.workers, **self._of_budgets())
+
+    def _of_budgets(self) -> dict[str, Any]:
         return {
             "rate": self.rate,
             "host_rate": self.host_rate,
             "key_rate": self.key_rate,
-            "limit_by": self.limit_by,
             "burst": self.burst,
             "max_connections": self.connections,
             "host_connections": self.host_connections,
             "slow_start": self.slow_start,
-            "breaker": self.breaker,
         }
-
-    def budgets(self) -> Budgets:
-        """The budgets that the pool will have."""
-        apart = ("breaker", "limit_by")
-        return budgets_of(self.workers, **{name: each for name, each in self.of_pool().items() if name not in apart})
 
 
 def add_budgets(add: Callable[..., Any]) -> None:
