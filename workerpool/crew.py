@@ -134,23 +134,18 @@ class Crew:
     def add(self, tickets: Iterable[Ticket]) -> None:
         """Queue requests; raises `RuntimeError` after shutdown."""
         way = Sorted([*tickets]) if self.gate is None else self.gate.sort(tickets)
-        try:
-            with self._lock:
-                self._check_open()
-                now = self._clock.now()
-                for ticket in way.allowed:
-                    ticket.arrived_at = now
-                    self._scheduler.add(ticket, now)
-                for ticket, _ in way.held:
-                    ticket.arrived_at = now
-                self._hold(way, now)
-                self._counts.ended += len(way.refused)
-                self._settle(now)
-                self._check_manned()
-        except RuntimeError:
-            if self.gate is not None:
-                self.gate.forget(way.fetches)
-            raise
+        with self._lock:
+            self._check_open()
+            now = self._clock.now()
+            for ticket in way.allowed:
+                ticket.arrived_at = now
+                self._scheduler.add(ticket, now)
+            for ticket, _ in way.held:
+                ticket.arrived_at = now
+            self._hold(way, now)
+            self._counts.ended += len(way.refused)
+            self._settle(now)
+            self._check_manned()
         if way.held or way.refused:
             self._see_to(way)
 

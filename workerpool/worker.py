@@ -249,6 +249,7 @@ class Worker:
                 return self._fail(ticket, trip, failed.with_traceback(None))
             if follows:
                 next_host = self._host_of(exchange.url)
+                next_key = None if self._key_of is None else self._key_of(replace(ticket.request, url=exchange.url))
                 self._add_send(ticket, trip)
                 held = None
                 if self._gate is not None and ticket.obeys:
@@ -259,7 +260,6 @@ class Worker:
                 if events.is_on("request.redirected"):
                     self._log("request.redirected", ticket, url=exchange.url, status=response.status_code)
                 ticket.go_on(trip.attempts)
-                next_key = None if self._key_of is None else self._key_of(replace(ticket.request, url=exchange.url))
                 return Step(next_host=next_host, next_key=next_key, held=held)
         self._add_send(ticket, trip)
         if not self._retries.needs_verdict(response.status_code):
