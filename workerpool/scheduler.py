@@ -82,7 +82,7 @@ class Scheduler:
 
     def add(self, ticket: Ticket, now: float) -> None:
         """Put a new request at the end of its lane."""
-        lane = self._lane(ticket.host, ticket.key, now)
+        lane = self._lane_of(ticket, now)
         lane.queue.append(ticket)
         lane.host.queued += 1
         self._count(ticket, 1)
@@ -196,9 +196,9 @@ class Scheduler:
             return
         lanes: dict[Lane, None] = {}
         for ticket in aside:
-            lanes[self._lane(ticket.host, ticket.key, now)] = None
+            lanes[self._lane_of(ticket, now)] = None
         for ticket in reversed(aside):
-            self._push_first(self._lane(ticket.host, ticket.key, now), ticket)
+            self._push_first(self._lane_of(ticket, now), ticket)
         for lane in lanes:
             self._enlist(lane, now)
 
@@ -282,7 +282,7 @@ class Scheduler:
         wait = lane.waits_for(at)
         if wait is not Wait.READY:
             return wait
-        ticket = lane.line(at)[0]
+        ticket = lane.queue[0] if lane.queue else lane.retries[0]
         owner = ticket.owner
         if owner is not None and (ticket is not owner.awaited if owner.is_full else owner.room <= 0):
             return _consumer_of(owner)
@@ -340,6 +340,10 @@ class Scheduler:
         """Let a caller wait for leave; `admit` gives it."""
         self._host(caller.host, now).callers += 1
         self.callers.append(caller)
+
+    def keep_pace(self, name: str, pace: Limiter, now: float) -> None:
+        """Let `pace` give slots to all of a host's requests, beside its budget."""
+        self._host(name, now).keep_pace(pace)
 
     def admit(self, now: float, *, all_busy: bool) -> None:
         """Admit the waiting callers that may send now.
@@ -406,6 +410,12 @@ class Scheduler:
         if self._tokens is None:
             self._tokens = RetryTokens(rules.share, POOLS_SHARE * rules.per_second, POOLS_SHARE * self._floor, now)
         return RetryTokens(rules.share, rules.per_second, self._floor, now, self._tokens)
+
+    def _lane_of(self, ticket: Ticket, now: float) -> Lane:
+        lane = self._lane(ticket.host, ticket.key, now)
+        if ticket.pace is not None:
+            lane.host.keep_pace(ticket.pace)
+        return lane
 
     def _lane(self, name: str, key: str | None, now: float) -> Lane:
         host = self._hosts.get(name) or self._host(name, now)
@@ -700,7 +710,7 @@ class Scheduler:
 
     def _bring_back(self, ticket: Ticket, now: float) -> None:
         """Put a request that was here before at the front of its lane."""
-        lane = self._lane(ticket.host, ticket.key, now)
+        lane = self._lane_of(ticket, now)
         if ticket.is_retry:
             lane.retries.append(ticket)  # those that wait for a token get theirs in turn
         else:

@@ -9,7 +9,7 @@ import pytest
 
 from workerpool.config import Breaker, Budgets, Rate, RetryBudget
 from workerpool.delays import Delays
-from workerpool.limits import Answer
+from workerpool.limits import Answer, MemoryLimiter
 from workerpool.meter import Wait
 from workerpool.model import Request
 from workerpool.scheduler import Scheduler
@@ -173,7 +173,7 @@ def test_a_circuit_breaker_that_has_opened_is_not_a_hosts_pause() -> None:
     pool = Pool(rules={"breaker": Breaker(failures=1)})
     pool.add(9)
     pool.end()
-    pool.scheduler.hear("a", Answer(0.0, 0.0, status=500), pool.now)
+    pool.scheduler.hear("a", Answer(0.0, 0.0, status=500, refused=False), pool.now)
     pool.note()
     pool.wait(0.5)
     assert pool.seconds() == {"breaker": 0.5}
@@ -185,6 +185,14 @@ def test_requests_that_wait_for_robots_txt_are_not_in_backoff() -> None:
     pool.note()
     pool.wait(2.0)
     assert pool.seconds() == {"robots": 2.0}
+
+
+def test_a_delay_that_robots_txt_asks_for_is_not_the_hosts_rate() -> None:
+    pool = Pool(host_rate=Rate(10))
+    pool.scheduler.keep_pace("a", MemoryLimiter(Rate(1)), pool.now)
+    pool.add(3)
+    pool.wait(0.8)
+    assert pool.seconds() == {"robots": 0.8}
 
 
 def test_a_budget_that_processes_share_is_named() -> None:

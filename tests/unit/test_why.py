@@ -194,7 +194,11 @@ CASES: dict[str, tuple[Course, Allowed, str]] = {
         "only retries were left 99% of the time, and had no token of the retry budget: so many failed that more would "
         "be added load",
     ),
-    "robots.txt": (course({"robots": 9.9}), ALLOWED, "a host's robots.txt was waited for 99% of the time"),
+    "robots.txt": (
+        course({"robots": 9.9}), ALLOWED,
+        "the robots.txt of api.example.com held it up 99% of the time: it was still to come, or asks for a delay "
+        "between requests",
+    ),
     "a window": (
         course({"window": 9.9}, spent=Timings()), ALLOWED,
         "all requests that may be in memory were in flight 99% of the time: a larger window would help",

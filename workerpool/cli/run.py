@@ -154,6 +154,8 @@ def _pool(settings: RunSettings) -> WorkerPool:
         deny_private=settings.deny_private,
         trust_proxy=settings.trust_proxy,
         fast_path=settings.fast_path,
+        robots=settings.robots,
+        contact=settings.contact,
     )
 
 

@@ -28,6 +28,7 @@ WORDS = {
     "invalid": "not a request",
     "paused": "host asked for too long a wait",
     "redirects": "too many redirects",
+    "robots": "not allowed by robots.txt",
     "timeout": "timed out",
     "tls": "TLS failed",
     "unexpected": "unexpected error",

@@ -313,7 +313,8 @@ def _on_retry_budget(case: _Case) -> str:
 
 
 def _on_robots(case: _Case) -> str:
-    return f"a host's robots.txt was waited for {case.share}"
+    whose = f"the robots.txt of {case.host}" if case.host else "hosts' robots.txt"
+    return f"{whose} held it up {case.share}: it was still to come, or asks for a delay between requests"
 
 
 def _on_window(case: _Case) -> str:
