@@ -2,8 +2,9 @@
 
 The crew enters under its lock, each time that it has brought threads and work together (`Crew._settle`). Most times
 nothing has changed, which costs a comparison. Some states have several reasons at once, as hosts are held up by
-different things. To look at each of them takes time, so that is done every few milliseconds, and the time until the
-next look goes by what was seen.
+different things. To look at each of them takes time, so that is done every few milliseconds at most, and all the time
+since the last look goes by what is seen. That is when something is about to change, not when it just has: what lasts
+long is then always seen, even if it began right after a look.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Meter:
         self.state: int = Wait.IDLE
         self._since = now
         self._seconds = [0.0] * (HELD + 1)  # by state; of FULL and HELD, since their last look
-        self._reasons: dict[int, Reasons] = {FULL: {(Wait.WORKERS, ""): 1}, HELD: {(Wait.READY, ""): 1}}
+        self._reasons: dict[int, Reasons] = {FULL: {(Wait.WORKERS, ""): 1}, HELD: {(Wait.READY, ""): 1}}  # last seen
         self._looks_at = {FULL: now, HELD: now}
         self._by_host: dict[tuple[Wait, str], float] = {}
 
@@ -76,12 +77,12 @@ class Meter:
         return now >= self._looks_at[self.state]
 
     def see(self, reasons: Reasons, lanes: int, now: float) -> None:
-        """Take what was seen of the state's reasons, from now on until the next look; `lanes` were looked at."""
+        """Take what was seen of the state's reasons, for the time since the last look; `lanes` were looked at."""
         state = self.state
         self.turn_to(state, now)
-        self._share_out(state)
         if reasons:
             self._reasons[state] = reasons
+        self._share_out(state)
         self._looks_at[state] = now + LOOK_EVERY + lanes * LOOK_PER_LANE
 
     def waits(self, now: float) -> Waits:
