@@ -10,7 +10,7 @@ import workerpool
 import workerpool.errors
 import workerpool.testing
 
-POOL = {"WorkerPool", "fetch", "PoolStatistics"}
+POOL = {"WorkerPool", "ShardedPool", "fetch", "PoolStatistics"}
 VALUES = {"Request", "Attempt", "Outcome", "Timings", "Underway", "Rate", "RetryPolicy", "Timeout"}
 BATCH = {"Job", "rows", "to_arrow", "to_pandas"}
 ERRORS = {
@@ -18,6 +18,7 @@ ERRORS = {
     "OptionError",
     "WrongThread",
     "SlotTimeout",
+    "ProcessesLost",
     "RequestError",
     "InvalidRequest",
     "TransportError",

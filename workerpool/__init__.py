@@ -19,6 +19,7 @@ from workerpool.errors import (
     InvalidRequest,
     OptionError,
     OutcomeUnknown,
+    ProcessesLost,
     RequestError,
     SlotTimeout,
     StatusError,
@@ -32,15 +33,18 @@ from workerpool.errors import (
     WrongThread,
 )
 from workerpool.model import Attempt, Outcome, Request, Timings, Underway
-from workerpool.pool import WorkerPool, fetch
+from workerpool.pool import WorkerPool
 from workerpool.statistics import PoolStatistics
 
 if TYPE_CHECKING:
     from workerpool.batch.job.job import Job
     from workerpool.batch.tables import rows, to_arrow, to_pandas
+    from workerpool.processes import ShardedPool, fetch
 
 _LATER = {
     "Job": "workerpool.batch.job.job",
+    "ShardedPool": "workerpool.processes",
+    "fetch": "workerpool.processes",
     "rows": "workerpool.batch.tables",
     "to_arrow": "workerpool.batch.tables",
     "to_pandas": "workerpool.batch.tables",
@@ -68,10 +72,12 @@ __all__ = [
     "Outcome",
     "OutcomeUnknown",
     "PoolStatistics",
+    "ProcessesLost",
     "Rate",
     "Request",
     "RequestError",
     "RetryPolicy",
+    "ShardedPool",
     "SlotTimeout",
     "StatusError",
     "TimedOut",

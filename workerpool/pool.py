@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import resource
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -418,22 +418,6 @@ class WorkerPool(Executor):
         except Exception as error:
             events.emit("warm.failed", host=host, error=str(error))
             return False
-
-
-def fetch(urls: Iterable[str | Request], **options: Any) -> Iterator[Outcome]:
-    """Fetch `urls` with a pool of their own, and yield the outcomes as they complete.
-
-    `options` are those of `WorkerPool`, and `ordered` and `window` of `WorkerPool.stream`. Leaving the loop ends the
-    pool.
-    """
-    of_stream: dict[str, Any] = {name: options.pop(name) for name in ("ordered", "window") if name in options}
-    pool = WorkerPool(**options)
-    return _fetch(pool, urls, of_stream)
-
-
-def _fetch(pool: WorkerPool, urls: Iterable[str | Request], options: dict[str, Any]) -> Iterator[Outcome]:
-    with pool:
-        yield from pool.stream(urls, **options)
 
 
 def default_connections(workers: int) -> int:

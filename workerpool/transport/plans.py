@@ -8,6 +8,7 @@ belongs to one thread; sessions that are alike share their plans.
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from typing import Any
 
 import requests
@@ -60,17 +61,18 @@ class Plan:
 
     def message(self, url: str, target: str) -> Message:
         head = f"{self._start}{target}{self._end}".encode("latin-1")
-        return Message(self.method, url, head, None, lambda: self.prepared(url))
+        return Message(self.method, url, head, None, partial(plain_request, self.method, self.headers, url))
 
-    def prepared(self, url: str) -> PreparedRequest:
-        """What requests would have made of a request to `url`."""
-        prepared: Any = PreparedRequest()
-        prepared.method = self.method
-        prepared.url = url
-        prepared.headers = self.headers.copy()
-        prepared._cookies = RequestsCookieJar()
-        prepared.hooks = default_hooks()
-        return prepared  # type: ignore[no-any-return]
+
+def plain_request(method: str, headers: CaseInsensitiveDict[str], url: str) -> PreparedRequest:
+    """What requests would have made of a request without a body."""
+    prepared: Any = PreparedRequest()
+    prepared.method = method
+    prepared.url = url
+    prepared.headers = headers.copy()
+    prepared._cookies = RequestsCookieJar()
+    prepared.hooks = default_hooks()
+    return prepared  # type: ignore[no-any-return]
 
 
 class Plans:
