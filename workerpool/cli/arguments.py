@@ -76,6 +76,7 @@ class RunSettings:
     dedupe: bool
     ordered: bool
     workers: int
+    processes: int
     rate: Rate | None
     burst: int
     host_rate: Rate | None
@@ -192,6 +193,7 @@ def _add_budgets(add: Callable[..., Any]) -> None:
     add("--connections", metavar="N", help="open sockets in all; default: 64 or twice --workers")
     add("--host-connections", metavar="N", default="6", help="open sockets to one host; default: %(default)s")
     add("--workers", metavar="N", default="16", help="requests in flight at once; default: %(default)s")
+    add("--processes", metavar="N", default="1", help="processes that share the work, by host; default: %(default)s")
 
 
 def _add_course(add: Callable[..., Any]) -> None:
@@ -244,6 +246,7 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         dedupe=said.dedupe,
         ordered=said.ordered,
         workers=_count("--workers", said.workers),
+        processes=_processes(said),
         rate=None if said.rate is None else Rate.of(said.rate, "--rate"),
         burst=_count("--burst", said.burst),
         host_rate=None if said.host_rate is None else Rate.of(said.host_rate, "--host-rate"),
@@ -275,6 +278,16 @@ def _count(option: str, text: str, least: int = 1) -> int:
     if number < least:
         raise OptionError(f"{option}={text!r} must be a whole number, {least} or more")
     return number if least == 0 else check_count(option, number)
+
+
+def _processes(said: argparse.Namespace) -> int:
+    processes = _count("--processes", said.processes)
+    if processes > _count("--workers", said.workers):
+        raise OptionError(
+            f"--processes {processes} is more than --workers {said.workers}, the workers of all processes together: "
+            "each needs one at least"
+        )
+    return processes
 
 
 def _hosts(said: list[str] | None) -> tuple[str, ...] | None:

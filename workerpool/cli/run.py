@@ -38,6 +38,7 @@ from workerpool.config import RetryPolicy
 from workerpool.errors import Cancelled, JobError, JobHeld, SinkError, SourceError, WorkerPoolError
 from workerpool.model import Outcome
 from workerpool.pool import WorkerPool
+from workerpool.processes import make_pool
 from workerpool.report.summary import Allowed, duration, plural, summarize
 from workerpool.report.totals import Tally
 
@@ -137,9 +138,10 @@ def _open_job(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Rea
 
 
 def _pool(settings: RunSettings) -> WorkerPool:
-    return WorkerPool(
-        settings.workers,
-        "workerpool",
+    return make_pool(
+        settings.processes,
+        max_workers=settings.workers,
+        thread_name_prefix="workerpool",
         rate=settings.rate,
         burst=settings.burst,
         host_rate=settings.host_rate,

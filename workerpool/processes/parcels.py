@@ -41,7 +41,8 @@ _timings_of: Callable[[Timings], tuple[float, ...]] = attrgetter(*(one.name for 
 _attempt_of: Callable[[Attempt], tuple[Any, ...]] = attrgetter(*[one.name for one in fields(Attempt)][:-1])
 """All but the timings, which stand last."""
 
-new_attempt, new_outcome, new_timings = maker(Attempt), maker(Outcome), maker(Timings)
+new_attempt: Callable[..., Attempt] = maker(Attempt)
+new_outcome, new_timings = maker(Outcome), maker(Timings)
 
 
 class Unsendable(Exception):

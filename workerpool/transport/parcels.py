@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import pickle
 from copy import copy
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
@@ -46,32 +46,42 @@ def pack_response(response: Response) -> Parcel:
                 response.concerns_session,
             )
     try:
-        return pickle.dumps(response, pickle.HIGHEST_PROTOCOL)
+        return _pickled(response)
     except Exception:
-        return pickle.dumps(_without_code(response), pickle.HIGHEST_PROTOCOL)
+        return _pickled(_without_code(response))
 
 
 def unpack_response(parcel: Parcel) -> Response:
     """Make a response again. Raises what unpickling raises."""
     if isinstance(parcel, bytes):
-        response: Response = pickle.loads(parcel)
-        return response
+        response: Any
+        response, following = pickle.loads(parcel)
+        for hop, request in zip([*response.history, response], following, strict=True):
+            hop._next = request
+        return cast(Response, response)
     status, url, content, size, head, request, seconds, concerns_session = parcel
     make = functools.partial(plain_request, *request)
     return LazyResponse(status, url, content, size, head, make, seconds, _came_over_nothing(), concerns_session)
 
 
+def _pickled(response: Response) -> bytes:
+    """Pickle a response with what requests leaves out: the requests that redirects led to."""
+    following = [getattr(hop, "_next", None) for hop in [*response.history, response]]
+    return pickle.dumps((response, following), pickle.HIGHEST_PROTOCOL)
+
+
 def _without_code(response: Response) -> Response:
     """Copy a response without what cannot travel of the requests that led to it: hooks, and bodies that are streams."""
-    plain = copy(response)
+    plain: Any = copy(response)
     plain.history = [_without_code(hop) for hop in response.history]
-    request: Any = getattr(response, "request", None)
-    if isinstance(request, PreparedRequest):
-        plain.request = request = request.copy()
-        request.hooks = default_hooks()
-        if not isinstance(request.body, (bytes, str, type(None))):
-            request.body = None
-    return plain
+    for name, request in (("request", getattr(response, "request", None)), ("_next", getattr(response, "_next", None))):
+        if isinstance(request, PreparedRequest):
+            request = request.copy()
+            request.hooks = default_hooks()
+            if not isinstance(request.body, (bytes, str, type(None))):
+                request.body = None
+            setattr(plain, name, request)
+    return cast(Response, plain)
 
 
 @functools.cache
