@@ -16,10 +16,16 @@ from workerpool.errors import OptionError
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 """The methods that may be repeated without asking (RFC 9110, section 9.2.2)."""
 
+UNNOTICED = 1_000
+"""Requests of a batch that never meets the retry budget."""
+
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """The statuses that another try may mend."""
 
 CookieMode = Literal["none", "worker", "shared"]
+
+AUTO = "auto"
+"""In place of a budget: find out what a host takes."""
 
 _UNITS = {
     "ms": 0.001, "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0,
@@ -36,23 +42,39 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`count` requests in every `seconds` seconds, spread evenly: ``Rate(30, 300)`` is one every 10 s."""
+    """`count` requests in every `seconds` seconds, spread evenly: ``Rate(30, 300)`` is one every 10 s.
+
+    `quotas`: longer windows that hold at once, and are not spread: with ``Rate(10, 1, (Rate(1000, 3600),))`` ten are
+    sent a second until the thousand is spent, and then none until the first of them is an hour old.
+    """
 
     count: float
     seconds: float = 1.0
+    quotas: tuple[Rate, ...] = ()
 
     def __post_init__(self) -> None:
         if not (_is_positive(self.count) and _is_positive(self.seconds)):
             raise OptionError(f"rate={self.count}/{self.seconds}s: both numbers must be above zero, as in Rate(50, 1)")
+        for quota in self.quotas:
+            if quota.seconds <= self.seconds or quota.quotas or quota.count < 1:
+                raise OptionError(
+                    f"rate={self}: {quota} must be of 1 or more in a longer window than {self.seconds:g} s"
+                )
 
     @classmethod
     def of(cls, value: Rate | str | float, option: str = "rate") -> Rate:
-        """Read ``"50/s"``, ``"100/min"``, ``"30/5min"``, ``"1000/h"``, or a number per second.
+        """Read ``"50/s"``, ``"100/min"``, ``"30/5min"``, ``"1000/h"``, several by "and", or a number per second.
 
-        Raises `OptionError`, naming `option`, for anything else.
+        Of ``"10/s and 1000/h"``, the shortest window is spread evenly, and the others are quotas. Raises `OptionError`,
+        naming `option`, for anything else.
         """
         if isinstance(value, Rate):
             return value
+        if isinstance(value, str) and len(parts := re.split(r"\s+and\s+|\s*,\s*", value.strip())) > 1:
+            rates = sorted((cls.of(part, option) for part in parts), key=lambda rate: rate.seconds)
+            if len({rate.seconds for rate in rates}) < len(rates):
+                raise OptionError(f"{option}={value!r} names a window twice: write '10/s and 1000/h'")
+            return cls(rates[0].count, rates[0].seconds, tuple(rates[1:]))
         if isinstance(value, str):
             match = _RATE.fullmatch(value)
             if match and match[3].lower() in _UNITS:
@@ -74,11 +96,19 @@ class Rate:
         return self.count / self.seconds
 
     @property
+    def sustained(self) -> float:
+        """Requests a second in the long run, quotas included."""
+        return min(self.per_second, *(quota.per_second for quota in self.quotas)) if self.quotas else self.per_second
+
+    @property
     def interval(self) -> float:
         """Seconds between two slots."""
         return self.seconds / self.count
 
     def __str__(self) -> str:
+        return " and ".join([self._spelled(), *map(str, self.quotas)])
+
+    def _spelled(self) -> str:
         for unit, seconds in (("s", 1.0), ("min", 60.0), ("h", 3600.0), ("d", 86400.0)):
             if self.seconds == seconds:
                 return f"{_plain(self.count)}/{unit}"
@@ -86,7 +116,9 @@ class Rate:
 
 
 def _bad_rate(value: object, option: str) -> OptionError:
-    return OptionError(f"{option}={value!r} is no rate above zero: write '50/s', '100/min', '30/5min', '1000/h' or 50")
+    return OptionError(
+        f"{option}={value!r} is no rate above zero: write '50/s', '100/min', '30/5min', '10/s and 1000/h' or 50"
+    )
 
 
 def parse_duration(value: str | float, option: str) -> float:
@@ -146,6 +178,71 @@ class Timeout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetryBudget:
+    """How many retries there may be beside the first tries, so that an outage never multiplies the load.
+
+    Tokens, of which each retry spends one, for each host and for the pool (Finagle's `RetryBudget`; Google, "Site
+    Reliability Engineering", chapter 21). A retry for which there is none waits until there is; it is never given up
+    for that, and the wait does not count against `RetryPolicy.total`.
+
+    `share`: tokens that each first try brings: 0.2 lets one in five be retried in the long run.
+    `per_second`: tokens that time brings, so that what waits gets its turn.
+    `floor`: tokens at the beginning, and the most that are saved up; None is every retry of 1,000 requests (or ten each
+        where the policy has a `stop` of its own), so that smaller batches never notice.
+
+    In any time a host is sent at most ``floor + share * first tries + per_second * seconds`` retries. The pool's own
+    budget has four times the floor and the tokens of time, so that one host cannot take what the others need.
+    """
+
+    share: float = 0.2
+    per_second: float = 10.0
+    floor: int | None = None
+
+    def __post_init__(self) -> None:
+        if not _is_number(self.share) or not 0 <= self.share <= 10:
+            raise OptionError(f"retry.budget.share={self.share!r} must be a number from 0 to 10: 0.2 is one in five")
+        if not _is_positive(self.per_second):
+            raise OptionError(
+                f"retry.budget.per_second={self.per_second!r} must be above zero, or retries wait for ever"
+            )
+        if self.floor is not None:
+            check_count("retry.budget.floor", self.floor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breaker:
+    """When a host that keeps failing is left alone for a while (Nygard, "Release It!", 2007).
+
+    A failure is a send without an answer, or one with a status of 500 and more. `failures`: so many in a row open the
+    circuit. `share`: so does this share of the last `window` sends; None does not count shares.
+    `open_for`: seconds until one request at a time is sent as a probe. If that fails, the circuit stays open for twice
+    as long, up to `longest`; an answer closes it.
+    `fails_fast`: end the host's requests unsent, as `CircuitOpen`, while it is open; otherwise they wait.
+    """
+
+    failures: int = 10
+    share: float | None = None
+    window: int = 20
+    open_for: float = 30.0
+    longest: float = 300.0
+    fails_fast: bool = False
+
+    def __post_init__(self) -> None:
+        check_count("breaker.failures", self.failures)
+        check_count("breaker.window", self.window)
+        if self.share is not None and not (_is_positive(self.share) and self.share <= 1):
+            raise OptionError(f"breaker.share={self.share!r} must be above 0 and at most 1, or None")
+        for name in ("open_for", "longest"):
+            if not _is_positive(getattr(self, name)):
+                raise OptionError(f"breaker.{name}={getattr(self, name)!r} must be seconds above zero")
+
+    @classmethod
+    def of(cls, value: Breaker | int | None) -> Breaker | None:
+        """Read a `Breaker`, a number of failures in a row, or None for no breaker; raises `OptionError`."""
+        return cls(failures=value) if isinstance(value, int) else value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """When a failed attempt is followed by another one, and when that comes.
 
@@ -158,6 +255,7 @@ class RetryPolicy:
         by then, and one under way is ended. None for no limit.
     `retry_after_max`: the longest ``Retry-After``, in seconds, that is waited for. Beyond it the request fails at
         once, with the time in its error.
+    `budget`: how many retries there may be beside the first tries; None for no limit.
     `statuses`: the statuses that are retried.
     `methods`: the methods that are retried; another one is if its request says ``idempotent=True`` or carries an
         ``Idempotency-Key`` header.
@@ -172,6 +270,7 @@ class RetryPolicy:
     backoff_max: float = 30.0
     total: float | None = 600.0
     retry_after_max: float = 120.0
+    budget: RetryBudget | None = field(default_factory=RetryBudget)
     statuses: Collection[int] = RETRIED_STATUSES
     methods: Collection[str] = IDEMPOTENT_METHODS
     retry: Callable[[Any], bool] | None = None
@@ -188,6 +287,13 @@ class RetryPolicy:
             raise OptionError(f"retry.total={self.total!r} must be seconds above zero, or None for no limit")
         object.__setattr__(self, "statuses", frozenset(self.statuses))
         object.__setattr__(self, "methods", frozenset(method.upper() for method in self.methods))
+
+    @property
+    def budget_floor(self) -> int:
+        """Tokens that a host's retry budget begins with: every retry of `UNNOTICED` requests, unless it says."""
+        if self.budget is not None and self.budget.floor is not None:
+            return self.budget.floor
+        return UNNOTICED * (max(1, self.attempts - 1) if self.stop is None else 10)
 
     def may_repeat(self, method: str, headers: Iterable[str], idempotent: bool | None = None) -> bool:
         """Whether a request may be sent twice: by what it says itself, its method, or an ``Idempotency-Key`` header."""
@@ -207,14 +313,20 @@ class RetryPolicy:
 class Budgets:
     """What the pool may spend: sends a second and open sockets, in all and per host.
 
-    `burst`: slots that may be spent at once after a rest, of `rate` and of `host_rate` alike.
+    `burst`: slots that may be spent at once after a rest, of every rate alike. `key_rate`: for each of the user's keys
+    by itself. `learns_rate`, `learns_connections`: find out what each host takes, up to `host_rate` and
+    `host_connections`. `slow_start`: begin with one request at a time at each host.
     """
 
     rate: Rate | None = None
     host_rate: Rate | None = None
+    key_rate: Rate | None = None
     burst: int = 1
     max_connections: int = 64
     host_connections: int = 6
+    learns_rate: bool = False
+    learns_connections: bool = False
+    slow_start: bool = False
 
     def __post_init__(self) -> None:
         check_count("burst", self.burst)
@@ -262,6 +374,7 @@ class Options:
     verify: bool | str = True
     cert: str | tuple[str, str] | None = None
     fast_path: bool = True
+    breaker: Breaker | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.fast_path, bool):

@@ -177,7 +177,7 @@ KINDS: list[Callable[[Origin], Request]] = [
     lambda origin: Request(origin.url("/cookies"), cookies={"a": "b"}),
     lambda origin: Request(origin.url("/echo"), "POST", json={"n": [1, 2]}),
     lambda origin: Request(origin.url("/echo"), "PUT", data=b"\x00\xff", timeout=(3, 4)),
-    lambda origin: Request(origin.url("/echo"), "POST", data={"a": "b"}, files={"f": ("name", b"text")}),
+    lambda origin: Request(origin.url("/bytes/3"), "POST", data={"a": "b"}, files={"f": ("name", b"text")}),
     lambda origin: Request(origin.url("/echo"), params={"q": "x y"}, auth=("user", "password")),
     lambda origin: Request(origin.url("/echo"), auth=requests.auth.HTTPDigestAuth("user", "password")),
     lambda origin: Request(origin.url("/etag/v1"), headers={"If-None-Match": '"v1"'}),
@@ -186,7 +186,7 @@ KINDS: list[Callable[[Origin], Request]] = [
     lambda origin: Request("http://127.0.0.1:9/", "POST"),
     lambda origin: Request("ftp://h.test/"),
     lambda origin: Request(origin.url("/a"), headers={"X": "a\nb"}),
-    lambda origin: Request(origin.url("/retry-after/9999")),
+    lambda origin: Request(origin.url("/retry-after/9999?times=2")),
     lambda origin: Request(origin.url("/delay/5"), timeout=0.2),
 ]
 
@@ -241,8 +241,7 @@ def test_an_outcome_reads_as_if_it_had_never_left_its_process(origin: Origin, sh
     for record in (one, other):
         assert (record.pop("elapsed") > 0) == bool(record["attempts"])
         assert (record.pop("started_at") is not None) == bool(record["attempts"])
-    if "boundary" not in str(one):
-        assert one == other
+    assert one == other
     assert (
         there.timings == sum((attempt.timings for attempt in there.attempts[1:]), there.attempts[0].timings)
         if (there.attempts)
@@ -379,7 +378,7 @@ def test_a_host_that_hangs_delays_no_other(origin: Origin) -> None:
     """It comes first, and a quarter of the window is its, whichever process has it."""
     hanging = urls(origin, 400, "/delay/60")[::4]
     given = [*hanging, *(url for n, url in enumerate(urls(origin, 400)) if n % 4)]
-    with ShardedPool(2, 16, window=40) as pool:
+    with ShardedPool(2, 16) as pool:
         outcomes = list(itertools.islice(pool.stream(given, window=40), 300))
         assert sum(outcome.ok for outcome in outcomes) == 300
         assert not any("delay" in outcome.url for outcome in outcomes)
@@ -797,4 +796,4 @@ def test_more_processes_than_workers_are_refused_by_the_command_line(tmp_path: P
     command = [sys.executable, "-m", "workerpool", "run", "-", "-o", "-", "--processes", "3", "--workers", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=_environment(), input="")
     assert done.returncode == 2
-    assert "--processes 3 is more than --workers 2" in done.stderr
+    assert "--processes=3 is more than --workers=2" in done.stderr

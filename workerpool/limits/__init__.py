@@ -1,6 +1,64 @@
-"""How often may be sent: the leaky bucket's arithmetic (`bucket`) and the homes of its state (`memory`)."""
+"""How much may be sent, and when: arithmetic that is told the time (`bucket`, `windows`, `tokens`, `circuit`), what is
+learned of a host (`answer`), and homes of such state (`memory`). Nothing here reads a clock or waits."""
 
+from __future__ import annotations
+
+from typing import Protocol
+
+from workerpool.limits.adaptive import AdaptiveConnections, AdaptiveRate
+from workerpool.limits.answer import Allowance, Answer
 from workerpool.limits.bucket import GROUPING, LATENESS, LeakyBucket
+from workerpool.limits.circuit import Circuit
 from workerpool.limits.memory import MemoryLimiter
+from workerpool.limits.tokens import RetryTokens
 
-__all__ = ["GROUPING", "LATENESS", "LeakyBucket", "MemoryLimiter"]
+__all__ = [
+    "GROUPING",
+    "LATENESS",
+    "AdaptiveConnections",
+    "AdaptiveRate",
+    "Allowance",
+    "Answer",
+    "Circuit",
+    "LeakyBucket",
+    "Limiter",
+    "MemoryLimiter",
+    "RetryTokens",
+    "Shared",
+]
+
+
+class Limiter(Protocol):
+    """Gives slots; `MemoryLimiter` explains each method."""
+
+    grouping: float
+
+    def next_at(self, weight: int = 1) -> float: ...
+
+    def try_take(self, now: float, weight: int = 1, *, since: float | None = None) -> float | None: ...
+
+    def rests_at(self) -> float: ...
+
+
+class Shared(Protocol):
+    """A budget that several processes share: the pool's rate, each host's, the sockets, pauses.
+
+    Another process may change it at any time, so what `next_at` says is a good guess, and only `try_take` is sure.
+    """
+
+    def next_at(self, host: str, weight: int, now: float) -> float:
+        """The earliest time at which it is worth asking again; in the past if that is now."""
+
+    def try_take(
+        self, host: str, weight: int, now: float, *, since: float | None, has_place: bool = False
+    ) -> float | None:
+        """Take the pool's slot, the host's, and a place for one more send, all or none; returns the slot's time.
+
+        `has_place`: the send has a place already, and needs slots only.
+        """
+
+    def give_back(self, host: str, now: float) -> None:
+        """Give back the place of a send that has ended."""
+
+    def pause(self, host: str, until: float, now: float) -> None:
+        """Let nobody send to `host` before `until`."""

@@ -1,4 +1,4 @@
-"""A bucket's home in this process's memory, for any number of threads.
+"""A rate's home in this process's memory, for any number of threads.
 
 It waits for nothing. Whoever asks takes a slot that has come, or learns when to ask again, and waits without the lock:
 a waiting thread never keeps another one from its slot.
@@ -10,14 +10,16 @@ import threading
 
 from workerpool.config import Rate
 from workerpool.limits.bucket import LATENESS, LeakyBucket
+from workerpool.limits.windows import Window
 
 
 class MemoryLimiter:
-    """A `LeakyBucket` behind a lock."""
+    """A `LeakyBucket`, and a `Window` for each quota beside it, behind a lock."""
 
     def __init__(self, rate: Rate, burst: int = 1) -> None:
-        self._lock = threading.Lock()  # guards _bucket
+        self._lock = threading.Lock()  # guards _bucket and _windows
         self._bucket = LeakyBucket(rate, burst)
+        self._windows = tuple(map(Window, rate.quotas))
         self.grouping = self._bucket.grouping
 
     def try_take(self, now: float, weight: int = 1, *, since: float | None = None) -> float | None:
@@ -28,16 +30,24 @@ class MemoryLimiter:
         """
         at = now if since is None else min(now, max(since, now - LATENESS))
         with self._lock:
-            if self._bucket.next_at(weight) > now:
+            if self._next_at(weight) > now:
                 return None
+            for window in self._windows:
+                window.take(now, weight)
             return self._bucket.take(at, weight)
 
     def next_at(self, weight: int = 1) -> float:
         """When to ask again: the time of the next slot, in the past if one is free now."""
         with self._lock:
-            return self._bucket.next_at(weight)
+            return self._next_at(weight)
 
     def rests_at(self) -> float:
         """The time from which on this limiter holds nothing worth keeping."""
         with self._lock:
-            return self._bucket.rests_at
+            return max(self._bucket.rests_at, *(window.rests_at for window in self._windows), float("-inf"))
+
+    def _next_at(self, weight: int) -> float:
+        at = self._bucket.next_at(weight)
+        for window in self._windows:
+            at = max(at, window.next_at(weight))
+        return at

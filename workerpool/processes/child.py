@@ -109,7 +109,7 @@ class _Task(Ticket):
 
     def __init__(self, child: Child, task: Task, owner: _Owner | None) -> None:
         request = unpack_request(task.request)
-        super().__init__(request, task.host, owner)
+        super().__init__(request, task.host, owner, task.key)
         self._child = child
         self.number = task.number
         self.told = len(request.earlier)

@@ -178,7 +178,7 @@ class Fleet:
                 ticket.started = True
                 owner, number = self._number_of(ticket.owner), next(self._numbers)
                 berth = self._berth_of(ticket.host)
-                task = Task(number, owner, kind, ticket.host, parcel)
+                task = Task(number, owner, kind, ticket.host, ticket.key, parcel)
                 berth.given[number] = _Given(ticket, task)
                 work.setdefault(berth, []).append(task)
             for berth, tasks in work.items():

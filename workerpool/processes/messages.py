@@ -43,6 +43,7 @@ class Task(NamedTuple):
     owner: int
     kind: int
     host: str
+    key: str | None  # of a quota
     request: RequestParcel
 
 

@@ -1,0 +1,62 @@
+"""How much may be sent in a window that is not spread out: a quota such as 1,000 an hour. Told the time; waits never.
+
+Not thread-safe: a home (`workerpool.limits.memory`) guards it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from workerpool.config import Rate
+from workerpool.errors import OptionError
+from workerpool.limits.bucket import LATENESS
+
+PARTS = 200
+"""Into so many parts of a window what was sent is counted: a part leaves with its latest send, so up to a two hundredth
+of the quota is used late, and memory does not grow with it."""
+
+
+class Window:
+    """At most `rate.count` in any `rate.seconds`, as soon as they are wanted.
+
+    What it handles badly: a demand that is higher than the quota all the time comes in surges a window apart; the pace
+    beside it (`Rate`) says how fast these are.
+    """
+
+    __slots__ = ("_count", "_part", "_sent", "_total", "seconds")
+
+    def __init__(self, rate: Rate) -> None:
+        self.seconds = rate.seconds + LATENESS  # grants may be that much older than they say
+        self._count = rate.count
+        self._part = rate.seconds / PARTS
+        self._sent: deque[list[float]] = deque()  # a part's first and last time, and its weight
+        self._total = 0.0
+
+    @property
+    def rests_at(self) -> float:
+        """The time from which on nothing counts any more."""
+        return self._sent[-1][1] + self.seconds if self._sent else float("-inf")
+
+    def next_at(self, weight: int = 1) -> float:
+        """The time from which on so much fits; raises `OptionError` for what never does."""
+        if weight > self._count:
+            raise OptionError(f"weight={weight} is more than the quota of {self._count:g} in {self.seconds:g} s allows")
+        excess = self._total + weight - self._count
+        if excess <= 0:
+            return float("-inf")
+        for _, last, sent in self._sent:
+            excess -= sent
+            if excess <= 0:
+                return last + self.seconds
+        return float("inf")  # not reached: all that was sent leaves room for any weight that is allowed
+
+    def take(self, at: float, weight: int = 1) -> None:
+        """Count what is sent at `at`, times that never go back."""
+        while self._sent and self._sent[0][1] + self.seconds <= at:
+            self._total -= self._sent.popleft()[2]
+        if self._sent and at - self._sent[-1][0] < self._part:
+            self._sent[-1][1] = max(at, self._sent[-1][1])
+            self._sent[-1][2] += weight
+        else:
+            self._sent.append([at, at, weight])
+        self._total += weight
