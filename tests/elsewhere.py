@@ -37,19 +37,13 @@ def ending(options: Options, governor: Governor) -> ScriptedTransport:
     return ScriptedTransport(play)
 
 
-class OddError(requests.ConnectionError):
-    """An error that cannot be pickled."""
-
-    def __init__(self, one: str, other: str) -> None:
-        super().__init__(f"{one} {other}")
-
-    def __reduce__(self) -> Any:
-        raise TypeError("not this one")
-
-
 def raising_odd(options: Options, governor: Governor) -> ScriptedTransport:
-    """Answers each request with an error that cannot be pickled."""
-    return ScriptedTransport(lambda request, url: Answer(error=OddError("odd", "error")))
+    """Answers each request with an error whose class nobody can import."""
+
+    class OddError(requests.ConnectionError):
+        pass
+
+    return ScriptedTransport(lambda request, url: Answer(error=OddError("odd error")))
 
 
 class PickyAuth(requests.auth.AuthBase):

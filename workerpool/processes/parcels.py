@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from workerpool.errors import RequestError, UnexpectedError, WorkerPoolError
 from workerpool.model import Attempt, Outcome, Request, Timings, maker, new_request
 from workerpool.redact import redact
-from workerpool.transport.parcels import Parcel, pack_response, unpack_response
+from workerpool.transport.parcels import Parcel, pack_response, reduce_auth, unpack_response
 
 LONGEST_CHAIN = 10
 """Causes of an error that travel with it."""
@@ -50,12 +50,37 @@ class Unsendable(Exception):
 
 
 class _Pickler(pickle.Pickler):
-    """Refuses what only the main module of this program has: no other process can import that."""
+    """Refuses what only the main module of this program has, as no other process can import that.
+
+    Libraries' errors it pickles as what they are, whatever they say of it themselves: many name arguments that their
+    constructor does not take, or hold the connection that failed.
+    """
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, (type, FunctionType)) and obj.__module__ == "__main__":
             raise Unsendable(f"needs {obj.__qualname__}, which only the program's main module has")
-        return NotImplemented
+        if isinstance(obj, Exception) and type(obj).__module__ != "builtins":
+            args = (OSError.__reduce__(obj) if isinstance(obj, OSError) else BaseException.__reduce__(obj))[1]
+            return _error_again, (type(obj), args, _what_travels(vars(obj)))
+        return reduce_auth(obj)
+
+
+def _what_travels(state: Mapping[str, Any]) -> dict[str, Any]:
+    travels = {}
+    for name, value in state.items():
+        try:
+            pack(value)
+        except Unsendable:
+            continue
+        travels[name] = value
+    return travels
+
+
+def _error_again(kind: type[Exception], args: Any, state: dict[str, Any]) -> Exception:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 def pack(value: Any) -> bytes:
@@ -177,15 +202,13 @@ def unpack_error(parcels: list[bytes]) -> Any:
 
 
 def _pack_one(error: BaseException) -> bytes:
-    """Pickle an error, or something like it where its own class makes that impossible, as many do."""
-    kind: Any = type(error)
-    for like in (lambda: error, lambda: kind(*error.args), lambda: kind(str(error))):
-        try:
-            packed = pack(like())
-            pickle.loads(packed)  # many can be pickled, and not read again
-            return packed
-        except Exception:
-            continue
+    """Pickle an error, or one with its text where its class makes that impossible."""
+    try:
+        packed = pack(error)
+        pickle.loads(packed)  # some can be pickled, and not read again
+        return packed
+    except Exception:
+        pass
     told = redact(f"{type(error).__name__}: {error}")
     if isinstance(error, RequestError):
         return pack(UnexpectedError(told, key=error.key, attempts=error.attempts))

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, cast
 
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
+from requests.auth import HTTPDigestAuth
 from requests.hooks import default_hooks
 
 from workerpool.transport.lazy import LazyResponse
@@ -82,6 +83,13 @@ def _without_code(response: Response) -> Response:
                 request.body = None
             setattr(plain, name, request)
     return cast(Response, plain)
+
+
+def reduce_auth(value: Any) -> Any:
+    """Say how to pickle an auth of requests' own that cannot be as it is; NotImplemented for anything else."""
+    if type(value) is HTTPDigestAuth:
+        return type(value), (value.username, value.password)
+    return NotImplemented
 
 
 @functools.cache
