@@ -30,15 +30,14 @@ from workerpool.processes.messages import (
     Begin,
     Close,
     Done,
-    Ended,
     Forget,
     GiveUp,
-    GoesOn,
     Hold,
     Leave,
     Line,
     Logged,
     Look,
+    News,
     Open,
     Refused,
     Seen,
@@ -119,7 +118,7 @@ class _Task(Ticket):
         holds_place, self.holds_place = self.holds_place, False
         if holds_place or len(attempts) > self.told:
             self.told = len(attempts)
-            self._child.tell(GoesOn(self.number, holds_place, pack_attempts(attempts)))
+            self._child.tell((self.number, holds_place, None, pack_attempts(attempts)))
 
     def deliver(self, outcome: Outcome) -> None:
         self.trip = None
@@ -158,7 +157,7 @@ class Child:
         self._is_refused = False
         self._tasks: dict[int, _Task] = {}  # without an outcome; workers take theirs out
         self._owners: dict[int, _Owner] = {}
-        self._news: queue.SimpleQueue[GoesOn | tuple[_Task, Outcome] | None] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[News | tuple[_Task, Outcome] | None] = queue.SimpleQueue()
         self._held_most = 0
         self._held = 0  # bytes of bodies that are still to be sent
         self._held_lock = threading.Lock()  # guards it, and whether owners are full
@@ -238,7 +237,7 @@ class Child:
             try:
                 ticket = (_Task if task.kind == LIGHT else _Announced)(self, task, owner)
             except Exception as error:  # what it carries cannot be imported here, or not be made again
-                self.send(Told([Ended(task.number, False, _unreadable(task, error))]))
+                self.send(Told([(task.number, False, _unreadable(task, error), None)]))
                 continue
             self._tasks[task.number] = ticket
             tickets.append(ticket)
@@ -281,7 +280,7 @@ class Child:
 
     # -- what is to be told -------------------------------------------------------------------------------------------
 
-    def tell(self, news: GoesOn) -> None:
+    def tell(self, news: News) -> None:
         """Let the parent know, soon. A worker's thread."""
         self._news.put(news)
 
@@ -311,7 +310,7 @@ class Child:
                     news.append(self._news.get_nowait())
                 except queue.Empty:
                     break
-                if isinstance(last := news[-1], tuple) and not isinstance(last, GoesOn):
+                if (last := news[-1]) is not None and isinstance(last[0], _Task):
                     size += last[0].size
             told_at = time.monotonic()
             self._tell(news)
@@ -321,15 +320,17 @@ class Child:
                 return
             del news
 
-    def _tell(self, news: Sequence[GoesOn | tuple[_Task, Outcome] | None]) -> None:
-        told: list[Ended | GoesOn] = []
+    def _tell(self, news: Sequence[News | tuple[_Task, Outcome] | None]) -> None:
+        told: list[News] = []
         size = 0
         for one in news:
-            if isinstance(one, GoesOn):
+            if one is None:
+                break
+            if len(one) == 4:
                 told.append(one)
-            elif one is not None:
+            else:
                 task, outcome = one
-                told.append(Ended(task.number, task.holds_place, pack_outcome(outcome)))
+                told.append((task.number, task.holds_place, pack_outcome(outcome), None))
                 size += task.size
         if told:
             self.send(Told(told))

@@ -20,13 +20,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import Any
 
 from workerpool.errors import Cancelled, InvalidRequest, OutcomeUnknown, ProcessesLost, RequestError
-from workerpool.model import Attempt, Outcome, Request
+from workerpool.model import Outcome, Request
+from workerpool.processes.berths import Account, Berth, Given, Hosts
 from workerpool.processes.figures import NOTHING, added, only_past
 from workerpool.processes.messages import (
     ASKED,
@@ -35,14 +35,13 @@ from workerpool.processes.messages import (
     Begin,
     Close,
     Done,
-    Ended,
     Forget,
     GiveUp,
-    GoesOn,
     Hold,
     Leave,
     Logged,
     Look,
+    News,
     Open,
     Refused,
     Seen,
@@ -69,9 +68,6 @@ from workerpool.statistics import PoolStatistics
 from workerpool.stream import HELD_BYTES, Stream
 from workerpool.tickets import Owner, Ticket
 
-HOSTS_KEPT = 10_000
-"""Hosts without a request whose berth is remembered, for the sockets to them that are still open there."""
-
 MOST_ENDS, WITHIN = 5, 60.0
 """How many processes may end unasked in so many seconds, before the pool is given up. One that is killed now and then
 is replaced for ever; a machine that kills each, or a request that ends each, is told of. Erlang's supervisors count so
@@ -81,65 +77,19 @@ LOOK_WAIT = 0.5
 """Seconds that are waited for the processes to say how they stand."""
 
 
-@dataclass(slots=True)
-class _Given:
-    """A request that a berth has. `attempts`: that are known of it. `may_be_sent`: it may not be sent again."""
-
-    ticket: Ticket
-    task: Task
-    attempts: tuple[Attempt, ...] | None = None
-    may_be_sent: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Berth:
-    """A place for a process. `held`: places of each owner that wait for its receipt, by the owner's number."""
-
-    number: int
-    options: Mapping[str, bytes]
-    workers: int
-    process: Process | None = None
-    given: dict[int, _Given] = field(default_factory=dict)
-    hosts: int = 0
-    held: dict[int, int] = field(default_factory=dict)
-    past: PoolStatistics = NOTHING  # of processes that have ended
-    figures: PoolStatistics = NOTHING
-    is_starved: bool = False
-    seen: int = 0  # the last question that was answered
-    is_done: bool = False
-
-
-@dataclass(slots=True)
-class _Host:
-    berth: _Berth
-    under_way: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class _Account:
-    """A stream. `places`: the berths whose sends were told to it and are to be receipted, oldest first."""
-
-    number: int
-    owner: Owner
-    lock: threading.Lock = field(default_factory=threading.Lock)  # guards what follows, and is held while it is told
-    places: deque[_Berth] = field(default_factory=deque)
-    is_held: bool = False
-
-
 class Fleet:
     """A crew of processes. `options` are each one's, as `WorkerPool` takes them, pickled; `workers` each one's."""
 
     def __init__(
         self, options: Sequence[Mapping[str, bytes]], workers: Sequence[int], may_repeat: Callable[[Request], bool]
     ) -> None:
-        self._berths = [_Berth(n, *one) for n, one in enumerate(zip(options, workers, strict=True))]
+        self._berths = [Berth(n, *one) for n, one in enumerate(zip(options, workers, strict=True))]
         self._may_repeat = may_repeat
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._hosts: dict[str, _Host] = {}
-        self._idle: dict[str, None] = {}  # hosts without a request, the one that has been so longest first
+        self._hosts = Hosts(self._berths)
         self._numbers = count(1)
-        self._accounts: dict[int, _Account] = {}  # by number
+        self._accounts: dict[int, Account] = {}  # by number
         self._numbers_of: dict[Owner, int] = {}
         self._ends: deque[float] = deque(maxlen=MOST_ENDS)
         self._announcing: ThreadPoolExecutor | None = None
@@ -171,15 +121,15 @@ class Fleet:
                 refused.append((ticket, _unsendable(ticket.request, error)))
         with self._lock:
             self._check_open()
-            work: dict[_Berth, list[Task]] = {}
+            work: dict[Berth, list[Task]] = {}
             for ticket, parcel, kind in packed:
                 if not ticket.is_wanted():
                     continue
                 ticket.started = True
                 owner, number = self._number_of(ticket.owner), next(self._numbers)
-                berth = self._berth_of(ticket.host)
+                berth = self._hosts.enter(ticket.host)
                 task = Task(number, owner, kind, ticket.host, ticket.key, parcel)
-                berth.given[number] = _Given(ticket, task)
+                berth.given[number] = Given(ticket, task)
                 work.setdefault(berth, []).append(task)
             for berth, tasks in work.items():
                 if berth.process is not None:
@@ -314,29 +264,6 @@ class Fleet:
         if self._is_closing:
             raise RuntimeError("cannot schedule new futures after shutdown")
 
-    def _berth_of(self, host: str) -> _Berth:
-        """Where requests to `host` go; counts one more."""
-        found = self._hosts.get(host)
-        if found is None:
-            berth = min(self._berths, key=lambda berth: (len(berth.given), berth.hosts))
-            found = self._hosts[host] = _Host(berth)
-            berth.hosts += 1
-        elif not found.under_way:
-            del self._idle[host]
-        found.under_way += 1
-        return found.berth
-
-    def _leave_host(self, host: str) -> None:
-        """Count one request of a host less, and forget the host that has had none for longest, if they are many."""
-        found = self._hosts[host]
-        found.under_way -= 1
-        if not found.under_way:
-            self._idle[host] = None
-            if len(self._idle) > HOSTS_KEPT:
-                oldest = next(iter(self._idle))
-                del self._idle[oldest]
-                self._hosts.pop(oldest).berth.hosts -= 1
-
     def _number_of(self, owner: Owner | None) -> int:
         """The owner's number; all processes hear of a new one before its first request."""
         if owner is None:
@@ -344,7 +271,7 @@ class Fleet:
         number = self._numbers_of.get(owner)
         if number is None:
             number = self._numbers_of[owner] = next(self._numbers)
-            self._accounts[number] = _Account(number, owner)
+            self._accounts[number] = Account(number, owner)
             for gone, account in [*self._accounts.items()]:
                 if account.owner.is_forsaken:
                     self._close_account(gone)
@@ -370,11 +297,11 @@ class Fleet:
         except Exception:  # junk for headers: it will end as an outcome when it is to be sent
             return LIGHT
 
-    def _take(self, berth: _Berth, number: int) -> _Given | None:
+    def _take(self, berth: Berth, number: int) -> Given | None:
         """Take a request out that has ended; None if it has been before."""
         given = berth.given.pop(number, None)
         if given is not None:
-            self._leave_host(given.task.host)
+            self._hosts.leave(given.task.host)
         return given
 
     def _tell_all(self, message: Any) -> None:
@@ -382,7 +309,7 @@ class Fleet:
             if berth.process is not None:
                 berth.process.tell(message)
 
-    def _man(self, berth: _Berth, process: Process) -> None:
+    def _man(self, berth: Berth, process: Process) -> None:
         """Put a process into a berth, and give it what is the berth's."""
         berth.process = process
         process.tell(Begin(dict(berth.options), HELD_BYTES // len(self._berths), log_levels()))
@@ -427,24 +354,25 @@ class Fleet:
         elif isinstance(message, Refused):
             self._fail(ProcessesLost(f"a process cannot work: {unpack_error(message.error)}"))
 
-    def _take_news(self, berth: _Berth, news: Sequence[Ended | GoesOn]) -> None:
+    def _take_news(self, berth: Berth, news: Sequence[News]) -> None:
         with self._lock:
             known = [
-                self._take(berth, one.number) if isinstance(one, Ended) else berth.given.get(one.number) for one in news
+                berth.given.get(number) if outcome is None else self._take(berth, number)
+                for number, _, outcome, _ in news
             ]
-        for one, given in zip(news, known, strict=True):
+        for given, (_, holds_place, outcome, attempts) in zip(known, news, strict=True):
             if given is None:
                 continue
-            if isinstance(one, Ended):
-                self._deliver(berth, given, unpack_outcome(one.outcome, given.ticket.request), one.holds_place)
-            else:
-                given.attempts = unpack_attempts(one.attempts)
-                self._give(berth, given, one.holds_place, partial(given.ticket.go_on, given.attempts))
+            if outcome is not None:
+                self._deliver(berth, given, unpack_outcome(outcome, given.ticket.request), holds_place)
+            elif attempts is not None:
+                given.attempts = unpack_attempts(attempts)
+                self._give(berth, given, holds_place, partial(given.ticket.go_on, given.attempts))
 
-    def _deliver(self, berth: _Berth, given: _Given, outcome: Outcome, holds_place: bool) -> None:
+    def _deliver(self, berth: Berth, given: Given, outcome: Outcome, holds_place: bool) -> None:
         self._give(berth, given, holds_place, partial(given.ticket.deliver, outcome))
 
-    def _give(self, berth: _Berth, given: _Given, holds_place: bool, give: Callable[[], None]) -> None:
+    def _give(self, berth: Berth, given: Given, holds_place: bool, give: Callable[[], None]) -> None:
         """Give news to a ticket. Its stream hears them in the order in which the places that they hold are noted."""
         account = self._accounts.get(given.task.owner)
         if account is None:
@@ -462,7 +390,7 @@ class Fleet:
                 with self._lock:
                     self._tell_all(Hold(account.number, is_full=True))
 
-    def _take_leave(self, berth: _Berth, number: int) -> None:
+    def _take_leave(self, berth: Berth, number: int) -> None:
         """Note that a request which may not be repeated is about to be sent, and ask for leave if it needs that."""
         with self._lock:
             given = berth.given.get(number)
@@ -478,7 +406,7 @@ class Fleet:
         assert process is not None
         self._announcing.submit(self._announce, process, given)
 
-    def _announce(self, process: Process, given: _Given) -> None:
+    def _announce(self, process: Process, given: Given) -> None:
         error: list[bytes] | None = None
         try:
             given.ticket.before_send()
@@ -515,7 +443,7 @@ class Fleet:
         for given, outcome in over:
             self._deliver(berth, given, outcome, given.may_be_sent and not isinstance(outcome.error, Cancelled))
 
-    def _over(self, berth: _Berth) -> list[tuple[_Given, Outcome]]:
+    def _over(self, berth: Berth) -> list[tuple[Given, Outcome]]:
         """Take out the requests of a process that has ended which are not to be sent again. Under the lock."""
         over = []
         for number, given in [*berth.given.items()]:

@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from workerpool.processes.parcels import AttemptParcel, OutcomeParcel, RequestParcel
 from workerpool.statistics import PoolStatistics
@@ -117,26 +117,17 @@ class Refused(NamedTuple):
     error: list[bytes]
 
 
+News: TypeAlias = tuple[int, bool, OutcomeParcel | None, list[AttemptParcel] | None]
+"""Of a request, by its number: its outcome; or that it was sent and goes on later, after these attempts in all.
+
+The second part says whether that is to be receipted. A plain tuple, as there is one for each request.
+"""
+
+
 class Told(NamedTuple):
     """What has ended or goes on later, in its order."""
 
-    news: list[Ended | GoesOn]
-
-
-class Ended(NamedTuple):
-    """A request's outcome. `holds_place`: whether it is to be receipted."""
-
-    number: int
-    holds_place: bool
-    outcome: OutcomeParcel
-
-
-class GoesOn(NamedTuple):
-    """A request was sent, and goes on later, after these attempts in all."""
-
-    number: int
-    holds_place: bool
-    attempts: list[AttemptParcel]
+    news: list[News]
 
 
 class Sending(NamedTuple):

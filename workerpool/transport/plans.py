@@ -48,7 +48,7 @@ class Plan:
     ) -> None:
         self.site = site
         self.method = prepared.method or ""
-        self.headers = prepared.headers
+        self.headers = tuple(prepared.headers.items())
         self.more = more
         self.pool = pool
         self.way = way
@@ -64,12 +64,12 @@ class Plan:
         return Message(self.method, url, head, None, partial(plain_request, self.method, self.headers, url))
 
 
-def plain_request(method: str, headers: CaseInsensitiveDict[str], url: str) -> PreparedRequest:
+def plain_request(method: str, headers: tuple[tuple[str, str], ...], url: str) -> PreparedRequest:
     """What requests would have made of a request without a body."""
     prepared: Any = PreparedRequest()
     prepared.method = method
     prepared.url = url
-    prepared.headers = headers.copy()
+    prepared.headers = CaseInsensitiveDict(headers)
     prepared._cookies = RequestsCookieJar()
     prepared.hooks = default_hooks()
     return prepared  # type: ignore[no-any-return]
