@@ -10,7 +10,7 @@ import workerpool
 import workerpool.errors
 import workerpool.testing
 
-POOL = {"WorkerPool", "ShardedPool", "fetch", "PoolStatistics"}
+POOL = {"WorkerPool", "ShardedPool", "fetch", "registered_domain", "PoolStatistics"}
 VALUES = {
     "Request",
     "Attempt",
@@ -42,6 +42,7 @@ ERRORS = {
     "TooLarge",
     "TooManyRedirects",
     "Denied",
+    "RobotsDisallowed",
     "StatusError",
     "HostPaused",
     "CircuitOpen",

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from workerpool.config import Breaker, Rate, RetryBudget, RetryPolicy, Timeout
+from workerpool.domains import registered_domain
 from workerpool.errors import (
     BadBody,
     Cancelled,
@@ -22,6 +23,7 @@ from workerpool.errors import (
     OutcomeUnknown,
     ProcessesLost,
     RequestError,
+    RobotsDisallowed,
     SlotTimeout,
     StatusError,
     TimedOut,
@@ -81,6 +83,7 @@ __all__ = [
     "RequestError",
     "RetryBudget",
     "RetryPolicy",
+    "RobotsDisallowed",
     "ShardedPool",
     "SlotTimeout",
     "StatusError",
@@ -97,6 +100,7 @@ __all__ = [
     "WorkerPoolError",
     "WrongThread",
     "fetch",
+    "registered_domain",
     "rows",
     "to_arrow",
     "to_pandas",

@@ -19,8 +19,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
+from workerpool.delays import Feeder
 from workerpool.errors import Cancelled, InvalidRequest, RequestError
 from workerpool.intake import Intake, Item
+from workerpool.meter import Wait
 from workerpool.model import Attempt, Outcome, Request, Underway
 from workerpool.redact import redact
 from workerpool.tickets import NEVER, Owner, Ticket
@@ -41,8 +43,20 @@ HELD_BYTES = 64 * 1024 * 1024
 """Bytes of bodies that wait for the consumer, from which on no more are fetched. Those in flight come on top."""
 
 
+class Delays(Protocol):
+    """What a crew looks at of streams where it has nothing to send; see `delays.Delays`."""
+
+    feeders: list[Feeder]
+
+    @property
+    def is_starved(self) -> bool: ...
+
+
 class Crew(Protocol):
     """What a stream needs of those who do its requests: `crew.Crew`, or processes of their own."""
+
+    @property
+    def delays(self) -> Delays: ...
 
     def add(self, tickets: Iterable[Ticket]) -> None: ...
     def discard(self, is_unwanted: Callable[[Ticket], bool]) -> list[Ticket]: ...
@@ -50,7 +64,8 @@ class Crew(Protocol):
     def settle(self, owner: Owner, places: int) -> None: ...
     def urge(self, ticket: Ticket) -> None: ...
     def resume(self, owner: Owner) -> None: ...
-    def forsake(self, owner: Owner) -> None: ...
+    def forsake(self, owner: Owner, *, has_requests: bool) -> None: ...
+    def look_again(self) -> None: ...
     def is_starved(self) -> bool: ...
 
 
@@ -162,12 +177,16 @@ class Stream:
         self.needs_receipts = receipts
         self.room = workers
         self.queued = 0
+        # What the crew looks at where it has nothing to send, see `Feeder`.
+        self.doing = Wait.READY
 
     def outcomes(self) -> Generator[Outcome, None, None]:
         """Yield the outcomes, then raise what the source raised. Closing the generator cancels what has not ended."""
+        self._crew.delays.feeders.append(self)
         try:
             self._refuse_inside()
             while self._goes_on():
+                self._turn_to(Wait.SINK)
                 yield self._pop()  # no name here: a body must not live until the next one is asked for
         finally:
             self._abandon()
@@ -175,9 +194,11 @@ class Stream:
 
     def batches(self) -> Generator[list[Outcome | Underway], None, None]:
         """Yield lists of all that is ready, as `outcomes` yields one by one. To ask for the next one is a receipt."""
+        self._crew.delays.feeders.append(self)
         try:
             self._refuse_inside()
             while self._goes_on():
+                self._turn_to(Wait.SINK)
                 yield [self._pop() for _ in range(len(self._ready))]
                 if self._places:
                     places, self._places = self._places, 0
@@ -219,6 +240,13 @@ class Stream:
             elif self._intake.is_done:
                 return False
 
+    def _turn_to(self, doing: Wait) -> None:
+        """Note what the consumer's thread does from now on; if the crew has nothing to send, that is why."""
+        if self.doing is not doing:
+            self.doing = doing
+            if self._crew.delays.is_starved:
+                self._crew.look_again()
+
     # -- handing out --------------------------------------------------------------------------------------------------
 
     def _feed(self) -> None:
@@ -227,6 +255,9 @@ class Stream:
             return
         tickets: list[Ticket] = []
         intake, announce = self._intake, self._before_send
+        reads = self._outstanding < self._window and not intake.exhausted
+        if reads:
+            self._turn_to(Wait.SOURCE)
         began = time.perf_counter()
         while self._outstanding < self._window:
             item = intake.next()
@@ -255,6 +286,8 @@ class Stream:
                 began = time.perf_counter()
         else:
             self._batch_left = self._batch
+        if reads:
+            self._turn_to(Wait.READY)
         if tickets:
             self._hand_out(tickets)
 
@@ -303,6 +336,7 @@ class Stream:
             if self.awaited is not None:
                 self._crew.urge(self.awaited)
         intake = self._intake
+        self._turn_to(Wait.SOURCE if intake.is_idle else self._why_it_waits())
         if self._is_crowded and self._unanswered > self._crowd:
             time.sleep(NAP)
         try:
@@ -326,6 +360,11 @@ class Stream:
         now = time.perf_counter()
         self._is_crowded = now - self._waited_at < taken * NAP
         self._waited_at = now
+
+    def _why_it_waits(self) -> Wait:
+        """Why nothing more is handed out: the window is full, or there is nothing more."""
+        is_full = self._outstanding >= self._window and not self._intake.exhausted
+        return Wait.WINDOW if is_full else Wait.ANSWERS
 
     def _sort_in(self, ticket: Ready) -> None:
         if isinstance(ticket, Underway):
@@ -385,8 +424,8 @@ class Stream:
         """The consumer has left: forget what is not being sent; what is will end unseen."""
         self.is_over = self.is_forsaken = True
         self._intake.close()
-        if self._unanswered:
-            self._crew.forsake(self)
+        self._crew.delays.feeders.remove(self)
+        self._crew.forsake(self, has_requests=self._unanswered > 0)
 
     def _raise_failure(self) -> None:
         if self._intake.failure is not None:

@@ -10,9 +10,11 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from workerpool.delays import Feeder
+from workerpool.meter import Wait
 from workerpool.model import Attempt
 from workerpool.processes.figures import NOTHING
-from workerpool.processes.messages import Task
+from workerpool.processes.messages import Doing, Task
 from workerpool.processes.process import Process
 from workerpool.statistics import PoolStatistics
 from workerpool.tickets import Owner, Ticket
@@ -43,8 +45,11 @@ class Berth:
     hosts: int = 0
     held: dict[int, int] = field(default_factory=dict)
     past: PoolStatistics = NOTHING  # of processes that have ended
+    past_cpu: float = 0.0
     figures: PoolStatistics = NOTHING
+    cpu: float = 0.0  # seconds that its processes have had
     is_starved: bool = False
+    doing: Wait | None = None  # what its process knows of the streams
     seen: int = 0  # the last question that was answered
     is_done: bool = False
 
@@ -64,6 +69,31 @@ class Account:
 class _Host:
     berth: Berth
     under_way: int = 0
+
+
+class Delays:
+    """What streams tell of themselves, for the processes that have nothing to do; see `delays.Delays`."""
+
+    def __init__(self, berths: Sequence[Berth]) -> None:
+        self._berths = berths
+        self.feeders: list[Feeder] = []
+
+    @property
+    def is_starved(self) -> bool:
+        """Whether some process has nothing to do. Asked without the lock, all the time."""
+        return not all(berth.given for berth in self._berths)
+
+    def tell(self) -> None:
+        """Tell the processes that have nothing to do what the streams are at, if they do not know. Under the lock."""
+        doing = Wait.IDLE
+        for feeder in [*self.feeders]:
+            doing = feeder.doing
+            if doing not in (Wait.ANSWERS, Wait.WINDOW):
+                break
+        for berth in self._berths:
+            if not berth.given and berth.doing is not doing and berth.process is not None:
+                berth.doing = doing
+                berth.process.tell(Doing(doing))
 
 
 class Hosts:

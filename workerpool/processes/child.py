@@ -22,6 +22,7 @@ from typing import Any
 
 from workerpool.crew import Crew
 from workerpool.errors import InvalidRequest, OptionError, WorkerPoolError
+from workerpool.meter import Wait
 from workerpool.model import Attempt, Outcome, Request
 from workerpool.pool import WorkerPool
 from workerpool.processes.messages import (
@@ -29,6 +30,7 @@ from workerpool.processes.messages import (
     LIGHT,
     Begin,
     Close,
+    Doing,
     Done,
     Forget,
     GiveUp,
@@ -87,9 +89,17 @@ class _Owner:
         self.is_full = False
         self.is_held = False  # by the parent; it is also full while this process holds too much by itself
         self.awaited: Ticket | None = None
+        self.doing = Wait.SINK  # if it is full or without room, its consumer has not taken what was sent
         self.needs_receipts = room is not None
         self.room = sys.maxsize if room is None else room
         self.queued = 0
+
+
+class _Feeder:
+    """The parent's streams, as what this process waits for when it has nothing to do; see `delays.Feeder`."""
+
+    def __init__(self) -> None:
+        self.doing = Wait.IDLE
 
 
 class _Pool(WorkerPool):
@@ -154,6 +164,7 @@ class Child:
         self._line = line
         self._parent = parent
         self._pool: _Pool
+        self._feeder = _Feeder()
         self._is_refused = False
         self._tasks: dict[int, _Task] = {}  # without an outcome; workers take theirs out
         self._owners: dict[int, _Owner] = {}
@@ -205,7 +216,10 @@ class Child:
             if isinstance(task, _Announced):
                 task.answer(message)
         elif isinstance(message, Look):
-            self.send(Seen(message.number, self._pool.statistics(), self._pool.crew.is_starved()))
+            self.send(Seen(message.number, self._pool.statistics(), time.process_time(), self._pool.crew.is_starved()))
+        elif isinstance(message, Doing):
+            self._feeder.doing = message.wait
+            self._pool.crew.look_again()
         elif isinstance(message, Open):
             self._owners[message.owner] = _Owner(message.room)
         elif isinstance(message, (GiveUp, Forget)):
@@ -228,6 +242,7 @@ class Child:
         except Exception as error:
             self._refuse(error)
             return
+        self._pool.crew.delays.feeders.append(self._feeder)
         threading.Thread(target=self._tell_all, name="workerpool-telling", daemon=True).start()
 
     def _add(self, tasks: Sequence[Task]) -> None:
@@ -267,7 +282,7 @@ class Child:
                 self._pool.crew.cancel(ticket, "the batch was told to end")
             return
         owner.is_forsaken = True
-        self._pool.crew.forsake(owner)
+        self._pool.crew.forsake(owner, has_requests=True)
         del self._owners[message.owner]
         for task in [*self._tasks.values()]:
             if task.owner is owner:
@@ -315,7 +330,7 @@ class Child:
             told_at = time.monotonic()
             self._tell(news)
             if news[-1] is None:
-                self.send(Done(self._pool.statistics()))
+                self.send(Done(self._pool.statistics(), time.process_time()))
                 self._is_done = True
                 return
             del news

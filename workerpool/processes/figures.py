@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from operator import add
 from typing import Any
 
-from workerpool.statistics import PoolStatistics
+from workerpool.statistics import PoolStatistics, Waits
 
 _OF_NOW = frozenset(
     {
@@ -19,20 +19,32 @@ _OF_NOW = frozenset(
 
 _NAMES = [one.name for one in fields(PoolStatistics)]
 
-NOTHING = PoolStatistics(**dict.fromkeys(_NAMES, 0))
+_SECONDS = [one.name for one in fields(Waits) if one.name != "hosts"]
+
+_NONE: dict[str, Any] = {name: 0 for name in _NAMES if name != "waits"}
+
+NOTHING = PoolStatistics(**_NONE)
 
 
 def added(parts: Iterable[PoolStatistics]) -> PoolStatistics:
     """Add up the figures of pools that run side by side, or one after the other."""
-    total = [0] * len(_NAMES)
+    total = _values(NOTHING)
     for part in parts:
         total = [*map(add, total, _values(part))]
     return PoolStatistics(*total)
 
 
+def with_age(figures: PoolStatistics, seconds: float) -> PoolStatistics:
+    """Count as the pool's own work what is missing to its age: the time in which its process was starting."""
+    waits = figures.waits
+    missing = seconds - sum(getattr(waits, name) for name in _SECONDS)
+    return replace(figures, waits=replace(waits, ready=waits.ready + max(0.0, missing)))
+
+
 def only_past(figures: PoolStatistics) -> PoolStatistics:
     """What a pool that has ended has done."""
-    return replace(figures, **dict.fromkeys(_OF_NOW, 0))
+    none: dict[str, Any] = dict.fromkeys(_OF_NOW, 0)
+    return replace(figures, **none)
 
 
 def _values(figures: PoolStatistics) -> list[Any]:

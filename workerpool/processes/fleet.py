@@ -26,8 +26,8 @@ from typing import Any
 
 from workerpool.errors import Cancelled, InvalidRequest, OutcomeUnknown, ProcessesLost, RequestError
 from workerpool.model import Outcome, Request
-from workerpool.processes.berths import Account, Berth, Given, Hosts
-from workerpool.processes.figures import NOTHING, added, only_past
+from workerpool.processes.berths import Account, Berth, Delays, Given, Hosts
+from workerpool.processes.figures import NOTHING, added, only_past, with_age
 from workerpool.processes.messages import (
     ASKED,
     LIGHT,
@@ -88,6 +88,8 @@ class Fleet:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._hosts = Hosts(self._berths)
+        self._began, self._ended_at = time.monotonic(), 0.0
+        self.delays = Delays(self._berths)
         self._numbers = count(1)
         self._accounts: dict[int, Account] = {}  # by number
         self._numbers_of: dict[Owner, int] = {}
@@ -186,7 +188,12 @@ class Fleet:
                 with self._lock:
                     self._tell_all(Hold(account.number, is_full=False))
 
-    def forsake(self, owner: Owner) -> None:
+    def look_again(self) -> None:
+        """Let processes that have nothing to do know what the streams are at."""
+        with self._lock:
+            self.delays.tell()
+
+    def forsake(self, owner: Owner, *, has_requests: bool) -> None:
         """Let the processes forget an owner that is over. Takes no lock: see `crew.Crew.forsake`."""
         number = self._numbers_of.get(owner)
         if number is not None:
@@ -216,7 +223,14 @@ class Fleet:
                 if left <= 0 or self._failure is not None:
                     break
                 self._changed.wait(left)
-            return added(part for berth in self._berths for part in (berth.past, berth.figures))
+            age = (self._ended_at or time.monotonic()) - self._began
+            return added(with_age(added((berth.past, berth.figures)), age) for berth in self._berths)
+
+    @property
+    def cpu(self) -> float:
+        """Seconds that the processes had had the CPU when they last said."""
+        with self._lock:
+            return sum(berth.past_cpu + berth.cpu for berth in self._berths)
 
     @property
     def pids(self) -> list[int]:
@@ -339,7 +353,8 @@ class Fleet:
             self._take_leave(berth, message.number)
         elif isinstance(message, Seen):
             with self._lock:
-                berth.figures, berth.is_starved, berth.seen = message.figures, message.is_starved, message.number
+                berth.figures, berth.cpu = message.figures, message.cpu
+                berth.is_starved, berth.seen = message.is_starved, message.number
                 self._changed.notify_all()
         elif isinstance(message, Logged):
             record = logging.makeLogRecord(message.record)
@@ -348,7 +363,10 @@ class Fleet:
                 logger.handle(record)
         elif isinstance(message, Done):
             with self._lock:
-                berth.figures, berth.is_done, berth.is_starved = message.figures, True, False
+                berth.figures, berth.cpu = message.figures, message.cpu
+                berth.is_done, berth.is_starved = True, False
+                if all(berth.is_done for berth in self._berths):
+                    self._ended_at = time.monotonic()
                 self._changed.notify_all()
             process.let_go()
         elif isinstance(message, Refused):
@@ -360,6 +378,8 @@ class Fleet:
                 berth.given.get(number) if outcome is None else self._take(berth, number)
                 for number, _, outcome, _ in news
             ]
+            if not berth.given:
+                self.delays.tell()
         for given, (_, holds_place, outcome, attempts) in zip(known, news, strict=True):
             if given is None:
                 continue
@@ -438,6 +458,8 @@ class Fleet:
             break
         with self._lock:
             berth.past, berth.figures = added([berth.past, only_past(berth.figures)]), NOTHING
+            berth.past_cpu, berth.cpu = berth.past_cpu + berth.cpu, 0.0
+            berth.doing = None
             over = self._over(berth)
             self._man(berth, following)
         for given, outcome in over:

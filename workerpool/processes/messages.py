@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, TypeAlias
 
+from workerpool.meter import Wait
 from workerpool.processes.parcels import AttemptParcel, OutcomeParcel, RequestParcel
 from workerpool.statistics import PoolStatistics
 
@@ -96,6 +97,12 @@ class Leave(NamedTuple):
     error: list[bytes] | None
 
 
+class Doing(NamedTuple):
+    """What the streams' consumers are at; told to a process that has nothing to do."""
+
+    wait: Wait
+
+
 class Look(NamedTuple):
     """Say how it stands."""
 
@@ -137,10 +144,11 @@ class Sending(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """How it stands. `is_starved`: whether requests to further hosts could be sent."""
+    """How it stands. `is_starved`: whether requests to further hosts could be sent. `cpu`: seconds it has had."""
 
     number: int
     figures: PoolStatistics
+    cpu: float
     is_starved: bool
 
 
@@ -154,6 +162,7 @@ class Done(NamedTuple):
     """All has ended."""
 
     figures: PoolStatistics
+    cpu: float
 
 
 class Line:

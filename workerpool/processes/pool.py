@@ -88,6 +88,11 @@ class ShardedPool(WorkerPool):
         return self._fleet.look()
 
     @property
+    def cpu(self) -> float:
+        """Seconds that the processes had had the CPU, in all, when `statistics` was last asked for."""
+        return self._fleet.cpu
+
+    @property
     def pids(self) -> list[int]:
         """The ids of the processes that there are now."""
         return self._fleet.pids
