@@ -529,7 +529,7 @@ def test_the_requests_of_a_process_that_is_killed_are_done_by_another(origin: Or
         assert pool.statistics().workers == 8
     assert sorted(outcome.url for outcome in outcomes) == sorted(given)
     assert all(outcome.ok for outcome in outcomes), [outcome for outcome in outcomes if not outcome.ok][:3]
-    assert origin.requests <= 1000 + 2 * 4
+    assert origin.requests < 1100  # what was being sent, and what had ended and was not told yet
 
 
 def test_what_may_have_been_sent_by_a_process_that_is_killed_and_may_not_be_repeated_is_unknown(origin: Origin) -> None:
