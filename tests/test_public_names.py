@@ -11,7 +11,18 @@ import workerpool.errors
 import workerpool.testing
 
 POOL = {"WorkerPool", "fetch", "PoolStatistics"}
-VALUES = {"Request", "Attempt", "Outcome", "Timings", "Underway", "Rate", "RetryPolicy", "Timeout"}
+VALUES = {
+    "Request",
+    "Attempt",
+    "Outcome",
+    "Timings",
+    "Underway",
+    "Rate",
+    "RetryBudget",
+    "RetryPolicy",
+    "Timeout",
+    "Breaker",
+}
 BATCH = {"Job", "rows", "to_arrow", "to_pandas"}
 ERRORS = {
     "WorkerPoolError",
@@ -32,6 +43,7 @@ ERRORS = {
     "Denied",
     "StatusError",
     "HostPaused",
+    "CircuitOpen",
     "Cancelled",
     "UnexpectedError",
 }

@@ -8,10 +8,11 @@ A request's way: `WorkerPool.stream` reads it (`stream`, `intake`), its host's l
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from workerpool.config import Rate, RetryPolicy, Timeout
+from workerpool.config import Breaker, Rate, RetryBudget, RetryPolicy, Timeout
 from workerpool.errors import (
     BadBody,
     Cancelled,
+    CircuitOpen,
     ConnectFailed,
     ConnectionLost,
     Denied,
@@ -57,7 +58,9 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "Attempt",
     "BadBody",
+    "Breaker",
     "Cancelled",
+    "CircuitOpen",
     "ConnectFailed",
     "ConnectionLost",
     "Denied",
@@ -71,6 +74,7 @@ __all__ = [
     "Rate",
     "Request",
     "RequestError",
+    "RetryBudget",
     "RetryPolicy",
     "SlotTimeout",
     "StatusError",

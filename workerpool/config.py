@@ -16,10 +16,16 @@ from workerpool.errors import OptionError
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 """The methods that may be repeated without asking (RFC 9110, section 9.2.2)."""
 
+UNNOTICED = 1_000
+"""Requests of a batch that never meets the retry budget."""
+
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """The statuses that another try may mend."""
 
 CookieMode = Literal["none", "worker", "shared"]
+
+AUTO = "auto"
+"""In place of a budget: find out what a host takes."""
 
 _UNITS = {
     "ms": 0.001, "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0,
@@ -38,8 +44,8 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 class Rate:
     """`count` requests in every `seconds` seconds, spread evenly: ``Rate(30, 300)`` is one every 10 s.
 
-    `quotas`: longer windows that hold at once, and are not spread: with ``Rate(10, 1, (Rate(1000, 3600),))`` ten a second
-    are sent until the thousand is spent, and then none until the first of them is an hour old.
+    `quotas`: longer windows that hold at once, and are not spread: with ``Rate(10, 1, (Rate(1000, 3600),))`` ten are
+    sent a second until the thousand is spent, and then none until the first of them is an hour old.
     """
 
     count: float
@@ -51,7 +57,9 @@ class Rate:
             raise OptionError(f"rate={self.count}/{self.seconds}s: both numbers must be above zero, as in Rate(50, 1)")
         for quota in self.quotas:
             if quota.seconds <= self.seconds or quota.quotas or quota.count < 1:
-                raise OptionError(f"rate={self}: {quota} must be of 1 or more in a longer window than {self.seconds:g} s")
+                raise OptionError(
+                    f"rate={self}: {quota} must be of 1 or more in a longer window than {self.seconds:g} s"
+                )
 
     @classmethod
     def of(cls, value: Rate | str | float, option: str = "rate") -> Rate:
@@ -194,7 +202,9 @@ class RetryBudget:
         if not _is_number(self.share) or not 0 <= self.share <= 10:
             raise OptionError(f"retry.budget.share={self.share!r} must be a number from 0 to 10: 0.2 is one in five")
         if not _is_positive(self.per_second):
-            raise OptionError(f"retry.budget.per_second={self.per_second!r} must be above zero, or retries wait for ever")
+            raise OptionError(
+                f"retry.budget.per_second={self.per_second!r} must be above zero, or retries wait for ever"
+            )
         if self.floor is not None:
             check_count("retry.budget.floor", self.floor)
 
@@ -260,7 +270,7 @@ class RetryPolicy:
     backoff_max: float = 30.0
     total: float | None = 600.0
     retry_after_max: float = 120.0
-    budget: RetryBudget | None = RetryBudget()
+    budget: RetryBudget | None = field(default_factory=RetryBudget)
     statuses: Collection[int] = RETRIED_STATUSES
     methods: Collection[str] = IDEMPOTENT_METHODS
     retry: Callable[[Any], bool] | None = None
@@ -277,6 +287,13 @@ class RetryPolicy:
             raise OptionError(f"retry.total={self.total!r} must be seconds above zero, or None for no limit")
         object.__setattr__(self, "statuses", frozenset(self.statuses))
         object.__setattr__(self, "methods", frozenset(method.upper() for method in self.methods))
+
+    @property
+    def budget_floor(self) -> int:
+        """Tokens that a host's retry budget begins with: every retry of `UNNOTICED` requests, unless it says."""
+        if self.budget is not None and self.budget.floor is not None:
+            return self.budget.floor
+        return UNNOTICED * (max(1, self.attempts - 1) if self.stop is None else 10)
 
     def may_repeat(self, method: str, headers: Iterable[str], idempotent: bool | None = None) -> bool:
         """Whether a request may be sent twice: by what it says itself, its method, or an ``Idempotency-Key`` header."""
@@ -296,8 +313,8 @@ class RetryPolicy:
 class Budgets:
     """What the pool may spend: sends a second and open sockets, in all and per host.
 
-    `burst`: slots that may be spent at once after a rest, of every rate alike. `key_rate`: for each key of the user's by
-    itself. `learns_rate`, `learns_connections`: find out what each host takes, up to `host_rate` and
+    `burst`: slots that may be spent at once after a rest, of every rate alike. `key_rate`: for each of the user's keys
+    by itself. `learns_rate`, `learns_connections`: find out what each host takes, up to `host_rate` and
     `host_connections`. `slow_start`: begin with one request at a time at each host.
     """
 

@@ -33,6 +33,7 @@ from workerpool import events
 from workerpool.alarm import Alarm
 from workerpool.clock import Clock
 from workerpool.errors import SlotTimeout, UnexpectedError
+from workerpool.limits import Answer
 from workerpool.load import Given, Load, Sending
 from workerpool.locking import ChoreLock
 from workerpool.model import Outcome
@@ -186,17 +187,26 @@ class Crew:
 
     # -- threads that send for themselves -----------------------------------------------------------------------------
 
-    def enter(self, host: str, max_wait: float | None = None, *, has_place: bool = False) -> Caller:
+    def enter(
+        self,
+        host: str,
+        max_wait: float | None = None,
+        *,
+        key: str | None = None,
+        has_place: bool = False,
+        is_retry: bool = False,
+    ) -> Caller:
         """Wait for leave to send to `host` from a thread of one's own, slots included; call `leave` afterwards.
 
-        `has_place`: the thread is inside a send to `host` already. Raises `SlotTimeout`, nothing taken, after
+        `key`, `has_place`, `is_retry`: as for a `Caller`. Raises `SlotTimeout`, nothing taken, after
         `max_wait` seconds.
         """
         changed = threading.Condition(self._lock)
-        caller = Caller(host, changed.notify, has_place=has_place, since=self._clock.now())
+        now = self._clock.now()
+        caller = Caller(host, changed.notify, key=key, has_place=has_place, is_retry=is_retry, since=now)
         with self._lock:
             gives_up_at = NEVER if max_wait is None else self._clock.now() + max_wait
-            self._scheduler.enter(caller)
+            self._scheduler.enter(caller, now)
             try:
                 while True:
                     now = self._clock.now()
@@ -214,18 +224,23 @@ class Crew:
             self._counts.sent += 1
         return caller
 
-    def leave(self, caller: Caller) -> None:
-        """Give back the place taken by `enter`."""
+    def leave(self, caller: Caller, answer: Answer | None = None) -> None:
+        """Give back the place taken by `enter`; `answer` is what came of the send, where something learns from it."""
+        circuit = None
         with self._lock:
             now = self._clock.now()
+            if answer is not None:
+                circuit = self._scheduler.hear(caller.host, answer, now)
             self._scheduler.withdraw(caller, now)
             self._settle(now)
             closed = self._notice_drained()
+        if circuit is not None:
+            _tell_of_circuit(caller.host, circuit)
         if closed:
             self._on_closed()
 
-    def refusal(self, host: str) -> float | None:
-        """Until when `host` wants no request at all, None if it takes them."""
+    def refusal(self, host: str) -> tuple[float, bool] | None:
+        """Until when `host` gets no request at all, and whether its circuit breaker says so; None if it gets them."""
         with self._lock:
             return self._scheduler.refusal(host, self._clock.now())
 
@@ -258,7 +273,7 @@ class Crew:
                 "queued": scheduler.queued,
                 "parked": scheduler.parked,
                 "in_flight": scheduler.in_flight,
-                "hosts": scheduler.lanes,
+                "hosts": scheduler.hosts,
                 "requests": counts.ended,
                 "ok": counts.ok,
                 "sent": counts.sent,
@@ -548,6 +563,9 @@ class Crew:
         """Do what a step says, and note in it what `_announce` is to tell. Under the lock."""
         self._on_requests -= 1
         self._counts.sent += step.sent
+        if step.answer is not None:
+            step.sent_to = ticket.host
+            step.circuit = self._scheduler.hear(ticket.host, step.answer, now)
         self._scheduler.release(ticket.host, now)
         if ticket.holds_place and not step.sent and ticket.owner is not None:
             ticket.holds_place = False
@@ -566,7 +584,7 @@ class Crew:
             self._scheduler.put_first(ticket, now)
         elif step.next_host is not None:
             self._counts.redirects += 1
-            ticket.host = step.next_host
+            ticket.host, ticket.key = step.next_host, step.next_key
             self._scheduler.put_first(ticket, now)
         elif step.park_until is not None:
             self._counts.retries += 1
@@ -583,6 +601,8 @@ class Crew:
         """Tell the outside, without the lock, what was carried out."""
         if step.is_new_pause and step.pause is not None:
             events.emit("host.paused", host=step.pause.host, wait=step.pause.until - now, reason=step.pause.reason)
+        if step.circuit is not None:
+            _tell_of_circuit(step.sent_to, step.circuit)
         if step.outcome is not None:
             ticket.deliver(step.outcome)
         elif step.is_given_up:
@@ -729,6 +749,10 @@ class Crew:
         self._executor.shutdown(wait=False)
         self._drained.notify_all()
         return True
+
+
+def _tell_of_circuit(host: str, has_opened: bool) -> None:
+    events.emit("circuit.opened" if has_opened else "circuit.closed", host=host)
 
 
 def _is_cancelled(ticket: Ticket) -> bool:

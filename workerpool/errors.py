@@ -214,6 +214,20 @@ class HostPaused(RequestError):
         self.until = until
 
 
+class CircuitOpen(RequestError):
+    """The host kept failing, so its circuit breaker is open, and was told to end requests rather than let them wait.
+
+    The server's or the network's doing; a retry helps after `until` (seconds since the epoch) if the host is back then.
+    Not `HostPaused`, which the host asked for.
+    """
+
+    reason = "circuit"
+
+    def __init__(self, message: str, *, until: float, key: str = "", attempts: int = 0) -> None:
+        super().__init__(message, key=key, attempts=attempts)
+        self.until = until
+
+
 class Cancelled(RequestError):
     """The request was given up before it ended: its stream was left, or the pool was shut down."""
 

@@ -24,6 +24,8 @@ EVENTS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "request.ended": (logging.DEBUG, ("key", "host", "attempt", "status", "elapsed")),
     "request.failed": (logging.WARNING, ("key", "host", "attempt", "reason", "error")),
     "host.paused": (logging.WARNING, ("host", "wait", "reason")),
+    "circuit.opened": (logging.WARNING, ("host",)),
+    "circuit.closed": (logging.INFO, ("host",)),
     "pool.started": (logging.DEBUG, ("workers", "rate", "host_rate", "max_connections", "host_connections")),
     "pool.stopped": (logging.DEBUG, ("requests", "sent")),
     "worker.failed": (logging.ERROR, ("error",)),

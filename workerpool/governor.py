@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from workerpool.clock import LEAST, Clock
 from workerpool.config import RetryPolicy
 from workerpool.crew import Crew
-from workerpool.errors import ConnectionLost, HostPaused
+from workerpool.errors import CircuitOpen, ConnectionLost, HostPaused
+from workerpool.limits import Answer
 from workerpool.model import Request
-from workerpool.retry import Failure, Retries
+from workerpool.retry import Failure, Retries, answer_of
+from workerpool.tickets import Caller
 from workerpool.transport import Send, is_repeatable, rewind, translate
 
 if TYPE_CHECKING:
@@ -25,11 +27,22 @@ if TYPE_CHECKING:
 class CrewGovernor:
     """Waits for leave from a crew. Holds it weakly: a worker thread holds its session, and must not hold the pool."""
 
-    def __init__(self, clock: Clock, retries: Retries, policy: RetryPolicy, host_of: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        retries: Retries,
+        policy: RetryPolicy,
+        host_of: Callable[[str], str],
+        *,
+        key_of: Callable[[Request], str | None] | None = None,
+        listens: bool = False,
+    ) -> None:
         self._clock = clock
         self._retries = retries
         self._policy = policy
         self._host_of = host_of
+        self._key_of = key_of
+        self._listens = listens
         self._crew: weakref.ref[Crew] | None = None
 
     def serve(self, crew: Crew) -> None:
@@ -46,7 +59,7 @@ class CrewGovernor:
             raise RuntimeError("this session belongs to a pool that is gone")
         host = self._host_of(request.url or "")
         if has_place:
-            crew.leave(crew.enter(host, self._policy.total, has_place=True))
+            crew.leave(crew.enter(host, self._policy.total, key=self._key(request), has_place=True))
             return send(host, fresh=False, left=None)
         return self._send_with_retries(crew, host, request, send)
 
@@ -58,7 +71,9 @@ class CrewGovernor:
             number += not fresh
             self._check_refusal(crew, host)
             until = None if self._policy.total is None else started_at + self._policy.total
-            response, error = self._send_once(crew, host, send, fresh, until)
+            response, error = self._send_once(
+                crew, host, request, send, fresh, until, is_retry=number > 1 and not fresh
+            )
             if error is not None and not fresh and self._was_in_vain(request, error):
                 fresh = True
                 rewind(request)
@@ -67,7 +82,7 @@ class CrewGovernor:
             if response is not None and not self._retries.needs_verdict(response.status_code):
                 return response
             failure = Failure(
-                request=Request(request.url or "", request.method or "GET", headers=dict(request.headers)),
+                request=_described(request),
                 number=number,
                 started_at=started_at,
                 ended_at=self._clock.now(),
@@ -90,15 +105,35 @@ class CrewGovernor:
             rewind(request)
 
     def _send_once(
-        self, crew: Crew, host: str, send: Send, fresh: bool, until: float | None
+        self,
+        crew: Crew,
+        host: str,
+        request: PreparedRequest,
+        send: Send,
+        fresh: bool,
+        until: float | None,
+        *,
+        is_retry: bool,
     ) -> tuple[Response | None, Exception | None]:
-        caller = crew.enter(host, self._left(until))
+        caller = crew.enter(host, self._left(until), key=self._key(request), is_retry=is_retry)
+        began = self._clock.now()
+        response: Response | None = None
         try:
-            return send(host, fresh=fresh, left=self._left(until)), None
+            response = send(host, fresh=fresh, left=self._left(until))
+            return response, None
         except Exception as error:
             return None, error
         finally:
-            crew.leave(caller)
+            crew.leave(caller, self._answer(caller, response, began) if self._listens else None)
+
+    def _answer(self, caller: Caller, response: Response | None, began: float) -> Answer:
+        now = self._clock.now()
+        if response is None:
+            return Answer(began, now, in_flight=caller.in_flight)
+        return answer_of(response, began, now, self._clock.time(), in_flight=caller.in_flight)
+
+    def _key(self, request: PreparedRequest) -> str | None:
+        return None if self._key_of is None else self._key_of(_described(request))
 
     def _left(self, until: float | None) -> float | None:
         return None if until is None else max(LEAST, until - self._clock.now())
@@ -111,7 +146,16 @@ class CrewGovernor:
         return is_repeatable(request) and self._policy.may_repeat(request.method or "GET", request.headers)
 
     def _check_refusal(self, crew: Crew, host: str) -> None:
-        until = crew.refusal(host)
-        if until is not None:
-            wait = until - self._clock.now()
-            raise HostPaused(f"{host} asked for a pause of {wait:.0f} s more", until=self._clock.time() + wait)
+        refusal = crew.refusal(host)
+        if refusal is None:
+            return
+        until, is_circuit_open = refusal
+        wait = until - self._clock.now()
+        at = self._clock.time() + wait
+        if is_circuit_open:
+            raise CircuitOpen(f"{host} keeps failing, so nothing is sent to it for {wait:.0f} s", until=at)
+        raise HostPaused(f"{host} asked for a pause of {wait:.0f} s more", until=at)
+
+
+def _described(request: PreparedRequest) -> Request:
+    return Request(request.url or "", request.method or "GET", headers=dict(request.headers))

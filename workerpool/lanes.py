@@ -1,60 +1,65 @@
-"""A `Lane`: one host's queue, its budget, its pause. Only the scheduler touches it, under the lock of its caller."""
+"""A `Lane`: the queue of one host's requests, or of those of them that count against one key of the user's.
+
+Only the scheduler touches it, under the lock of its caller.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 
-from workerpool.limits import MemoryLimiter
+from workerpool.hosts import Host
+from workerpool.limits import Limiter
 from workerpool.tickets import NEVER, Ticket
-
-LONG_AGO = float("-inf")
 
 
 class Lane:
-    """One host's queue, budget and pause."""
+    """Requests for one host, and with one key where the user limits by key. `quota`: the key's slots, of all hosts."""
 
-    __slots__ = (
-        "callers", "callers_turn", "ended", "head_at", "host", "in_flight", "limiter", "listed", "not_before", "places",
-        "queue", "refused_until", "rests", "since", "timer",
-    )  # fmt: skip
+    __slots__ = ("head_at", "host", "key", "listed", "queue", "quota", "retries", "since", "timer")
 
-    def __init__(self, host: str, places: int, limiter: MemoryLimiter | None) -> None:
+    def __init__(self, host: Host, key: str | None, quota: Limiter | None) -> None:
         self.host = host
-        self.places = places  # how many may be in flight: the budget, or fewer for a while after a pause
-        self.ended = 0  # how many have ended since it had this many places, while they are fewer than the budget
+        self.key = key
+        self.quota = quota
         self.queue: deque[Ticket] = deque()
-        self.limiter = limiter
-        self.in_flight = 0
-        self.not_before = LONG_AGO  # the host's pause ends
-        self.refused_until = LONG_AGO  # until then its requests end unsent
+        self.retries: deque[Ticket] = deque()  # those that need a token of the retry budget
         self.since: float | None = None  # since when the queue has waited for slots without a break
         self.head_at: float | None = None  # since when the head of the queue has had a place, and waits for slots
         self.listed = False  # stands in the ring
         self.timer = NEVER  # the earliest time at which the heap holds this lane
-        self.callers = 0  # how many callers wait for a place
-        self.callers_turn = True
-        self.rests = False  # stands in the heap of resting lanes
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.queue and not self.retries
+
+    def line(self, now: float) -> deque[Ticket]:
+        """The queue whose head goes next: a retry before the others, if there is a token for it."""
+        if self.retries and (not self.queue or self.host.refused_until > now or self.host.may_retry(now)):
+            return self.retries
+        return self.queue
+
+    def limits(self) -> tuple[Limiter, ...]:
+        """Everything that gives slots to this lane, the pool's budget apart."""
+        return self.host.limiters if self.quota is None else (*self.host.limiters, self.quota)
 
     def is_open(self, now: float) -> bool:
-        """Whether something is queued that may be sent now, as far as its host is concerned."""
-        if not self.queue or self.in_flight >= self.places:
+        """Whether something is queued that may be sent now, as far as its host and its key are concerned."""
+        host = self.host
+        if host.in_flight >= host.places:
             return False
-        return (self.limiter is None and self.not_before <= now) or self.opens_at(now) <= now
+        if self.retries or host.limiters or self.quota is not None:
+            return not self.is_empty and self.opens_at(now) <= now
+        return bool(self.queue) and (host.not_before <= now or host.refused_until > now)
 
     def opens_at(self, now: float) -> float:
-        """When the head of the queue may be sent, places apart."""
-        if self.refused_until > now:
+        """When the next request may be sent, places apart."""
+        host = self.host
+        if host.refused_until > now:
             return now  # refusals are told at once
-        if self.limiter is None:
-            return self.not_before
-        return max(self.not_before, self.limiter.next_at(self.queue[0].request.weight))
-
-    def shrink(self) -> None:
-        """Begin again with one place."""
-        self.places, self.ended = 1, 0
-
-    def grow(self) -> None:
-        """Give one place more when as many requests have ended as there are places: after each round of them."""
-        self.ended += 1
-        if self.ended >= self.places:
-            self.places, self.ended = self.places + 1, 0
+        at = host.not_before
+        line = self.line(now)
+        if line is self.retries and host.tokens is not None:
+            at = max(at, host.tokens.next_at())
+        for limiter in self.limits():
+            at = max(at, limiter.next_at(line[0].request.weight))
+        return at

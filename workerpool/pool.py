@@ -10,11 +10,22 @@ import resource
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from workerpool import events
 from workerpool.clock import Clock, SystemClock
-from workerpool.config import Budgets, CookieMode, GuardRules, Options, Rate, RetryPolicy, Timeout, check_count
+from workerpool.config import (
+    AUTO,
+    Breaker,
+    Budgets,
+    CookieMode,
+    GuardRules,
+    Options,
+    Rate,
+    RetryPolicy,
+    Timeout,
+    check_count,
+)
 from workerpool.crew import Crew
 from workerpool.errors import Cancelled, InvalidRequest, OptionError, WrongThread
 from workerpool.forking import tell_of_forks
@@ -44,14 +55,21 @@ class WorkerPool(Executor):
 
     `max_workers`: threads, each with its own `requests.Session`; None is what `ThreadPoolExecutor` takes.
     `initializer`, `initargs`: called in each worker before its first work; `pool.session` is there already.
-    `rate`: requests sent per second in all: ``"50/s"``, ``"100/min"``, a number, a `Rate`; None sends as fast as
-        the sockets allow. Retries and redirects count.
+    `rate`: requests sent per second in all: ``"50/s"``, ``"100/min"``, ``"10/s and 1000/h"``, a number, a `Rate`; None
+        sends as fast as the sockets allow. Retries and redirects count. ``"auto"`` finds out what each host takes, up
+        to `host_rate`: from its refusals (429, 503), and ahead of them from its rate-limit headers.
     `burst`: requests that may be sent at once after a rest; 1 spaces them evenly.
-    `host_rate`: the same for each host by itself.
+    `host_rate`: the same for each host by itself; ``"auto"`` is ``rate="auto"`` without an upper end.
+    `key_rate`: the same for each key of `limit_by` by itself.
+    `limit_by`: what `key_rate` counts by: a function of a `Request` that returns a key, or None for a request that it
+        is not to count; or the name of a header whose value is the key, an API key's, say.
+    `slow_start`: begin with one request at a time at each host, and one more after each round of them.
     `max_connections`: sockets open at once, idle ones included; None is ``max(64, 2 * max_workers)``, at most half
-        of the process's file descriptors.
-    `host_connections`: sockets open at once to one host; 6, as browsers do, is polite.
+        of the process's file descriptors. ``"auto"`` is None, with ``host_connections="auto"``.
+    `host_connections`: sockets open at once to one host; 6, as browsers do, is polite. ``"auto"`` finds out how many
+        make each host faster, from its latency and its refusals; at most as many as there are workers.
     `retry`: a `RetryPolicy`, or a number of attempts in all.
+    `breaker`: a `Breaker`, or a number of failures in a row after which a host is left alone for a while; None never.
     `timeout`: seconds that an attempt may take in all, redirects included, slots excluded; or a pair as requests has
         it, for connecting and for each wait for data; or a `Timeout`, which has all three.
     `cookies`: "none" keeps none between requests, so that an outcome does not hang on which worker ran it (a chain
@@ -85,9 +103,13 @@ class WorkerPool(Executor):
         rate: Rate | str | float | None = None,
         burst: int = 1,
         host_rate: Rate | str | float | None = None,
-        max_connections: int | None = None,
-        host_connections: int = 6,
+        key_rate: Rate | str | float | None = None,
+        limit_by: Callable[[Request], str | None] | str | None = None,
+        slow_start: bool = False,
+        max_connections: int | Literal["auto"] | None = None,
+        host_connections: int | Literal["auto"] = 6,
         retry: RetryPolicy | int | None = RetryPolicy(attempts=4),  # noqa: B008  frozen, and the contract's own text
+        breaker: Breaker | int | None = None,
         timeout: float | tuple[float | None, float | None] | Timeout | None = 30.0,
         cookies: CookieMode = "none",
         max_body: int | None = 1024**3,
@@ -109,14 +131,18 @@ class WorkerPool(Executor):
             raise TypeError("initializer must be a callable")
         self._options = options = Options(
             workers=workers,
-            budgets=Budgets(
-                rate=None if rate is None else Rate.of(rate),
-                host_rate=None if host_rate is None else Rate.of(host_rate, "host_rate"),
+            budgets=budgets_of(
+                workers,
+                rate=rate,
+                host_rate=host_rate,
+                key_rate=key_rate,
                 burst=burst,
-                max_connections=default_connections(workers) if max_connections is None else max_connections,
+                max_connections=max_connections,
                 host_connections=host_connections,
+                slow_start=slow_start,
             ),
             retry=RetryPolicy.of(retry),
+            breaker=Breaker.of(breaker),
             timeout=Timeout.of(timeout),
             cookies=cookies,
             guard=GuardRules(
@@ -133,6 +159,9 @@ class WorkerPool(Executor):
         )
         self._clock = clock or SystemClock()
         self._host_of = host_key or origin
+        self._key_of = key_function(limit_by)
+        if (key_rate is None) != (limit_by is None):
+            raise OptionError("key_rate and limit_by go together: what may be sent for each key, and what the key is")
         self._thread_name_prefix = thread_name_prefix
         self._initializer = (initializer, initargs)
         self._make_transport = transport or (
@@ -153,16 +182,27 @@ class WorkerPool(Executor):
 
     def _start(self) -> None:
         options, clock = self._options, self._clock
-        self._retries = retries = Retries(options.retry)
-        governor = CrewGovernor(clock, retries, options.retry, self._host_of)
+        budgets, policy = options.budgets, options.retry
+        self._retries = retries = Retries(policy, learns=budgets.learns_rate)
+        listens = budgets.learns_rate or budgets.learns_connections or options.breaker is not None
+        governor = CrewGovernor(clock, retries, policy, self._host_of, key_of=self._key_of, listens=listens)
         self._transport = self._make_transport(options, governor)
-        self._worker = Worker(self._transport, clock, retries, options.retry, options.timeout, self._host_of)
+        self._worker = Worker(
+            self._transport,
+            clock,
+            retries,
+            policy,
+            options.timeout,
+            self._host_of,
+            key_of=self._key_of,
+            listens=listens,
+        )
         # The executor's threads hold what they are given here for life: nothing in it may lead back to the pool, or
         # a pool that is dropped without shutdown would never end its threads.
         executor = ThreadPoolExecutor(
             options.workers, self._thread_name_prefix, self._worker.start_thread, self._initializer
         )
-        scheduler = Scheduler(options.budgets)
+        scheduler = Scheduler(budgets, retries=policy.budget, floor=policy.budget_floor, breaker=options.breaker)
         self._crew = Crew(executor, options.workers, scheduler, self._worker, clock, self._transport.close)
         governor.serve(self._crew)
         self._on_dropped = weakref.finalize(self._crew, self._transport.close)  # for a pool dropped without shutdown
@@ -232,7 +272,8 @@ class WorkerPool(Executor):
         if request.weight != 1:
             self._check_weight(request.weight)
         future: Future[Response] = Future()
-        self._crew.add([_Promise(request, self._host_of(url), future)])
+        key = None if self._key_of is None else self._key_of(request)
+        self._crew.add([_Promise(request, self._host_of(url), future, key)])
         return future
 
     def get(self, url: str, params: Any = None, **kwargs: Any) -> Future[Response]:
@@ -379,6 +420,7 @@ class WorkerPool(Executor):
             as_request=self._as_request,
             refuse_inside=lambda: self._refuse_inside(name),
             host_of=self._host_of,
+            key_of=self._key_of,
             may_repeat=self._retries.may_repeat,
             ordered=ordered,
             workers=workers,
@@ -403,7 +445,7 @@ class WorkerPool(Executor):
     def _check_weight(self, weight: int) -> None:
         check_count("weight", weight)
         budgets = self._options.budgets
-        if (budgets.rate or budgets.host_rate) and weight > budgets.burst:
+        if (budgets.rate or budgets.host_rate or budgets.key_rate) and weight > budgets.burst:
             raise OptionError(f"weight={weight} is more than burst={budgets.burst} allows: raise the burst to {weight}")
 
     def _refuse_inside(self, what: str) -> None:
@@ -441,6 +483,52 @@ def default_connections(workers: int) -> int:
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = max(1, descriptors // 2 - 1) if descriptors != resource.RLIM_INFINITY else 2 * workers + 64
     return min(max(64, 2 * workers), most)
+
+
+def budgets_of(
+    workers: int,
+    *,
+    rate: Rate | str | float | None = None,
+    host_rate: Rate | str | float | None = None,
+    key_rate: Rate | str | float | None = None,
+    burst: int = 1,
+    max_connections: int | Literal["auto"] | None = None,
+    host_connections: int | Literal["auto"] = 6,
+    slow_start: bool = False,
+) -> Budgets:
+    """The budgets that a pool of so many workers has with these options; `WorkerPool` explains them.
+
+    Raises `OptionError`.
+    """
+    most = default_connections(workers) if max_connections in (None, AUTO) else max_connections
+    learns_connections = AUTO in (max_connections, host_connections)
+    per_host = min(workers, check_count("max_connections", most)) if learns_connections else host_connections
+    return Budgets(
+        rate=None if rate in (None, AUTO) else Rate.of(rate),
+        host_rate=None if host_rate in (None, AUTO) else Rate.of(host_rate, "host_rate"),
+        key_rate=None if key_rate is None else Rate.of(key_rate, "key_rate"),
+        burst=burst,
+        max_connections=check_count("max_connections", most),
+        host_connections=check_count("host_connections", per_host),
+        learns_rate=AUTO in (rate, host_rate),
+        learns_connections=learns_connections,
+        slow_start=slow_start,
+    )
+
+
+def key_function(limit_by: Callable[[Request], str | None] | str | None) -> Callable[[Request], str | None] | None:
+    """What a request's key is; see `WorkerPool`. Raises `OptionError`."""
+    if limit_by is None or callable(limit_by):
+        return limit_by
+    name = limit_by.lower()
+
+    def header(request: Request) -> str | None:
+        for given, value in (request.headers or {}).items():
+            if given.lower() == name:
+                return str(value)
+        return None
+
+    return header
 
 
 def _hosts(hosts: Iterable[str] | None) -> tuple[str, ...] | None:
@@ -481,8 +569,8 @@ class _Promise(Ticket):
 
     __slots__ = ("_future",)
 
-    def __init__(self, request: Request, host: str, future: Future[Response]) -> None:
-        super().__init__(request, host)
+    def __init__(self, request: Request, host: str, future: Future[Response], key: str | None) -> None:
+        super().__init__(request, host, key=key)
         self._future = future
 
     def claim(self) -> bool:

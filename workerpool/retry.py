@@ -17,6 +17,7 @@ import tenacity
 
 from workerpool.config import RetryPolicy
 from workerpool.errors import RequestError
+from workerpool.limits import Answer  # layer: sibling, because what a response says of limits is read here, once
 from workerpool.model import Request
 
 if TYPE_CHECKING:
@@ -72,8 +73,11 @@ class Failure:
 class Retries:
     """A `RetryPolicy` made ready to judge. Stateless between calls: any thread."""
 
-    def __init__(self, policy: RetryPolicy) -> None:
+    def __init__(self, policy: RetryPolicy, *, learns: bool = False) -> None:
         self._policy = policy
+        self._learns = (
+            learns  # what a host takes is learned: a refusal slows it, and pauses it only if it asks for that
+        )
         self._stop = policy.stop or tenacity.stop_after_attempt(policy.attempts)
         self._wait = policy.wait or tenacity.wait_random_exponential(multiplier=policy.backoff, max=policy.backoff_max)
         self._retrying = tenacity.Retrying(stop=tenacity.stop_never, wait=tenacity.wait_none(), reraise=True)
@@ -98,7 +102,8 @@ class Retries:
             return Verdict(why_not=f"Retry-After asks for {asked:.0f} s", pause=pause)
         if policy.total is not None and failure.ended_at + wait - failure.started_at > policy.total:
             return Verdict(why_not=f"no time left: the total is {policy.total:g} s", pause=pause)
-        if pause is None and failure.response is not None and failure.response.status_code == TOO_MANY_REQUESTS:
+        status = None if failure.response is None else failure.response.status_code
+        if pause is None and status == TOO_MANY_REQUESTS and not self._learns:
             # It is about the host, not this request: the others would be refused, too. Never as short as a draw near
             # zero, after which the host has had no time to admit more, and attempts would burn.
             pause = max(wait, policy.backoff)
@@ -138,6 +143,22 @@ class Retries:
         else:
             state.outcome.set_exception(exception)
         return state
+
+
+def answer_of(
+    response: Response, sent_at: float, now: float, wall_time: float, *, latency: float | None = None, in_flight: int
+) -> Answer:
+    """What a response says about its host's limits; see `Answer`. `wall_time`: seconds since the epoch."""
+    refused = response.status_code in PAUSING_STATUSES
+    return Answer(
+        sent_at=sent_at,
+        ended_at=now,
+        status=response.status_code,
+        refused=refused,
+        pause=retry_after(response, wall_time) if refused else None,
+        latency=latency,
+        in_flight=in_flight,
+    )
 
 
 def retry_after(response: Response | None, wall_time: float) -> float | None:

@@ -1,12 +1,14 @@
-"""Which request may be sent now: a lane per host, budgets, pauses, and fairness between hosts.
+"""Which request may be sent now: lanes per host and key, budgets, pauses, and fairness between hosts.
 
 The scheduler decides and returns; it performs nothing, waits for nothing and reads no clock. It has no lock: whoever
-calls it holds one lock for all of it (the crew does), so one admission takes the host's place, the pool's place and
-both slots together or none of them.
+calls it holds one lock for all of it (the crew does). So one admission takes everything that a send needs, or nothing:
+the host's place and the pool's, the slots of the pool, the host and the key, and a retry's token. What other
+processes share is taken first, as that alone may fail.
 
-A request is in exactly one state here: queued in its lane, parked until a time, or in flight. Lanes with something to
-send *now* stand in a ring and are served in turn, one request each, so a host with a million requests delays a host
-with one by one send. What waits for a time (a parked request, a lane's pause, a lane's slot) stands in one heap.
+A request is in exactly one state here: queued in its lane, parked until a time, held until something is known, or in
+flight. Lanes with something to send *now* stand in a ring and are served in turn, one request each, so a host with a
+million requests delays a host with one by one send. What waits for a time (a parked request, a lane's pause, a lane's
+slot, a token) stands in one heap; lanes that wait for a place of their host wait in line there.
 """
 
 from __future__ import annotations
@@ -14,24 +16,58 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable
-from itertools import count
+from dataclasses import replace
+from itertools import count, islice
 
-from workerpool.config import Budgets
+from workerpool.config import Breaker, Budgets, RetryBudget
+from workerpool.hosts import Host
 from workerpool.lanes import Lane
-from workerpool.limits import MemoryLimiter
+from workerpool.limits import Answer, Circuit, Limiter, MemoryLimiter, RetryTokens, Shared
 from workerpool.tickets import NEVER, Caller, Owner, Ticket
+
+POOLS_SHARE = 4
+"""Hosts' retry budgets that the pool's is worth: one host cannot take what the others need."""
+
+QUOTAS = 1_000
+"""Keys whose quotas are kept before those that rest are looked for."""
+
+SOON = 0.001
+"""Seconds until a budget that other processes share is asked again, if it was spent between a look and a grab."""
+
+ASKED = 4
+"""Lanes without a token that are asked after each first try whether there is one for them; time asks the others."""
 
 
 class Scheduler:
-    """Lanes, the ring of those that may send, and the heap of what waits for a time. All times are the clock's."""
+    """Lanes, the ring of those that may send, and the heap of what waits for a time. All times are the clock's.
 
-    def __init__(self, budgets: Budgets) -> None:
-        self._budgets = budgets
-        self._limiter = MemoryLimiter(budgets.rate, budgets.burst) if budgets.rate else None
-        self._lanes: dict[str, Lane] = {}
+    `floor`: the tokens that a host's retry budget begins with.
+    """
+
+    def __init__(
+        self,
+        budgets: Budgets,
+        *,
+        retries: RetryBudget | None = None,
+        floor: float = 0.0,
+        breaker: Breaker | None = None,
+        shared: Shared | None = None,
+    ) -> None:
+        self._budgets = budgets if shared is None or budgets.learns_rate else replace(budgets, host_rate=None)
+        self._retries = retries
+        self._floor = floor
+        self._breaker = breaker
+        self._shared = shared
+        self._limiter = MemoryLimiter(budgets.rate, budgets.burst) if budgets.rate and shared is None else None
+        self._tokens: RetryTokens | None = None  # the pool's retry budget, once there is a host
+        self._hosts: dict[str, Host] = {}
+        self._quotas: dict[str, MemoryLimiter] = {}  # by key
+        self._quotas_kept = QUOTAS
         self._ring: deque[Lane] = deque()
         self._heap: list[tuple[float, int, Lane | Ticket]] = []
-        self._resting: list[tuple[float, int, Lane]] = []  # empty lanes, by when they may be forgotten; wakes nobody
+        self._resting: list[tuple[float, int, Host]] = []  # idle hosts, by when they may be forgotten; wakes nobody
+        self._tokenless: dict[Lane, None] = {}  # lanes with nothing but retries, and no token for these
+        self._held: dict[str, deque[Ticket]] = {}  # requests aside, by what they wait for
         self._order = count()
         self.callers: deque[Caller] = deque()
         self._aside: dict[Owner, deque[Ticket]] = {}  # queued requests of owners that are full, oldest first
@@ -44,9 +80,10 @@ class Scheduler:
     # -- what comes in ------------------------------------------------------------------------------------------------
 
     def add(self, ticket: Ticket, now: float) -> None:
-        """Put a new request at the end of its host's lane."""
-        lane = self._lane(ticket.host)
+        """Put a new request at the end of its lane."""
+        lane = self._lane(ticket.host, ticket.key, now)
         lane.queue.append(ticket)
+        lane.host.queued += 1
         self._count(ticket, 1)
         self._enlist(lane, now)
 
@@ -60,42 +97,88 @@ class Scheduler:
         self._bring_back(ticket, now)
 
     def park(self, ticket: Ticket, until: float) -> None:
-        """Keep a request, no longer in flight, aside; at `until` it comes to the front of its lane."""
+        """Keep a request, no longer in flight, aside; at `until` it comes to the front of its lane.
+
+        It is to be retried, for which the retry budget then has to have a token.
+        """
+        ticket.is_retry = self._retries is not None
         self.parked += 1
         heapq.heappush(self._heap, (until, next(self._order), ticket))
 
-    def pause(self, host: str, until: float, now: float, *, refuse: bool = False) -> bool:
-        """Let nothing be sent to `host` before `until`; with `refuse`, its requests end unsent meanwhile.
+    def hold(self, ticket: Ticket, name: str) -> None:
+        """Keep a request aside until `free` is called for `name`."""
+        self.parked += 1
+        self._held.setdefault(name, deque()).append(ticket)
+
+    def free(self, name: str) -> list[Ticket]:
+        """Remove and return the requests that were held for `name`."""
+        freed = [*self._held.pop(name, ())]
+        self.parked -= len(freed)
+        return freed
+
+    def pause(self, name: str, until: float, now: float, *, refuse: bool = False) -> bool:
+        """Let nothing be sent to a host before `until`; with `refuse`, its requests end unsent meanwhile.
 
         Requests in flight go on. Afterwards the host starts with one request at a time, and gets one more after each
         round of them (as TCP avoids congestion, RFC 5681, section 3.1), so that those who waited are not sent as a
-        herd that is refused again. Returns whether this is a new pause: a burst of refusals is one.
+        herd that is refused again. Where its rate is learned, that paces them. Returns whether this is a new pause: a
+        burst of refusals is one.
         """
-        lane = self._lane(host)
-        is_new = max(lane.not_before, lane.refused_until) <= now
+        host = self._host(name, now)
+        is_new = max(host.not_before, host.refused_until) <= now
+        if self._shared is not None:
+            self._shared.pause(name, until, now)
         if refuse:
-            lane.refused_until = max(lane.refused_until, until)
+            host.is_broken = host.is_broken and host.refused_until > now
+            host.refused_until = max(host.refused_until, until)
         else:
-            lane.not_before = max(lane.not_before, until)
-        lane.shrink()
-        if refuse and lane.listed:
-            self._ring.remove(lane)
-            self._ring.appendleft(lane)
-        self._retire(lane, now)
+            host.not_before = max(host.not_before, until)
+        if host.rate is None:
+            host.shrink()
+        self._let_refusals_go(host, now)
+        self._retire(host, now)
         return is_new
+
+    def hear(self, name: str, answer: Answer, now: float) -> bool | None:
+        """Learn from the answer to a send. True: its host's circuit has opened; False: it has closed; None: neither."""
+        host = self._hosts[name]
+        if host.rate is not None or host.connections is not None:
+            host.learn(answer, now)
+            self._offer(host, now)
+        if host.circuit is None:
+            return None
+        failed = answer.status is None or answer.status >= 500
+        change = host.circuit.hear(failed, answer.sent_at, now)
+        if change and host.circuit.open_until is not None:
+            host.shrink()
+            if self._breaker is not None and self._breaker.fails_fast:
+                host.is_broken = True
+                host.refused_until = max(host.refused_until, host.circuit.open_until)
+                self._let_refusals_go(host, now)
+            else:
+                host.not_before = max(host.not_before, host.circuit.open_until)
+        return change
 
     # -- what goes out ------------------------------------------------------------------------------------------------
 
     def next(self, now: float) -> Ticket | None:
-        """Take the next request that may be sent now, with its place and its slots; None if there is none."""
+        """Take the next request that may be sent now, with all that it needs; None if there is none."""
         while self.has_ready(now):
             lane = self._ring[0]
-            ticket = lane.queue[0]
+            line = lane.line(now)
+            ticket = line[0]
             # Asked last: a future that has been claimed can be neither cancelled nor claimed again.
+            if not self._take_shared(lane, ticket, now):
+                self._ring.popleft()
+                self._set_unlisted(lane)
+                self._set_timer(lane, max(self._opens_at(lane, now), now + SOON))
+                continue
             if ticket.is_wanted():
-                self._grant(lane, ticket, now)
+                self._grant(lane, line, ticket, now)
                 return ticket
-            lane.queue.popleft()
+            if self._shared is not None:
+                self._shared.give_back(ticket.host, now)
+            self._pop(lane, line)
             self._count(ticket, -1)
         if not self._ring:
             self._since = None
@@ -109,10 +192,13 @@ class Scheduler:
         aside = self._aside.pop(owner, None)
         if aside is None:
             return
+        lanes: dict[Lane, None] = {}
+        for ticket in aside:
+            lanes[self._lane(ticket.host, ticket.key, now)] = None
         for ticket in reversed(aside):
-            self._lane(ticket.host).queue.appendleft(ticket)
-        for host in dict.fromkeys(ticket.host for ticket in aside):
-            self._enlist(self._lane(host), now)
+            self._push_first(self._lane(ticket.host, ticket.key, now), ticket)
+        for lane in lanes:
+            self._enlist(lane, now)
 
     def make_room(self, owner: Owner, places: int, now: float) -> None:
         """Give back places of an owner that needs receipts: these have come, or nothing was sent."""
@@ -127,21 +213,21 @@ class Scheduler:
             aside.remove(ticket)
             self._bring_back(ticket, now)
 
-    def release(self, host: str, now: float) -> None:
+    def release(self, name: str, now: float) -> None:
         """Give back the place of a request or a caller that is no longer in flight."""
-        lane = self._lanes[host]
-        if lane.in_flight >= lane.places:
-            lane.since = None  # it waited for a place, not for a slot
+        host = self._hosts[name]
         if self.in_flight >= self._budgets.max_connections:
             self._since = None
-        lane.in_flight -= 1
+        host.in_flight -= 1
         self.in_flight -= 1
-        if lane.places < self._budgets.host_connections and now >= lane.not_before:
-            lane.grow()
-        if lane.queue:
-            self._enlist(lane, now)
-        elif not lane.in_flight:
-            self._retire(lane, now)
+        if self._shared is not None:
+            self._shared.give_back(name, now)
+        if host.places < host.most and now >= host.not_before and (host.circuit is None or host.circuit.is_closed):
+            host.grow()
+        if host.waiting:
+            self._offer(host, now)
+        if not host.in_flight:
+            self._retire(host, now)
 
     def has_ready(self, now: float) -> bool:
         """Whether `next` would give a request now, unless nobody wants it any more."""
@@ -165,18 +251,21 @@ class Scheduler:
             if self._head_may_go(now):
                 return now
             if self._limiter is not None:
-                wake = min(wake, self._limiter.next_at(self._head_weight()) + self._limiter.grouping)
+                wake = min(wake, self._limiter.next_at(self._head_weight(now)) + self._limiter.grouping)
         return None if wake == NEVER else wake
 
     def discard(self, is_unwanted: Callable[[Ticket], bool], now: float) -> list[Ticket]:
-        """Remove, and return, the queued and parked requests that `is_unwanted` picks. Those in flight stay."""
+        """Remove, and return, the waiting requests that `is_unwanted` picks. Those in flight stay."""
         gone: list[Ticket] = []
-        for lane in [*self._lanes.values()]:
-            picked, kept = _parted(lane.queue, is_unwanted)
-            if picked:
-                lane.queue = kept
-                gone += picked
-                self._retire(lane, now)
+        for host in [*self._hosts.values()]:
+            for lane in [*host.lanes.values()]:
+                picked, lane.queue = _parted(lane.queue, is_unwanted)
+                host.queued -= len(picked)
+                more, lane.retries = _parted(lane.retries, is_unwanted)
+                gone += picked + more
+                if lane.is_empty and not lane.listed:
+                    self._drop_lane(lane)
+            self._retire(host, now)
         for owner, aside in [*self._aside.items()]:
             picked, kept = _parted(aside, is_unwanted)
             gone += picked
@@ -186,23 +275,27 @@ class Scheduler:
                 del self._aside[owner]
         for ticket in gone:
             self._count(ticket, -1)
+        for name, held in [*self._held.items()]:
+            picked, self._held[name] = _parted(held, is_unwanted)
+            self.parked -= len(picked)
+            gone += picked
         parked = [item for _, _, item in self._heap if isinstance(item, Ticket) and is_unwanted(item)]
         if parked:
             unwanted = set(map(id, parked))
             self._heap = [entry for entry in self._heap if id(entry[2]) not in unwanted]
             self.parked -= len(parked)
         for _, _, item in self._heap:
-            if isinstance(item, Lane) and not item.queue:
+            if isinstance(item, Lane) and item.is_empty:
                 item.timer = NEVER  # or the alarm would wait for a lane that has nothing to send
-        self._heap = [entry for entry in self._heap if not (isinstance(entry[2], Lane) and not entry[2].queue)]
+        self._heap = [entry for entry in self._heap if not (isinstance(entry[2], Lane) and entry[2].is_empty)]
         heapq.heapify(self._heap)
         return gone + parked
 
     # -- callers: threads that send for themselves ------------------------------------------------------------------
 
-    def enter(self, caller: Caller) -> None:
+    def enter(self, caller: Caller, now: float) -> None:
         """Let a caller wait for leave; `admit` gives it."""
-        self._lane(caller.host).callers += 1
+        self._host(caller.host, now).callers += 1
         self.callers.append(caller)
 
     def admit(self, now: float, *, all_busy: bool) -> None:
@@ -215,9 +308,11 @@ class Scheduler:
         self._prune(now)  # nor for one that waits for receipts: those may never come
         for caller in [*self.callers]:
             wakes_at = self._admits_at(caller, now, all_busy)
+            if wakes_at <= now and self._admit(caller, now):
+                continue
             if wakes_at <= now:
-                self._admit(caller, now)
-            elif wakes_at != caller.wakes_at:
+                wakes_at = self._admits_at(caller, now, all_busy)
+            if wakes_at != caller.wakes_at:
                 caller.wakes_at = wakes_at
                 caller.notify()
 
@@ -228,61 +323,150 @@ class Scheduler:
                 self.release(caller.host, now)
             return
         self.callers.remove(caller)
-        lane = self._lane(caller.host)
-        lane.callers -= 1
-        self._retire(lane, now)
+        host = self._host(caller.host, now)
+        host.callers -= 1
+        self._retire(host, now)
 
-    def refusal(self, host: str, now: float) -> float | None:
-        """Until when `host` wants no request at all; None if it takes them."""
-        lane = self._lanes.get(host)
-        return lane.refused_until if lane is not None and lane.refused_until > now else None
+    def refusal(self, name: str, now: float) -> tuple[float, bool] | None:
+        """Until when a host wants no request at all, and whether that is its circuit breaker's doing; or None."""
+        host = self._hosts.get(name)
+        return (host.refused_until, host.is_broken) if host is not None and host.refused_until > now else None
 
     @property
-    def lanes(self) -> int:
+    def hosts(self) -> int:
         """How many hosts have something queued, in flight, paused or still being counted."""
-        return len(self._lanes)
+        return len(self._hosts)
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is queued, parked or in flight, and no caller waits."""
         return not (self.queued or self.parked or self.in_flight or self.callers)
 
-    # -- inside -------------------------------------------------------------------------------------------------------
+    # -- inside: hosts and lanes ------------------------------------------------------------------------------------
 
-    def _lane(self, host: str) -> Lane:
-        lane = self._lanes.get(host)
+    def _host(self, name: str, now: float) -> Host:
+        host = self._hosts.get(name)
+        if host is None:
+            circuit = None if self._breaker is None else Circuit(self._breaker)
+            host = self._hosts[name] = Host(name, self._budgets, self._new_tokens(now), circuit)
+        return host
+
+    def _new_tokens(self, now: float) -> RetryTokens | None:
+        rules = self._retries
+        if rules is None:
+            return None
+        if self._tokens is None:
+            self._tokens = RetryTokens(rules.share, POOLS_SHARE * rules.per_second, POOLS_SHARE * self._floor, now)
+        return RetryTokens(rules.share, rules.per_second, self._floor, now, self._tokens)
+
+    def _lane(self, name: str, key: str | None, now: float) -> Lane:
+        host = self._hosts.get(name) or self._host(name, now)
+        lane = host.lanes.get(key)
         if lane is None:
-            rate = self._budgets.host_rate
-            lane = self._lanes[host] = Lane(
-                host, self._budgets.host_connections, MemoryLimiter(rate, self._budgets.burst) if rate else None
-            )
+            lane = host.lanes[key] = Lane(host, key, self._quota(key, now))
         return lane
 
+    def _quota(self, key: str | None, now: float) -> Limiter | None:
+        rate = self._budgets.key_rate
+        if key is None or rate is None:
+            return None
+        quota = self._quotas.get(key)
+        if quota is None:
+            if len(self._quotas) >= self._quotas_kept:
+                self._quotas = {one: limiter for one, limiter in self._quotas.items() if limiter.rests_at() > now}
+                self._quotas_kept = max(QUOTAS, 2 * len(self._quotas))
+            quota = self._quotas[key] = MemoryLimiter(rate, self._budgets.burst)
+        return quota
+
+    def _retire(self, host: Host, now: float) -> None:
+        """Forget a host that holds nothing, or look again when its pause and its budgets are over."""
+        if host.in_flight or host.callers or self._hosts.get(host.name) is not host:
+            return
+        for lane in host.lanes.values():
+            if lane.listed or not lane.is_empty:
+                return
+        over = host.rests_at()
+        if over <= now:
+            del self._hosts[host.name]
+        elif not host.rests:
+            host.rests = True
+            heapq.heappush(self._resting, (over, next(self._order), host))
+
+    # -- inside: the ring ---------------------------------------------------------------------------------------------
+
     def _enlist(self, lane: Lane, now: float) -> None:
-        """Put a lane into the ring if it may send now, or into the heap for when it may."""
-        if lane.listed or not lane.queue or lane.in_flight >= lane.places:
+        """Put a lane into the ring if it may send now, in line for a place, or into the heap for when it may."""
+        host = lane.host
+        if lane.listed or lane.is_empty:
+            return
+        if host.in_flight + host.listed >= host.places:
+            host.waiting[lane] = None
+            lane.since = None  # from now on it waits for a place, not for a slot
             return
         if lane.since is None:
             lane.since = now
         if lane.head_at is None:
             lane.head_at = now
-        if lane.is_open(now):
+        opens_at = self._opens_at(lane, now)
+        if opens_at <= now:
             lane.listed = True
-            if lane.refused_until > now:
+            host.listed += 1
+            host.waiting.pop(lane, None)
+            if host.refused_until > now:
                 self._ring.appendleft(lane)  # its requests end unsent: they need not wait for anybody's slot
             else:
                 self._ring.append(lane)
             if self._since is None:
                 self._since = now
         else:
-            self._set_timer(lane, lane.opens_at(now))
+            host.waiting.pop(lane, None)
+            self._set_timer(lane, opens_at)
+            if not lane.queue and not host.may_retry(now):
+                self._tokenless[lane] = None
+
+    def _opens_at(self, lane: Lane, now: float) -> float:
+        """When a lane may send, places apart; in the past if now."""
+        at = lane.opens_at(now)
+        if self._shared is not None and at <= now and lane.host.refused_until <= now:
+            at = self._shared.next_at(lane.host.name, lane.line(now)[0].request.weight, now)
+        return at
+
+    def _is_open(self, lane: Lane, now: float) -> bool:
+        if self._shared is None:
+            return lane.is_open(now)
+        return lane.is_open(now) and self._opens_at(lane, now) <= now
+
+    def _offer(self, host: Host, now: float) -> None:
+        """Give the host's free places to the lanes that wait for them, in their order."""
+        while host.waiting and host.in_flight + host.listed < host.places:
+            lane = next(iter(host.waiting))
+            del host.waiting[lane]
+            self._enlist(lane, now)
 
     def _unlist(self, lane: Lane, now: float) -> None:
         """Take the ring's first lane out, as it may not send now."""
         self._ring.popleft()
-        lane.listed = False
+        self._set_unlisted(lane)
         self._enlist(lane, now)
-        self._retire(lane, now)
+        self._offer(lane.host, now)
+        self._retire(lane.host, now)
+
+    def _set_unlisted(self, lane: Lane) -> None:
+        lane.listed = False
+        lane.host.listed -= 1
+        if lane.is_empty:
+            self._drop_lane(lane)
+
+    def _let_refusals_go(self, host: Host, now: float) -> None:
+        """Bring a host's requests to where they end unsent, if that is what is to become of them."""
+        if host.refused_until <= now:
+            return
+        for lane in host.lanes.values():
+            if lane.listed:
+                self._ring.remove(lane)
+                self._ring.appendleft(lane)
+            else:
+                self._enlist(lane, now)
 
     def _prune(self, now: float) -> bool:
         """Bring a request that may be sent, slots apart, to the head of the ring; whether there is one.
@@ -293,37 +477,46 @@ class Scheduler:
         """
         while self._ring:
             lane = self._ring[0]
-            if not lane.is_open(now):
+            if not self._is_open(lane, now):
                 self._unlist(lane, now)
                 continue
-            ticket = lane.queue[0]
+            line = lane.line(now)
+            ticket = line[0]
             owner = ticket.owner
             if owner is None or (ticket is owner.awaited if owner.is_full else owner.room > 0):
                 return True
             if not owner.is_full and owner.queued == self.queued and not self.callers:
                 return False
-            self._aside.setdefault(owner, deque()).append(lane.queue.popleft())
-
+            self._aside.setdefault(owner, deque()).append(self._pop(lane, line))
         return False
 
     def _head_may_go(self, now: float) -> bool:
         """Whether the pool's budget lets the head of the ring go: its slot has come, or its refusal needs none."""
-        if self._limiter is None or self._ring[0].refused_until > now:
+        if self._limiter is None or self._ring[0].host.refused_until > now:
             return True
-        return self._limiter.next_at(self._head_weight()) <= now
+        return self._limiter.next_at(self._head_weight(now)) <= now
 
-    def _head_weight(self) -> int:
-        queue = self._ring[0].queue
-        return queue[0].request.weight if queue else 1
+    def _head_weight(self, now: float) -> int:
+        lane = self._ring[0]
+        return 1 if lane.is_empty else lane.line(now)[0].request.weight
 
-    def _grant(self, lane: Lane, ticket: Ticket, now: float) -> None:
-        """Take the head of the ring's first lane: its place, and its slots unless it is refused."""
-        refused = lane.refused_until > now
+    # -- inside: one admission ----------------------------------------------------------------------------------------
+
+    def _take_shared(self, lane: Lane, ticket: Ticket, now: float) -> bool:
+        """Take what other processes share, all of it or nothing; whether it was there."""
+        if self._shared is None or lane.host.refused_until > now:
+            return True
+        taken = self._shared.try_take(lane.host.name, ticket.request.weight, now, since=lane.since)
+        return taken is not None
+
+    def _grant(self, lane: Lane, line: deque[Ticket], ticket: Ticket, now: float) -> None:
+        """Take the head of the ring's first lane: its place, its slots, and its token, unless it is refused."""
+        host = lane.host
+        refused = host.refused_until > now
         self._ring.popleft()
-        lane.listed = False
-        lane.queue.popleft()
-        lane.in_flight += 1
-        lane.callers_turn = True
+        self._pop(lane, line)
+        host.in_flight += 1
+        host.callers_turn = True
         self.queued -= 1
         self.in_flight += 1
         owner = ticket.owner
@@ -331,55 +524,104 @@ class Scheduler:
             owner.queued -= 1
             owner.room -= 1
             ticket.holds_place = True
+        is_first = not ticket.started
         ticket.started = True
         ticket.granted_at = now
-        ticket.refused_until = lane.refused_until if refused else None
+        ticket.in_flight = host.in_flight
+        ticket.refused_until = host.refused_until if refused else None
+        ticket.is_circuit_open = refused and host.is_broken
         self._callers_first = True
         if lane.head_at is not None:
-            is_limited = self._limiter is not None or lane.limiter is not None or lane.not_before > lane.head_at
+            is_limited = self._limiter is not None or bool(lane.limits()) or host.not_before > lane.head_at
             ticket.slot_wait = now - lane.head_at if is_limited else 0.0
             lane.head_at = None
         if not refused:
+            weight = ticket.request.weight
             if self._limiter is not None:
-                ticket.granted_at = self._since = _taken(self._limiter, now, ticket.request.weight, self._since)
-            if lane.limiter is not None:
-                lane.since = _taken(lane.limiter, now, ticket.request.weight, lane.since)
-        if lane.queue:
-            self._enlist(lane, now)
-        else:
+                ticket.granted_at = self._since = _taken(self._limiter, now, weight, self._since)
+            since = lane.since
+            for limiter in lane.limits():
+                lane.since = _taken(limiter, now, weight, since)
+            self._spend_token(host, ticket, is_first, now)
+        self._set_unlisted(lane)
+        if lane.is_empty:
             lane.since = None
+        else:
+            if host.waiting:
+                host.waiting[lane] = None
+            else:
+                self._enlist(lane, now)
+        if host.waiting:
+            self._offer(host, now)
         if not self._ring:
             self._since = None
 
+    def _spend_token(self, host: Host, ticket: Ticket, is_first: bool, now: float) -> None:
+        """Pay for a retry, or earn the share of a first try, which may be what another lane waits for."""
+        tokens = host.tokens
+        if tokens is None:
+            return
+        if ticket.is_retry:
+            ticket.is_retry = False
+            if host.tokenless_at >= ticket.ripe_at:
+                ticket.excused += now - ticket.ripe_at
+            tokens.spend(now)
+        elif is_first:
+            tokens.earn(now)
+            if self._tokenless:
+                for lane in [*islice(self._tokenless, ASKED)]:
+                    del self._tokenless[lane]
+                    self._enlist(lane, now)  # which notes it again if there still is none
+
     def _admits_at(self, caller: Caller, now: float, all_busy: bool) -> float:
         """When a caller may be admitted; `NEVER` if that hangs on something else than time."""
-        lane = self._lane(caller.host)
+        host = self._host(caller.host, now)
         if not caller.has_place:
-            if self.in_flight >= self._budgets.max_connections or lane.in_flight >= lane.places:
+            if self.in_flight >= self._budgets.max_connections or not host.has_place():
                 return NEVER
-            requests_first = (lane.queue and not lane.callers_turn) or (self._ring and not self._callers_first)
+            requests_first = (host.queued and not host.callers_turn) or (self._ring and not self._callers_first)
             if requests_first and not all_busy:
                 return NEVER
-        at = max(now, lane.not_before)
-        for limiter in (lane.limiter, self._limiter):
-            if limiter is not None:
-                at = max(at, limiter.next_at())
+        at = max(now, host.not_before)
+        if caller.is_retry and host.tokens is not None:
+            at = max(at, host.tokens.next_at())
+        for limiter in self._limits_of(caller, host, now):
+            at = max(at, limiter.next_at())
+        if self._shared is not None and at <= now:
+            at = max(now, self._shared.next_at(caller.host, 1, now))
         return at
 
-    def _admit(self, caller: Caller, now: float) -> None:
-        lane = self._lane(caller.host)
+    def _admit(self, caller: Caller, now: float) -> bool:
+        """Take all that a caller needs, or nothing; whether it was there."""
+        if self._shared is not None and (
+            self._shared.try_take(caller.host, 1, now, since=caller.since, has_place=caller.has_place) is None
+        ):
+            return False
+        host = self._host(caller.host, now)
         self.callers.remove(caller)
-        lane.callers -= 1
+        host.callers -= 1
         self._callers_first = False
         if not caller.has_place:
-            lane.callers_turn = False
-            lane.in_flight += 1
+            host.callers_turn = False
+            host.in_flight += 1
             self.in_flight += 1
-        for limiter in (lane.limiter, self._limiter):
-            if limiter is not None:
-                _taken(limiter, now, 1, caller.since)
+        for limiter in self._limits_of(caller, host, now):
+            _taken(limiter, now, 1, caller.since)
+        if host.tokens is not None and not caller.has_place:
+            if caller.is_retry:
+                host.tokens.spend(now)
+            else:
+                host.tokens.earn(now)
+        caller.in_flight = host.in_flight
         caller.admitted = True
         caller.notify()
+        return True
+
+    def _limits_of(self, caller: Caller, host: Host, now: float) -> list[Limiter]:
+        quota = self._quota(caller.key, now)
+        return [one for one in (*host.limiters, quota, self._limiter) if one is not None]
+
+    # -- inside: small things -----------------------------------------------------------------------------------------
 
     def _ripen(self, now: float) -> None:
         """Bring back what waited for a time that has come."""
@@ -389,14 +631,16 @@ class Scheduler:
             if isinstance(item, Ticket):
                 self.parked -= 1
                 self._count(item, 1)
+                item.ripe_at = now
                 self._bring_back(item, now)
             else:
                 item.timer = NEVER
+                self._tokenless.pop(item, None)
                 self._enlist(item, now)
         while self._resting and self._resting[0][0] <= now:
-            lane = heapq.heappop(self._resting)[2]
-            lane.rests = False
-            self._retire(lane, now)
+            host = heapq.heappop(self._resting)[2]
+            host.rests = False
+            self._retire(host, now)
 
     def _count(self, ticket: Ticket, by: int) -> None:
         """Count a request that begins or ends to wait in its lane."""
@@ -407,30 +651,37 @@ class Scheduler:
 
     def _bring_back(self, ticket: Ticket, now: float) -> None:
         """Put a request that was here before at the front of its lane."""
-        lane = self._lane(ticket.host)
-        lane.queue.appendleft(ticket)
+        lane = self._lane(ticket.host, ticket.key, now)
+        if ticket.is_retry:
+            lane.retries.append(ticket)  # those that wait for a token get theirs in turn
+        else:
+            self._push_first(lane, ticket)
         self._enlist(lane, now)
+
+    def _push_first(self, lane: Lane, ticket: Ticket) -> None:
+        if ticket.is_retry:
+            lane.retries.appendleft(ticket)
+        else:
+            lane.queue.appendleft(ticket)
+            lane.host.queued += 1
+
+    def _pop(self, lane: Lane, line: deque[Ticket]) -> Ticket:
+        if line is lane.queue:
+            lane.host.queued -= 1
+        return line.popleft()
+
+    def _drop_lane(self, lane: Lane) -> None:
+        """Forget an empty lane of a key: there may be any number of keys. A host's own lane stays with it."""
+        if lane.key is not None and lane.host.lanes.get(lane.key) is lane:
+            del lane.host.lanes[lane.key]
 
     def _set_timer(self, lane: Lane, at: float) -> None:
         if at < lane.timer:
             lane.timer = at
             heapq.heappush(self._heap, (at, next(self._order), lane))
 
-    def _retire(self, lane: Lane, now: float) -> None:
-        """Forget a lane that holds nothing, or look again when its pause and its bucket are over."""
-        if lane.queue or lane.in_flight or lane.callers or lane.listed or self._lanes.get(lane.host) is not lane:
-            return
-        over = max(lane.not_before, lane.refused_until)
-        if lane.limiter is not None:
-            over = max(over, lane.limiter.rests_at())
-        if over <= now:
-            del self._lanes[lane.host]
-        elif not lane.rests:
-            lane.rests = True
-            heapq.heappush(self._resting, (over, next(self._order), lane))
 
-
-def _taken(limiter: MemoryLimiter, now: float, weight: int, since: float | None) -> float:
+def _taken(limiter: Limiter, now: float, weight: int, since: float | None) -> float:
     """Take a slot that was seen to be free, under the lock that has been held ever since; returns its time."""
     time = limiter.try_take(now, weight, since=since)
     assert time is not None

@@ -102,6 +102,7 @@ class Stream:
         *,
         as_request: Callable[[Any], Request],
         host_of: Callable[[str], str],
+        key_of: Callable[[Request], str | None] | None,
         refuse_inside: Callable[[], None],
         may_repeat: Callable[[Request], bool],
         ordered: bool,
@@ -114,6 +115,7 @@ class Stream:
         self._crew = crew
         self._as_request = as_request
         self._host_of = host_of
+        self._key_of = key_of
         self._refuse_inside = refuse_inside
         self._may_repeat = may_repeat
         self._before_send = before_send
@@ -217,6 +219,8 @@ class Stream:
             ticket = _Streamed(self, *item) if announce is None else self._announced(item, announce)
             self._outstanding += 1
             self._unanswered += 1
+            if self._key_of is not None and ticket.request.problem is None:
+                self._set_key(ticket, self._key_of)
             if ticket.request.problem is not None:
                 ticket.deliver(_invalid(ticket.request, ticket.request.problem))
             elif self.is_over:
@@ -247,6 +251,12 @@ class Stream:
             self._intake.fail(error)
             for ticket in tickets:
                 ticket.deliver(_cancelled(ticket.request, "the pool was shut down"))
+
+    def _set_key(self, ticket: _Streamed, key_of: Callable[[Request], str | None]) -> None:
+        try:
+            ticket.key = key_of(ticket.request)
+        except Exception as error:  # a function that failed: an outcome, not the stream's end
+            ticket.request = replace(ticket.request, problem=redact(f"limit_by failed: {_text(error)}"))
 
     def _announced(self, item: Item, announce: Callable[[Request], object]) -> _Streamed:
         try:

@@ -41,22 +41,25 @@ class Ticket:
     belongs to (a stream). `arrived_at`: when it was given to the crew. `trip` is the worker's own: where the request
     stands between its attempts, None before the first one, so that a full window holds little. `refused_until` is set
     when the host wants no request before that time (seconds on the pool's clock): the request then ends unsent.
+    `is_circuit_open`: that is its circuit breaker's doing. `key`: what it counts against besides its host, if anything.
     `slot_wait`: seconds that it stood at the head of its lane before its last send, waiting for slots or for its
-    host's pause to end. `holds_place`: whether it was sent, for an owner that needs receipts, and nobody was told yet.
-    `is_light`: whether to begin it and to take its outcome never takes long, so that a thread may do it which others
-    wait for, too.
+    host's pause to end. `is_retry`: it waits for a token of the retry budget, since `ripe_at`; `excused`: seconds that
+    it has waited for those in all. `in_flight`: sends to its host when it was sent, itself included. `holds_place`:
+    whether it was sent, for an owner that needs receipts, and nobody was told yet. `is_light`: whether to begin it and
+    to take its outcome never takes long, so that a thread may do it which others wait for, too.
     """
 
     is_light = False
 
     __slots__ = (
-        "arrived_at", "granted_at", "holds_place", "host", "owner", "refused_until", "request", "slot_wait", "started",
-        "trip",
+        "arrived_at", "excused", "granted_at", "holds_place", "host", "in_flight", "is_circuit_open", "is_retry", "key",
+        "owner", "refused_until", "request", "ripe_at", "slot_wait", "started", "trip",
     )  # fmt: skip
 
-    def __init__(self, request: Request, host: str, owner: Owner | None = None) -> None:
+    def __init__(self, request: Request, host: str, owner: Owner | None = None, key: str | None = None) -> None:
         self.request = request
         self.host = host
+        self.key = key
         self.owner = owner
         self.trip: Any = None
         self.started = False
@@ -65,6 +68,11 @@ class Ticket:
         self.slot_wait = 0.0
         self.holds_place = False
         self.refused_until: float | None = None
+        self.is_circuit_open = False
+        self.is_retry = False
+        self.ripe_at = 0.0
+        self.excused = 0.0
+        self.in_flight = 0
 
     def deliver(self, outcome: Outcome) -> None:
         """Take the outcome; called exactly once, without any lock."""
@@ -96,13 +104,26 @@ class Caller:
 
     `admitted` turns true when it may send now: its place and its slots are taken. Until then it asks again at
     `wakes_at` (seconds on the pool's clock). `notify` is called, under the scheduler's lock, when either has changed.
-    `has_place`: it is inside a send already, and waits for slots only. `since`: when it began to wait.
+    `has_place`: it is inside a send already, and waits for slots only. `since`: when it began to wait. `is_retry`: it
+    needs a token of the retry budget. `key`: as for a `Ticket`. `in_flight`: as for a `Ticket`, once it is admitted.
     """
 
-    __slots__ = ("admitted", "has_place", "host", "notify", "since", "wakes_at")
+    __slots__ = ("admitted", "has_place", "host", "in_flight", "is_retry", "key", "notify", "since", "wakes_at")
 
-    def __init__(self, host: str, notify: Callable[[], None], *, has_place: bool = False, since: float = 0.0) -> None:
+    def __init__(
+        self,
+        host: str,
+        notify: Callable[[], None],
+        *,
+        key: str | None = None,
+        has_place: bool = False,
+        is_retry: bool = False,
+        since: float = 0.0,
+    ) -> None:
         self.host = host
+        self.key = key
+        self.is_retry = is_retry
+        self.in_flight = 0
         self.notify = notify
         self.has_place = has_place
         self.admitted = False

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from workerpool import events
 from workerpool.clock import LEAST, Clock
 from workerpool.config import RetryPolicy, Timeout
-from workerpool.errors import Cancelled, ConnectionLost, HostPaused, RequestError, StatusError
+from workerpool.errors import Cancelled, CircuitOpen, ConnectionLost, HostPaused, RequestError, StatusError
+from workerpool.limits import Answer
 from workerpool.model import Attempt, Outcome, Request, Timings, maker
 from workerpool.redact import printable, redact
-from workerpool.retry import Failure, Retries, Verdict, history, told_before
+from workerpool.retry import Failure, Retries, Verdict, answer_of, history, told_before
 from workerpool.tickets import Ticket
 from workerpool.transport import Carried, Exchange, Transport
 
@@ -67,8 +68,10 @@ class Step:
 
     `next_host`: the lane where it goes on, at its front, after a redirect. `again`: it goes back to the front of its
     lane, as the socket that it was sent over was dead. `host`: the lane it returns to when parked. `sent`: whether
-    anything was sent. The crew notes in it whether `pause` began one (`is_new_pause`), and whether the request is given
-    up instead of going on (`is_given_up`).
+    anything was sent. `answer`: what came of the send, for what learns from it; None if nothing does. `next_key`: with
+    `next_host`, the key that it counts against there. The crew notes in it whether `pause` began one (`is_new_pause`),
+    whether the request is given up instead of going on (`is_given_up`), and what `Scheduler.hear` says of the host that
+    it was sent to (`circuit`, `sent_to`).
     """
 
     outcome: Outcome | None = None
@@ -78,8 +81,12 @@ class Step:
     again: bool = False
     pause: Pause | None = None
     sent: bool = True
+    answer: Answer | None = None
+    next_key: str | None = None
     is_new_pause: bool = False
     is_given_up: bool = False
+    circuit: bool | None = None
+    sent_to: str = ""
 
 
 class Worker:
@@ -93,8 +100,13 @@ class Worker:
         policy: RetryPolicy,
         timeout: Timeout,
         host_of: Callable[[str], str],
+        *,
+        key_of: Callable[[Request], str | None] | None = None,
+        listens: bool = False,
     ) -> None:
         self._transport = transport
+        self._key_of = key_of
+        self._listens = listens  # whether anybody learns from answers
         self._carrying: Any = transport if hasattr(transport, "begin") else None
         self._clock = clock
         self._retries = retries
@@ -198,9 +210,23 @@ class Worker:
         if trip.attempt_began is None:
             trip.attempt_began = self._clock.time()
         trip.exchange.host = ticket.host
-        return self._time_left(ticket.request, trip, now)
+        return self._time_left(ticket, trip, now)
 
     def _arrive(self, ticket: Ticket, trip: Trip, session: Any, response: Response) -> Step:
+        answer = self._answer(ticket, trip, response) if self._listens else None
+        step = self._look_at(ticket, trip, session, response)
+        step.answer = answer
+        return step
+
+    def _answer(self, ticket: Ticket, trip: Trip, response: Response | None) -> Answer:
+        """What this send says about the host's limits."""
+        now = self._clock.now()
+        if response is None:
+            return Answer(trip.began, now, in_flight=ticket.in_flight)
+        latency = trip.exchange.trace.first_byte
+        return answer_of(response, trip.began, now, self._clock.time(), latency=latency, in_flight=ticket.in_flight)
+
+    def _look_at(self, ticket: Ticket, trip: Trip, session: Any, response: Response) -> Step:
         exchange = trip.exchange
         if 300 <= response.status_code < 400:
             try:
@@ -213,7 +239,8 @@ class Worker:
                 if events.is_on("request.redirected"):
                     self._log("request.redirected", ticket, url=exchange.url, status=response.status_code)
                 ticket.go_on(trip.attempts)
-                return Step(next_host=next_host)
+                next_key = None if self._key_of is None else self._key_of(replace(ticket.request, url=exchange.url))
+                return Step(next_host=next_host, next_key=next_key)
         self._add_send(ticket, trip)
         if not self._retries.needs_verdict(response.status_code):
             return self._end(ticket, trip, response, None, trip.ready_at)
@@ -227,11 +254,14 @@ class Worker:
                 self._log("request.resent", ticket)
             ticket.go_on(trip.attempts)
             return Step(again=True)
-        return self._judge(ticket, trip, None, error)
+        answer = self._answer(ticket, trip, None) if self._listens else None
+        step = self._judge(ticket, trip, None, error)
+        step.answer = answer
+        return step
 
-    def _time_left(self, request: Request, trip: Trip, now: float) -> Timeout:
+    def _time_left(self, ticket: Ticket, trip: Trip, now: float) -> Timeout:
         """What is left of the time for the attempt, and for the request in all, as the total of the next send."""
-        timeout = self._timeout
+        timeout, request = self._timeout, ticket.request
         if request.timeout is None and not trip.attempt_elapsed and self._policy.total is None:
             return timeout
         if request.timeout is not None:
@@ -240,7 +270,7 @@ class Worker:
         if total is not None and trip.attempt_elapsed:
             total = max(LEAST, total - trip.attempt_elapsed)
         if self._policy.total is not None and trip.sent_at is not None:
-            left = max(LEAST, trip.sent_at + self._policy.total - now)
+            left = max(LEAST, trip.sent_at + ticket.excused + self._policy.total - now)
             total = left if total is None else min(total, left)
         return timeout if total == timeout.total else replace(timeout, total=total)
 
@@ -267,7 +297,7 @@ class Worker:
         failure = Failure(
             request=ticket.request,
             number=len(trip.attempts) + 1,
-            started_at=trip.sent_at if trip.sent_at is not None else now,
+            started_at=trip.sent_at + ticket.excused if trip.sent_at is not None else now,
             ended_at=now,
             response=response,
             error=error,
@@ -312,8 +342,15 @@ class Worker:
             until=until,
         )
 
+    def _circuit_error(self, host: str, until: float) -> CircuitOpen:
+        wait = until - self._clock.now()
+        until = self._clock.time() + wait
+        return CircuitOpen(
+            f"{host} keeps failing, so nothing is sent to it for {wait:.0f} s, until {_utc(until)}", until=until
+        )
+
     def _refuse(self, ticket: Ticket, trip: Trip, until: float) -> Step:
-        error = self._paused_error(until)
+        error = self._circuit_error(ticket.host, until) if ticket.is_circuit_open else self._paused_error(until)
         return replace(self._end(ticket, trip, None, error, self._clock.now()), sent=False)
 
     def _hold_back(self, ticket: Ticket, trip: Trip, cause: Exception) -> Step:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from workerpool.config import Budgets, Rate
+from workerpool.config import Budgets, Rate, RetryBudget
 from workerpool.limits import LATENESS
 from workerpool.model import Request
 from workerpool.scheduler import Scheduler
@@ -55,13 +55,35 @@ class SchedulerMachine(RuleBasedStateMachine):
         most=st.integers(1, 6),
         per_host=st.integers(1, 3),
         room=st.integers(1, 4),
+        key_rate=st.sampled_from([None, Rate(2), Rate(50), Rate(20, 1, (Rate(30, 60),))]),
+        floor=st.sampled_from([None, 1, 3]),
     )
-    def begin(self, rate: Rate | None, host_rate: Rate | None, burst: int, most: int, per_host: int, room: int) -> None:
+    def begin(
+        self,
+        rate: Rate | None,
+        host_rate: Rate | None,
+        burst: int,
+        most: int,
+        per_host: int,
+        room: int,
+        key_rate: Rate | None,
+        floor: int | None,
+    ) -> None:
         self.budgets = Budgets(
-            rate=rate, host_rate=host_rate, burst=burst, max_connections=most, host_connections=per_host
+            rate=rate,
+            host_rate=host_rate,
+            key_rate=key_rate,
+            burst=burst,
+            max_connections=most,
+            host_connections=per_host,
         )
-        self.scheduler = Scheduler(self.budgets)
-        self.now = 100.0
+        self.floor = floor
+        self.tokens = None if floor is None else RetryBudget(share=0.25, per_second=0.5)
+        self.scheduler = Scheduler(self.budgets, retries=self.tokens, floor=floor or 0)
+        self.now = self.began = 100.0
+        self.retried: dict[str, list[float]] = {}
+        self.first: dict[str, list[float]] = {}
+        self.keyed: dict[str, list[tuple[float, int]]] = {}
         self.added = 0
         self.owner = Owner()
         self.room = room
@@ -76,17 +98,25 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.cancelled: set[Ticket] = set()
         self.paused: dict[str, float] = {}
         self.refusing: dict[str, float] = {}
+        self.to_retry: set[Ticket] = set()
+        self.begun: set[Ticket] = set()
+        self.held: list[Ticket] = []
         self.stamps: list[tuple[float, int]] = []
         self.sends: list[tuple[float, str, int]] = []
 
     # -- what may happen
 
-    @rule(host=st.sampled_from(HOSTS), weight=st.integers(1, 4), whose=st.sampled_from(["nobody", "owner", "journal"]))
-    def add(self, host: str, weight: int, whose: str) -> None:
+    @rule(
+        host=st.sampled_from(HOSTS),
+        weight=st.integers(1, 4),
+        whose=st.sampled_from(["nobody", "owner", "journal"]),
+        key=st.sampled_from([None, "k", "l", "m"]),
+    )
+    def add(self, host: str, weight: int, whose: str, key: str | None) -> None:
         self.added += 1  # sets order by address, and what is drawn must not hang on that
         request = Request(host, weight=min(weight, self.budgets.burst), ordinal=self.added)
         owner = {"nobody": None, "owner": self.owner, "journal": self.journalling}[whose]
-        ticket = Claimed(request, host, owner)
+        ticket = Claimed(request, host, owner, key)
         ticket.asked = self._claim
         self.queued.add(ticket)
         self.scheduler.add(ticket, self.now)
@@ -131,11 +161,27 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert self.paused.get(ticket.host, 0) <= self.now, "sent to a paused host"
             assert self.refusing.get(ticket.host, 0) <= self.now, "sent to a refusing host"
             assert ticket.granted_at <= self.now
+            self._note_budgets(ticket)
             self.stamps.append((ticket.granted_at, ticket.request.weight))
             self.sends.append((self.now, ticket.host, ticket.request.weight))
         else:
             assert ticket.refused_until > self.now
         return ticket
+
+    def _note_budgets(self, ticket: Ticket) -> None:
+        if ticket.key is not None:
+            self.keyed.setdefault(ticket.key, []).append((self.now, ticket.request.weight))
+        if self.floor is None:
+            return
+        if ticket in self.to_retry:
+            self.to_retry.discard(ticket)
+            self.retried.setdefault(ticket.host, []).append(self.now)
+        elif ticket not in self.begun:
+            self.first.setdefault(ticket.host, []).append(self.now)
+        self.begun.add(ticket)
+        for host, retried in self.retried.items():
+            earned = 0.25 * len(self.first.get(host, ())) + 0.5 * (self.now - self.began)
+            assert len(retried) <= self.floor + earned + 1e-6, "more retries than the budget allows"
 
     def _land(self, index: int) -> Ticket:
         ticket = self.flying.pop(index % len(self.flying))
@@ -156,7 +202,24 @@ class SchedulerMachine(RuleBasedStateMachine):
     def park(self, index: int, seconds: float) -> None:
         ticket = self._land(index)
         self.parked[ticket] = self.now + seconds
+        self.to_retry.add(ticket)
         self.scheduler.park(ticket, self.now + seconds)
+
+    @precondition(lambda self: self.flying)
+    @rule(index=st.integers(0, 9))
+    def hold(self, index: int) -> None:
+        ticket = self._land(index)
+        self.held.append(ticket)
+        self.scheduler.hold(ticket, "something")
+
+    @rule()
+    def free(self) -> None:
+        freed = self.scheduler.free("something")
+        assert freed == self.held
+        self.held.clear()
+        for ticket in freed:
+            self.queued.add(ticket)
+            self.scheduler.add(ticket, self.now)
 
     @precondition(lambda self: self.flying)
     @rule(index=st.integers(0, 9), host=st.sampled_from(HOSTS))
@@ -192,7 +255,9 @@ class SchedulerMachine(RuleBasedStateMachine):
 
         gone = self.scheduler.discard(is_unwanted, self.now)
         assert len(set(gone)) == len(gone)
-        assert set(gone) == {ticket for ticket in self.queued | self.parked.keys() if ticket.owner is self.owner}
+        waiting = {*self.queued, *self.parked, *self.held}
+        assert set(gone) == {ticket for ticket in waiting if ticket.owner is self.owner}
+        self.held = [ticket for ticket in self.held if ticket not in gone]
         self.queued -= set(gone)
         for ticket in gone:
             self.parked.pop(ticket, None)
@@ -221,7 +286,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def caller_enters(self, host: str) -> None:
         caller = Caller(host, lambda: None)
         self.waiting.append(caller)
-        self.scheduler.enter(caller)
+        self.scheduler.enter(caller, self.now)
 
     @rule(all_busy=st.booleans())
     def callers_are_admitted(self, all_busy: bool) -> None:
@@ -249,8 +314,8 @@ class SchedulerMachine(RuleBasedStateMachine):
     def counters_match_the_model(self) -> None:
         scheduler = self.scheduler
         assert scheduler.in_flight == len(self.flying) + len(self.sending)
-        assert scheduler.queued + scheduler.parked == len(self.queued) + len(self.parked)
-        idle = not (self.queued or self.parked or self.flying or self.waiting or self.sending)
+        assert scheduler.queued + scheduler.parked == len(self.queued) + len(self.parked) + len(self.held)
+        idle = not (self.queued or self.parked or self.held or self.flying or self.waiting or self.sending)
         assert scheduler.is_idle == idle
 
     @invariant()
@@ -277,6 +342,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def _everything_drains(self) -> None:
         """First without receipts: nobody but their own owner waits for them. Then with them."""
         self.the_owner_has_room()
+        self.free()
         self._drain(with_receipts=False)
         assert not self.waiting
         assert all(ticket.owner is self.journalling for ticket in [*self.queued, *self.parked])
@@ -284,7 +350,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert self.scheduler.is_idle, "it does not drain"
         self.now += 1e6
         assert self.scheduler.next(self.now) is None
-        assert self.scheduler.lanes == 0, "a lane is kept for ever"
+        assert self.scheduler.hosts == 0, "a lane is kept for ever"
 
     def _drain(self, *, with_receipts: bool) -> None:
         for _ in range(1000):
@@ -311,6 +377,12 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def _the_rates_held(self) -> None:
         burst = self.budgets.burst
+        if self.budgets.key_rate is not None:
+            for sends in self.keyed.values():
+                assert_bounded(sends, self.budgets.key_rate, burst, LATENESS)
+                for quota in self.budgets.key_rate.quotas:
+                    for at, _ in sends:
+                        assert sum(more for when, more in sends if at <= when <= at + quota.seconds) <= quota.count
         if self.budgets.rate is not None:
             assert_bounded(self.stamps, self.budgets.rate, burst, 0.0)
             assert_bounded([(at, weight) for at, _, weight in self.sends], self.budgets.rate, burst, LATENESS)
@@ -422,7 +494,7 @@ def test_callers_and_requests_of_one_host_under_two_equal_rates_all_get_their_tu
         one.request = Request("a", weight=weight)
         scheduler.add(one, now)
     for caller in callers:
-        scheduler.enter(caller)
+        scheduler.enter(caller, now)
         scheduler.admit(now, all_busy=True)
     for _ in range(200):
         scheduler.admit(now, all_busy=True)

@@ -10,15 +10,17 @@ import pytest
 from workerpool.cli import main
 from workerpool.cli.arguments import make_parser, parse
 from workerpool.cli.looking_arguments import LookSettings
-from workerpool.config import Rate
+from workerpool.config import Breaker, Rate, RetryBudget
 from workerpool.errors import OptionError
 
 
 def test_the_defaults_are_the_contract_s() -> None:
     settings = parse(["run", "a.txt", "-o", "out.jsonl"])
     assert settings.sources == ("a.txt",)
-    assert (settings.workers, settings.burst, settings.host_connections, settings.retries) == (16, 1, 6, 3)
-    assert (settings.rate, settings.host_rate, settings.connections, settings.deadline) == (None, None, None, None)
+    budgets = settings.budgets
+    assert (budgets.workers, budgets.burst, budgets.host_connections, budgets.retries) == (16, 1, 6, 3)
+    assert (budgets.rate, budgets.host_rate, budgets.connections, settings.deadline) == (None, None, None, None)
+    assert (budgets.slow_start, budgets.retry_budget, budgets.breaker) == (False, RetryBudget(), None)
     assert (settings.timeout, settings.include, settings.format, settings.log_format) == (30.0, frozenset(), None, None)
     assert (settings.max_body, settings.verify, settings.cert, settings.proxy) == (1024**3, True, None, None)
     assert (settings.allow_hosts, settings.deny_private, settings.trust_proxy) == (None, False, False)
@@ -32,14 +34,17 @@ def test_every_option_is_read() -> None:
         "--host-connections 4 --retries 0 --timeout 2.5 --deadline 1h30m --ordered --include body,headers --overwrite "
         "--format csv --quiet --no-progress --log-format console --input-format jsonl --max-body 10MB --insecure "
         "--proxy socks5h://127.0.0.1:1080 --allow-host example.com --allow-host *.example.org:8443 --deny-private "
-        "--trust-proxy --no-fast-path"
+        "--trust-proxy --no-fast-path --slow-start --retry-budget 5% --breaker 7 --fail-fast"
     )
     settings = parse(words.split())
     assert settings.sources == ("a.txt", "b.csv", "-")
     assert (settings.output, settings.format, settings.input_format) == ("out.x", "csv", "jsonl")
-    assert (settings.rate, settings.host_rate) == (Rate(50, 1), Rate(100, 60))
-    assert (settings.workers, settings.burst, settings.connections, settings.host_connections) == (3, 2, 9, 4)
-    assert (settings.retries, settings.timeout, settings.deadline) == (0, 2.5, 5_400.0)
+    budgets = settings.budgets
+    assert (budgets.rate, budgets.host_rate) == (Rate(50, 1), Rate(100, 60))
+    assert (budgets.workers, budgets.burst, budgets.connections, budgets.host_connections) == (3, 2, 9, 4)
+    assert (budgets.slow_start, budgets.retry_budget) == (True, RetryBudget(share=0.05))
+    assert budgets.breaker == Breaker(failures=7, fails_fast=True)
+    assert (budgets.retries, settings.timeout, settings.deadline) == (0, 2.5, 5_400.0)
     assert settings.include == {"body", "headers"}
     assert settings.ordered
     assert settings.overwrite
@@ -62,6 +67,11 @@ def test_every_option_is_read() -> None:
         ("--burst", "1.5", "--burst"),
         ("--connections", "-1", "--connections"),
         ("--host-connections", "0", "--host-connections"),
+        ("--host-connections", "some", "or auto"),
+        ("--rate", "1000/h and 10/h", "twice"),
+        ("--retry-budget", "much", "20% or 0.2, or none"),
+        ("--retry-budget", "-1", "20% or 0.2, or none"),
+        ("--breaker", "0", "1 or more"),
         ("--retries", "-1", "0 or more"),
         ("--timeout", "0", "--timeout"),
         ("--timeout", "soon", "--timeout"),

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, NoReturn
 
+from workerpool.cli.budget_arguments import BudgetSettings, add_budgets, add_failing, budget_settings_of
 from workerpool.cli.connecting import add_connecting, cert_of, proxy_of, verify_of
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor, doctor_settings_of
 from workerpool.cli.job_arguments import JobSettings, add_job, job_settings_of
 from workerpool.cli.looking_arguments import LookSettings, add_looking, look_settings_of
-from workerpool.config import GuardRules, Rate, check_count, parse_duration, parse_size
+from workerpool.config import GuardRules, parse_duration, parse_size
 from workerpool.errors import OptionError
 
 DISTRIBUTION = "workerpool-http"
@@ -65,7 +66,7 @@ exit status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """What `workerpool run` was told, checked. Durations are seconds; `retries` are tries after the first."""
+    """What `workerpool run` was told, checked. Durations are seconds."""
 
     sources: tuple[str, ...]
     output: str
@@ -75,13 +76,7 @@ class RunSettings:
     overwrite: bool
     dedupe: bool
     ordered: bool
-    workers: int
-    rate: Rate | None
-    burst: int
-    host_rate: Rate | None
-    connections: int | None
-    host_connections: int
-    retries: int
+    budgets: BudgetSettings
     timeout: float
     deadline: float | None
     max_body: int
@@ -137,7 +132,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_output(run.add_argument_group("output").add_argument)
     add_job(run.add_argument_group("job").add_argument)
-    _add_budgets(run.add_argument_group("budgets").add_argument)
+    add_budgets(run.add_argument_group("budgets").add_argument)
     _add_course(run.add_argument_group("course").add_argument)
     reach = run.add_argument_group("reach")
     add_connecting(reach)
@@ -181,19 +176,6 @@ def _add_output(add: Callable[..., Any]) -> None:
     add("--overwrite", action="store_true", help="replace an OUTPUT that is there; else it is refused")
 
 
-def _add_budgets(add: Callable[..., Any]) -> None:
-    add(
-        "--rate",
-        metavar="RATE",
-        help="sends in all, retries and redirects included: 50/s, 100/min, 30/5min, 1000/h; default: no limit",
-    )
-    add("--host-rate", metavar="RATE", help="the same for each host; default: no limit")
-    add("--burst", metavar="N", default="1", help="sends at once after a rest; default: %(default)s")
-    add("--connections", metavar="N", help="open sockets in all; default: 64 or twice --workers")
-    add("--host-connections", metavar="N", default="6", help="open sockets to one host; default: %(default)s")
-    add("--workers", metavar="N", default="16", help="requests in flight at once; default: %(default)s")
-
-
 def _add_course(add: Callable[..., Any]) -> None:
     add(
         "--input-format",
@@ -201,7 +183,7 @@ def _add_course(add: Callable[..., Any]) -> None:
         help="of all SOURCEs; default: as named, txt for -",
     )
     add("--dedupe", action="store_true", help="fetch a URL that several inputs name once, and answer them all")
-    add("--retries", metavar="N", default="3", help="tries after the first; default: %(default)s")
+    add_failing(add)
     add("--timeout", metavar="S", default="30", help="seconds for each try in all; default: %(default)s")
     add("--max-body", metavar="SIZE", default="1GiB", help="of an answer, decompressed; default: %(default)s")
     add(
@@ -243,13 +225,7 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         overwrite=said.overwrite,
         dedupe=said.dedupe,
         ordered=said.ordered,
-        workers=_count("--workers", said.workers),
-        rate=None if said.rate is None else Rate.of(said.rate, "--rate"),
-        burst=_count("--burst", said.burst),
-        host_rate=None if said.host_rate is None else Rate.of(said.host_rate, "--host-rate"),
-        connections=None if said.connections is None else _count("--connections", said.connections),
-        host_connections=_count("--host-connections", said.host_connections),
-        retries=_count("--retries", said.retries, least=0),
+        budgets=budget_settings_of(said),
         timeout=parse_duration(said.timeout, "--timeout"),
         deadline=None if said.deadline is None else parse_duration(said.deadline, "--deadline"),
         max_body=parse_size(said.max_body, "--max-body"),
@@ -265,16 +241,6 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         log_format=said.log_format,
         job=job_settings_of(said),
     )
-
-
-def _count(option: str, text: str, least: int = 1) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = least - 1
-    if number < least:
-        raise OptionError(f"{option}={text!r} must be a whole number, {least} or more")
-    return number if least == 0 else check_count(option, number)
 
 
 def _hosts(said: list[str] | None) -> tuple[str, ...] | None:

@@ -137,15 +137,12 @@ def _open_job(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Rea
 
 
 def _pool(settings: RunSettings) -> WorkerPool:
+    budgets = settings.budgets
     return WorkerPool(
-        settings.workers,
+        budgets.workers,
         "workerpool",
-        rate=settings.rate,
-        burst=settings.burst,
-        host_rate=settings.host_rate,
-        max_connections=settings.connections,
-        host_connections=settings.host_connections,
-        retry=RetryPolicy(attempts=settings.retries + 1),
+        **budgets.of_pool(),
+        retry=RetryPolicy(attempts=budgets.retries + 1, budget=budgets.retry_budget),
         timeout=settings.timeout,
         max_body=settings.max_body,
         verify=settings.verify,
@@ -270,7 +267,7 @@ class _Execution:
         events.emit("run.finished", inputs=result.read, ok=result.ok, failed=failed, elapsed=result.elapsed)
         totals, figures = self._tally.totals(), self._pool.statistics()
         if totals.requests or result.error is None:
-            allowed = Allowed(rate=self._settings.rate, host_rate=self._settings.host_rate)
+            allowed = Allowed(rate=self._settings.budgets.rate, host_rate=self._settings.budgets.host_rate)
             if self._ready.before:
                 self._speaker.tell(f"After {plural(self._ready.before, 'input')} that had ended before, this time:")
             self._speaker.say(summarize(totals, figures, allowed, result.elapsed))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from workerpool.limits.adaptive import AdaptiveConnections, AdaptiveRate
 from workerpool.limits.answer import Allowance, Answer
 from workerpool.limits.bucket import GROUPING, LATENESS, LeakyBucket
 from workerpool.limits.circuit import Circuit
@@ -14,6 +15,8 @@ from workerpool.limits.tokens import RetryTokens
 __all__ = [
     "GROUPING",
     "LATENESS",
+    "AdaptiveConnections",
+    "AdaptiveRate",
     "Allowance",
     "Answer",
     "Circuit",

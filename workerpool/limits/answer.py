@@ -20,7 +20,7 @@ class Answer:
     """How one send to a host ended, as far as its limits go. Times are seconds on the pool's clock.
 
     `status`: None if no answer came. `refused`: it is 429 or 503. `pause`: seconds that ``Retry-After`` asks for.
-    `allowance`: what rate-limit headers say. `latency`: seconds from the request's first byte to the head of the answer.
+    `allowance`: what rate-limit headers say. `latency`: seconds from the request's first byte to the answer's head.
     `in_flight`: sends to the host when it was sent, itself included.
     """
 

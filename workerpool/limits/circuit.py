@@ -13,7 +13,7 @@ from workerpool.config import Breaker
 class Circuit:
     """Closed, open until a time, or half-open: since that time, until a send that began after it has ended."""
 
-    __slots__ = ("_failures", "_last", "_open_for", "_rules", "open_until", "opened_at")
+    __slots__ = ("_failures", "_heard_at", "_last", "_open_for", "_rules", "open_until")
 
     def __init__(self, rules: Breaker) -> None:
         self._rules = rules
@@ -21,22 +21,25 @@ class Circuit:
         self._last: deque[bool] = deque(maxlen=rules.window)  # which of the last sends have failed
         self._open_for = rules.open_for
         self.open_until: float | None = None  # None: closed
-        self.opened_at = float("-inf")
+        self._heard_at = float("-inf")
 
     @property
     def is_closed(self) -> bool:
         return self.open_until is None
 
     @property
-    def rests(self) -> bool:
-        """Whether it remembers nothing that matters."""
-        return self.is_closed and not self._failures and not any(self._last)
+    def rests_at(self) -> float:
+        """The time from which on nothing that it remembers matters."""
+        if self.open_until is not None:
+            return self.open_until + self._rules.longest
+        return self._heard_at + self._rules.longest if self._failures or any(self._last) else float("-inf")
 
     def hear(self, failed: bool, sent_at: float, now: float) -> bool | None:
         """Note how a send ended. True: the circuit opens, until `open_until`; False: it closes; None: it stays.
 
         What was sent before it opened says nothing about the host since.
         """
+        self._heard_at = now
         if self.open_until is not None:
             if sent_at < self.open_until:
                 return None
@@ -58,7 +61,6 @@ class Circuit:
         return share is not None and len(last) == self._rules.window and sum(last) >= share * len(last)
 
     def _open(self, now: float) -> None:
-        self.opened_at = now
         self.open_until = now + self._open_for
 
     def _close(self) -> None:

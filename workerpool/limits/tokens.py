@@ -9,8 +9,8 @@ from __future__ import annotations
 class RetryTokens:
     """Tokens for retries: `floor` at first and at most, `share` more for each first try, `per_second` for each second.
 
-    In any time at most ``floor + share * first tries + per_second * seconds`` are spent. With a `parent`, a retry spends
-    a token of both, and waits until both have one.
+    In any time at most ``floor + share * first tries + per_second * seconds`` are spent. With a `parent`, a retry
+    spends a token of both, and waits until both have one.
     """
 
     __slots__ = ("_at", "_floor", "_parent", "_per_second", "_share", "_tokens")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from workerpool.config import Rate
 from workerpool.report.totals import CANCELLED, HostTotals, Totals
@@ -20,6 +20,7 @@ SOON = 0.5
 WORDS = {
     "body": "body not readable",
     "cancelled": "cancelled before its end",
+    "circuit": "host kept failing, left alone",
     "connect": "could not connect",
     "connection": "connection lost",
     "invalid": "not a request",
@@ -49,10 +50,10 @@ class PoolFigures(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowed:
-    """The rates that the batch had to keep to."""
+    """The rates that the batch had to keep to, "auto" where they were to be found out."""
 
-    rate: Rate | None = None
-    host_rate: Rate | None = None
+    rate: Rate | Literal["auto"] | None = None
+    host_rate: Rate | Literal["auto"] | None = None
 
 
 def summarize(totals: Totals, figures: PoolFigures, allowed: Allowed, elapsed: float) -> str:
@@ -98,9 +99,12 @@ def _reasons(totals: Totals) -> Iterator[str]:
 
 
 def _limits(allowed: Allowed) -> str:
-    limits = [f"{allowed.rate} in all"] if allowed.rate else []
-    if allowed.host_rate:
-        limits.append(f"{allowed.host_rate} per host")
+    learns = "auto" in (allowed.rate, allowed.host_rate)
+    limits = [f"{allowed.rate} in all"] if isinstance(allowed.rate, Rate) else []
+    if isinstance(allowed.host_rate, Rate):
+        limits.append(f"{'at most ' if learns else ''}{allowed.host_rate} per host")
+    if learns:
+        limits.append("what each host takes")
     return ", ".join(limits) or "no limit was set"
 
 

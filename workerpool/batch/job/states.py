@@ -13,7 +13,7 @@ from enum import IntEnum
 
 from workerpool.batch.marks import Mark
 from workerpool.config import RETRIED_STATUSES
-from workerpool.errors import HostPaused, OutcomeUnknown, StatusError
+from workerpool.errors import CircuitOpen, HostPaused, OutcomeUnknown, StatusError
 from workerpool.model import Outcome
 
 BLOCK = 1024
@@ -121,5 +121,5 @@ def state_of(outcome: Outcome, is_unchanged: bool = False) -> State:
     if isinstance(error, StatusError):
         may_help = error.status in RETRIED_STATUSES
     else:
-        may_help = error.retry_helps or isinstance(error, HostPaused)
+        may_help = error.retry_helps or isinstance(error, (HostPaused, CircuitOpen))
     return State.SPENT if may_help else State.FAILED

@@ -1,0 +1,143 @@
+"""Limits by a key of the user's, several windows at once, and a slow start, as the server counts."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from workerpool import OptionError, Rate, Request, WorkerPool
+from workerpool.testing import Answer, Arrival, ManualClock, Origin, Reply, ScriptedTransport
+
+SLACK = 0.02
+"""Seconds by which arrivals may be closer together than grants: threads wake up late."""
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with Origin() as origin:
+        yield origin
+
+
+def most_in(times: list[float], seconds: float) -> int:
+    """The most of `times`, sorted, in any window of so many seconds."""
+    return max(sum(start <= time < start + seconds for time in times) for start in times)
+
+
+def test_each_api_key_has_a_rate_of_its_own(origin: Origin) -> None:
+    requests = [
+        Request(origin.url(f"/{key}/{number}"), headers={"X-Api-Key": key}) for number in range(10) for key in "abc"
+    ]
+    with WorkerPool(8, key_rate="20/s", limit_by="x-api-key") as pool:
+        assert len([*pool.stream(requests)]) == 30
+    by_key: dict[str, list[float]] = {}
+    for arrival in origin.arrivals:
+        by_key.setdefault(arrival.headers["x-api-key"], []).append(arrival.time)
+    assert {key: len(times) for key, times in by_key.items()} == {"a": 10, "b": 10, "c": 10}
+    for times in by_key.values():
+        assert most_in(times, 0.1 - SLACK) <= 3
+        assert times[-1] - times[0] >= 9 / 20 - SLACK
+    assert origin.arrivals[-1].time - origin.arrivals[0].time < 2 * 9 / 20, "the keys do not wait for each other"
+
+
+def test_a_tenant_whose_quota_is_spent_does_not_hold_up_the_others_of_its_host(origin: Origin) -> None:
+    """Its requests come first in the source, and fill its lane for an hour."""
+    requests = [Request(origin.url(f"/greedy/{n}"), key="greedy") for n in range(50)]
+    requests += [Request(origin.url(f"/{n}"), key=f"tenant {n}") for n in range(50)]
+    with WorkerPool(4, key_rate="1/h", limit_by=lambda request: request.key) as pool:
+        stream = pool.stream(requests)
+        assert {next(stream).request.key for _ in range(51)} == {"greedy", *(f"tenant {n}" for n in range(50))}
+        stream.close()
+
+
+def test_a_request_without_a_key_counts_against_none(origin: Origin) -> None:
+    with WorkerPool(4, key_rate="1/h", limit_by="X-Api-Key") as pool:
+        assert sum(outcome.ok for outcome in pool.stream([origin.url("/")] * 20)) == 20
+
+
+def test_a_redirect_counts_against_the_key_of_where_it_leads() -> None:
+    clock = ManualClock(auto=True)
+    seen = list[tuple[float, str]]()
+
+    def script(request: Request, url: str) -> Answer:
+        seen.append((clock.now(), url))
+        if url.endswith("/from"):
+            return Answer(302, headers={"Location": url.replace("one", "two").replace("/from", "/to")})
+        return Answer()
+
+    with WorkerPool(
+        4,
+        key_rate="1/min",
+        limit_by=lambda request: "two" if "two" in request.url else None,
+        clock=clock,
+        transport=ScriptedTransport(script),
+    ) as pool:
+        outcomes = [*pool.stream(["http://one.test/from"] * 3)]
+    assert all(outcome.ok for outcome in outcomes)
+    hops = [time for time, url in seen if url.endswith("/to")]
+    assert [later - earlier for earlier, later in itertools.pairwise(hops)] == pytest.approx([60, 60], abs=0.1)
+
+
+def test_a_key_function_that_fails_ends_its_request_alone(origin: Origin) -> None:
+    def key(request: Request) -> str:
+        if request.url.endswith("/bad"):
+            raise LookupError("no tenant")
+        return "k"
+
+    with WorkerPool(2, key_rate="100/s", limit_by=key) as pool:
+        outcomes = [*pool.stream([origin.url("/"), origin.url("/bad"), origin.url("/")])]
+    assert sorted(outcome.ok for outcome in outcomes) == [False, True, True]
+    assert "limit_by failed: no tenant" in next(str(outcome.error) for outcome in outcomes if not outcome.ok)
+
+
+def test_what_belongs_together_is_asked_for_together() -> None:
+    for options in ({"key_rate": "1/s"}, {"limit_by": "X-Api-Key"}):
+        with pytest.raises(OptionError, match="go together"):
+            WorkerPool(**options)  # type: ignore[arg-type]
+
+
+def test_two_windows_hold_at_once(origin: Origin) -> None:
+    """A pace, and a quota that the pace would spend in half of its window."""
+    with WorkerPool(8, host_rate="40/0.5s and 30/1s") as pool:
+        [*pool.stream([origin.url(f"/{n}") for n in range(75)])]
+    times = [arrival.time for arrival in origin.arrivals]
+    assert most_in(times, 1.0 - SLACK) <= 30
+    assert times[29] - times[0] < 0.6, "as fast as the pace allows, until the quota is spent"
+    assert 1.9 <= times[-1] - times[0] <= 3.5
+
+
+def test_a_quota_of_an_hour_on_a_clock_of_its_own() -> None:
+    clock = ManualClock(auto=True)
+    times = list[float]()
+
+    def script(request: Request, url: str) -> Answer:
+        times.append(clock.now())
+        return Answer()
+
+    with WorkerPool(
+        4,
+        rate=Rate.of("10/s and 100/h"),
+        clock=clock,
+        transport=ScriptedTransport(script),
+    ) as pool:
+        [*pool.stream(f"http://a.test/{n}" for n in range(250))]
+    assert most_in(times, 3600.0) == 100
+    assert times[99] - times[0] == pytest.approx(9.9, abs=0.2)
+    assert times[-1] - times[0] < 2.1 * 3600
+
+
+@pytest.mark.parametrize("slow_start", [True, False])
+def test_a_fresh_host_gets_one_request_at_a_time_at_first(slow_start: bool) -> None:
+    def slow(arrival: Arrival) -> Reply:
+        return Reply(delay=0.05)
+
+    with Origin() as origin:
+        origin.default = slow
+        with WorkerPool(8, slow_start=slow_start) as pool:
+            [*pool.stream([origin.url(f"/{n}") for n in range(12)])]
+        times = [arrival.time for arrival in origin.arrivals]
+    at_first = sum(time - times[0] < 0.04 for time in times)
+    assert at_first == (1 if slow_start else 6)
+    assert Counter(arrival.connection for arrival in origin.arrivals).total() == 12

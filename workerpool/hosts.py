@@ -1,0 +1,105 @@
+"""A `Host`: what may be sent to one host, and what is known of it.
+
+Only the scheduler touches it, under the lock of its caller.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workerpool.config import Budgets
+from workerpool.limits import AdaptiveConnections, AdaptiveRate, Answer, Circuit, Limiter, MemoryLimiter, RetryTokens
+
+if TYPE_CHECKING:
+    from workerpool.lanes import Lane
+
+LONG_AGO = float("-inf")
+
+REMEMBERED = 300.0
+"""Seconds for which what was learned of a host is kept after its last answer."""
+
+
+class Host:
+    """One host's budgets, its pause, and the lanes of requests for it.
+
+    `most`: how many may be in flight: the budget, or what was learned. `places`: the same, or fewer for a while after a
+    pause. `limiters`: those of the host itself; `rate` is the one of them that learns.
+    """
+
+    __slots__ = (
+        "callers", "callers_turn", "circuit", "connections", "ended", "heard_at", "in_flight", "is_broken", "lanes",
+        "limiters", "listed", "most", "name", "not_before", "places", "queued", "rate", "refused_until", "rests",
+        "tokenless_at", "tokens", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, name: str, budgets: Budgets, tokens: RetryTokens | None, circuit: Circuit | None) -> None:
+        self.name = name
+        self.rate: AdaptiveRate | None = AdaptiveRate(budgets.host_rate) if budgets.learns_rate else None
+        self.limiters: tuple[Limiter, ...] = ()
+        if self.rate is not None:
+            self.limiters = (self.rate,)
+        if budgets.host_rate is not None and (self.rate is None or budgets.host_rate.quotas):
+            self.limiters = (*self.limiters, MemoryLimiter(budgets.host_rate, budgets.burst))
+        self.connections = AdaptiveConnections(budgets.host_connections) if budgets.learns_connections else None
+        self.most = budgets.host_connections if self.connections is None else self.connections.limit
+        self.places = 1 if budgets.slow_start else self.most
+        self.ended = 0  # how many have ended since it had this many places, while they are fewer than the most
+        self.tokens = tokens
+        self.tokenless_at = LONG_AGO  # when one was last missing
+        self.circuit = circuit
+        self.heard_at = LONG_AGO  # when something was last learned
+        self.in_flight = 0
+        self.not_before = LONG_AGO  # its pause ends
+        self.refused_until = LONG_AGO  # until then its requests end unsent
+        self.is_broken = False  # and that is the circuit's doing
+        self.lanes: dict[str | None, Lane] = {}  # by the user's key
+        self.waiting: dict[Lane, None] = {}  # those that wait for a place, in their order
+        self.listed = 0  # of its lanes, how many stand in the ring
+        self.queued = 0  # requests in its lanes, apart from those that wait for a token
+        self.callers = 0  # how many callers wait for a place
+        self.callers_turn = True
+        self.rests = False  # stands in the heap of resting hosts
+
+    def has_place(self) -> bool:
+        return self.in_flight < self.places
+
+    def may_retry(self, now: float) -> bool:
+        """Whether there is a token for a retry."""
+        if self.tokens is None or self.tokens.next_at() <= now:
+            return True
+        self.tokenless_at = now
+        return False
+
+    def shrink(self) -> None:
+        """Begin again with one place."""
+        self.places, self.ended = 1, 0
+
+    def grow(self) -> None:
+        """Give one place more when as many requests have ended as there are places: after each round of them."""
+        self.ended += 1
+        if self.ended >= self.places:
+            self.places, self.ended = self.places + 1, 0
+
+    def learn(self, answer: Answer, now: float) -> None:
+        """Note what an answer says about the limits."""
+        self.heard_at = now
+        if self.rate is not None:
+            self.rate.hear(answer, now)
+        if self.connections is not None:
+            self.connections.hear(answer, now)
+            was_full = self.places >= self.most
+            self.most = self.connections.limit
+            self.places = self.most if was_full else min(self.places, self.most)
+
+    def rests_at(self) -> float:
+        """The time from which on nothing of it is worth keeping, apart from what waits and flies."""
+        over = max(self.not_before, self.refused_until)
+        for limiter in self.limiters:
+            over = max(over, limiter.rests_at())
+        if self.tokens is not None:
+            over = max(over, self.tokens.rests_at)
+        if self.rate is not None or self.connections is not None:
+            over = max(over, self.heard_at + REMEMBERED)
+        if self.circuit is not None:
+            over = max(over, self.circuit.rests_at)
+        return over
