@@ -36,9 +36,11 @@ class Account:
         self.state = State(self.key, times)
         self.claims = Claims()
         self.in_flight = 0
+        self.generation = -1  # of what was read last; kept by the budget
 
     def move(self, slot: Slot) -> None:
-        """Be kept in another slot; `look` or `begin` follows."""
+        """Be kept in another slot; `look` follows."""
+        self.generation = -1
         self.state.move(slot.state)
         self.claims.move(slot.claims, slot.most_claims)
 

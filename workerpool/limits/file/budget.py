@@ -69,18 +69,16 @@ class FileBudget:
     def next_at(self, host: str, weight: int, now: float) -> float:
         """When it is worth asking again; in the past if that is now."""
         with self._lock:
-            file, pool = self._opened(), self._pool
-            if file.look():
-                self._is_stale = True
-            account = self._accounts.get(host)
-            if account is None or self._is_stale or not (pool.look(file.map) and account.look(file.map)):
-                with _locked(file):
+            file, pool = self._file or self._opened(), self._pool
+            account = self._seen(file, host)
+            if account is None:
+                with self._locked(file):
                     account = self._account(host, now)
             at_pool = pool.next_at(weight, now, has_place=False)
             at_host = account.next_at(weight, now, has_place=False)
             at = max(at_pool, at_host)
             if at > now and (waited_for := self._note_wait(account, at_pool, at_host, now, has_place=False)):
-                with _locked(file):
+                with self._locked(file):
                     self._account(host, now)
                     for waiting in waited_for:
                         waiting.claims.write(file.map, now)
@@ -94,7 +92,7 @@ class FileBudget:
         `since`: as for `MemoryLimiter`. `has_place`: the send has a place already, and needs slots only.
         """
         with self._lock:
-            file, pool = self._opened(), self._pool
+            file, pool = self._file or self._opened(), self._pool
             try:
                 file.lock()
                 account = self._account(host, now)
@@ -102,8 +100,10 @@ class FileBudget:
                 at_host = account.next_at(weight, now, has_place=has_place)
                 if at_pool > now or at_host > now:
                     for waiting in self._note_wait(account, at_pool, at_host, now, has_place=has_place):
+                        file.touch()
                         waiting.claims.write(file.map, now)
                     return None
+                file.touch()
                 pool.claim(file.map, weight, now, has_place=has_place)
                 account.claim(file.map, weight, now, has_place=has_place)
                 taken = pool.take_slot(file.map, weight, now, since)
@@ -126,14 +126,14 @@ class FileBudget:
             account.in_flight -= 1
             file = self._opened()
             if account.state.places:
-                with _locked(file):
+                with self._locked(file):
                     self._account(host, now).note_end(file.map, now)
             if not self._serves_sockets and not self._members.is_alone:
                 self._shrink(file, {}, now, (host,))
 
     def pause(self, host: str, until: float, now: float) -> None:
         """Let no process send to `host` before `until`; then let it start with one request over all of them."""
-        with self._lock, _locked(file := self._opened()):
+        with self._lock, self._locked(file := self._opened()):
             account = self._account(host, now)
             account.state.pause(until)
             account.state.write(file.map, now)
@@ -141,7 +141,7 @@ class FileBudget:
 
     def paused_until(self, host: str, now: float) -> float:
         """Until when nobody sends to `host`; in the past if it is not paused."""
-        with self._lock, _locked(self._opened()):
+        with self._lock, self._locked(self._opened()):
             return self._account(host, now).state.not_before
 
     # -- the transport's side -----------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ class FileBudget:
             if known is not None and known.claims.mine.held >= sockets:
                 return True
             now = self._clock.now()
-            with _locked(file := self._opened()):
+            with self._locked(file := self._opened()):
                 account = self._account(host, now)
                 claims = account.claims
                 if claims.mine.held == sockets - 1 and claims.may_take_place(now):
@@ -189,7 +189,7 @@ class FileBudget:
             self._is_over = True
             file, self._file = self._file, None
             if file is not None:
-                with _locked(file):
+                with self._locked(file):
                     self._members.leave()
                 file.close()
             self._forget()
@@ -204,6 +204,7 @@ class FileBudget:
         self._accounts: dict[str, Account] = {}
         self._holding: dict[str | None, Account] = {}  # those with places of this process
         self._is_stale = False  # whether members are to be looked at
+        self._generation = 0  # counts the times when others may have changed what was read
         self._is_second = False  # whether this file stands in for one that was removed
         self._kept_house_at = float("-inf")
         self._serves_sockets = False  # whether somebody calls `tidy`
@@ -224,7 +225,7 @@ class FileBudget:
 
     def _join(self, file: BudgetFile, members: Members, now: float) -> None:
         try:
-            with _locked(file):
+            with self._locked(file):
                 members.join(now)
         except BaseException:
             file.close()
@@ -234,26 +235,46 @@ class FileBudget:
         self._pool.move(file.pool_slot())
         self._spare.move(file.spare_slot())
 
+    def _seen(self, file: BudgetFile, host: str) -> Account | None:
+        """A host's account as it is now, with that of the pool; None if that cannot be told without the file's lock."""
+        account, pool = self._accounts.get(host), self._pool
+        if account is None:
+            return None
+        if account.generation == pool.generation == self._generation and not file.is_touched():
+            return account
+        self._is_stale = file.look() or self._is_stale
+        return account if not self._is_stale and pool.look(file.map) and account.look(file.map) else None
+
     def _account(self, host: str | None, now: float) -> Account:
         """The account of a host, or of the pool, as it is now; that of the pool is looked at in any case.
 
         The file's lock is held, as for all that follows.
         """
-        file = self._file
+        file, pool = self._file, self._pool
         assert file is not None
-        if file.look() or self._is_stale:
-            self._meet(file, now)
-        if not self._pool.look(file.map):
-            self._pool.mend(file.map, now, is_damaged=self._is_second)
+        if file.is_touched():
+            self._generation += 1
+        if pool.generation != self._generation:
+            if file.look() or self._is_stale:
+                self._meet(file, now)
+            if not pool.look(file.map):
+                file.touch()
+                pool.mend(file.map, now, is_damaged=self._is_second)
+            pool.generation = self._generation
         if host is None:
-            return self._pool
+            return pool
         account = self._accounts.get(host)
+        if account is not None and account.generation == self._generation:
+            return account
         if account is None:
             if len(self._accounts) >= REMEMBERED:
                 self._accounts = {name: known for name, known in self._accounts.items() if known.is_used}
             account = self._accounts[host] = Account(host, self._members, self._times)
         if not account.look(file.map):
+            file.touch()
             account = self._accounts[host] = self._settled(file, account, now)
+            self._generation += 1  # it may be in the slot of another one of these
+        account.generation = self._generation
         return account
 
     def _meet(self, file: BudgetFile, now: float) -> None:
@@ -262,6 +283,7 @@ class FileBudget:
         self._members.look()
         self._is_stale = False
         if not self._members.is_member():
+            file.touch()
             self._members.join(now)
             self._tell_all(file, now)
 
@@ -332,7 +354,7 @@ class FileBudget:
             if sockets > usable:
                 surplus[host] = sockets - usable
         if to_tell:
-            with _locked(file):
+            with self._locked(file):
                 for host in to_tell:
                     account = self._account(host, now)
                     sockets = self._sockets(host, account, opened)
@@ -358,10 +380,13 @@ class FileBudget:
         if not file.is_in_place():
             self._move(file, now)
             return
-        with _locked(file):
+        self._times.refresh()
+        with self._locked(file):
             self._is_stale = True
+            self._generation += 1
             self._account(None, now)
             self._members.bury(now)
+            self._generation += 1
             self._members.note_seen(now)
 
     def _move(self, old: BudgetFile, now: float) -> None:
@@ -378,15 +403,18 @@ class FileBudget:
         for account in {self._pool, self._spare, *self._accounts.values()}:
             account.serve(members)
         self._place(file)
-        with _locked(file):
+        with self._locked(file):
             for host in [*self._holding]:
                 self._account(host, now).tell(file.map, now)
 
-
-@contextmanager
-def _locked(file: BudgetFile) -> Iterator[None]:
-    try:
-        file.lock()
-        yield
-    finally:
-        file.unlock()
+    @contextmanager
+    def _locked(self, file: BudgetFile) -> Iterator[None]:
+        """Hold the file's lock, in order to change something."""
+        try:
+            file.lock()
+            if file.is_touched():
+                self._generation += 1
+            file.touch()
+            yield
+        finally:
+            file.unlock()

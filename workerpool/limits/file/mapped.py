@@ -32,7 +32,8 @@ CLAIM_SIZE = 42
 HOST_CLAIMS = 16
 """The most processes that may claim places of one host at a time; others wait until one of these has nothing there."""
 
-_HEADER_AT = 64
+_TOUCHED_AT = 64
+_HEADER_AT = 128
 _MEMBERS_AT = 4096
 _POOL_AT = _MEMBERS_AT + MEMBERS * space_of(MEMBER_SIZE)
 _SPARE_AT = _POOL_AT + space_of(STATE_SIZE) + space_of(MEMBERS * CLAIM_SIZE)
@@ -77,6 +78,7 @@ class BudgetFile:
         self.segments = 0
         self.edition = b""  # changes whenever a member comes or goes
         self.map: mmap.mmap
+        self._touched = b""
         self._header = Record(_HEADER_AT, _HEADER.size)
         try:
             self.descriptor = self._open()
@@ -96,6 +98,15 @@ class BudgetFile:
 
     def unlock(self) -> None:
         flock(self.descriptor, LOCK_UN)
+
+    def is_touched(self) -> bool:
+        """Whether another process has touched it since this one last did: what it has read before may have changed."""
+        return self.map[_TOUCHED_AT : _TOUCHED_AT + 8] != self._touched
+
+    def touch(self) -> None:
+        """Tell the others that it will be changed: called before anything is written."""
+        touched = int.from_bytes(self.map[_TOUCHED_AT : _TOUCHED_AT + 8], "little") + 1
+        self.map[_TOUCHED_AT : _TOUCHED_AT + 8] = self._touched = touched.to_bytes(8, "little")
 
     def look(self) -> bool:
         """Whether members came or went since the last look; follows the file as it grows."""

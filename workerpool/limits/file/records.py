@@ -11,68 +11,69 @@ import struct
 from typing import Literal
 from zlib import crc32
 
-_HEAD = struct.Struct("<QH")  # version, length of what follows
-_CHECKSUM = struct.Struct("<I")  # of all the rest of the copy
-_BEFORE = _CHECKSUM.size + _HEAD.size
-
-State = Literal["whole", "blank", "broken"]
+_HEAD = struct.Struct("<IQH")  # checksum of the rest of the copy, version, length of what follows
+_REST = struct.Struct("<QH")
+_HEADS = 2 * _HEAD.size
 
 
 def space_of(size: int) -> int:
     """Bytes that a record of up to `size` bytes takes in the file."""
-    return 2 * (_BEFORE + size)
+    return _HEADS + 2 * size
 
 
 class Record:
-    """A record of up to `size` bytes at `offset`, as this process last saw it.
+    """A record of up to `size` bytes at `offset`, as this process last saw it: two heads, and what belongs to them.
 
     `payload` is what it holds; empty unless its `state` is "whole". "blank" was never written; of "broken", both copies
     are damaged.
     """
 
-    __slots__ = ("_copy", "_raw", "_version", "end", "offset", "payload", "state")
+    __slots__ = ("_body", "_heads", "_heads_end", "_size", "_version", "end", "offset", "payload", "state")
 
     def __init__(self, offset: int, size: int) -> None:
         self.offset = offset
         self.end = offset + space_of(size)
-        self._copy = _BEFORE + size
-        self._raw = b""
+        self._heads_end = self._body = offset + _HEADS
+        self._size = size
+        self._heads = bytes(_HEADS)
         self._version = 0
         self.payload = b""
-        self.state: State = "blank"
+        self.state: Literal["whole", "blank", "broken"] = "blank"
 
     def look(self, file: mmap.mmap) -> bool:
         """Read it; whether it is not what it was at the last look or write."""
-        raw = file[self.offset : self.end]
-        if raw == self._raw:
+        # Whatever is written changes a head: only these are compared.
+        heads = file[self.offset : self._heads_end]
+        if heads == self._heads:
             return False
-        first, second = self._copy_in(raw, 0), self._copy_in(raw, self._copy)
-        newer = max((copy for copy in (first, second) if copy is not None), key=lambda copy: copy[0], default=None)
-        if newer is not None:
-            self._version, self.payload = newer
-            self.state = "whole"
-        else:
-            self.payload = b""
-            self.state = "broken" if any(raw) else "blank"
-        self._raw = raw
+        self._read(file, heads)
         return True
 
     def write(self, file: mmap.mmap, payload: bytes) -> None:
         """Replace what it holds. The file's lock is held, and has been since the last `look`."""
         version = self._version + 1
-        copy = _HEAD.pack(version, len(payload)) + payload
-        start = self.offset + (version & 1) * self._copy
-        file[start : start + _CHECKSUM.size + len(copy)] = _CHECKSUM.pack(crc32(copy)) + copy
-        self._raw = file[self.offset : self.end]
-        self._version, self.payload, self.state = version, payload, "whole"
+        rest = _REST.pack(version, len(payload))
+        head = _HEAD.pack(crc32(payload, crc32(rest)), version, len(payload))
+        if version & 1:
+            body, heads = self._body + self._size, self._heads[: _HEAD.size] + head
+        else:
+            body, heads = self._body, head + self._heads[_HEAD.size :]
+        file[body : body + len(payload)] = payload
+        file[self.offset : self._heads_end] = heads
+        self._heads, self._version, self.payload, self.state = heads, version, payload, "whole"
 
-    def _copy_in(self, raw: bytes, start: int) -> tuple[int, bytes] | None:
-        """The version and payload of the copy at `start`, None if it is not whole."""
-        version, length = _HEAD.unpack_from(raw, start + _CHECKSUM.size)
-        end = start + _BEFORE + length
-        if not version or end > start + self._copy:
-            return None
-        (checksum,) = _CHECKSUM.unpack_from(raw, start)
-        if crc32(raw[start + _CHECKSUM.size : end]) != checksum:
-            return None
-        return version, raw[start + _BEFORE : end]
+    def _read(self, file: mmap.mmap, heads: bytes) -> None:
+        best, payload = 0, b""
+        for copy in (0, 1):
+            checksum, version, length = _HEAD.unpack_from(heads, copy * _HEAD.size)
+            if version <= best or version & 1 != copy or length > self._size:
+                continue
+            start = self._body + copy * self._size
+            found = file[start : start + length]
+            if crc32(found, crc32(_REST.pack(version, length))) == checksum:
+                best, payload = version, found
+        self._heads, self._version, self.payload = heads, best, payload
+        if best:
+            self.state = "whole"
+        else:
+            self.state = "broken" if any(heads) else "blank"

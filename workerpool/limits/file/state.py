@@ -70,7 +70,8 @@ class State:
         if self._bucket is None:
             return self.not_before
         self._bucket.burst = max(self._burst, weight)
-        return max(self.not_before, self._bucket.next_at(weight))
+        at = self._bucket.next_at(weight)
+        return max(self.not_before, at)
 
     def take(self, now: float, weight: int, since: float | None) -> float:
         """Take the slot that `next_at` says has come; returns its time. `write` follows."""

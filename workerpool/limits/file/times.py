@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from workerpool.clock import Clock
 
-ASKED_AGAIN = 1.0
-"""Seconds after which the wall clock is read again, whose distance to the other clock is all that is of interest."""
-
 
 class Times:
     """Both clocks, and the boot that the first one counts from."""
@@ -14,14 +11,14 @@ class Times:
     def __init__(self, clock: Clock, boot: bytes) -> None:
         self.boot = boot
         self._clock = clock
-        self._distance = 0.0
-        self._asked_at = float("-inf")
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Compare both clocks anew: the time of day may have been set. Called now and then."""
+        self._distance = self._clock.time() - self._clock.now()
 
     def wall(self, now: float) -> float:
         """The time of day at `now`, near enough for what may outlive a boot."""
-        if now - self._asked_at > ASKED_AGAIN:
-            self._distance = self._clock.time() - self._clock.now()
-            self._asked_at = now
         return now + self._distance
 
     def elapsed(self, wall: float) -> float:
