@@ -136,10 +136,10 @@ class Account:
         if is_new:
             claims.write(file, now)
 
-    def take_slot(self, file: mmap.mmap, weight: int, now: float, since: float | None) -> float:
-        """Take the slot that has come; returns its time."""
+    def take_slot(self, file: mmap.mmap, weight: int, now: float, since: float | None) -> float | None:
+        """Take the slot that has come; returns its time, None if there is no rate."""
         if not self.state.interval:
-            return now
+            return None
         taken = self.state.take(now, weight, since)
         self.state.write(file, now)
         return taken

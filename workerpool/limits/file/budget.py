@@ -79,9 +79,7 @@ class FileBudget:
             at = max(at_pool, at_host)
             if at > now and (waited_for := self._note_wait(account, at_pool, at_host, now, has_place=False)):
                 with self._locked(file):
-                    self._account(host, now)
-                    for waiting in waited_for:
-                        waiting.claims.write(file.map, now)
+                    self._tell(file, waited_for, now)
             return at
 
     def try_take(
@@ -99,20 +97,23 @@ class FileBudget:
                 at_pool = pool.next_at(weight, now, has_place=has_place)
                 at_host = account.next_at(weight, now, has_place=has_place)
                 if at_pool > now or at_host > now:
-                    for waiting in self._note_wait(account, at_pool, at_host, now, has_place=has_place):
+                    waited_for = self._note_wait(account, at_pool, at_host, now, has_place=has_place)
+                    if waited_for:
                         file.touch()
-                        waiting.claims.write(file.map, now)
+                        self._tell(file, waited_for, now)
                     return None
                 file.touch()
                 pool.claim(file.map, weight, now, has_place=has_place)
                 account.claim(file.map, weight, now, has_place=has_place)
-                taken = pool.take_slot(file.map, weight, now, since)
-                taken = max(taken, account.take_slot(file.map, weight, now, since))
+                slot = pool.take_slot(file.map, weight, now, since)
+                host_slot = account.take_slot(file.map, weight, now, since)
                 if not has_place:
                     self._holding[None], self._holding[host] = pool, account
                     pool.in_flight += 1
                     account.in_flight += 1
-                return taken
+                if slot is None or host_slot is None:
+                    return now if slot is host_slot else host_slot if slot is None else slot
+                return max(slot, host_slot)
             finally:
                 file.unlock()
 
@@ -337,6 +338,15 @@ class FileBudget:
         binding = [one for one, its in ((self._pool, at_pool), (account, at_host)) if its == at]
         return [one for one in binding if one.wait(at, now, has_place=has_place)]
 
+    def _tell(self, file: BudgetFile, waited_for: Iterable[Account], now: float) -> None:
+        """Let others see what is waited for; if it is a place, see whether who holds it has died."""
+        self._account(None, now)
+        for account in waited_for:
+            account.look(file.map)
+            account.claims.write(file.map, now)
+            if account.claims.mine.wished_at == now and self._members.bury(now):
+                self._generation += 1
+
     def _shrink(
         self, file: BudgetFile, opened: Mapping[str, int], now: float, hosts: Iterable[str | None]
     ) -> dict[str | None, int]:
@@ -385,8 +395,8 @@ class FileBudget:
             self._is_stale = True
             self._generation += 1
             self._account(None, now)
-            self._members.bury(now)
-            self._generation += 1
+            if self._members.bury(now):
+                self._generation += 1
             self._members.note_seen(now)
 
     def _move(self, old: BudgetFile, now: float) -> None:

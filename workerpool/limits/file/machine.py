@@ -26,6 +26,10 @@ class Machine:
                 f"({error}); without a budget by name, every limit holds for this process alone"
             ) from error
 
+    def pid(self) -> int:
+        """The calling process's number."""
+        return os.getpid()
+
     def started_at(self, pid: int) -> int | None:
         """When a process started, in clock ticks since the boot; None if there is none, or it has ended.
 

@@ -134,7 +134,7 @@ class Members:
                 f"the budget's file {self._file.path} is used by {MEMBERS} pools already, which is the most: "
                 "end some, or take another name for this budget"
             )
-        pid = os.getpid()
+        pid = self._machine.pid()
         self.place, self.tenure = vacant, int.from_bytes(os.urandom(4), "little") | 1
         started_at = self._machine.started_at(pid) or 0
         self._enter(
@@ -161,16 +161,12 @@ class Members:
             self._members[self.place] = own = own._replace(seen_at=now)
             self._enter(self.place, own)
 
-    def has_dead(self, now: float) -> bool:
-        """Whether `bury` has something to do. Needs no lock of the file's."""
-        return any(self._fate(member, now) != member.gone_at for member in self._members.values())
-
-    def bury(self, now: float) -> None:
-        """Note who has died, and take out who died a while ago. The file's lock is held."""
+    def bury(self, now: float) -> bool:
+        """Note who has died, and take out who died a while ago; whether there was anybody. The file's lock is held."""
         has_changed = False
         for index, member in [*self._members.items()]:
             fate = self._fate(member, now)
-            if fate == member.gone_at:
+            if fate == member.gone_at or index == self.place:
                 continue
             has_changed = True
             if fate + GOODBYE <= now:
@@ -179,6 +175,7 @@ class Members:
                 self._enter(index, member._replace(gone_at=fate))
         if has_changed:
             self._changed()
+        return has_changed
 
     def _fate(self, member: Member, now: float) -> float:
         """When a member was found dead, long ago if it may be taken out: as noted, if nothing is new."""
