@@ -26,19 +26,24 @@ OTHER = "http://b.test:80"
 
 
 class Trial:
-    """A file, a clock, and a machine whose processes may be declared dead; `open` is a member of its own each time."""
+    """A file, a clock, and a machine whose processes may be declared dead; `open` is a member of its own each time.
+
+    `sockets`: whether the member's sockets are told by `tidy`.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = str(path / "trial.budget")
         self.clock = ManualClock(1000.0, epoch=0.0)
         self.machine = Fake()
 
-    def open(self, pid: int | None = None, **budgets: object) -> FileBudget:
+    def open(self, pid: int | None = None, *, sockets: bool = True, **budgets: object) -> FileBudget:
         for option in ("rate", "host_rate"):
             if option in budgets:
                 budgets[option] = Rate.of(budgets[option])  # type: ignore[arg-type]
         self.machine.own = pid or os.getpid()
-        return FileBudget(self.path, Budgets(**budgets), self.clock, self.machine)  # type: ignore[arg-type]
+        budget = FileBudget(self.path, Budgets(**budgets), self.clock, self.machine)  # type: ignore[arg-type]
+        budget.serves_sockets = sockets
+        return budget
 
     def take(self, budget: FileBudget, host: str = HOST, weight: int = 1) -> bool:
         now = self.clock.now()
@@ -251,7 +256,7 @@ def test_a_place_without_a_socket_is_given_back(trial: Trial) -> None:
 
 
 def test_where_nobody_counts_sockets_a_place_goes_with_its_send(trial: Trial) -> None:
-    first, second = trial.open(host_connections=1), trial.open(host_connections=1)
+    first, second = (trial.open(host_connections=1, sockets=False) for _ in range(2))
     for _ in range(3):
         assert trial.take(first)
         assert not trial.take(second)
@@ -262,7 +267,6 @@ def test_where_nobody_counts_sockets_a_place_goes_with_its_send(trial: Trial) ->
 
 def test_who_holds_more_than_its_share_gives_up_what_others_wait_for(trial: Trial) -> None:
     first, second = trial.open(host_connections=6), trial.open(host_connections=6)
-    first.tidy({})
     assert trial.take_all(first) == 6
     trial.end(first, 6)
     idle, busy = 6, 0

@@ -50,6 +50,7 @@ class FileBudget:
         self._times = Times(clock, self._machine.boot())
         self._lock = threading.Lock()  # guards all of what follows, and the file's mapping
         self._is_over = self._is_stale = False
+        self.serves_sockets = False  # whether somebody calls `tidy`; set without the lock, and stays over a fork
         self._file: BudgetFile | None = None
         self._forget()
         with self._lock:
@@ -129,7 +130,7 @@ class FileBudget:
             if account.state.places:
                 with self._locked(file):
                     self._account(host, now).note_end(file.map, now)
-            if not self._serves_sockets and not self._members.is_alone:
+            if not self.serves_sockets and not self._members.is_alone:
                 self._shrink(file, {}, now, (host,))
 
     def pause(self, host: str, until: float, now: float) -> None:
@@ -172,7 +173,6 @@ class FileBudget:
         they are to be told by calling this again. Called ten times a second while `is_held`.
         """
         with self._lock:
-            self._serves_sockets = True
             if self._file is None:
                 return {}
             now = self._clock.now()
@@ -208,7 +208,6 @@ class FileBudget:
         self._generation = 0  # counts the times when others may have changed what was read
         self._is_second = False  # whether this file stands in for one that was removed
         self._kept_house_at = float("-inf")
-        self._serves_sockets = False  # whether somebody calls `tidy`
 
     def _opened(self) -> BudgetFile:
         """The file; opens it, and joins, if that has not been done."""
