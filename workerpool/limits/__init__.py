@@ -2,8 +2,8 @@
 
 Arithmetic that is told the time: a rate (`bucket`), quotas (`windows`), retries (`tokens`), a circuit breaker
 (`circuit`). What is not given is learned of each `answer`: a rate (`adaptive`), how many requests at once a host bears
-(`connections`), both told by `learning`; `announced` keeps within what hosts say in their `headers`. `memory` is the home
-of a given rate. Nothing here reads a clock or waits.
+(`connections`), both told by `learning`; `announced` keeps within what hosts say in their `headers`. `memory` is the
+home of a given rate. Nothing here reads a clock or waits.
 """
 
 from __future__ import annotations
