@@ -1,4 +1,4 @@
-"""A budget in a file: what its members, here all in one process, have together, whatever becomes of them or the file."""
+"""A budget in a file: what its members, here all in one process, have together, whatever becomes of any of it."""
 
 from __future__ import annotations
 

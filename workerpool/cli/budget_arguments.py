@@ -54,7 +54,8 @@ class BudgetSettings:
 
     def budgets(self) -> Budgets:
         """The budgets that the pool will have."""
-        return budgets_of(self.workers, **{name: each for name, each in self.of_pool().items() if name != "breaker"})
+        others = ("breaker", "budget", "limit_by")
+        return budgets_of(self.workers, **{name: each for name, each in self.of_pool().items() if name not in others})
 
 
 def add_budgets(add: Callable[..., Any]) -> None:
