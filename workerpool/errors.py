@@ -41,6 +41,14 @@ class SlotTimeout(WorkerPoolError, TimeoutError):
     """
 
 
+class BudgetError(WorkerPoolError):
+    """A budget that processes share cannot be used. The text names its file and what would do.
+
+    The disk's doing, or whoever wrote that file; a retry helps once it is mended. Nothing is sent meanwhile, as nobody
+    could tell how much others send. Not `OptionError`, which is about a budget's name.
+    """
+
+
 class SourceError(WorkerPoolError):
     """A source of requests cannot be read, or not to its end. The text names the file, the place and what would do.
 

@@ -31,6 +31,7 @@ class BudgetSettings:
     burst: int
     connections: Sockets
     host_connections: Sockets
+    budget: str | None
     slow_start: bool
     retries: int
     retry_budget: RetryBudget | None
@@ -46,14 +47,15 @@ class BudgetSettings:
             "burst": self.burst,
             "max_connections": self.connections,
             "host_connections": self.host_connections,
+            "budget": self.budget,
             "slow_start": self.slow_start,
             "breaker": self.breaker,
         }
 
     def budgets(self) -> Budgets:
         """The budgets that the pool will have."""
-        apart = ("breaker", "limit_by")
-        return budgets_of(self.workers, **{name: each for name, each in self.of_pool().items() if name not in apart})
+        others = ("breaker", "budget", "limit_by")
+        return budgets_of(self.workers, **{name: each for name, each in self.of_pool().items() if name not in others})
 
 
 def add_budgets(add: Callable[..., Any]) -> None:
@@ -83,6 +85,12 @@ def add_budgets(add: Callable[..., Any]) -> None:
         metavar="N",
         default="6",
         help="open sockets to one host, or auto; default: %(default)s",
+    )
+    add(
+        "--budget",
+        metavar="NAME",
+        help="share these limits, and pauses, with every other program of this user's on this machine that gives the "
+        "same name; of different limits the strictest holds",
     )
     add("--workers", metavar="N", default="16", help="requests in flight at once; default: %(default)s")
 
@@ -114,6 +122,7 @@ def budget_settings_of(said: argparse.Namespace) -> BudgetSettings:
         burst=count("--burst", said.burst),
         connections=_sockets("--connections", said.connections),
         host_connections=_sockets("--host-connections", said.host_connections),
+        budget=said.budget,
         slow_start=said.slow_start,
         retries=count("--retries", said.retries, least=0),
         retry_budget=_retry_budget(said.retry_budget),
