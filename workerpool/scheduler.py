@@ -35,6 +35,9 @@ QUOTAS = 1_000
 SOON = 0.001
 """Seconds until a budget that other processes share is asked again, if it was spent between a look and a grab."""
 
+RETRIED = 2
+"""Lanes of other hosts that wait for what processes share, and ask again when a send ends: it may have left a place."""
+
 ASKED = 4
 """Lanes without a token that are asked after each first try whether there is one for them; time asks the others."""
 
@@ -68,6 +71,7 @@ class Scheduler:
         self._heap: list[tuple[float, int, Lane | Ticket]] = []
         self._resting: list[tuple[float, int, Host]] = []  # idle hosts, by when they may be forgotten; wakes nobody
         self._tokenless: dict[Lane, None] = {}  # lanes with nothing but retries, and no token for these
+        self._denied: dict[Lane, None] = {}  # lanes that wait for what other processes share
         self._held: dict[str, deque[Ticket]] = {}  # requests aside, by what they wait for
         self._order = count()
         self.callers: deque[Caller] = deque()
@@ -172,6 +176,7 @@ class Scheduler:
             if granted_at is None:
                 self._ring.popleft()
                 self._set_unlisted(lane)
+                self._denied[lane] = None
                 self._set_timer(lane, max(self._opens_at(lane, now), now + SOON))
                 continue
             # Asked last: a future that has been claimed can be neither cancelled nor claimed again.
@@ -227,6 +232,8 @@ class Scheduler:
         self.in_flight -= 1
         if self._shared is not None and not was_refused:
             self._shared.give_back(name, now)
+            if self._denied:
+                self._ask_again(host, now)
         if host.places < host.most and now >= host.not_before and (host.circuit is None or host.circuit.is_closed):
             host.grow()
         if host.waiting:
@@ -478,6 +485,8 @@ class Scheduler:
                 self._since = now
         else:
             self._set_timer(lane, self._opens_at(lane, now))
+            if self._shared is not None:
+                self._denied[lane] = None
             if not lane.queue and not host.may_retry(now):
                 self._tokenless[lane] = None
 
@@ -567,6 +576,14 @@ class Scheduler:
         if time is not None:
             lane.since = time
         return time
+
+    def _ask_again(self, host: Host, now: float) -> None:
+        """Let lanes ask again for what processes share, as a place has become free: the host's own, and some others."""
+        asking = [lane for lane in host.lanes.values() if lane in self._denied]
+        for lane in [*asking, *islice(self._denied, RETRIED)]:
+            if lane in self._denied:
+                del self._denied[lane]
+                self._enlist(lane, now)  # which notes it again if it still has to wait
 
     def _grant(self, lane: Lane, line: deque[Ticket], ticket: Ticket, now: float, granted_at: float) -> None:
         """Take the head of the ring's first lane: its place, its slots, and its token, unless it is refused."""

@@ -10,11 +10,16 @@ TICK = 0.5
 system call."""
 
 
-class Reaper:
-    """Calls `reap` every `TICK` seconds, as long as that says that something is left."""
+LEASES_TICK = 0.1
+"""The same where other processes may wait for the places of idle sockets."""
 
-    def __init__(self, reap: Callable[[], bool]) -> None:
+
+class Reaper:
+    """Calls `reap` every `tick` seconds, as long as that says that something is left."""
+
+    def __init__(self, reap: Callable[[], bool], tick: float = TICK) -> None:
         self._reap = reap
+        self._tick = tick
         self._changed = threading.Condition()  # guards the two fields below
         self._thread: threading.Thread | None = None
         self._was_called = False
@@ -41,7 +46,7 @@ class Reaper:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait(TICK)
+                self._changed.wait(self._tick)
                 self._was_called = False
             if self._reap():
                 continue
