@@ -566,7 +566,7 @@ class Crew:
         if step.answer is not None:
             step.sent_to = ticket.host
             step.circuit = self._scheduler.hear(ticket.host, step.answer, now)
-        self._scheduler.release(ticket.host, now)
+        self._scheduler.release(ticket.host, now, was_refused=ticket.refused_until is not None)
         if ticket.holds_place and not step.sent and ticket.owner is not None:
             ticket.holds_place = False
             self._scheduler.make_room(ticket.owner, 1, now)

@@ -167,16 +167,17 @@ class Scheduler:
             lane = self._ring[0]
             line = lane.line(now)
             ticket = line[0]
-            # Asked last: a future that has been claimed can be neither cancelled nor claimed again.
-            if not self._take_shared(lane, ticket, now):
+            granted_at = now if self._shared is None else self._take_shared(self._shared, lane, ticket, now)
+            if granted_at is None:
                 self._ring.popleft()
                 self._set_unlisted(lane)
                 self._set_timer(lane, max(self._opens_at(lane, now), now + SOON))
                 continue
+            # Asked last: a future that has been claimed can be neither cancelled nor claimed again.
             if ticket.is_wanted():
-                self._grant(lane, line, ticket, now)
+                self._grant(lane, line, ticket, now, granted_at)
                 return ticket
-            if self._shared is not None:
+            if self._shared is not None and lane.host.refused_until <= now:
                 self._shared.give_back(ticket.host, now)
             self._pop(lane, line)
             self._count(ticket, -1)
@@ -213,20 +214,23 @@ class Scheduler:
             aside.remove(ticket)
             self._bring_back(ticket, now)
 
-    def release(self, name: str, now: float) -> None:
-        """Give back the place of a request or a caller that is no longer in flight."""
+    def release(self, name: str, now: float, *, was_refused: bool = False) -> None:
+        """Give back the place of a request or a caller that is no longer in flight.
+
+        `was_refused`: it was to end unsent, and has taken nothing that is shared.
+        """
         host = self._hosts[name]
         if self.in_flight >= self._budgets.max_connections:
             self._since = None
         host.in_flight -= 1
         self.in_flight -= 1
-        if self._shared is not None:
+        if self._shared is not None and not was_refused:
             self._shared.give_back(name, now)
         if host.places < host.most and now >= host.not_before and (host.circuit is None or host.circuit.is_closed):
             host.grow()
         if host.waiting:
             self._offer(host, now)
-        if not host.in_flight:
+        if not host.in_flight and not host.queued:
             self._retire(host, now)
 
     def has_ready(self, now: float) -> bool:
@@ -407,11 +411,11 @@ class Scheduler:
             lane.since = now
         if lane.head_at is None:
             lane.head_at = now
-        opens_at = self._opens_at(lane, now)
-        if opens_at <= now:
+        if host.waiting:
+            host.waiting.pop(lane, None)
+        if self._is_open(lane, now):
             lane.listed = True
             host.listed += 1
-            host.waiting.pop(lane, None)
             if host.refused_until > now:
                 self._ring.appendleft(lane)  # its requests end unsent: they need not wait for anybody's slot
             else:
@@ -419,8 +423,7 @@ class Scheduler:
             if self._since is None:
                 self._since = now
         else:
-            host.waiting.pop(lane, None)
-            self._set_timer(lane, opens_at)
+            self._set_timer(lane, self._opens_at(lane, now))
             if not lane.queue and not host.may_retry(now):
                 self._tokenless[lane] = None
 
@@ -502,14 +505,16 @@ class Scheduler:
 
     # -- inside: one admission ----------------------------------------------------------------------------------------
 
-    def _take_shared(self, lane: Lane, ticket: Ticket, now: float) -> bool:
-        """Take what other processes share, all of it or nothing; whether it was there."""
-        if self._shared is None or lane.host.refused_until > now:
-            return True
-        taken = self._shared.try_take(lane.host.name, ticket.request.weight, now, since=lane.since)
-        return taken is not None
+    def _take_shared(self, shared: Shared, lane: Lane, ticket: Ticket, now: float) -> float | None:
+        """Take what other processes share, all of it or nothing; returns the slot's time, None if it was not there."""
+        if lane.host.refused_until > now:
+            return now
+        time = shared.try_take(lane.host.name, ticket.request.weight, now, since=lane.since)
+        if time is not None:
+            lane.since = time
+        return time
 
-    def _grant(self, lane: Lane, line: deque[Ticket], ticket: Ticket, now: float) -> None:
+    def _grant(self, lane: Lane, line: deque[Ticket], ticket: Ticket, now: float, granted_at: float) -> None:
         """Take the head of the ring's first lane: its place, its slots, and its token, unless it is refused."""
         host = lane.host
         refused = host.refused_until > now
@@ -526,23 +531,26 @@ class Scheduler:
             ticket.holds_place = True
         is_first = not ticket.started
         ticket.started = True
-        ticket.granted_at = now
+        ticket.granted_at = granted_at
         ticket.in_flight = host.in_flight
         ticket.refused_until = host.refused_until if refused else None
         ticket.is_circuit_open = refused and host.is_broken
         self._callers_first = True
+        limits = lane.limits()
         if lane.head_at is not None:
-            is_limited = self._limiter is not None or bool(lane.limits()) or host.not_before > lane.head_at
+            is_limited = self._limiter is not None or bool(limits) or host.not_before > lane.head_at
             ticket.slot_wait = now - lane.head_at if is_limited else 0.0
             lane.head_at = None
         if not refused:
             weight = ticket.request.weight
             if self._limiter is not None:
                 ticket.granted_at = self._since = _taken(self._limiter, now, weight, self._since)
-            since = lane.since
-            for limiter in lane.limits():
-                lane.since = _taken(limiter, now, weight, since)
-            self._spend_token(host, ticket, is_first, now)
+            if limits:
+                since = lane.since
+                for limiter in limits:
+                    lane.since = _taken(limiter, now, weight, since)
+            if host.tokens is not None:
+                self._spend_token(host.tokens, host, ticket, is_first, now)
         self._set_unlisted(lane)
         if lane.is_empty:
             lane.since = None
@@ -556,11 +564,8 @@ class Scheduler:
         if not self._ring:
             self._since = None
 
-    def _spend_token(self, host: Host, ticket: Ticket, is_first: bool, now: float) -> None:
+    def _spend_token(self, tokens: RetryTokens, host: Host, ticket: Ticket, is_first: bool, now: float) -> None:
         """Pay for a retry, or earn the share of a first try, which may be what another lane waits for."""
-        tokens = host.tokens
-        if tokens is None:
-            return
         if ticket.is_retry:
             ticket.is_retry = False
             if host.tokenless_at >= ticket.ripe_at:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from workerpool.config import Budgets, Rate, RetryBudget
-from workerpool.limits import LATENESS
+from workerpool.limits import LATENESS, MemoryLimiter
 from workerpool.model import Request
 from workerpool.scheduler import Scheduler
 from workerpool.tickets import Caller, Ticket
@@ -45,6 +47,37 @@ class Claimed(Ticket):
         return self.asked(self)
 
 
+class Contended:
+    """A budget that other processes empty between a look and a grab, every third time; it counts the places."""
+
+    def __init__(self, rate: Rate | None, burst: int) -> None:
+        self.limiter = None if rate is None else MemoryLimiter(rate, burst)
+        self.places: Counter[str] = Counter()
+        self.pauses: dict[str, float] = {}
+        self.tries = 0
+
+    def next_at(self, host: str, weight: int, now: float) -> float:
+        at = self.pauses.get(host, 0.0)
+        return at if self.limiter is None else max(at, self.limiter.next_at(weight))
+
+    def try_take(
+        self, host: str, weight: int, now: float, *, since: float | None, has_place: bool = False
+    ) -> float | None:
+        self.tries += 1
+        if self.tries % 3 == 0 or self.pauses.get(host, 0.0) > now:
+            return None
+        time = now if self.limiter is None else self.limiter.try_take(now, weight, since=since)
+        if time is not None and not has_place:
+            self.places[host] += 1
+        return time
+
+    def give_back(self, host: str, now: float) -> None:
+        self.places[host] -= 1
+
+    def pause(self, host: str, until: float, now: float) -> None:
+        self.pauses[host] = max(until, self.pauses.get(host, 0.0))
+
+
 class SchedulerMachine(RuleBasedStateMachine):
     """Does anything to a scheduler, in any order, with a model of where each request is."""
 
@@ -57,6 +90,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         room=st.integers(1, 4),
         key_rate=st.sampled_from([None, Rate(2), Rate(50), Rate(20, 1, (Rate(30, 60),))]),
         floor=st.sampled_from([None, 1, 3]),
+        is_shared=st.booleans(),
     )
     def begin(
         self,
@@ -68,6 +102,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         room: int,
         key_rate: Rate | None,
         floor: int | None,
+        is_shared: bool,
     ) -> None:
         self.budgets = Budgets(
             rate=rate,
@@ -79,7 +114,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         )
         self.floor = floor
         self.tokens = None if floor is None else RetryBudget(share=0.25, per_second=0.5)
-        self.scheduler = Scheduler(self.budgets, retries=self.tokens, floor=floor or 0)
+        self.shared = Contended(rate, burst) if is_shared else None
+        if is_shared:
+            self.budgets = replace(self.budgets, host_rate=None)
+        self.scheduler = Scheduler(self.budgets, retries=self.tokens, floor=floor or 0, shared=self.shared)
         self.now = self.began = 100.0
         self.retried: dict[str, list[float]] = {}
         self.first: dict[str, list[float]] = {}
@@ -189,7 +227,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert ticket.holds_place
             ticket.holds_place = False
             self.owed.append(ticket)
-        self.scheduler.release(ticket.host, self.now)
+        self.scheduler.release(ticket.host, self.now, was_refused=ticket.refused_until is not None)
         return ticket
 
     @precondition(lambda self: self.flying)
@@ -325,6 +363,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         waiting = sum(ticket.owner is self.journalling for ticket in self.queued)
         ripening = sum(ticket.owner is self.journalling for ticket in self.parked)
         assert waiting <= self.journalling.queued <= waiting + ripening
+
+    @invariant()
+    def what_is_shared_is_held_by_what_flies(self) -> None:
+        if self.shared is not None:
+            refused = sum(ticket.refused_until is not None for ticket in self.flying)
+            assert self.shared.places.total() == len(self.flying) - refused + len(self.sending)
 
     @invariant()
     def no_more_fly_than_the_budgets_allow(self) -> None:

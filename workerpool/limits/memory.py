@@ -32,8 +32,9 @@ class MemoryLimiter:
         with self._lock:
             if self._next_at(weight) > now:
                 return None
-            for window in self._windows:
-                window.take(now, weight)
+            if self._windows:
+                for window in self._windows:
+                    window.take(now, weight)
             return self._bucket.take(at, weight)
 
     def next_at(self, weight: int = 1) -> float:
@@ -48,6 +49,6 @@ class MemoryLimiter:
 
     def _next_at(self, weight: int) -> float:
         at = self._bucket.next_at(weight)
-        for window in self._windows:
-            at = max(at, window.next_at(weight))
+        if self._windows:
+            at = max(at, *(window.next_at(weight) for window in self._windows))
         return at

@@ -27,8 +27,9 @@ class RetryTokens:
 
     def earn(self, now: float) -> None:
         """Count a first try."""
-        self._refill(now)
-        self._tokens = min(self._floor, self._tokens + self._share)
+        if self._tokens < self._floor:
+            self._refill(now)
+            self._tokens = min(self._floor, self._tokens + self._share)
         if self._parent is not None:
             self._parent.earn(now)
 
