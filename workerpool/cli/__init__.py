@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _carry_out(argv: Sequence[str] | None) -> int:
     from workerpool.cli.arguments import RunSettings, parse, version
     from workerpool.cli.doctor_arguments import DoctorSettings
+    from workerpool.cli.plan_arguments import PlanSettings
 
     settings = parse(argv)
     if isinstance(settings, RunSettings):
@@ -46,6 +47,10 @@ def _carry_out(argv: Sequence[str] | None) -> int:
         from workerpool.cli.doctor import doctor
 
         return doctor(settings, owns_process=argv is None, version=version())
+    if isinstance(settings, PlanSettings):
+        from workerpool.cli.plan import plan
+
+        return plan(settings)
     from workerpool.cli.looking import look
 
     return look(settings)
