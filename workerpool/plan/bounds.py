@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from workerpool.config import Rate
 from workerpool.plan.setting import Budget, Setting
 
+SLACK = 0.001
+"""Share of the work for which no further worker is asked for: n sends at a rate take the time of n - 1."""
+
 
 @dataclass(slots=True)
 class Load:
@@ -69,7 +72,7 @@ def workers_asked_for(bounds: Sequence[Bound], busy: float) -> int:
     are busy on average as requests are sent in a second, times the seconds that each takes.
     """
     seconds = longest_but_workers(bounds)
-    return max(1, math.ceil(busy / seconds - 1e-9)) if seconds else 1
+    return max(1, math.ceil((1 - SLACK) * busy / seconds)) if seconds else 1
 
 
 def longest_but_workers(bounds: Sequence[Bound]) -> float:

@@ -70,6 +70,8 @@ def _prediction(workload: Workload, found: Prediction) -> Iterator[str]:
 
 def _binding(workload: Workload, found: Prediction) -> str:
     bound = found.binding
+    if bound is None and found.is_least:
+        return "no budget: it takes as long as a single answer"
     if bound is None:
         return (
             "no budget: the time goes into single requests that take long, and into waits before they are tried again"
@@ -138,7 +140,7 @@ def _label(place: int, found: Prediction) -> str:
 def _host(name: str) -> str:
     """A host without what goes without saying."""
     default = ":443" if name.startswith("https:") else ":80"
-    shown = redact(name.partition("://")[2].removesuffix(default) or name)
+    shown = redact(name).removesuffix(default).rpartition("://")[2]
     return shown if len(shown) <= 40 else f"{shown[:39]}…"
 
 

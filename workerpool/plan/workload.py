@@ -18,8 +18,8 @@ from workerpool.redact import redact
 HOSTS = 10_000
 """Hosts that are counted one by one."""
 
-SAMPLED = 200_000
-"""Requests of the sample, at most: what a simulation takes some ten seconds for."""
+SAMPLED = 100_000
+"""Requests of the sample, at most: a simulation takes some five seconds for them."""
 
 EXAMPLES = 3
 """Inputs that are no requests, of which it is said why."""
