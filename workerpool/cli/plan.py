@@ -1,0 +1,61 @@
+"""`workerpool plan`: reads the sources, and the records of an earlier run, and prints what the batch will take.
+
+The plan goes to standard output; notes on the sources go to standard error. The main thread does everything.
+"""
+
+from __future__ import annotations
+
+import json
+
+from workerpool.batch.source import Sources
+from workerpool.cli.budget_arguments import BudgetSettings
+from workerpool.cli.plan_arguments import PlanSettings
+from workerpool.cli.speaker import put_out, speak
+from workerpool.config import RetryPolicy
+from workerpool.errors import OptionError
+from workerpool.plan import Plan, Records, Setting, as_text, estimate, read_workload, simulate
+from workerpool.pool import budgets_of
+
+OK, NOT_WRITTEN = 0, 5
+
+
+def plan(settings: PlanSettings) -> int:
+    """Carry out `workerpool plan` and return its exit code; raises `WorkerPoolError` where nothing can be planned."""
+    found = _plan(settings)
+    text = json.dumps(found.as_json(), indent=2) if settings.as_json else as_text(found)
+    return OK if put_out(text, "the plan") else NOT_WRITTEN
+
+
+def _plan(settings: PlanSettings) -> Plan:
+    tried = [setting_of(settings.budgets), *(setting_of(budgets, label) for label, budgets in settings.compared)]
+    records = None if settings.records is None else Records(settings.records)
+    workload = read_workload(_sources(settings, records))
+    if records is None:
+        return estimate(workload, tried, settings.latency)
+    return simulate(workload, tried, records)
+
+
+def setting_of(budgets: BudgetSettings, label: str = "") -> Setting:
+    """What a pool makes of these budgets; raises `OptionError`."""
+    options = budgets.of_pool()
+    breaker = options.pop("breaker")
+    return Setting(
+        workers=budgets.workers,
+        budgets=budgets_of(budgets.workers, **options),
+        retry=RetryPolicy(attempts=budgets.retries + 1, budget=budgets.retry_budget),
+        breaker=breaker,
+        label=label,
+    )
+
+
+def _sources(settings: PlanSettings, records: Records | None) -> Sources:
+    paths, format = settings.sources, settings.input_format
+    if not paths and records is not None:
+        if not records.sources:
+            raise OptionError(
+                f"--from {records.name} has no sources that can be read again: name the SOURCE that is to be planned"
+            )
+        paths, format = records.sources, format or records.input_format
+    sources = Sources(paths, format=format, note=lambda sentence: speak(f"workerpool: {sentence}"))
+    sources.check()
+    return sources
