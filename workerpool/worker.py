@@ -238,7 +238,9 @@ class Worker:
         if response is None:
             return Answer(ticket.granted_at, now, None, refused=False, in_flight=ticket.in_flight)
         latency = trip.exchange.trace.first_byte
-        return answer_of(response, ticket.granted_at, now, self._clock.time(), latency=latency, in_flight=ticket.in_flight)
+        return answer_of(
+            response, ticket.granted_at, now, self._clock.time(), latency=latency, in_flight=ticket.in_flight
+        )
 
     def _look_at(self, ticket: Ticket, trip: Trip, session: Any, response: Response) -> Step:
         exchange = trip.exchange
