@@ -127,7 +127,7 @@ class Host:
             over = max(over, limiter.rests_at())
         if self.tokens is not None:
             over = max(over, self.tokens.rests_at)
-        if self.rate is not None or self.connections is not None:
+        if self.connections is not None:
             over = max(over, self.heard_at + REMEMBERED)
         if self.circuit is not None:
             over = max(over, self.circuit.rests_at)

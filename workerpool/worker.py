@@ -236,9 +236,11 @@ class Worker:
         """What this send says about the host's limits."""
         now = self._clock.now()
         if response is None:
-            return Answer(trip.began, now, None, refused=False, in_flight=ticket.in_flight)
+            return Answer(ticket.granted_at, now, None, refused=False, in_flight=ticket.in_flight)
         latency = trip.exchange.trace.first_byte
-        return answer_of(response, trip.began, now, self._clock.time(), latency=latency, in_flight=ticket.in_flight)
+        return answer_of(
+            response, ticket.granted_at, now, self._clock.time(), latency=latency, in_flight=ticket.in_flight
+        )
 
     def _look_at(self, ticket: Ticket, trip: Trip, session: Any, response: Response) -> Step:
         exchange = trip.exchange
