@@ -64,11 +64,13 @@ class LeakyBucket:
         """
         if weight > self.burst:
             raise OptionError(f"weight={weight} is more than burst={self.burst} allows: raise the burst to {weight}")
-        return max(self.latest, self.empty_at + (weight - self.burst) * self._interval)
+        at = self.empty_at + (weight - self.burst) * self._interval
+        return at if at > self.latest else self.latest
 
     def take(self, at: float, weight: int = 1) -> float:
         """Take the next slot at or after `at`, and return its time."""
-        time = max(at, self.next_at(weight))
-        self.empty_at = max(self.empty_at, time) + weight * self._interval
+        next_at = self.next_at(weight)
+        time = at if at > next_at else next_at
+        self.empty_at = (self.empty_at if self.empty_at > time else time) + weight * self._interval
         self.latest = time
         return time
