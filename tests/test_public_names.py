@@ -29,6 +29,7 @@ ERRORS = {
     "OptionError",
     "WrongThread",
     "SlotTimeout",
+    "BudgetError",
     "RequestError",
     "InvalidRequest",
     "TransportError",

@@ -12,6 +12,7 @@ from workerpool.config import Breaker, Rate, RetryBudget, RetryPolicy, Timeout
 from workerpool.domains import registered_domain
 from workerpool.errors import (
     BadBody,
+    BudgetError,
     Cancelled,
     CircuitOpen,
     ConnectFailed,
@@ -80,6 +81,7 @@ __all__ = [
     "RetryPolicy",
     "RobotsDisallowed",
     "SlotTimeout",
+    "BudgetError",
     "StatusError",
     "TimedOut",
     "Timeout",

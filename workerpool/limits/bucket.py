@@ -65,12 +65,12 @@ class LeakyBucket:
         if weight > self.burst:
             raise OptionError(f"weight={weight} is more than burst={self.burst} allows: raise the burst to {weight}")
         at = self.empty_at + (weight - self.burst) * self._interval
-        return at if at > self.latest else self.latest
+        return max(self.latest, at)
 
     def take(self, at: float, weight: int = 1) -> float:
         """Take the next slot at or after `at`, and return its time."""
         next_at = self.next_at(weight)
-        time = at if at > next_at else next_at
-        self.empty_at = (self.empty_at if self.empty_at > time else time) + weight * self._interval
+        time = max(next_at, at)
+        self.empty_at = (max(time, self.empty_at)) + weight * self._interval
         self.latest = time
         return time

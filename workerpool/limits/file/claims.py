@@ -126,7 +126,7 @@ class Claims:
         """How many of the places that this member holds it may use: fewer where others wait for their share."""
         held = self.mine.held
         if not self.others:
-            return held if held < self.limit else self.limit
+            return min(self.limit, held)
         share = self._share(now)
         total = held + sum(claim.held for claim in self.others)
         in_need = sum(claim.waits(now) and claim.held < max(1, share) for claim in self.others)
