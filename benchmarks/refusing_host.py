@@ -2,8 +2,9 @@
 
     python benchmarks/refusing_host.py [--requests 400] [--limit 50] [--burst 5]
 
-The origin answers 429 without a Retry-After beyond its limit. Prints, for the pool's defaults, for a pool that finds the
-limit out, and for one that was told it, how long the batch took against the least that the limit allows, and how many attempts requests needed.
+The origin answers 429 without a Retry-After beyond its limit. Prints, for the pool's defaults, for a pool that finds
+the limit out, and for one that was told it, how long the batch took against the least that the limit allows, and how
+many attempts requests needed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def measure(label: str, urls: list[str], least: float, options: dict[str, Any]) 
     attempts = collections.Counter(len(outcome.attempts) for outcome in outcomes)
     spread = ", ".join(f"{count} × {number}" for number, count in sorted(attempts.items()))
     ok = sum(outcome.ok for outcome in outcomes)
-    print(f"{label:<14} {ok}/{len(urls)} ok in {took:5.1f} s ({took / least:.1f} × the least); attempts: {spread}")
+    print(f"{label:<15} {ok}/{len(urls)} ok in {took:5.1f} s ({took / least:.1f} × the least); attempts: {spread}")
 
 
 def main() -> None:
