@@ -502,6 +502,8 @@ def test_pools_of_processes_share_a_named_budget_with_others(origin: Origin, mon
         WorkerPool(4, host_rate="40/s", budget="ours") as one,
     ):
         given = urls(origin, 160)[::4]
+        assert several.get(given[0]).result(LONG).ok  # its processes are there
+        origin.reset_records()
         outcomes: list[Outcome] = []
         consumer = threading.Thread(target=lambda: outcomes.extend(several.stream(given)))
         consumer.start()

@@ -334,8 +334,8 @@ class Child:
             told_at = time.monotonic()
             self._tell(news)
             if news[-1] is None:
+                self._is_done = True  # first: once it is told, the line may end at any moment
                 self.send(Done(self._pool.statistics(), time.process_time()))
-                self._is_done = True
                 return
             del news
 

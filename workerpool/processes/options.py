@@ -40,8 +40,8 @@ def shares(total: int, parts: int) -> list[int]:
 def packed_options(given: Mapping[str, Any], options: Options, processes: int, budget: Path) -> list[dict[str, bytes]]:
     """Pack the options of each process; raises `OptionError`, naming the option, for one that cannot be sent.
 
-    `given`: as the pool was given them; `options`: the same, checked. `budget`: the file of what the processes share, so that the
-    rate, the sockets and the pauses of all of them together are those of one pool.
+    `given`: as the pool was given them; `options`: the same, checked. `budget`: the file of what the processes share,
+    so that the rate, the sockets and the pauses of all of them together are those of one pool.
     """
     _check(given, options, processes)
     common = {name: _packed(name, value) for name, value in given.items()}
