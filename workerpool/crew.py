@@ -185,7 +185,7 @@ class Crew:
     def look_again(self) -> None:
         """Note what holds the pool up: a feeder's thread has turned to something else, and nothing is queued."""
         with self._lock:
-            self.delays.look_at_feeders(self._clock.now())
+            self.delays.look_at_feeders(self._before_change())
 
     def forsake(self, owner: Owner, *, has_requests: bool) -> None:
         """Forget an owner that is over and its requests, at once if the lock is free, or when a thread next looks.

@@ -47,7 +47,7 @@ class Delays:
             # As it was in the middle: what they waited for may be there now.
             then = (self._noted_at + now) / 2
             reasons = self._scheduler.hold_ups(then, Wait.WORKERS if meter.state == FULL else READY)
-            meter.see(reasons, self._scheduler.hosts, now)
+            meter.see(reasons, self._scheduler.hosts + self._scheduler.parked, now)
 
     def note(self, now: float, *, is_full: bool, is_ready: bool) -> None:
         """Note what holds from now on. `is_full`: no worker is free; `is_ready`: one is, and may send."""
@@ -79,16 +79,15 @@ class Delays:
         self.look(now)
         return self._meter.waits(now)
 
-    def _starved_for(self) -> Wait:
-        """Why nothing is queued."""
+    def _starved_for(self) -> int:
+        """The state that holds where nothing is queued."""
         waits: Wait | None = None
         for feeder in self.feeders:
             waits = feeder.doing
             if waits is not ANSWERS and waits is not WINDOW:
                 return waits
-        scheduler = self._scheduler
-        if scheduler.parked:
-            return Wait.ROBOTS if scheduler.held == scheduler.parked else Wait.BACKOFF
-        if scheduler.in_flight:
+        if self._scheduler.parked:
+            return HELD
+        if self._scheduler.in_flight:
             return ANSWERS if waits is None else waits
         return Wait.IDLE if waits is None else READY  # an outcome is on its way to the stream's thread

@@ -18,8 +18,9 @@ from workerpool.statistics import LARGEST, HostWait, Waits
 LOOK_EVERY = 0.005
 """Seconds between two looks at the reasons of a state that has several."""
 
-LOOK_PER_LANE = 0.000_02
-"""Seconds more for each lane: a look at one takes some 0.5 µs, so all looks take at most some percent of the time."""
+LOOK_FOR_EACH = 0.000_02
+"""Seconds more for each host or request that is looked at, which takes some 0.5 µs: so all looks take at most some
+percent of the time."""
 
 HOSTS = 1_000
 """Hosts whose shares are kept, each with its reasons."""
@@ -49,7 +50,7 @@ class Wait(IntEnum):
 
 
 FULL, HELD = len(Wait), len(Wait) + 1
-"""States with several reasons: all workers are busy; requests are queued, and none of them may be sent."""
+"""States with several reasons: all workers are busy; requests are queued or parked, and none of them may be sent."""
 
 Reasons = Mapping[tuple[Wait, str], float]
 """How many requests wait for what: a reason, and the host whose it is, "" for the pool's."""
@@ -76,14 +77,14 @@ class Meter:
         """Whether to look at the reasons of the state, which is `FULL` or `HELD`."""
         return now >= self._looks_at[self.state]
 
-    def see(self, reasons: Reasons, lanes: int, now: float) -> None:
-        """Take what was seen of the state's reasons, for the time since the last look; `lanes` were looked at."""
+    def see(self, reasons: Reasons, looked_at: int, now: float) -> None:
+        """Take what was seen of the state's reasons, for the time since the last look; `looked_at` says at how many."""
         state = self.state
         self.turn_to(state, now)
         if reasons:
             self._reasons[state] = reasons
         self._share_out(state)
-        self._looks_at[state] = now + LOOK_EVERY + lanes * LOOK_PER_LANE
+        self._looks_at[state] = now + LOOK_EVERY + looked_at * LOOK_FOR_EACH
 
     def waits(self, now: float) -> Waits:
         """All until now."""

@@ -267,7 +267,7 @@ class Scheduler:
         return None if wake == NEVER else wake
 
     def hold_ups(self, at: float, otherwise: Wait) -> Reasons:
-        """What the requests that are queued waited for at a time since when nothing has changed.
+        """What requests waited for at a time since when nothing has changed: those that are queued, or else the parked.
 
         `otherwise`: what those waited for that could be sent.
         """
@@ -283,6 +283,18 @@ class Scheduler:
             wait = self._hosts[caller.host].waits_for(at)
             key = self._pools_hold_up(caller.host, 1, at, otherwise) if wait is Wait.READY else wait, caller.host
             found[key] = found.get(key, 0) + 1
+        return found or self._hold_ups_of_parked(at)
+
+    def _hold_ups_of_parked(self, at: float) -> Reasons:
+        found: dict[tuple[Wait, str], float] = {}
+        for _, _, item in self._heap:
+            if isinstance(item, Ticket):
+                host = self._hosts.get(item.host)
+                wait = Wait.READY if host is None else host.waits_for(at)
+                key = wait if wait in (Wait.PAUSE, Wait.BREAKER) else Wait.BACKOFF, item.host
+                found[key] = found.get(key, 0) + 1
+        if self._held:
+            found[Wait.ROBOTS, ""] = sum(map(len, self._held.values()))
         return found
 
     def _hold_up(self, lane: Lane, at: float, otherwise: Wait) -> Wait:
@@ -390,11 +402,6 @@ class Scheduler:
     def hosts(self) -> int:
         """How many hosts have something queued, in flight, paused or still being counted."""
         return len(self._hosts)
-
-    @property
-    def held(self) -> int:
-        """How many of the parked requests wait until something is known."""
-        return sum(map(len, self._held.values())) if self._held else 0
 
     @property
     def is_idle(self) -> bool:

@@ -179,6 +179,32 @@ def test_a_circuit_breaker_that_has_opened_is_not_a_hosts_pause() -> None:
     assert pool.seconds() == {"breaker": 0.5}
 
 
+def test_a_retry_whose_host_is_paused_is_held_up_by_the_pause() -> None:
+    pool = Pool()
+    pool.add(1)
+    pool.scheduler.pause("a", 5.0, pool.now)
+    pool.scheduler.park(pool.end(), 5.0)
+    pool.note()
+    pool.wait(5.0)
+    assert pool.seconds() == {"pause": 5.0}
+    assert [each.host for each in pool.delays.waits(pool.now).hosts] == ["a"]
+
+
+def test_a_stream_that_turns_to_its_source_while_retries_wait_is_what_holds_the_pool_up() -> None:
+    pool, stream = Pool(), Streaming(Wait.ANSWERS)
+    pool.delays.feeders.append(stream)
+    pool.add(1)
+    pool.scheduler.park(pool.end(), 9.0)
+    pool.note()
+    assert pool.delays.is_starved
+    pool.now = 2.0
+    stream.doing = Wait.SOURCE
+    pool.delays.look(pool.now)
+    pool.delays.look_at_feeders(pool.now)
+    pool.wait(3.0)
+    assert pool.seconds() == {"backoff": 2.0, "source": 3.0}
+
+
 def test_requests_that_wait_for_robots_txt_are_not_in_backoff() -> None:
     pool = Pool()
     pool.scheduler.hold(Ticket(Request("http://a/"), "a"), "robots")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workerpool.meter import FULL, HELD, HOSTS, LOOK_EVERY, LOOK_PER_LANE, Meter, Wait
+from workerpool.meter import FULL, HELD, HOSTS, LOOK_EVERY, LOOK_FOR_EACH, Meter, Wait
 from workerpool.statistics import LARGEST, HostWait, Waits
 
 REASONS = st.dictionaries(
@@ -86,7 +86,7 @@ def test_looks_are_due_at_once_then_rarely_and_the_more_rarely_the_more_there_is
     meter.turn_to(HELD, 1.0)
     assert meter.is_due(1.0)
     meter.see({(Wait.PAUSE, "a"): 1}, 1_000, 1.0)
-    again = 1.0 + LOOK_EVERY + 1_000 * LOOK_PER_LANE
+    again = 1.0 + LOOK_EVERY + 1_000 * LOOK_FOR_EACH
     assert not meter.is_due(again - 0.0001)
     assert meter.is_due(again)
     meter.turn_to(FULL, 1.0)
