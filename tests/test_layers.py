@@ -18,6 +18,8 @@ PACKAGE = ROOT / "workerpool"
 LEVELS: dict[str, float] = {
     "errors": 0,
     "redact": 0,
+    "agent": 1,
+    "extras": 1,
     "model": 1,
     "config": 1,
     "clock": 1,
@@ -25,17 +27,24 @@ LEVELS: dict[str, float] = {
     "events": 1,
     "statistics": 1,
     "locking": 1,
+    "meter": 1.1,  # stands on `statistics`, and what it counts is named in the layers above
     "limits": 2,
     "transport": 2,
     "retry": 2,
     "tickets": 2,
+    "canonical": 2,
+    "domains": 2,
+    "keys": 2.1,
+    "robots": 2.1,
     "hosts": 2.2,
     "lanes": 2.3,
     "scheduler": 3,
     "intake": 3,
+    "delays": 3.1,  # looks at the scheduler
     "worker": 4,
     "alarm": 4,
     "work": 4,
+    "gate": 4,
     "load": 4.1,  # steps within a layer: many requests at once stand on one request's way through a worker,
     "crew": 4.2,  # and many workers' threads on both
     "stream": 4.3,

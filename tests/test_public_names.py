@@ -10,7 +10,7 @@ import workerpool
 import workerpool.errors
 import workerpool.testing
 
-POOL = {"WorkerPool", "fetch", "PoolStatistics"}
+POOL = {"WorkerPool", "fetch", "registered_domain", "PoolStatistics"}
 VALUES = {
     "Request",
     "Attempt",
@@ -41,6 +41,7 @@ ERRORS = {
     "TooLarge",
     "TooManyRedirects",
     "Denied",
+    "RobotsDisallowed",
     "StatusError",
     "HostPaused",
     "CircuitOpen",

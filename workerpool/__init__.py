@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from workerpool.config import Breaker, Rate, RetryBudget, RetryPolicy, Timeout
+from workerpool.domains import registered_domain
 from workerpool.errors import (
     BadBody,
     Cancelled,
@@ -21,6 +22,7 @@ from workerpool.errors import (
     OptionError,
     OutcomeUnknown,
     RequestError,
+    RobotsDisallowed,
     SlotTimeout,
     StatusError,
     TimedOut,
@@ -76,6 +78,7 @@ __all__ = [
     "RequestError",
     "RetryBudget",
     "RetryPolicy",
+    "RobotsDisallowed",
     "SlotTimeout",
     "StatusError",
     "TimedOut",
@@ -91,6 +94,7 @@ __all__ = [
     "WorkerPoolError",
     "WrongThread",
     "fetch",
+    "registered_domain",
     "rows",
     "to_arrow",
     "to_pandas",

@@ -19,6 +19,9 @@ IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRAC
 UNNOTICED = 1_000
 """Requests of a batch that never meets the retry budget."""
 
+ROBOTS_REDIRECTS = 5
+"""So many redirects to a robots.txt have to be followed (RFC 9309, section 2.3.1.2)."""
+
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """The statuses that another try may mend."""
 
@@ -375,15 +378,28 @@ class Options:
     cert: str | tuple[str, str] | None = None
     fast_path: bool = True
     breaker: Breaker | None = None
+    user_agent: str | None = None
+    robots: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.fast_path, bool):
-            raise OptionError(f"fast_path={self.fast_path!r} must be True or False")
+        for name in ("fast_path", "robots"):
+            if not isinstance(getattr(self, name), bool):
+                raise OptionError(f"{name}={getattr(self, name)!r} must be True or False")
         if self.cookies not in ("none", "worker", "shared"):
             raise OptionError(f"cookies={self.cookies!r} is unknown: write 'none', 'worker' or 'shared'")
         if self.max_body is not None:
             check_count("max_body", self.max_body)
         check_count("max_redirects", self.max_redirects, least=0)
+        if self.robots and self.user_agent is None:
+            raise OptionError(
+                "robots=True needs a contact, so that a site can say what is wrong instead of shutting you out: "
+                "say contact='https://example.com/bot' or contact='me@example.com'"
+            )
+        if self.robots and self.max_redirects < ROBOTS_REDIRECTS:
+            raise OptionError(
+                f"max_redirects={self.max_redirects} with robots=True: a robots.txt may be {ROBOTS_REDIRECTS} redirects"
+                f" away (RFC 9309), so allow {ROBOTS_REDIRECTS} or more"
+            )
         if self.proxies is not None and not isinstance(self.proxies, Mapping):
             raise OptionError("proxies must map schemes to URLs, as in {'https': 'http://proxy:3128'}")
         if self.proxies and self.guard.deny_private and not self.guard.trust_proxy:

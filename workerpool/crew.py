@@ -32,12 +32,15 @@ from typing import Any, TypeVar
 from workerpool import events
 from workerpool.alarm import Alarm
 from workerpool.clock import Clock
+from workerpool.delays import Delays
 from workerpool.errors import SlotTimeout, UnexpectedError
-from workerpool.limits import Answer
+from workerpool.gate import Gate, Sorted
+from workerpool.limits import Answer, Limiter
 from workerpool.load import Given, Load, Sending
 from workerpool.locking import ChoreLock
 from workerpool.model import Outcome
 from workerpool.redact import redact
+from workerpool.robots import Site
 from workerpool.scheduler import Scheduler
 from workerpool.tickets import NEVER, Caller, Owner, Ticket
 from workerpool.transport import Carried
@@ -45,6 +48,8 @@ from workerpool.work import Call, Turn
 from workerpool.worker import Step, Worker
 
 T = TypeVar("T")
+
+GIVEN_UP = "its pool or its stream was told to end"
 
 CONTENDED = 0.0001
 """Seconds until a worker that finds the lock taken looks again. It is held for a few µs, so this is rare."""
@@ -73,6 +78,7 @@ class Crew:
         worker: Worker,
         clock: Clock,
         on_closed: Callable[[], None],
+        gate: Gate | None = None,
     ) -> None:
         self._executor = executor
         self._workers = workers
@@ -81,7 +87,10 @@ class Crew:
         self._can_carry = worker.can_carry and workers > 1
         self._clock = clock
         self._on_closed = on_closed  # called once, when the last work has ended after `close`
-        self._forsaken: deque[Owner] = deque()  # appended to without the lock
+        self.gate = gate  # None if nobody obeys robots.txt; never changed
+        if gate is not None:
+            gate.serve(self.hear_robots)
+        self._forsaken: deque[Owner | None] = deque()  # appended to without the lock
         # Guards every field below, and the scheduler.
         lock: Any = ChoreLock(self._forsaken, self._clear_out)
         self._lock: threading.Lock = lock
@@ -95,6 +104,7 @@ class Crew:
         self._load: Load | None = None  # of the turns that carry, one after the other
         self._is_carrying = False  # whether there is one
         self._callable_next = True  # breaks a tie between the two kinds
+        self._at_gate = 0  # requests that were held, and are being looked at
         self._counts = Counts()
         self._closing = False
         self._cancelling = False  # closing, and what is not being sent is given up
@@ -102,6 +112,7 @@ class Crew:
         self._broken: BaseException | None = None
         self._drained = threading.Condition(self._lock)
         self._alarm = Alarm(self._lock, clock)
+        self.delays = Delays(scheduler, clock.now())
 
     # -- giving work --------------------------------------------------------------------------------------------------
 
@@ -122,14 +133,26 @@ class Crew:
 
     def add(self, tickets: Iterable[Ticket]) -> None:
         """Queue requests; raises `RuntimeError` after shutdown."""
-        with self._lock:
-            self._check_open()
-            now = self._clock.now()
-            for ticket in tickets:
-                ticket.arrived_at = now
-                self._scheduler.add(ticket, now)
-            self._settle(now)
-            self._check_manned()
+        way = Sorted([*tickets]) if self.gate is None else self.gate.sort(tickets)
+        try:
+            with self._lock:
+                self._check_open()
+                now = self._clock.now()
+                for ticket in way.allowed:
+                    ticket.arrived_at = now
+                    self._scheduler.add(ticket, now)
+                for ticket, _ in way.held:
+                    ticket.arrived_at = now
+                self._hold(way, now)
+                self._counts.ended += len(way.refused)
+                self._settle(now)
+                self._check_manned()
+        except RuntimeError:
+            if self.gate is not None:
+                self.gate.forget(way.fetches)
+            raise
+        if way.held or way.refused:
+            self._see_to(way)
 
     def discard(self, is_unwanted: Callable[[Ticket], bool]) -> list[Ticket]:
         """Remove and return queued and parked requests; those being sent go on."""
@@ -164,26 +187,86 @@ class Crew:
             self._scheduler.urge(ticket, now)
             self._settle(now)
 
-    def forsake(self, owner: Owner) -> None:
-        """Forget the requests of an owner that is over, at once if the lock is free, or else when a thread next looks.
+    def look_again(self) -> None:
+        """Note what holds the pool up: a feeder's thread has turned to something else, and nothing is queued."""
+        with self._lock:
+            self.delays.look_again(self._clock.now())
+
+    def forsake(self, owner: Owner, *, has_requests: bool) -> None:
+        """Forget an owner that is over and its requests, at once if the lock is free, or when a thread next looks.
 
         Never waits for the lock: the garbage collector may end a stream in the middle of any line, also of one that
         holds it.
         """
-        self._forsaken.append(owner)
+        self._forsaken.append(owner if has_requests else None)
         self._clear_out()
 
     def cancel(self, ticket: Ticket, why: str) -> None:
         """End a request that `discard` or `close` returned."""
         outcome = self._worker.cancel(ticket, why)
         with self._lock:
-            self._counts.ended += 1
+            self._counts.ended += ticket.obeys
         ticket.deliver(outcome)
 
     def is_starved(self) -> bool:
         """Whether a thread is free and no host that is known may be sent to: requests to others would keep it busy."""
         with self._lock:
             return not self._is_full and self._scheduler.is_starved(self._clock.now())
+
+    # -- robots.txt -------------------------------------------------------------------------------------------------
+
+    def _hold(self, way: Sorted, now: float) -> None:
+        """Hold the requests that wait for a robots.txt, and queue what fetches it. Under the lock; see `_see_to`."""
+        for ticket, site in way.held:
+            self._scheduler.hold(ticket, site.name)
+        for fetch in way.fetches:
+            fetch.arrived_at = now
+            self._scheduler.put_first(fetch, now)
+
+    def _see_to(self, way: Sorted) -> None:
+        """Do the rest for requests that were sorted, without the lock: tell what must not be sent, and that nobody was
+        held in vain, as the robots.txt may have come in between."""
+        for ticket, error in way.refused:
+            ticket.deliver(self._worker.refuse(ticket, error))
+        for site in {site for _, site in way.held}:
+            if self.gate is not None and not self.gate.awaits(site):
+                self._free(site)
+
+    def hear_robots(self, site: Site, outcome: Outcome) -> None:
+        """Take what came of the fetch of a robots.txt, and let the requests go that waited for it."""
+        assert self.gate is not None
+        self.gate.learn(site, outcome)
+        self._free(site)
+
+    def _free(self, site: Site) -> None:
+        """Sort the requests again that were held for a site. They count as waiting meanwhile."""
+        assert self.gate is not None
+        with self._lock:
+            tickets = self._scheduler.free(site.name)
+            self._at_gate += len(tickets)
+        if not tickets:
+            return
+        way = self.gate.sort(tickets)
+        with self._lock:
+            now = self._clock.now()
+            self._at_gate -= len(tickets)
+            waiting = [*way.allowed, *(ticket for ticket, _ in way.held)]
+            if given_up := [ticket for ticket in waiting if self._is_given_up(ticket)]:
+                way.leave_out(given_up)
+            for ticket in way.allowed:
+                if ticket.started:
+                    self._scheduler.put_first(ticket, now)
+                else:
+                    self._scheduler.add(ticket, now)
+            self._hold(way, now)
+            self._counts.ended += len(way.refused) + len(given_up)
+            self._settle(now)
+            closed = self._notice_drained()
+        for ticket in given_up:
+            ticket.deliver(self._worker.cancel(ticket, GIVEN_UP))
+        self._see_to(way)
+        if closed:
+            self._on_closed()
 
     # -- threads that send for themselves -----------------------------------------------------------------------------
 
@@ -224,6 +307,11 @@ class Crew:
             self._counts.sent += 1
         return caller
 
+    def keep_pace(self, host: str, pace: Limiter) -> None:
+        """Let `pace` give slots to all that is sent to `host`, beside its budget."""
+        with self._lock:
+            self._scheduler.keep_pace(host, pace, self._clock.now())
+
     def leave(self, caller: Caller, answer: Answer | None = None) -> None:
         """Give back the place taken by `enter`; `answer` is what came of the send, where something learns from it."""
         circuit = None
@@ -261,9 +349,14 @@ class Crew:
             while (left := until - self._clock.now()) > 0:
                 self._clock.wait(waking, left)
 
+    @property
+    def session(self) -> Any:
+        """The calling worker thread's session."""
+        return self._worker.session
+
     # -- looking and ending -------------------------------------------------------------------------------------------
 
-    def snapshot(self) -> dict[str, int]:
+    def snapshot(self) -> dict[str, Any]:
         """Count the work now and so far; `PoolStatistics` names the fields."""
         with self._lock:
             counts, scheduler = self._counts, self._scheduler
@@ -280,6 +373,7 @@ class Crew:
                 "retries": counts.retries,
                 "redirects": counts.redirects,
                 "resent": counts.resent,
+                "waits": self.delays.waits(self._clock.now()),
             }
 
     @property
@@ -574,10 +668,10 @@ class Crew:
             pause = step.pause
             step.is_new_pause = self._scheduler.pause(pause.host, pause.until, now, refuse=pause.refuse)
         if step.outcome is not None:
-            self._counts.ended += 1
-            self._counts.ok += step.outcome.ok
+            self._counts.ended += ticket.obeys
+            self._counts.ok += ticket.obeys and step.outcome.ok
         elif self._is_given_up(ticket):
-            self._counts.ended += 1
+            self._counts.ended += ticket.obeys
             step.is_given_up = True
         elif step.again:
             self._counts.resent += 1
@@ -585,7 +679,10 @@ class Crew:
         elif step.next_host is not None:
             self._counts.redirects += 1
             ticket.host, ticket.key = step.next_host, step.next_key
-            self._scheduler.put_first(ticket, now)
+            if step.held is None:
+                self._scheduler.put_first(ticket, now)
+            else:
+                self._hold(step.held, now)
         elif step.park_until is not None:
             self._counts.retries += 1
             ticket.host = step.host
@@ -606,7 +703,11 @@ class Crew:
         if step.outcome is not None:
             ticket.deliver(step.outcome)
         elif step.is_given_up:
-            ticket.deliver(self._worker.cancel(ticket, "its pool or its stream was told to end"))
+            ticket.deliver(self._worker.cancel(ticket, GIVEN_UP))
+        if step.held is not None and self.gate is not None:
+            if step.is_given_up:
+                self.gate.forget(step.held.fetches)
+            self._see_to(step.held)
 
     # -- waking: all of it under the lock ---------------------------------------------------------------------------
 
@@ -627,6 +728,7 @@ class Crew:
                 self._call_carrier()
         elif has_room and not is_ready:
             self._set_alarm(now)
+        self.delays.note(now, is_full=not has_room, is_ready=is_ready)
 
     def _call_carrier(self) -> None:
         """Wake the carrier, if there is one, and it sleeps."""
@@ -710,9 +812,13 @@ class Crew:
         """Forget the requests of the owners that were forsaken, if nobody holds the lock: who does, calls this next."""
         while self._forsaken and self._lock.acquire(blocking=False):
             try:
+                has_requests = any(owner is not None for owner in self._forsaken)
                 self._forsaken.clear()
-                self._scheduler.discard(_is_forsaken, self._clock.now())
-                self._alarm.look_again()
+                now = self._clock.now()
+                if has_requests:
+                    self._scheduler.discard(_is_forsaken, now)
+                    self._alarm.look_again()
+                self.delays.look_again(now)
                 closed = self._notice_drained()
             finally:
                 self._lock.release()
@@ -736,7 +842,8 @@ class Crew:
 
     def _is_drained(self) -> bool:
         # In a broken pool, what the scheduler has in flight may be a turn's that is no more.
-        return not self._turns and not self._callables and (self._scheduler.is_idle or self._broken is not None)
+        is_idle = self._scheduler.is_idle and not self._at_gate
+        return not self._turns and not self._callables and (is_idle or self._broken is not None)
 
     def _notice_drained(self) -> bool:
         """Whether the last work has just ended after `close`: the caller then calls `_on_closed` without the lock."""

@@ -182,6 +182,20 @@ class Denied(RequestError):
     reason = "denied"
 
 
+class RobotsDisallowed(RequestError):
+    """The site's robots.txt does not allow this URL, or could not be fetched, which counts as the same (RFC 9309).
+
+    The site's wish, and a retry does not help; or its trouble, where the file could not be fetched: then `retry_helps`
+    is True, later. Nothing was sent to that URL. Not `Denied`, which is about rules of the caller's own.
+    """
+
+    reason = "robots"
+
+    def __init__(self, message: str, *, retry_helps: bool = False, key: str = "", attempts: int = 0) -> None:
+        super().__init__(message, key=key, attempts=attempts)
+        self.retry_helps = retry_helps
+
+
 class StatusError(RequestError):
     """A complete response came, and its status is not one of 200–399. The outcome keeps the response."""
 

@@ -26,6 +26,7 @@ EVENTS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "host.paused": (logging.WARNING, ("host", "wait", "reason")),
     "circuit.opened": (logging.WARNING, ("host",)),
     "circuit.closed": (logging.INFO, ("host",)),
+    "robots.read": (logging.INFO, ("url", "status", "delay", "error")),
     "pool.started": (logging.DEBUG, ("workers", "rate", "host_rate", "max_connections", "host_connections")),
     "pool.stopped": (logging.DEBUG, ("requests", "sent")),
     "worker.failed": (logging.ERROR, ("error",)),

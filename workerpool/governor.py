@@ -6,6 +6,7 @@ Budgets, pauses and the retry verdict are the same as for the pool's own request
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING
 from workerpool.clock import LEAST, Clock
 from workerpool.config import RetryPolicy
 from workerpool.crew import Crew
-from workerpool.errors import CircuitOpen, ConnectionLost, HostPaused
+from workerpool.errors import Cancelled, CircuitOpen, ConnectionLost, HostPaused, RequestError, StatusError
+from workerpool.gate import Gate, refusal
 from workerpool.limits import Answer
-from workerpool.model import Request
+from workerpool.model import Outcome, Request
 from workerpool.retry import Failure, Retries, answer_of
+from workerpool.robots import Allowed, Disallowed, Site, Unknown
 from workerpool.tickets import Caller
 from workerpool.transport import Send, is_repeatable, rewind, translate
 
@@ -44,6 +47,7 @@ class CrewGovernor:
         self._key_of = key_of
         self._listens = listens
         self._crew: weakref.ref[Crew] | None = None
+        self._local = threading.local()  # `fetches`: whether this thread is at a robots.txt just now
 
     def serve(self, crew: Crew) -> None:
         """Name the crew to ask: made after the transport, which needs the governor."""
@@ -52,12 +56,14 @@ class CrewGovernor:
     def __call__(self, request: PreparedRequest, send: Send, *, has_place: bool) -> Response:
         """Send when leave is given, and again while the policy says so. Raises what `send` raises.
 
-        Raises `HostPaused` without sending while the host refuses requests.
+        Raises `HostPaused` without sending while the host refuses requests, and `RobotsDisallowed`.
         """
         crew = self._crew() if self._crew is not None else None
         if crew is None:
             raise RuntimeError("this session belongs to a pool that is gone")
         host = self._host_of(request.url or "")
+        if crew.gate is not None and not has_place:
+            self._check_robots(crew, crew.gate, request, host)
         if has_place:
             crew.leave(crew.enter(host, self._policy.total, key=self._key(request), has_place=True))
             return send(host, fresh=False, left=None)
@@ -129,7 +135,7 @@ class CrewGovernor:
     def _answer(self, caller: Caller, response: Response | None, began: float) -> Answer:
         now = self._clock.now()
         if response is None:
-            return Answer(began, now, in_flight=caller.in_flight)
+            return Answer(began, now, None, refused=False, in_flight=caller.in_flight)
         return answer_of(response, began, now, self._clock.time(), in_flight=caller.in_flight)
 
     def _key(self, request: PreparedRequest) -> str | None:
@@ -144,6 +150,39 @@ class CrewGovernor:
         if not (isinstance(ours, ConnectionLost) and ours.stale):
             return False
         return is_repeatable(request) and self._policy.may_repeat(request.method or "GET", request.headers)
+
+    def _check_robots(self, crew: Crew, gate: Gate, request: PreparedRequest, host: str) -> None:
+        """Raise `RobotsDisallowed` for what must not be sent, once that is known.
+
+        What is not known this thread fetches by itself, even if somebody is at it: that one may need a worker, and all
+        of them may be waiting here.
+        """
+        if getattr(self._local, "fetches", False):
+            return
+        described = _described(request)
+        verdict = gate.look(described)
+        if isinstance(verdict, Unknown):
+            self._fetch_robots(crew, gate, verdict.site, described)
+            verdict = gate.look(described)
+        if isinstance(verdict, Disallowed):
+            raise refusal(verdict)
+        if isinstance(verdict, Allowed) and verdict.pace is not None:
+            crew.keep_pace(host, verdict.pace)
+
+    def _fetch_robots(self, crew: Crew, gate: Gate, site: Site, request: Request) -> None:
+        fetch = gate.request_for(site, request)
+        response: Response | None = None
+        error: RequestError | None = Cancelled("given up")
+        self._local.fetches = True
+        try:
+            response = crew.session.get(fetch.url, headers=fetch.headers, stream=True)
+            status = response.status_code
+            error = StatusError(f"HTTP {status}", status=status) if status >= 400 else None
+        except Exception as failed:
+            error = failed if isinstance(failed, RequestError) else translate(failed, fetch.url)
+        finally:
+            self._local.fetches = False
+            crew.hear_robots(site, Outcome(fetch, response, error))
 
     def _check_refusal(self, crew: Crew, host: str) -> None:
         refusal = crew.refusal(host)

@@ -8,7 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workerpool.config import Budgets
-from workerpool.limits import AdaptiveConnections, AdaptiveRate, Answer, Circuit, Limiter, MemoryLimiter, RetryTokens
+from workerpool.limits import (
+    AdaptiveConnections,
+    AdaptiveRate,
+    Answer,
+    Circuit,
+    Limiter,
+    MemoryLimiter,
+    RetryTokens,
+    tell,
+)
+from workerpool.meter import Wait
 
 if TYPE_CHECKING:
     from workerpool.lanes import Lane
@@ -60,6 +70,11 @@ class Host:
         self.callers_turn = True
         self.rests = False  # stands in the heap of resting hosts
 
+    def keep_pace(self, pace: Limiter) -> None:
+        """Let `pace` give slots to all its requests from now on, beside the limiters that are there."""
+        if pace not in self.limiters:
+            self.limiters = (*self.limiters, pace)
+
     def has_place(self) -> bool:
         return self.in_flight < self.places
 
@@ -83,13 +98,22 @@ class Host:
     def learn(self, answer: Answer, now: float) -> None:
         """Note what an answer says about the limits."""
         self.heard_at = now
-        if self.rate is not None:
-            self.rate.hear(answer, now)
+        tell(answer, now, self.rate, self.connections)
         if self.connections is not None:
-            self.connections.hear(answer, now)
             was_full = self.places >= self.most
             self.most = self.connections.limit
             self.places = self.most if was_full else min(self.places, self.most)
+
+    def waits_for(self, now: float) -> Wait:
+        """What keeps a request from being sent to it, as far as the host is concerned; `READY` if nothing does."""
+        is_broken = self.circuit is not None and not self.circuit.is_closed
+        if not self.has_place():
+            if is_broken:
+                return Wait.BREAKER
+            return Wait.PAUSE if self.places < self.most and self.not_before > LONG_AGO else Wait.HOST_SOCKETS
+        if self.not_before > now:
+            return Wait.BREAKER if is_broken else Wait.PAUSE
+        return Wait.HOST_RATE if any(limiter.next_at() > now for limiter in self.limiters) else Wait.READY
 
     def rests_at(self) -> float:
         """The time from which on nothing of it is worth keeping, apart from what waits and flies."""

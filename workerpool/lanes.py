@@ -9,6 +9,7 @@ from collections import deque
 
 from workerpool.hosts import Host
 from workerpool.limits import Limiter
+from workerpool.meter import Wait
 from workerpool.tickets import NEVER, Ticket
 
 
@@ -63,3 +64,12 @@ class Lane:
         for limiter in self.limits():
             at = max(at, limiter.next_at(line[0].request.weight))
         return at
+
+    def waits_for(self, now: float) -> Wait:
+        """What keeps the next request from being sent, as far as its host and its key are concerned; it is queued."""
+        wait = self.host.waits_for(now)
+        if wait is Wait.READY and self.line(now) is self.retries and not self.host.may_retry(now):
+            return Wait.RETRY_BUDGET
+        if wait is Wait.READY and self.quota is not None and self.quota.next_at() > now:
+            return Wait.KEY_RATE
+        return wait

@@ -13,6 +13,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from workerpool import events
+from workerpool.agent import check_contact, user_agent
 from workerpool.clock import Clock, SystemClock
 from workerpool.config import (
     AUTO,
@@ -29,9 +30,12 @@ from workerpool.config import (
 from workerpool.crew import Crew
 from workerpool.errors import Cancelled, InvalidRequest, OptionError, WrongThread
 from workerpool.forking import tell_of_forks
+from workerpool.gate import Gate
 from workerpool.governor import CrewGovernor
+from workerpool.keys import key_function
 from workerpool.model import Idle, Outcome, Request, Underway, new_request, origin
 from workerpool.retry import Retries
+from workerpool.robots import Robots
 from workerpool.scheduler import Scheduler
 from workerpool.statistics import PoolStatistics
 from workerpool.stream import Stream
@@ -87,6 +91,10 @@ class WorkerPool(Executor):
     `fast_path`: False sends everything through requests' own code, which takes several times as long. Otherwise only
         what needs it goes there: streamed responses, response hooks, digest and other auth that answers a challenge,
         bodies that are files or iterators, and adapters that you mount. `Attempt.fast_path` tells.
+    `robots`: True obeys each site's robots.txt (RFC 9309), redirects included, and its Crawl-delay. What it does not
+        allow ends as `RobotsDisallowed`, unsent. Needs `contact`, and the extra ``[crawl]``.
+    `contact`: whom a site's owner can ask about your requests: a URL or a mail address. It goes into the
+        ``User-Agent`` of all requests that bring none: ``workerpool/0.1 (+https://example.com/bot)``.
     `host_key`: maps a URL to what per-host budgets are counted by; None is the URL's origin.
     `clock`, `transport`: other implementations of time and of sending, for tests and simulations.
 
@@ -121,6 +129,8 @@ class WorkerPool(Executor):
         verify: bool | str = True,
         cert: str | tuple[str, str] | None = None,
         fast_path: bool = True,
+        robots: bool = False,
+        contact: str | None = None,
         session_factory: Callable[[], Any] | None = None,
         host_key: Callable[[str], str] | None = None,
         clock: Clock | None = None,
@@ -156,10 +166,12 @@ class WorkerPool(Executor):
             verify=verify,
             cert=cert,
             fast_path=fast_path,
+            user_agent=None if contact is None else user_agent(check_contact(contact)),
+            robots=robots,
         )
         self._clock = clock or SystemClock()
         self._host_of = host_key or origin
-        self._key_of = key_function(limit_by)
+        self._key_of = None if limit_by is None else key_function(limit_by)
         if (key_rate is None) != (limit_by is None):
             raise OptionError("key_rate and limit_by go together: what may be sent for each key, and what the key is")
         self._thread_name_prefix = thread_name_prefix
@@ -187,6 +199,7 @@ class WorkerPool(Executor):
         listens = budgets.learns_rate or budgets.learns_connections or options.breaker is not None
         governor = CrewGovernor(clock, retries, policy, self._host_of, key_of=self._key_of, listens=listens)
         self._transport = self._make_transport(options, governor)
+        gate = Gate(Robots(), clock, self._host_of) if options.robots else None
         self._worker = Worker(
             self._transport,
             clock,
@@ -196,6 +209,7 @@ class WorkerPool(Executor):
             self._host_of,
             key_of=self._key_of,
             listens=listens,
+            gate=gate,
         )
         # The executor's threads hold what they are given here for life: nothing in it may lead back to the pool, or
         # a pool that is dropped without shutdown would never end its threads.
@@ -203,7 +217,7 @@ class WorkerPool(Executor):
             options.workers, self._thread_name_prefix, self._worker.start_thread, self._initializer
         )
         scheduler = Scheduler(budgets, retries=policy.budget, floor=policy.budget_floor, breaker=options.breaker)
-        self._crew = Crew(executor, options.workers, scheduler, self._worker, clock, self._transport.close)
+        self._crew = Crew(executor, options.workers, scheduler, self._worker, clock, self._transport.close, gate)
         governor.serve(self._crew)
         self._on_dropped = weakref.finalize(self._crew, self._transport.close)  # for a pool dropped without shutdown
         self._on_dropped.atexit = False
@@ -522,21 +536,6 @@ def window_of(workers: int, budgets: Budgets, window: int | None = None) -> tupl
     """
     window = max(WINDOW, 8 * workers) if window is None else check_count("window", window)
     return window, max(1, window // 4, min(window, 2 * budgets.host_connections))
-
-
-def key_function(limit_by: Callable[[Request], str | None] | str | None) -> Callable[[Request], str | None] | None:
-    """What a request's key is; see `WorkerPool`. Raises `OptionError`."""
-    if limit_by is None or callable(limit_by):
-        return limit_by
-    name = limit_by.lower()
-
-    def header(request: Request) -> str | None:
-        for given, value in (request.headers or {}).items():
-            if given.lower() == name:
-                return str(value)
-        return None
-
-    return header
 
 
 def _hosts(hosts: Iterable[str] | None) -> tuple[str, ...] | None:

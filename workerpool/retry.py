@@ -17,7 +17,10 @@ import tenacity
 
 from workerpool.config import RetryPolicy
 from workerpool.errors import RequestError
-from workerpool.limits import Answer  # layer: sibling, because what a response says of limits is read here, once
+from workerpool.limits import (  # layer: sibling, because what a response says of limits is read here, once
+    Answer,
+    allowance,
+)
 from workerpool.model import Request
 
 if TYPE_CHECKING:
@@ -156,6 +159,7 @@ def answer_of(
         status=response.status_code,
         refused=refused,
         pause=retry_after(response, wall_time) if refused else None,
+        allowance=allowance(response.headers, wall_time),
         latency=latency,
         in_flight=in_flight,
     )

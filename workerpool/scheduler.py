@@ -23,6 +23,7 @@ from workerpool.config import Breaker, Budgets, RetryBudget
 from workerpool.hosts import Host
 from workerpool.lanes import Lane
 from workerpool.limits import Answer, Circuit, Limiter, MemoryLimiter, RetryTokens, Shared
+from workerpool.meter import Reasons, Wait
 from workerpool.tickets import NEVER, Caller, Owner, Ticket
 
 POOLS_SHARE = 4
@@ -81,7 +82,7 @@ class Scheduler:
 
     def add(self, ticket: Ticket, now: float) -> None:
         """Put a new request at the end of its lane."""
-        lane = self._lane(ticket.host, ticket.key, now)
+        lane = self._lane_of(ticket, now)
         lane.queue.append(ticket)
         lane.host.queued += 1
         self._count(ticket, 1)
@@ -195,9 +196,9 @@ class Scheduler:
             return
         lanes: dict[Lane, None] = {}
         for ticket in aside:
-            lanes[self._lane(ticket.host, ticket.key, now)] = None
+            lanes[self._lane_of(ticket, now)] = None
         for ticket in reversed(aside):
-            self._push_first(self._lane(ticket.host, ticket.key, now), ticket)
+            self._push_first(self._lane_of(ticket, now), ticket)
         for lane in lanes:
             self._enlist(lane, now)
 
@@ -258,6 +259,31 @@ class Scheduler:
                 wake = min(wake, self._limiter.next_at(self._head_weight(now)) + self._limiter.grouping)
         return None if wake == NEVER else wake
 
+    def hold_ups(self, now: float) -> Reasons:
+        """What the requests that are queued wait for, a free worker apart; none of them may be sent now."""
+        if self._prune(now):
+            is_full = self.in_flight >= self._budgets.max_connections
+            return {(Wait.SOCKETS if is_full else Wait.RATE, ""): 1}
+        found: dict[tuple[Wait, str], float] = {}
+        if self._ring:  # its requests stay where they are, as their owner's consumer has not taken what was sent
+            owner = self._ring[0].line(now)[0].owner
+            return {(Wait.READY if owner is None else _consumer_of(owner), ""): 1}
+        for owner, aside in self._aside.items():
+            found[_consumer_of(owner), ""] = len(aside)
+        for host in self._hosts.values():
+            if host.queued or host.lanes:
+                for lane in host.lanes.values():
+                    if not lane.is_empty:
+                        wait = lane.waits_for(now)
+                        if wait is Wait.READY and self._shared is not None:
+                            wait = Wait.SHARED
+                        key = wait, host.name
+                        found[key] = found.get(key, 0) + len(lane.queue) + len(lane.retries)
+        for caller in self.callers:
+            key = self._hosts[caller.host].waits_for(now), caller.host
+            found[key] = found.get(key, 0) + 1
+        return found
+
     def discard(self, is_unwanted: Callable[[Ticket], bool], now: float) -> list[Ticket]:
         """Remove, and return, the waiting requests that `is_unwanted` picks. Those in flight stay."""
         gone: list[Ticket] = []
@@ -302,6 +328,10 @@ class Scheduler:
         self._host(caller.host, now).callers += 1
         self.callers.append(caller)
 
+    def keep_pace(self, name: str, pace: Limiter, now: float) -> None:
+        """Let `pace` give slots to all of a host's requests, beside its budget."""
+        self._host(name, now).keep_pace(pace)
+
     def admit(self, now: float, *, all_busy: bool) -> None:
         """Admit the waiting callers that may send now.
 
@@ -342,6 +372,11 @@ class Scheduler:
         return len(self._hosts)
 
     @property
+    def held(self) -> int:
+        """How many of the parked requests wait until something is known."""
+        return sum(map(len, self._held.values())) if self._held else 0
+
+    @property
     def is_idle(self) -> bool:
         """Whether no request is queued, parked or in flight, and no caller waits."""
         return not (self.queued or self.parked or self.in_flight or self.callers)
@@ -362,6 +397,12 @@ class Scheduler:
         if self._tokens is None:
             self._tokens = RetryTokens(rules.share, POOLS_SHARE * rules.per_second, POOLS_SHARE * self._floor, now)
         return RetryTokens(rules.share, rules.per_second, self._floor, now, self._tokens)
+
+    def _lane_of(self, ticket: Ticket, now: float) -> Lane:
+        lane = self._lane(ticket.host, ticket.key, now)
+        if ticket.pace is not None:
+            lane.host.keep_pace(ticket.pace)
+        return lane
 
     def _lane(self, name: str, key: str | None, now: float) -> Lane:
         host = self._hosts.get(name) or self._host(name, now)
@@ -656,7 +697,7 @@ class Scheduler:
 
     def _bring_back(self, ticket: Ticket, now: float) -> None:
         """Put a request that was here before at the front of its lane."""
-        lane = self._lane(ticket.host, ticket.key, now)
+        lane = self._lane_of(ticket, now)
         if ticket.is_retry:
             lane.retries.append(ticket)  # those that wait for a token get theirs in turn
         else:
@@ -684,6 +725,11 @@ class Scheduler:
         if at < lane.timer:
             lane.timer = at
             heapq.heappush(self._heap, (at, next(self._order), lane))
+
+
+def _consumer_of(owner: Owner) -> Wait:
+    """What holds up an owner that is full or has no room: its consumer, or else an outcome is on its way there."""
+    return Wait.SINK if owner.doing is Wait.SINK else Wait.READY
 
 
 def _taken(limiter: Limiter, now: float, weight: int, since: float | None) -> float:

@@ -1,8 +1,71 @@
-"""`PoolStatistics`: a pool at one moment. A value, any thread."""
+"""`PoolStatistics`: a pool at one moment, and in it `Waits`: what its time went to. Values, any thread."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field, fields
+
+LARGEST = 10
+"""Shares of single hosts that are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostWait:
+    """Seconds of one of the `Waits`, by name, that were one host's."""
+
+    wait: str
+    host: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Why a pool did not send one request more, in seconds of its life.
+
+    At any time one of these holds, or several share it, so together they are the pool's age. Where hosts are held up by
+    different things, each counts by the requests that wait for it.
+
+    `ready`: one could be sent, and a thread was on its way to it: the pool's own work. `workers`: all were busy.
+    `host_sockets`, `sockets`: as many requests were in flight to a host, or in all, as may be. `host_rate`, `key_rate`,
+    `rate`: a slot had not come, of a host's budget, a key's or the pool's; `shared`: or of one that processes share.
+    `pause`: a host had asked for a pause, or its requests began again one by one after it; `breaker`: or its circuit
+    breaker had opened. `backoff`: only retries were left, and their time had not come; `retry_budget`: or it had, and
+    there was no token for them. `robots`: a host's robots.txt was not known yet. `window`: all that may be in memory
+    waited for one request. `source`: the source was asked, and had given nothing yet. `sink`: the consumer of a stream
+    was at work, and had not asked for more. `answers`: there was nothing left to send, and the last answers were still
+    to come. `idle`: nothing had been given to the pool.
+
+    `hosts`: the largest shares of single hosts in these.
+    """
+
+    ready: float = 0.0
+    workers: float = 0.0
+    host_sockets: float = 0.0
+    sockets: float = 0.0
+    host_rate: float = 0.0
+    key_rate: float = 0.0
+    rate: float = 0.0
+    shared: float = 0.0
+    pause: float = 0.0
+    breaker: float = 0.0
+    backoff: float = 0.0
+    retry_budget: float = 0.0
+    robots: float = 0.0
+    window: float = 0.0
+    source: float = 0.0
+    sink: float = 0.0
+    answers: float = 0.0
+    idle: float = 0.0
+    hosts: tuple[HostWait, ...] = ()
+
+    def __add__(self, other: Waits) -> Waits:
+        """Those of two pools together."""
+        seconds = {one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)}
+        by_host: Counter[tuple[str, str]] = Counter()
+        for each in seconds.pop("hosts"):
+            by_host[each.wait, each.host] += each.seconds
+        hosts = (HostWait(wait, host, value) for (wait, host), value in by_host.most_common(LARGEST))
+        return Waits(**seconds, hosts=tuple(hosts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +79,7 @@ class PoolStatistics:
     idle; `sent_fast`, of all these sends and `pool.session`'s, those by the fast path; `sockets_opened`;
     `sockets_reused`, sends over a used socket; `sockets_retired`, closed before their server would have;
     `sockets_lost`, closed by their server while idle; `tls_handshakes`, of which `tls_resumed`. `sockets_open`, of
-    which `sockets_idle`: now.
+    which `sockets_idle`: now. `waits`: what the pool's time went to.
     """
 
     workers: int
@@ -41,3 +104,4 @@ class PoolStatistics:
     sockets_lost: int
     tls_handshakes: int
     tls_resumed: int
+    waits: Waits = field(default_factory=Waits)

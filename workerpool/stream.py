@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 from workerpool.crew import Crew
 from workerpool.errors import Cancelled, InvalidRequest, RequestError
 from workerpool.intake import Intake, Item
+from workerpool.meter import Wait
 from workerpool.model import Attempt, Outcome, Request, Underway
 from workerpool.redact import redact
 from workerpool.tickets import NEVER, Ticket
@@ -150,12 +151,16 @@ class Stream:
         self.needs_receipts = receipts
         self.room = workers
         self.queued = 0
+        # What the crew looks at where it has nothing to send, see `Feeder`.
+        self.doing = Wait.READY
 
     def outcomes(self) -> Generator[Outcome, None, None]:
         """Yield the outcomes, then raise what the source raised. Closing the generator cancels what has not ended."""
+        self._crew.delays.feeders.append(self)
         try:
             self._refuse_inside()
             while self._goes_on():
+                self._turn_to(Wait.SINK)
                 yield self._pop()  # no name here: a body must not live until the next one is asked for
         finally:
             self._abandon()
@@ -163,9 +168,11 @@ class Stream:
 
     def batches(self) -> Generator[list[Outcome | Underway], None, None]:
         """Yield lists of all that is ready, as `outcomes` yields one by one. To ask for the next one is a receipt."""
+        self._crew.delays.feeders.append(self)
         try:
             self._refuse_inside()
             while self._goes_on():
+                self._turn_to(Wait.SINK)
                 yield [self._pop() for _ in range(len(self._ready))]
                 if self._places:
                     places, self._places = self._places, 0
@@ -202,6 +209,13 @@ class Stream:
             elif self._intake.is_done:
                 return False
 
+    def _turn_to(self, doing: Wait) -> None:
+        """Note what the consumer's thread does from now on; if the crew has nothing to send, that is why."""
+        if self.doing is not doing:
+            self.doing = doing
+            if self._crew.delays.is_starved:
+                self._crew.look_again()
+
     # -- handing out --------------------------------------------------------------------------------------------------
 
     def _feed(self) -> None:
@@ -210,6 +224,9 @@ class Stream:
             return
         tickets: list[Ticket] = []
         intake, announce = self._intake, self._before_send
+        reads = self._outstanding < self._window and not intake.exhausted
+        if reads:
+            self._turn_to(Wait.SOURCE)
         began = time.perf_counter()
         while self._outstanding < self._window:
             item = intake.next()
@@ -238,6 +255,8 @@ class Stream:
                 began = time.perf_counter()
         else:
             self._batch_left = self._batch
+        if reads:
+            self._turn_to(Wait.READY)
         if tickets:
             self._hand_out(tickets)
 
@@ -286,6 +305,7 @@ class Stream:
             if self.awaited is not None:
                 self._crew.urge(self.awaited)
         intake = self._intake
+        self._turn_to(Wait.SOURCE if intake.is_idle else self._why_it_waits())
         if self._is_crowded and self._unanswered > self._crowd:
             time.sleep(NAP)
         try:
@@ -309,6 +329,11 @@ class Stream:
         now = time.perf_counter()
         self._is_crowded = now - self._waited_at < taken * NAP
         self._waited_at = now
+
+    def _why_it_waits(self) -> Wait:
+        """Why nothing more is handed out: the window is full, or there is nothing more."""
+        is_full = self._outstanding >= self._window and not self._intake.exhausted
+        return Wait.WINDOW if is_full else Wait.ANSWERS
 
     def _sort_in(self, ticket: Ready) -> None:
         if isinstance(ticket, Underway):
@@ -368,8 +393,8 @@ class Stream:
         """The consumer has left: forget what is not being sent; what is will end unseen."""
         self.is_over = self.is_forsaken = True
         self._intake.close()
-        if self._unanswered:
-            self._crew.forsake(self)
+        self._crew.delays.feeders.remove(self)
+        self._crew.forsake(self, has_requests=self._unanswered > 0)
 
     def _raise_failure(self) -> None:
         if self._intake.failure is not None:

@@ -6,9 +6,13 @@ Both are only ever touched under the lock of whoever drives the scheduler, save 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from workerpool.meter import Wait
 from workerpool.model import Attempt, Outcome, Request
+
+if TYPE_CHECKING:
+    from workerpool.limits import Limiter
 
 NEVER = float("inf")
 
@@ -22,7 +26,7 @@ class Owner(Protocol):
 
     `needs_receipts`: whether a request of it that was sent holds its place until that has been acknowledged. Then
     `room` is how many more may be sent, and `queued` how many wait in lanes. Both are the scheduler's. Without
-    receipts, `room` stays above 0.
+    receipts, `room` stays above 0. `doing`: see `delays.Feeder`.
     """
 
     is_over: bool
@@ -32,6 +36,7 @@ class Owner(Protocol):
     needs_receipts: bool
     room: int
     queued: int
+    doing: Wait
 
 
 class Ticket:
@@ -46,14 +51,17 @@ class Ticket:
     host's pause to end. `is_retry`: it waits for a token of the retry budget, since `ripe_at`; `excused`: seconds that
     it has waited for those in all. `in_flight`: sends to its host when it was sent, itself included. `holds_place`:
     whether it was sent, for an owner that needs receipts, and nobody was told yet. `is_light`: whether to begin it and
-    to take its outcome never takes long, so that a thread may do it which others wait for, too.
+    to take its outcome never takes long, so that a thread may do it which others wait for, too. `obeys`: whether
+    robots.txt is asked about it, in a pool that does so; False for that file itself, which nobody asked for. `pace`:
+    what then spaces its site's requests, if anything.
     """
 
     is_light = False
+    obeys = True
 
     __slots__ = (
         "arrived_at", "excused", "granted_at", "holds_place", "host", "in_flight", "is_circuit_open", "is_retry", "key",
-        "owner", "refused_until", "request", "ripe_at", "slot_wait", "started", "trip",
+        "owner", "pace", "refused_until", "request", "ripe_at", "slot_wait", "started", "trip",
     )  # fmt: skip
 
     def __init__(self, request: Request, host: str, owner: Owner | None = None, key: str | None = None) -> None:
@@ -73,6 +81,7 @@ class Ticket:
         self.ripe_at = 0.0
         self.excused = 0.0
         self.in_flight = 0
+        self.pace: Limiter | None = None
 
     def deliver(self, outcome: Outcome) -> None:
         """Take the outcome; called exactly once, without any lock."""

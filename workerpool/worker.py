@@ -27,6 +27,9 @@ from workerpool.transport import Carried, Exchange, Transport
 if TYPE_CHECKING:
     from requests import Response
 
+    from workerpool.gate import Gate, Sorted
+    from workerpool.limits import Limiter
+
 NO_TIME = Timings()
 
 new_attempt, new_outcome, new_timings = maker(Attempt), maker(Outcome), maker(Timings)
@@ -50,6 +53,7 @@ class Trip:
     response: Response | None = None  # of the last attempt, should there be no further one
     parked: float = 0.0
     was_resent: bool = False  # the current attempt has had its free send
+    pace: Limiter | None = None  # of the request's own site, where it goes back to for another attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +73,10 @@ class Step:
     `next_host`: the lane where it goes on, at its front, after a redirect. `again`: it goes back to the front of its
     lane, as the socket that it was sent over was dead. `host`: the lane it returns to when parked. `sent`: whether
     anything was sent. `answer`: what came of the send, for what learns from it; None if nothing does. `next_key`: with
-    `next_host`, the key that it counts against there. The crew notes in it whether `pause` began one (`is_new_pause`),
-    whether the request is given up instead of going on (`is_given_up`), and what `Scheduler.hear` says of the host that
-    it was sent to (`circuit`, `sent_to`).
+    `next_host`, the key that it counts against there; `held`: it is held instead until a robots.txt has come.
+
+    The crew notes in it whether `pause` began one (`is_new_pause`), whether the request is given up instead of going on
+    (`is_given_up`), and what `Scheduler.hear` says of the host that it was sent to (`circuit`, `sent_to`).
     """
 
     outcome: Outcome | None = None
@@ -83,6 +88,7 @@ class Step:
     sent: bool = True
     answer: Answer | None = None
     next_key: str | None = None
+    held: Sorted | None = None
     is_new_pause: bool = False
     is_given_up: bool = False
     circuit: bool | None = None
@@ -103,10 +109,12 @@ class Worker:
         *,
         key_of: Callable[[Request], str | None] | None = None,
         listens: bool = False,
+        gate: Gate | None = None,
     ) -> None:
         self._transport = transport
         self._key_of = key_of
         self._listens = listens  # whether anybody learns from answers
+        self._gate = gate  # asked where redirects lead; None if nobody obeys robots.txt
         self._carrying: Any = transport if hasattr(transport, "begin") else None
         self._clock = clock
         self._retries = retries
@@ -193,6 +201,12 @@ class Worker:
         error = Cancelled(f"given up, as {why}" + (f" (after {before})" if before else ""))
         return self._outcome(ticket, trip, trip.response, error, self._clock.now())
 
+    def refuse(self, ticket: Ticket, error: RequestError) -> Outcome:
+        """End a request that is not in flight with `error`: it must not be sent, or not where a redirect led."""
+        outcome = self._end(ticket, _trip(ticket), None, error, self._clock.now()).outcome
+        assert outcome is not None
+        return outcome
+
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _own_session(self) -> Any:
@@ -222,7 +236,7 @@ class Worker:
         """What this send says about the host's limits."""
         now = self._clock.now()
         if response is None:
-            return Answer(trip.began, now, in_flight=ticket.in_flight)
+            return Answer(trip.began, now, None, refused=False, in_flight=ticket.in_flight)
         latency = trip.exchange.trace.first_byte
         return answer_of(response, trip.began, now, self._clock.time(), latency=latency, in_flight=ticket.in_flight)
 
@@ -236,11 +250,17 @@ class Worker:
             if follows:
                 next_host = self._host_of(exchange.url)
                 self._add_send(ticket, trip)
+                held = None
+                if self._gate is not None and ticket.obeys:
+                    way = self._gate.sort([ticket])
+                    if way.refused:
+                        return self._end(ticket, trip, None, way.refused[0][1], trip.ready_at)
+                    held = way if way.held else None
                 if events.is_on("request.redirected"):
                     self._log("request.redirected", ticket, url=exchange.url, status=response.status_code)
                 ticket.go_on(trip.attempts)
                 next_key = None if self._key_of is None else self._key_of(replace(ticket.request, url=exchange.url))
-                return Step(next_host=next_host, next_key=next_key)
+                return Step(next_host=next_host, next_key=next_key, held=held)
         self._add_send(ticket, trip)
         if not self._retries.needs_verdict(response.status_code):
             return self._end(ticket, trip, response, None, trip.ready_at)
@@ -322,6 +342,7 @@ class Worker:
             reason = error.reason if error is not None else "the retry rule"
             self._log("request.parked", ticket, wait=verdict.wait, reason=reason)
         trip.exchange.restart()
+        ticket.pace = trip.pace
         trip.parked += verdict.wait
         trip.ready_at = now + verdict.wait
         ticket.go_on(trip.attempts)
@@ -416,6 +437,7 @@ def _trip(ticket: Ticket) -> Trip:
     if trip is None:
         request = ticket.request
         trip = ticket.trip = Trip(Exchange(request, request.url), ticket.arrived_at, attempts=request.earlier)
+        trip.pace = ticket.pace
     return trip
 
 

@@ -7,7 +7,7 @@ import requests
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from workerpool.batch.canonical import canonical
+from workerpool.canonical import canonical
 
 PARTS = st.sampled_from(
     [

@@ -12,7 +12,6 @@ import pytest
 
 from workerpool.cli import main
 from workerpool.cli.arguments import parse
-from workerpool.config import Rate
 from workerpool.doctor.advice import advise
 from workerpool.doctor.findings import (
     Answer,
@@ -27,9 +26,10 @@ from workerpool.doctor.findings import (
     cost_of,
     reuse_of,
 )
-from workerpool.doctor.ratelimits import Allowance, RateLimit, allowance, rate_limits
+from workerpool.doctor.ratelimits import RateLimit, rate_limits
 from workerpool.doctor.text import as_text
 from workerpool.errors import OptionError
+from workerpool.limits.headers import Allowance
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "cli.md"
 NOW = 1_800_000_000.0
@@ -74,7 +74,8 @@ def advice(examination: Examination, allowed: Allowance = NOTHING) -> str:
         ("X-Rate-Limit-Remaining", "0", "0 left in this window"),
         ("X-RateLimit-Reset", "1800000120", "the window ends in 2 min"),
         ("x-ratelimit-reset", "45", "the window ends in 45 s"),
-        ("X-RateLimit-Reset", "2027-01-15T08:00:00Z", "not understood"),
+        ("X-RateLimit-Reset", "2027-01-15T08:01:00Z", "the window ends in 60 s"),
+        ("X-RateLimit-Reset", "next Tuesday", "not understood"),
         ("Retry-After", "30", "send nothing for 30 s"),
         ("Retry-After", "Fri, 15 Jan 2027 08:00:00 GMT", "send nothing until Fri, 15 Jan 2027 08:00:00 GMT"),
     ],
@@ -85,27 +86,6 @@ def test_a_rate_limit_header_is_put_into_words(header: str, value: str, meaning:
 
 def test_headers_about_other_things_are_no_rate_limits() -> None:
     assert rate_limits({"Server": "nginx", "X-Runtime": "5", "Strict-Transport-Security": "max-age=1"}, NOW) == ()
-
-
-@pytest.mark.parametrize(
-    ("headers", "rate"),
-    [
-        ({"RateLimit-Policy": '"default";q=100;w=60'}, Rate(100, 60)),
-        ({"RateLimit-Policy": '"hour";q=1000;w=3600, "second";q=10;w=1'}, Rate(1000, 3600)),
-        ({"RateLimit-Limit": "10, 10;w=1, 50;w=60", "RateLimit-Remaining": "9"}, Rate(50, 60)),
-        ({"X-RateLimit-Limit": "60", "X-RateLimit-Remaining": "59", "X-RateLimit-Reset": "1800003600"}, Rate(59, 3600)),
-        ({"RateLimit": '"default";r=50;t=30'}, Rate(50, 30)),
-        ({"X-RateLimit-Limit": "60"}, None),
-        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "60"}, None),
-        ({"RateLimit-Policy": '"default";q=100'}, None),
-        ({"RateLimit-Policy": ";;=,w"}, None),
-        ({}, None),
-    ],
-)
-def test_the_rate_that_headers_allow_is_the_strictest_policy_s_or_what_is_left(
-    headers: dict[str, str], rate: Rate | None
-) -> None:
-    assert allowance(headers, NOW).rate == rate
 
 
 # -- what samples show ------------------------------------------------------------------------------------------------

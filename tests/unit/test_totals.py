@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests import Response
 
-from workerpool.config import Rate
+from workerpool.config import Budgets, Rate
 from workerpool.errors import Cancelled, ConnectionLost, InvalidRequest, RequestError, StatusError
-from workerpool.model import Attempt, Outcome, Request
-from workerpool.report.summary import WIDTH, Allowed, duration, number, size, summarize
+from workerpool.model import Attempt, Outcome, Request, Timings
+from workerpool.report.summary import WIDTH, Took, duration, number, size, summarize
 from workerpool.report.totals import OTHERS, Histogram, Tally, Totals, reason_of
+from workerpool.report.why import Allowed
+from workerpool.statistics import Waits
 
 
 def outcome(
@@ -36,9 +39,10 @@ def tally(*outcomes: Outcome, hosts: int = 100) -> Totals:
     return made.totals()
 
 
-def figures(**changes: int) -> Any:
+def figures(waits: Waits | None = None, **changes: int) -> Any:
     return SimpleNamespace(
-        **{"sent": 0, "retries": 0, "redirects": 0, "sockets_opened": 0, "sockets_reused": 0, **changes}
+        **{"sent": 0, "retries": 0, "redirects": 0, "sockets_opened": 0, "sockets_reused": 0, **changes},
+        waits=waits or Waits(),
     )
 
 
@@ -110,9 +114,16 @@ def test_the_summary_says_everything_and_fits_a_terminal() -> None:
     outcomes += [outcome(error=StatusError("HTTP 404 Not Found", status=404), at=1.0) for _ in range(12)]
     text = summarize(
         tally(*outcomes),
-        figures(sent=1_230, retries=14, redirects=3, sockets_opened=16, sockets_reused=1_198),
-        Allowed(rate=Rate.of("200/s"), host_rate=Rate.of("100/min")),
-        6.04,
+        figures(
+            Waits(rate=5.0, host_sockets=1.0),
+            sent=1_230,
+            retries=14,
+            redirects=3,
+            sockets_opened=16,
+            sockets_reused=1_198,
+        ),
+        Allowed(budgets=Budgets(rate=Rate.of("200/s"), host_rate=Rate.of("100/min"))),
+        Took(elapsed=6.04),
     )
     assert max(len(line) for line in text.splitlines() if "xxx" not in line) <= WIDTH
     assert len(text.splitlines()) <= 25
@@ -120,15 +131,29 @@ def test_the_summary_says_everything_and_fits_a_terminal() -> None:
     for words in (
         "1.0%  404 Not Found", "connection lost", "202.2/s on average", "200/s in all, 100/min per host",
         "1,230 sends, 14 retries and 3 redirects among them", "p50 ", "p95 ", "p99 ",
-        "16 opened, reused for 1,198 sends", "slowest of 11 hosts", "for example", "token=***",
+        "16 opened, reused for 1,198 sends", "waited for     the rate 83%, sockets to a host 16%, the output 1%",
+        "what binds     the rate of 200/s in all held it up 83% of the time",
+        "slowest of 11 hosts", "for example", "token=***",
     ):  # fmt: skip
         assert words in text
     assert "hunter2" not in text
 
 
+def test_what_sends_took_is_added_up() -> None:
+    spent = Timings(dns=0.01, connect=0.02, tls=0.04, first_byte=1.0, body=0.5)
+    totals = tally(*[replace(outcome(), timings=spent + Timings(queued=5.0, slot=3.0, parked=1.0))] * 2, outcome())
+    assert totals.spent == spent + spent
+
+
+def test_a_run_of_no_time_is_not_told_what_binds() -> None:
+    lines = summarize(tally(outcome()), figures(Waits(answers=0.1), sent=1), Allowed(), Took(elapsed=0.1)).splitlines()
+    assert "  waited for     the last answers 100%" in lines
+    assert not [line for line in lines if "what binds" in line]
+
+
 def test_the_summary_of_nothing_and_of_what_was_never_sent_is_a_sentence() -> None:
-    assert summarize(tally(), figures(), Allowed(), 0.01) == "0 requests in 10 ms: 0 ok"
-    cancelled = summarize(tally(outcome(error=Cancelled("x"), tries=0)), figures(), Allowed(), 1.0)
+    assert summarize(tally(), figures(), Allowed(), Took(elapsed=0.01)) == "0 requests in 10 ms: 0 ok"
+    cancelled = summarize(tally(outcome(error=Cancelled("x"), tries=0)), figures(), Allowed(), Took(elapsed=1.0))
     assert cancelled.startswith("1 request in 1.0 s: 0 ok, 1 cancelled")
     assert "for example" not in cancelled
 

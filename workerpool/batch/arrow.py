@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from workerpool.batch.columns import Columns, Kind, text_of
-from workerpool.batch.extras import load
 from workerpool.batch.record import Record
+from workerpool.extras import load
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from workerpool.batch.arrow import pyarrow, schema_of, table_of
 from workerpool.batch.columns import columns_of
-from workerpool.batch.extras import load
 from workerpool.batch.record import Record, check_include, record_of
 from workerpool.errors import OptionError
+from workerpool.extras import load
 from workerpool.model import Outcome
 
 if TYPE_CHECKING:

@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _carry_out(argv: Sequence[str] | None) -> int:
-    from workerpool.cli.arguments import RunSettings, parse, version
+    from workerpool.agent import version
+    from workerpool.cli.arguments import RunSettings, parse
     from workerpool.cli.doctor_arguments import DoctorSettings
     from workerpool.cli.plan_arguments import PlanSettings
 

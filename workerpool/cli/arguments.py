@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any, NoReturn
 
+from workerpool.agent import check_contact, version
 from workerpool.cli.budget_arguments import BudgetSettings, add_budgets, add_failing, budget_settings_of
 from workerpool.cli.connecting import add_connecting, cert_of, proxy_of, verify_of
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor, doctor_settings_of
@@ -17,7 +17,6 @@ from workerpool.cli.plan_arguments import PlanSettings, add_plan, plan_settings_
 from workerpool.config import GuardRules, parse_duration, parse_size
 from workerpool.errors import OptionError
 
-DISTRIBUTION = "workerpool-http"
 INCLUDABLE = ("body", "headers")
 
 _DESCRIPTION = """\
@@ -88,6 +87,8 @@ class RunSettings:
     deny_private: bool
     trust_proxy: bool
     fast_path: bool
+    robots: bool
+    contact: str | None
     quiet: bool
     progress: bool
     log_format: str | None
@@ -147,14 +148,6 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def version() -> str:
-    """Return the installed version, or one that says that the package is not installed."""
-    try:
-        return metadata.version(DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        return "0+not.installed"
-
-
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Texts as they are written, and room for the longest option."""
 
@@ -207,6 +200,12 @@ def _add_reach(add: Callable[..., Any]) -> None:
     )
     add("--trust-proxy", action="store_true", help="with --deny-private: leave that to the proxy that is gone through")
     add("--deny-private", action="store_true", help="refuse private, loopback and other addresses that are not public")
+    add("--robots", action="store_true", help="obey each site's robots.txt and its Crawl-delay; needs --contact")
+    add(
+        "--contact",
+        metavar="ADDRESS",
+        help="a page or a mail address for the User-Agent, so that a site's owner can ask you",
+    )
     add("--no-fast-path", action="store_true", help="send all by requests' own code, to find out what is its doing")
 
 
@@ -240,6 +239,8 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         deny_private=said.deny_private,
         trust_proxy=said.trust_proxy,
         fast_path=not said.no_fast_path,
+        robots=said.robots,
+        contact=_contact(said),
         quiet=said.quiet,
         progress=not (said.quiet or said.no_progress or said.log_format == "json"),
         log_format=said.log_format,
@@ -254,6 +255,15 @@ def _hosts(said: list[str] | None) -> tuple[str, ...] | None:
         return GuardRules(allow_hosts=tuple(said)).allow_hosts
     except OptionError as error:
         raise OptionError(str(error).replace("allow_hosts", "--allow-host", 1)) from None
+
+
+def _contact(said: argparse.Namespace) -> str | None:
+    if said.robots and said.contact is None:
+        raise OptionError(
+            "--robots needs --contact ADDRESS, so that a site can say what is wrong instead of shutting you out: "
+            "a page such as https://example.com/bot, or a mail address"
+        )
+    return None if said.contact is None else check_contact(said.contact, "--contact")
 
 
 def _include(text: str) -> frozenset[str]:

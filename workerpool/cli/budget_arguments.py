@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from workerpool.config import AUTO, Breaker, Rate, RetryBudget, check_count
+from workerpool.config import AUTO, Breaker, Budgets, Rate, RetryBudget, check_count
 from workerpool.errors import OptionError
+from workerpool.keys import LimitBy, read_limit_by
+from workerpool.pool import budgets_of
 
 Limit = Rate | Literal["auto"] | None
 Sockets = int | Literal["auto"] | None
@@ -24,6 +26,8 @@ class BudgetSettings:
     workers: int
     rate: Limit
     host_rate: Limit
+    key_rate: Rate | None
+    limit_by: LimitBy | None
     burst: int
     connections: Sockets
     host_connections: Sockets
@@ -34,14 +38,21 @@ class BudgetSettings:
 
     def of_pool(self) -> dict[str, Any]:
         """The arguments for `WorkerPool`, those for its retries and its workers apart."""
+        return {**self._of_budgets(), "limit_by": self.limit_by, "breaker": self.breaker}
+
+    def budgets(self) -> Budgets:
+        """The budgets that the pool will have."""
+        return budgets_of(self.workers, **self._of_budgets())
+
+    def _of_budgets(self) -> dict[str, Any]:
         return {
             "rate": self.rate,
             "host_rate": self.host_rate,
+            "key_rate": self.key_rate,
             "burst": self.burst,
             "max_connections": self.connections,
             "host_connections": self.host_connections,
             "slow_start": self.slow_start,
-            "breaker": self.breaker,
         }
 
 
@@ -54,6 +65,12 @@ def add_budgets(add: Callable[..., Any]) -> None:
         "which finds out what each host takes; default: no limit",
     )
     add("--host-rate", metavar="RATE", help="the same for each host; with --rate auto, at most that; default: no limit")
+    add("--key-rate", metavar="RATE", help="the same for each key of --limit-by, over all hosts; default: no limit")
+    add(
+        "--limit-by",
+        metavar="KEY",
+        help="what --key-rate counts by: domain (example.co.uk; the extra [crawl]), or header:NAME (header:X-Api-Key)",
+    )
     add("--burst", metavar="N", default="1", help="sends at once after a rest; default: %(default)s")
     add("--slow-start", action="store_true", help="begin with one request at a time at each host")
     add(
@@ -92,6 +109,8 @@ def budget_settings_of(said: argparse.Namespace) -> BudgetSettings:
         workers=count("--workers", said.workers),
         rate=_limit("--rate", said.rate),
         host_rate=_limit("--host-rate", said.host_rate),
+        key_rate=None if said.key_rate is None else Rate.of(said.key_rate, "--key-rate"),
+        limit_by=_limit_by(said),
         burst=count("--burst", said.burst),
         connections=_sockets("--connections", said.connections),
         host_connections=_sockets("--host-connections", said.host_connections),
@@ -117,6 +136,13 @@ def _limit(option: str, text: str | None) -> Limit:
     if text is None or text == AUTO:
         return text  # type: ignore[return-value]  # which is AUTO, the literal
     return Rate.of(text, option)
+
+
+def _limit_by(said: argparse.Namespace) -> LimitBy | None:
+    if (said.limit_by is None) != (said.key_rate is None):
+        needs = "--limit-by needs --key-rate RATE" if said.key_rate is None else "--key-rate needs --limit-by KEY"
+        raise OptionError(f"{needs} with it: what is counted by, and what may be sent for each")
+    return None if said.limit_by is None else read_limit_by(said.limit_by)
 
 
 def _sockets(option: str, text: str | None) -> Sockets:

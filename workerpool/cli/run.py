@@ -7,6 +7,7 @@ that is said goes to standard error, and no secret of a URL is said.
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -38,8 +39,9 @@ from workerpool.config import RetryPolicy
 from workerpool.errors import Cancelled, JobError, JobHeld, SinkError, SourceError, WorkerPoolError
 from workerpool.model import Outcome
 from workerpool.pool import WorkerPool
-from workerpool.report.summary import Allowed, duration, plural, summarize
+from workerpool.report.summary import Took, duration, plural, summarize
 from workerpool.report.totals import Tally
+from workerpool.report.why import Allowed
 
 _FINISHED, _BROKEN = "finished", "stopped, as its results could not be written"
 """How a job's run has ended."""
@@ -152,6 +154,8 @@ def _pool(settings: RunSettings) -> WorkerPool:
         deny_private=settings.deny_private,
         trust_proxy=settings.trust_proxy,
         fast_path=settings.fast_path,
+        robots=settings.robots,
+        contact=settings.contact,
     )
 
 
@@ -174,6 +178,7 @@ class _Execution:
         self._owns_process = owns_process
         self._tally = Tally()
         self._progress: Progress | None = None
+        self._cpu = 0.0  # seconds, of the run
         self._run = Run(
             pool,
             ready.books,
@@ -188,7 +193,9 @@ class _Execution:
         if self._ready.job is not None and self._ready.job.told is not None:
             self._speaker.tell(f"workerpool: {self._ready.job.told}.")
         with self._signals, self._display():
+            began = time.process_time()
             result = self._run.execute()
+            self._cpu = time.process_time() - began
         code = self._code(result)
         self._tell_end(result, code)
         return code
@@ -267,10 +274,10 @@ class _Execution:
         events.emit("run.finished", inputs=result.read, ok=result.ok, failed=failed, elapsed=result.elapsed)
         totals, figures = self._tally.totals(), self._pool.statistics()
         if totals.requests or result.error is None:
-            allowed = Allowed(rate=self._settings.budgets.rate, host_rate=self._settings.budgets.host_rate)
             if self._ready.before:
                 self._speaker.tell(f"After {plural(self._ready.before, 'input')} that had ended before, this time:")
-            self._speaker.say(summarize(totals, figures, allowed, result.elapsed))
+            took = Took(elapsed=result.elapsed, cpu=self._cpu, cores=os.cpu_count() or 1)
+            self._speaker.say(summarize(totals, figures, self._allowed(), took))
         if result.stopped is not None and self._ready.job is None:
             self._speaker.tell(self._why(result), self._where(), self._how_to_go_on())
         if result.error is not None:
@@ -278,6 +285,11 @@ class _Execution:
             ending = f". {self._where()} {self._how_to_go_on()}" if is_source and self._ready.job is None else ""
             self._speaker.error(f"{result.error}{ending}")
         self._say_last_word(self._how(result), code)
+
+    def _allowed(self) -> Allowed:
+        settings, budgets = self._settings, self._settings.budgets
+        is_ordered = settings.ordered and settings.job is None  # a job puts its outcomes into order when it has them
+        return Allowed(workers=budgets.workers, budgets=budgets.budgets(), ordered=is_ordered)
 
     def _say_last_word(self, how: str, code: int) -> None:
         """Say what the run of a job has come to."""

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from workerpool.doctor.findings import Answer, Examination, Failure, Reuse, Tls
-from workerpool.doctor.ratelimits import Allowance
+from workerpool.limits.headers import Allowance
 from workerpool.report.summary import (  # layer: sibling, because durations and sizes are written in one way
     duration,
     number,

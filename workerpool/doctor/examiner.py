@@ -28,8 +28,9 @@ from workerpool.doctor.findings import (
     cost_of,
     reuse_of,
 )
-from workerpool.doctor.ratelimits import allowance, rate_limits
+from workerpool.doctor.ratelimits import rate_limits
 from workerpool.errors import ConnectFailed, Denied, TooLarge
+from workerpool.limits.headers import Allowance, allowance
 from workerpool.model import Outcome, Request
 from workerpool.pool import WorkerPool
 from workerpool.redact import redact
@@ -151,8 +152,8 @@ class Examiner:
             only_heads=self._method == "HEAD",
             proxy=self._proxy,
         )
-        allowed = allowance(self._headers[-1] if self._headers else {}, time.time())
-        return advise(found, allowed, time.time())
+        allowed = allowance(self._headers[-1], time.time()) if self._headers else None
+        return advise(found, allowed or Allowance(), time.time())
 
     # -- requests through the pool ------------------------------------------------------------------------------------
 
@@ -242,7 +243,7 @@ class Examiner:
             count = attempt.hops + len(self._samples)
             self._refused = response.status_code
             self._stopped = f"it answered {response.status_code} to request {count}{asked}"
-        elif allowance(response.headers, time.time()).remaining == 0:
+        elif (allowed := allowance(response.headers, time.time())) is not None and allowed.remaining == 0:
             self._stopped = "its rate-limit headers say that no request is left"
 
     # -- what was said ------------------------------------------------------------------------------------------------

@@ -1,14 +1,22 @@
-"""How much may be sent, and when: arithmetic that is told the time (`bucket`, `windows`, `tokens`, `circuit`), what is
-learned of a host (`answer`), and homes of such state (`memory`). Nothing here reads a clock or waits."""
+"""How often, and how many at once, may be sent: budgets that are given, and budgets that are learned from answers.
+
+Arithmetic that is told the time: a rate (`bucket`), quotas (`windows`), retries (`tokens`), a circuit breaker
+(`circuit`). What is not given is learned of each `answer`: a rate (`adaptive`), how many requests at once a host bears
+(`connections`), both told by `learning`; `announced` keeps within what hosts say in their `headers`. `memory` is the
+home of a given rate. Nothing here reads a clock or waits.
+"""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from workerpool.limits.adaptive import AdaptiveConnections, AdaptiveRate
-from workerpool.limits.answer import Allowance, Answer
+from workerpool.limits.adaptive import AdaptiveRate
+from workerpool.limits.answer import Answer
 from workerpool.limits.bucket import GROUPING, LATENESS, LeakyBucket
 from workerpool.limits.circuit import Circuit
+from workerpool.limits.connections import AdaptiveConnections
+from workerpool.limits.headers import Allowance, allowance
+from workerpool.limits.learning import tell
 from workerpool.limits.memory import MemoryLimiter
 from workerpool.limits.tokens import RetryTokens
 
@@ -25,13 +33,16 @@ __all__ = [
     "MemoryLimiter",
     "RetryTokens",
     "Shared",
+    "allowance",
+    "tell",
 ]
 
 
 class Limiter(Protocol):
     """Gives slots; `MemoryLimiter` explains each method."""
 
-    grouping: float
+    @property
+    def grouping(self) -> float: ...
 
     def next_at(self, weight: int = 1) -> float: ...
 

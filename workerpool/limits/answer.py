@@ -1,34 +1,31 @@
-"""What a host's answer to one send says about its limits. Values; any thread."""
+"""`Answer`: what one answer of a host says about its limits, for whoever learns them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Allowance:
-    """What rate-limit headers say: `limit` in `window` seconds; `remaining` until `reset` seconds from now."""
-
-    limit: float | None = None
-    window: float | None = None
-    remaining: float | None = None
-    reset: float | None = None
+from workerpool.limits.headers import Allowance
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How one send to a host ended, as far as its limits go. Times are seconds on the pool's clock.
+    """How one send ended. Times are seconds on the pool's clock, spans are seconds.
 
-    `status`: None if no answer came. `refused`: it is 429 or 503. `pause`: seconds that ``Retry-After`` asks for.
-    `allowance`: what rate-limit headers say. `latency`: seconds from the request's first byte to the answer's head.
-    `in_flight`: sends to the host when it was sent, itself included.
+    `sent_at`: when its slot was granted. `status`: None if no answer came. `refused`: 429 or 503. `pause`: what
+    ``Retry-After`` asked for, if anything. `latency`: from the request's first byte to the end of the response's head.
+    `in_flight`: the sends in flight to the host when it was sent, itself included.
     """
 
     sent_at: float
     ended_at: float
-    status: int | None = None
-    refused: bool = False
+    status: int | None
+    refused: bool
     pause: float | None = None
     allowance: Allowance | None = None
     latency: float | None = None
     in_flight: int = 1
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the host's limits let it pass. A server's error says neither this nor the contrary."""
+        return self.status is not None and self.status < 500 and not self.refused

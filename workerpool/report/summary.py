@@ -5,10 +5,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
-from workerpool.config import Rate
+from workerpool.config import Budgets
 from workerpool.report.totals import CANCELLED, HostTotals, Totals
+from workerpool.report.why import Allowed, Course, advise, describe, split
+from workerpool.statistics import Waits
 
 WIDTH = 80
 _LABEL = 15
@@ -26,6 +28,7 @@ WORDS = {
     "invalid": "not a request",
     "paused": "host asked for too long a wait",
     "redirects": "too many redirects",
+    "robots": "not allowed by robots.txt",
     "timeout": "timed out",
     "tls": "TLS failed",
     "unexpected": "unexpected error",
@@ -46,25 +49,27 @@ class PoolFigures(Protocol):
     def sockets_opened(self) -> int: ...
     @property
     def sockets_reused(self) -> int: ...
+    @property
+    def waits(self) -> Waits: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Allowed:
-    """The rates that the batch had to keep to, "auto" where they were to be found out."""
+class Took:
+    """What a run took: `elapsed` seconds, and `cpu` seconds on all of the machine's `cores` together."""
 
-    rate: Rate | Literal["auto"] | None = None
-    host_rate: Rate | Literal["auto"] | None = None
-
-
-def summarize(totals: Totals, figures: PoolFigures, allowed: Allowed, elapsed: float) -> str:
-    """Render the summary: outcomes by reason, rate against budget, latencies, sockets, slowest hosts, failures.
-
-    `elapsed` is the run's time in seconds.
-    """
-    return "\n".join(line.rstrip() for line in _lines(totals, figures, allowed, elapsed))
+    elapsed: float
+    cpu: float = 0.0
+    cores: int = 1
 
 
-def _lines(totals: Totals, figures: PoolFigures, allowed: Allowed, elapsed: float) -> Iterator[str]:
+def summarize(totals: Totals, figures: PoolFigures, allowed: Allowed, took: Took) -> str:
+    """Render the summary: outcomes by reason, rate against budget, latencies, sockets, what the time went to, slowest
+    hosts, failures."""
+    return "\n".join(line.rstrip() for line in _lines(totals, figures, allowed, took))
+
+
+def _lines(totals: Totals, figures: PoolFigures, allowed: Allowed, took: Took) -> Iterator[str]:
+    elapsed = took.elapsed
     cancelled = totals.reasons.get(CANCELLED, 0)
     failed = totals.requests - totals.ok - cancelled
     yield (
@@ -76,11 +81,12 @@ def _lines(totals: Totals, figures: PoolFigures, allowed: Allowed, elapsed: floa
         yield from _reasons(totals)
     if figures.sent:
         yield _row("rate", _reached(totals))
-        yield _row("rate allowed", _limits(allowed))
+        yield _row("rate allowed", _limits(allowed.budgets))
         yield _row("sent", _sent(figures))
         yield _row("response time", _latencies(totals))
         yield _row("sockets", f"{figures.sockets_opened:,} opened, reused for {plural(figures.sockets_reused, 'send')}")
         yield _row("received", size(totals.bytes))
+        yield from _why(totals, figures, allowed, took)
     if totals.slowest:
         yield from _hosts(totals)
     yield from _examples(totals.examples)
@@ -88,6 +94,30 @@ def _lines(totals: Totals, figures: PoolFigures, allowed: Allowed, elapsed: floa
 
 def _row(label: str, text: str) -> str:
     return f"  {label:<{_LABEL}}{text}"
+
+
+def _why(totals: Totals, figures: PoolFigures, allowed: Allowed, took: Took) -> Iterator[str]:
+    course = Course(
+        elapsed=took.elapsed,
+        cpu=took.cpu,
+        cores=took.cores,
+        waits=figures.waits,
+        spent=totals.spent,
+        sends=figures.sent,
+        opened=figures.sockets_opened,
+        hosts=totals.hosts,
+        reached=_mean_rate(totals),
+        pools=allowed.processes or 1,
+    )
+    yield from _wrapped("waited for", describe(split(course)))
+    if took.elapsed >= SOON:
+        yield from _wrapped("what binds", advise(course, allowed))
+
+
+def _wrapped(label: str, text: str) -> Iterator[str]:
+    for line in textwrap.wrap(text, WIDTH - _LABEL - 2, break_on_hyphens=False):
+        yield _row(label, line)
+        label = ""
 
 
 def _reasons(totals: Totals) -> Iterator[str]:
@@ -98,23 +128,31 @@ def _reasons(totals: Totals) -> Iterator[str]:
         yield f"    {rest:>9,}  {rest / totals.requests:>6.1%}  other reasons"
 
 
-def _limits(allowed: Allowed) -> str:
-    learns = "auto" in (allowed.rate, allowed.host_rate)
-    limits = [f"{allowed.rate} in all"] if isinstance(allowed.rate, Rate) else []
-    if isinstance(allowed.host_rate, Rate):
-        limits.append(f"{'at most ' if learns else ''}{allowed.host_rate} per host")
-    if learns:
+def _limits(budgets: Budgets) -> str:
+    limits = [f"{budgets.rate} in all"] if budgets.rate else []
+    if budgets.host_rate:
+        limits.append(f"{'at most ' if budgets.learns_rate else ''}{budgets.host_rate} per host")
+    if budgets.learns_rate:
         limits.append("what each host takes")
     return ", ".join(limits) or "no limit was set"
 
 
+def _mean_rate(totals: Totals) -> float | None:
+    """Sends per second, None if they were over too soon to tell.
+
+    From the first send to the last: how long the last answer took has nothing to do with it. What was still in flight
+    when the run was stopped is not in here, nor is its time.
+    """
+    if totals.sends < 2 or totals.sending_for < SOON:
+        return None
+    return (totals.sends - 1) / totals.sending_for
+
+
 def _reached(totals: Totals) -> str:
     """Say the mean rate, and the busiest second's: waits for late retries pull the mean down, and break no budget."""
-    if totals.sends < 2 or totals.sending_for < SOON:
+    mean = _mean_rate(totals)
+    if mean is None:
         return "over too soon to tell"
-    # From the first send to the last: how long the last answer took has nothing to do with it. What was still in
-    # flight when the run was stopped is not in here, nor is its time.
-    mean = (totals.sends - 1) / totals.sending_for
     text = f"{number(mean)}/s on average"
     is_telling = totals.busiest is not None and totals.busiest > mean
     return f"{text}, {totals.busiest:,} in the busiest second" if is_telling else text

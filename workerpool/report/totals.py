@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from workerpool.errors import Cancelled, StatusError
-from workerpool.model import Outcome, origin
+from workerpool.model import Outcome, Timings, origin
 from workerpool.redact import redact
 
 HOSTS = 10_000
@@ -96,8 +96,8 @@ class Totals:
 
     `sends` are attempts and the redirect hops in them. `p50`, `p95` and `p99` are seconds of an attempt, from its send
     to its last byte or its error. `sending_for`: seconds from the first attempt's send to the last one's; `busiest`:
-    the most attempts that began in one second of the clock, None for a run of less than two. `examples`: a reason, and
-    a sentence about one failure.
+    the most attempts that began in one second of the clock, None for a run of less than two. `spent`: what sends took
+    in all (`dns`, `connect`, `tls`, `first_byte`, `body`). `examples`: a reason, and a sentence about one failure.
     """
 
     requests: int
@@ -111,6 +111,7 @@ class Totals:
     p99: float
     sending_for: float
     busiest: int | None
+    spent: Timings
     hosts: int
     slowest: Sequence[HostTotals]
     examples: Sequence[tuple[str, str]]
@@ -123,6 +124,11 @@ class _Sums:
     first: float = math.inf
     last: float = -math.inf
     busiest: int = 0
+    dns: float = 0.0
+    connect: float = 0.0
+    tls: float = 0.0
+    first_byte: float = 0.0
+    body: float = 0.0
     reasons: Counter[str] = field(default_factory=Counter)
 
 
@@ -168,6 +174,13 @@ class Tally:
                 p99=self._latency.quantile(0.99),
                 sending_for=max(0.0, sums.last - sums.first),
                 busiest=max(sums.busiest, *self._seconds.values()) if sums.last - sums.first >= 2 else None,
+                spent=Timings(
+                    dns=sums.dns,
+                    connect=sums.connect,
+                    tls=sums.tls,
+                    first_byte=sums.first_byte,
+                    body=sums.body,
+                ),
                 hosts=len(self._hosts),
                 slowest=self._slowest(slowest),
                 examples=tuple(self._examples.items()),
@@ -178,6 +191,13 @@ class Tally:
         host.requests += 1
         if outcome.error is not None and not isinstance(outcome.error, Cancelled):
             host.failed += 1
+        spent = outcome.timings
+        sums.first_byte += spent.first_byte
+        sums.body += spent.body
+        if spent.connect or spent.dns or spent.tls:
+            sums.dns += spent.dns
+            sums.connect += spent.connect
+            sums.tls += spent.tls
         for attempt in outcome.attempts:
             began, elapsed = attempt.started_at, attempt.elapsed
             self._latency.add(elapsed)
@@ -207,7 +227,7 @@ class Tally:
         if host is None:
             if len(self._fronts) >= 2 * self._most_hosts:
                 self._fronts.clear()
-            name = _shown(origin(url))
+            name = shown_host(origin(url))
             if name not in self._hosts and len(self._hosts) >= self._most_hosts:
                 name = OTHERS
             host = self._fronts[front] = self._hosts.setdefault(name, _Host())
@@ -247,7 +267,7 @@ def _example(outcome: Outcome) -> str:
     return text if outcome.request.problem or url in text else f"{url} · {text}"
 
 
-def _shown(host: str) -> str:
+def shown_host(host: str) -> str:
     """Shorten an origin for people: no scheme, and no port that goes without saying."""
     scheme, _, rest = host.partition("://")
     default = {"http": ":80", "https": ":443"}.get(scheme, "")

@@ -1,7 +1,7 @@
 """Sending over HTTP: the wire's protocol, requests' own path behind it, and the sockets. The only user of requests."""
 
 from workerpool.transport.adapter import Governor, Send, SharedAdapter
-from workerpool.transport.bodies import is_repeatable, rewind
+from workerpool.transport.bodies import is_repeatable, read_first, rewind
 from workerpool.transport.connections import SocketCounts
 from workerpool.transport.failures import translate
 from workerpool.transport.lazy import has_header
@@ -21,6 +21,7 @@ __all__ = [
     "Transport",
     "has_header",
     "is_repeatable",
+    "read_first",
     "rewind",
     "translate",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import zlib
 from collections.abc import Iterator
 from typing import Any, NoReturn, cast
@@ -12,7 +13,7 @@ import urllib3.exceptions
 from requests import PreparedRequest, Response
 from requests.utils import rewind_body
 
-from workerpool.errors import TooLarge
+from workerpool.errors import TimedOut, TooLarge
 
 PIECE = 1024 * 1024
 """Bytes, decompressed, that are read at once of a body whose size is not known ahead."""
@@ -221,3 +222,26 @@ def _explained(pieces: Iterator[bytes], header: str) -> Iterator[bytes]:
 
 def too_large(max_bytes: int | None) -> TooLarge:
     return TooLarge(f"the body is larger than max_body, {max_bytes} bytes")
+
+
+def read_first(response: Response, most: int, seconds: float) -> bytes:
+    """Read the first `most` bytes, decompressed, of the body of a streamed response, and let go of the rest.
+
+    Raises what `Response.content` raises, and `TimedOut` if that takes longer than `seconds` and one silence.
+    """
+    raw = response.raw
+    state: Any = response
+    if state._content is not False or not isinstance(raw, urllib3.response.HTTPResponse):
+        return response.content[:most]
+    ends_at = time.monotonic() + seconds
+    taken = bytearray()
+    try:
+        while len(taken) < most and (piece := raw.read1(most, decode_content=True)):
+            taken += piece
+            if time.monotonic() > ends_at:
+                raise TimedOut(f"the body did not end within {seconds:g} s")
+    except Exception as error:
+        raise_as_requests(error)
+    finally:
+        response.close()
+    return bytes(taken[:most])

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar, cast
 import requests
 from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter
+from requests.utils import default_user_agent
 
 from workerpool import events
 from workerpool.clock import LEAST
@@ -187,6 +188,9 @@ class RequestsTransport:
 
     def open_session(self) -> Any:
         session = self._session_factory()
+        agent, headers = self._options.user_agent, getattr(session, "headers", {})
+        if agent is not None and headers.get("User-Agent") == default_user_agent():  # else it has one of its own
+            headers["User-Agent"] = agent
         mount(session, self._adapter, self._govern)
         return session
 

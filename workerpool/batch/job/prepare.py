@@ -13,9 +13,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from workerpool.batch.canonical import canonical
 from workerpool.batch.job.ledger import Ledger, Seen
 from workerpool.batch.job.states import State, state_of
+from workerpool.canonical import canonical
 from workerpool.config import IDEMPOTENT_METHODS, RetryPolicy
 from workerpool.model import Attempt, Outcome, Request
 from workerpool.transport import has_header

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from workerpool.batch.extras import load
 from workerpool.errors import OptionError
+from workerpool.extras import load
 from workerpool.redact import HIDDEN, printable, redact
 
 SCHEMES = ("postgresql://", "postgres://")

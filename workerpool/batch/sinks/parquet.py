@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from workerpool.batch.arrow import pyarrow, schema_of, table_of
 from workerpool.batch.columns import Columns
-from workerpool.batch.extras import load
 from workerpool.batch.sinks.base import KEY_AND_URL, Cadence
 from workerpool.batch.sinks.place import Place
 from workerpool.batch.sinks.position import Position, parse
 from workerpool.batch.sinks.sentences import write_error
 from workerpool.batch.sinks.target import write_all
 from workerpool.errors import SinkError
+from workerpool.extras import load
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from workerpool.batch.columns import Columns, Kind, text_of
-from workerpool.batch.extras import load
 from workerpool.batch.record import Record
 from workerpool.batch.sinks.base import KEY_AND_URL, Cadence
 from workerpool.batch.sinks.database_url import DatabaseUrl, database_of
 from workerpool.batch.sinks.position import Position, parse
 from workerpool.batch.sinks.sentences import write_error
 from workerpool.errors import OptionError, SinkError
+from workerpool.extras import load
 
 if TYPE_CHECKING:
     import psycopg

@@ -38,6 +38,9 @@ class Site(Protocol):
     def early_reply(self, arrival: Arrival) -> Reply | None:
         """The same for a request whose body is still to come, if its reply does not wait for that; None if it does."""
 
+    def ended(self, arrival: Arrival) -> None:
+        """Note that `arrival` is answered, or that its client is gone; once for each reply that was chosen."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manners:
@@ -75,6 +78,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._writable: asyncio.Future[None] | None = None  # while the transport's buffer is full
+        self._arrived: Arrival | None = None  # what is being answered
         self._examined: Incoming | None = None  # the request whose head was looked at before its body came
         self._requests = 0
         self._is_ending = False
@@ -97,6 +101,7 @@ class Connection(asyncio.Protocol):
         self._stop_timer()
         if self._task is not None:
             self._task.cancel()
+        self._end_arrival()
         self._site.closed(self)
 
     def abort(self) -> None:
@@ -165,6 +170,7 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, incoming: Incoming, arrival: Arrival, reply: Reply) -> None:
         manners = self._manners
+        self._arrived = arrival
         self._requests += 1
         is_last = manners.requests_per_connection is not None and self._requests >= manners.requests_per_connection
         keep = manners.keep_alive and not is_last and incoming.wants_keep_alive
@@ -197,7 +203,13 @@ class Connection(asyncio.Protocol):
                 await self._writable
             self._transport.write(data[start : start + size])
 
+    def _end_arrival(self) -> None:
+        arrival, self._arrived = self._arrived, None
+        if arrival is not None:
+            self._site.ended(arrival)
+
     def _end(self, wire: Wire) -> None:
+        self._end_arrival()
         if wire.end == "keep":
             return
         self._is_ending = True

@@ -1,6 +1,6 @@
 """The paths that an origin answers without a script; the package's docstring lists them.
 
-Some remember what they answered before, each per host and URL. The origin's thread only.
+Some remember what they answered before, each per host and URL; limits, per host and terms. The origin's thread only.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, unquote
 
 from workerpool.errors import OptionError
+from workerpool.testing.origin.limits import FixedWindow, Limit, Places, Queue, SlidingWindow, TokenBucket, announce
 from workerpool.testing.origin.replies import Arrival, Reply
 
 _LARGEST_BODY = 256 * 1024 * 1024
@@ -75,31 +76,12 @@ def _text(count: int) -> bytes:
     return (line * (count // len(line) + 1))[:count]
 
 
-class Bucket:
-    """A token bucket: `rate` tokens a second, `burst` at most, full at first."""
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._tokens = burst
-        self._at = now
-
-    def take(self, now: float) -> float:
-        """Take a token and return 0.0, or take none and return the seconds until there is one."""
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
-        self._at = now
-        if self._tokens >= 1:
-            self._tokens -= 1
-            return 0.0
-        return (1 - self._tokens) / self._rate
-
-
 class Paths:
     """Answers for the built-in paths, and what they remember."""
 
     def __init__(self) -> None:
         self._visits: Counter[tuple[str, str, str]] = Counter()
-        self._buckets: dict[tuple[str, str, float, float], Bucket] = {}
+        self._limits: dict[tuple[object, ...], Limit] = {}
         self._handlers: dict[str, Callable[[_Call], Reply]] = {
             "bytes": lambda call: _bytes(_count(call.argument)),
             "chunked": lambda call: Reply(body=_text(call.count("bytes", 1000)), chunked=True),
@@ -112,6 +94,8 @@ class Paths:
             "flaky": self._flaky,
             "gzip": lambda call: Reply(body=_text(call.count("bytes", 1000)), encoding="gzip"),
             "limit": self._limit,
+            "places": self._places,
+            "queue": self._queue,
             "redirect": self._redirect,
             "redirect-to": lambda call: _redirect(call.query["url"], call.count("status", 302, 399)),
             "reset": lambda call: Reply(body=_text(1000), reset=True, reset_after=call.count("after", 0)),
@@ -119,6 +103,7 @@ class Paths:
             "status": lambda call: Reply(status=int(call.argument), body=f"status {call.argument}\n".encode()),
             "truncate": self._truncate,
             "unread": lambda call: Reply(body=b"ok\n", delay=_seconds(call.argument), early=True),
+            "window": self._window,
         }
 
     def reply(self, arrival: Arrival) -> Reply:
@@ -158,15 +143,55 @@ class Paths:
         rate, burst = call.seconds("rate", 50), call.seconds("burst", 1)
         if not rate or burst < 1:
             raise ValueError("the rate must be above zero, the burst 1 or more")
-        now, key = time.monotonic(), (call.arrival.address, call.arrival.host, rate, burst)
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            bucket = self._buckets[key] = Bucket(rate, burst, now)
-        wait = bucket.take(now)
-        if wait:
-            hint = () if call.query.get("hint") == "no" else (("Retry-After", str(math.ceil(wait))),)
-            return Reply(status=429, body=b"too many\n", headers=hint)
-        return Reply(body=b"ok\n")
+        return self._limited(call, ("bucket", rate, burst), lambda: TokenBucket(rate, burst))
+
+    def _window(self, call: _Call) -> Reply:
+        count, window, kind = call.count("count", 600), call.seconds("seconds", 60), call.query.get("kind", "fixed")
+        if not (count and window and kind in ("fixed", "sliding")):
+            raise ValueError("count and seconds must be above zero, kind fixed or sliding")
+        make = FixedWindow if kind == "fixed" else SlidingWindow
+        return self._limited(call, (kind, count, window), lambda: make(count, window))
+
+    def _places(self, call: _Call) -> Reply:
+        most = call.count("most", 8)
+        if not most:
+            raise ValueError("most must be 1 or more")
+        return self._limited(call, ("places", most), lambda: Places(most), status=503, delay=0.05)
+
+    def _queue(self, call: _Call) -> Reply:
+        slots = call.count("slots", 8, 10_000)
+        if not slots:
+            raise ValueError("slots must be 1 or more")
+        return self._limited(call, ("queue", slots), lambda: Queue(slots), delay=0.02)
+
+    def _limited(
+        self,
+        call: _Call,
+        terms: tuple[object, ...],
+        make: Callable[[], Limit],
+        *,
+        status: int = 429,
+        delay: float = 0.0,
+    ) -> Reply:
+        """Answer by the limit of these terms, which all requests to the host share that have the same key.
+
+        `status`: of refusals, `delay`: seconds that other answers take, if the query does not say.
+        """
+        arrival, query = call.arrival, call.query
+        key = (arrival.address, arrival.host, arrival.headers.get(query.get("by", ""), ""), *terms)
+        limit = self._limits.get(key)
+        if limit is None:
+            limit = self._limits[key] = make()
+        verdict = limit.take(time.monotonic(), call.seconds("delay", delay))
+        headers: tuple[tuple[str, str], ...] = ()
+        if verdict.allowance is not None:
+            headers = announce(query.get("headers", "no"), verdict.allowance, time.time())
+        if verdict.wait is None:
+            return Reply(body=b"ok\n", delay=verdict.delay, headers=headers)
+        hint = query.get("hint", f"{math.ceil(verdict.wait)}")
+        if hint != "no":
+            headers = (*headers, ("Retry-After", hint))
+        return Reply(status=call.count("status", status, 999), body=b"too many\n", headers=headers)
 
     def _redirect(self, call: _Call) -> Reply:
         left = _count(call.argument)

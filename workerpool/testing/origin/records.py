@@ -10,7 +10,8 @@ import threading
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 from workerpool.errors import OptionError
@@ -18,6 +19,10 @@ from workerpool.testing.origin.replies import Arrival
 
 RecordMode = bool | Literal["times"]
 """True keeps arrivals and their times, ``"times"`` only the times (8 bytes each), False nothing but the counts."""
+
+
+REFUSALS = frozenset({429, 503})
+"""Statuses of answers that count as refusals, whatever gave them: a limit of the origin's, or a script."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +35,26 @@ class Sockets:
 
 
 @dataclass(frozen=True, slots=True)
+class Answers:
+    """What became of requests since the start or the last reset: `accepted`, or `refused` with a 429 or a 503.
+
+    `at_once`: the most that were being answered at the same time. `seconds`: how long answering took, summed over the
+    requests whose answer is out, or whose client was gone before.
+    """
+
+    accepted: int = 0
+    refused: int = 0
+    at_once: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Records:
     """The server's count at one moment.
 
-    `requests`: in all. `sockets`: of all addresses together. `times`: `time.monotonic` seconds of each arrival, in
-    order; empty if the origin does not record them. The same per loopback address: `requests_at`, `sockets_at`,
-    `times_at`.
+    `requests`: in all. `sockets`, `answers`: of all addresses together. `times`: `time.monotonic` seconds of each
+    arrival, in order; `refusals`: of those that were refused; both empty if the origin does not record them. The same
+    per loopback address: `requests_at`, `sockets_at`, `times_at`, `answers_at`, `refusals_at`.
     """
 
     requests: int
@@ -43,28 +62,57 @@ class Records:
     requests_at: Mapping[str, int] = field(default_factory=dict)
     sockets_at: Mapping[str, Sockets] = field(default_factory=dict)
     times_at: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    answers: Answers = Answers()
+    answers_at: Mapping[str, Answers] = field(default_factory=dict)
+    refusals_at: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
     def times(self) -> Sequence[float]:
-        return sorted(moment for times in self.times_at.values() for moment in times)
+        return _of(self.times_at)
+
+    @property
+    def refusals(self) -> Sequence[float]:
+        return _of(self.refusals_at)
 
     def busiest(self, window_seconds: float, address: str | None = None) -> int:
         """The most arrivals in any window of that many seconds, at one address or at all of them."""
-        return busiest(self.times if address is None else sorted(self.times_at.get(address, ())), window_seconds)
+        return busiest(_of(self.times_at, address), window_seconds)
 
     def rate(self, address: str | None = None) -> float:
         """Arrivals per second from the first to the last, 0.0 if there are fewer than two."""
-        times = self.times if address is None else sorted(self.times_at.get(address, ()))
+        times = _of(self.times_at, address)
         return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0.0
+
+    def per_second(self, address: str | None = None) -> list[tuple[int, int]]:
+        """How many requests were accepted and how many refused, in each second from the first arrival on."""
+        times = _of(self.times_at, address)
+        if not times:
+            return []
+        arrivals, refusals = ([0] * (int(times[-1] - times[0]) + 1) for _ in range(2))
+        for moment in times:
+            arrivals[int(moment - times[0])] += 1
+        for moment in _of(self.refusals_at, address):
+            refusals[int(moment - times[0])] += 1
+        return [(came - refused, refused) for came, refused in zip(arrivals, refusals, strict=True)]
+
+    def incidents(self, gap_seconds: float = 1.0, address: str | None = None) -> int:
+        """How often refusals began: one that comes at most `gap_seconds` after another is of the same incident."""
+        if not gap_seconds > 0:
+            raise OptionError(f"gap_seconds={gap_seconds!r} must be above zero")
+        moments = _of(self.refusals_at, address)
+        return bool(moments) + sum(later - earlier > gap_seconds for earlier, later in pairwise(moments))
 
     def to_json(self) -> dict[str, Any]:
         """The same as what `json.dumps` takes; `from_json` reads it."""
         return {
             "requests": self.requests,
-            "sockets": _sockets_json(self.sockets),
+            "sockets": asdict(self.sockets),
             "requests_at": dict(self.requests_at),
-            "sockets_at": {address: _sockets_json(sockets) for address, sockets in self.sockets_at.items()},
+            "sockets_at": {address: asdict(sockets) for address, sockets in self.sockets_at.items()},
             "times_at": {address: list(times) for address, times in self.times_at.items()},
+            "answers": asdict(self.answers),
+            "answers_at": {address: asdict(answers) for address, answers in self.answers_at.items()},
+            "refusals_at": {address: list(times) for address, times in self.refusals_at.items()},
         }
 
     @classmethod
@@ -75,11 +123,16 @@ class Records:
             requests_at=value["requests_at"],
             sockets_at={address: Sockets(**sockets) for address, sockets in value["sockets_at"].items()},
             times_at=value["times_at"],
+            answers=Answers(**value["answers"]),
+            answers_at={address: Answers(**answers) for address, answers in value["answers_at"].items()},
+            refusals_at=value["refusals_at"],
         )
 
 
-def _sockets_json(sockets: Sockets) -> dict[str, int]:
-    return {"opened": sockets.opened, "open": sockets.open, "peak": sockets.peak}
+def _of(times_at: Mapping[str, Sequence[float]], address: str | None = None) -> Sequence[float]:
+    """Return the times of one address or of all, in order."""
+    chosen = times_at.values() if address is None else [times_at.get(address, ())]
+    return sorted(moment for times in chosen for moment in times)
 
 
 def busiest(times: Sequence[float], window_seconds: float) -> int:
@@ -97,24 +150,34 @@ def busiest(times: Sequence[float], window_seconds: float) -> int:
 class _Tally:
     """The counts of one address, or of all."""
 
-    __slots__ = ("open", "opened", "peak", "requests", "times")
-
     def __init__(self) -> None:
-        self.opened = self.open = self.peak = self.requests = 0
-        self.times = array("d")
+        self.open = self.now = 0
+        self.reset()
+
+    def reset(self) -> None:
+        self.opened = self.requests = self.accepted = self.refused = 0
+        self.peak, self.at_once, self.seconds = self.open, self.now, 0.0
+        self.times, self.refusals = array("d"), array("d")
 
     def add_socket(self) -> None:
         self.opened += 1
         self.open += 1
         self.peak = max(self.peak, self.open)
 
-    def reset(self) -> None:
-        self.opened = self.requests = 0
-        self.peak = self.open
-        self.times = array("d")
+    def add_request(self) -> None:
+        self.requests += 1
+        self.now += 1
+        self.at_once = max(self.at_once, self.now)
+
+    def end_request(self, seconds: float) -> None:
+        self.now -= 1
+        self.seconds += seconds
 
     def sockets(self) -> Sockets:
         return Sockets(self.opened, self.open, self.peak)
+
+    def answers(self) -> Answers:
+        return Answers(self.accepted, self.refused, self.at_once, self.seconds)
 
 
 class Ledger:
@@ -145,12 +208,32 @@ class Ledger:
     def add_arrival(self, arrival: Arrival) -> None:
         with self._changed:
             tally = self._at[arrival.address]
-            tally.requests += 1
-            self._all.requests += 1
+            tally.add_request()
+            self._all.add_request()
             if self._record:
                 tally.times.append(arrival.time)
                 if self._record is True:
                     self._arrivals.append(arrival)
+            self._notify()
+
+    def add_answer(self, arrival: Arrival, status: int) -> None:
+        """Note with what status `arrival`, which was added before, is answered."""
+        with self._changed:
+            tally = self._at[arrival.address]
+            if status not in REFUSALS:
+                tally.accepted += 1
+                self._all.accepted += 1
+                return
+            tally.refused += 1
+            self._all.refused += 1
+            if self._record:
+                tally.refusals.append(arrival.time)
+
+    def end_arrival(self, arrival: Arrival, now: float) -> None:
+        """Note that `arrival`, which was added before, is not being answered any more."""
+        with self._changed:
+            for tally in (self._all, self._at[arrival.address]):
+                tally.end_request(now - arrival.time)
             self._notify()
 
     def _notify(self) -> None:
@@ -177,10 +260,13 @@ class Ledger:
                 requests_at={address: tally.requests for address, tally in self._at.items()},
                 sockets_at={address: tally.sockets() for address, tally in self._at.items()},
                 times_at={address: tally.times[:] for address, tally in self._at.items()},
+                answers=self._all.answers(),
+                answers_at={address: tally.answers() for address, tally in self._at.items()},
+                refusals_at={address: tally.refusals[:] for address, tally in self._at.items()},
             )
 
     def reset(self) -> None:
-        """Start counting anew; connections that are open stay counted as open, and as the peak so far."""
+        """Start counting anew; what is open or being answered stays counted as that, and as the most so far."""
         with self._changed:
             self._all.reset()
             for tally in self._at.values():

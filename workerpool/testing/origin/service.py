@@ -10,6 +10,7 @@ import itertools
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Sequence
 
 from workerpool.testing.origin.connection import Connection, Manners
@@ -107,7 +108,12 @@ class Service:
 
     def reply(self, arrival: Arrival) -> Reply:
         self._ledger.add_arrival(arrival)
-        return self._playbook.reply(arrival)
+        reply = self._playbook.reply(arrival)
+        self._ledger.add_answer(arrival, reply.status)
+        return reply
+
+    def ended(self, arrival: Arrival) -> None:
+        self._ledger.end_arrival(arrival, time.monotonic())
 
     def early_reply(self, arrival: Arrival) -> Reply | None:
         return self.reply(arrival) if self._playbook.answers_early(arrival) else None

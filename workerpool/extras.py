@@ -1,4 +1,4 @@
-"""Libraries that only some outputs use: imported when one of those is asked for, or missed with what would do."""
+"""Libraries that only some options use: imported when one of those is asked for, or missed with what would do."""
 
 from __future__ import annotations
 

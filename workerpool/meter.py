@@ -1,0 +1,107 @@
+"""What kept a pool from sending one request more, added up over time. Told the time and the reason; decides nothing.
+
+The crew enters under its lock, each time that it has brought threads and work together (`Crew._settle`). Most times
+nothing has changed, which costs a comparison. Some states have several reasons at once, as hosts are held up by
+different things. To look at each of them takes time, so that is done every few milliseconds, and the time until the
+next look goes by what was seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from heapq import nlargest
+
+from workerpool.statistics import LARGEST, HostWait, Waits
+
+LOOK_EVERY = 0.005
+"""Seconds between two looks at the reasons of a state that has several."""
+
+LOOK_PER_LANE = 0.000_02
+"""Seconds more for each lane: a look at one takes some 0.5 µs, so all looks take at most some percent of the time."""
+
+HOSTS = 1_000
+"""Hosts whose shares are kept, each with its reasons."""
+
+
+class Wait(IntEnum):
+    """A reason; the fields of `Waits` have the same names."""
+
+    READY = 0
+    WORKERS = 1
+    HOST_SOCKETS = 2
+    SOCKETS = 3
+    HOST_RATE = 4
+    KEY_RATE = 5
+    RATE = 6
+    SHARED = 7
+    PAUSE = 8
+    BREAKER = 9
+    BACKOFF = 10
+    RETRY_BUDGET = 11
+    ROBOTS = 12
+    WINDOW = 13
+    SOURCE = 14
+    SINK = 15
+    ANSWERS = 16
+    IDLE = 17
+
+
+FULL, HELD = len(Wait), len(Wait) + 1
+"""States with several reasons: all workers are busy; requests are queued, and none of them may be sent."""
+
+Reasons = Mapping[tuple[Wait, str], float]
+"""How many requests wait for what: a reason, and the host whose it is, "" for the pool's."""
+
+
+class Meter:
+    """Adds up seconds by reason. `state` is a `Wait`, `FULL` or `HELD`: what holds since it was last told."""
+
+    def __init__(self, now: float) -> None:
+        self.state: int = Wait.IDLE
+        self._since = now
+        self._seconds = [0.0] * (HELD + 1)  # by state; of FULL and HELD, since their last look
+        self._reasons: dict[int, Reasons] = {FULL: {(Wait.WORKERS, ""): 1}, HELD: {(Wait.READY, ""): 1}}
+        self._looks_at = {FULL: now, HELD: now}
+        self._by_host: dict[tuple[Wait, str], float] = {}
+
+    def turn_to(self, state: int, now: float) -> None:
+        """Note that another state holds from now on."""
+        self._seconds[self.state] += now - self._since
+        self._since = now
+        self.state = state
+
+    def is_due(self, now: float) -> bool:
+        """Whether to look at the reasons of the state, which is `FULL` or `HELD`."""
+        return now >= self._looks_at[self.state]
+
+    def see(self, reasons: Reasons, lanes: int, now: float) -> None:
+        """Take what was seen of the state's reasons, from now on until the next look; `lanes` were looked at."""
+        state = self.state
+        self.turn_to(state, now)
+        self._share_out(state)
+        if reasons:
+            self._reasons[state] = reasons
+        self._looks_at[state] = now + LOOK_EVERY + lanes * LOOK_PER_LANE
+
+    def waits(self, now: float) -> Waits:
+        """All until now."""
+        self.turn_to(self.state, now)
+        self._share_out(FULL)
+        self._share_out(HELD)
+        largest = nlargest(LARGEST, self._by_host.items(), key=lambda item: item[1])
+        hosts = tuple(HostWait(wait.name.lower(), host, seconds) for (wait, host), seconds in largest)
+        return Waits(**{wait.name.lower(): self._seconds[wait] for wait in Wait}, hosts=hosts)
+
+    def _share_out(self, state: int) -> None:
+        seconds, self._seconds[state] = self._seconds[state], 0.0
+        if not seconds:
+            return
+        reasons, by_host = self._reasons[state], self._by_host
+        each = seconds / sum(reasons.values())
+        for (wait, host), requests in reasons.items():
+            self._seconds[wait] += each * requests
+            if host:
+                by_host[wait, host] = by_host.get((wait, host), 0.0) + each * requests
+        if len(by_host) > 2 * HOSTS:
+            self._by_host = dict(nlargest(HOSTS, by_host.items(), key=lambda item: item[1]))
