@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -485,3 +486,15 @@ def test_the_command_prints_a_plan(tmp_path: Any, capsys: pytest.CaptureFixture[
     words = ["plan", str(source), "--limit-by", "header:A", "--key-rate", "1/s", "--compare", "--limit-by header:B"]
     assert main(words) == 2
     assert "another --limit-by" in capsys.readouterr().err
+
+
+def test_the_json_object_has_the_fields_that_the_reference_names() -> None:
+    reference = Path(__file__).resolve().parents[2] / "docs" / "reference" / "cli.md"
+    table = reference.read_text().partition("## Planning a batch")[2].partition("As JSON")[2].partition("\n## ")[0]
+    named = {
+        field
+        for names in re.findall(r"^\| (`[^|]+`) \|", table, re.MULTILINE)
+        for field in re.findall(r"`(\w+)`", names)
+    }
+    found = estimate(workload_of({A: 1}), [make_setting()], 0.2).as_json()
+    assert named == {*found, *found["settings"][0]}
