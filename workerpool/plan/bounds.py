@@ -34,10 +34,11 @@ class Bound:
     host: str | None = None
 
 
-def bounds_of(hosts: Mapping[str, Load], others: Load, setting: Setting) -> list[Bound]:
+def bounds_of(hosts: Mapping[str, Load], others: Load, setting: Setting, largest_key: float = 0) -> list[Bound]:
     """Return the bound by each budget that is set, the longest first.
 
-    `others`: hosts that are not known one by one. They count for the budgets of the pool alone.
+    `others`: hosts that are not known one by one. They count for the budgets of the pool alone. `largest_key`: the
+    sends of the key that has the most.
     """
     budgets = setting.budgets
     sends = sum(load.sends for load in hosts.values()) + others.sends
@@ -48,6 +49,8 @@ def bounds_of(hosts: Mapping[str, Load], others: Load, setting: Setting) -> list
     ]
     if budgets.rate is not None:
         bounds.append(Bound(budget="rate", seconds=least_time(budgets.rate, sends, budgets.burst)))
+    if budgets.key_rate is not None:
+        bounds.append(Bound(budget="key-rate", seconds=least_time(budgets.key_rate, largest_key, budgets.burst)))
     if hosts:
         busiest = max(hosts, key=lambda host: hosts[host].busy)
         seconds = hosts[busiest].busy / budgets.host_connections

@@ -106,6 +106,7 @@ class Plan:
             "largest_host": None if largest[0] is None else redact(largest[0]),
             "largest_host_requests": largest[1],
             "other_hosts_requests": workload.others,
+            "largest_key_requests": workload.largest_key,
             "no_requests": workload.problems,
             "no_requests_examples": list(workload.examples),
             "latency": self.latency,
@@ -148,7 +149,7 @@ def simulate(workload: Workload, settings: Sequence[Setting], records: Records, 
 def _least(workload: Workload, setting: Setting, latency: float) -> Prediction:
     loads = {host: Load(sends, sends * latency) for host, sends in workload.hosts.items()}
     others = Load(workload.others, workload.others * latency)
-    bounds = bounds_of(loads, others, setting)
+    bounds = bounds_of(loads, others, setting, workload.largest_key)
     busy = workload.requests * latency
     seconds = max(bounds[0].seconds, latency if workload.requests else 0.0)
     budgets = setting.budgets
@@ -167,10 +168,10 @@ def _least(workload: Workload, setting: Setting, latency: float) -> Prediction:
 
 def _simulated(workload: Workload, setting: Setting, profile: Profile, seed: int) -> Prediction:
     """Run the sample, and stretch it: the time until all are sent grows with their number, the rest does not."""
-    course = Simulation(setting, workload.names(), profile.draws(seed), seed=seed).run()
+    course = Simulation(setting, workload.sample(), profile.draws(seed), seed=seed).run()
     scale = workload.scale
     loads = {host: Load(load.sends * scale, load.busy * scale) for host, load in course.hosts.items()}
-    bounds = bounds_of(loads, Load(), setting)
+    bounds = bounds_of(loads, Load(), setting, max(course.keys.values(), default=0) * scale)
     busy = sum(load.busy for load in loads.values())
     seconds = course.seconds
     if scale > 1:
@@ -196,9 +197,9 @@ def _notes(workload: Workload, settings: Sequence[Setting]) -> list[str]:
             f"Hosts past the first {len(workload.hosts):,} are counted together, {workload.others:,} requests in all."
         )
     if any(setting.budgets.learns_rate for setting in settings):
-        notes.append("What a rate of auto finds is not known before: here only --host-rate and the other budgets bind.")
+        notes.append("What a rate of auto finds depends on the server, which is taken to refuse nothing.")
     if any(setting.budgets.learns_connections for setting in settings):
-        notes.append("How many connections auto finds is not known before: here it is not slowed by a server.")
+        notes.append("How many connections auto finds depends on the server, which is taken to get no slower.")
     return notes
 
 

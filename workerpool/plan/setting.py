@@ -7,7 +7,7 @@ from typing import Literal
 
 from workerpool.config import Breaker, Budgets, RetryPolicy
 
-Budget = Literal["rate", "host-rate", "connections", "host-connections", "workers"]
+Budget = Literal["rate", "host-rate", "key-rate", "connections", "host-connections", "workers"]
 """What may bind a batch, by the name of its option."""
 
 
@@ -32,6 +32,7 @@ class Setting:
         values: dict[Budget, object] = {
             "rate": budgets.rate,
             "host-rate": budgets.host_rate,
+            "key-rate": budgets.key_rate,
             "connections": budgets.max_connections,
             "host-connections": budgets.host_connections,
             "workers": self.workers,
