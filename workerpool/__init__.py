@@ -22,6 +22,7 @@ from workerpool.errors import (
     InvalidRequest,
     OptionError,
     OutcomeUnknown,
+    ProcessesLost,
     RequestError,
     RobotsDisallowed,
     SlotTimeout,
@@ -36,15 +37,18 @@ from workerpool.errors import (
     WrongThread,
 )
 from workerpool.model import Attempt, Outcome, Request, Timings, Underway
-from workerpool.pool import WorkerPool, fetch
+from workerpool.pool import WorkerPool
 from workerpool.statistics import PoolStatistics
 
 if TYPE_CHECKING:
     from workerpool.batch.job.job import Job
     from workerpool.batch.tables import rows, to_arrow, to_pandas
+    from workerpool.processes import ShardedPool, fetch
 
 _LATER = {
     "Job": "workerpool.batch.job.job",
+    "ShardedPool": "workerpool.processes",
+    "fetch": "workerpool.processes",
     "rows": "workerpool.batch.tables",
     "to_arrow": "workerpool.batch.tables",
     "to_pandas": "workerpool.batch.tables",
@@ -74,12 +78,14 @@ __all__ = [
     "Outcome",
     "OutcomeUnknown",
     "PoolStatistics",
+    "ProcessesLost",
     "Rate",
     "Request",
     "RequestError",
     "RetryBudget",
     "RetryPolicy",
     "RobotsDisallowed",
+    "ShardedPool",
     "SlotTimeout",
     "BudgetError",
     "StatusError",

@@ -26,6 +26,14 @@ class WrongThread(WorkerPoolError, RuntimeError):
     """
 
 
+class ProcessesLost(WorkerPoolError, RuntimeError):
+    """The processes of a `ShardedPool` cannot be started, or end again and again. The text says how.
+
+    The machine's doing, or that of code in a request or an option. What had not ended is `Cancelled`; a retry helps
+    once the cause is mended.
+    """
+
+
 class SlotTimeout(WorkerPoolError, TimeoutError):
     """No slot came within the wait that the caller allowed; none was taken.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import resource
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -443,7 +443,7 @@ class WorkerPool(Executor):
     ) -> Stream:
         self._refuse_inside(name)
         workers, budgets = self._options.workers, self._options.budgets
-        window = max(WINDOW, 8 * workers) if window is None else check_count("window", window)
+        window, share = window_of(workers, budgets, window)
         stream = Stream(
             self._crew,
             iter(requests),
@@ -455,8 +455,7 @@ class WorkerPool(Executor):
             ordered=ordered,
             workers=workers,
             window=window,
-            # A quarter, as long as that keeps a host's sockets busy.
-            share=max(1, window // 4, min(window, 2 * budgets.host_connections)),
+            share=share,
             **kind,
         )
         self._streams.add(stream)
@@ -490,22 +489,6 @@ class WorkerPool(Executor):
         except Exception as error:
             events.emit("warm.failed", host=host, error=str(error))
             return False
-
-
-def fetch(urls: Iterable[str | Request], **options: Any) -> Iterator[Outcome]:
-    """Fetch `urls` with a pool of their own, and yield the outcomes as they complete.
-
-    `options` are those of `WorkerPool`, and `ordered` and `window` of `WorkerPool.stream`. Leaving the loop ends the
-    pool.
-    """
-    of_stream: dict[str, Any] = {name: options.pop(name) for name in ("ordered", "window") if name in options}
-    pool = WorkerPool(**options)
-    return _fetch(pool, urls, of_stream)
-
-
-def _fetch(pool: WorkerPool, urls: Iterable[str | Request], options: dict[str, Any]) -> Iterator[Outcome]:
-    with pool:
-        yield from pool.stream(urls, **options)
 
 
 def default_connections(workers: int) -> int:
@@ -544,6 +527,15 @@ def budgets_of(
         learns_connections=learns_connections,
         slow_start=slow_start,
     )
+
+
+def window_of(workers: int, budgets: Budgets, window: int | None = None) -> tuple[int, int]:
+    """Requests of one stream in memory at once, and how many of these may be one host's; raises `OptionError`.
+
+    That share is a quarter, as long as that keeps a host's sockets busy.
+    """
+    window = max(WINDOW, 8 * workers) if window is None else check_count("window", window)
+    return window, max(1, window // 4, min(window, 2 * budgets.host_connections))
 
 
 def _shared(budget: str | os.PathLike[str], budgets: Budgets, clock: Clock) -> FileBudget:

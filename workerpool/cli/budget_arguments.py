@@ -39,7 +39,7 @@ class BudgetSettings:
 
     def of_pool(self) -> dict[str, Any]:
         """The arguments for `WorkerPool`, those for its retries and its workers apart."""
-        return {**self._of_budgets(), "limit_by": self.limit_by, "budget": self.budget, "breaker": self.breaker}
+        return {**self._of_budgets(), "limit_by": self.limit_by, "breaker": self.breaker, "budget": self.budget}
 
     def budgets(self) -> Budgets:
         """The budgets that the pool will have."""
