@@ -55,6 +55,7 @@ LEVELS: dict[str, float] = {
     "batch": 6,
     "report": 6,
     "doctor": 6,
+    "plan": 6.1,  # reads the sources and records of batches
     "cluster": 7,
     "cli": 8,
     "__main__": 9,

@@ -443,7 +443,7 @@ class WorkerPool(Executor):
     ) -> Stream:
         self._refuse_inside(name)
         workers, budgets = self._options.workers, self._options.budgets
-        window = max(WINDOW, 8 * workers) if window is None else check_count("window", window)
+        window, share = window_of(workers, budgets, window)
         stream = Stream(
             self._crew,
             iter(requests),
@@ -455,8 +455,7 @@ class WorkerPool(Executor):
             ordered=ordered,
             workers=workers,
             window=window,
-            # A quarter, as long as that keeps a host's sockets busy.
-            share=max(1, window // 4, min(window, 2 * budgets.host_connections)),
+            share=share,
             **kind,
         )
         self._streams.add(stream)
@@ -528,6 +527,15 @@ def budgets_of(
         learns_connections=learns_connections,
         slow_start=slow_start,
     )
+
+
+def window_of(workers: int, budgets: Budgets, window: int | None = None) -> tuple[int, int]:
+    """Requests of one stream in memory at once, and how many of these may be one host's; raises `OptionError`.
+
+    That share is a quarter, as long as that keeps a host's sockets busy.
+    """
+    window = max(WINDOW, 8 * workers) if window is None else check_count("window", window)
+    return window, max(1, window // 4, min(window, 2 * budgets.host_connections))
 
 
 def _shared(budget: str | os.PathLike[str], budgets: Budgets, clock: Clock) -> FileBudget:

@@ -13,6 +13,7 @@ from workerpool.cli.connecting import add_connecting, cert_of, proxy_of, verify_
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor, doctor_settings_of
 from workerpool.cli.job_arguments import JobSettings, add_job, job_settings_of
 from workerpool.cli.looking_arguments import LookSettings, add_looking, look_settings_of
+from workerpool.cli.plan_arguments import PlanSettings, add_plan, plan_settings_of
 from workerpool.config import GuardRules, parse_duration, parse_size
 from workerpool.errors import OptionError
 
@@ -102,14 +103,16 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def parse(argv: Sequence[str] | None = None) -> RunSettings | DoctorSettings | LookSettings:
+def parse(argv: Sequence[str] | None = None) -> RunSettings | DoctorSettings | PlanSettings | LookSettings:
     """Read the arguments; raises `OptionError` for a value that cannot work, `SystemExit` as argparse does."""
     parser = make_parser()
     said = parser.parse_args(argv)
     if said.command is None:
-        parser.error("say what to do: run, status, reconcile, jobs or doctor")
+        parser.error("say what to do: run, plan, status, reconcile, jobs or doctor")
     if said.command == "run":
         return settings_of(said)
+    if said.command == "plan":
+        return plan_settings_of(said)
     return doctor_settings_of(said) if said.command == "doctor" else look_settings_of(said)
 
 
@@ -140,6 +143,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_connecting(reach)
     _add_reach(reach.add_argument)
     _add_messages(run.add_argument_group("messages").add_argument)
+    add_plan(commands, _HelpFormatter)
     add_looking(commands, _HelpFormatter)
     add_doctor(commands, _HelpFormatter)
     return parser

@@ -39,23 +39,22 @@ class BudgetSettings:
 
     def of_pool(self) -> dict[str, Any]:
         """The arguments for `WorkerPool`, those for its retries and its workers apart."""
+        return {**self._of_budgets(), "limit_by": self.limit_by, "breaker": self.breaker, "budget": self.budget}
+
+    def budgets(self) -> Budgets:
+        """The budgets that the pool will have."""
+        return budgets_of(self.workers, **self._of_budgets())
+
+    def _of_budgets(self) -> dict[str, Any]:
         return {
             "rate": self.rate,
             "host_rate": self.host_rate,
             "key_rate": self.key_rate,
-            "limit_by": self.limit_by,
             "burst": self.burst,
             "max_connections": self.connections,
             "host_connections": self.host_connections,
-            "budget": self.budget,
             "slow_start": self.slow_start,
-            "breaker": self.breaker,
         }
-
-    def budgets(self) -> Budgets:
-        """The budgets that the pool will have."""
-        others = ("breaker", "budget", "limit_by")
-        return budgets_of(self.workers, **{name: each for name, each in self.of_pool().items() if name not in others})
 
 
 def add_budgets(add: Callable[..., Any]) -> None:

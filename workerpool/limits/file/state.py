@@ -114,7 +114,7 @@ class State:
         self._record.write(
             file,
             _STATE.pack(
-                self._key, times.boot, now, times.wall(now), self._empty_at, self._latest, self.not_before,
+                self._key, times.boot, now, now + times.ahead, self._empty_at, self._latest, self.not_before,
                 self.places, self.ended,
             ),
         )  # fmt: skip
