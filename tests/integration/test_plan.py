@@ -120,7 +120,7 @@ def test_what_holds_no_timings_is_refused_in_a_sentence(place: Path, capsys: pyt
     assert "no record of a request that was sent" in refused(capsys, "urls.txt", "--from", "empty.jsonl")
     Path("other.jsonl").write_text('{"name": 1}\nnothing\n')
     assert "cannot be read back" in refused(capsys, "urls.txt", "--from", "other.jsonl")
-    assert "cannot be read back" in refused(capsys, "urls.txt", "--from", "urls.txt")
+    assert "urls.txt is no file of records" in refused(capsys, "urls.txt", "--from", "urls.txt")
     assert run("--job", "job", "--at-least-once", output="-") == 0
     assert "went to standard output" in refused(capsys, "--from", "job")
 
