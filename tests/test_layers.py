@@ -51,6 +51,7 @@ LEVELS: dict[str, float] = {
     "governor": 4.3,
     "pool": 5,
     "__init__": 5,
+    "processes": 5.5,
     "batch": 6,
     "report": 6,
     "doctor": 6,

@@ -134,30 +134,25 @@ class Crew:
     def add(self, tickets: Iterable[Ticket]) -> None:
         """Queue requests; raises `RuntimeError` after shutdown."""
         way = Sorted([*tickets]) if self.gate is None else self.gate.sort(tickets)
-        try:
-            with self._lock:
-                self._check_open()
-                now = self._clock.now()
-                for ticket in way.allowed:
-                    ticket.arrived_at = now
-                    self._scheduler.add(ticket, now)
-                for ticket, _ in way.held:
-                    ticket.arrived_at = now
-                self._hold(way, now)
-                self._counts.ended += len(way.refused)
-                self._settle(now)
-                self._check_manned()
-        except RuntimeError:
-            if self.gate is not None:
-                self.gate.forget(way.fetches)
-            raise
+        with self._lock:
+            self._check_open()
+            now = self._before_change()
+            for ticket in way.allowed:
+                ticket.arrived_at = now
+                self._scheduler.add(ticket, now)
+            for ticket, _ in way.held:
+                ticket.arrived_at = now
+            self._hold(way, now)
+            self._counts.ended += len(way.refused)
+            self._settle(now)
+            self._check_manned()
         if way.held or way.refused:
             self._see_to(way)
 
     def discard(self, is_unwanted: Callable[[Ticket], bool]) -> list[Ticket]:
         """Remove and return queued and parked requests; those being sent go on."""
         with self._lock:
-            now = self._clock.now()
+            now = self._before_change()
             gone = self._scheduler.discard(is_unwanted, now)
             self._alarm.look_again()  # it may be waiting for one of these
             self._settle(now)
@@ -169,28 +164,28 @@ class Crew:
     def resume(self, owner: Owner) -> None:
         """Send an owner's requests again: it is not full any more."""
         with self._lock:
-            now = self._clock.now()
+            now = self._before_change()
             self._scheduler.resume(owner, now)
             self._settle(now)
 
     def settle(self, owner: Owner, places: int) -> None:
         """Take the receipt for so many sends of an owner that needs receipts: as many more may follow."""
         with self._lock:
-            now = self._clock.now()
+            now = self._before_change()
             self._scheduler.make_room(owner, places, now)
             self._settle(now)
 
     def urge(self, ticket: Ticket) -> None:
         """Send a request that its full owner awaits, if it was put aside."""
         with self._lock:
-            now = self._clock.now()
+            now = self._before_change()
             self._scheduler.urge(ticket, now)
             self._settle(now)
 
     def look_again(self) -> None:
         """Note what holds the pool up: a feeder's thread has turned to something else, and nothing is queued."""
         with self._lock:
-            self.delays.look_again(self._clock.now())
+            self.delays.look_at_feeders(self._before_change())
 
     def forsake(self, owner: Owner, *, has_requests: bool) -> None:
         """Forget an owner that is over and its requests, at once if the lock is free, or when a thread next looks.
@@ -248,7 +243,7 @@ class Crew:
             return
         way = self.gate.sort(tickets)
         with self._lock:
-            now = self._clock.now()
+            now = self._before_change()
             self._at_gate -= len(tickets)
             waiting = [*way.allowed, *(ticket for ticket, _ in way.held)]
             if given_up := [ticket for ticket in waiting if self._is_given_up(ticket)]:
@@ -292,7 +287,7 @@ class Crew:
             self._scheduler.enter(caller, now)
             try:
                 while True:
-                    now = self._clock.now()
+                    now = self._before_change()
                     self._settle(now)
                     if caller.admitted:
                         break
@@ -316,7 +311,7 @@ class Crew:
         """Give back the place taken by `enter`; `answer` is what came of the send, where something learns from it."""
         circuit = None
         with self._lock:
-            now = self._clock.now()
+            now = self._before_change()
             if answer is not None:
                 circuit = self._scheduler.hear(caller.host, answer, now)
             self._scheduler.withdraw(caller, now)
@@ -335,7 +330,7 @@ class Crew:
     def pause(self, host: str, until: float, *, refuse: bool, reason: str) -> None:
         """Keep everyone from sending to `host`; see `Scheduler.pause`."""
         with self._lock:
-            now = self._clock.now()
+            now = self._before_change()
             is_new = self._scheduler.pause(host, until, now, refuse=refuse)
             self._settle(now)
         if is_new:
@@ -402,7 +397,7 @@ class Crew:
                 self._callables = deque(waiting[: self._called])
                 forgotten = waiting[self._called :]
                 self._cancelling = True
-            now = self._clock.now()
+            now = self._before_change()
             tickets = self._scheduler.discard(
                 lambda ticket: cancel or _is_cancelled(ticket) or _needs_receipts(ticket), now
             )
@@ -433,7 +428,7 @@ class Crew:
         while True:
             self._take_lock()
             try:
-                now = self._clock.now()
+                now = self._before_change()
                 self._called -= has_arrived
                 if ticket is not None and step is not None:
                     self._carry_out(ticket, step, now)
@@ -522,7 +517,7 @@ class Crew:
         while True:
             self._take_lock()
             try:
-                now = self._clock.now()
+                now = self._before_change()
                 ended = self._take_note(load, now)
                 taken = self._take(now)
                 load.sleeps = self._is_carrying = goes_on = bool(taken) or not load.is_empty
@@ -711,6 +706,12 @@ class Crew:
 
     # -- waking: all of it under the lock ---------------------------------------------------------------------------
 
+    def _before_change(self) -> float:
+        """The time, for a change that begins now; what has held requests up until then is looked at first."""
+        now = self._clock.now()
+        self.delays.look(now)
+        return now
+
     def _settle(self, now: float) -> None:
         """Bring threads and work together after any change: the one place that wakes anybody.
 
@@ -791,7 +792,7 @@ class Crew:
 
     def _ring(self) -> None:
         """What the alarm does when its time has come: call a worker, or at the interpreter's end be one."""
-        now = self._clock.now()
+        now = self._before_change()
         self._settle(now)
         if self._notice_drained():
             self._without_lock(self._on_closed)
@@ -814,11 +815,11 @@ class Crew:
             try:
                 has_requests = any(owner is not None for owner in self._forsaken)
                 self._forsaken.clear()
-                now = self._clock.now()
+                now = self._before_change()
                 if has_requests:
                     self._scheduler.discard(_is_forsaken, now)
                     self._alarm.look_again()
-                self.delays.look_again(now)
+                self.delays.look_at_feeders(now)
                 closed = self._notice_drained()
             finally:
                 self._lock.release()

@@ -15,17 +15,17 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-from workerpool.crew import Crew
+from workerpool.delays import Feeder
 from workerpool.errors import Cancelled, InvalidRequest, RequestError
 from workerpool.intake import Intake, Item
 from workerpool.meter import Wait
 from workerpool.model import Attempt, Outcome, Request, Underway
 from workerpool.redact import redact
-from workerpool.tickets import NEVER, Ticket
+from workerpool.tickets import NEVER, Owner, Ticket
 
 PATIENCE = 0.05
 """Seconds without an outcome or an arrival, workers being idle, after which a stream reads on past a host's share."""
@@ -41,6 +41,32 @@ NAP = 0.001
 
 HELD_BYTES = 64 * 1024 * 1024
 """Bytes of bodies that wait for the consumer, from which on no more are fetched. Those in flight come on top."""
+
+
+class Delays(Protocol):
+    """What a crew looks at of streams where it has nothing to send; see `delays.Delays`."""
+
+    feeders: list[Feeder]
+
+    @property
+    def is_starved(self) -> bool: ...
+
+
+class Crew(Protocol):
+    """What a stream needs of those who do its requests: `crew.Crew`, or processes of their own."""
+
+    @property
+    def delays(self) -> Delays: ...
+
+    def add(self, tickets: Iterable[Ticket]) -> None: ...
+    def discard(self, is_unwanted: Callable[[Ticket], bool]) -> list[Ticket]: ...
+    def cancel(self, ticket: Ticket, why: str) -> None: ...
+    def settle(self, owner: Owner, places: int) -> None: ...
+    def urge(self, ticket: Ticket) -> None: ...
+    def resume(self, owner: Owner) -> None: ...
+    def forsake(self, owner: Owner, *, has_requests: bool) -> None: ...
+    def look_again(self) -> None: ...
+    def is_starved(self) -> bool: ...
 
 
 class _Streamed(Ticket):
@@ -69,7 +95,7 @@ class _Streamed(Ticket):
     def deliver(self, outcome: Outcome) -> None:
         self.outcome = outcome
         self.trip = None  # it is over, and what it holds must not wait with the outcome
-        self.size = _body_size(outcome)
+        self.size = body_size(outcome)
         self._stream.take(self)
 
 
@@ -184,6 +210,11 @@ class Stream:
     def drain(self) -> None:
         """End soon: read no more, give up what is not being sent. May be called in a signal handler, or any thread."""
         self._ended.put(None)
+
+    def fail(self, error: Exception) -> None:
+        """End soon, and raise `error` in the end. Any thread."""
+        self._intake.fail(error)
+        self.drain()
 
     def tell(self, underway: Underway) -> None:
         """Take word of a request that goes on later, from a worker, on its thread."""
@@ -422,6 +453,7 @@ def _unsent(request: Request, error: RequestError) -> Outcome:
     return Outcome(request, None, error, request.earlier)
 
 
-def _body_size(outcome: Outcome) -> int:
+def body_size(outcome: Outcome) -> int:
+    """Bytes of the body that an outcome holds."""
     content = getattr(outcome.response, "_content", None)  # not `.content`, which would read a streamed response
     return len(content) if isinstance(content, bytes) else 0

@@ -236,9 +236,11 @@ class Worker:
         """What this send says about the host's limits."""
         now = self._clock.now()
         if response is None:
-            return Answer(trip.began, now, None, refused=False, in_flight=ticket.in_flight)
+            return Answer(ticket.granted_at, now, None, refused=False, in_flight=ticket.in_flight)
         latency = trip.exchange.trace.first_byte
-        return answer_of(response, trip.began, now, self._clock.time(), latency=latency, in_flight=ticket.in_flight)
+        return answer_of(
+            response, ticket.granted_at, now, self._clock.time(), latency=latency, in_flight=ticket.in_flight
+        )
 
     def _look_at(self, ticket: Ticket, trip: Trip, session: Any, response: Response) -> Step:
         exchange = trip.exchange
@@ -249,6 +251,7 @@ class Worker:
                 return self._fail(ticket, trip, failed.with_traceback(None))
             if follows:
                 next_host = self._host_of(exchange.url)
+                next_key = None if self._key_of is None else self._key_of(replace(ticket.request, url=exchange.url))
                 self._add_send(ticket, trip)
                 held = None
                 if self._gate is not None and ticket.obeys:
@@ -259,7 +262,6 @@ class Worker:
                 if events.is_on("request.redirected"):
                     self._log("request.redirected", ticket, url=exchange.url, status=response.status_code)
                 ticket.go_on(trip.attempts)
-                next_key = None if self._key_of is None else self._key_of(replace(ticket.request, url=exchange.url))
                 return Step(next_host=next_host, next_key=next_key, held=held)
         self._add_send(ticket, trip)
         if not self._retries.needs_verdict(response.status_code):

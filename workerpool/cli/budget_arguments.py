@@ -31,6 +31,7 @@ class BudgetSettings:
     burst: int
     connections: Sockets
     host_connections: Sockets
+    budget: str | None
     slow_start: bool
     retries: int
     retry_budget: RetryBudget | None
@@ -38,7 +39,7 @@ class BudgetSettings:
 
     def of_pool(self) -> dict[str, Any]:
         """The arguments for `WorkerPool`, those for its retries and its workers apart."""
-        return {**self._of_budgets(), "limit_by": self.limit_by, "breaker": self.breaker}
+        return {**self._of_budgets(), "limit_by": self.limit_by, "breaker": self.breaker, "budget": self.budget}
 
     def budgets(self) -> Budgets:
         """The budgets that the pool will have."""
@@ -84,6 +85,12 @@ def add_budgets(add: Callable[..., Any]) -> None:
         default="6",
         help="open sockets to one host, or auto; default: %(default)s",
     )
+    add(
+        "--budget",
+        metavar="NAME",
+        help="share these limits, and pauses, with every other program of this user's on this machine that gives the "
+        "same name; of different limits the strictest holds",
+    )
     add("--workers", metavar="N", default="16", help="requests in flight at once; default: %(default)s")
 
 
@@ -114,6 +121,7 @@ def budget_settings_of(said: argparse.Namespace) -> BudgetSettings:
         burst=count("--burst", said.burst),
         connections=_sockets("--connections", said.connections),
         host_connections=_sockets("--host-connections", said.host_connections),
+        budget=said.budget,
         slow_start=said.slow_start,
         retries=count("--retries", said.retries, least=0),
         retry_budget=_retry_budget(said.retry_budget),
