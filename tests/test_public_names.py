@@ -30,6 +30,7 @@ ERRORS = {
     "WrongThread",
     "SlotTimeout",
     "ProcessesLost",
+    "BudgetError",
     "RequestError",
     "InvalidRequest",
     "TransportError",

@@ -12,6 +12,7 @@ from workerpool.config import Breaker, Rate, RetryBudget, RetryPolicy, Timeout
 from workerpool.domains import registered_domain
 from workerpool.errors import (
     BadBody,
+    BudgetError,
     Cancelled,
     CircuitOpen,
     ConnectFailed,
@@ -86,6 +87,7 @@ __all__ = [
     "RobotsDisallowed",
     "ShardedPool",
     "SlotTimeout",
+    "BudgetError",
     "StatusError",
     "TimedOut",
     "Timeout",

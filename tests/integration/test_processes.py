@@ -11,7 +11,9 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -117,7 +119,7 @@ def test_workers_and_sockets_are_for_all_processes_together() -> None:
     with ShardedPool(3, 7, max_connections=8, transport=elsewhere.answering_workers) as pool:
         told = {outcome.response.text for outcome in pool.stream(hosts) if outcome.response is not None}
         assert pool.statistics().workers == 7
-    assert told == {"3 3", "2 3", "2 2"}
+    assert told == {"3 8", "2 8"}  # who may have how many sockets is for the budget to say, which they share
 
 
 def test_outcomes_may_come_in_the_order_of_the_source(origin: Origin) -> None:
@@ -322,7 +324,9 @@ def test_a_request_that_cannot_be_sent_to_another_process_is_an_outcome_that_say
     [
         ({"processes": 0}, "processes=0 must be a whole number"),
         ({"processes": 5}, "processes=5 is more than max_workers=4"),
-        ({"max_connections": 1}, "max_connections=1 is less than processes=2"),
+        ({"rate": "10/s and 1000/h"}, "has a quota, which processes cannot share"),
+        ({"key_rate": 5, "limit_by": "X-Key"}, "key_rate=5 with processes=2"),
+        ({"budget": "no/name"}, "budget='no/name' is no name"),
         ({"cookies": "shared"}, 'write "worker" or "none"'),
         ({"clock": object()}, "clock="),
         ({"host_key": lambda url: url}, "host_key=<function"),
@@ -444,6 +448,77 @@ def test_no_more_sockets_are_open_than_all_processes_may_have(origin: Origin) ->
     with ShardedPool(2, 8, max_connections=3) as pool:
         assert all(outcome.ok for outcome in pool.stream(urls(origin, 200, "/delay/0.005")))
     assert origin.connections_peak <= 3
+
+
+def test_a_rate_is_that_of_all_processes_together_by_the_servers_count(origin: Origin) -> None:
+    with ShardedPool(2, 8, rate="100/s", host_rate="60/s") as pool:
+        began = time.monotonic()
+        assert all(outcome.ok for outcome in pool.stream(urls(origin, 300)))
+        took = time.monotonic() - began
+    assert origin.busiest(1.0) <= 1 + 100 + 2  # and what comes `LATENESS` too late
+    assert took > 2.95
+
+
+def test_a_hosts_sockets_are_counted_over_processes_where_redirects_lead_to_it(origin: Origin) -> None:
+    """Half of its requests come by redirects of another host, which is the other process's."""
+    there = origin.url("/delay/0.02", address="127.0.0.2")
+    origin.script("/here", Reply(status=302, headers={"Location": there}))
+    given = [url for n in range(60) for url in (origin.url(f"/here?{n}"), f"{there}?{n}")]
+    with ShardedPool(2, 16, host_connections=3) as pool:
+        assert all(outcome.ok for outcome in pool.stream(given))
+    assert origin.sockets("127.0.0.2").peak <= 3
+
+
+def test_a_pause_of_a_host_is_kept_by_all_processes(origin: Origin) -> None:
+    """The one that has its requests is told of the pause, and redirects of another host lead there."""
+    paused = threading.Event()
+    early: list[float] = []
+    until = [0.0]
+
+    def answer(arrival: Arrival) -> Reply:
+        if arrival.address == "127.0.0.1":
+            return Reply(status=302, headers={"Location": origin.url("/there", address="127.0.0.2")}, delay=0.3)
+        if not paused.is_set():
+            paused.set()
+            until[0] = arrival.time + 2.0
+            return Reply(status=429, headers={"Retry-After": "2"})
+        if arrival.time < until[0]:
+            early.append(arrival.time)
+        return Reply()
+
+    origin.default = answer
+    with ShardedPool(2, 4, host_connections=1) as pool:
+        first = pool.get(origin.url("/first", address="127.0.0.2"))
+        assert paused.wait(LONG)
+        assert all(outcome.ok for outcome in pool.stream([origin.url(f"/hop/{n}") for n in range(3)]))
+        assert first.result(LONG).ok
+    assert not early
+
+
+def test_pools_of_processes_share_a_named_budget_with_others(origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", tempfile.mkdtemp(dir=os.environ.get("TMPDIR")))
+    with (
+        ShardedPool(2, 4, host_rate="40/s", budget="ours") as several,
+        WorkerPool(4, host_rate="40/s", budget="ours") as one,
+    ):
+        given = urls(origin, 160)[::4]
+        assert several.get(given[0]).result(LONG).ok  # its processes are there
+        origin.reset_records()
+        outcomes: list[Outcome] = []
+        consumer = threading.Thread(target=lambda: outcomes.extend(several.stream(given)))
+        consumer.start()
+        outcomes.extend(one.stream(given))
+        consumer.join(LONG)
+    assert sum(outcome.ok for outcome in outcomes) == 80
+    assert origin.busiest(1.0, "127.0.0.1") <= 1 + 40 + 2
+
+
+def test_what_processes_share_is_removed_with_the_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with ShardedPool(2, 2, transport=elsewhere.answering_pids) as pool:
+        assert all(outcome.ok for outcome in pool.stream(["http://h.test/"]))
+        assert len([*tmp_path.iterdir()]) == 1
+    assert not [*tmp_path.iterdir()]
 
 
 # -- receipts ----------------------------------------------------------------------------------------------------------
@@ -815,13 +890,20 @@ def test_a_second_signal_ends_it_at_once_and_its_processes_too(tmp_path: Path, o
         assert none_is_left(pids, 2.0)
 
 
-def test_a_run_that_is_killed_leaves_no_process_behind(tmp_path: Path, origin: Origin) -> None:
+def test_a_run_that_is_killed_leaves_nothing_behind(
+    tmp_path: Path, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "urls.txt").write_text("\n".join(urls(origin, 40, "/delay/30")))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
     with running(tmp_path, "--timeout", "60") as (process, children):
         origin.wait_for(4)
         pids = children()
+        assert [*scratch.iterdir()]
         process.kill()
         assert none_is_left(pids, 1.5)
+    assert not [*scratch.iterdir()]
 
 
 def test_a_job_that_is_killed_with_its_processes_goes_on(tmp_path: Path, origin: Origin) -> None:

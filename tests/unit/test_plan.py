@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from workerpool.cli.plan import setting_of
 from workerpool.cli.plan_arguments import PlanSettings
 from workerpool.config import Breaker, Budgets, Rate, RetryPolicy
 from workerpool.errors import OptionError
+from workerpool.keys import key_function
 from workerpool.model import Request
 from workerpool.plan import Plan, Prediction, Records, Setting, Workload, as_text, estimate, read_workload, simulate
 from workerpool.plan import workload as workload_module
@@ -50,7 +53,8 @@ def sent(url: str = "http://a.test/", elapsed: float = 0.1, **changes: Any) -> S
 
 
 def simulated(setting: Setting, hosts: Iterable[str], records: Iterable[Sent], seed: int = 0) -> Any:
-    return Simulation(setting, hosts, Profile(records).draws(seed), seed=seed).run()
+    places = ((host, None) for host in hosts)
+    return Simulation(setting, places, Profile(records).draws(seed), seed=seed).run()
 
 
 # -- the arithmetic of the budgets ------------------------------------------------------------------------------------
@@ -117,6 +121,18 @@ def test_with_as_many_workers_as_are_asked_for_workers_do_not_bind() -> None:
     assert few.binding.budget == "workers"
 
 
+def test_sockets_that_nobody_counted_out_grow_with_the_workers_and_bind_nothing() -> None:
+    words = ("a.txt", "--workers", "16")
+    given, left = (setting_of(said(*words, *more).budgets) for more in (["--connections", "64"], []))
+    load = {A: Load(100, 100.0)}
+    assert "connections" in {bound.budget for bound in bounds_of(load, Load(), given)}
+    assert "connections" not in {bound.budget for bound in bounds_of(load, Load(), left)}
+    few = replace(left, workers=65)
+    assert "connections" in {bound.budget for bound in bounds_of(load, Load(), few)}, (
+        "as a limit of open files makes it"
+    )
+
+
 def test_hosts_that_are_counted_together_bind_the_budgets_of_the_pool_alone() -> None:
     bounds = bounds_of({A: Load(1, 1.0)}, Load(999, 999.0), make_setting(host_rate=Rate(1), rate=Rate(1)))
     assert {bound.budget: bound.seconds for bound in bounds} == {
@@ -126,6 +142,11 @@ def test_hosts_that_are_counted_together_bind_the_budgets_of_the_pool_alone() ->
         "host-connections": pytest.approx(1 / 6),
         "host-rate": 0.0,
     }
+
+
+def test_a_single_request_asks_for_one_worker() -> None:
+    (found,) = estimate(workload_of({A: 1}), [make_setting()], 0.2).predictions
+    assert (found.seconds, found.workers, found.binding) == (0.2, 1, None)
 
 
 def test_nothing_takes_no_time() -> None:
@@ -144,7 +165,7 @@ def test_requests_are_counted_by_host_and_what_is_none_is_told_with_its_place() 
     assert (found.requests, found.hosts, found.problems) == (3, {A: 2, B: 1}, 5)
     assert len(found.examples) == 3
     assert found.examples[0] == "urls.txt, line 0: no URL: http://***@"
-    assert [*found.names()] == [A, A, B]
+    assert [*found.sample()] == [(A, None), (A, None), (B, None)]
     assert found.scale == 1.0
 
 
@@ -154,7 +175,7 @@ def test_hosts_past_the_first_ones_are_counted_together_and_told_apart_in_the_sa
     monkeypatch.setattr(workload_module, "HOSTS", 2)
     found = read_workload(Request(f"http://{name}.test/") for name in "abcdcdc")
     assert (found.requests, found.hosts, found.others) == (7, {A: 1, B: 1}, 5)
-    names = [*found.names()]
+    names = [host for host, _ in found.sample()]
     assert names[:2] == [A, B]
     assert names[2] == names[4] == names[6] != names[3] == names[5]
 
@@ -167,8 +188,24 @@ def test_the_sample_is_bounded_even_and_the_same_each_time() -> None:
     assert 500 <= len(found.order) <= 1_000
     assert found.order == again.order
     assert found.scale * len(found.order) == 10_000
-    assert [*found.names()].count(B) / len(found.order) == pytest.approx(0.25, abs=0.05)
+    assert [*found.sample()].count((B, None)) / len(found.order) == pytest.approx(0.25, abs=0.05)
     assert found.order != read_workload(requests(), sampled=1_000, seed=8).order
+
+
+def test_requests_are_counted_by_key_and_the_keys_are_not_kept() -> None:
+    requests = [Request(f"http://{host}.test/", headers={"X-Key": f"secret{host}"}) for host in "abaa"]
+    found = read_workload([*requests, Request("http://c.test/")], key_of=key_function("X-Key"))
+    assert found.largest_key == 3
+    assert [key for _, key in found.sample()] == ["0", "1", "0", "0", None]
+    assert "secret" not in repr(found)
+    (plan,) = estimate(found, [make_setting(key_rate=Rate(1))], 0.2).predictions
+    assert (plan.binding and plan.binding.budget, plan.seconds) == ("key-rate", 2.0)
+
+
+def test_a_sample_keeps_hosts_and_keys_together() -> None:
+    requests = (Request(f"http://{'ab'[number % 3 == 0]}.test/") for number in range(5_000))
+    found = read_workload(requests, key_of=lambda request: None if "a.test" in request.url else "b", sampled=1_000)
+    assert {*found.sample()} == {(A, None), (B, "0")}
 
 
 # -- records ----------------------------------------------------------------------------------------------------------
@@ -244,6 +281,23 @@ def test_the_simulation_takes_the_time_that_the_budgets_leave(budgets: dict[str,
     assert course.seconds == pytest.approx(seconds, rel=0.03)
     assert course.hosts[A].sends == 100
     assert course.hosts[A].busy == pytest.approx(10.0)
+
+
+def test_a_rate_by_key_holds_over_all_hosts_and_only_if_it_is_set() -> None:
+    places = [(host, "key") for host in [A, B] * 20]
+    for rate, seconds in ((Rate(10), 39 / 10 + 0.1), (None, 0.4)):
+        draws = Profile([sent()]).draws()
+        course = Simulation(make_setting(key_rate=rate), places, draws).run()
+        assert course.seconds == pytest.approx(seconds, rel=0.05)
+        assert course.keys == ({"key": 40} if rate else {})
+
+
+def test_budgets_that_are_to_be_found_out_are_learned_as_in_a_pool() -> None:
+    setting = make_setting(learns_rate=True, learns_connections=True, host_connections=16)
+    assert 1.0 < simulated(setting, [A] * 500, [sent()]).seconds < 60.0
+    notes = " ".join(estimate(workload_of({A: 1}), [setting], 0.2).notes)
+    assert "taken to refuse nothing" in notes
+    assert "taken to get no slower" in notes
 
 
 def test_a_request_that_failed_then_fails_again_and_waits_without_a_worker() -> None:
@@ -362,6 +416,7 @@ def test_budgets_that_are_not_said_are_the_pools() -> None:
         (["a.txt", "--compare", "--workers 0"], "--compare='--workers 0': --workers='0' must be a whole number"),
         (["a.txt", "--compare", "--workers '3"], "No closing quotation"),
         (["a.txt", "--compare", "--output x"], "unrecognized"),
+        (["a.txt", "--compare", "--key-rate 1/s"], "--key-rate needs --limit-by"),
     ],
 )
 def test_what_cannot_be_planned_is_refused_in_one_sentence(words: list[str], part: str) -> None:
@@ -446,3 +501,18 @@ def test_the_command_prints_a_plan(tmp_path: Any, capsys: pytest.CaptureFixture[
     assert main(["plan", str(source)]) == 0
     assert "urls.txt, line 2: " in " ".join(capsys.readouterr().out.split())
     assert main(["plan", str(tmp_path / "none.txt")]) == 2
+    words = ["plan", str(source), "--limit-by", "header:A", "--key-rate", "1/s", "--compare", "--limit-by header:B"]
+    assert main(words) == 2
+    assert "another --limit-by" in capsys.readouterr().err
+
+
+def test_the_json_object_has_the_fields_that_the_reference_names() -> None:
+    reference = Path(__file__).resolve().parents[2] / "docs" / "reference" / "cli.md"
+    table = reference.read_text().partition("## Planning a batch")[2].partition("As JSON")[2].partition("\n## ")[0]
+    named = {
+        field
+        for names in re.findall(r"^\| (`[^|]+`) \|", table, re.MULTILINE)
+        for field in re.findall(r"`(\w+)`", names)
+    }
+    found = estimate(workload_of({A: 1}), [make_setting()], 0.2).as_json()
+    assert named == {*found, *found["settings"][0]}

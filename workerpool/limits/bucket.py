@@ -64,11 +64,13 @@ class LeakyBucket:
         """
         if weight > self.burst:
             raise OptionError(f"weight={weight} is more than burst={self.burst} allows: raise the burst to {weight}")
-        return max(self.latest, self.empty_at + (weight - self.burst) * self._interval)
+        at = self.empty_at + (weight - self.burst) * self._interval
+        return max(self.latest, at)
 
     def take(self, at: float, weight: int = 1) -> float:
         """Take the next slot at or after `at`, and return its time."""
-        time = max(at, self.next_at(weight))
-        self.empty_at = max(self.empty_at, time) + weight * self._interval
+        next_at = self.next_at(weight)
+        time = max(next_at, at)
+        self.empty_at = (max(time, self.empty_at)) + weight * self._interval
         self.latest = time
         return time

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workerpool.plan.bounds import Bound, Load, bounds_of, longest_but_workers, workers_asked_for
+from workerpool.plan.bounds import Bound, Load, bounds_of, least_without_workers, workers_asked_for
 from workerpool.plan.profile import Profile
 from workerpool.plan.records import Records
 from workerpool.plan.setting import Setting
@@ -46,7 +46,7 @@ class Prediction:
     @property
     def unbound(self) -> float:
         """Seconds that it takes at least with any number of workers."""
-        return longest_but_workers(self.bounds)
+        return least_without_workers(self.bounds, Load(self.sends, self.busy * self.seconds))
 
     @property
     def binding(self) -> Bound | None:
@@ -106,6 +106,7 @@ class Plan:
             "largest_host": None if largest[0] is None else redact(largest[0]),
             "largest_host_requests": largest[1],
             "other_hosts_requests": workload.others,
+            "largest_key_requests": workload.largest_key,
             "no_requests": workload.problems,
             "no_requests_examples": list(workload.examples),
             "latency": self.latency,
@@ -148,8 +149,8 @@ def simulate(workload: Workload, settings: Sequence[Setting], records: Records, 
 def _least(workload: Workload, setting: Setting, latency: float) -> Prediction:
     loads = {host: Load(sends, sends * latency) for host, sends in workload.hosts.items()}
     others = Load(workload.others, workload.others * latency)
-    bounds = bounds_of(loads, others, setting)
-    busy = workload.requests * latency
+    bounds = bounds_of(loads, others, setting, workload.largest_key)
+    load = Load(workload.requests, workload.requests * latency)
     seconds = max(bounds[0].seconds, latency if workload.requests else 0.0)
     budgets = setting.budgets
     sockets = sum(min(sends, budgets.host_connections) for sends in workload.hosts.values()) + workload.others
@@ -158,20 +159,20 @@ def _least(workload: Workload, setting: Setting, latency: float) -> Prediction:
         seconds=seconds,
         is_least=True,
         sends=workload.requests,
-        busy=busy / seconds if seconds else 0.0,
+        busy=load.busy / seconds if seconds else 0.0,
         most_at_once=min(setting.workers, budgets.max_connections, sockets),
-        workers=workers_asked_for(bounds, busy),
+        workers=workers_asked_for(bounds, load),
         bounds=bounds,
     )
 
 
 def _simulated(workload: Workload, setting: Setting, profile: Profile, seed: int) -> Prediction:
     """Run the sample, and stretch it: the time until all are sent grows with their number, the rest does not."""
-    course = Simulation(setting, workload.names(), profile.draws(seed), seed=seed).run()
+    course = Simulation(setting, workload.sample(), profile.draws(seed), seed=seed).run()
     scale = workload.scale
     loads = {host: Load(load.sends * scale, load.busy * scale) for host, load in course.hosts.items()}
-    bounds = bounds_of(loads, Load(), setting)
-    busy = sum(load.busy for load in loads.values())
+    bounds = bounds_of(loads, Load(), setting, max(course.keys.values(), default=0) * scale)
+    load = Load(sum(load.sends for load in loads.values()), sum(load.busy for load in loads.values()))
     seconds = course.seconds
     if scale > 1:
         seconds = max(bounds[0].seconds, scale * course.admitted + course.seconds - course.admitted)
@@ -179,10 +180,10 @@ def _simulated(workload: Workload, setting: Setting, profile: Profile, seed: int
         setting=setting,
         seconds=seconds,
         is_least=False,
-        sends=sum(load.sends for load in loads.values()),
-        busy=busy / seconds if seconds else 0.0,
+        sends=load.sends,
+        busy=load.busy / seconds if seconds else 0.0,
         most_at_once=course.most_at_once,
-        workers=workers_asked_for(bounds, busy),
+        workers=workers_asked_for(bounds, load),
         bounds=bounds,
         failed=course.failed * scale,
         unsent=course.unsent * scale,
@@ -196,9 +197,9 @@ def _notes(workload: Workload, settings: Sequence[Setting]) -> list[str]:
             f"Hosts past the first {len(workload.hosts):,} are counted together, {workload.others:,} requests in all."
         )
     if any(setting.budgets.learns_rate for setting in settings):
-        notes.append("What a rate of auto finds is not known before: here only --host-rate and the other budgets bind.")
+        notes.append("What a rate of auto finds depends on the server, which is taken to refuse nothing.")
     if any(setting.budgets.learns_connections for setting in settings):
-        notes.append("How many connections auto finds is not known before: here it is not slowed by a server.")
+        notes.append("How many connections auto finds depends on the server, which is taken to get no slower.")
     return notes
 
 

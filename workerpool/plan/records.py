@@ -16,7 +16,7 @@ from workerpool.batch.job.lock import holder_of
 from workerpool.batch.job.status import has_job
 from workerpool.batch.job.terms import FUNCTION
 from workerpool.batch.names import STDIN
-from workerpool.batch.sinks import STDOUT, durable_sink_for
+from workerpool.batch.sinks import STDOUT, durable_sink_for, format_of
 from workerpool.errors import JobError, OptionError, SinkError
 from workerpool.redact import HIDDEN, redact
 
@@ -60,6 +60,8 @@ class Records:
                 f"{self.name} is neither a job's directory nor a file of records: name one that was given to --job, "
                 "or the output of a run"
             )
+        else:
+            self._check_format()
 
     def __iter__(self) -> Iterator[Sent]:
         try:
@@ -72,6 +74,15 @@ class Records:
         except _UNREADABLE as error:
             raise JobError(
                 f"the records of {self.name} cannot be read back: {redact(str(error))}{self._hint()}"
+            ) from error
+
+    def _check_format(self) -> None:
+        try:
+            format_of(self.path, None)
+        except OptionError as error:
+            raise JobError(
+                f"{self.name} is no file of records: name an output of a run, which ends in .jsonl, .csv, .jsonl.gz, "
+                ".csv.gz, .parquet or .sqlite, or a job's directory"
             ) from error
 
     def _look_at_job(self) -> None:

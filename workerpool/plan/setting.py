@@ -7,19 +7,24 @@ from typing import Literal
 
 from workerpool.config import Breaker, Budgets, RetryPolicy
 
-Budget = Literal["rate", "host-rate", "connections", "host-connections", "workers"]
+Budget = Literal["rate", "host-rate", "key-rate", "connections", "host-connections", "workers"]
 """What may bind a batch, by the name of its option."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What a pool would be told. `label`: what the user said that makes it another one than the first, "" for that."""
+    """What a pool would be told. `label`: what the user said that makes it another one than the first, "" for that.
+
+    `has_connections`: whether the user said how many sockets in all. Otherwise they are more with more workers, and so
+    bind nothing, unless the process may open fewer files.
+    """
 
     workers: int
     budgets: Budgets
     retry: RetryPolicy
     breaker: Breaker | None = None
     label: str = ""
+    has_connections: bool = True
 
     @property
     def listens(self) -> bool:
@@ -32,6 +37,7 @@ class Setting:
         values: dict[Budget, object] = {
             "rate": budgets.rate,
             "host-rate": budgets.host_rate,
+            "key-rate": budgets.key_rate,
             "connections": budgets.max_connections,
             "host-connections": budgets.host_connections,
             "workers": self.workers,

@@ -31,13 +31,14 @@ class Course:
     """What a simulated batch came to. Times are simulated seconds from its beginning.
 
     `seconds`: until its last request ended; `admitted`: until the last one was sent for the first time. `hosts`: what
-    was done to each. `most_at_once`: the most sends under way together. `unsent`: requests that a circuit breaker
-    ended.
+    was done to each; `keys`: sends for each key. `most_at_once`: the most sends under way together. `unsent`: requests
+    that a circuit breaker ended.
     """
 
     seconds: float = 0.0
     admitted: float = 0.0
     hosts: dict[str, Load] = field(default_factory=dict)
+    keys: dict[str, int] = field(default_factory=dict)
     most_at_once: int = 0
     failed: int = 0
     unsent: int = 0
@@ -49,7 +50,7 @@ class _Simulated(Ticket):
     __slots__ = ("half", "history", "home", "sent_at", "tries")
 
     def __init__(self, request: Request, host: str, history: History) -> None:
-        super().__init__(request, host)
+        super().__init__(request, host, key=request.key)
         self.history = history
         self.home = host
         self.tries = 0  # attempts that have ended
@@ -58,19 +59,24 @@ class _Simulated(Ticket):
 
 
 class Simulation:
-    """One batch with one setting; `run` it once. `hosts`: that of each request, in the order of the sources."""
+    """One batch with one setting; `run` it once.
 
-    def __init__(self, setting: Setting, hosts: Iterable[str], draws: Draws, *, seed: int = 0) -> None:
+    `requests`: host and key of each, in the order of the sources.
+    """
+
+    def __init__(
+        self, setting: Setting, requests: Iterable[tuple[str, str | None]], draws: Draws, *, seed: int = 0
+    ) -> None:
         budgets, policy = setting.budgets, setting.retry
         self._setting = setting
         self._draws = draws
         self._random = random.Random(seed)
         self._scheduler = Scheduler(budgets, retries=policy.budget, floor=policy.budget_floor, breaker=setting.breaker)
         self._window, share = window_of(setting.workers, budgets)
-        self._intake = Intake(iter(hosts), share, self._window, self._as_item)
+        self._intake = Intake(iter(requests), share, self._window, self._as_item)
         self._batch = max(1, share // 8)  # as a stream does: how many have to end before the next are handed out
         self._batch_left = 0
-        self._requests: dict[str, Request] = {}
+        self._requests: dict[tuple[str, str | None], Request] = {}
         self._flying: list[tuple[float, int, _Simulated]] = []
         self._order = count()
         self._outstanding = 0
@@ -100,11 +106,13 @@ class Simulation:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    def _as_item(self, number: int, host: Any) -> Item:
-        request = self._requests.get(host)
+    def _as_item(self, number: int, place: Any) -> Item:
+        request = self._requests.get(place)
         if request is None:
-            request = self._requests[host] = Request(host)
-        return number, request, host
+            host, key = place
+            key = key if self._setting.budgets.key_rate is not None else None
+            request = self._requests[place] = Request(host, key=key)
+        return number, request, place[0]
 
     def _feed(self) -> None:
         """Hand out what there is room for, once a batch has ended, as a stream does."""
@@ -158,6 +166,8 @@ class Simulation:
                 load = course.hosts[ticket.host] = Load()
             load.sends += 1
             load.busy += took
+            if ticket.key is not None:
+                course.keys[ticket.key] = course.keys.get(ticket.key, 0) + 1
             heapq.heappush(self._flying, (now + took, next(self._order), ticket))
         course.most_at_once = max(course.most_at_once, len(self._flying))
 

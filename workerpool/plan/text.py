@@ -82,6 +82,9 @@ def _binding(workload: Workload, found: Prediction) -> str:
         share = workload.hosts.get(bound.host)
         of_all = f" has {share:,} of {plural(workload.requests, 'request')}, and" if share else ""
         return f"{words}: {_host(bound.host)}{of_all} takes {duration(bound.seconds)} by itself{after}"
+    if bound.budget == "key-rate":
+        of_all = f"{workload.largest_key:,} of {plural(workload.requests, 'request')}"
+        return f"{words}: one key has {of_all}, and takes {duration(bound.seconds)} by itself{after}"
     if bound.budget == "workers":
         return f"{words}: with {found.workers:,} of them, the next would bind{after}"
     return f"{words}{after}"

@@ -12,6 +12,7 @@ import logging
 import os
 import pickle
 import queue
+import shutil
 import signal
 import sys
 import threading
@@ -169,6 +170,7 @@ class Child:
         self._tasks: dict[int, _Task] = {}  # without an outcome; workers take theirs out
         self._owners: dict[int, _Owner] = {}
         self._news: queue.SimpleQueue[News | tuple[_Task, Outcome] | None] = queue.SimpleQueue()
+        self._scratch: str | None = None
         self._held_most = 0
         self._held = 0  # bytes of bodies that are still to be sent
         self._held_lock = threading.Lock()  # guards it, and whether owners are full
@@ -189,6 +191,8 @@ class Child:
                 self._end_at_once()
 
     def _end_at_once(self) -> None:
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
         os._exit(0)  # nobody takes what is still being fetched
 
     def send(self, message: Any) -> None:
@@ -236,7 +240,7 @@ class Child:
         logging.getLogger().addHandler(_ToParent(self))
         logging.getLogger().setLevel(root)
         logging.getLogger("workerpool").setLevel(ours)
-        self._held_most = begin.held_bytes
+        self._held_most, self._scratch = begin.held_bytes, begin.scratch
         try:
             self._pool = _Pool(**_unpacked(begin.options))
         except Exception as error:
@@ -330,8 +334,8 @@ class Child:
             told_at = time.monotonic()
             self._tell(news)
             if news[-1] is None:
+                self._is_done = True  # first: once it is told, the line may end at any moment
                 self.send(Done(self._pool.statistics(), time.process_time()))
-                self._is_done = True
                 return
             del news
 

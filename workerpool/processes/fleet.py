@@ -78,13 +78,22 @@ LOOK_WAIT = 0.5
 
 
 class Fleet:
-    """A crew of processes. `options` are each one's, as `WorkerPool` takes them, pickled; `workers` each one's."""
+    """A crew of processes. `options` are each one's, as `WorkerPool` takes them, pickled; `workers` each one's.
+
+    `scratch`: a directory that they are to remove, should this process be killed.
+    """
 
     def __init__(
-        self, options: Sequence[Mapping[str, bytes]], workers: Sequence[int], may_repeat: Callable[[Request], bool]
+        self,
+        options: Sequence[Mapping[str, bytes]],
+        workers: Sequence[int],
+        may_repeat: Callable[[Request], bool],
+        *,
+        scratch: str | None = None,
     ) -> None:
         self._berths = [Berth(n, *one) for n, one in enumerate(zip(options, workers, strict=True))]
         self._may_repeat = may_repeat
+        self._scratch = scratch
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._hosts = Hosts(self._berths)
@@ -326,7 +335,7 @@ class Fleet:
     def _man(self, berth: Berth, process: Process) -> None:
         """Put a process into a berth, and give it what is the berth's."""
         berth.process = process
-        process.tell(Begin(dict(berth.options), HELD_BYTES // len(self._berths), log_levels()))
+        process.tell(Begin(dict(berth.options), HELD_BYTES // len(self._berths), log_levels(), self._scratch))
         for number, account in self._accounts.items():
             needs_receipts = account.owner.needs_receipts
             process.tell(Open(number, berth.workers - berth.held.get(number, 0) if needs_receipts else None))

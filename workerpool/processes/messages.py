@@ -23,11 +23,12 @@ from workerpool.statistics import PoolStatistics
 
 
 class Begin(NamedTuple):
-    """Make a pool of these options, each of them pickled, with which several processes hold `held_bytes` of bodies."""
+    """Make a pool of these options, each of them pickled. `held_bytes`: of bodies that wait to be told, at most."""
 
     options: dict[str, bytes]
     held_bytes: int
     log_levels: tuple[int, int]  # of the root logger, and of ours
+    scratch: str | None  # a directory to be removed if the parent is gone
 
 
 class Open(NamedTuple):

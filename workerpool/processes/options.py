@@ -6,14 +6,16 @@ Pure functions, any thread.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from workerpool.config import Options, check_count
+from workerpool.config import AUTO, Options, check_count
 from workerpool.errors import OptionError
 from workerpool.processes.parcels import Unsendable, pack
 
 _HINTS = {
     "clock": "time is each process's own; leave it out",
+    "key_rate": "what is sent for a key is counted by each process for itself; use one process",
     "cookies": 'each process would keep a jar of its own; write "worker" or "none"',
 }
 
@@ -35,28 +37,33 @@ def shares(total: int, parts: int) -> list[int]:
     return [least + (n < more) for n in range(parts)]
 
 
-def packed_options(given: Mapping[str, Any], options: Options, processes: int) -> list[dict[str, bytes]]:
+def packed_options(given: Mapping[str, Any], options: Options, processes: int, budget: Path) -> list[dict[str, bytes]]:
     """Pack the options of each process; raises `OptionError`, naming the option, for one that cannot be sent.
 
-    `given`: as the pool was given them; `options`: the same, checked.
+    `given`: as the pool was given them; `options`: the same, checked. `budget`: the file of what the processes share,
+    so that the rate, the sockets and the pauses of all of them together are those of one pool.
     """
+    _check(given, options, processes)
+    common = {name: _packed(name, value) for name, value in given.items()}
+    common["budget"] = pack(budget)
+    common["max_connections"] = pack(options.budgets.max_connections)
+    if options.budgets.learns_connections:
+        common["host_connections"] = pack(AUTO)
+    return [common | {"max_workers": pack(workers)} for workers in shares(options.workers, processes)]
+
+
+def _check(given: Mapping[str, Any], options: Options, processes: int) -> None:
+    """Raise `OptionError` for options that several processes cannot keep together."""
     if options.cookies == "shared":
         raise OptionError(f'cookies="shared" with processes={processes}: {_HINTS["cookies"]}')
-    if given.get("clock") is not None:
-        raise OptionError(f"clock={given['clock']!r} with processes={processes}: {_HINTS['clock']}")
-    common = {name: _packed(name, value) for name, value in given.items()}
-    return [common | {name: pack(value) for name, value in own.items()} for own in _own_options(options, processes)]
-
-
-def _own_options(options: Options, processes: int) -> list[dict[str, Any]]:
-    """What is different from process to process."""
-    if options.budgets.max_connections < processes:
-        raise OptionError(
-            f"max_connections={options.budgets.max_connections} is less than processes={processes}: each needs one"
-        )
-    workers = shares(options.workers, processes)
-    connections = shares(options.budgets.max_connections, processes)
-    return [{"max_workers": one, "max_connections": two} for one, two in zip(workers, connections, strict=True)]
+    for name in ("clock", "key_rate"):
+        if given.get(name) is not None:
+            raise OptionError(f"{name}={given[name]!r} with processes={processes}: {_HINTS[name]}")
+    for name, rate in (("rate", options.budgets.rate), ("host_rate", options.budgets.host_rate)):
+        if rate is not None and rate.quotas:
+            raise OptionError(
+                f"{name}='{rate}' with processes={processes} has a quota, which processes cannot share: give one rate"
+            )
 
 
 def _packed(name: str, value: Any) -> bytes:

@@ -6,16 +6,20 @@ methods.
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, NoReturn
 
 from workerpool import events
 from workerpool.errors import WrongThread
+from workerpool.limits.file import budget_path
 from workerpool.pool import WorkerPool
 from workerpool.processes.fleet import Fleet
 from workerpool.processes.options import check_processes, packed_options, shares
+from workerpool.processes.scratch import Scratch
 from workerpool.retry import Retries
 from workerpool.statistics import PoolStatistics
 from workerpool.stream import Stream
@@ -25,8 +29,9 @@ class ShardedPool(WorkerPool):
     """A `WorkerPool` on several processes of this machine, each of which sends to hosts of its own.
 
     For batches of many hosts that one process cannot send fast enough: Python uses one core in each. The requests of
-    one host go through one process at a time. Streams, lists, receipts, `get` and its like, `drain`, `statistics` and
-    `shutdown` are as those of `WorkerPool`; callables cannot be submitted, as they would run in another process.
+    one host go through one process at a time; rates, sockets and pauses hold over all of them. Streams, lists,
+    receipts, `get` and its like, `drain`, `statistics` and `shutdown` are as those of `WorkerPool`; callables cannot be
+    submitted, as they would run in another process.
 
     `processes`: how many. `max_workers`: threads of all of them together, at least one each; other numbers are for all
     of them together as well. `options` are those of `WorkerPool`. Functions and classes among them have to be found in
@@ -45,20 +50,34 @@ class ShardedPool(WorkerPool):
 
     def __init__(self, processes: int, max_workers: int | None = 16, **options: Any) -> None:
         self._processes = processes
+        self._shared: str | os.PathLike[str] | None = options.pop("budget", None)
         self._given = options
-        super().__init__(max_workers, **options)
+        super().__init__(max_workers, **options)  # without a budget to share: this process sends nothing
 
     def _start(self) -> None:
         options = self._options
         processes = check_processes(self._processes, options.workers)
-        packed = packed_options(self._given, options, processes)
+        self._scratch = Scratch() if self._shared is None else None
+        packed = packed_options(self._given, options, processes, self._budget_file())
         self._retries = Retries(options.retry)
-        self._fleet = Fleet(packed, shares(options.workers, processes), self._retries.may_repeat)
+        self._fleet = Fleet(
+            packed,
+            shares(options.workers, processes),
+            self._retries.may_repeat,
+            scratch=None if self._scratch is None else self._scratch.directory,
+        )
         self._crew: Any = self._fleet
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._fleet.start()
         self._on_dropped: Any = weakref.finalize(self, self._fleet.abandon)
         self._on_dropped.atexit = False
+
+    def _budget_file(self) -> Path:
+        """Where the budget is that the processes share."""
+        if self._scratch is not None:
+            return self._scratch.budget
+        assert self._shared is not None
+        return Path(budget_path(self._shared, os.environ) if isinstance(self._shared, str) else self._shared)
 
     def start_anew(self) -> None:
         """In a forked child: begin with processes of its own, and nothing queued."""
@@ -78,6 +97,8 @@ class ShardedPool(WorkerPool):
         if not wait:
             return
         self._fleet.join()
+        if self._scratch is not None:
+            self._scratch.remove()
         if not self._is_shut_down:
             self._is_shut_down = True
             figures = self._fleet.look()

@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 import weakref
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -30,7 +30,7 @@ from workerpool.transport.trace import Traces
 PLACE_WAIT = 30.0
 """Seconds that a new connection waits for a place when every open socket is in use outside the pool's own sends."""
 LOOK_AGAIN = 0.05
-"""Seconds after which who waits for a place looks again that another process may have given up."""
+"""Seconds after which who waits for a place looks again, as nobody tells of what another process has given up."""
 GOODBYE = 0.25
 """Seconds that a server has to end its side of a socket that makes room for another one."""
 
@@ -120,12 +120,13 @@ class Connections:
         self._leases = leases
         if leases is not None:
             leases.serves_sockets = True
-        # Guards every field below. Its lock is re-entrant: the garbage collector may end a connection, and so call
-        # `closed`, in the middle of any line here; nothing below relies on counts staying as they were a line before.
+        # Guards every field below. Its lock is re-entrant: the garbage collector may end a pool, and so call `close`,
+        # in the middle of any line here. It ends connections, too, also while another lock is held: see `closed`.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._waiting = 0  # threads that wait for a place
         self._open: dict[int, str] = {}  # a connection's ticket: the host that it counts against
+        self._gone: deque[int] = deque()  # tickets of those that have closed since; appended to without the lock
         self._sockets: dict[int, weakref.ref[Any]] = {}  # its socket, also while only a response has it; for `abandon`
         self._idle: OrderedDict[Counted, Any] = OrderedDict()  # its pool's key, longest idle first
         self._idle_by_key: dict[Any, list[Counted]] = {}
@@ -145,6 +146,7 @@ class Connections:
 
     def counts(self) -> SocketCounts:
         with self._lock:
+            self._let_go()
             return SocketCounts(
                 len(self._open),
                 len(self._idle),
@@ -268,6 +270,7 @@ class Connections:
         deadline = time.monotonic() + wait
         while True:
             with self._lock:
+                self._let_go()
                 if connection.ticket in self._open:
                     return True
                 host_is_full = self._is_full(connection.host_key)
@@ -281,7 +284,7 @@ class Connections:
                     if left <= 0:
                         return False
                     self._waiting += 1
-                    self._changed.wait(left if self._leases is None else min(left, LOOK_AGAIN))
+                    self._changed.wait(min(left, LOOK_AGAIN))
                     self._waiting -= 1
                     continue
             self._see_off(victim)  # calls `closed`, which makes the place
@@ -304,11 +307,17 @@ class Connections:
         self._sockets[connection.ticket] = weakref.ref(sock)
 
     def closed(self, ticket: int) -> None:
-        """Give back the place of a connection that closed. Safe to call again."""
-        with self._lock:
-            self._sockets.pop(ticket, None)
-            if self._open.pop(ticket, None) is not None:
-                self._changed.notify_all()
+        """Give back the place of a connection that closed. Safe to call again.
+
+        Never waits for a lock: the garbage collector calls this, too, in the middle of any line, whatever its thread
+        holds. Who holds the lock sees to it next.
+        """
+        self._gone.append(ticket)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._let_go()
+            finally:
+                self._lock.release()
 
     def close(self) -> None:
         """Close what is idle now, and whatever comes back later."""
@@ -319,9 +328,9 @@ class Connections:
             self._idle_by_key.clear()
         for connection in idle:
             connection.close()
-        with self._lock:
-            if self._leases is not None and not self._open:
-                self._leases.leave()  # or else the reaper does, when the last socket is closed
+        # The reaper leaves when the last socket is closed. It may be this very thread, and hold a lock of the leases'.
+        if self._leases is not None and not self._reaper.is_running:
+            self._leases.leave()
         self._reaper.look_again()
         self.watchdog.close()
 
@@ -419,6 +428,7 @@ class Connections:
         """
         while connection.host_key != host:
             with self._lock:
+                self._let_go()
                 if not self._is_full(host):
                     if connection.ticket in self._open:
                         self._open[connection.ticket] = host
@@ -433,13 +443,15 @@ class Connections:
     def _tidy(self, leases: Leases) -> bool:
         """Close the idle sockets that other processes wait for, and give back their places; whether to go on so."""
         with self._lock:
-            surplus = leases.tidy(Counter(self._open.values()))
+            self._let_go()
+            surplus = leases.tidy(Counter([*self._open.values()]))
             picked = [self._pick_victim(host) for host, count in surplus.items() for _ in range(count)]
         victims = [connection for connection in picked if connection is not None]
         self._see_off(*victims)
         with self._lock:
+            self._let_go()
             if victims:
-                leases.tidy(Counter(self._open.values()))
+                leases.tidy(Counter([*self._open.values()]))
             if self._closed and not self._open:
                 leases.leave()
             return bool(self._open) or not self._closed
@@ -450,9 +462,16 @@ class Connections:
         return count >= most or (self._leases is not None and not self._leases.allows(host, count + 1))
 
     def _open_to(self, host: str) -> int:
-        """How many sockets count against `host`. Counted anew each time, which only new sockets do: a number kept
-        along would be wrong once the garbage collector ended a connection while it was being changed."""
+        """How many sockets count against `host`. Counted anew each time, which only new sockets do."""
         return [*self._open.values()].count(host)
+
+    def _let_go(self) -> None:
+        """Give back the places of the connections that have closed."""
+        while self._gone:
+            ticket = self._gone.popleft()
+            self._sockets.pop(ticket, None)
+            if self._open.pop(ticket, None) is not None:
+                self._changed.notify_all()
 
     def _remove_idle(self, connection: Counted) -> None:
         key = self._idle.pop(connection)

@@ -24,6 +24,11 @@ class Reaper:
         self._thread: threading.Thread | None = None
         self._was_called = False
 
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a thread, which is to look at least once more."""
+        return self._thread is not None
+
     def call(self) -> None:
         """See to it that the thread runs: something is idle. Cheap if it does."""
         self._was_called = True

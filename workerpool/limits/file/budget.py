@@ -13,12 +13,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from threading import get_ident
 
 from workerpool.clock import Clock
 from workerpool.config import Budgets
 from workerpool.errors import BudgetError, OptionError
 from workerpool.forking import tell_of_forks
-from workerpool.limits.file.account import Account, may_evict
+from workerpool.limits.file.account import POLL, Account, may_evict
 from workerpool.limits.file.machine import Machine
 from workerpool.limits.file.mapped import BudgetFile, Slot
 from workerpool.limits.file.members import Members, Terms
@@ -49,6 +50,7 @@ class FileBudget:
         self._machine = machine or Machine()
         self._times = Times(clock, self._machine.boot())
         self._lock = threading.Lock()  # guards all of what follows, and the file's mapping
+        self._tidying = 0  # the thread that does something for the transport
         self._is_over = self._is_stale = False
         self.serves_sockets = False  # whether somebody calls `tidy`; set without the lock, and stays over a fork
         self._file: BudgetFile | None = None
@@ -60,6 +62,7 @@ class FileBudget:
     def start_anew(self) -> None:
         """In a forked child: let go of the parent's membership; the child's own begins with its first use."""
         self._lock = threading.Lock()
+        self._tidying = 0
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -69,6 +72,8 @@ class FileBudget:
 
     def next_at(self, host: str, weight: int, now: float) -> float:
         """When it is worth asking again; in the past if that is now."""
+        if self._tidying == get_ident():
+            return now + POLL
         with self._lock:
             file, pool = self._file or self._opened(), self._pool
             account = self._seen(file, host)
@@ -90,6 +95,8 @@ class FileBudget:
 
         `since`: as for `MemoryLimiter`. `has_place`: the send has a place already, and needs slots only.
         """
+        if self._tidying == get_ident():
+            return None
         with self._lock:
             file, pool = self._file or self._opened(), self._pool
             try:
@@ -150,7 +157,7 @@ class FileBudget:
 
     def allows(self, host: str | None, sockets: int) -> bool:
         """Whether this process may have so many sockets open to `host`, or in all; takes a free place for one more."""
-        with self._lock:
+        with self._for_transport():
             known = self._pool if host is None else self._accounts.get(host)
             if known is not None and known.claims.mine.held >= sockets:
                 return True
@@ -172,7 +179,7 @@ class FileBudget:
         `opened`: sockets by host. The answer has a number of sockets for each host, and for the pool as None; closed,
         they are to be told by calling this again. Called ten times a second while `is_held`.
         """
-        with self._lock:
+        with self._for_transport():
             if self._file is None:
                 return {}
             now = self._clock.now()
@@ -298,14 +305,13 @@ class FileBudget:
         if account is not self._spare:
             slots = file.slots_of(account.key)
             found = next((slot for slot in slots if slot.belongs_to(file.map, account.key)), None)
-            is_damaged = self._is_second or any(slot.is_broken for slot in slots)
             slot = found or self._vacant(file, slots, now)
             if slot is None and file.grow():
                 slot = file.slots_of(account.key)[len(slots)]
             if slot is not None:
                 account.move(slot)
                 if not account.look(file.map):
-                    account.mend(file.map, now, is_damaged=is_damaged)
+                    account.mend(file.map, now, is_damaged=self._is_second)
                 return account
         if not self._spare.look(file.map):
             self._spare.mend(file.map, now, is_damaged=self._is_second)
@@ -415,6 +421,20 @@ class FileBudget:
         with self._locked(file):
             for host in [*self._holding]:
                 self._account(host, now).tell(file.map, now)
+
+    @contextmanager
+    def _for_transport(self) -> Iterator[None]:
+        """Hold the lock on a thread of the transport's.
+
+        The garbage collector may end a stream there in the middle of any line, and its crew then ask the scheduler, and
+        that this budget, what there is: it is told to come back.
+        """
+        with self._lock:
+            self._tidying = get_ident()
+            try:
+                yield
+            finally:
+                self._tidying = 0
 
     @contextmanager
     def _locked(self, file: BudgetFile) -> Iterator[None]:

@@ -126,7 +126,7 @@ class Claims:
         """How many of the places that this member holds it may use: fewer where others wait for their share."""
         held = self.mine.held
         if not self.others:
-            return min(held, self.limit)
+            return min(self.limit, held)
         share = self._share(now)
         total = held + sum(claim.held for claim in self.others)
         in_need = sum(claim.waits(now) and claim.held < max(1, share) for claim in self.others)
@@ -189,7 +189,7 @@ class Claims:
     def await_slot(self, at: float, now: float, interval: float) -> bool:
         """Mean to come for a slot at a time; whether that is to be written, as others would not know."""
         mine = self.mine
-        if mine.due > now - GRACE and mine.due >= at - GRACE:
+        if at <= mine.due < at + ACTIVE:
             return False
         self._catch_up(now, interval)
         mine.due = at

@@ -32,7 +32,7 @@ CLAIM_SIZE = 42
 HOST_CLAIMS = 16
 """The most processes that may claim places of one host at a time; others wait until one of these has nothing there."""
 
-_TOUCHED_AT = 64
+_TOUCHED_AT, _TOUCHED_END = 64, 72
 _HEADER_AT = 128
 _MEMBERS_AT = 4096
 _POOL_AT = _MEMBERS_AT + MEMBERS * space_of(MEMBER_SIZE)
@@ -101,12 +101,12 @@ class BudgetFile:
 
     def is_touched(self) -> bool:
         """Whether another process has touched it since this one last did: what it has read before may have changed."""
-        return self.map[_TOUCHED_AT : _TOUCHED_AT + 8] != self._touched
+        return self.map[_TOUCHED_AT:_TOUCHED_END] != self._touched
 
     def touch(self) -> None:
         """Tell the others that it will be changed: called before anything is written."""
-        touched = int.from_bytes(self.map[_TOUCHED_AT : _TOUCHED_AT + 8], "little") + 1
-        self.map[_TOUCHED_AT : _TOUCHED_AT + 8] = self._touched = touched.to_bytes(8, "little")
+        self._touched = (int.from_bytes(self.map[_TOUCHED_AT:_TOUCHED_END], "little") + 1).to_bytes(8, "little")
+        self.map[_TOUCHED_AT:_TOUCHED_END] = self._touched
 
     def look(self) -> bool:
         """Whether members came or went since the last look; follows the file as it grows."""

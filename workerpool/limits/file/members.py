@@ -100,13 +100,10 @@ class Members:
         self._records = [file.member(index) for index in range(MEMBERS)]
         self._members: dict[int, Member] = {}
         self.tenures: dict[int, int] = {}
+        self.is_alone = True
         self.terms = own_terms
         self.place = -1
         self.tenure = 0
-
-    @property
-    def is_alone(self) -> bool:
-        return len(self.tenures) == 1
 
     def look(self) -> None:
         """Read them all: they have changed."""
@@ -118,6 +115,7 @@ class Members:
                 if member.pid:
                     self._members[index] = member
         self.tenures = {index: member.tenure for index, member in self._members.items()}
+        self.is_alone = len(self.tenures) == 1
         self.terms = Terms.strictest([self._own_terms, *(member.terms for member in self._members.values())])
 
     def is_member(self) -> bool:

@@ -12,13 +12,17 @@ from typing import Literal
 from zlib import crc32
 
 _HEAD = struct.Struct("<IQH")  # checksum of the rest of the copy, version, length of what follows
-_REST = struct.Struct("<QH")
 _HEADS = 2 * _HEAD.size
 
 
 def space_of(size: int) -> int:
     """Bytes that a record of up to `size` bytes takes in the file."""
     return _HEADS + 2 * size
+
+
+def _seed(version: int, length: int) -> int:
+    """What a checksum begins with, so that a head fits its own payload only."""
+    return (version ^ length << 16) + 1 & 0xFFFFFFFF
 
 
 class Record:
@@ -52,13 +56,13 @@ class Record:
     def write(self, file: mmap.mmap, payload: bytes) -> None:
         """Replace what it holds. The file's lock is held, and has been since the last `look`."""
         version = self._version + 1
-        rest = _REST.pack(version, len(payload))
-        head = _HEAD.pack(crc32(payload, crc32(rest)), version, len(payload))
+        length = len(payload)
+        head = _HEAD.pack(crc32(payload, _seed(version, length)), version, length)
         if version & 1:
             body, heads = self._body + self._size, self._heads[: _HEAD.size] + head
         else:
             body, heads = self._body, head + self._heads[_HEAD.size :]
-        file[body : body + len(payload)] = payload
+        file[body : body + length] = payload
         file[self.offset : self._heads_end] = heads
         self._heads, self._version, self.payload, self.state = heads, version, payload, "whole"
 
@@ -66,11 +70,11 @@ class Record:
         best, payload = 0, b""
         for copy in (0, 1):
             checksum, version, length = _HEAD.unpack_from(heads, copy * _HEAD.size)
-            if version <= best or version & 1 != copy or length > self._size:
+            if version <= best or length > self._size:
                 continue
             start = self._body + copy * self._size
             found = file[start : start + length]
-            if crc32(found, crc32(_REST.pack(version, length))) == checksum:
+            if crc32(found, _seed(version, length)) == checksum:
                 best, payload = version, found
         self._heads, self._version, self.payload = heads, best, payload
         if best:

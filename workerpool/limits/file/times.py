@@ -11,15 +11,12 @@ class Times:
     def __init__(self, clock: Clock, boot: bytes) -> None:
         self.boot = boot
         self._clock = clock
+        self.ahead = 0.0  # by how many seconds the time of day is ahead of the clock
         self.refresh()
 
     def refresh(self) -> None:
         """Compare both clocks anew: the time of day may have been set. Called now and then."""
-        self._distance = self._clock.time() - self._clock.now()
-
-    def wall(self, now: float) -> float:
-        """The time of day at `now`, near enough for what may outlive a boot."""
-        return now + self._distance
+        self.ahead = self._clock.time() - self._clock.now()
 
     def elapsed(self, wall: float) -> float:
         """Seconds since a time of day, 0 if that seems to lie ahead. Right only as far as the machine's date is."""
