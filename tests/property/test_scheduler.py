@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from workerpool.config import Budgets, Rate, RetryBudget
 from workerpool.limits import LATENESS, MemoryLimiter
+from workerpool.meter import Wait
 from workerpool.model import Request
 from workerpool.scheduler import Scheduler
 from workerpool.tickets import Caller, Ticket
@@ -29,6 +30,7 @@ class Owner:
     needs_receipts = False
     room = 1
     queued = 0
+    doing = Wait.SINK
 
 
 class Journalling(Owner):
@@ -369,6 +371,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         if self.shared is not None:
             refused = sum(ticket.refused_until is not None for ticket in self.flying)
             assert self.shared.places.total() == len(self.flying) - refused + len(self.sending)
+
+    @invariant()
+    def each_waiting_request_is_held_up_by_something(self) -> None:
+        scheduler = self.scheduler
+        found = scheduler.hold_ups(self.now, Wait.WORKERS)
+        assert sum(found.values()) == (scheduler.queued + len(scheduler.callers) or scheduler.parked)
+        if self.shared is None and scheduler.has_ready(self.now):
+            assert Wait.WORKERS in {wait for wait, _ in scheduler.hold_ups(self.now, Wait.WORKERS)}
 
     @invariant()
     def no_more_fly_than_the_budgets_allow(self) -> None:
