@@ -172,7 +172,10 @@ class Scheduler:
             lane = self._ring[0]
             line = lane.line(now)
             ticket = line[0]
-            granted_at = now if self._shared is None else self._take_shared(self._shared, lane, ticket, now)
+            shared = self._shared
+            if shared is not None and (lane.host.refused_until > now or ticket.is_cancelled()):
+                shared = None  # what will not be sent is to cost no slot
+            granted_at = now if shared is None else self._take_shared(shared, lane, ticket, now)
             if granted_at is None:
                 self._ring.popleft()
                 self._set_unlisted(lane)
@@ -183,8 +186,8 @@ class Scheduler:
             if ticket.is_wanted():
                 self._grant(lane, line, ticket, now, granted_at)
                 return ticket
-            if self._shared is not None and lane.host.refused_until <= now:
-                self._shared.give_back(ticket.host, now)
+            if shared is not None:
+                shared.give_back(ticket.host, now)
             self._pop(lane, line)
             self._count(ticket, -1)
         if not self._ring:
@@ -577,8 +580,6 @@ class Scheduler:
 
     def _take_shared(self, shared: Shared, lane: Lane, ticket: Ticket, now: float) -> float | None:
         """Take what other processes share, all of it or nothing; returns the slot's time, None if it was not there."""
-        if lane.host.refused_until > now:
-            return now
         time = shared.try_take(lane.host.name, ticket.request.weight, now, since=lane.since)
         if time is not None:
             lane.since = time

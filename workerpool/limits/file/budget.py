@@ -305,14 +305,13 @@ class FileBudget:
         if account is not self._spare:
             slots = file.slots_of(account.key)
             found = next((slot for slot in slots if slot.belongs_to(file.map, account.key)), None)
-            is_damaged = self._is_second or any(slot.is_broken for slot in slots)
             slot = found or self._vacant(file, slots, now)
             if slot is None and file.grow():
                 slot = file.slots_of(account.key)[len(slots)]
             if slot is not None:
                 account.move(slot)
                 if not account.look(file.map):
-                    account.mend(file.map, now, is_damaged=is_damaged)
+                    account.mend(file.map, now, is_damaged=self._is_second)
                 return account
         if not self._spare.look(file.map):
             self._spare.mend(file.map, now, is_damaged=self._is_second)
