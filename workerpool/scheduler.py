@@ -149,6 +149,8 @@ class Scheduler:
         host = self._hosts[name]
         if host.rate is not None or host.connections is not None:
             host.learn(answer, now)
+            if host.timed is not None:
+                self._enlist(host.timed, now)  # its slot may come earlier now
             self._offer(host, now)
         if host.circuit is None:
             return None
@@ -351,6 +353,10 @@ class Scheduler:
                 item.timer = NEVER  # or the alarm would wait for a lane that has nothing to send
         self._heap = [entry for entry in self._heap if not (isinstance(entry[2], Lane) and entry[2].is_empty)]
         heapq.heapify(self._heap)
+        for host in [*self._hosts.values()]:
+            if host.timed is not None and host.timed.is_empty:
+                host.timed = None
+            self._offer(host, now)  # who went may have been what the others stood behind
         return gone + parked
 
     # -- callers: threads that send for themselves ------------------------------------------------------------------
@@ -365,7 +371,7 @@ class Scheduler:
         self._host(name, now).keep_pace(pace)
 
     def admit(self, now: float, *, all_busy: bool) -> None:
-        """Admit the waiting callers that may send now.
+        """Admit the waiting callers that may send now, and tell those whose host wants no request.
 
         Slots and places go to callers and requests in turn, if this is asked before `next` is. With every worker busy
         (`all_busy`) nobody may be left to take a request, so callers do not stand back for one: they could wait for
@@ -373,6 +379,10 @@ class Scheduler:
         """
         self._prune(now)  # nor for one that waits for receipts: those may never come
         for caller in [*self.callers]:
+            if not caller.has_place and self.refusal(caller.host, now) is not None:
+                caller.is_refused = True
+                caller.notify()
+                continue
             wakes_at = self._admits_at(caller, now, all_busy)
             if wakes_at <= now and self._admit(caller, now):
                 continue
@@ -387,6 +397,8 @@ class Scheduler:
         if caller.admitted:
             if not caller.has_place:
                 self.release(caller.host, now)
+            elif caller.host in self._hosts:
+                self._retire(self._hosts[caller.host], now)
             return
         self.callers.remove(caller)
         host = self._host(caller.host, now)
@@ -402,6 +414,11 @@ class Scheduler:
     def hosts(self) -> int:
         """How many hosts have something queued, in flight, paused or still being counted."""
         return len(self._hosts)
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes there are, those of keys included."""
+        return sum(len(host.lanes) for host in self._hosts.values())
 
     @property
     def is_idle(self) -> bool:
@@ -445,7 +462,10 @@ class Scheduler:
         quota = self._quotas.get(key)
         if quota is None:
             if len(self._quotas) >= self._quotas_kept:
-                self._quotas = {one: limiter for one, limiter in self._quotas.items() if limiter.rests_at() > now}
+                used = {lane.key for host in self._hosts.values() for lane in host.lanes.values()}  # they hold theirs
+                self._quotas = {
+                    one: limiter for one, limiter in self._quotas.items() if one in used or limiter.rests_at() > now
+                }
                 self._quotas_kept = max(QUOTAS, 2 * len(self._quotas))
             quota = self._quotas[key] = MemoryLimiter(rate, self._budgets.burst)
         return quota
@@ -471,7 +491,10 @@ class Scheduler:
         host = lane.host
         if lane.listed or lane.is_empty:
             return
-        if host.in_flight + host.listed >= host.places:
+        if host.timed is lane:
+            host.timed = None
+        has_to_wait = host.in_flight + host.listed >= host.places or host.timed is not None
+        if has_to_wait and host.refused_until <= now:
             host.waiting[lane] = None
             lane.since = None  # from now on it waits for a place, not for a slot
             return
@@ -492,6 +515,8 @@ class Scheduler:
                 self._since = now
         else:
             self._set_timer(lane, self._opens_at(lane, now))
+            if lane.own_at(now) <= now:
+                host.timed = lane  # the others need not look: they would all be woken for the same slot
             if self._shared is not None:
                 self._denied[lane] = None
             if not lane.queue and not host.may_retry(now):
@@ -511,7 +536,7 @@ class Scheduler:
 
     def _offer(self, host: Host, now: float) -> None:
         """Give the host's free places to the lanes that wait for them, in their order."""
-        while host.waiting and host.in_flight + host.listed < host.places:
+        while host.waiting and host.timed is None and host.in_flight + host.listed < host.places:
             lane = next(iter(host.waiting))
             del host.waiting[lane]
             self._enlist(lane, now)
@@ -534,6 +559,7 @@ class Scheduler:
         """Bring a host's requests to where they end unsent, if that is what is to become of them."""
         if host.refused_until <= now:
             return
+        host.timed = None
         for lane in host.lanes.values():
             if lane.listed:
                 self._ring.remove(lane)
@@ -662,7 +688,8 @@ class Scheduler:
         if not caller.has_place:
             if self.in_flight >= self._budgets.max_connections or not host.has_place():
                 return NEVER
-            requests_first = (host.queued and not host.callers_turn) or (self._ring and not self._callers_first)
+            hosts_own = host.listed or host.waiting or host.timed is not None
+            requests_first = (hosts_own and not host.callers_turn) or (self._ring and not self._callers_first)
             if requests_first and not all_busy:
                 return NEVER
         at = max(now, host.not_before)
@@ -720,6 +747,7 @@ class Scheduler:
                 item.timer = NEVER
                 self._tokenless.pop(item, None)
                 self._enlist(item, now)
+                self._offer(item.host, now)
         while self._resting and self._resting[0][0] <= now:
             host = heapq.heappop(self._resting)[2]
             host.rests = False

@@ -37,6 +37,7 @@ from tests.certificates import Authority
 from tests.waiting import eventually
 from workerpool import Outcome, Request, RetryPolicy, Timeout, WorkerPool
 from workerpool.locking import ChoreLock
+from workerpool.meter import Wait
 from workerpool.testing import Origin, Reply, ScriptedTransport
 from workerpool.tickets import Ticket
 from workerpool.transport import RequestsTransport, fast
@@ -1245,6 +1246,7 @@ class Full:
     needs_receipts: bool = False
     room: int = 1
     queued: int = 0
+    doing: Wait = Wait.READY
 
 
 @pytest.mark.parametrize("by", ["another thread", "the collector"])
