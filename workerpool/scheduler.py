@@ -249,7 +249,7 @@ class Scheduler:
             self._ripen(now)
         if not self._prune(now) or self.in_flight >= self._budgets.max_connections:
             return False
-        return self._limiter is None or self._head_may_go(now)
+        return self._head_may_go(now)
 
     def is_starved(self, now: float) -> bool:
         """Whether no host that is known may be sent to now, while the pool might: only other hosts could use it."""
@@ -266,6 +266,8 @@ class Scheduler:
                 return now
             if self._limiter is not None:
                 wake = min(wake, self._limiter.next_at(self._head_weight(now)) + self._limiter.grouping)
+            elif self._shared is not None:
+                wake = min(wake, self._shared.next_at(None, self._head_weight(now), now))
         return None if wake == NEVER else wake
 
     def hold_ups(self, at: float, otherwise: Wait) -> Reasons:
@@ -526,7 +528,10 @@ class Scheduler:
         """When a lane may send, places apart; in the past if now."""
         at = lane.opens_at(now)
         if self._shared is not None and at <= now and lane.host.refused_until <= now:
-            at = self._shared.next_at(lane.host.name, lane.line(now)[0].request.weight, now)
+            weight = lane.line(now)[0].request.weight
+            at = self._shared.next_at(lane.host.name, weight, now)
+            if at > now and self._shared.next_at(None, weight, now) >= at:
+                return now  # it is what all hosts wait for, and the head of the ring does so for them
         return at
 
     def _is_open(self, lane: Lane, now: float) -> bool:
@@ -591,9 +596,12 @@ class Scheduler:
 
     def _head_may_go(self, now: float) -> bool:
         """Whether the pool's budget lets the head of the ring go: its slot has come, or its refusal needs none."""
-        if self._limiter is None or self._ring[0].host.refused_until > now:
-            return True
-        return self._limiter.next_at(self._head_weight(now)) <= now
+        if self._limiter is None:
+            shared = self._shared
+            if shared is None or self._ring[0].host.refused_until > now:
+                return True
+            return shared.next_at(None, self._head_weight(now), now) <= now
+        return self._ring[0].host.refused_until > now or self._limiter.next_at(self._head_weight(now)) <= now
 
     def _head_weight(self, now: float) -> int:
         lane = self._ring[0]

@@ -57,8 +57,8 @@ class Contended:
         self.pauses: dict[str, float] = {}
         self.tries = 0
 
-    def next_at(self, host: str, weight: int, now: float) -> float:
-        at = self.pauses.get(host, 0.0)
+    def next_at(self, host: str | None, weight: int, now: float) -> float:
+        at = 0.0 if host is None else self.pauses.get(host, 0.0)
         return at if self.limiter is None else max(at, self.limiter.next_at(weight))
 
     def try_take(
