@@ -71,6 +71,7 @@ class Scheduler:
         self._heap: list[tuple[float, int, Lane | Ticket]] = []
         self._resting: list[tuple[float, int, Host]] = []  # idle hosts, by when they may be forgotten; wakes nobody
         self._tokenless: dict[Lane, None] = {}  # lanes with nothing but retries, and no token for these
+        self._in_line: dict[Lane, None] = {}  # such that wait for a token of the pool, which time brings, in their order
         self._denied: dict[Lane, None] = {}  # lanes that wait for what other processes share
         self._held: dict[str, deque[Ticket]] = {}  # requests aside, by what they wait for
         self._order = count()
@@ -245,7 +246,7 @@ class Scheduler:
 
     def has_ready(self, now: float) -> bool:
         """Whether `next` would give a request now, unless nobody wants it any more."""
-        if self._heap or self._resting:
+        if self._heap or self._resting or self._in_line:
             self._ripen(now)
         if not self._prune(now) or self.in_flight >= self._budgets.max_connections:
             return False
@@ -261,6 +262,8 @@ class Scheduler:
         """When to look again if nothing else happens; None if only something else can help. May lie in the past."""
         may_send = self._prune(now)
         wake = self._heap[0][0] if self._heap else NEVER
+        if self._in_line and self._tokens is not None:
+            wake = min(wake, self._tokens.next_at())
         if may_send and self.in_flight < self._budgets.max_connections:
             if self._head_may_go(now):
                 return now
@@ -355,6 +358,7 @@ class Scheduler:
                 item.timer = NEVER  # or the alarm would wait for a lane that has nothing to send
         self._heap = [entry for entry in self._heap if not (isinstance(entry[2], Lane) and entry[2].is_empty)]
         heapq.heapify(self._heap)
+        self._in_line = {lane: None for lane in self._in_line if not lane.is_empty}
         for host in [*self._hosts.values()]:
             if host.timed is not None and host.timed.is_empty:
                 host.timed = None
@@ -516,13 +520,23 @@ class Scheduler:
             if self._since is None:
                 self._since = now
         else:
-            self._set_timer(lane, self._opens_at(lane, now))
+            at = self._opens_at(lane, now)
+            if self._waits_for_pools_token(lane, at, now):
+                self._in_line[lane] = None
+                return
+            self._set_timer(lane, at)
             if lane.own_at(now) <= now:
                 host.timed = lane  # the others need not look: they would all be woken for the same slot
             if self._shared is not None:
                 self._denied[lane] = None
             if not lane.queue and not host.may_retry(now):
                 self._tokenless[lane] = None
+
+    def _waits_for_pools_token(self, lane: Lane, at: float, now: float) -> bool:
+        """Whether all that a lane waits for, until `at`, is what lanes of any hosts wait for, who then stand in line."""
+        if lane.queue or self._tokens is None or lane.host.may_retry(now):
+            return False
+        return at <= self._tokens.next_at()
 
     def _opens_at(self, lane: Lane, now: float) -> float:
         """When a lane may send, places apart; in the past if now."""
@@ -756,6 +770,11 @@ class Scheduler:
                 self._tokenless.pop(item, None)
                 self._enlist(item, now)
                 self._offer(item.host, now)
+        tokens = self._tokens
+        if self._in_line and tokens is not None and tokens.next_at() <= now:
+            for lane in [*islice(self._in_line, max(1, tokens.count(now)))]:
+                del self._in_line[lane]
+                self._enlist(lane, now)
         while self._resting and self._resting[0][0] <= now:
             host = heapq.heappop(self._resting)[2]
             host.rests = False
