@@ -276,8 +276,8 @@ class Crew:
     ) -> Caller:
         """Wait for leave to send to `host` from a thread of one's own, slots included; call `leave` afterwards.
 
-        `key`, `has_place`, `is_retry`: as for a `Caller`. Raises `SlotTimeout`, nothing taken, after
-        `max_wait` seconds.
+        `key`, `has_place`, `is_retry`: as for a `Caller`. If the host wants no request, now or later, the caller that
+        this returns `is_refused`, and nothing is taken. Raises `SlotTimeout`, nothing taken, after `max_wait` seconds.
         """
         changed = threading.Condition(self._lock)
         now = self._clock.now()
@@ -291,6 +291,9 @@ class Crew:
                     self._settle(now)
                     if caller.admitted:
                         break
+                    if caller.is_refused:
+                        self._scheduler.withdraw(caller, now)
+                        return caller
                     if now >= gives_up_at:
                         raise SlotTimeout(f"no leave to send to {host} within {max_wait:.3g} s: a budget is spent")
                     until = min(caller.wakes_at, gives_up_at)
@@ -813,8 +816,9 @@ class Crew:
         """Forget the requests of the owners that were forsaken, if nobody holds the lock: who does, calls this next."""
         while self._forsaken and self._lock.acquire(blocking=False):
             try:
-                has_requests = any(owner is not None for owner in self._forsaken)
-                self._forsaken.clear()
+                has_requests = False
+                while self._forsaken:  # one by one: others may add to it meanwhile
+                    has_requests |= self._forsaken.popleft() is not None
                 now = self._before_change()
                 if has_requests:
                     self._scheduler.discard(_is_forsaken, now)

@@ -69,7 +69,7 @@ class State:
         """The time of the next slot, in the past if one is free now. What weighs more than the burst goes by itself."""
         if self._bucket is None:
             return self.not_before
-        self._bucket.burst = self._burst if weight <= self._burst else weight
+        self._bucket.burst = max(self._burst, weight)
         at = self._bucket.next_at(weight)
         return max(self.not_before, at)
 
@@ -77,7 +77,7 @@ class State:
         """Take the slot that `next_at` says has come; returns its time. `write` follows."""
         if self._bucket is None:
             return now
-        self._bucket.burst = self._burst if weight <= self._burst else weight
+        self._bucket.burst = max(self._burst, weight)
         taken = self._bucket.take(slot_from(now, since), weight)
         self._empty_at, self._latest = self._bucket.empty_at, self._bucket.latest
         return taken
