@@ -44,9 +44,8 @@ class Delays:
         """Look, at times, what has held requests up until now. To be called before anything changes."""
         meter = self._meter
         if meter.state >= FULL and meter.is_due(now):
-            # As it was in the middle: what they waited for may be there now.
-            then = (self._noted_at + now) / 2
-            reasons = self._scheduler.hold_ups(then, Wait.WORKERS if meter.state == FULL else READY)
+            # As it was when the last change was over: what they waited for may be there now.
+            reasons = self._scheduler.hold_ups(self._noted_at, Wait.WORKERS if meter.state == FULL else READY)
             meter.see(reasons, self._scheduler.lanes + self._scheduler.parked, now)
 
     def note(self, now: float, *, is_full: bool, is_ready: bool) -> None:

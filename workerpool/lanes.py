@@ -77,4 +77,7 @@ class Lane:
         tokens = self.host.tokens
         if not self.queue and tokens is not None and tokens.next_at() > now:
             return Wait.RETRY_BUDGET
-        return Wait.KEY_RATE if self.quota is not None and self.quota.next_at(weight) > now else Wait.READY
+        if self.quota is not None and self.quota.next_at(weight) > now:
+            return Wait.KEY_RATE
+        first = self.host.timed  # whose turn is before this one's
+        return Wait.READY if first is None or first is self else first.waits_for(now)

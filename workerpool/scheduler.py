@@ -312,12 +312,12 @@ class Scheduler:
         wait = lane.waits_for(at)
         if wait is not Wait.READY:
             return wait
-        if lane.host.refused_until > at:
-            return otherwise  # what ends unsent needs nothing of the pool's
         ticket = lane.queue[0] if lane.queue else lane.retries[0]
         owner = ticket.owner
         if owner is not None and (ticket is not owner.awaited if owner.is_full else owner.room <= 0):
             return _consumer_of(owner)
+        if lane.host.refused_until > at:  # what ends unsent needs no slot
+            return Wait.SOCKETS if self.in_flight >= self._budgets.max_connections else otherwise
         return self._pools_hold_up(lane.host.name, ticket.request.weight, at, otherwise)
 
     def _pools_hold_up(self, host: str, weight: int, at: float, otherwise: Wait) -> Wait:
