@@ -208,10 +208,10 @@ class Crew:
             self._counts.ended += ticket.obeys
         ticket.deliver(outcome)
 
-    def is_starved(self) -> bool:
-        """Whether a thread is free and no host that is known may be sent to: requests to others would keep it busy."""
+    def is_starved(self, needed: int) -> bool:
+        """Whether fewer requests than are needed may be sent, to the hosts that are known, until something changes."""
         with self._lock:
-            return not self._is_full and self._scheduler.is_starved(self._clock.now())
+            return self._scheduler.is_starved(needed, self._clock.now())
 
     # -- robots.txt -------------------------------------------------------------------------------------------------
 
@@ -660,7 +660,7 @@ class Crew:
         if step.answer is not None:
             step.sent_to = ticket.host
             step.circuit = self._scheduler.hear(ticket.host, step.answer, now)
-        self._scheduler.release(ticket.host, now, was_refused=ticket.refused_until is not None)
+        self._scheduler.release(ticket.host, now, since=ticket.granted_at, was_refused=ticket.refused_until is not None)
         if ticket.holds_place and not step.sent and ticket.owner is not None:
             ticket.holds_place = False
             self._scheduler.make_room(ticket.owner, 1, now)

@@ -216,7 +216,13 @@ class WorkerPool(Executor):
         executor = ThreadPoolExecutor(
             options.workers, self._thread_name_prefix, self._worker.start_thread, self._initializer
         )
-        scheduler = Scheduler(budgets, retries=policy.budget, floor=policy.budget_floor, breaker=options.breaker)
+        scheduler = Scheduler(
+            budgets,
+            retries=policy.budget,
+            floor=policy.budget_floor,
+            breaker=options.breaker,
+            places=options.workers,
+        )
         self._crew = Crew(executor, options.workers, scheduler, self._worker, clock, self._transport.close, gate)
         governor.serve(self._crew)
         self._on_dropped = weakref.finalize(self._crew, self._transport.close)  # for a pool dropped without shutdown

@@ -91,6 +91,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         key_rate=st.sampled_from([None, Rate(2), Rate(50), Rate(20, 1, (Rate(30, 60),))]),
         floor=st.sampled_from([None, 1, 3]),
         is_shared=st.booleans(),
+        places=st.sampled_from([None, 1, 2, 5]),
     )
     def begin(
         self,
@@ -103,6 +104,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         key_rate: Rate | None,
         floor: int | None,
         is_shared: bool,
+        places: int | None,
     ) -> None:
         self.budgets = Budgets(
             rate=rate,
@@ -117,7 +119,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.shared = Contended(rate, burst) if is_shared else None
         if is_shared:
             self.budgets = replace(self.budgets, host_rate=None)
-        self.scheduler = Scheduler(self.budgets, retries=self.tokens, floor=floor or 0, shared=self.shared)
+        self.scheduler = Scheduler(
+            self.budgets, retries=self.tokens, floor=floor or 0, shared=self.shared, places=places
+        )
         self.now = self.began = 100.0
         self.retried: dict[str, list[float]] = {}
         self.first: dict[str, list[float]] = {}
@@ -227,7 +231,9 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert ticket.holds_place
             ticket.holds_place = False
             self.owed.append(ticket)
-        self.scheduler.release(ticket.host, self.now, was_refused=ticket.refused_until is not None)
+        self.scheduler.release(
+            ticket.host, self.now, since=ticket.granted_at, was_refused=ticket.refused_until is not None
+        )
         return ticket
 
     @precondition(lambda self: self.flying)
