@@ -2,8 +2,9 @@
 
     python benchmarks/refusing_host.py [--requests 400] [--limit 50] [--burst 5]
 
-The origin answers 429 without a Retry-After beyond its limit. Prints, for the pool's defaults and for a pool that was
-told the limit, how long the batch took against the least that the limit allows, and how many attempts requests needed.
+The origin answers 429 without a Retry-After beyond its limit. Prints, for the pool's defaults, for a pool that finds
+the limit out, and for one that was told it, how long the batch took against the least that the limit allows, and how
+many attempts requests needed.
 """
 
 from __future__ import annotations
@@ -11,20 +12,21 @@ from __future__ import annotations
 import argparse
 import collections
 import time
+from typing import Any
 
 from workerpool import WorkerPool
 from workerpool.testing import OriginProcess
 
 
-def measure(label: str, urls: list[str], least: float, host_rate: str | None) -> None:
+def measure(label: str, urls: list[str], least: float, options: dict[str, Any]) -> None:
     began = time.monotonic()
-    with WorkerPool(16, host_rate=host_rate) as pool:
+    with WorkerPool(16, **options) as pool:
         outcomes = [*pool.stream(urls)]
     took = time.monotonic() - began
     attempts = collections.Counter(len(outcome.attempts) for outcome in outcomes)
     spread = ", ".join(f"{count} × {number}" for number, count in sorted(attempts.items()))
     ok = sum(outcome.ok for outcome in outcomes)
-    print(f"{label:<14} {ok}/{len(urls)} ok in {took:5.1f} s ({took / least:.1f} × the least); attempts: {spread}")
+    print(f"{label:<15} {ok}/{len(urls)} ok in {took:5.1f} s ({took / least:.1f} × the least); attempts: {spread}")
 
 
 def main() -> None:
@@ -34,11 +36,15 @@ def main() -> None:
     parser.add_argument("--burst", type=int, default=5)
     options = parser.parse_args()
     least = options.requests / options.limit
-    for label, host_rate in (("not told", None), ("host_rate given", f"{options.limit}/s")):
+    for label, told in (
+        ("not told", {}),
+        ("rate=auto", {"rate": "auto"}),
+        ("host_rate given", {"host_rate": f"{options.limit}/s"}),
+    ):
         with OriginProcess() as origin:
             path = f"/limit?rate={options.limit}&burst={options.burst}&hint=no&id="
             urls = [origin.url(f"{path}{number}") for number in range(options.requests)]
-            measure(label, urls, least, host_rate)
+            measure(label, urls, least, told)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def blocks(path: Path, *languages: str) -> Iterator[str]:
             yield text
 
 
-COMMANDS = ("run", "status", "reconcile", "jobs", "doctor")
+COMMANDS = ("run", "status", "reconcile", "jobs", "doctor", "plan")
 
 
 @cache

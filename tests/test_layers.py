@@ -52,9 +52,11 @@ LEVELS: dict[str, float] = {
     "governor": 4.3,
     "pool": 5,
     "__init__": 5,
+    "processes": 5.5,
     "batch": 6,
     "report": 6,
     "doctor": 6,
+    "plan": 6.1,  # reads the sources and records of batches
     "cluster": 7,
     "cli": 8,
     "__main__": 9,

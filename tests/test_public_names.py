@@ -10,7 +10,7 @@ import workerpool
 import workerpool.errors
 import workerpool.testing
 
-POOL = {"WorkerPool", "fetch", "registered_domain", "PoolStatistics"}
+POOL = {"WorkerPool", "ShardedPool", "fetch", "registered_domain", "PoolStatistics"}
 VALUES = {
     "Request",
     "Attempt",
@@ -29,6 +29,8 @@ ERRORS = {
     "OptionError",
     "WrongThread",
     "SlotTimeout",
+    "ProcessesLost",
+    "BudgetError",
     "RequestError",
     "InvalidRequest",
     "TransportError",

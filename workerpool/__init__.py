@@ -12,6 +12,7 @@ from workerpool.config import Breaker, Rate, RetryBudget, RetryPolicy, Timeout
 from workerpool.domains import registered_domain
 from workerpool.errors import (
     BadBody,
+    BudgetError,
     Cancelled,
     CircuitOpen,
     ConnectFailed,
@@ -21,6 +22,7 @@ from workerpool.errors import (
     InvalidRequest,
     OptionError,
     OutcomeUnknown,
+    ProcessesLost,
     RequestError,
     RobotsDisallowed,
     SlotTimeout,
@@ -35,15 +37,18 @@ from workerpool.errors import (
     WrongThread,
 )
 from workerpool.model import Attempt, Outcome, Request, Timings, Underway
-from workerpool.pool import WorkerPool, fetch
+from workerpool.pool import WorkerPool
 from workerpool.statistics import PoolStatistics
 
 if TYPE_CHECKING:
     from workerpool.batch.job.job import Job
     from workerpool.batch.tables import rows, to_arrow, to_pandas
+    from workerpool.processes import ShardedPool, fetch
 
 _LATER = {
     "Job": "workerpool.batch.job.job",
+    "ShardedPool": "workerpool.processes",
+    "fetch": "workerpool.processes",
     "rows": "workerpool.batch.tables",
     "to_arrow": "workerpool.batch.tables",
     "to_pandas": "workerpool.batch.tables",
@@ -73,13 +78,16 @@ __all__ = [
     "Outcome",
     "OutcomeUnknown",
     "PoolStatistics",
+    "ProcessesLost",
     "Rate",
     "Request",
     "RequestError",
     "RetryBudget",
     "RetryPolicy",
     "RobotsDisallowed",
+    "ShardedPool",
     "SlotTimeout",
+    "BudgetError",
     "StatusError",
     "TimedOut",
     "Timeout",

@@ -51,6 +51,9 @@ T = TypeVar("T")
 
 GIVEN_UP = "its pool or its stream was told to end"
 
+AHEAD = 2
+"""Requests that may be sent, for each worker, with which workers will not soon be idle."""
+
 CONTENDED = 0.0001
 """Seconds until a worker that finds the lock taken looks again. It is held for a few µs, so this is rare."""
 
@@ -134,30 +137,25 @@ class Crew:
     def add(self, tickets: Iterable[Ticket]) -> None:
         """Queue requests; raises `RuntimeError` after shutdown."""
         way = Sorted([*tickets]) if self.gate is None else self.gate.sort(tickets)
-        try:
-            with self._lock:
-                self._check_open()
-                now = self._clock.now()
-                for ticket in way.allowed:
-                    ticket.arrived_at = now
-                    self._scheduler.add(ticket, now)
-                for ticket, _ in way.held:
-                    ticket.arrived_at = now
-                self._hold(way, now)
-                self._counts.ended += len(way.refused)
-                self._settle(now)
-                self._check_manned()
-        except RuntimeError:
-            if self.gate is not None:
-                self.gate.forget(way.fetches)
-            raise
+        with self._lock:
+            self._check_open()
+            now = self._before_change()
+            for ticket in way.allowed:
+                ticket.arrived_at = now
+                self._scheduler.add(ticket, now)
+            for ticket, _ in way.held:
+                ticket.arrived_at = now
+            self._hold(way, now)
+            self._counts.ended += len(way.refused)
+            self._settle(now)
+            self._check_manned()
         if way.held or way.refused:
             self._see_to(way)
 
     def discard(self, is_unwanted: Callable[[Ticket], bool]) -> list[Ticket]:
         """Remove and return queued and parked requests; those being sent go on."""
         with self._lock:
-            now = self._clock.now()
+            now = self._before_change()
             gone = self._scheduler.discard(is_unwanted, now)
             self._alarm.look_again()  # it may be waiting for one of these
             self._settle(now)
@@ -169,28 +167,28 @@ class Crew:
     def resume(self, owner: Owner) -> None:
         """Send an owner's requests again: it is not full any more."""
         with self._lock:
-            now = self._clock.now()
+            now = self._before_change()
             self._scheduler.resume(owner, now)
             self._settle(now)
 
     def settle(self, owner: Owner, places: int) -> None:
         """Take the receipt for so many sends of an owner that needs receipts: as many more may follow."""
         with self._lock:
-            now = self._clock.now()
+            now = self._before_change()
             self._scheduler.make_room(owner, places, now)
             self._settle(now)
 
     def urge(self, ticket: Ticket) -> None:
         """Send a request that its full owner awaits, if it was put aside."""
         with self._lock:
-            now = self._clock.now()
+            now = self._before_change()
             self._scheduler.urge(ticket, now)
             self._settle(now)
 
     def look_again(self) -> None:
         """Note what holds the pool up: a feeder's thread has turned to something else, and nothing is queued."""
         with self._lock:
-            self.delays.look_again(self._clock.now())
+            self.delays.look_at_feeders(self._before_change())
 
     def forsake(self, owner: Owner, *, has_requests: bool) -> None:
         """Forget an owner that is over and its requests, at once if the lock is free, or when a thread next looks.
@@ -208,10 +206,10 @@ class Crew:
             self._counts.ended += ticket.obeys
         ticket.deliver(outcome)
 
-    def is_starved(self, needed: int) -> bool:
-        """Whether fewer requests than are needed may be sent, to the hosts that are known, until something changes."""
+    def is_starved(self) -> bool:
+        """Whether workers will soon be idle, with what may be sent to the hosts that are known."""
         with self._lock:
-            return self._scheduler.is_starved(needed, self._clock.now())
+            return self._scheduler.is_starved(AHEAD * self._workers, self._clock.now())
 
     # -- robots.txt -------------------------------------------------------------------------------------------------
 
@@ -248,7 +246,7 @@ class Crew:
             return
         way = self.gate.sort(tickets)
         with self._lock:
-            now = self._clock.now()
+            now = self._before_change()
             self._at_gate -= len(tickets)
             waiting = [*way.allowed, *(ticket for ticket, _ in way.held)]
             if given_up := [ticket for ticket in waiting if self._is_given_up(ticket)]:
@@ -292,7 +290,7 @@ class Crew:
             self._scheduler.enter(caller, now)
             try:
                 while True:
-                    now = self._clock.now()
+                    now = self._before_change()
                     self._settle(now)
                     if caller.admitted:
                         break
@@ -316,7 +314,7 @@ class Crew:
         """Give back the place taken by `enter`; `answer` is what came of the send, where something learns from it."""
         circuit = None
         with self._lock:
-            now = self._clock.now()
+            now = self._before_change()
             if answer is not None:
                 circuit = self._scheduler.hear(caller.host, answer, now)
             self._scheduler.withdraw(caller, now)
@@ -335,7 +333,7 @@ class Crew:
     def pause(self, host: str, until: float, *, refuse: bool, reason: str) -> None:
         """Keep everyone from sending to `host`; see `Scheduler.pause`."""
         with self._lock:
-            now = self._clock.now()
+            now = self._before_change()
             is_new = self._scheduler.pause(host, until, now, refuse=refuse)
             self._settle(now)
         if is_new:
@@ -402,7 +400,7 @@ class Crew:
                 self._callables = deque(waiting[: self._called])
                 forgotten = waiting[self._called :]
                 self._cancelling = True
-            now = self._clock.now()
+            now = self._before_change()
             tickets = self._scheduler.discard(
                 lambda ticket: cancel or _is_cancelled(ticket) or _needs_receipts(ticket), now
             )
@@ -433,7 +431,7 @@ class Crew:
         while True:
             self._take_lock()
             try:
-                now = self._clock.now()
+                now = self._before_change()
                 self._called -= has_arrived
                 if ticket is not None and step is not None:
                     self._carry_out(ticket, step, now)
@@ -522,7 +520,7 @@ class Crew:
         while True:
             self._take_lock()
             try:
-                now = self._clock.now()
+                now = self._before_change()
                 ended = self._take_note(load, now)
                 taken = self._take(now)
                 load.sleeps = self._is_carrying = goes_on = bool(taken) or not load.is_empty
@@ -660,7 +658,8 @@ class Crew:
         if step.answer is not None:
             step.sent_to = ticket.host
             step.circuit = self._scheduler.hear(ticket.host, step.answer, now)
-        self._scheduler.release(ticket.host, now, since=ticket.granted_at, was_refused=ticket.refused_until is not None)
+        was_refused = ticket.refused_until is not None
+        self._scheduler.release(ticket.host, now, since=ticket.granted_at, failed=step.failed, was_refused=was_refused)
         if ticket.holds_place and not step.sent and ticket.owner is not None:
             ticket.holds_place = False
             self._scheduler.make_room(ticket.owner, 1, now)
@@ -710,6 +709,12 @@ class Crew:
             self._see_to(step.held)
 
     # -- waking: all of it under the lock ---------------------------------------------------------------------------
+
+    def _before_change(self) -> float:
+        """The time, for a change that begins now; what has held requests up until then is looked at first."""
+        now = self._clock.now()
+        self.delays.look(now)
+        return now
 
     def _settle(self, now: float) -> None:
         """Bring threads and work together after any change: the one place that wakes anybody.
@@ -791,7 +796,7 @@ class Crew:
 
     def _ring(self) -> None:
         """What the alarm does when its time has come: call a worker, or at the interpreter's end be one."""
-        now = self._clock.now()
+        now = self._before_change()
         self._settle(now)
         if self._notice_drained():
             self._without_lock(self._on_closed)
@@ -814,11 +819,11 @@ class Crew:
             try:
                 has_requests = any(owner is not None for owner in self._forsaken)
                 self._forsaken.clear()
-                now = self._clock.now()
+                now = self._before_change()
                 if has_requests:
                     self._scheduler.discard(_is_forsaken, now)
                     self._alarm.look_again()
-                self.delays.look_again(now)
+                self.delays.look_at_feeders(now)
                 closed = self._notice_drained()
             finally:
                 self._lock.release()

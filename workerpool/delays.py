@@ -36,12 +36,23 @@ class Delays:
     def __init__(self, scheduler: Scheduler, now: float) -> None:
         self._scheduler = scheduler
         self._meter = Meter(now)
+        self._noted_at = now
         self.feeders: list[Feeder] = []
         self.is_starved = True
+
+    def look(self, now: float) -> None:
+        """Look, at times, what has held requests up until now. To be called before anything changes."""
+        meter = self._meter
+        if meter.state >= FULL and meter.is_due(now):
+            # As it was in the middle: what they waited for may be there now.
+            then = (self._noted_at + now) / 2
+            reasons = self._scheduler.hold_ups(then, Wait.WORKERS if meter.state == FULL else READY)
+            meter.see(reasons, self._scheduler.hosts + self._scheduler.parked, now)
 
     def note(self, now: float, *, is_full: bool, is_ready: bool) -> None:
         """Note what holds from now on. `is_full`: no worker is free; `is_ready`: one is, and may send."""
         scheduler, meter = self._scheduler, self._meter
+        self._noted_at = now
         if is_ready:
             self.is_starved = False
             if meter.state is not READY:
@@ -51,12 +62,10 @@ class Delays:
             state = FULL if is_full else HELD
             if meter.state != state:
                 meter.turn_to(state, now)
-            if meter.is_due(now):
-                self._look(now)
         else:
-            self.look_again(now)
+            self.look_at_feeders(now)
 
-    def look_again(self, now: float) -> None:
+    def look_at_feeders(self, now: float) -> None:
         """Note what holds from now on if nothing is queued."""
         scheduler = self._scheduler
         if not (scheduler.queued or scheduler.callers):
@@ -67,26 +76,18 @@ class Delays:
 
     def waits(self, now: float) -> Waits:
         """What the pool's time went to, until now."""
+        self.look(now)
         return self._meter.waits(now)
 
-    def _look(self, now: float) -> None:
-        """Look at the requests that are queued, and what they wait for."""
-        scheduler, meter = self._scheduler, self._meter
-        if meter.state == FULL and scheduler.has_ready(now):
-            meter.see({(Wait.WORKERS, ""): 1}, 0, now)
-        else:
-            meter.see(scheduler.hold_ups(now), scheduler.hosts, now)
-
-    def _starved_for(self) -> Wait:
-        """Why nothing is queued."""
+    def _starved_for(self) -> int:
+        """The state that holds where nothing is queued."""
         waits: Wait | None = None
         for feeder in self.feeders:
             waits = feeder.doing
             if waits is not ANSWERS and waits is not WINDOW:
                 return waits
-        scheduler = self._scheduler
-        if scheduler.parked:
-            return Wait.ROBOTS if scheduler.held == scheduler.parked else Wait.BACKOFF
-        if scheduler.in_flight:
+        if self._scheduler.parked:
+            return HELD
+        if self._scheduler.in_flight:
             return ANSWERS if waits is None else waits
         return Wait.IDLE if waits is None else READY  # an outcome is on its way to the stream's thread

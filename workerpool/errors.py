@@ -26,10 +26,26 @@ class WrongThread(WorkerPoolError, RuntimeError):
     """
 
 
+class ProcessesLost(WorkerPoolError, RuntimeError):
+    """The processes of a `ShardedPool` cannot be started, or end again and again. The text says how.
+
+    The machine's doing, or that of code in a request or an option. What had not ended is `Cancelled`; a retry helps
+    once the cause is mended.
+    """
+
+
 class SlotTimeout(WorkerPoolError, TimeoutError):
     """No slot came within the wait that the caller allowed; none was taken.
 
     The budget's doing: the rate is spent. A retry helps later. Not `TimedOut`, which is about a server.
+    """
+
+
+class BudgetError(WorkerPoolError):
+    """A budget that processes share cannot be used. The text names its file and what would do.
+
+    The disk's doing, or whoever wrote that file; a retry helps once it is mended. Nothing is sent meanwhile, as nobody
+    could tell how much others send. Not `OptionError`, which is about a budget's name.
     """
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from workerpool import events
 from workerpool.clock import Clock
-from workerpool.errors import Cancelled, Denied, InvalidRequest, RequestError, RobotsDisallowed, TooManyRedirects
+from workerpool.errors import Denied, InvalidRequest, RequestError, RobotsDisallowed, TooManyRedirects
 from workerpool.model import Outcome, Request
 from workerpool.redact import redact
 from workerpool.robots import LEAST_KEPT, LONGEST, Answered, Disallowed, OpenRules, Robots, Site, Unknown, Verdict
@@ -103,16 +103,13 @@ class Gate:
         return self._robots.awaits(site)
 
     def forget(self, fetches: Iterable[RobotsFetch]) -> None:
-        """Note that these will never be sent."""
+        """Note that these will never be sent: nobody wants what waited for them any more."""
         for fetch in fetches:
             self._robots.forget(fetch.site)
 
     def learn(self, site: Site, outcome: Outcome) -> None:
         """Take what came of the fetch of a site's robots.txt; reads its body, which may take a while."""
         error = outcome.error
-        if isinstance(error, Cancelled):
-            self._robots.forget(site)
-            return
         if isinstance(error, (Denied, InvalidRequest)) and not (outcome.attempts and outcome.attempts[-1].hops):
             # Its pages cannot be sent either, and say why by themselves.
             self._robots.learn(site, OpenRules(), LEAST_KEPT, self._clock.now())

@@ -40,8 +40,8 @@ class Host:
 
     __slots__ = (
         "callers", "callers_turn", "circuit", "connections", "ended", "heard_at", "holds", "in_flight", "is_broken",
-        "is_slow", "lanes", "limiters", "listed", "most", "name", "not_before", "places", "queued", "quiet_since",
-        "rate", "refused_until", "rests", "tokenless_at", "tokens", "waiting",
+        "is_slow", "lanes", "limiters", "listed", "most", "name", "not_before", "paces", "places", "queued",
+        "quiet_since", "rate", "refused_until", "rests", "tokenless_at", "tokens", "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, budgets: Budgets, tokens: RetryTokens | None, circuit: Circuit | None) -> None:
@@ -54,6 +54,7 @@ class Host:
             self.limiters = (*self.limiters, MemoryLimiter(budgets.host_rate, budgets.burst))
         self.connections = AdaptiveConnections(budgets.host_connections) if budgets.learns_connections else None
         self.most = budgets.host_connections if self.connections is None else self.connections.limit
+        self.paces: tuple[Limiter, ...] = ()  # those of the limiters that its robots.txt asks for
         self.places = 1 if budgets.slow_start else self.most
         self.ended = 0  # how many have ended since it had this many places, while they are fewer than the most
         self.tokens = tokens
@@ -79,6 +80,7 @@ class Host:
         """Let `pace` give slots to all its requests from now on, beside the limiters that are there."""
         if pace not in self.limiters:
             self.limiters = (*self.limiters, pace)
+            self.paces = (*self.paces, pace)
 
     def has_place(self) -> bool:
         return self.in_flight < self.places
@@ -118,7 +120,10 @@ class Host:
             return Wait.PAUSE if self.places < self.most and self.not_before > LONG_AGO else Wait.HOST_SOCKETS
         if self.not_before > now:
             return Wait.BREAKER if is_broken else Wait.PAUSE
-        return Wait.HOST_RATE if any(limiter.next_at() > now for limiter in self.limiters) else Wait.READY
+        slowest = max(self.limiters, key=lambda limiter: limiter.next_at(), default=None)
+        if slowest is None or slowest.next_at() <= now:
+            return Wait.READY
+        return Wait.ROBOTS if slowest in self.paces else Wait.HOST_RATE
 
     def rests_at(self) -> float:
         """The time from which on nothing of it is worth keeping, apart from what waits and flies."""
@@ -127,7 +132,7 @@ class Host:
             over = max(over, limiter.rests_at())
         if self.tokens is not None:
             over = max(over, self.tokens.rests_at)
-        if self.rate is not None or self.connections is not None:
+        if self.connections is not None:
             over = max(over, self.heard_at + REMEMBERED)
         if self.circuit is not None:
             over = max(over, self.circuit.rests_at)

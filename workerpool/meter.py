@@ -2,8 +2,9 @@
 
 The crew enters under its lock, each time that it has brought threads and work together (`Crew._settle`). Most times
 nothing has changed, which costs a comparison. Some states have several reasons at once, as hosts are held up by
-different things. To look at each of them takes time, so that is done every few milliseconds, and the time until the
-next look goes by what was seen.
+different things. To look at each of them takes time, so that is done every few milliseconds at most, and all the time
+since the last look goes by what is seen. That is when something is about to change, not when it just has: what lasts
+long is then always seen, even if it began right after a look.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from workerpool.statistics import LARGEST, HostWait, Waits
 LOOK_EVERY = 0.005
 """Seconds between two looks at the reasons of a state that has several."""
 
-LOOK_PER_LANE = 0.000_02
-"""Seconds more for each lane: a look at one takes some 0.5 µs, so all looks take at most some percent of the time."""
+LOOK_FOR_EACH = 0.000_02
+"""Seconds more for each host or request that is looked at, which takes some 0.5 µs: so all looks take at most some
+percent of the time."""
 
 HOSTS = 1_000
 """Hosts whose shares are kept, each with its reasons."""
@@ -48,7 +50,7 @@ class Wait(IntEnum):
 
 
 FULL, HELD = len(Wait), len(Wait) + 1
-"""States with several reasons: all workers are busy; requests are queued, and none of them may be sent."""
+"""States with several reasons: all workers are busy; requests are queued or parked, and none of them may be sent."""
 
 Reasons = Mapping[tuple[Wait, str], float]
 """How many requests wait for what: a reason, and the host whose it is, "" for the pool's."""
@@ -61,7 +63,7 @@ class Meter:
         self.state: int = Wait.IDLE
         self._since = now
         self._seconds = [0.0] * (HELD + 1)  # by state; of FULL and HELD, since their last look
-        self._reasons: dict[int, Reasons] = {FULL: {(Wait.WORKERS, ""): 1}, HELD: {(Wait.READY, ""): 1}}
+        self._reasons: dict[int, Reasons] = {FULL: {(Wait.WORKERS, ""): 1}, HELD: {(Wait.READY, ""): 1}}  # last seen
         self._looks_at = {FULL: now, HELD: now}
         self._by_host: dict[tuple[Wait, str], float] = {}
 
@@ -75,14 +77,14 @@ class Meter:
         """Whether to look at the reasons of the state, which is `FULL` or `HELD`."""
         return now >= self._looks_at[self.state]
 
-    def see(self, reasons: Reasons, lanes: int, now: float) -> None:
-        """Take what was seen of the state's reasons, from now on until the next look; `lanes` were looked at."""
+    def see(self, reasons: Reasons, looked_at: int, now: float) -> None:
+        """Take what was seen of the state's reasons, for the time since the last look; `looked_at` says at how many."""
         state = self.state
         self.turn_to(state, now)
-        self._share_out(state)
         if reasons:
             self._reasons[state] = reasons
-        self._looks_at[state] = now + LOOK_EVERY + lanes * LOOK_PER_LANE
+        self._share_out(state)
+        self._looks_at[state] = now + LOOK_EVERY + looked_at * LOOK_FOR_EACH
 
     def waits(self, now: float) -> Waits:
         """All until now."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import resource
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from workerpool import events
@@ -33,6 +34,7 @@ from workerpool.forking import tell_of_forks
 from workerpool.gate import Gate
 from workerpool.governor import CrewGovernor
 from workerpool.keys import key_function
+from workerpool.limits.file import FileBudget, budget_path
 from workerpool.model import Idle, Outcome, Request, Underway, new_request, origin
 from workerpool.retry import Retries
 from workerpool.robots import Robots
@@ -72,6 +74,10 @@ class WorkerPool(Executor):
         of the process's file descriptors. ``"auto"`` is None, with ``host_connections="auto"``.
     `host_connections`: sockets open at once to one host; 6, as browsers do, is polite. ``"auto"`` finds out how many
         make each host faster, from its latency and its refusals; at most as many as there are workers.
+    `budget`: the name of a budget that is shared with every other pool of this user's, on this machine, that names it,
+        whatever process it is in: together they keep to `rate`, `host_rate`, `burst`, `max_connections` and
+        `host_connections`, of each to the strictest that any of them was told, and to each host's pauses. Or the path
+        of its file, as a `pathlib.Path`. Needs Linux.
     `retry`: a `RetryPolicy`, or a number of attempts in all.
     `breaker`: a `Breaker`, or a number of failures in a row after which a host is left alone for a while; None never.
     `timeout`: seconds that an attempt may take in all, redirects included, slots excluded; or a pair as requests has
@@ -98,7 +104,8 @@ class WorkerPool(Executor):
     `host_key`: maps a URL to what per-host budgets are counted by; None is the URL's origin.
     `clock`, `transport`: other implementations of time and of sending, for tests and simulations.
 
-    Raises `OptionError` (a `ValueError`) for a value that cannot work.
+    Raises `OptionError` (a `ValueError`) for a value that cannot work, `BudgetError` for a shared budget whose file
+    cannot be used.
     """
 
     def __init__(
@@ -116,6 +123,7 @@ class WorkerPool(Executor):
         slow_start: bool = False,
         max_connections: int | Literal["auto"] | None = None,
         host_connections: int | Literal["auto"] = 6,
+        budget: str | os.PathLike[str] | None = None,
         retry: RetryPolicy | int | None = RetryPolicy(attempts=4),  # noqa: B008  frozen, and the contract's own text
         breaker: Breaker | int | None = None,
         timeout: float | tuple[float | None, float | None] | Timeout | None = 30.0,
@@ -176,8 +184,9 @@ class WorkerPool(Executor):
             raise OptionError("key_rate and limit_by go together: what may be sent for each key, and what the key is")
         self._thread_name_prefix = thread_name_prefix
         self._initializer = (initializer, initargs)
+        self._budget = shared = None if budget is None else _shared(budget, options.budgets, self._clock)
         self._make_transport = transport or (
-            lambda options, governor: RequestsTransport(options, governor, session_factory)
+            lambda options, governor: RequestsTransport(options, governor, session_factory, shared)
         )
         self._is_shut_down = False
         self._start()
@@ -222,10 +231,12 @@ class WorkerPool(Executor):
             floor=policy.budget_floor,
             breaker=options.breaker,
             places=options.workers,
+            shared=self._budget,
         )
-        self._crew = Crew(executor, options.workers, scheduler, self._worker, clock, self._transport.close, gate)
+        close = partial(_close, self._transport, self._budget)
+        self._crew = Crew(executor, options.workers, scheduler, self._worker, clock, close, gate)
         governor.serve(self._crew)
-        self._on_dropped = weakref.finalize(self._crew, self._transport.close)  # for a pool dropped without shutdown
+        self._on_dropped = weakref.finalize(self._crew, close)  # for a pool dropped without shutdown
         self._on_dropped.atexit = False
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
 
@@ -433,7 +444,7 @@ class WorkerPool(Executor):
     ) -> Stream:
         self._refuse_inside(name)
         workers, budgets = self._options.workers, self._options.budgets
-        window = max(WINDOW, 8 * workers) if window is None else check_count("window", window)
+        window, share = window_of(workers, budgets, window)
         stream = Stream(
             self._crew,
             iter(requests),
@@ -445,8 +456,7 @@ class WorkerPool(Executor):
             ordered=ordered,
             workers=workers,
             window=window,
-            # A quarter, as long as that keeps a host's sockets busy.
-            share=max(1, window // 4, min(window, 2 * budgets.host_connections)),
+            share=share,
             **kind,
         )
         self._streams.add(stream)
@@ -480,22 +490,6 @@ class WorkerPool(Executor):
         except Exception as error:
             events.emit("warm.failed", host=host, error=str(error))
             return False
-
-
-def fetch(urls: Iterable[str | Request], **options: Any) -> Iterator[Outcome]:
-    """Fetch `urls` with a pool of their own, and yield the outcomes as they complete.
-
-    `options` are those of `WorkerPool`, and `ordered` and `window` of `WorkerPool.stream`. Leaving the loop ends the
-    pool.
-    """
-    of_stream: dict[str, Any] = {name: options.pop(name) for name in ("ordered", "window") if name in options}
-    pool = WorkerPool(**options)
-    return _fetch(pool, urls, of_stream)
-
-
-def _fetch(pool: WorkerPool, urls: Iterable[str | Request], options: dict[str, Any]) -> Iterator[Outcome]:
-    with pool:
-        yield from pool.stream(urls, **options)
 
 
 def default_connections(workers: int) -> int:
@@ -534,6 +528,28 @@ def budgets_of(
         learns_connections=learns_connections,
         slow_start=slow_start,
     )
+
+
+def window_of(workers: int, budgets: Budgets, window: int | None = None) -> tuple[int, int]:
+    """Requests of one stream in memory at once, and how many of these may be one host's; raises `OptionError`.
+
+    That share is a quarter, as long as that keeps a host's sockets busy.
+    """
+    window = max(WINDOW, 8 * workers) if window is None else check_count("window", window)
+    return window, max(1, window // 4, min(window, 2 * budgets.host_connections))
+
+
+def _shared(budget: str | os.PathLike[str], budgets: Budgets, clock: Clock) -> FileBudget:
+    """The budget of that name, or in that file, for all processes."""
+    path = budget_path(budget, os.environ) if isinstance(budget, str) else os.fspath(budget)
+    return FileBudget(path, budgets, clock)
+
+
+def _close(transport: Transport, budget: FileBudget | None) -> None:
+    """Close what a pool has opened."""
+    transport.close()
+    if budget is not None and not budget.serves_sockets:
+        budget.leave()  # or else it is the transport that leaves, when its last socket is closed
 
 
 def _hosts(hosts: Iterable[str] | None) -> tuple[str, ...] | None:

@@ -37,6 +37,9 @@ QUOTAS = 1_000
 SOON = 0.001
 """Seconds until a budget that other processes share is asked again, if it was spent between a look and a grab."""
 
+RETRIED = 2
+"""Lanes of other hosts that wait for what processes share, and ask again when a send ends: it may have left a place."""
+
 ASKED = 4
 """Lanes without a token that are asked after each first try whether there is one for them; time asks the others."""
 
@@ -74,6 +77,7 @@ class Scheduler:
         self._heap: list[tuple[float, int, Lane | Ticket]] = []
         self._resting: list[tuple[float, int, Host]] = []  # idle hosts, by when they may be forgotten; wakes nobody
         self._tokenless: dict[Lane, None] = {}  # lanes with nothing but retries, and no token for these
+        self._denied: dict[Lane, None] = {}  # lanes that wait for what other processes share
         self._held: dict[str, deque[Ticket]] = {}  # requests aside, by what they wait for
         self._order = count()
         self.callers: deque[Caller] = deque()
@@ -174,18 +178,22 @@ class Scheduler:
             lane = self._ring[0]
             line = lane.line(now)
             ticket = line[0]
-            granted_at = now if self._shared is None else self._take_shared(self._shared, lane, ticket, now)
+            shared = self._shared
+            if shared is not None and (lane.host.refused_until > now or ticket.is_cancelled()):
+                shared = None  # what will not be sent is to cost no slot
+            granted_at = now if shared is None else self._take_shared(shared, lane, ticket, now)
             if granted_at is None:
                 self._ring.popleft()
                 self._set_unlisted(lane)
+                self._denied[lane] = None
                 self._set_timer(lane, max(self._opens_at(lane, now), now + SOON))
                 continue
             # Asked last: a future that has been claimed can be neither cancelled nor claimed again.
             if ticket.is_wanted():
                 self._grant(lane, line, ticket, now, granted_at)
                 return ticket
-            if self._shared is not None and lane.host.refused_until <= now:
-                self._shared.give_back(ticket.host, now)
+            if shared is not None:
+                shared.give_back(ticket.host, now)
             self._pop(lane, line)
             self._count(ticket, -1)
         if not self._ring:
@@ -221,10 +229,13 @@ class Scheduler:
             aside.remove(ticket)
             self._bring_back(ticket, now)
 
-    def release(self, name: str, now: float, *, since: float | None = None, was_refused: bool = False) -> None:
+    def release(
+        self, name: str, now: float, *, since: float | None = None, failed: bool = False, was_refused: bool = False
+    ) -> None:
         """Give back the place of a request or a caller that is no longer in flight.
 
-        `since`: when a request was sent. `was_refused`: it was to end unsent, and has taken nothing that is shared.
+        `since`: when a request was sent. `failed`: no answer has come. `was_refused`: it was to end unsent, and has
+        taken nothing that is shared.
         """
         host = self._hosts[name]
         if self.in_flight >= self._places:
@@ -235,13 +246,16 @@ class Scheduler:
         self.in_flight -= 1
         if self._slow is not None:
             was_slow = host.is_slow
-            self._slow.note_end(host, None if since is None or was_refused else now - since, now)
+            took = None if since is None or was_refused else now - since
+            self._slow.note_end(host, took, now, failed=failed)
             if was_slow and not host.is_slow:
                 for lane in host.lanes.values():
                     lane.stands_back = False
                     self._enlist(lane, now)
         if self._shared is not None and not was_refused:
             self._shared.give_back(name, now)
+            if self._denied:
+                self._ask_again(host, now)
         if host.places < host.most and now >= host.not_before and (host.circuit is None or host.circuit.is_closed):
             host.grow()
         if host.waiting:
@@ -282,32 +296,57 @@ class Scheduler:
                 wake = min(wake, slow_at)
         return None if wake == NEVER else wake
 
-    def hold_ups(self, now: float) -> Reasons:
-        """What the requests that are queued wait for, a free worker apart; none of them may be sent now."""
-        if self._prune(now):
-            is_full = self.in_flight >= self._budgets.max_connections
-            return {(Wait.SOCKETS if is_full else Wait.RATE, ""): 1}
+    def hold_ups(self, at: float, otherwise: Wait) -> Reasons:
+        """What requests waited for at a time since when nothing has changed: those that are queued, or else the parked.
+
+        `otherwise`: what those waited for that could be sent.
+        """
         found: dict[tuple[Wait, str], float] = {}
-        if self._ring:  # its requests stay where they are, as their owner's consumer has not taken what was sent
-            owner = self._ring[0].line(now)[0].owner
-            return {(Wait.READY if owner is None else _consumer_of(owner), ""): 1}
         for owner, aside in self._aside.items():
-            found[_consumer_of(owner), ""] = len(aside)
+            found[_consumer_of(owner), ""] = found.get((_consumer_of(owner), ""), 0) + len(aside)
         for host in self._hosts.values():
-            if host.queued or host.lanes:
-                for lane in host.lanes.values():
-                    if not lane.is_empty:
-                        wait = lane.waits_for(now)
-                        if lane.stands_back:
-                            wait = Wait.WORKERS
-                        elif wait is Wait.READY and self._shared is not None:
-                            wait = Wait.SHARED
-                        key = wait, host.name
-                        found[key] = found.get(key, 0) + len(lane.queue) + len(lane.retries)
+            for lane in host.lanes.values():
+                if not lane.is_empty:
+                    key = self._hold_up(lane, at, otherwise), host.name
+                    found[key] = found.get(key, 0) + len(lane.queue) + len(lane.retries)
         for caller in self.callers:
-            key = self._hosts[caller.host].waits_for(now), caller.host
+            wait = self._hosts[caller.host].waits_for(at)
+            key = self._pools_hold_up(caller.host, 1, at, otherwise) if wait is Wait.READY else wait, caller.host
             found[key] = found.get(key, 0) + 1
+        return found or self._hold_ups_of_parked(at)
+
+    def _hold_ups_of_parked(self, at: float) -> Reasons:
+        found: dict[tuple[Wait, str], float] = {}
+        for _, _, item in self._heap:
+            if isinstance(item, Ticket):
+                host = self._hosts.get(item.host)
+                wait = Wait.READY if host is None else host.waits_for(at)
+                key = wait if wait in (Wait.PAUSE, Wait.BREAKER) else Wait.BACKOFF, item.host
+                found[key] = found.get(key, 0) + 1
+        if self._held:
+            found[Wait.ROBOTS, ""] = sum(map(len, self._held.values()))
         return found
+
+    def _hold_up(self, lane: Lane, at: float, otherwise: Wait) -> Wait:
+        wait = lane.waits_for(at)
+        if wait is not Wait.READY:
+            return wait
+        ticket = lane.queue[0] if lane.queue else lane.retries[0]
+        owner = ticket.owner
+        if owner is not None and (ticket is not owner.awaited if owner.is_full else owner.room <= 0):
+            return _consumer_of(owner)
+        if lane.stands_back:
+            return Wait.WORKERS
+        return self._pools_hold_up(lane.host.name, ticket.request.weight, at, otherwise)
+
+    def _pools_hold_up(self, host: str, weight: int, at: float, otherwise: Wait) -> Wait:
+        if self.in_flight >= self._budgets.max_connections:
+            return Wait.SOCKETS
+        if self._limiter is not None and self._limiter.next_at(weight) > at:
+            return Wait.RATE
+        if self._shared is not None and self._shared.next_at(host, weight, at) > at:
+            return Wait.SHARED
+        return otherwise
 
     def discard(self, is_unwanted: Callable[[Ticket], bool], now: float) -> list[Ticket]:
         """Remove, and return, the waiting requests that `is_unwanted` picks. Those in flight stay."""
@@ -395,11 +434,6 @@ class Scheduler:
     def hosts(self) -> int:
         """How many hosts have something queued, in flight, paused or still being counted."""
         return len(self._hosts)
-
-    @property
-    def held(self) -> int:
-        """How many of the parked requests wait until something is known."""
-        return sum(map(len, self._held.values())) if self._held else 0
 
     @property
     def is_idle(self) -> bool:
@@ -490,6 +524,8 @@ class Scheduler:
                 self._since = now
         else:
             self._set_timer(lane, self._opens_at(lane, now))
+            if self._shared is not None:
+                self._denied[lane] = None
             if not lane.queue and not host.may_retry(now):
                 self._tokenless[lane] = None
 
@@ -610,12 +646,18 @@ class Scheduler:
 
     def _take_shared(self, shared: Shared, lane: Lane, ticket: Ticket, now: float) -> float | None:
         """Take what other processes share, all of it or nothing; returns the slot's time, None if it was not there."""
-        if lane.host.refused_until > now:
-            return now
         time = shared.try_take(lane.host.name, ticket.request.weight, now, since=lane.since)
         if time is not None:
             lane.since = time
         return time
+
+    def _ask_again(self, host: Host, now: float) -> None:
+        """Let lanes ask again for what processes share, as a place has become free: the host's own, and some others."""
+        asking = [lane for lane in host.lanes.values() if lane in self._denied]
+        for lane in [*asking, *islice(self._denied, RETRIED)]:
+            if lane in self._denied:
+                del self._denied[lane]
+                self._enlist(lane, now)  # which notes it again if it still has to wait
 
     def _grant(self, lane: Lane, line: deque[Ticket], ticket: Ticket, now: float, granted_at: float) -> None:
         """Take the head of the ring's first lane: its place, its slots, and its token, unless it is refused."""

@@ -26,6 +26,9 @@ LATE = 8
 LATE_SECONDS = 0.25
 """... and for more seconds than this."""
 
+FAILED = 2
+"""A send without an answer counts as held for so many times as long as is late: a host with many of them is slow."""
+
 PERIOD = 0.1
 """Seconds after which slow hosts may hold twice as many places, if nobody has wanted these since."""
 
@@ -45,7 +48,7 @@ class SlowHosts:
     def __init__(self, places: int) -> None:
         self._places = places
         self._floor = max(1, places // SHARE)
-        self._typical = 0.0  # the median of the seconds that sends hold their places, roughly
+        self._typical = 0.0  # the median of the seconds after which answers have come, roughly
         self._ended = 0
         self._wanted_at = LONG_AGO  # when somebody else last stood ready in vain
         self._held = 0  # places of slow hosts
@@ -61,18 +64,20 @@ class SlowHosts:
             host.quiet_since = now
         self._held += host.is_slow
 
-    def note_end(self, host: Host, took: float | None, now: float) -> None:
-        """Count a place that `host` has just given back; `took`: seconds that a send has held it, if it was one."""
+    def note_end(self, host: Host, took: float | None, now: float, *, failed: bool = False) -> None:
+        """Count a place that `host` has just given back; `took`: seconds that a send has held it, if it was one.
+
+        `failed`: no answer came. That counts as late, however soon it was known: the others lose threads by it, and
+        ten times as much of the processor as by an answer.
+        """
         self._held -= host.is_slow
         host.quiet_since = now
         if took is None:
             return
-        self._ended += 1
-        step = 1 + max(STEP, 1 / self._ended)
-        if self._ended == 1:
-            self._typical = took
+        if failed:
+            took = max(took, FAILED * self._late)
         else:
-            self._typical = self._typical * step if took > self._typical else self._typical / step
+            self._learn_typical(took)
         host.holds = took if host.holds is None else host.holds + SMOOTHING * (took - host.holds)
         self._mark(host, host.holds > self._late)
 
@@ -127,6 +132,14 @@ class SlowHosts:
         return None if self._most(doublings) >= self._places else self._wanted_at + (doublings + 1) * PERIOD
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _learn_typical(self, took: float) -> None:
+        self._ended += 1
+        step = 1 + max(STEP, 1 / self._ended)
+        if self._ended == 1:
+            self._typical = took
+        else:
+            self._typical = self._typical * step if took > self._typical else self._typical / step
 
     @property
     def _late(self) -> float:

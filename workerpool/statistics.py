@@ -30,10 +30,10 @@ class Waits:
     `rate`: a slot had not come, of a host's budget, a key's or the pool's; `shared`: or of one that processes share.
     `pause`: a host had asked for a pause, or its requests began again one by one after it; `breaker`: or its circuit
     breaker had opened. `backoff`: only retries were left, and their time had not come; `retry_budget`: or it had, and
-    there was no token for them. `robots`: a host's robots.txt was not known yet. `window`: all that may be in memory
-    waited for one request. `source`: the source was asked, and had given nothing yet. `sink`: the consumer of a stream
-    was at work, and had not asked for more. `answers`: there was nothing left to send, and the last answers were still
-    to come. `idle`: nothing had been given to the pool.
+    there was no token for them. `robots`: a host's robots.txt was still to come, or asked for a delay. `window`: all
+    that may be in memory waited for one request. `source`: the source was asked, and had given nothing yet. `sink`: the
+    consumer of a stream was at work, and had not asked for more. `answers`: there was nothing left to send, and the
+    last answers were still to come. `idle`: nothing had been given to the pool.
 
     `hosts`: the largest shares of single hosts in these.
     """

@@ -15,24 +15,21 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-from workerpool.crew import Crew
+from workerpool.delays import Feeder
 from workerpool.errors import Cancelled, InvalidRequest, RequestError
 from workerpool.intake import Intake, Item
 from workerpool.meter import Wait
 from workerpool.model import Attempt, Outcome, Request, Underway
 from workerpool.redact import redact
-from workerpool.tickets import NEVER, Ticket
+from workerpool.tickets import NEVER, Owner, Ticket
 
 PATIENCE = 0.05
 """Seconds without an outcome of a host, workers being idle or soon to be, after which a stream reads on past its share;
 and without an outcome or an arrival, after which it looks whether that is so."""
-
-AHEAD = 2
-"""Requests that can be sent, for each worker, with which workers are not soon to be idle."""
 
 READ_ON = 20
 """Windows read on at a time. At 1,000 a window, 100,000 requests of a dead host are passed in about a second."""
@@ -45,6 +42,32 @@ NAP = 0.001
 
 HELD_BYTES = 64 * 1024 * 1024
 """Bytes of bodies that wait for the consumer, from which on no more are fetched. Those in flight come on top."""
+
+
+class Delays(Protocol):
+    """What a crew looks at of streams where it has nothing to send; see `delays.Delays`."""
+
+    feeders: list[Feeder]
+
+    @property
+    def is_starved(self) -> bool: ...
+
+
+class Crew(Protocol):
+    """What a stream needs of those who do its requests: `crew.Crew`, or processes of their own."""
+
+    @property
+    def delays(self) -> Delays: ...
+
+    def add(self, tickets: Iterable[Ticket]) -> None: ...
+    def discard(self, is_unwanted: Callable[[Ticket], bool]) -> list[Ticket]: ...
+    def cancel(self, ticket: Ticket, why: str) -> None: ...
+    def settle(self, owner: Owner, places: int) -> None: ...
+    def urge(self, ticket: Ticket) -> None: ...
+    def resume(self, owner: Owner) -> None: ...
+    def forsake(self, owner: Owner, *, has_requests: bool) -> None: ...
+    def look_again(self) -> None: ...
+    def is_starved(self) -> bool: ...
 
 
 class _Streamed(Ticket):
@@ -73,7 +96,7 @@ class _Streamed(Ticket):
     def deliver(self, outcome: Outcome) -> None:
         self.outcome = outcome
         self.trip = None  # it is over, and what it holds must not wait with the outcome
-        self.size = _body_size(outcome)
+        self.size = body_size(outcome)
         self._stream.take(self)
 
 
@@ -126,7 +149,6 @@ class Stream:
         self._before_send = before_send
         self._ordered = ordered
         self._window = window
-        self._workers = workers
         # So many without an outcome keep the workers busy for longer than a nap, unless they wait for receipts.
         self._crowd = NEVER if receipts else 4 * workers
         self._is_crowded = False  # outcomes came faster than one a nap when this thread last waited for one
@@ -189,6 +211,11 @@ class Stream:
     def drain(self) -> None:
         """End soon: read no more, give up what is not being sent. May be called in a signal handler, or any thread."""
         self._ended.put(None)
+
+    def fail(self, error: Exception) -> None:
+        """End soon, and raise `error` in the end. Any thread."""
+        self._intake.fail(error)
+        self.drain()
 
     def tell(self, underway: Underway) -> None:
         """Take word of a request that goes on later, from a worker, on its thread."""
@@ -336,11 +363,7 @@ class Stream:
 
     def _read_on(self) -> None:
         """Look behind a request that waits for room of its host, if that does not answer and workers need more."""
-        if (
-            self._intake.is_stuck(PATIENCE)
-            and self._outstanding < self._window
-            and self._crew.is_starved(AHEAD * self._workers)
-        ):
+        if self._intake.is_stuck(PATIENCE) and self._outstanding < self._window and self._crew.is_starved():
             self._intake.read_on(READ_ON * self._window)
             self._batch_left = 0
 
@@ -436,6 +459,7 @@ def _unsent(request: Request, error: RequestError) -> Outcome:
     return Outcome(request, None, error, request.earlier)
 
 
-def _body_size(outcome: Outcome) -> int:
+def body_size(outcome: Outcome) -> int:
+    """Bytes of the body that an outcome holds."""
     content = getattr(outcome.response, "_content", None)  # not `.content`, which would read a streamed response
     return len(content) if isinstance(content, bytes) else 0

@@ -72,8 +72,9 @@ class Step:
 
     `next_host`: the lane where it goes on, at its front, after a redirect. `again`: it goes back to the front of its
     lane, as the socket that it was sent over was dead. `host`: the lane it returns to when parked. `sent`: whether
-    anything was sent. `answer`: what came of the send, for what learns from it; None if nothing does. `next_key`: with
-    `next_host`, the key that it counts against there; `held`: it is held instead until a robots.txt has come.
+    anything was sent. `answer`: what came of the send, for what learns from it; None if nothing does. `failed`: no
+    answer has come. `next_key`: with `next_host`, the key that it counts against there; `held`: it is held instead
+    until a robots.txt has come.
 
     The crew notes in it whether `pause` began one (`is_new_pause`), whether the request is given up instead of going on
     (`is_given_up`), and what `Scheduler.hear` says of the host that it was sent to (`circuit`, `sent_to`).
@@ -87,6 +88,7 @@ class Step:
     pause: Pause | None = None
     sent: bool = True
     answer: Answer | None = None
+    failed: bool = False
     next_key: str | None = None
     held: Sorted | None = None
     is_new_pause: bool = False
@@ -236,9 +238,11 @@ class Worker:
         """What this send says about the host's limits."""
         now = self._clock.now()
         if response is None:
-            return Answer(trip.began, now, None, refused=False, in_flight=ticket.in_flight)
+            return Answer(ticket.granted_at, now, None, refused=False, in_flight=ticket.in_flight)
         latency = trip.exchange.trace.first_byte
-        return answer_of(response, trip.began, now, self._clock.time(), latency=latency, in_flight=ticket.in_flight)
+        return answer_of(
+            response, ticket.granted_at, now, self._clock.time(), latency=latency, in_flight=ticket.in_flight
+        )
 
     def _look_at(self, ticket: Ticket, trip: Trip, session: Any, response: Response) -> Step:
         exchange = trip.exchange
@@ -249,6 +253,7 @@ class Worker:
                 return self._fail(ticket, trip, failed.with_traceback(None))
             if follows:
                 next_host = self._host_of(exchange.url)
+                next_key = None if self._key_of is None else self._key_of(replace(ticket.request, url=exchange.url))
                 self._add_send(ticket, trip)
                 held = None
                 if self._gate is not None and ticket.obeys:
@@ -259,7 +264,6 @@ class Worker:
                 if events.is_on("request.redirected"):
                     self._log("request.redirected", ticket, url=exchange.url, status=response.status_code)
                 ticket.go_on(trip.attempts)
-                next_key = None if self._key_of is None else self._key_of(replace(ticket.request, url=exchange.url))
                 return Step(next_host=next_host, next_key=next_key, held=held)
         self._add_send(ticket, trip)
         if not self._retries.needs_verdict(response.status_code):
@@ -277,6 +281,7 @@ class Worker:
         answer = self._answer(ticket, trip, None) if self._listens else None
         step = self._judge(ticket, trip, None, error)
         step.answer = answer
+        step.failed = True
         return step
 
     def _time_left(self, ticket: Ticket, trip: Trip, now: float) -> Timeout:

@@ -302,6 +302,19 @@ def test_records_are_read_back_up_to_a_position_and_from_the_output(output: Outp
     assert list(output.sink().entries(None)) == expected
 
 
+def test_any_field_of_the_records_can_be_read_back(output: Output) -> None:
+    failed = row(
+        2, ok=False, status=None, error="it, timed\nout", attempts=4, elapsed=12.25, final_url="http://b.test/"
+    )
+    position = output.finished([row(1, body="x" * 200_000), failed])[-1]
+    fields = ("elapsed", "url", "ok", "status", "attempts", "final_url")
+    for found in (output.sink().entries(position, fields), output.sink().entries(None, fields)):
+        first, second = found
+        assert first[:5] == (0.5, "http://a.test/1", True, 200, 1)
+        assert not first[5]
+        assert second == (12.25, "http://a.test/2", False, None, 4, "http://b.test/")
+
+
 def test_text_that_a_format_cannot_hold_does_not_end_the_job(output: Output) -> None:
     odd = row("\ud800", url="http://a.test/\0ü", body='\0,"\r\n\ud800' * 3, headers={"X": "\0ü\ud800", "Y": '"'})
     output.finished([odd, row(7), row("last", body="x" * 200_000)])

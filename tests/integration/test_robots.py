@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import gc
 import itertools
+import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.waiting import eventually
-from workerpool import Outcome, Request, RetryPolicy, RobotsDisallowed, WorkerPool
+from workerpool import Outcome, Request, RetryPolicy, RobotsDisallowed, WorkerPool, registered_domain
+from workerpool.cli.arguments import parse
 from workerpool.errors import Cancelled, Denied, OptionError, TooManyRedirects
+from workerpool.gate import Sorted
 from workerpool.robots import LONGEST
 from workerpool.testing import Answer, Arrival, ManualClock, Origin, Reply, ScriptedTransport
+from workerpool.tickets import Ticket
 
 A, B = "127.0.0.1", "127.0.0.2"
 CONTACT = "https://example.com/bot"
@@ -163,7 +170,9 @@ def test_a_robots_txt_that_redirects_without_end_is_none(origin: Origin) -> None
 
 
 def test_of_a_huge_robots_txt_only_the_beginning_is_read(origin: Origin) -> None:
-    huge = b"User-agent: *\nDisallow: /private\n" + b"# and more\n" * 400_000 + b"Disallow: /\n"
+    head = b"User-agent: *\nDisallow: /private\n"
+    cut = b"\nDisallow: /a"  # where the limit is, in the middle of a rule
+    huge = head + b"#" * (LONGEST - len(head) - len(cut)) + cut + b"bc\n" + b"# and more\n" * 400_000 + b"Disallow: /\n"
     assert len(huge) > 8 * LONGEST
     origin.script("/robots.txt", Reply(body=huge))
     with polite(max_body=64 * 1024) as pool:
@@ -256,8 +265,8 @@ def test_a_crawl_delay_spaces_the_requests_of_its_site_alone(origin: Origin) -> 
         fetch(pool, *urls)
     delayed = [arrival.time for arrival in origin.arrivals if arrival.address == A and arrival.path != "/robots.txt"]
     others = [arrival.time for arrival in origin.arrivals if arrival.address == B]
-    assert all(later - earlier >= 0.28 for earlier, later in itertools.pairwise(delayed))
-    assert others[-1] - others[0] < 0.28
+    assert all(later - earlier >= 0.2 for earlier, later in itertools.pairwise(delayed))
+    assert others[-1] - others[0] < delayed[-1] - delayed[0]
 
 
 def test_a_crawl_delay_holds_when_a_site_was_idle_and_for_requests_of_any_weight(origin: Origin) -> None:
@@ -266,7 +275,7 @@ def test_a_crawl_delay_holds_when_a_site_was_idle_and_for_requests_of_any_weight
         for n in range(3):
             fetch(pool, Request(origin.url(f"/{n}"), weight=5))
     times = [arrival.time for arrival in origin.arrivals if arrival.path != "/robots.txt"]
-    assert all(later - earlier >= 0.38 for earlier, later in itertools.pairwise(times))
+    assert all(later - earlier >= 0.3 for earlier, later in itertools.pairwise(times))
 
 
 def test_a_site_whose_delay_nobody_waits_for_is_closed_and_says_so(origin: Origin) -> None:
@@ -352,7 +361,7 @@ def test_a_callables_session_keeps_the_crawl_delay(origin: Origin) -> None:
     with polite() as pool:
         pool.submit(use).result(LONG)
     times = [arrival.time for arrival in origin.arrivals if arrival.path != "/robots.txt"]
-    assert all(later - earlier >= 0.28 for earlier, later in itertools.pairwise(times))
+    assert all(later - earlier >= 0.2 for earlier, later in itertools.pairwise(times))
 
 
 # -- who asks -------------------------------------------------------------------------------------------------------
@@ -476,6 +485,48 @@ def test_a_host_key_that_knows_no_robots_txt_does_no_harm(origin: Origin) -> Non
         assert fetch(pool, origin.url("/a"))[origin.url("/a")].ok
 
 
+# -- the command line -----------------------------------------------------------------------------------------------
+
+
+def test_a_run_obeys_robots_txt_and_counts_what_it_did_not_send(origin: Origin, tmp_path: Path) -> None:
+    origin.script("/robots.txt", PRIVATE)
+    (tmp_path / "urls.txt").write_text("".join(f"{origin.url(path)}\n" for path in ("/a", "/private", "/b")))
+    words = ["run", "urls.txt", "-o", "out.jsonl", "--robots", "--contact", "me@example.com", "--no-progress"]
+    command = [sys.executable, "-m", "workerpool", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "not allowed by robots.txt" in done.stderr
+    found = {one["url"]: one for one in map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())}
+    refused = found[origin.url("/private")]
+    assert (refused["ok"], refused["attempts"], refused["status"]) == (False, 0, None)
+    assert 'its rule "Disallow: /private"' in refused["error"]
+    assert set(sent(origin)) == {"/robots.txt", "/a", "/b"}
+    assert {arrival.headers["user-agent"].partition("(")[2] for arrival in origin.arrivals} == {"+me@example.com)"}
+
+
+def test_robots_on_the_command_line_needs_a_contact(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"--robots needs --contact ADDRESS, so that a site can say"):
+        parse(["run", "urls.txt", "-o", "out.jsonl", "--robots"])
+
+
+def test_quotas_count_by_header_and_by_domain(origin: Origin) -> None:
+    """Two keys at 5/s each, over both hosts; and one registered domain for two hosts of it."""
+    requests = [
+        Request(origin.url(f"/{n}", (A, B)[n % 2]), headers={"X-Api-Key": f"key {n % 4 // 2}"}) for n in range(12)
+    ]
+    with WorkerPool(8, key_rate="5/s", limit_by="x-api-key") as pool:
+        assert all(outcome.ok for outcome in pool.stream(requests))
+    for key in ("key 0", "key 1"):
+        times = [arrival.time for arrival in origin.arrivals if arrival.headers["x-api-key"] == key]
+        assert len(times) == 6
+        assert times[-1] - times[0] >= 0.9
+    transport = ScriptedTransport(record=True)
+    with WorkerPool(8, key_rate="5/s", limit_by=registered_domain, transport=transport) as pool:
+        began = time.monotonic()
+        assert len([*pool.stream(f"http://{name}.example.co.uk/" for name in "abcdef")]) == 6
+        assert time.monotonic() - began >= 0.9
+
+
 # -- ending ---------------------------------------------------------------------------------------------------------
 
 
@@ -497,13 +548,14 @@ class Stalling:
 def test_leaving_a_stream_forgets_what_waits_for_a_robots_txt() -> None:
     stalling = Stalling()
     with polite(transport=stalling.transport) as pool:
-        outcomes = pool.stream(["http://fast.test/robots.txt"] + [f"http://slow.test/{n}" for n in range(10)])
-        stalling.comes.set()
-        next(outcomes)
-        stalling.comes.clear()
+        outcomes = pool.stream(["nonsense"] + [f"http://slow.test/{n}" for n in range(10)])
+        next(outcomes)  # the one that cannot be sent
+        assert stalling.asked.wait(LONG)
+        assert pool.statistics().parked == 10
         outcomes.close()
-        stalling.comes.set()
         assert eventually(lambda: not pool.statistics().parked)
+        stalling.comes.set()
+    assert stalling.transport.urls.count("http://slow.test/robots.txt") == len(stalling.transport.urls) - 1
 
 
 def test_draining_ends_what_waits_for_a_robots_txt() -> None:
@@ -550,6 +602,84 @@ def test_a_pool_that_is_dropped_ends_its_threads() -> None:
     del pool
     gc.collect()
     assert eventually(lambda: not [one for one in threading.enumerate() if one.name.startswith("robots-dropped")])
+
+
+def test_a_request_that_is_held_as_its_robots_txt_comes_is_not_held_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rules come between the look and the hold. Shutdown, asked for meanwhile, waits for the request."""
+    stalling = Stalling()
+    pool = polite(transport=stalling.transport)
+    gate = pool._crew.gate
+    assert gate is not None
+    sort, sorts = gate.sort, itertools.count(1)
+
+    def sort_late(tickets: Iterable[Ticket]) -> Sorted:
+        way = sort(tickets)
+        number = next(sorts)
+        if number == 2:  # of the second request
+            assert way.held
+            stalling.comes.set()
+            assert first.result(LONG).ok
+        elif number == 4:  # of the second request again, which was held in vain; the third was that of the first
+            assert threading.current_thread() is threading.main_thread()
+            pool.shutdown(wait=False)
+        return way
+
+    monkeypatch.setattr(gate, "sort", sort_late)
+    first = pool.get("http://slow.test/1")
+    assert stalling.asked.wait(LONG)
+    assert pool.get("http://slow.test/2").result(LONG).ok
+    assert next(sorts) == 5
+    pool.shutdown()
+
+
+def test_a_drain_between_a_robots_txt_and_what_waited_for_it_ends_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    stalling = Stalling()
+    with polite(transport=stalling.transport) as pool:
+        gate = pool._crew.gate
+        assert gate is not None
+        sort = gate.sort
+
+        def drain_and_sort(tickets: Iterable[Ticket]) -> Sorted:
+            way = sort(tickets)
+            if stalling.comes.is_set():
+                pool.drain()
+                assert eventually(lambda: all(stream.is_over for stream in pool._streams))
+            return way
+
+        monkeypatch.setattr(gate, "sort", drain_and_sort)
+        outcomes = pool.stream(f"http://slow.test/{n}" for n in range(10))
+        ended: list[Outcome] = []
+        reader = threading.Thread(target=lambda: ended.extend(outcomes))
+        reader.start()
+        assert stalling.asked.wait(LONG)
+        stalling.comes.set()
+        reader.join(LONG)
+        assert [type(outcome.error) for outcome in ended] == [Cancelled] * 10
+    assert stalling.transport.urls == ["http://slow.test/robots.txt"]
+
+
+def test_a_redirect_that_nobody_wants_any_more_leaves_no_site_waiting() -> None:
+    """It was the first to ask about a site; the next one that does gets its answer."""
+    moves = threading.Event()
+    sent_on = threading.Event()
+
+    def answer(request: Request, url: str) -> Answer:
+        if url == "http://a.test/moved":
+            sent_on.set()
+            assert moves.wait(LONG)
+            return Answer(302, headers={"Location": "http://b.test/"})
+        return Answer()
+
+    with polite(transport=ScriptedTransport(answer)) as pool:
+        outcomes = pool.stream(["http://a.test/moved"])
+        reader = threading.Thread(target=lambda: [*outcomes])
+        reader.start()
+        assert sent_on.wait(LONG)
+        pool.drain()
+        assert eventually(lambda: all(stream.is_over for stream in pool._streams))
+        moves.set()
+        reader.join(LONG)
+        assert pool.get("http://b.test/").result(LONG).ok
 
 
 def test_receipts_and_journals_are_as_ever(origin: Origin) -> None:

@@ -52,57 +52,63 @@ def run(pool: WorkerPool, requests: Any, **options: Any) -> dict[str, float]:
     return shares(pool, time.monotonic() - began)
 
 
+def assert_binds(name: str, found: dict[str, float]) -> None:
+    """It is most of the time. A machine that is busy with other things adds to what is the pool's own."""
+    assert max(found, key=lambda wait: found[wait]) == name, found
+    assert found[name] > 0.6, found
+
+
 def test_the_rate_binds(origin: Origin) -> None:
     with WorkerPool(16, rate="50/s") as pool:
         found = run(pool, [origin.url("/")] * 40)
-    assert found["rate"] > 0.8, found
+    assert_binds("rate", found)
 
 
 def test_a_hosts_rate_binds_and_the_host_is_named(origin: Origin) -> None:
     with WorkerPool(16, host_rate="50/s") as pool:
         found = run(pool, [origin.url("/")] * 40 + [origin.url("/", address=HOSTS[1])] * 4)
         largest = pool.statistics().waits.hosts[0]
-    assert found["host_rate"] > 0.8, found
+    assert_binds("host_rate", found)
     assert (largest.wait, largest.host) == ("host_rate", origin.url("/").rstrip("/"))
 
 
 def test_a_quota_of_a_key_binds(origin: Origin) -> None:
     with WorkerPool(16, limit_by=lambda request: "mine", key_rate="50/s") as pool:
         found = run(pool, [origin.url("/")] * 40)
-    assert found["key_rate"] > 0.8, found
+    assert_binds("key_rate", found)
 
 
 def test_a_hosts_sockets_bind(origin: Origin) -> None:
     with WorkerPool(16, host_connections=2) as pool:
         found = run(pool, [origin.url("/delay/0.05")] * 40)
         largest = pool.statistics().waits.hosts[0]
-    assert found["host_sockets"] > 0.8, found
+    assert_binds("host_sockets", found)
     assert (largest.wait, largest.host) == ("host_sockets", origin.url("/").rstrip("/"))
 
 
 def test_all_sockets_bind(origin: Origin) -> None:
     with WorkerPool(16, max_connections=2) as pool:
         found = run(pool, [origin.url("/delay/0.05", address=HOSTS[n % 4]) for n in range(40)])
-    assert found["sockets"] > 0.8, found
+    assert_binds("sockets", found)
 
 
 def test_the_workers_bind(origin: Origin) -> None:
     with WorkerPool(2) as pool:
         found = run(pool, [origin.url("/delay/0.05", address=HOSTS[n % 4]) for n in range(40)])
-    assert found["workers"] > 0.8, found
+    assert_binds("workers", found)
 
 
 def test_as_many_workers_as_a_hosts_sockets_are_not_what_binds(origin: Origin) -> None:
     """A further worker would have nothing to send."""
     with WorkerPool(2, host_connections=2) as pool:
         found = run(pool, [origin.url("/delay/0.05")] * 40)
-    assert found["host_sockets"] > 0.8, found
+    assert_binds("host_sockets", found)
 
 
 def test_the_last_answers_bind_where_nothing_is_left_to_send(origin: Origin) -> None:
     with WorkerPool(16) as pool:
         found = run(pool, [origin.url("/delay/0.6")] * 4)
-    assert found["answers"] > 0.8, found
+    assert_binds("answers", found)
 
 
 def test_a_slow_source_binds(origin: Origin) -> None:
@@ -113,7 +119,7 @@ def test_a_slow_source_binds(origin: Origin) -> None:
 
     with WorkerPool(16) as pool:
         found = run(pool, urls())
-    assert found["source"] > 0.8, found
+    assert_binds("source", found)
 
 
 def test_a_slow_consumer_binds(origin: Origin) -> None:
@@ -122,7 +128,7 @@ def test_a_slow_consumer_binds(origin: Origin) -> None:
         for _ in pool.stream([origin.url("/")] * 12):
             spend(0.05)
         found = shares(pool, time.monotonic() - began)
-    assert found["sink"] > 0.8, found
+    assert_binds("sink", found)
 
 
 def test_a_consumer_that_is_slow_to_give_receipts_binds(origin: Origin) -> None:
@@ -131,7 +137,7 @@ def test_a_consumer_that_is_slow_to_give_receipts_binds(origin: Origin) -> None:
         for _ in pool.batches([origin.url("/")] * 40, receipts=True):
             spend(0.1)
         found = shares(pool, time.monotonic() - began)
-    assert found["sink"] > 0.8, found
+    assert_binds("sink", found)
 
 
 def test_a_source_and_a_consumer_that_take_turns_share_the_time(origin: Origin) -> None:
@@ -177,11 +183,12 @@ def test_a_stream_that_is_left_is_not_waited_for(origin: Origin) -> None:
 
 
 def test_a_hosts_pause_binds(origin: Origin) -> None:
+    """Also where all that is left is the request that it refused."""
     with WorkerPool(4) as pool:
         found = run(pool, [origin.url("/retry-after/1?pause")] + [origin.url("/")] * 4)
-        largest = pool.statistics().waits.hosts
-    assert found["pause"] + found["backoff"] > 0.8, found
-    assert not largest or largest[0].wait == "pause"
+        largest = pool.statistics().waits.hosts[0]
+    assert_binds("pause", found)
+    assert (largest.wait, largest.host) == ("pause", origin.url("/").rstrip("/"))
 
 
 def test_a_pause_binds_whose_host_has_more_to_send(origin: Origin) -> None:
@@ -189,7 +196,7 @@ def test_a_pause_binds_whose_host_has_more_to_send(origin: Origin) -> None:
     with WorkerPool(4, host_connections=2) as pool:
         found = run(pool, urls)
         largest = pool.statistics().waits.hosts[0]
-    assert found["pause"] > 0.6, found
+    assert_binds("pause", found)
     assert (largest.wait, largest.host) == ("pause", origin.url("/").rstrip("/"))
 
 
@@ -197,14 +204,14 @@ def test_backoff_binds(origin: Origin) -> None:
     policy = RetryPolicy(attempts=3, backoff=0.5, wait=lambda state: 0.4)
     with WorkerPool(4, retry=policy) as pool:
         found = run(pool, [origin.url(f"/flaky/2?{n}") for n in range(3)])
-    assert found["backoff"] > 0.8, found
+    assert_binds("backoff", found)
 
 
 def test_a_window_that_waits_for_the_order_binds(origin: Origin) -> None:
     urls = [origin.url("/delay/0.5")] + [origin.url("/")] * 20
     with WorkerPool(4) as pool:
         found = run(pool, urls, ordered=True, window=4)
-    assert found["window"] > 0.8, found
+    assert_binds("window", found)
 
 
 def test_requests_and_futures_without_a_stream_are_told_apart_from_idleness(origin: Origin) -> None:
@@ -213,7 +220,7 @@ def test_requests_and_futures_without_a_stream_are_told_apart_from_idleness(orig
         futures = [pool.get(origin.url("/delay/0.05")) for _ in range(30)]
         assert all(future.result().ok for future in futures)
         found = shares(pool, time.monotonic() - began)
-    assert found["host_sockets"] > 0.8, found
+    assert_binds("host_sockets", found)
 
 
 def test_code_in_workers_that_waits_for_a_slot_is_held_up_by_it(origin: Origin) -> None:
@@ -222,7 +229,7 @@ def test_code_in_workers_that_waits_for_a_slot_is_held_up_by_it(origin: Origin) 
         fetching = [pool.submit(lambda: pool.session.get(origin.url("/")).status_code) for _ in range(12)]
         assert {future.result() for future in fetching} == {200}
         found = shares(pool, time.monotonic() - began)
-    assert found["host_rate"] > 0.8, found
+    assert_binds("host_rate", found)
 
 
 def test_hosts_that_are_held_up_differently_count_by_their_requests(origin: Origin) -> None:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from itertools import count
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from workerpool.config import Budgets
 from workerpool.model import Request

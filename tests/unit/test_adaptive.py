@@ -132,6 +132,11 @@ def test_an_outage_of_refusals_is_forgotten_within_two_minutes() -> None:
     assert sum(480 <= at < 600 for at in result.accepted) >= 0.9 * 50 * 120
 
 
+def test_after_hours_of_refusals_it_begins_anew() -> None:
+    result = run(lambda at, n: Reply(accepted=not 30 <= at < 7230), 7330)
+    assert sum(at > 7320 for at in result.accepted) >= 1000
+
+
 # -- limits that headers tell -----------------------------------------------------------------------------------------
 
 
@@ -177,6 +182,13 @@ def test_an_announced_reset_is_believed_for_an_hour() -> None:
     rate.try_take(0.0)
     rate.hear(said(0, 86400.5, 0.0), 0.0)
     assert 3600 <= rate.next_at() <= 3602
+
+
+def test_a_policy_of_a_few_a_day_is_asked_again_after_an_hour() -> None:
+    rate = AdaptiveRate()
+    rate.try_take(0.0)
+    rate.hear(Answer(0.0, 0.0, 200, False, allowance=Allowance(limit=10, window=86400)), 0.0)
+    assert rate.next_at() == pytest.approx(3600)
 
 
 def test_older_news_of_a_window_do_not_undo_newer() -> None:
@@ -229,6 +241,15 @@ def test_refusals_during_the_pause_that_one_asked_for_belong_to_it() -> None:
     rate.hear(refusal(last + 1.5), last + 1.6)
     assert rate.rate == fallen
     rate.hear(refusal(last + 2.5), last + 2.6)
+    assert rate.rate < fallen
+
+
+def test_a_pause_of_years_is_no_reason_to_learn_nothing_for_years() -> None:
+    rate = AdaptiveRate()
+    last = grown(rate, 3)
+    rate.hear(refusal(last, pause=1e8), last)
+    fallen = rate.rate
+    rate.hear(refusal(last + 3700), last + 3700)
     assert rate.rate < fallen
 
 
@@ -351,6 +372,13 @@ def test_there_is_always_one() -> None:
     for at in range(100):
         connections.hear(Answer(at, at, 503, True, in_flight=1), at)
     assert connections.limit == 1
+
+
+def test_a_pause_of_years_does_not_end_the_learning_of_connections() -> None:
+    connections = AdaptiveConnections(16)
+    connections.hear(Answer(0.0, 0.0, 503, True, 1e8, in_flight=4), 0.0)
+    connections.hear(Answer(700.0, 700.0, 503, True, in_flight=3), 700.0)
+    assert connections.limit == 2
 
 
 def test_of_two_learners_the_one_falls_whose_limit_was_met() -> None:

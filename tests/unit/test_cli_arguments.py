@@ -25,6 +25,7 @@ def test_the_defaults_are_the_contract_s() -> None:
     assert (settings.max_body, settings.verify, settings.cert, settings.proxy) == (1024**3, True, None, None)
     assert (settings.allow_hosts, settings.deny_private, settings.trust_proxy) == (None, False, False)
     assert settings.fast_path
+    assert (settings.robots, settings.contact, budgets.key_rate, budgets.limit_by) == (False, None, None, None)
     assert (settings.ordered, settings.overwrite, settings.quiet, settings.progress) == (False, False, False, True)
 
 
@@ -34,7 +35,8 @@ def test_every_option_is_read() -> None:
         "--host-connections 4 --retries 0 --timeout 2.5 --deadline 1h30m --ordered --include body,headers --overwrite "
         "--format csv --quiet --no-progress --log-format console --input-format jsonl --max-body 10MB --insecure "
         "--proxy socks5h://127.0.0.1:1080 --allow-host example.com --allow-host *.example.org:8443 --deny-private "
-        "--trust-proxy --no-fast-path --slow-start --retry-budget 5% --breaker 7 --fail-fast"
+        "--trust-proxy --no-fast-path --slow-start --retry-budget 5% --breaker 7 --fail-fast "
+        "--robots --contact https://example.com/bot --key-rate 10/s --limit-by header:X-Api-Key"
     )
     settings = parse(words.split())
     assert settings.sources == ("a.txt", "b.csv", "-")
@@ -45,6 +47,8 @@ def test_every_option_is_read() -> None:
     assert (budgets.slow_start, budgets.retry_budget) == (True, RetryBudget(share=0.05))
     assert budgets.breaker == Breaker(failures=7, fails_fast=True)
     assert (budgets.retries, settings.timeout, settings.deadline) == (0, 2.5, 5_400.0)
+    assert (settings.robots, settings.contact) == (True, "https://example.com/bot")
+    assert (budgets.key_rate, budgets.limit_by) == (Rate(10, 1), "X-Api-Key")
     assert settings.include == {"body", "headers"}
     assert settings.ordered
     assert settings.overwrite
@@ -72,6 +76,9 @@ def test_every_option_is_read() -> None:
         ("--retry-budget", "much", "20% or 0.2, or none"),
         ("--retry-budget", "-1", "20% or 0.2, or none"),
         ("--breaker", "0", "1 or more"),
+        ("--contact", "me", "'me@example.com'"),
+        ("--key-rate", "10/s", "needs --limit-by KEY"),
+        ("--limit-by", "domain", "needs --key-rate RATE"),
         ("--retries", "-1", "0 or more"),
         ("--timeout", "0", "--timeout"),
         ("--timeout", "soon", "--timeout"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workerpool.meter import FULL, HELD, HOSTS, LOOK_EVERY, LOOK_PER_LANE, Meter, Wait
+from workerpool.meter import FULL, HELD, HOSTS, LOOK_EVERY, LOOK_FOR_EACH, Meter, Wait
 from workerpool.statistics import LARGEST, HostWait, Waits
 
 REASONS = st.dictionaries(
@@ -47,28 +47,37 @@ def test_a_state_lasts_until_the_next_one() -> None:
 def test_a_state_with_several_reasons_is_shared_out_by_the_requests_that_wait() -> None:
     meter = Meter(0.0)
     meter.turn_to(HELD, 0.0)
-    meter.see({(Wait.HOST_SOCKETS, "a"): 3, (Wait.PAUSE, "b"): 1}, 2, 0.0)
+    meter.see({(Wait.HOST_SOCKETS, "a"): 3, (Wait.PAUSE, "b"): 1}, 2, 8.0)
     meter.turn_to(Wait.READY, 8.0)
     waits = meter.waits(9.0)
     assert seconds_of(waits) == {"host_sockets": 6.0, "pause": 2.0, "ready": 1.0}
     assert waits.hosts == (HostWait("host_sockets", "a", 6.0), HostWait("pause", "b", 2.0))
 
 
-def test_what_was_seen_counts_until_the_next_look_and_not_before() -> None:
+def test_what_is_seen_counts_since_the_last_look_however_often_the_state_has_come_and_gone() -> None:
+    meter = Meter(0.0)
+    meter.turn_to(HELD, 0.0)
+    meter.see({(Wait.PAUSE, "a"): 1}, 1, 4.0)
+    meter.turn_to(Wait.READY, 5.0)
+    meter.turn_to(HELD, 5.5)
+    meter.see({(Wait.HOST_RATE, "a"): 1}, 1, 7.0)
+    meter.turn_to(Wait.READY, 8.0)
+    assert seconds_of(meter.waits(8.0)) == {"pause": 4.0, "host_rate": 3.5, "ready": 0.5}
+
+
+def test_what_was_seen_last_counts_until_it_is_asked_for() -> None:
     meter = Meter(0.0)
     meter.turn_to(FULL, 0.0)
-    meter.see({(Wait.WORKERS, ""): 1}, 1, 0.0)
-    meter.see({(Wait.SOURCE, ""): 1}, 1, 4.0)
-    meter.turn_to(Wait.READY, 5.0)
-    meter.turn_to(FULL, 5.0)
-    assert seconds_of(meter.waits(7.0)) == {"workers": 4.0, "source": 3.0}
+    assert seconds_of(meter.waits(1.0)) == {"workers": 1.0}
+    meter.see({(Wait.HOST_RATE, "a"): 1}, 1, 3.0)
+    assert seconds_of(meter.waits(4.0)) == {"workers": 1.0, "host_rate": 3.0}
 
 
 def test_a_look_that_saw_nothing_leaves_what_was_seen_before() -> None:
     meter = Meter(0.0)
     meter.turn_to(HELD, 0.0)
-    meter.see({(Wait.PAUSE, "a"): 1}, 1, 0.0)
-    meter.see({}, 0, 1.0)
+    meter.see({(Wait.PAUSE, "a"): 1}, 1, 1.0)
+    meter.see({}, 0, 2.0)
     assert seconds_of(meter.waits(2.0)) == {"pause": 2.0}
 
 
@@ -77,7 +86,7 @@ def test_looks_are_due_at_once_then_rarely_and_the_more_rarely_the_more_there_is
     meter.turn_to(HELD, 1.0)
     assert meter.is_due(1.0)
     meter.see({(Wait.PAUSE, "a"): 1}, 1_000, 1.0)
-    again = 1.0 + LOOK_EVERY + 1_000 * LOOK_PER_LANE
+    again = 1.0 + LOOK_EVERY + 1_000 * LOOK_FOR_EACH
     assert not meter.is_due(again - 0.0001)
     assert meter.is_due(again)
     meter.turn_to(FULL, 1.0)
@@ -87,7 +96,7 @@ def test_looks_are_due_at_once_then_rarely_and_the_more_rarely_the_more_there_is
 def test_the_largest_hosts_are_told_and_memory_is_bounded() -> None:
     meter = Meter(0.0)
     meter.turn_to(HELD, 0.0)
-    for turn in range(10):
+    for turn in range(1, 11):
         seen = {(Wait.HOST_RATE, f"host{turn}-{n}"): 1.0 for n in range(HOSTS)}
         meter.see({**seen, (Wait.HOST_RATE, "large"): float(HOSTS)}, 1, float(turn))
     waits = meter.waits(10.0)

@@ -72,8 +72,10 @@ def test_groups_for_the_same_robot_are_one() -> None:
 
 
 def test_several_agents_may_share_a_group_and_a_rule_ends_their_lines() -> None:
-    shared = "User-agent: other\n\n# a comment\nUser-agent: workerpool\nSitemap: https://example.com/x\nDisallow: /a\n"
-    assert not allows(shared, "/a")
+    for first, second in (("other", "workerpool"), ("workerpool", "other")):
+        sitemap = "Sitemap: https://example.com/x"
+        shared = f"User-agent: {first}\n\n# a comment\nUser-agent: {second}\n{sitemap}\nDisallow: /a\n"
+        assert not allows(shared, "/a")
     assert allows("User-agent: workerpool\nDisallow: /a\nUser-agent: other\nDisallow: /b", "/b")
 
 

@@ -37,6 +37,7 @@ def _carry_out(argv: Sequence[str] | None) -> int:
     from workerpool.agent import version
     from workerpool.cli.arguments import RunSettings, parse
     from workerpool.cli.doctor_arguments import DoctorSettings
+    from workerpool.cli.plan_arguments import PlanSettings
 
     settings = parse(argv)
     if isinstance(settings, RunSettings):
@@ -47,6 +48,10 @@ def _carry_out(argv: Sequence[str] | None) -> int:
         from workerpool.cli.doctor import doctor
 
         return doctor(settings, owns_process=argv is None, version=version())
+    if isinstance(settings, PlanSettings):
+        from workerpool.cli.plan import plan
+
+        return plan(settings)
     from workerpool.cli.looking import look
 
     return look(settings)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from workerpool.agent import check_contact, version
-from workerpool.cli.budget_arguments import BudgetSettings, add_budgets, add_failing, budget_settings_of
+from workerpool.cli.budget_arguments import BudgetSettings, add_budgets, add_failing, budget_settings_of, count
 from workerpool.cli.connecting import add_connecting, cert_of, proxy_of, verify_of
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor, doctor_settings_of
 from workerpool.cli.job_arguments import JobSettings, add_job, job_settings_of
 from workerpool.cli.looking_arguments import LookSettings, add_looking, look_settings_of
+from workerpool.cli.plan_arguments import PlanSettings, add_plan, plan_settings_of
 from workerpool.config import GuardRules, parse_duration, parse_size
 from workerpool.errors import OptionError
 
@@ -76,6 +77,7 @@ class RunSettings:
     dedupe: bool
     ordered: bool
     budgets: BudgetSettings
+    processes: int
     timeout: float
     deadline: float | None
     max_body: int
@@ -101,14 +103,16 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def parse(argv: Sequence[str] | None = None) -> RunSettings | DoctorSettings | LookSettings:
+def parse(argv: Sequence[str] | None = None) -> RunSettings | DoctorSettings | PlanSettings | LookSettings:
     """Read the arguments; raises `OptionError` for a value that cannot work, `SystemExit` as argparse does."""
     parser = make_parser()
     said = parser.parse_args(argv)
     if said.command is None:
-        parser.error("say what to do: run, status, reconcile, jobs or doctor")
+        parser.error("say what to do: run, plan, status, reconcile, jobs or doctor")
     if said.command == "run":
         return settings_of(said)
+    if said.command == "plan":
+        return plan_settings_of(said)
     return doctor_settings_of(said) if said.command == "doctor" else look_settings_of(said)
 
 
@@ -139,6 +143,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_connecting(reach)
     _add_reach(reach.add_argument)
     _add_messages(run.add_argument_group("messages").add_argument)
+    add_plan(commands, _HelpFormatter)
     add_looking(commands, _HelpFormatter)
     add_doctor(commands, _HelpFormatter)
     return parser
@@ -176,6 +181,7 @@ def _add_course(add: Callable[..., Any]) -> None:
         help="of all SOURCEs; default: as named, txt for -",
     )
     add("--dedupe", action="store_true", help="fetch a URL that several inputs name once, and answer them all")
+    add("--processes", metavar="N", default="1", help="that share the work, by host; default: %(default)s")
     add_failing(add)
     add("--timeout", metavar="S", default="30", help="seconds for each try in all; default: %(default)s")
     add("--max-body", metavar="SIZE", default="1GiB", help="of an answer, decompressed; default: %(default)s")
@@ -225,6 +231,7 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         dedupe=said.dedupe,
         ordered=said.ordered,
         budgets=budget_settings_of(said),
+        processes=_processes(said),
         timeout=parse_duration(said.timeout, "--timeout"),
         deadline=None if said.deadline is None else parse_duration(said.deadline, "--deadline"),
         max_body=parse_size(said.max_body, "--max-body"),
@@ -242,6 +249,16 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         log_format=said.log_format,
         job=job_settings_of(said),
     )
+
+
+def _processes(said: argparse.Namespace) -> int:
+    processes, workers = count("--processes", said.processes), count("--workers", said.workers)
+    if processes > workers:
+        raise OptionError(
+            f"--processes={processes} is more than --workers={workers}, the workers of all processes together: each "
+            "needs one at least"
+        )
+    return processes
 
 
 def _hosts(said: list[str] | None) -> tuple[str, ...] | None:

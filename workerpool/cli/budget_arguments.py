@@ -31,6 +31,7 @@ class BudgetSettings:
     burst: int
     connections: Sockets
     host_connections: Sockets
+    budget: str | None
     slow_start: bool
     retries: int
     retry_budget: RetryBudget | None
@@ -38,21 +39,22 @@ class BudgetSettings:
 
     def of_pool(self) -> dict[str, Any]:
         """The arguments for `WorkerPool`, those for its retries and its workers apart."""
+        return {**self._of_budgets(), "limit_by": self.limit_by, "breaker": self.breaker, "budget": self.budget}
+
+    def budgets(self) -> Budgets:
+        """The budgets that the pool will have."""
+        return budgets_of(self.workers, **self._of_budgets())
+
+    def _of_budgets(self) -> dict[str, Any]:
         return {
             "rate": self.rate,
             "host_rate": self.host_rate,
             "key_rate": self.key_rate,
-            "limit_by": self.limit_by,
             "burst": self.burst,
             "max_connections": self.connections,
             "host_connections": self.host_connections,
             "slow_start": self.slow_start,
-            "breaker": self.breaker,
         }
-
-    def budgets(self) -> Budgets:
-        """The budgets that the pool will have."""
-        return budgets_of(self.workers, **{name: each for name, each in self.of_pool().items() if name != "breaker"})
 
 
 def add_budgets(add: Callable[..., Any]) -> None:
@@ -82,6 +84,12 @@ def add_budgets(add: Callable[..., Any]) -> None:
         metavar="N",
         default="6",
         help="open sockets to one host, or auto; default: %(default)s",
+    )
+    add(
+        "--budget",
+        metavar="NAME",
+        help="share these limits, and pauses, with every other program of this user's on this machine that gives the "
+        "same name; of different limits the strictest holds",
     )
     add("--workers", metavar="N", default="16", help="requests in flight at once; default: %(default)s")
 
@@ -113,6 +121,7 @@ def budget_settings_of(said: argparse.Namespace) -> BudgetSettings:
         burst=count("--burst", said.burst),
         connections=_sockets("--connections", said.connections),
         host_connections=_sockets("--host-connections", said.host_connections),
+        budget=said.budget,
         slow_start=said.slow_start,
         retries=count("--retries", said.retries, least=0),
         retry_budget=_retry_budget(said.retry_budget),

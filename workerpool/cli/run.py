@@ -39,6 +39,7 @@ from workerpool.config import RetryPolicy
 from workerpool.errors import Cancelled, JobError, JobHeld, SinkError, SourceError, WorkerPoolError
 from workerpool.model import Outcome
 from workerpool.pool import WorkerPool
+from workerpool.processes import ShardedPool, make_pool
 from workerpool.report.summary import Took, duration, plural, summarize
 from workerpool.report.totals import Tally
 from workerpool.report.why import Allowed
@@ -140,9 +141,10 @@ def _open_job(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Rea
 
 def _pool(settings: RunSettings) -> WorkerPool:
     budgets = settings.budgets
-    return WorkerPool(
-        budgets.workers,
-        "workerpool",
+    return make_pool(
+        settings.processes,
+        max_workers=budgets.workers,
+        thread_name_prefix="workerpool",
         **budgets.of_pool(),
         retry=RetryPolicy(attempts=budgets.retries + 1, budget=budgets.retry_budget),
         timeout=settings.timeout,
@@ -276,7 +278,8 @@ class _Execution:
         if totals.requests or result.error is None:
             if self._ready.before:
                 self._speaker.tell(f"After {plural(self._ready.before, 'input')} that had ended before, this time:")
-            took = Took(elapsed=result.elapsed, cpu=self._cpu, cores=os.cpu_count() or 1)
+            cpu = self._cpu + (self._pool.cpu if isinstance(self._pool, ShardedPool) else 0.0)
+            took = Took(elapsed=result.elapsed, cpu=cpu, cores=os.cpu_count() or 1)
             self._speaker.say(summarize(totals, figures, self._allowed(), took))
         if result.stopped is not None and self._ready.job is None:
             self._speaker.tell(self._why(result), self._where(), self._how_to_go_on())
@@ -289,7 +292,9 @@ class _Execution:
     def _allowed(self) -> Allowed:
         settings, budgets = self._settings, self._settings.budgets
         is_ordered = settings.ordered and settings.job is None  # a job puts its outcomes into order when it has them
-        return Allowed(workers=budgets.workers, budgets=budgets.budgets(), ordered=is_ordered)
+        return Allowed(
+            workers=budgets.workers, budgets=budgets.budgets(), ordered=is_ordered, processes=settings.processes
+        )
 
     def _say_last_word(self, how: str, code: int) -> None:
         """Say what the run of a job has come to."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 
 from workerpool.config import Rate
-from workerpool.limits.announced import AnnouncedWindow
+from workerpool.limits.announced import LONGEST, AnnouncedWindow
 from workerpool.limits.answer import Answer
 from workerpool.limits.bucket import GROUPING, LATENESS
 
@@ -200,7 +200,7 @@ class AdaptiveRate:
             most = self._learned + min(GROWTH / 4, rate / 40) if beyond else min(most, self._on_curve())
         else:
             most = min(most, (IN_FLIGHT + MORE_IN_FLIGHT * self._accepted) / self._latency)
-        self._learned = min(max(self._learned, most), self._ceiling)
+        self._learned = max(self._learned, most)
 
     def _on_curve(self) -> float:
         """CUBIC's curve: `BACK` of the known limit at the fall, all of it after `stretch` seconds, then beyond."""
@@ -210,7 +210,7 @@ class AdaptiveRate:
         return self._known * (1 + (1 - BACK) * (self._curve / stretch - 1) ** 3)
 
     def _note_refusal(self, answer: Answer, now: float) -> None:
-        pause = answer.pause or 0.0
+        pause = min(answer.pause or 0.0, LONGEST)
         if answer.sent_at < self._fell_at:
             self._refused += 1
             self._extend(now, pause)

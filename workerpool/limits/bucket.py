@@ -19,6 +19,12 @@ GROUPING = 0.005
 """Seconds of slots that are granted together above 1,000/s, where a thread cannot be woken for each."""
 
 
+def slot_from(now: float, since: float | None) -> float:
+    """The time from which on a slot may have come that is taken `now`, by somebody who has waited `since` then without
+    a break: at most `LATENESS` ago, so that a late waking does not lower the rate."""
+    return now if since is None else min(now, max(since, now - LATENESS))
+
+
 class LeakyBucket:
     """`rate` slots a second, evenly spaced, with up to `burst` at once after a rest.
 
@@ -26,18 +32,20 @@ class LeakyBucket:
     of the generic cell rate algorithm (ITU-T I.371, annex A): the state is one number, the time at which the bucket
     would be empty again.
 
+    Its state is `empty_at` and `latest`, the time of the last grant: a home may keep them elsewhere, and set them.
+
     What it handles badly: traffic that must all start at one moment (give it a burst), and a demand that pauses: slots
     are not saved up beyond the burst.
     """
 
-    __slots__ = ("_empty_at", "_interval", "_latest", "burst", "rate")
+    __slots__ = ("_interval", "burst", "empty_at", "latest", "rate")
 
     def __init__(self, rate: Rate, burst: int = 1) -> None:
         self.rate = rate
         self.burst = burst
         self._interval = rate.interval
-        self._empty_at = float("-inf")
-        self._latest = float("-inf")  # grants never go back in time, or the bound would not hold
+        self.empty_at = float("-inf")
+        self.latest = float("-inf")  # grants never go back in time, or the bound would not hold
 
     @property
     def grouping(self) -> float:
@@ -47,7 +55,7 @@ class LeakyBucket:
     @property
     def rests_at(self) -> float:
         """The time from which on the bucket is as good as new, and may be forgotten."""
-        return self._empty_at
+        return self.empty_at
 
     def next_at(self, weight: int = 1) -> float:
         """The time of the next slot; in the past if one is free now.
@@ -56,11 +64,13 @@ class LeakyBucket:
         """
         if weight > self.burst:
             raise OptionError(f"weight={weight} is more than burst={self.burst} allows: raise the burst to {weight}")
-        return max(self._latest, self._empty_at + (weight - self.burst) * self._interval)
+        at = self.empty_at + (weight - self.burst) * self._interval
+        return max(self.latest, at)
 
     def take(self, at: float, weight: int = 1) -> float:
         """Take the next slot at or after `at`, and return its time."""
-        time = max(at, self.next_at(weight))
-        self._empty_at = max(self._empty_at, time) + weight * self._interval
-        self._latest = time
+        next_at = self.next_at(weight)
+        time = max(next_at, at)
+        self.empty_at = (max(time, self.empty_at)) + weight * self._interval
+        self.latest = time
         return time

@@ -97,7 +97,7 @@ class AdaptiveConnections:
         self._doublings, self._probed = 0, 0.0
         self._cap_until = now + self._wait
         self._wait = min(LONGEST_WAIT, 2 * self._wait)
-        self._begin_round(now + (answer.pause or 0.0))
+        self._begin_round(now + min(answer.pause or 0.0, LONGEST_WAIT))
 
     def _note(self, latency: float, in_flight: int, now: float) -> None:
         self._sum += latency

@@ -163,9 +163,7 @@ class _Found:
     def together(self) -> Allowance | None:
         """The one limit that binds, with the policy behind it."""
         units = {item.name: item.unit for item in self.policies}
-        limits = [
-            item for item in self.limits if item.unit in _REQUESTS and units.get(item.name, item.unit) in _REQUESTS
-        ]
+        limits = [item for item in self.limits if units.get(item.name, "") in _REQUESTS]
         binding = min(limits, key=_pace, default=None)
         if binding is not None:
             self.limit = binding.numbers.get("limit", self.limit)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 
 from workerpool.config import Rate
-from workerpool.limits.bucket import LATENESS, LeakyBucket
+from workerpool.limits.bucket import LeakyBucket, slot_from
 from workerpool.limits.windows import Window
 
 
@@ -28,7 +28,7 @@ class MemoryLimiter:
         `since`: how long the caller has been waiting without a break. A slot that came meanwhile counts from its own
         time, not from `now`, if it is at most `LATENESS` old: so a late waking does not lower the rate.
         """
-        at = now if since is None else min(now, max(since, now - LATENESS))
+        at = slot_from(now, since)
         with self._lock:
             if self._next_at(weight) > now:
                 return None

@@ -290,12 +290,11 @@ def _on_shared(case: _Case) -> str:
 
 
 def _on_pause(case: _Case) -> str:
-    reached = case.course.reached if case.course.hosts == 1 else None
-    below = f"a --host-rate below the {reached:.3g}/s that it had" if reached else "a lower --host-rate"
+    change = "a --host-rate that it bears" if case.host else "a --host-rate that they bear"
     if not case.allowed.budgets.learns_rate:
-        below += ", or --rate auto,"
+        change = f"--rate auto, or {change},"
     who = case.host or "hosts"
-    return f"{who} refused, and had to be left alone, {case.share}: {below} would keep that from happening"
+    return f"{who} refused, and had to be left alone, {case.share}: {change} would keep that from happening"
 
 
 def _on_backoff(case: _Case) -> str:
@@ -314,7 +313,8 @@ def _on_retry_budget(case: _Case) -> str:
 
 
 def _on_robots(case: _Case) -> str:
-    return f"a host's robots.txt was waited for {case.share}"
+    whose = f"the robots.txt of {case.host}" if case.host else "hosts' robots.txt"
+    return f"{whose} held it up {case.share}: it was still to come, or asks for a delay between requests"
 
 
 def _on_window(case: _Case) -> str:

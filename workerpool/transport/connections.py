@@ -2,8 +2,8 @@
 
 urllib3's connection pools are kept for what they do well (TLS, proxies, HTTP), but their queues of idle connections are
 not used: `Connections` keeps all idle connections of all hosts in one place, under one lock, since a budget over all
-hosts cannot be held by pools that do not know each other. Entered by every worker, by any thread that reads a streamed
-response, and by the reaper.
+hosts cannot be held by pools that do not know each other. Where processes share a budget, this process's part of it is
+asked, too, and given back. Entered by every worker, by any thread that reads a streamed response, and by the reaper.
 """
 
 from __future__ import annotations
@@ -15,19 +15,22 @@ import socket
 import threading
 import time
 import weakref
-from collections import OrderedDict
+from collections import Counter, OrderedDict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from workerpool.transport.deadline import Watchdog, shortest
 from workerpool.transport.dial import Dialer
 from workerpool.transport.idle import IdleLimits
-from workerpool.transport.reaper import TICK, Reaper
+from workerpool.transport.reaper import LEASES_TICK, TICK, Reaper
 from workerpool.transport.tls import Contexts, plain_socket
 from workerpool.transport.trace import Traces
 
 PLACE_WAIT = 30.0
 """Seconds that a new connection waits for a place when every open socket is in use outside the pool's own sends."""
+LOOK_AGAIN = 0.05
+"""Seconds after which who waits for a place looks again, as nobody tells of what another process has given up."""
 GOODBYE = 0.25
 """Seconds that a server has to end its side of a socket that makes room for another one."""
 
@@ -61,6 +64,28 @@ class Counted(Protocol):
         """Close it, and say so to `Connections.closed`."""
 
 
+class Leases(Protocol):
+    """The part of a budget that processes share which is this one's: how many sockets it may have open.
+
+    Called with the lock of `Connections` held; takes only a lock of its own.
+    """
+
+    serves_sockets: bool
+    """Whether somebody tells it of sockets: set by `Connections`, without any lock."""
+
+    def allows(self, host: str | None, sockets: int) -> bool:
+        """Whether so many may be open to `host`, or in all; takes what is free if one is missing."""
+
+    def tidy(self, opened: Mapping[str, int]) -> Mapping[str | None, int]:
+        """Give back what is not needed; returns how many idle sockets to each host, or in all, are to be closed.
+
+        `opened`: sockets by host.
+        """
+
+    def leave(self) -> None:
+        """Give back everything, for good. Safe to call again."""
+
+
 @dataclass(frozen=True, slots=True)
 class SocketCounts:
     """Sockets now (`open`, of which `idle`) and over the pool's life.
@@ -87,15 +112,21 @@ class Connections:
     it is closed and its response has let go of it.
     """
 
-    def __init__(self, max_connections: int, host_connections: int, dialer: Dialer) -> None:
+    def __init__(
+        self, max_connections: int, host_connections: int, dialer: Dialer, leases: Leases | None = None
+    ) -> None:
         self._max = max_connections
         self._host_max = host_connections
-        # Guards every field below. Its lock is re-entrant: the garbage collector may end a connection, and so call
-        # `closed`, in the middle of any line here; nothing below relies on counts staying as they were a line before.
+        self._leases = leases
+        if leases is not None:
+            leases.serves_sockets = True
+        # Guards every field below. Its lock is re-entrant: the garbage collector may end a pool, and so call `close`,
+        # in the middle of any line here. It ends connections, too, also while another lock is held: see `closed`.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._waiting = 0  # threads that wait for a place
         self._open: dict[int, str] = {}  # a connection's ticket: the host that it counts against
+        self._gone: deque[int] = deque()  # tickets of those that have closed since; appended to without the lock
         self._sockets: dict[int, weakref.ref[Any]] = {}  # its socket, also while only a response has it; for `abandon`
         self._idle: OrderedDict[Counted, Any] = OrderedDict()  # its pool's key, longest idle first
         self._idle_by_key: dict[Any, list[Counted]] = {}
@@ -107,7 +138,7 @@ class Connections:
         self.is_abandoned = False  # in a forked child: what is left of the parent's connections changes nothing
         # These have locks of their own.
         self._limits = IdleLimits()
-        self._reaper = Reaper(self.reap)
+        self._reaper = Reaper(self.reap, TICK if leases is None else LEASES_TICK)
         self.dialer = dialer
         self.contexts = Contexts(tls12_tickets=True)
         self.traces = Traces()
@@ -115,6 +146,7 @@ class Connections:
 
     def counts(self) -> SocketCounts:
         with self._lock:
+            self._let_go()
             return SocketCounts(
                 len(self._open),
                 len(self._idle),
@@ -212,6 +244,8 @@ class Connections:
         # The longest idle last: each that is put back goes to the front.
         for descriptor, _ in reversed(poll.poll(0)):
             self._examine(by_descriptor[descriptor], now)
+        if self._leases is not None:
+            return self._tidy(self._leases)
         with self._lock:
             return bool(self._idle)
 
@@ -236,10 +270,11 @@ class Connections:
         deadline = time.monotonic() + wait
         while True:
             with self._lock:
+                self._let_go()
                 if connection.ticket in self._open:
                     return True
-                host_is_full = self._open_to(connection.host_key) >= self._host_max
-                if not host_is_full and len(self._open) < self._max:
+                host_is_full = self._is_full(connection.host_key)
+                if not host_is_full and not self._is_full(None):
                     connection.ticket = next(self._tickets)
                     self._open[connection.ticket] = connection.host_key
                     break
@@ -249,12 +284,14 @@ class Connections:
                     if left <= 0:
                         return False
                     self._waiting += 1
-                    self._changed.wait(left)
+                    self._changed.wait(min(left, LOOK_AGAIN))
                     self._waiting -= 1
                     continue
             self._see_off(victim)  # calls `closed`, which makes the place
         # A connection that is dropped unclosed, with a response that nobody read, gives its place back as it goes.
         weakref.finalize(connection, self.closed, connection.ticket).atexit = False
+        if self._leases is not None:
+            self._reaper.call()
         return True
 
     def opened(self, resumed: bool | None) -> None:
@@ -270,11 +307,17 @@ class Connections:
         self._sockets[connection.ticket] = weakref.ref(sock)
 
     def closed(self, ticket: int) -> None:
-        """Give back the place of a connection that closed. Safe to call again."""
-        with self._lock:
-            self._sockets.pop(ticket, None)
-            if self._open.pop(ticket, None) is not None:
-                self._changed.notify_all()
+        """Give back the place of a connection that closed. Safe to call again.
+
+        Never waits for a lock: the garbage collector calls this, too, in the middle of any line, whatever its thread
+        holds. Who holds the lock sees to it next.
+        """
+        self._gone.append(ticket)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._let_go()
+            finally:
+                self._lock.release()
 
     def close(self) -> None:
         """Close what is idle now, and whatever comes back later."""
@@ -285,6 +328,9 @@ class Connections:
             self._idle_by_key.clear()
         for connection in idle:
             connection.close()
+        # The reaper leaves when the last socket is closed. It may be this very thread, and hold a lock of the leases'.
+        if self._leases is not None and not self._reaper.is_running:
+            self._leases.leave()
         self._reaper.look_again()
         self.watchdog.close()
 
@@ -348,26 +394,30 @@ class Connections:
         connection.close()
         return True
 
-    def _see_off(self, connection: Counted) -> None:
-        """Close a connection that makes room, once its server has closed its side, if it does so soon.
+    def _see_off(self, *connections: Counted) -> None:
+        """Close connections that make room, each once its server has closed its side, if it does so soon.
 
         Otherwise a busy server may accept the new connection before it looks at the old one's end, and count one too
         many.
         """
         until = time.monotonic() + shortest(GOODBYE, self.watchdog.watch.left())
-        sock = plain_socket(connection.sock)
-        try:
-            if sock is not None:
-                # The plain socket's methods, also under TLS: nothing that still comes is of interest.
-                socket.socket.shutdown(sock, socket.SHUT_WR)
-                while (patience := until - time.monotonic()) > 0:
+        # The plain socket's methods, also under TLS: nothing that still comes is of interest.
+        for connection in connections:
+            try:
+                socket.socket.shutdown(plain_socket(connection.sock), socket.SHUT_WR)
+            except (OSError, TypeError):
+                pass  # it is closed already
+        for connection in connections:
+            sock = plain_socket(connection.sock)
+            try:
+                while sock is not None and (patience := until - time.monotonic()) > 0:
                     sock.settimeout(patience)
                     if not socket.socket.recv(sock, 65536):
                         break
-        except OSError:
-            pass
-        finally:
-            connection.close()
+            except OSError:
+                pass
+            finally:
+                connection.close()
 
     # -- small things under the lock --------------------------------------------------------------------------------
 
@@ -378,7 +428,8 @@ class Connections:
         """
         while connection.host_key != host:
             with self._lock:
-                if self._open_to(host) < self._host_max:
+                self._let_go()
+                if not self._is_full(host):
                     if connection.ticket in self._open:
                         self._open[connection.ticket] = host
                     connection.host_key = host
@@ -389,10 +440,38 @@ class Connections:
             self._see_off(victim)
         return True
 
+    def _tidy(self, leases: Leases) -> bool:
+        """Close the idle sockets that other processes wait for, and give back their places; whether to go on so."""
+        with self._lock:
+            self._let_go()
+            surplus = leases.tidy(Counter([*self._open.values()]))
+            picked = [self._pick_victim(host) for host, count in surplus.items() for _ in range(count)]
+        victims = [connection for connection in picked if connection is not None]
+        self._see_off(*victims)
+        with self._lock:
+            self._let_go()
+            if victims:
+                leases.tidy(Counter([*self._open.values()]))
+            if self._closed and not self._open:
+                leases.leave()
+            return bool(self._open) or not self._closed
+
+    def _is_full(self, host: str | None) -> bool:
+        """Whether there is no place for one socket more to `host`, or in all."""
+        count, most = (len(self._open), self._max) if host is None else (self._open_to(host), self._host_max)
+        return count >= most or (self._leases is not None and not self._leases.allows(host, count + 1))
+
     def _open_to(self, host: str) -> int:
-        """How many sockets count against `host`. Counted anew each time, which only new sockets do: a number kept
-        along would be wrong once the garbage collector ended a connection while it was being changed."""
+        """How many sockets count against `host`. Counted anew each time, which only new sockets do."""
         return [*self._open.values()].count(host)
+
+    def _let_go(self) -> None:
+        """Give back the places of the connections that have closed."""
+        while self._gone:
+            ticket = self._gone.popleft()
+            self._sockets.pop(ticket, None)
+            if self._open.pop(ticket, None) is not None:
+                self._changed.notify_all()
 
     def _remove_idle(self, connection: Counted) -> None:
         key = self._idle.pop(connection)

@@ -8,6 +8,7 @@ belongs to one thread; sessions that are alike share their plans.
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from typing import Any
 
 import requests
@@ -47,7 +48,7 @@ class Plan:
     ) -> None:
         self.site = site
         self.method = prepared.method or ""
-        self.headers = prepared.headers
+        self.headers = tuple(prepared.headers.items())
         self.more = more
         self.pool = pool
         self.way = way
@@ -60,17 +61,18 @@ class Plan:
 
     def message(self, url: str, target: str) -> Message:
         head = f"{self._start}{target}{self._end}".encode("latin-1")
-        return Message(self.method, url, head, None, lambda: self.prepared(url))
+        return Message(self.method, url, head, None, partial(plain_request, self.method, self.headers, url))
 
-    def prepared(self, url: str) -> PreparedRequest:
-        """What requests would have made of a request to `url`."""
-        prepared: Any = PreparedRequest()
-        prepared.method = self.method
-        prepared.url = url
-        prepared.headers = self.headers.copy()
-        prepared._cookies = RequestsCookieJar()
-        prepared.hooks = default_hooks()
-        return prepared  # type: ignore[no-any-return]
+
+def plain_request(method: str, headers: tuple[tuple[str, str], ...], url: str) -> PreparedRequest:
+    """What requests would have made of a request without a body."""
+    prepared: Any = PreparedRequest()
+    prepared.method = method
+    prepared.url = url
+    prepared.headers = CaseInsensitiveDict(headers)
+    prepared._cookies = RequestsCookieJar()
+    prepared.hooks = default_hooks()
+    return prepared  # type: ignore[no-any-return]
 
 
 class Plans:

@@ -10,14 +10,24 @@ TICK = 0.5
 system call."""
 
 
-class Reaper:
-    """Calls `reap` every `TICK` seconds, as long as that says that something is left."""
+LEASES_TICK = 0.1
+"""The same where other processes may wait for the places of idle sockets."""
 
-    def __init__(self, reap: Callable[[], bool]) -> None:
+
+class Reaper:
+    """Calls `reap` every `tick` seconds, as long as that says that something is left."""
+
+    def __init__(self, reap: Callable[[], bool], tick: float = TICK) -> None:
         self._reap = reap
+        self._tick = tick
         self._changed = threading.Condition()  # guards the two fields below
         self._thread: threading.Thread | None = None
         self._was_called = False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a thread, which is to look at least once more."""
+        return self._thread is not None
 
     def call(self) -> None:
         """See to it that the thread runs: something is idle. Cheap if it does."""
@@ -41,7 +51,7 @@ class Reaper:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait(TICK)
+                self._changed.wait(self._tick)
                 self._was_called = False
             if self._reap():
                 continue

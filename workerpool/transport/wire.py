@@ -32,7 +32,7 @@ from workerpool.transport.adapter import (
     verify_setting,
 )
 from workerpool.transport.bodies import is_repeatable, read_whole, rewind
-from workerpool.transport.connections import Connections, SocketCounts
+from workerpool.transport.connections import Connections, Leases, SocketCounts
 from workerpool.transport.dial import Dialer
 from workerpool.transport.dns import Resolver
 from workerpool.transport.failures import translate
@@ -167,14 +167,20 @@ class CarryingTransport(Transport, Protocol):
 
 
 class RequestsTransport:
-    """requests' own path: a Session per worker over one shared adapter."""
+    """requests' own path: a Session per worker over one shared adapter. `leases`: see `Connections`."""
 
-    def __init__(self, options: Options, governor: Governor, session_factory: Callable[[], Any] | None = None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        governor: Governor,
+        session_factory: Callable[[], Any] | None = None,
+        leases: Leases | None = None,
+    ) -> None:
         self._options = options
         self._guard = Guard(options.guard)
         budgets = options.budgets
         self._connections = Connections(
-            budgets.max_connections, budgets.host_connections, Dialer(Resolver(), self._guard)
+            budgets.max_connections, budgets.host_connections, Dialer(Resolver(), self._guard), leases
         )
         self._driven = Driven()
         self._governor = governor

@@ -22,7 +22,7 @@ from workerpool.batch.source import Sources
 from workerpool.config import check_count, check_seconds
 from workerpool.errors import OptionError
 from workerpool.model import Outcome
-from workerpool.pool import WorkerPool
+from workerpool.processes import make_pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +98,13 @@ class Job:
         """Carry out a run, or go on with one, with a pool of its own; returns how that ended.
 
         `deadline`: seconds after which what is not being sent is put off for the next time. `observe` is called with
-        each outcome, once it is in the ledger; what it raises ends the run. `options` are those of `WorkerPool`. Raises
-        what `open` raises. An interrupt (Ctrl-C) drains the run, and is raised when everything is in its place; a
-        second one ends it at once.
+        each outcome, once it is in the ledger; what it raises ends the run. `options` are those of `WorkerPool`, and
+        `processes`, on how many to run it (see `ShardedPool`). Raises what `open` raises. An interrupt (Ctrl-C) drains
+        the run, and is raised when everything is in its place; a second one ends it at once.
         """
         if deadline is not None:
             check_seconds("deadline", deadline)
-        pool = WorkerPool(**options)  # first: an option that is refused leaves the job as it is
+        pool = make_pool(**options)  # first: an option that is refused leaves the job as it is
         with closing(self.open()) as opened, pool:
             run = Run(pool, opened.books, deadline=deadline, observe=observe)
             with DrainedByInterrupt(lambda: run.drain("SIGINT")):

@@ -202,7 +202,8 @@ class _Comparison:
             output, format=run.settings.get("--format"), include=run.settings.get("--include") or (), overwrite=True
         )
         # What is beside a finished output is nobody's: a --retry-failed that was killed before it began leaves it.
-        yield from sink.entries(None if run.is_finished else run.position)
+        for key, url in sink.entries(None if run.is_finished else run.position):
+            yield str(key), url
         for line in self._ledger.held_records():
             record = json.loads(line)
             yield str(record["key"]), record["url"]

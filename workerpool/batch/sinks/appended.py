@@ -13,9 +13,9 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
-from workerpool.batch.sinks.base import Cadence
+from workerpool.batch.sinks.base import KEY_AND_URL, Cadence
 from workerpool.batch.sinks.place import Place
 from workerpool.batch.sinks.position import Position, parse
 from workerpool.batch.sinks.target import write_all
@@ -39,7 +39,7 @@ class Rows(Protocol):
 
     def encode(self, rows: Sequence[bytes]) -> bytes: ...
 
-    def entries(self, file: Iterable[bytes]) -> Iterator[tuple[str, str]]: ...
+    def entries(self, file: Iterable[bytes], fields: Sequence[str]) -> Iterator[tuple[Any, ...]]: ...
 
 
 class AppendedSink:
@@ -124,12 +124,12 @@ class AppendedSink:
             file, self._file = self._file, -1
             os.close(file)
 
-    def entries(self, position: str | None) -> Iterator[tuple[str, str]]:
+    def entries(self, position: str | None, fields: Sequence[str] = KEY_AND_URL) -> Iterator[tuple[Any, ...]]:
         with self._place.making_ready(), ExitStack() as stack:
             file, size = self._open_to_read(position)
             raw = stack.enter_context(file)
             begin = io.BufferedReader(_Beginning(raw, size))
-            yield from self._rows.entries(gzip.GzipFile(fileobj=begin) if self._is_packed else begin)
+            yield from self._rows.entries(gzip.GzipFile(fileobj=begin) if self._is_packed else begin, fields)
 
     def _open_to_read(self, position: str | None) -> tuple[io.FileIO, int]:
         """Open what holds the records up to `position`; return it and how many of its bytes they are."""

@@ -12,12 +12,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from workerpool.batch.record import Record
 from workerpool.batch.sinks.sentences import reason_of, write_error
 from workerpool.batch.sinks.target import Target, WriteFailed
 from workerpool.errors import SinkError
+
+KEY_AND_URL = ("key", "url")
+"""The fields that tell which input a record is of."""
 
 FLUSH_BYTES = 64 * 1024
 """Bytes held back at most: one system call for some 200 records, as each gives the interpreter's lock away."""
@@ -110,10 +113,11 @@ class DurableSink(Protocol):
     def close(self) -> None:
         """Let go. A second call does nothing."""
 
-    def entries(self, position: str | None) -> Iterator[tuple[str, str]]:
-        """Read back the (key, URL) of every record in its order, in bounded memory, on a sink that is not ready.
+    def entries(self, position: str | None, fields: Sequence[str] = KEY_AND_URL) -> Iterator[tuple[Any, ...]]:
+        """Read back some `fields` of every record in its order, in bounded memory, on a sink that is not ready.
 
-        With `position`, of the records up to it, wherever they are now; with None, of the finished output, all of it.
+        `fields` are some of `record.FIELDS`; numbers and truth values come as such. With `position`, of the records up
+        to it, wherever they are now; with None, of the finished output, all of it.
         """
 
 

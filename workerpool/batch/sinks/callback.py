@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from workerpool.batch.record import Record
-from workerpool.batch.sinks.base import Cadence
+from workerpool.batch.sinks.base import KEY_AND_URL, Cadence
 from workerpool.batch.sinks.position import Position, parse
 from workerpool.errors import SinkError
 
@@ -54,5 +55,5 @@ class CallbackSink:
     def close(self) -> None:
         """Nothing is open."""
 
-    def entries(self, position: str | None) -> Iterator[tuple[str, str]]:
+    def entries(self, position: str | None, fields: Sequence[str] = KEY_AND_URL) -> Iterator[tuple[Any, ...]]:
         raise SinkError(f"{self.name} cannot be read back: give the job a file as its output")

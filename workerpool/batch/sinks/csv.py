@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from workerpool.batch.columns import Columns
-from workerpool.batch.record import Record
+from workerpool.batch.columns import KINDS, Columns, Kind
+from workerpool.batch.record import FIELDS, Record
 from workerpool.batch.sinks.base import FileSink
 from workerpool.batch.sinks.target import Target
 
@@ -57,14 +57,29 @@ class CsvRows:
     def encode(self, rows: Sequence[bytes]) -> bytes:
         return b"".join(map(self._encode, self._columns.records(rows)))
 
-    def entries(self, file: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+    def entries(self, file: Iterable[bytes], fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        places = [(FIELDS.index(field), KINDS.get(field, Kind.TEXT)) for field in fields]
+        # As far as is needed and no further: what follows may be a body.
+        beginning = re.compile(",".join([_CELL] * (1 + max(place for place, _ in places))))
         for number, row in enumerate(_rows(file)):
             if number:
-                key, url = next(csv.reader(io.StringIO(_FIRST_TWO.match(row)[0], newline="")))  # type: ignore[index]
-                yield key, url
+                found = beginning.match(row)
+                if found is None:
+                    raise ValueError(f"row {number:,} has too few columns")
+                cells = next(csv.reader(io.StringIO(found[0], newline="")))
+                yield tuple([_value(kind, cells[place]) for place, kind in places])
 
 
-_FIRST_TWO = re.compile(r'(?:"(?:[^"]|"")*"|[^,"]*),(?:"(?:[^"]|"")*"|[^,"]*)')
+_CELL = r'(?:"(?:[^"]|"")*"|[^,"]*)'
+
+
+def _value(kind: Kind, cell: str) -> Any:
+    """What a cell stands for."""
+    if kind is Kind.BOOLEAN:
+        return cell == "true"
+    if kind in (Kind.SHORT, Kind.LONG):
+        return int(cell) if cell else None
+    return float(cell) if kind is Kind.REAL else cell
 
 
 def _rows(file: Iterable[bytes]) -> Iterator[str]:

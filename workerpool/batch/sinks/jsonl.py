@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from json.encoder import encode_basestring as _quoted
+from typing import Any
 
 from workerpool.batch.record import FIELDS, Record
 from workerpool.batch.sinks.base import FileSink
@@ -51,7 +52,8 @@ class JsonRows:
     def encode(self, rows: Sequence[bytes]) -> bytes:
         return b"".join(rows)
 
-    def entries(self, file: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+    def entries(self, file: Iterable[bytes], fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         for line in file:
             record = json.loads(line)
-            yield str(record["key"]), record["url"]
+            record["key"] = str(record["key"])
+            yield tuple([record[field] for field in fields])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from workerpool.batch.arrow import pyarrow, schema_of, table_of
 from workerpool.batch.columns import Columns
-from workerpool.batch.sinks.base import Cadence
+from workerpool.batch.sinks.base import KEY_AND_URL, Cadence
 from workerpool.batch.sinks.place import Place
 from workerpool.batch.sinks.position import Position, parse
 from workerpool.batch.sinks.sentences import write_error
@@ -113,14 +113,14 @@ class ParquetSink:
             directory, self._directory = self._directory, -1
             os.close(directory)
 
-    def entries(self, position: str | None) -> Iterator[tuple[str, str]]:
+    def entries(self, position: str | None, fields: Sequence[str] = KEY_AND_URL) -> Iterator[tuple[Any, ...]]:
         with self._making_ready():
             paths = [self._place.path]
             if position is not None and os.path.isdir(self._place.partial):
                 rows = parse(position).rows
                 paths = [self._part(part) for part in self._parts() if part <= rows]
             for path in paths:
-                yield from self._read(path)
+                yield from self._read(path, fields)
 
     def _tables(self, rows: Sequence[bytes]) -> Iterator[pa.Table]:
         """Turn rows into tables step by step: as Python's objects they take several times the memory."""
@@ -128,12 +128,12 @@ class ParquetSink:
             records = self._columns.records(rows[first : first + _STEP])
             yield table_of(records, self._columns, self._schema)
 
-    def _read(self, path: str) -> Iterator[tuple[str, str]]:
+    def _read(self, path: str, fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         if not os.path.exists(path):
             raise self._place.changed()
         with self._parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(_STEP, columns=["key", "url"]):
-                yield from zip(batch.column("key").to_pylist(), batch.column("url").to_pylist(), strict=True)
+            for batch in file.iter_batches(_STEP, columns=[*fields]):
+                yield from zip(*(batch.column(field).to_pylist() for field in fields), strict=True)
 
     def _make(self) -> None:
         """Have an empty directory, locked, in place of whatever was left."""

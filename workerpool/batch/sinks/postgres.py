@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from workerpool.batch.columns import Columns, Kind, text_of
 from workerpool.batch.record import Record
-from workerpool.batch.sinks.base import Cadence
+from workerpool.batch.sinks.base import KEY_AND_URL, Cadence
 from workerpool.batch.sinks.database_url import DatabaseUrl, database_of
 from workerpool.batch.sinks.position import Position, parse
 from workerpool.batch.sinks.sentences import write_error
@@ -139,20 +139,24 @@ class PostgresSink:
             connection, self._connection = self._connection, None
             connection.close()
 
-    def entries(self, position: str | None) -> Iterator[tuple[str, str]]:
+    def entries(self, position: str | None, fields: Sequence[str] = KEY_AND_URL) -> Iterator[tuple[Any, ...]]:
         with self._making_ready():
             connection = self._connect()
             try:
-                yield from self._read(connection, position)
+                yield from self._read(connection, position, fields)
             finally:
                 connection.close()
 
-    def _read(self, connection: psycopg.Connection[Any], position: str | None) -> Iterator[tuple[str, str]]:
+    def _read(
+        self, connection: psycopg.Connection[Any], position: str | None, fields: Sequence[str]
+    ) -> Iterator[tuple[Any, ...]]:
         with connection.transaction():
-            statement = "SELECT key, url FROM {table} ORDER BY id"
+            names = ", ".join(f'"{field}"' for field in fields)
+            statement = f"SELECT {names} FROM {{table}} ORDER BY id"
             values: tuple[int, ...] = ()
             if position is not None and self._exists(connection, self._url.partial):
-                statement, values = "SELECT key, url FROM {partial} WHERE id <= %s ORDER BY id", (parse(position).rows,)
+                statement = f"SELECT {names} FROM {{partial}} WHERE id <= %s ORDER BY id"
+                values = (parse(position).rows,)
             with connection.cursor("workerpool") as cursor:  # on the server, so that not all rows come at once
                 yield from cursor.execute(self._compose(statement), values)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from workerpool.batch.columns import Columns, Kind, text_of
-from workerpool.batch.sinks.base import Cadence
+from workerpool.batch.sinks.base import KEY_AND_URL, Cadence
 from workerpool.batch.sinks.place import Place
 from workerpool.batch.sinks.position import Position, parse
 from workerpool.batch.sinks.sentences import write_error
@@ -120,14 +120,15 @@ class SqliteSink:
             database, self._database = self._database, None
             database.close()
 
-    def entries(self, position: str | None) -> Iterator[tuple[str, str]]:
+    def entries(self, position: str | None, fields: Sequence[str] = KEY_AND_URL) -> Iterator[tuple[Any, ...]]:
         path, rows = self._place.path, -1
         if position is not None and os.path.exists(self._place.partial):
             path, rows = self._place.partial, parse(position).rows
         if not os.path.exists(path):
             raise self._place.changed()
         with self._making_ready(), closing(_open(path, "rw" if rows >= 0 else "ro")) as database:
-            yield from database.execute("SELECT key, url FROM results ORDER BY id LIMIT ?", (rows,))
+            names = ", ".join(f'"{field}"' for field in fields)
+            yield from database.execute(f"SELECT {names} FROM results ORDER BY id LIMIT ?", (rows,))
 
     def _make(self) -> sqlite3.Connection:
         """Have an empty database in place of whatever was left."""

@@ -6,9 +6,10 @@ Each process that writes begins with the header of its format, if that has one, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from workerpool.batch.sinks.appended import PLAIN, Rows
-from workerpool.batch.sinks.base import Cadence
+from workerpool.batch.sinks.base import KEY_AND_URL, Cadence
 from workerpool.batch.sinks.position import Position, parse
 from workerpool.batch.sinks.sentences import reason_of, write_error
 from workerpool.batch.sinks.target import STDOUT_NAME, StdoutTarget, WriteFailed
@@ -55,7 +56,7 @@ class StandardOutputSink:
     def close(self) -> None:
         """Standard output is not ours to close."""
 
-    def entries(self, position: str | None) -> Iterator[tuple[str, str]]:
+    def entries(self, position: str | None, fields: Sequence[str] = KEY_AND_URL) -> Iterator[tuple[Any, ...]]:
         raise SinkError(f"{self.name} cannot be read back: give the job a file as its output")
 
     def _start(self, position: Position) -> None:

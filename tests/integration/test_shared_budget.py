@@ -1,0 +1,356 @@
+"""One budget for several processes, by the server's count: never over, used up, fair, whole when any is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.waiting import eventually
+from workerpool import WorkerPool
+from workerpool.clock import SystemClock
+from workerpool.config import Budgets, Rate
+from workerpool.limits.file import FileBudget
+from workerpool.testing import Origin
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Client:
+    """`tests.shared.client` in a process of its own."""
+
+    def __init__(self, **order: Any) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.shared.client", json.dumps(order)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == b"started\n"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self._finish(10)
+
+    def end(self, timeout: float = 60) -> str:
+        """Wait until it has done what it was told; returns its last line."""
+        out = self._finish(timeout)
+        assert self.process.returncode == 0
+        return out.strip()
+
+    def kill_if_running(self) -> None:
+        if self.process.poll() is None:
+            self.kill()
+
+    def _finish(self, timeout: float) -> str:
+        with self.process as process:
+            assert process.stdout is not None
+            try:
+                process.wait(timeout)
+                return process.stdout.read().decode()
+            finally:
+                process.kill()
+
+
+class Fleet:
+    """Clients of one budget; all have ended when the test has."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = str(directory / "fleet.budget")
+        self.clients: list[Client] = []
+
+    def start(self, **order: Any) -> Client:
+        client = Client(path=self.path, name=str(len(self.clients)), **order)
+        self.clients.append(client)
+        return client
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    made = Fleet(tmp_path)
+    yield made
+    for client in made.clients:
+        client.kill_if_running()
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with Origin(record_limit=200_000) as made:
+        yield made
+
+
+def names(origin: Origin, start: float, end: float) -> Counter[str]:
+    """How many requests of each client came in between."""
+    return Counter(
+        arrival.path.partition("client=")[2].partition("&")[0]
+        for arrival in origin.arrivals
+        if start <= arrival.time < end
+    )
+
+
+def assert_bounded(times: list[float], rate: float, burst: float) -> None:
+    """No window holds more than the burst and its share of the rate; `times` in order."""
+    for window in (0.01, 0.1, 1.0, 3.0):
+        start = 0
+        for end, last in enumerate(times):
+            while times[start] < last - window:
+                start += 1
+            assert end - start + 1 <= burst + rate * window + 1e-6, (window, last)
+
+
+# -- the rate ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_two_processes_and_a_third_started_later_keep_to_one_rate_use_it_up_and_share_it(
+    fleet: Fleet, origin: Origin
+) -> None:
+    order = {"url": origin.url("/status/200"), "options": {"rate": "100/s"}}
+    first = [fleet.start(**order) for _ in range(2)]
+    origin.wait_for(20)
+    origin.wait_until(lambda: len(names(origin, 0, time.monotonic())) == 2)
+    began = time.monotonic()
+    origin.wait_until(lambda: time.monotonic() > began + 4, timeout=10)
+    fleet.start(**order)
+    origin.wait_until(lambda: len(names(origin, 0, time.monotonic())) == 3)
+    joined = time.monotonic()
+    origin.wait_until(lambda: time.monotonic() > joined + 4, timeout=10)
+    ended = time.monotonic()
+    two, three = names(origin, began, began + 4), names(origin, joined, ended)
+    times = [arrival.time for arrival in origin.arrivals]
+    assert origin.busiest(1.0) <= 100 + 1 + 2  # a burst of 1, and 10 ms by which arrivals may differ
+    # A quiet machine uses all of it: `python -m benchmarks.file_budget`.
+    assert sum(began <= moment < ended for moment in times) >= 0.93 * 100 * (ended - began)
+    assert max(two.values()) <= 1.1 * min(two.values()), two
+    assert max(three.values()) <= 1.1 * min(three.values()), three
+    first[0].kill()
+    killed = time.monotonic()
+    origin.wait_until(lambda: time.monotonic() > killed + 2, timeout=10)
+    assert sum(names(origin, killed, killed + 2).values()) >= 0.9 * 200
+    assert origin.busiest(1.0) <= 103
+
+
+@pytest.mark.slow
+def test_processes_killed_at_any_moment_leave_the_budget_whole_and_never_over(fleet: Fleet, tmp_path: Path) -> None:
+    rate, dice = 2000, random.Random(6)
+    slots = tmp_path / "slots"
+    order = {"slots": str(slots), "seconds": 60, "hosts": 3, "spins": True}
+    options = {"rate": f"{rate}/s", "host_connections": 2}
+    began = time.monotonic()
+    running = [fleet.start(**order, options=options) for _ in range(3)]
+    for _ in range(12):
+        threading.Event().wait(dice.uniform(0.05, 0.3))
+        running.pop(dice.randrange(len(running))).kill()
+        running.append(fleet.start(**order, options=options))
+    survivor = fleet.start(**{**order, "seconds": 2}, options=options)
+    survivor.end()
+    for client in running:
+        client.kill()
+    times = sorted(map(float, slots.read_text().split()))
+    assert len(times) > 1000
+    assert times[0] >= began
+    assert_bounded(times, rate, 1)
+    with open(tmp_path / "fleet.budget", "rb") as file:
+        assert file.read(20) == b"workerpool budget 1\n"
+    last = FileBudget(fleet.path, Budgets(host_connections=2), SystemClock())
+    for _ in range(2):  # nothing is held by the dead
+        assert eventually(lambda: last.try_take("http://h0.test:80", 1, time.monotonic(), since=None) is not None, 3)
+    last.leave()
+
+
+def test_threads_of_one_process_take_distinct_slots(tmp_path: Path, tiny_switch_interval: None) -> None:
+    path, rate = str(tmp_path / "threads.budget"), Rate(5000)
+    budgets = [FileBudget(path, Budgets(rate=rate, host_connections=50), SystemClock()) for _ in range(2)]
+    times: list[float] = []
+    stop = threading.Event()
+
+    def take(budget: FileBudget, host: str) -> None:
+        while not stop.is_set():
+            taken = budget.try_take(host, 1, time.monotonic(), since=None)
+            if taken is not None:
+                times.append(taken)
+                budget.give_back(host, time.monotonic())
+                budget.next_at(host, 1, time.monotonic())
+
+    threads = [threading.Thread(target=take, args=(budgets[n % 2], f"http://{n % 3}.test")) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    stop.wait(1.5)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert len(times) > 100
+    assert_bounded(sorted(times), 5000, 1)
+    assert [budget._pool.in_flight for budget in budgets] == [0, 0]
+    for budget in budgets:
+        budget.leave()
+
+
+# -- sockets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_server_never_counts_more_sockets_than_all_processes_may_have(fleet: Fleet, origin: Origin) -> None:
+    dice = random.Random(7)
+    order = {"url": origin.url("/delay/0.005"), "options": {"host_connections": 3}}
+    running = [fleet.start(**order) for _ in range(3)]
+    for round_ in range(6):
+        reached = origin.requests + 150
+        origin.wait_for(reached, timeout=30)
+        if round_ % 2:
+            running.pop(dice.randrange(3)).kill()
+            running.append(fleet.start(**order))
+    assert origin.connections_peak <= 3
+    joined = time.monotonic()
+    origin.wait_until(lambda: time.monotonic() > joined + 5, timeout=10)
+    assert len(names(origin, joined + 1, joined + 5)) == 3  # nobody goes without
+    assert origin.connections_peak <= 3
+
+
+@pytest.mark.slow
+def test_more_processes_than_sockets_take_turns(fleet: Fleet, origin: Origin) -> None:
+    order = {"url": origin.url("/delay/0.005"), "options": {"host_connections": 1}}
+    for _ in range(3):
+        fleet.start(**order)
+    origin.wait_until(lambda: len(names(origin, 0, time.monotonic())) == 3, timeout=30)
+    assert origin.connections_peak == 1
+
+
+def test_the_sockets_in_all_are_shared_between_hosts(fleet: Fleet) -> None:
+    with Origin(("127.0.0.1", "127.0.0.2", "127.0.0.3"), record_limit=100_000) as origin:
+        for address in origin.addresses:
+            url = origin.url("/delay/0.005", address)
+            fleet.start(url=url, options={"host_connections": 2, "max_connections": 2})
+        origin.wait_until(lambda: len({arrival.address for arrival in origin.arrivals}) == 3, timeout=30)
+        assert origin.connections_peak <= 2
+
+
+def test_an_idle_socket_makes_room_for_a_process_that_needs_it(fleet: Fleet, origin: Origin) -> None:
+    path = Path(fleet.path)
+    with WorkerPool(2, budget=path, host_connections=1) as idle:
+        assert idle.get(origin.url("/status/200")).result().ok
+        other = fleet.start(url=origin.url("/status/200"), count=5, options={"host_connections": 1})
+        assert other.end() == "5"
+        assert idle.statistics().sockets_open == 0
+        assert idle.get(origin.url("/status/200")).result().ok
+    assert origin.connections_peak == 1
+
+
+def test_a_warmed_socket_counts_for_all(tmp_path: Path, origin: Origin) -> None:
+    path = tmp_path / "warm.budget"
+    with (
+        WorkerPool(4, budget=path, host_connections=2) as first,
+        WorkerPool(4, budget=path, host_connections=2) as other,
+    ):
+        assert first.warm([origin.url()]) == 2
+        assert other.warm([origin.url()]) == 0
+        assert other.get(origin.url("/status/200")).result().ok
+        assert origin.connections_peak <= 2
+
+
+def test_a_pools_session_spends_the_same_budget(tmp_path: Path, origin: Origin) -> None:
+    path = tmp_path / "session.budget"
+    with WorkerPool(2, budget=path, rate="20/s") as first, WorkerPool(2, budget=path, rate="20/s") as other:
+        url = origin.url("/status/200")
+        sent = [pool.submit(lambda pool=pool: [pool.session.get(url).ok for _ in range(6)]) for pool in (first, other)]
+        assert all(future.result() == [True] * 6 for future in sent)
+    assert origin.busiest(0.5) <= 12
+
+
+def test_a_pool_that_was_shut_down_leaves_nothing_behind(tmp_path: Path, origin: Origin) -> None:
+    path = tmp_path / "end.budget"
+    for _ in range(3):
+        with WorkerPool(2, budget=path, host_connections=1) as pool:
+            assert pool.get(origin.url("/status/200")).result().ok
+        left = FileBudget(str(path), Budgets(host_connections=1), SystemClock())
+        assert eventually(lambda left=left: left._members.is_alone or bool(left.tidy({})), 2)  # type: ignore[misc]
+        left.leave()
+
+
+# -- pauses -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_pause_that_one_process_was_told_holds_for_all(fleet: Fleet, origin: Origin) -> None:
+    options = {"rate": "100/s", "host_connections": 4}
+    fleet.start(url=origin.url("/status/200"), options=options)
+    fleet.start(url=origin.url("/status/200"), options=options)
+    origin.wait_until(lambda: len(names(origin, 0, time.monotonic())) == 2)
+    with WorkerPool(1, budget=Path(fleet.path), **options) as pool:  # type: ignore[arg-type]
+        assert pool.get(origin.url("/retry-after/2")).result().ok
+    times = [arrival.time for arrival in origin.arrivals]
+    refused = next(arrival.time for arrival in origin.arrivals if "retry-after" in arrival.path)
+    assert not [moment for moment in times if refused + 0.1 < moment < refused + 1.95]
+    after = refused + 2
+    origin.wait_until(lambda: names(origin, after, time.monotonic()).total() > 50)
+    first = sorted(arrival.time for arrival in origin.arrivals if arrival.time >= refused + 1.95)
+    assert first[3] - first[0] > 0.002  # one at a time, not all places at once
+
+
+# -- forks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_child_is_a_member_of_its_own(tmp_path: Path, origin: Origin) -> None:
+    url = origin.url("/status/200")
+    with WorkerPool(2, budget=tmp_path / "fork.budget", rate="50/s", host_connections=2) as pool:
+        assert pool.get(url).result().ok
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                code = 0 if all(pool.get(url).result(20).ok for _ in range(20)) else 2
+            finally:
+                os._exit(code)
+        assert all(pool.get(url).result(20).ok for _ in range(20))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert origin.busiest(0.5) <= 27
+        assert origin.connections_peak <= 2
+        assert eventually(lambda: pool.get(url).result().ok and pool._budget._members.is_alone, 5)  # type: ignore[union-attr]
+
+
+# -- the command line -------------------------------------------------------------------------------------------------
+
+
+def test_runs_of_the_command_line_share_a_budget_by_name(tmp_path: Path, origin: Origin) -> None:
+    urls = tmp_path / "urls.txt"
+    urls.write_text("".join(f"{origin.url('/status/200')}?n={n}\n" for n in range(30)))
+    options = ["--budget", "trial", "--rate", "40/s"]
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "workerpool", "run", "urls.txt", "-o", f"{number}.jsonl", *options],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(tmp_path)},
+            stderr=subprocess.PIPE,
+        )
+        for number in range(2)
+    ]
+    for run in runs:
+        _, said = run.communicate(timeout=60)
+        assert run.returncode == 0, said
+    assert origin.requests == 60
+    assert origin.busiest(0.5) <= 25
+    assert (tmp_path / "workerpool" / "trial.budget").exists()
+
+
+def test_a_budgets_name_that_cannot_be_used_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "workerpool", "run", "-", "-o", str(tmp_path / "out"), "--budget", "../x"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        input=b"",
+        capture_output=True,
+        timeout=30,
+    )
+    assert run.returncode == 2
+    assert b"no name for a budget" in run.stderr

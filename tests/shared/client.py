@@ -1,0 +1,79 @@
+"""A process that uses a shared budget until it is ended, killed, or done: ``python -m tests.shared.client ORDER``.
+
+The order, in JSON: `path`, the budget's file; `options`, of the pool; `url`, whose query gets ``client=NAME``; `name`;
+`seconds` or `count`, how long or how often to fetch it, as fast as the budget lets it; `workers`. With `slots` instead
+of a URL it takes slots and places by itself, without sending anything, and writes each slot's time as a line. It ends
+when standard input does. The last line is how many were sent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from workerpool import WorkerPool
+from workerpool.clock import SystemClock
+from workerpool.config import Budgets, Rate
+from workerpool.limits.file import FileBudget
+
+
+def main() -> None:
+    order = json.loads(sys.argv[1])
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    print("started", flush=True)
+    (_take_slots if "slots" in order else _fetch)(order)
+
+
+def _end_with_input() -> None:
+    while os.read(0, 100):
+        pass
+    os._exit(1)
+
+
+def _urls(order: dict[str, Any]) -> Iterator[str]:
+    until = time.monotonic() + order.get("seconds", 3600)
+    for number in range(order.get("count", 10**9)):
+        if time.monotonic() > until:
+            return
+        yield f"{order['url']}{'&' if '?' in order['url'] else '?'}client={order['name']}&n={number}"
+
+
+def _fetch(order: dict[str, Any]) -> None:
+    with WorkerPool(order.get("workers", 4), budget=Path(order["path"]), **order.get("options", {})) as pool:
+        sent = sum(outcome.ok for outcome in pool.stream(_urls(order), window=8))
+        print(sent, flush=True)
+
+
+def _take_slots(order: dict[str, Any]) -> None:
+    """As a scheduler does, without anything behind it."""
+    options = order.get("options", {})
+    budgets = Budgets(**{**options, "rate": Rate.of(options["rate"])} if "rate" in options else options)
+    budget = FileBudget(order["path"], budgets, SystemClock())
+    budget.serves_sockets = True
+    out = os.open(order["slots"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    until, waits = time.monotonic() + order["seconds"], threading.Condition()
+    since, number, next_look = time.monotonic(), 0, 0.0
+    with waits:
+        while (now := time.monotonic()) < until:
+            if now > next_look:
+                budget.tidy({})
+                next_look = now + 0.1
+            host = f"http://h{number % order.get('hosts', 1)}.test:80"
+            number += 1
+            taken = budget.try_take(host, 1, now, since=since)
+            if taken is not None:
+                os.write(out, f"{taken:.9f}\n".encode())
+                budget.give_back(host, time.monotonic())
+            elif not order.get("spins"):
+                waits.wait(min(max(0.0, budget.next_at(host, 1, now) - time.monotonic()), 0.05))
+    budget.leave()
+
+
+if __name__ == "__main__":
+    main()

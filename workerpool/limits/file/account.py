@@ -1,0 +1,165 @@
+"""An account of a budget: the rate, the pause and the places of one host, or of the pool, over all processes.
+
+Told the time; waits never. Called with the process's lock held, and, where it writes, with the file's.
+"""
+
+from __future__ import annotations
+
+import mmap
+from hashlib import blake2b
+
+from workerpool.limits.bucket import GROUPING
+from workerpool.limits.file.claims import Claims, has_claims
+from workerpool.limits.file.mapped import Slot
+from workerpool.limits.file.members import Members, Terms
+from workerpool.limits.file.records import Record
+from workerpool.limits.file.state import KEY_SIZE, State
+from workerpool.limits.file.times import Times
+
+POLL = 0.05
+"""Seconds until a member that waits for another one's place looks again: nobody can wake it."""
+MENDED = 1.0
+"""Seconds for which an account that was damaged gives out nothing: meanwhile its members enter their claims again."""
+
+
+class Account:
+    """The account called `name`, and what of it this process uses.
+
+    `in_flight`: this process's sends; the places that it holds for them, and for idle sockets, are `claims.mine.held`.
+    """
+
+    def __init__(self, name: str, members: Members, times: Times, *, is_pool: bool = False) -> None:
+        self.key = blake2b(name.encode(), digest_size=KEY_SIZE).digest()
+        self._members = members
+        self._is_pool = is_pool
+        self._terms: Terms | None = None
+        self.state = State(self.key, times)
+        self.claims = Claims()
+        self.in_flight = 0
+        self.generation = -1  # of what was read last; kept by the budget
+
+    def move(self, slot: Slot) -> None:
+        """Be kept in another slot; `look` follows."""
+        self.generation = -1
+        self.state.move(slot.state)
+        self.claims.move(slot.claims, slot.most_claims)
+
+    def serve(self, members: Members) -> None:
+        """Belong to other members, in another file; `move` follows."""
+        self._members = members
+        self.move(Slot(Record(0, 0), Record(0, 0), 0))
+
+    @property
+    def is_used(self) -> bool:
+        """Whether this process has anything of it."""
+        return bool(self.in_flight or self.claims.mine.held)
+
+    def take_over(self, other: Account, now: float) -> None:
+        """Count for another account, too."""
+        self.in_flight += other.in_flight
+        self.claims.hold(self.claims.mine.held + other.claims.mine.held, now)
+
+    def look(self, file: mmap.mmap) -> bool:
+        """Read what has changed; whether it is whole, and this account's own."""
+        terms = self._members.terms
+        if terms is not self._terms:
+            self._terms = terms
+            self.state.agree(terms.interval if self._is_pool else terms.host_interval, terms.burst)
+            self.claims.limit = terms.connections if self._is_pool else terms.host_connections
+        is_whole = self.state.look(file)
+        return self.claims.look(file, self._members) and is_whole
+
+    def mend(self, file: mmap.mmap, now: float, *, is_damaged: bool) -> None:
+        """Begin as new, in a slot that is no account's, or that is broken: then, and if `is_damaged`, with a pause, as
+        others may hold something of it, who have to enter that again."""
+        is_damaged = is_damaged or self.state.is_broken or self.claims.is_broken
+        self.claims.write(file, now)
+        self.state.begin(file, now, not_before=now + MENDED if is_damaged else None)
+
+    # -- asking -------------------------------------------------------------------------------------------------------
+
+    def next_at(self, weight: int, now: float, *, has_place: bool) -> float:
+        """When to ask again; in the past if a slot and a place are there now."""
+        at = self.state.next_at(weight)
+        interval = self.state.interval
+        if interval:
+            if at > now:
+                at += GROUPING if interval < 0.001 else 0.0
+            elif self.claims.others:
+                at = max(at, self.claims.gives_way_until(now, interval))
+        if not has_place and at <= now and not self._has_place(now):
+            return now + POLL
+        return at
+
+    def wait(self, at: float, now: float, *, has_place: bool) -> bool:
+        """Note what is waited for until `at`, as `next_at` said; whether the claims are to be written, for others."""
+        if self._members.is_alone or self.state.not_before > now:
+            return False
+        if not has_place and not self._has_place(now):
+            return not self._starts_anew_fully() and self.claims.wish(now)
+        return bool(self.state.interval) and self.claims.await_slot(at, now, self.state.interval)
+
+    def _has_place(self, now: float) -> bool:
+        claims, in_flight = self.claims, self.in_flight
+        if self.state.places and self._starts_anew_fully():
+            return False
+        if in_flight < claims.usable(now):
+            return True
+        return in_flight >= claims.mine.held and claims.may_take_place(now)
+
+    def _starts_anew_fully(self) -> bool:
+        """Whether the host starts anew after a pause, and as much is under way to it as it may have now."""
+        places = self.state.places
+        return bool(places) and self.in_flight + sum(claim.flying for claim in self.claims.others) >= places
+
+    # -- taking and giving back: under the file's lock ----------------------------------------------------------------
+
+    def has_to_tell(self, busy: int) -> bool:
+        """Whether the claim that others see is not what it should be; `busy`: places that are needed."""
+        mine, flying = self.claims.mine, self.in_flight if self.state.places else 0
+        return mine.held > busy or mine.flying != flying or not self.claims.is_told
+
+    def claim(self, file: mmap.mmap, weight: int, now: float, *, has_place: bool) -> None:
+        """Enter what a send takes of this account besides its slot, as `next_at` said that it is there."""
+        claims, interval = self.claims, self.state.interval
+        is_new = not claims.is_told
+        if interval and claims.others:
+            is_new |= claims.count(weight, now, interval)
+        if not has_place:
+            flying = self.in_flight + 1
+            if flying > claims.mine.held:
+                claims.hold(flying, now)
+                is_new = True
+            if self.state.places:
+                claims.mine.flying = flying
+                is_new = True
+        if is_new:
+            claims.write(file, now)
+
+    def take_slot(self, file: mmap.mmap, weight: int, now: float, since: float | None) -> float | None:
+        """Take the slot that has come; returns its time, None if there is no rate."""
+        if not self.state.interval:
+            return None
+        taken = self.state.take(now, weight, since)
+        self.state.write(file, now)
+        return taken
+
+    def note_end(self, file: mmap.mmap, now: float) -> None:
+        """Note that one of the first sends after a pause has ended."""
+        if self.state.places and now >= self.state.not_before:
+            self.state.grow(self.claims.limit)
+            self.state.write(file, now)
+        self.tell(file, now)
+
+    def tell(self, file: mmap.mmap, now: float) -> None:
+        """Enter what this process holds and uses now."""
+        self.claims.mine.flying = self.in_flight if self.state.places else 0
+        self.claims.write(file, now)
+
+
+def may_evict(slot: Slot, file: mmap.mmap, members: Members, times: Times, now: float) -> bool:
+    """Whether the account in a slot may be forgotten, as it rests, and nobody claims anything of it."""
+    resident = State(slot.state.payload[:KEY_SIZE], times)
+    resident.move(slot.state)
+    slot.claims.look(file)
+    return resident.rests_at() <= now and not has_claims(slot.claims, members, now)

@@ -1,0 +1,197 @@
+"""The members of a budget: the pools that use it, in whatever process, and what each was told.
+
+A member is known by its process's number and start, so that another process with the same number is not taken for it,
+and by a number of its own, its tenure, which stands beside whatever it claims: once the member is gone, its claims are
+nobody's. So one that was killed leaves nothing to be cleared up but its entry here.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from workerpool.config import Budgets
+from workerpool.errors import BudgetError
+from workerpool.limits.file.machine import Machine
+from workerpool.limits.file.mapped import MEMBERS, BudgetFile
+
+GOODBYE = 0.25
+"""Seconds for which a dead member's claims still count: its sockets are closed, but a busy server may not know yet."""
+SILENCE = 60.0
+"""Seconds after which a member is taken for dead that has not been heard of, where its process cannot be seen: it is a
+container's."""
+
+_NOT_GONE = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a budget allows: seconds between two slots of the pool and of a host (0: no rate), and sockets."""
+
+    interval: float
+    host_interval: float
+    burst: int
+    connections: int
+    host_connections: int
+
+    @classmethod
+    def of(cls, budgets: Budgets) -> Terms:
+        rate, host_rate = budgets.rate, budgets.host_rate
+        return cls(
+            rate.interval if rate else 0.0,
+            host_rate.interval if host_rate else 0.0,
+            budgets.burst,
+            budgets.max_connections,
+            budgets.host_connections,
+        )
+
+    @classmethod
+    def strictest(cls, all_terms: Iterable[Terms]) -> Terms:
+        """What keeps to all of them."""
+        every = [*all_terms]
+        rated = [terms for terms in every if terms.interval or terms.host_interval]
+        return cls(
+            max(terms.interval for terms in every),
+            max(terms.host_interval for terms in every),
+            min((terms.burst for terms in rated), default=1),
+            min(terms.connections for terms in every),
+            min(terms.host_connections for terms in every),
+        )
+
+
+class Member(NamedTuple):
+    """A member's entry. Times are the clock's; `boot` and `space` say what its numbers mean."""
+
+    pid: int
+    started_at: int
+    tenure: int
+    boot: bytes
+    space: int
+    seen_at: float
+    gone_at: float
+    interval: float
+    host_interval: float
+    burst: int
+    connections: int
+    host_connections: int
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(*self[7:])
+
+
+_MEMBER = struct.Struct("<IQI8sQddddIII")
+
+
+class Members:
+    """The members of `file`, and this pool's own membership. Called with the process's lock held.
+
+    `tenures`: those of all members, by their places; claims of others mean nothing. `terms`: the strictest of them all.
+    """
+
+    def __init__(self, file: BudgetFile, machine: Machine, own_terms: Terms) -> None:
+        self._file = file
+        self._machine = machine
+        self._boot = machine.boot()
+        self._own_terms = own_terms
+        self._records = [file.member(index) for index in range(MEMBERS)]
+        self._members: dict[int, Member] = {}
+        self.tenures: dict[int, int] = {}
+        self.is_alone = True
+        self.terms = own_terms
+        self.place = -1
+        self.tenure = 0
+
+    def look(self) -> None:
+        """Read them all: they have changed."""
+        self._members.clear()
+        for index, record in enumerate(self._records):
+            record.look(self._file.map)
+            if record.payload:
+                member = Member(*_MEMBER.unpack(record.payload))
+                if member.pid:
+                    self._members[index] = member
+        self.tenures = {index: member.tenure for index, member in self._members.items()}
+        self.is_alone = len(self.tenures) == 1
+        self.terms = Terms.strictest([self._own_terms, *(member.terms for member in self._members.values())])
+
+    def is_member(self) -> bool:
+        """Whether this pool's own entry stands."""
+        return self.tenures.get(self.place) == self.tenure
+
+    def join(self, now: float) -> None:
+        """Enter this pool. The file's lock is held. Raises `BudgetError` if there are too many."""
+        self.look()
+        self.bury(now)
+        vacant = next((index for index in range(MEMBERS) if index not in self._members), None)
+        if vacant is None:
+            raise BudgetError(
+                f"the budget's file {self._file.path} is used by {MEMBERS} pools already, which is the most: "
+                "end some, or take another name for this budget"
+            )
+        pid = self._machine.pid()
+        self.place, self.tenure = vacant, int.from_bytes(os.urandom(4), "little") | 1
+        started_at = self._machine.started_at(pid) or 0
+        self._enter(
+            vacant,
+            Member(
+                pid, started_at, self.tenure, self._boot, self._machine.pid_space(), now, _NOT_GONE,
+                self._own_terms.interval, self._own_terms.host_interval, self._own_terms.burst,
+                self._own_terms.connections, self._own_terms.host_connections,
+            ),
+        )  # fmt: skip
+        self._changed()
+
+    def leave(self) -> None:
+        """Take this pool's entry out, and so all that it claims. The file's lock is held."""
+        if self.is_member():
+            self._strike(self.place)
+            self._changed()
+        self.place = -1
+
+    def note_seen(self, now: float) -> None:
+        """Show that this pool lives to those who cannot see its process. The file's lock is held."""
+        own = self._members[self.place]
+        if now - own.seen_at > SILENCE / 6:
+            self._members[self.place] = own = own._replace(seen_at=now)
+            self._enter(self.place, own)
+
+    def bury(self, now: float) -> bool:
+        """Note who has died, and take out who died a while ago; whether there was anybody. The file's lock is held."""
+        has_changed = False
+        for index, member in [*self._members.items()]:
+            fate = self._fate(member, now)
+            if fate == member.gone_at or index == self.place:
+                continue
+            has_changed = True
+            if fate + GOODBYE <= now:
+                self._strike(index)
+            else:
+                self._enter(index, member._replace(gone_at=fate))
+        if has_changed:
+            self._changed()
+        return has_changed
+
+    def _fate(self, member: Member, now: float) -> float:
+        """When a member was found dead, long ago if it may be taken out: as noted, if nothing is new."""
+        if member.boot != self._boot:
+            return float("-inf")
+        if member.gone_at != _NOT_GONE:
+            is_over = not member.gone_at <= now < member.gone_at + GOODBYE
+            return float("-inf") if is_over else member.gone_at
+        if member.space != self._machine.pid_space():
+            return float("-inf") if not now - SILENCE < member.seen_at <= now + SILENCE else _NOT_GONE
+        return _NOT_GONE if self._machine.started_at(member.pid) == member.started_at else now
+
+    def _enter(self, index: int, member: Member) -> None:
+        self._records[index].write(self._file.map, _MEMBER.pack(*member))
+
+    def _strike(self, index: int) -> None:
+        self._records[index].write(self._file.map, bytes(_MEMBER.size))
+
+    def _changed(self) -> None:
+        self._file.note_members()
+        self.look()

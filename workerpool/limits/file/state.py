@@ -1,0 +1,143 @@
+"""What changes with each slot of an account: how full its bucket is, its host's pause, and how that starts anew."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+
+from workerpool.config import Rate
+from workerpool.limits.bucket import LeakyBucket, slot_from
+from workerpool.limits.file.records import Record
+from workerpool.limits.file.times import Times
+
+REMEMBERED = 300.0
+"""Seconds after a pause for which a host that starts anew is remembered to do so."""
+
+LONG_AGO = float("-inf")
+KEY_SIZE = 16
+
+_STATE = struct.Struct("<16s8sdddddHH")
+
+
+class State:
+    """One account's state, as it was at the last look.
+
+    `interval`: seconds between two slots, 0 for no rate. `not_before`: nothing is sent before. `places`: how many sends
+    may be under way over all processes while the host starts anew after a pause, 0 if it does not; `ended`: how many
+    have ended since there were so many places.
+    """
+
+    __slots__ = (
+        "_bucket", "_burst", "_empty_at", "_key", "_latest", "_record", "_times", "ended", "interval", "not_before",
+        "places",
+    )  # fmt: skip
+
+    def __init__(self, key: bytes, times: Times) -> None:
+        self._key = key
+        self._times = times
+        self._record = Record(0, 0)
+        self.interval = 0.0
+        self.not_before = self._empty_at = self._latest = LONG_AGO
+        self.places = self.ended = 0
+        self._burst = 1
+        self._bucket: LeakyBucket | None = None
+
+    def move(self, record: Record) -> None:
+        """Be kept in another record; `look` or `begin` follows."""
+        self._record = record
+        self._read()
+
+    def agree(self, interval: float, burst: int) -> None:
+        """Set the rate: seconds between two slots, 0 for none."""
+        self._burst = burst
+        if interval != self.interval:
+            self.interval = interval
+            self._bucket = LeakyBucket(Rate(1, interval)) if interval else None
+            self._fill()
+
+    def look(self, file: mmap.mmap) -> bool:
+        """Read it if it has changed; whether it is whole, and this account's."""
+        if self._record.look(file):
+            self._read()
+        return self._record.payload.startswith(self._key)
+
+    @property
+    def is_broken(self) -> bool:
+        return self._record.state == "broken"
+
+    def next_at(self, weight: int) -> float:
+        """The time of the next slot, in the past if one is free now. What weighs more than the burst goes by itself."""
+        if self._bucket is None:
+            return self.not_before
+        self._bucket.burst = self._burst if weight <= self._burst else weight
+        at = self._bucket.next_at(weight)
+        return max(self.not_before, at)
+
+    def take(self, now: float, weight: int, since: float | None) -> float:
+        """Take the slot that `next_at` says has come; returns its time. `write` follows."""
+        if self._bucket is None:
+            return now
+        self._bucket.burst = self._burst if weight <= self._burst else weight
+        taken = self._bucket.take(slot_from(now, since), weight)
+        self._empty_at, self._latest = self._bucket.empty_at, self._bucket.latest
+        return taken
+
+    def pause(self, until: float) -> None:
+        """Begin a pause, or prolong it; afterwards the host starts with one request at a time. `write` follows."""
+        self.not_before = max(self.not_before, until)
+        self.places, self.ended = 1, 0
+
+    def grow(self, limit: int) -> None:
+        """Note that a send has ended while the host starts anew: one place more after each round. `write` follows."""
+        self.ended += 1
+        if self.ended >= self.places:
+            self.places, self.ended = self.places + 1, 0
+            if self.places >= limit:
+                self.places = 0
+
+    def rests_at(self) -> float:
+        """The time from which on it holds nothing worth keeping."""
+        return max(self._empty_at, self.not_before + (REMEMBERED if self.places else 0.0))
+
+    def begin(self, file: mmap.mmap, now: float, *, not_before: float | None = None) -> None:
+        """Make it a new account's; with `not_before`, one of which nothing is known any more, so as if just used up."""
+        self._forget()
+        if not_before is not None:
+            self.not_before = not_before
+            self._empty_at = now + self._burst * self.interval
+            self._fill()
+        self.write(file, now)
+
+    def write(self, file: mmap.mmap, now: float) -> None:
+        times = self._times
+        self._record.write(
+            file,
+            _STATE.pack(
+                self._key, times.boot, now, now + times.ahead, self._empty_at, self._latest, self.not_before,
+                self.places, self.ended,
+            ),
+        )  # fmt: skip
+
+    def _forget(self) -> None:
+        self._empty_at = self._latest = self.not_before = LONG_AGO
+        self.places = self.ended = 0
+        self._fill()
+
+    def _read(self) -> None:
+        self._forget()
+        if not self._record.payload:
+            return
+        _, boot, noted_at, wall, self._empty_at, self._latest, self.not_before, self.places, self.ended = _STATE.unpack(
+            self._record.payload
+        )
+        if boot != self._times.boot:
+            # What was left then, less what has passed: never more than it was, if the date has gone back meanwhile.
+            shift = self._times.now() - self._times.elapsed(wall) - noted_at
+            self._empty_at += shift
+            self._latest += shift
+            self.not_before += shift
+        self._fill()
+
+    def _fill(self) -> None:
+        if self._bucket is not None:
+            self._bucket.empty_at, self._bucket.latest = self._empty_at, self._latest

@@ -1,0 +1,125 @@
+"""The records of a finished run, read back as timings: of a job's directory, or of an output by itself.
+
+It only reads, also while a run goes on: then what its output held a moment ago. One thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any, NamedTuple
+
+from workerpool.batch.job.ledger import Ledger, RunRow
+from workerpool.batch.job.lock import holder_of
+from workerpool.batch.job.status import has_job
+from workerpool.batch.job.terms import FUNCTION
+from workerpool.batch.names import STDIN
+from workerpool.batch.sinks import STDOUT, durable_sink_for, format_of
+from workerpool.errors import JobError, OptionError, SinkError
+from workerpool.redact import HIDDEN, redact
+
+FIELDS = ("url", "ok", "status", "attempts", "elapsed", "final_url")
+
+_UNREADABLE = (SinkError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError)
+"""What reading an output may raise in which others have written, or which is another's altogether."""
+
+
+class Sent(NamedTuple):
+    """A request that was sent: how it ended, after how many attempts, in how many seconds from its first send."""
+
+    url: str
+    ok: bool
+    status: int | None
+    attempts: int
+    elapsed: float
+    final_url: str | None
+
+
+class Records:
+    """The records at `path`. Iterating gives those of requests that were sent, and reads anew each time.
+
+    `took`: seconds from the run's beginning to its end, None if it has none or was interrupted in between. `sources`:
+    what the job read, as far as that can be read again; `input_format`: what was said of them.
+
+    Raises `JobError`, here or while iterating, where there is nothing to be read.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.name = redact(path)
+        self.took: float | None = None
+        self.sources: tuple[str, ...] = ()
+        self.input_format: str | None = None
+        self._run: RunRow | None = None
+        if has_job(path):
+            self._look_at_job()
+        elif not (os.path.isfile(path) or "://" in path):
+            raise JobError(
+                f"{self.name} is neither a job's directory nor a file of records: name one that was given to --job, "
+                "or the output of a run"
+            )
+        else:
+            self._check_format()
+
+    def __iter__(self) -> Iterator[Sent]:
+        try:
+            for url, ok, status, attempts, elapsed, final_url in self._entries():
+                if attempts:
+                    answered = None if status is None else int(status)
+                    yield Sent(str(url), bool(ok), answered, int(attempts), float(elapsed), final_url or None)
+        except OptionError as error:
+            raise JobError(f"the records of {self.name} cannot be read back: {error}") from error
+        except _UNREADABLE as error:
+            raise JobError(
+                f"the records of {self.name} cannot be read back: {redact(str(error))}{self._hint()}"
+            ) from error
+
+    def _check_format(self) -> None:
+        try:
+            format_of(self.path, None)
+        except OptionError as error:
+            raise JobError(
+                f"{self.name} is no file of records: name an output of a run, which ends in .jsonl, .csv, .jsonl.gz, "
+                ".csv.gz, .parquet or .sqlite, or a job's directory"
+            ) from error
+
+    def _look_at_job(self) -> None:
+        with closing(Ledger(self.path, read_only=True)) as ledger:
+            run = self._run = ledger.run()
+            if run is None:
+                raise JobError(f"{self.name}: no run of this job has begun, so there are no timings")
+            if run.is_finished and run.ended is not None and not run.continued:
+                self.took = run.ended - run.began
+            paths = [source.path for source in ledger.sources()]
+        if all(path and path != STDIN for path in paths):
+            self.sources = tuple(run.settings["SOURCE"])
+            self.input_format = run.settings.get("--input-format")
+
+    def _entries(self) -> Iterator[tuple[Any, ...]]:
+        run = self._run
+        if run is None:
+            yield from durable_sink_for(self.path, overwrite=True).entries(None, FIELDS)
+            return
+        output = str(run.settings["--output"])
+        if output in (STDOUT, FUNCTION):
+            place = "standard output" if output == STDOUT else output
+            raise JobError(
+                f"the records of {self.name} went to {place}, and cannot be read back: if they are in a file, name that"
+            )
+        sink = durable_sink_for(
+            output, format=run.settings.get("--format"), include=run.settings.get("--include") or (), overwrite=True
+        )
+        yield from sink.entries(None if run.is_finished else run.position, FIELDS)
+        with closing(Ledger(self.path, read_only=True)) as ledger:
+            for line in ledger.held_records():
+                record = json.loads(line)
+                yield tuple([record[field] for field in FIELDS])
+
+    def _hint(self) -> str:
+        if self._run is None:
+            return ""
+        if HIDDEN in str(self._run.settings["--output"]):
+            return "; name the database's URL itself, with its password"
+        return "; a run holds the job: try again when it has ended" if holder_of(self.path) is not None else ""

@@ -1,0 +1,128 @@
+"""What a fleet keeps books of: berths, what they were given, which hosts are whose, and what streams are told.
+
+No locks of their own, save an account's: the fleet's guards the rest.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from workerpool.delays import Feeder
+from workerpool.meter import Wait
+from workerpool.model import Attempt
+from workerpool.processes.figures import NOTHING
+from workerpool.processes.messages import Doing, Task
+from workerpool.processes.process import Process
+from workerpool.statistics import PoolStatistics
+from workerpool.tickets import Owner, Ticket
+
+HOSTS_KEPT = 10_000
+"""Hosts without a request whose berth is remembered, for the sockets to them that are still open there."""
+
+
+@dataclass(slots=True)
+class Given:
+    """A request that a berth has. `attempts`: that are known of it. `may_be_sent`: it may not be sent again."""
+
+    ticket: Ticket
+    task: Task
+    attempts: tuple[Attempt, ...] | None = None
+    may_be_sent: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Berth:
+    """A place for a process. `held`: places of each owner that wait for its receipt, by the owner's number."""
+
+    number: int
+    options: Mapping[str, bytes]
+    workers: int
+    process: Process | None = None
+    given: dict[int, Given] = field(default_factory=dict)
+    hosts: int = 0
+    held: dict[int, int] = field(default_factory=dict)
+    past: PoolStatistics = NOTHING  # of processes that have ended
+    past_cpu: float = 0.0
+    figures: PoolStatistics = NOTHING
+    cpu: float = 0.0  # seconds that its processes have had
+    is_starved: bool = False
+    doing: Wait | None = None  # what its process knows of the streams
+    seen: int = 0  # the last question that was answered
+    is_done: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """A stream. `places`: the berths whose sends were told to it and are to be receipted, oldest first."""
+
+    number: int
+    owner: Owner
+    lock: threading.Lock = field(default_factory=threading.Lock)  # guards what follows, and is held while it is told
+    places: deque[Berth] = field(default_factory=deque)
+    is_held: bool = False
+
+
+@dataclass(slots=True)
+class _Host:
+    berth: Berth
+    under_way: int = 0
+
+
+class Delays:
+    """What streams tell of themselves, for the processes that have nothing to do; see `delays.Delays`."""
+
+    def __init__(self, berths: Sequence[Berth]) -> None:
+        self._berths = berths
+        self.feeders: list[Feeder] = []
+
+    @property
+    def is_starved(self) -> bool:
+        """Whether some process has nothing to do. Asked without the lock, all the time."""
+        return not all(berth.given for berth in self._berths)
+
+    def tell(self) -> None:
+        """Tell the processes that have nothing to do what the streams are at, if they do not know. Under the lock."""
+        doing = Wait.IDLE
+        for feeder in [*self.feeders]:
+            doing = feeder.doing
+            if doing not in (Wait.ANSWERS, Wait.WINDOW):
+                break
+        for berth in self._berths:
+            if not berth.given and berth.doing is not doing and berth.process is not None:
+                berth.doing = doing
+                berth.process.tell(Doing(doing))
+
+
+class Hosts:
+    """Which berth sends to which host."""
+
+    def __init__(self, berths: Sequence[Berth]) -> None:
+        self._berths = berths
+        self._hosts: dict[str, _Host] = {}
+        self._idle: dict[str, None] = {}  # those without a request, the one that has been so longest first
+
+    def enter(self, name: str) -> Berth:
+        """Count one more request to a host; returns where it goes."""
+        host = self._hosts.get(name)
+        if host is None:
+            berth = min(self._berths, key=lambda berth: (len(berth.given), berth.hosts))
+            host = self._hosts[name] = _Host(berth)
+            berth.hosts += 1
+        elif not host.under_way:
+            del self._idle[name]
+        host.under_way += 1
+        return host.berth
+
+    def leave(self, name: str) -> None:
+        """Count one less, and forget the host that has had none for longest, if they are many."""
+        host = self._hosts[name]
+        host.under_way -= 1
+        if not host.under_way:
+            self._idle[name] = None
+            if len(self._idle) > HOSTS_KEPT:
+                oldest = next(iter(self._idle))
+                del self._idle[oldest]
+                self._hosts.pop(oldest).berth.hosts -= 1

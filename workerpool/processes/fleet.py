@@ -1,0 +1,535 @@
+"""The processes of a pool as one crew: which of them does which request, and what happens when one of them is killed.
+
+Each process has a *berth*, which outlives it: a share of the workers, the hosts that it sends to and the requests that
+it was given. All requests of a host go to one berth as long as any is under way, and afterwards while it is remembered.
+A new host goes to the berth with the fewest requests.
+
+A process that ends unasked is replaced. The next one in its berth is given the requests that have no outcome yet, with
+the attempts that are known of them. One that may not be repeated and was about to be sent is `OutcomeUnknown`.
+
+Streams call this from their consumers' threads, as they would call a `crew.Crew`. What a process tells comes on a
+thread of its own (`processes.process`). One lock, `_lock`, guards everything here; no outcome is delivered under it,
+and no code of users' is called.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import count
+from typing import Any
+
+from workerpool.errors import Cancelled, InvalidRequest, OutcomeUnknown, ProcessesLost, RequestError
+from workerpool.model import Outcome, Request
+from workerpool.processes.berths import Account, Berth, Delays, Given, Hosts
+from workerpool.processes.figures import NOTHING, added, only_past, with_age
+from workerpool.processes.messages import (
+    ASKED,
+    LIGHT,
+    TOLD,
+    Begin,
+    Close,
+    Done,
+    Forget,
+    GiveUp,
+    Hold,
+    Leave,
+    Logged,
+    Look,
+    News,
+    Open,
+    Refused,
+    Seen,
+    Sending,
+    Settle,
+    Task,
+    Told,
+    Urge,
+    Work,
+    log_levels,
+)
+from workerpool.processes.parcels import (
+    RequestParcel,
+    Unsendable,
+    pack_error,
+    pack_request,
+    unpack_attempts,
+    unpack_error,
+    unpack_outcome,
+)
+from workerpool.processes.process import Process
+from workerpool.redact import redact
+from workerpool.statistics import PoolStatistics
+from workerpool.stream import HELD_BYTES, Stream
+from workerpool.tickets import Owner, Ticket
+
+MOST_ENDS, WITHIN = 5, 60.0
+"""How many processes may end unasked in so many seconds, before the pool is given up. One that is killed now and then
+is replaced for ever; a machine that kills each, or a request that ends each, is told of. Erlang's supervisors count so
+("maximum restart intensity")."""
+
+LOOK_WAIT = 0.5
+"""Seconds that are waited for the processes to say how they stand."""
+
+
+class Fleet:
+    """A crew of processes. `options` are each one's, as `WorkerPool` takes them, pickled; `workers` each one's.
+
+    `scratch`: a directory that they are to remove, should this process be killed.
+    """
+
+    def __init__(
+        self,
+        options: Sequence[Mapping[str, bytes]],
+        workers: Sequence[int],
+        may_repeat: Callable[[Request], bool],
+        *,
+        scratch: str | None = None,
+    ) -> None:
+        self._berths = [Berth(n, *one) for n, one in enumerate(zip(options, workers, strict=True))]
+        self._may_repeat = may_repeat
+        self._scratch = scratch
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._hosts = Hosts(self._berths)
+        self._began, self._ended_at = time.monotonic(), 0.0
+        self.delays = Delays(self._berths)
+        self._numbers = count(1)
+        self._accounts: dict[int, Account] = {}  # by number
+        self._numbers_of: dict[Owner, int] = {}
+        self._ends: deque[float] = deque(maxlen=MOST_ENDS)
+        self._announcing: ThreadPoolExecutor | None = None
+        self._is_closing = self._cancels = False
+        self._is_abandoned = False
+        self._failure: ProcessesLost | None = None
+
+    def start(self) -> None:
+        """Start the processes. Raises `ProcessesLost` if the system does not allow that."""
+        for berth in self._berths:
+            try:
+                process = Process(self._heard, self._lost)
+            except OSError as error:
+                self.abandon()
+                raise ProcessesLost(f"no process could be started: {error}") from error
+            with self._lock:
+                self._man(berth, process)
+
+    # -- what a stream asks of a crew ---------------------------------------------------------------------------------
+
+    def add(self, tickets: Iterable[Ticket]) -> None:
+        """Give requests to processes; raises `RuntimeError` after shutdown, `ProcessesLost` if there are none."""
+        refused: list[tuple[Ticket, RequestError]] = []
+        packed: list[tuple[Ticket, RequestParcel, int]] = []
+        for ticket in tickets:
+            try:
+                packed.append((ticket, pack_request(ticket.request), self._kind_of(ticket)))
+            except Unsendable as error:
+                refused.append((ticket, _unsendable(ticket.request, error)))
+        with self._lock:
+            self._check_open()
+            work: dict[Berth, list[Task]] = {}
+            for ticket, parcel, kind in packed:
+                if not ticket.is_wanted():
+                    continue
+                ticket.started = True
+                owner, number = self._number_of(ticket.owner), next(self._numbers)
+                berth = self._hosts.enter(ticket.host)
+                task = Task(number, owner, kind, ticket.host, ticket.key, parcel)
+                berth.given[number] = Given(ticket, task)
+                work.setdefault(berth, []).append(task)
+            for berth, tasks in work.items():
+                if berth.process is not None:
+                    berth.process.tell(Work(tasks))
+        for ticket, problem in refused:
+            ticket.deliver(Outcome(ticket.request, None, problem, ticket.request.earlier))
+
+    def discard(self, is_unwanted: Callable[[Ticket], bool]) -> list[Ticket]:
+        """Let the processes end what they are not sending of a stream that is over; its outcomes come as all others.
+
+        So there is nothing left that the caller would have to end.
+        """
+        with self._lock:
+            owners = {
+                given.task.owner
+                for berth in self._berths
+                for given in berth.given.values()
+                if is_unwanted(given.ticket)
+            }
+            for owner in owners:
+                self._tell_all(GiveUp(owner))
+        return []
+
+    def cancel(self, ticket: Ticket, why: str) -> None:
+        """End a request that `discard` returned, which never returns any."""
+        raise AssertionError("no request is here to be cancelled")
+
+    def settle(self, owner: Owner, places: int) -> None:
+        """Take the receipt for the `places` sends of `owner` that were told first."""
+        account = self._accounts[self._numbers_of[owner]]
+        with account.lock:
+            receipted = [account.places.popleft() for _ in range(places)]
+        with self._lock:
+            for berth in dict.fromkeys(receipted):
+                number = receipted.count(berth)
+                berth.held[account.number] -= number
+                if berth.process is not None:
+                    berth.process.tell(Settle(account.number, number))
+
+    def urge(self, ticket: Ticket) -> None:
+        """Let a process send a request that its full owner waits for."""
+        with self._lock:
+            for berth in self._berths:
+                for number, given in berth.given.items():
+                    if given.ticket is ticket and berth.process is not None:
+                        berth.process.tell(Urge(number))
+
+    def resume(self, owner: Owner) -> None:
+        """Let the processes send requests of an owner again that is not full any more."""
+        account = self._accounts[self._numbers_of[owner]]
+        with account.lock:
+            if account.is_held:
+                account.is_held = False
+                with self._lock:
+                    self._tell_all(Hold(account.number, is_full=False))
+
+    def look_again(self) -> None:
+        """Let processes that have nothing to do know what the streams are at."""
+        with self._lock:
+            self.delays.tell()
+
+    def forsake(self, owner: Owner, *, has_requests: bool) -> None:
+        """Let the processes forget an owner that is over. Takes no lock: see `crew.Crew.forsake`."""
+        number = self._numbers_of.get(owner)
+        if number is not None:
+            for berth in self._berths:
+                if berth.process is not None:
+                    berth.process.tell(Forget(number))
+
+    def is_starved(self) -> bool:
+        """Whether a process could send to further hosts."""
+        self.look()
+        with self._lock:
+            return any(berth.is_starved for berth in self._berths)
+
+    # -- looking and ending -------------------------------------------------------------------------------------------
+
+    def look(self) -> PoolStatistics:
+        """Ask all processes how they stand, and add it up; what one last said, where it does not answer at once."""
+        end = time.monotonic() + LOOK_WAIT
+        with self._lock:
+            question = next(self._numbers)
+            asked = [berth for berth in self._berths if berth.process is not None and not berth.is_done]
+            for berth in asked:
+                assert berth.process is not None
+                berth.process.tell(Look(question))
+            while any(berth.seen < question and not berth.is_done for berth in asked):
+                left = end - time.monotonic()
+                if left <= 0 or self._failure is not None:
+                    break
+                self._changed.wait(left)
+            age = (self._ended_at or time.monotonic()) - self._began
+            return added(with_age(added((berth.past, berth.figures)), age) for berth in self._berths)
+
+    @property
+    def cpu(self) -> float:
+        """Seconds that the processes had had the CPU when they last said."""
+        with self._lock:
+            return sum(berth.past_cpu + berth.cpu for berth in self._berths)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes' ids."""
+        with self._lock:
+            return [berth.process.pid for berth in self._berths if berth.process is not None]
+
+    @property
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def close(self, *, cancel: bool) -> None:
+        """Take no more; the processes end when all has ended, with `cancel` without what is not being sent."""
+        with self._lock:
+            self._is_closing = True
+            self._cancels = self._cancels or cancel
+            self._tell_all(Close(cancel))
+
+    def join(self) -> None:
+        """Wait, after `close`, until all processes have ended."""
+        with self._lock:
+            while any(berth.process is not None for berth in self._berths):
+                self._changed.wait()
+        if self._announcing is not None:
+            self._announcing.shutdown()
+
+    def abandon(self) -> None:
+        """End all processes at once: nobody wants anything of them any more. Takes no lock."""
+        self._is_abandoned = True
+        for berth in self._berths:
+            if (process := berth.process) is not None:
+                process.kill()
+
+    def disown(self) -> None:
+        """In a forked child of this process: leave the processes to it. Takes no lock."""
+        for berth in self._berths:
+            if berth.process is not None:
+                berth.process.disown()
+
+    # -- under the lock -----------------------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._is_closing:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
+    def _number_of(self, owner: Owner | None) -> int:
+        """The owner's number; all processes hear of a new one before its first request."""
+        if owner is None:
+            return 0
+        number = self._numbers_of.get(owner)
+        if number is None:
+            number = self._numbers_of[owner] = next(self._numbers)
+            self._accounts[number] = Account(number, owner)
+            for gone, account in [*self._accounts.items()]:
+                if account.owner.is_forsaken:
+                    self._close_account(gone)
+            for berth in self._berths:
+                if berth.process is not None:
+                    berth.process.tell(Open(number, berth.workers if owner.needs_receipts else None))
+        return number
+
+    def _close_account(self, number: int) -> None:
+        """Forget a stream that nobody consumes any more, and its requests."""
+        del self._numbers_of[self._accounts.pop(number).owner]
+        self._tell_all(Forget(number))
+        for berth in self._berths:
+            berth.held.pop(number, None)
+            for one in [task for task, given in berth.given.items() if given.task.owner == number]:
+                self._take(berth, one)
+
+    def _kind_of(self, ticket: Ticket) -> int:
+        if type(ticket).before_send is not Ticket.before_send:
+            return ASKED
+        try:
+            return LIGHT if self._may_repeat(ticket.request) else TOLD
+        except Exception:  # junk for headers: it will end as an outcome when it is to be sent
+            return LIGHT
+
+    def _take(self, berth: Berth, number: int) -> Given | None:
+        """Take a request out that has ended; None if it has been before."""
+        given = berth.given.pop(number, None)
+        if given is not None:
+            self._hosts.leave(given.task.host)
+        return given
+
+    def _tell_all(self, message: Any) -> None:
+        for berth in self._berths:
+            if berth.process is not None:
+                berth.process.tell(message)
+
+    def _man(self, berth: Berth, process: Process) -> None:
+        """Put a process into a berth, and give it what is the berth's."""
+        berth.process = process
+        process.tell(Begin(dict(berth.options), HELD_BYTES // len(self._berths), log_levels(), self._scratch))
+        for number, account in self._accounts.items():
+            needs_receipts = account.owner.needs_receipts
+            process.tell(Open(number, berth.workers - berth.held.get(number, 0) if needs_receipts else None))
+            if account.is_held:
+                process.tell(Hold(number, is_full=True))
+        if berth.given:
+            process.tell(Work([given.task for given in berth.given.values()]))
+        for number, account in self._accounts.items():
+            if account.owner.is_forsaken:
+                process.tell(Forget(number))
+            elif account.owner.is_over:
+                process.tell(GiveUp(number))
+        if self._is_closing:
+            process.tell(Close(self._cancels))
+        process.start()
+
+    # -- what a process tells: its own thread -------------------------------------------------------------------------
+
+    def _heard(self, process: Process, message: Any) -> None:
+        berth = next(berth for berth in self._berths if berth.process is process)
+        if isinstance(message, Told):
+            self._take_news(berth, message.news)
+        elif isinstance(message, Sending):
+            self._take_leave(berth, message.number)
+        elif isinstance(message, Seen):
+            with self._lock:
+                berth.figures, berth.cpu = message.figures, message.cpu
+                berth.is_starved, berth.seen = message.is_starved, message.number
+                self._changed.notify_all()
+        elif isinstance(message, Logged):
+            record = logging.makeLogRecord(message.record)
+            logger = logging.getLogger(record.name)
+            if logger.isEnabledFor(record.levelno):
+                logger.handle(record)
+        elif isinstance(message, Done):
+            with self._lock:
+                berth.figures, berth.cpu = message.figures, message.cpu
+                berth.is_done, berth.is_starved = True, False
+                if all(berth.is_done for berth in self._berths):
+                    self._ended_at = time.monotonic()
+                self._changed.notify_all()
+            process.let_go()
+        elif isinstance(message, Refused):
+            self._fail(ProcessesLost(f"a process cannot work: {unpack_error(message.error)}"))
+
+    def _take_news(self, berth: Berth, news: Sequence[News]) -> None:
+        with self._lock:
+            known = [
+                berth.given.get(number) if outcome is None else self._take(berth, number)
+                for number, _, outcome, _ in news
+            ]
+            if not berth.given:
+                self.delays.tell()
+        for given, (_, holds_place, outcome, attempts) in zip(known, news, strict=True):
+            if given is None:
+                continue
+            if outcome is not None:
+                self._deliver(berth, given, unpack_outcome(outcome, given.ticket.request), holds_place)
+            elif attempts is not None:
+                given.attempts = unpack_attempts(attempts)
+                self._give(berth, given, holds_place, partial(given.ticket.go_on, given.attempts))
+
+    def _deliver(self, berth: Berth, given: Given, outcome: Outcome, holds_place: bool) -> None:
+        self._give(berth, given, holds_place, partial(given.ticket.deliver, outcome))
+
+    def _give(self, berth: Berth, given: Given, holds_place: bool, give: Callable[[], None]) -> None:
+        """Give news to a ticket. Its stream hears them in the order in which the places that they hold are noted."""
+        account = self._accounts.get(given.task.owner)
+        if account is None:
+            give()
+            return
+        with account.lock:
+            if holds_place and account.owner.needs_receipts:
+                account.places.append(berth)
+                given.ticket.holds_place = True
+                with self._lock:
+                    berth.held[account.number] = berth.held.get(account.number, 0) + 1
+            give()
+            if account.owner.is_full and not account.is_held:
+                account.is_held = True
+                with self._lock:
+                    self._tell_all(Hold(account.number, is_full=True))
+
+    def _take_leave(self, berth: Berth, number: int) -> None:
+        """Note that a request which may not be repeated is about to be sent, and ask for leave if it needs that."""
+        with self._lock:
+            given = berth.given.get(number)
+            if given is None:
+                return
+            given.may_be_sent = True
+            if given.task.kind != ASKED:
+                return
+            if self._announcing is None:
+                workers = sum(berth.workers for berth in self._berths)
+                self._announcing = ThreadPoolExecutor(workers, "workerpool-announcing")
+        process = berth.process
+        assert process is not None
+        self._announcing.submit(self._announce, process, given)
+
+    def _announce(self, process: Process, given: Given) -> None:
+        error: list[bytes] | None = None
+        try:
+            given.ticket.before_send()
+        except Exception as raised:
+            given.may_be_sent = False
+            error = pack_error(raised)
+        process.tell(Leave(given.task.number, error))
+
+    def _lost(self, process: Process) -> None:
+        """Act on the end of a process: it was asked to, or another one takes its place."""
+        berth = next(berth for berth in self._berths if berth.process is process)
+        while True:
+            with self._lock:
+                is_over = berth.is_done or (self._is_closing and not berth.given)
+                if is_over or self._is_abandoned or self._failure is not None:
+                    berth.process = None
+                    self._changed.notify_all()
+                    return
+                self._ends.append(time.monotonic())
+                is_too_often = len(self._ends) == MOST_ENDS and self._ends[-1] - self._ends[0] < WITHIN
+            if is_too_often:
+                self._fail(ProcessesLost(_too_often(process)))
+                continue
+            try:
+                following = Process(self._heard, self._lost)
+            except OSError as error:
+                process.fault = error
+                continue
+            break
+        with self._lock:
+            berth.past, berth.figures = added([berth.past, only_past(berth.figures)]), NOTHING
+            berth.past_cpu, berth.cpu = berth.past_cpu + berth.cpu, 0.0
+            berth.doing = None
+            over = self._over(berth)
+            self._man(berth, following)
+        for given, outcome in over:
+            self._deliver(berth, given, outcome, given.may_be_sent and not isinstance(outcome.error, Cancelled))
+
+    def _over(self, berth: Berth) -> list[tuple[Given, Outcome]]:
+        """Take out the requests of a process that has ended which are not to be sent again. Under the lock."""
+        over = []
+        for number, given in [*berth.given.items()]:
+            request, attempts, owner = given.ticket.request, given.attempts, given.ticket.owner
+            made = request.earlier if attempts is None else attempts
+            error: RequestError | None = None
+            if given.may_be_sent:
+                error = OutcomeUnknown(
+                    "it was sent, and the process that had sent it was ended before its answer came; "
+                    f"{request.method} is not repeated blindly"
+                )
+            elif self._cancels or (owner is not None and owner.is_over):
+                error = Cancelled("given up, as the batch was told to end, and the process that had it was ended")
+            if error is None:
+                if attempts is not None:
+                    given.task = given.task._replace(request=pack_request(request, attempts))
+                continue
+            error.key, error.attempts = redact(request.label), len(made)
+            self._take(berth, number)
+            over.append((given, Outcome(request, None, error, made)))
+        return over
+
+    def _fail(self, failure: ProcessesLost) -> None:
+        """Give the pool up: end all processes, and every request as cancelled."""
+        with self._lock:
+            if self._failure is not None:
+                return
+            self._failure = failure
+            left = [
+                (berth, given) for berth in self._berths for number in [*berth.given]
+                if (given := self._take(berth, number)) is not None
+            ]  # fmt: skip
+            owners = [account.owner for account in self._accounts.values()]
+            processes = [berth.process for berth in self._berths if berth.process is not None]
+            self._changed.notify_all()
+        for process in processes:
+            process.kill()
+        for owner in owners:
+            if isinstance(owner, Stream):
+                owner.fail(failure)
+        for berth, given in left:
+            request, made = given.ticket.request, given.attempts or given.ticket.request.earlier
+            error = Cancelled(f"given up, as {failure}", key=redact(request.label), attempts=len(made))
+            self._deliver(berth, given, Outcome(request, None, error, made), False)
+
+
+def _unsendable(request: Request, error: Unsendable) -> RequestError:
+    told = redact(f"it {error}, so it cannot be sent by another process: use one process, or leave that out")
+    return InvalidRequest(told, key=redact(request.label), attempts=len(request.earlier))
+
+
+def _too_often(process: Process) -> str:
+    how = process.fault or process.returncode
+    said = f"signal {-how}" if isinstance(how, int) and how < 0 else f"{how}"
+    return (
+        f"{MOST_ENDS} of its processes have ended unasked within {WITHIN:g} s, the last one by {said}: look whether "
+        "the machine has run out of memory, or whether code that the requests carry ends its process"
+    )

@@ -1,0 +1,135 @@
+"""`ShardedPool`: a `WorkerPool` whose workers are in processes of their own, which have a core each.
+
+This process reads the source, and keeps what is done with outcomes; the processes send. Any thread may call a pool's
+methods.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, NoReturn
+
+from workerpool import events
+from workerpool.errors import WrongThread
+from workerpool.limits.file import budget_path
+from workerpool.pool import WorkerPool
+from workerpool.processes.fleet import Fleet
+from workerpool.processes.options import check_processes, packed_options, shares
+from workerpool.processes.scratch import Scratch
+from workerpool.retry import Retries
+from workerpool.statistics import PoolStatistics
+from workerpool.stream import Stream
+
+
+class ShardedPool(WorkerPool):
+    """A `WorkerPool` on several processes of this machine, each of which sends to hosts of its own.
+
+    For batches of many hosts that one process cannot send fast enough: Python uses one core in each. The requests of
+    one host go through one process at a time; rates, sockets and pauses hold over all of them. Streams, lists,
+    receipts, `get` and its like, `drain`, `statistics` and `shutdown` are as those of `WorkerPool`; callables cannot be
+    submitted, as they would run in another process.
+
+    `processes`: how many. `max_workers`: threads of all of them together, at least one each; other numbers are for all
+    of them together as well. `options` are those of `WorkerPool`. Functions and classes among them have to be found in
+    modules, not in the program's main one; there is no `clock`, and cookies are not ``"shared"``.
+
+    A process that is killed is replaced, and the requests that it had without an outcome are done again, with the
+    attempts that were known of them; one that may not be repeated ends as `OutcomeUnknown` if it may have been sent.
+    Processes end with the one that made them, however that ends. They ignore SIGINT, SIGTERM and SIGHUP, which are this
+    process's to act on.
+
+    What differs in an outcome: a response came over no `connection`, one that requests' own code had fetched has no
+    `raw`, and a request with ``stream=True`` fails as `InvalidRequest`.
+
+    Raises `OptionError` (a `ValueError`) for a value that cannot work, `ProcessesLost` if no process can be started.
+    """
+
+    def __init__(self, processes: int, max_workers: int | None = 16, **options: Any) -> None:
+        self._processes = processes
+        self._shared: str | os.PathLike[str] | None = options.pop("budget", None)
+        self._given = options
+        super().__init__(max_workers, **options)  # without a budget to share: this process sends nothing
+
+    def _start(self) -> None:
+        options = self._options
+        processes = check_processes(self._processes, options.workers)
+        self._scratch = Scratch() if self._shared is None else None
+        packed = packed_options(self._given, options, processes, self._budget_file())
+        self._retries = Retries(options.retry)
+        self._fleet = Fleet(
+            packed,
+            shares(options.workers, processes),
+            self._retries.may_repeat,
+            scratch=None if self._scratch is None else self._scratch.directory,
+        )
+        self._crew: Any = self._fleet
+        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+        self._fleet.start()
+        self._on_dropped: Any = weakref.finalize(self, self._fleet.abandon)
+        self._on_dropped.atexit = False
+
+    def _budget_file(self) -> Path:
+        """Where the budget is that the processes share."""
+        if self._scratch is not None:
+            return self._scratch.budget
+        assert self._shared is not None
+        return Path(budget_path(self._shared, os.environ) if isinstance(self._shared, str) else self._shared)
+
+    def start_anew(self) -> None:
+        """In a forked child: begin with processes of its own, and nothing queued."""
+        was_closed = self._fleet.is_closing
+        self._on_dropped.detach()
+        self._fleet.disown()
+        if was_closed:
+            return
+        self._start()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more requests, and end when those that were taken have ended; with `wait`, return only then.
+
+        `cancel_futures` cancels requests that are not being sent right now.
+        """
+        self._fleet.close(cancel=cancel_futures)
+        if not wait:
+            return
+        self._fleet.join()
+        if self._scratch is not None:
+            self._scratch.remove()
+        if not self._is_shut_down:
+            self._is_shut_down = True
+            figures = self._fleet.look()
+            events.emit("pool.stopped", requests=figures.requests, sent=figures.sent)
+
+    def statistics(self) -> PoolStatistics:
+        """Return a frozen picture of all processes together, which are asked for it: about a millisecond."""
+        return self._fleet.look()
+
+    @property
+    def cpu(self) -> float:
+        """Seconds that the processes had had the CPU, in all, when `statistics` was last asked for."""
+        return self._fleet.cpu
+
+    @property
+    def pids(self) -> list[int]:
+        """The ids of the processes that there are now."""
+        return self._fleet.pids
+
+    @property
+    def session(self) -> NoReturn:
+        """There is none, as no worker is in this process."""
+        raise WrongThread("pool.session is a worker's own, and a ShardedPool has its workers in other processes")
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Refused: it would run in another process."""
+        raise WrongThread("a ShardedPool runs no callables, as its workers are in other processes: use a WorkerPool")
+
+    def warm(self, urls: Iterable[str]) -> int:
+        """Open no sockets, and return 0: which process sends to a host is decided with its first request."""
+        return 0
+
+    def _refuse_inside(self, what: str) -> None:
+        """No worker is in this process."""
