@@ -1,7 +1,7 @@
 """Reads a stream's source as there is room, and keeps one host from filling the window.
 
-A host may hold a share of the window: no more than a part of what is free of it, so that any number of hosts that do
-not answer leaves room for the others, and a host by itself gets its whole share. What its share has no room for waits in
+A host may hold a share of the window: no more than a part of what is free of it, so that hosts that do not answer leave
+room for the others, and a host by itself gets its whole share. What its share has no room for waits in
 a backlog, and reading goes on past it, so that a source sorted by host, its first host dead, still reaches the others.
 Reading on costs memory and defeats laziness, so the stream asks for it only when workers are idle, or soon will be; the
 backlog keeps its first items in memory and later ones in a temporary file, and is bounded.

@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from itertools import count
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from workerpool.config import Budgets
 from workerpool.model import Request
 from workerpool.scheduler import Scheduler
+from workerpool.slow_hosts import PERIOD
 from workerpool.tickets import Ticket
 
 WELL, SLOW, SILENT, REFUSING, LIMITED = 0.05, 2.0, 30.0, 0.001, 0.002
@@ -105,6 +108,30 @@ def seconds(hosts: Iterable[str], requests: int, workers: int, order: str, recei
     for host in names:
         pool.add(host)
     return pool.run({*WELL_HOSTS})
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    took=st.lists(st.sampled_from([0.001, 0.05, 0.3, 2.0, 30.0]), min_size=1, max_size=12),
+    requests=st.integers(1, 30),
+    workers=st.integers(1, 70),
+    receipts=st.sampled_from([None, 0.0, 0.5]),
+)
+def test_everything_is_sent_in_the_end_without_a_place_left_idle_for_long(
+    took: list[float], requests: int, workers: int, receipts: float | None
+) -> None:
+    """The longest that a place may be idle is until slow hosts may hold twice as many, some times over."""
+    names = {f"host {number}": seconds for number, seconds in enumerate(took)}
+    pool = Pool(names, workers, receipts)
+    for _ in range(requests):
+        for host in names:
+            pool.add(host)
+    ended = pool.run({*names})
+    assert {host: len(times) for host, times in pool.ended.items()} == dict.fromkeys(names, requests)
+    assert pool.scheduler.is_idle
+    work = sum(took) * requests * 1.1 + (receipts or 0.0) * requests * len(took)
+    longest = max(took) * 1.1 * (requests / min(6, workers) + 1)
+    assert ended <= work / workers + longest + (1 + requests) * 10 * PERIOD
 
 
 @pytest.mark.parametrize("receipts", [None, 0.002])
