@@ -92,6 +92,23 @@ def test_whatever_ends_in_whatever_order_everything_read_is_admitted_once_and_in
     assert sum(map(len, seen.values())) == len(names)
 
 
+def test_a_host_that_holds_more_than_others_now_leave_it_gets_none_of_its_backlog() -> None:
+    intake = make(["a"] * 400 + [f"host {number % 30}" for number in range(10 * WINDOW)])
+    intake.read_on(10 * WINDOW)
+    held = Counter(admitted(intake))
+    assert held["a"] == 250
+    for _ in range(10):
+        intake.ended("a")
+    assert "a" not in [*admitted(intake)]
+
+
+def test_a_host_of_which_nothing_is_in_the_window_has_room_for_one() -> None:
+    """Else the request whose turn it is in an ordered stream might never be admitted."""
+    intake = make(["a", "b", "b", "c"], window=2, share=1)
+    intake.read_on(4)
+    assert [*admitted(intake)] == ["a", "b", "c"]
+
+
 def test_a_request_is_stuck_when_nothing_of_its_host_has_ended_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(module.time, "monotonic", lambda: now)

@@ -35,7 +35,7 @@ class Pool:
         return sum(ticket.host == host for ticket in self.flying)
 
     def teach(self, took: dict[str, float], *, failed: str = "") -> None:
-        """Let each host answer after so many seconds, and all of them have requests waiting; the well ones were busy."""
+        """Let each host answer after so many seconds; all have requests waiting then, and the well ones were busy."""
         for host in took:
             self.add(host, 1)
         self.send()
@@ -170,6 +170,13 @@ def test_the_only_host_gets_its_places_at_once() -> None:
     assert pool.count("new") == 6
 
 
+def test_what_is_late_goes_by_what_is_typical() -> None:
+    pool = Pool()
+    pool.teach({**{f"well {number}": 0.3 for number in range(20)}, "in time": 1.5, "late": 3.0})
+    slow = {name for name, host in pool.scheduler._hosts.items() if host.is_slow}
+    assert slow == {"late"}
+
+
 def test_where_all_hosts_are_slow_none_is() -> None:
     pool = Pool()
     pool.teach({f"host {number}": 2.0 for number in range(20)})
@@ -193,4 +200,5 @@ def test_slow_hosts_take_turns_by_the_time_that_they_hold_their_places() -> None
                 pool.flying.remove(ticket)
                 pool.scheduler.release(ticket.host, pool.now, since=ticket.granted_at)
                 ended[ticket.host] += 1
+    assert ended["slower"] >= 8, ended
     assert 8 <= ended["slow"] / ended["slower"] <= 20, ended
