@@ -96,6 +96,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         learns_connections=st.booleans(),
         slow_start=st.booleans(),
         breaker=st.sampled_from(BREAKERS),
+        places=st.sampled_from([None, 1, 2, 5]),
     )
     def begin(
         self,
@@ -112,6 +113,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         learns_connections: bool,
         slow_start: bool,
         breaker: Breaker | None,
+        places: int | None,
     ) -> None:
         self.budgets = Budgets(
             rate=rate,
@@ -131,7 +133,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         if is_shared:
             self.budgets = replace(self.budgets, host_rate=None)
         self.scheduler = Scheduler(
-            self.budgets, retries=self.tokens, floor=floor or 0, breaker=breaker, shared=self.shared
+            self.budgets, retries=self.tokens, floor=floor or 0, breaker=breaker, shared=self.shared, places=places
         )
         self.now = self.began = 100.0
         self.retried: dict[str, list[float]] = {}
@@ -242,7 +244,9 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert ticket.holds_place
             ticket.holds_place = False
             self.owed.append(ticket)
-        self.scheduler.release(ticket.host, self.now, was_refused=ticket.refused_until is not None)
+        self.scheduler.release(
+            ticket.host, self.now, since=ticket.granted_at, was_refused=ticket.refused_until is not None
+        )
         return ticket
 
     @precondition(lambda self: self.flying)
