@@ -1,11 +1,12 @@
 """What several processes add: requests a second of one and of two, for many small answers of nginx on loopback.
 
-    python -m benchmarks.processes [--requests 40000] [--rounds 5] [--processes 2] [--hosts 16] [--workers 32]
+    python -m benchmarks.processes [--requests 20000] [--rounds 5] [--processes 2] [--hosts 16] [--workers 32]
 
-Each round fetches the same URLs in four ways, one after the other: a stream of a `WorkerPool` and one of a
-`ShardedPool`, each pool warm; `workerpool run` and `workerpool run --processes N`, each a command of its own with all
-that takes, its start included. Prints requests a second of each, the median of the rounds, and the ratios of a round,
-their median with the least and the greatest. CPU time is that of the client's processes together, per request.
+Each round fetches URLs in pairs of ways, one after the other: a stream of a `WorkerPool` and one of a `ShardedPool`,
+each pool warm, once by the fast path and once by requests' own code (a fifth of the URLs), which takes several times
+the CPU; `workerpool run` and `workerpool run --processes N`, each a command of its own with all that takes, its start
+included. Prints requests a second of each, the median of the rounds, and the ratios of a round, their median with the
+least and the greatest. CPU time is that of the client's processes together, per request.
 
 nginx takes part of the cores that the processes share, and the process that reads the source and writes the results
 another part. With as many cores as processes the ratio is far below the number of processes; it says what a machine
@@ -69,12 +70,13 @@ def _cpu_of(pool: WorkerPool) -> float:
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def tell(turns: dict[str, list[Turn]], processes: int) -> None:
-    print(f"{'':34}{'requests/s':>12}{'CPU µs each':>13}")
+def tell(turns: dict[str, list[Turn]]) -> None:
+    print(f"{'':42}{'requests/s':>12}{'CPU µs each':>13}")
     for name, of_one in turns.items():
         rate, cost = (statistics.median(getattr(turn, part) for turn in of_one) for part in ("rate", "cost"))
-        print(f"{name:34}{rate:12,.0f}{cost:13.0f}")
-    for one, several in (("stream", f"stream, {processes} processes"), ("run", f"run, {processes} processes")):
+        print(f"{name:42}{rate:12,.0f}{cost:13.0f}")
+    names = [*turns]
+    for one, several in zip(names[::2], names[1::2], strict=True):
         ratios = [two.rate / first.rate for first, two in zip(turns[one], turns[several], strict=True)]
         median = statistics.median(ratios)
         print(f"{several} ÷ {one}: {median:.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
@@ -82,7 +84,7 @@ def tell(turns: dict[str, list[Turn]], processes: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=40_000)
+    parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--hosts", type=int, default=16)
@@ -99,24 +101,29 @@ def main() -> None:
         (directory / "urls.txt").write_text("".join(f"{url}\n" for url in urls))
         options = ("--workers", str(said.workers))
         several = f"{said.processes} processes"
+        some = urls[: said.requests // 5]
         with (
             nginx.running(binary, directory, server, ("127.0.0.1", port)),
             WorkerPool(said.workers) as one,
             ShardedPool(said.processes, said.workers) as more,
+            WorkerPool(said.workers, fast_path=False) as slow,
+            ShardedPool(said.processes, said.workers, fast_path=False) as slow_more,
         ):
             ways: dict[str, Callable[[], Turn]] = {
                 "stream": lambda: stream(one, urls),
                 f"stream, {several}": lambda: stream(more, urls),
+                "requests' own code": lambda: stream(slow, some),
+                f"requests' own code, {several}": lambda: stream(slow_more, some),
                 "run": lambda: command(directory, len(urls), *options),
                 f"run, {several}": lambda: command(directory, len(urls), *options, "--processes", str(said.processes)),
             }
-            for pool in (one, more):
-                stream(pool, urls[:2000])
+            for pool in (one, more, slow, slow_more):
+                stream(pool, urls[:1000])
             turns: dict[str, list[Turn]] = {name: [] for name in ways}
             for _ in range(said.rounds):
                 for name, way in ways.items():
                     turns[name].append(way())
-    tell(turns, said.processes)
+    tell(turns)
     print(
         f"{os.cpu_count()} cores, {said.requests:,} requests, {said.hosts} hosts, {said.workers} workers, {BODY} bytes"
     )

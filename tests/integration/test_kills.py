@@ -99,6 +99,14 @@ def test_a_run_of_thousands_killed_at_random_moments_ends_with_one_record_for_ea
     print(f"{trial.kills} kills, {trial.repeats()} repeats")
 
 
+def test_a_run_of_two_processes_killed_at_random_moments_ends_with_one_record_for_each_input(
+    tmp_path: Path, origin: Origin, doomed: Doomed
+) -> None:
+    dice = random.Random(4)
+    trial = Trial(tmp_path, origin, doomed, batch_of(origin, 2 * INPUTS, dice), "out.jsonl", "--processes", "2")
+    finish(trial, kill_at_random(trial, KILLS, dice))
+
+
 def test_an_ordered_run_killed_at_random_moments_ends_in_the_order_of_its_inputs(
     tmp_path: Path, origin: Origin, doomed: Doomed
 ) -> None:

@@ -72,12 +72,17 @@ class FileBudget:
 
     # -- the scheduler's side -----------------------------------------------------------------------------------------
 
-    def next_at(self, host: str, weight: int, now: float) -> float:
-        """When it is worth asking again; in the past if that is now."""
+    def next_at(self, host: str | None, weight: int, now: float) -> float:
+        """When it is worth asking again, for a host, or (None) for any; in the past if that is now."""
         if self._tidying == get_ident():
             return now + POLL
         with self._lock:
             file, pool = self._file or self._opened(), self._pool
+            if host is None:
+                if not self._is_pool_seen(file):
+                    with self._locked(file):
+                        self._account(None, now)
+                return pool.next_at(weight, now, has_place=False)
             account = self._seen(file, host)
             if account is None:
                 with self._locked(file):
@@ -253,6 +258,13 @@ class FileBudget:
             return account
         self._is_stale = file.look() or self._is_stale
         return account if not self._is_stale and pool.look(file.map) and account.look(file.map) else None
+
+    def _is_pool_seen(self, file: BudgetFile) -> bool:
+        """Look at the pool's account as it is now; whether that can be told without the file's lock."""
+        if self._pool.generation == self._generation and not file.is_touched():
+            return True
+        self._is_stale = file.look() or self._is_stale
+        return not self._is_stale and self._pool.look(file.map)
 
     def _account(self, host: str | None, now: float) -> Account:
         """The account of a host, or of the pool, as it is now; that of the pool is looked at in any case.
