@@ -324,7 +324,6 @@ def test_a_request_that_cannot_be_sent_to_another_process_is_an_outcome_that_say
     [
         ({"processes": 0}, "processes=0 must be a whole number"),
         ({"processes": 5}, "processes=5 is more than max_workers=4"),
-        ({"rate": "10/s and 1000/h"}, "has a quota, which processes cannot share"),
         ({"key_rate": 5, "limit_by": "X-Key"}, "key_rate=5 with processes=2"),
         ({"budget": "no/name"}, "budget='no/name' is no name"),
         ({"cookies": "shared"}, 'write "worker" or "none"'),
