@@ -39,7 +39,7 @@ class Host:
     __slots__ = (
         "callers", "callers_turn", "circuit", "connections", "ended", "heard_at", "in_flight", "is_broken",
         "lanes", "limiters", "listed", "most", "name", "not_before", "paces", "places", "queued", "rate",
-        "refused_until", "rests", "tokenless_at", "tokens", "waiting",
+        "refused_until", "rests", "timed", "tokenless_at", "tokens", "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, budgets: Budgets, tokens: RetryTokens | None, circuit: Circuit | None) -> None:
@@ -64,7 +64,8 @@ class Host:
         self.refused_until = LONG_AGO  # until then its requests end unsent
         self.is_broken = False  # and that is the circuit's doing
         self.lanes: dict[str | None, Lane] = {}  # by the user's key
-        self.waiting: dict[Lane, None] = {}  # those that wait for a place, in their order
+        self.waiting: dict[Lane, None] = {}  # those that wait for a place, or behind `timed`, in their order
+        self.timed: Lane | None = None  # the one that waits for the host's time: its slot, or its pause's end
         self.listed = 0  # of its lanes, how many stand in the ring
         self.queued = 0  # requests in its lanes, apart from those that wait for a token
         self.callers = 0  # how many callers wait for a place
@@ -79,6 +80,13 @@ class Host:
 
     def has_place(self) -> bool:
         return self.in_flight < self.places
+
+    def opens_at(self, weight: int) -> float:
+        """When it may be sent to, places apart."""
+        at = self.not_before
+        for limiter in self.limiters:
+            at = max(at, limiter.next_at(weight))
+        return at
 
     def may_retry(self, now: float) -> bool:
         """Whether there is a token for a retry."""

@@ -19,6 +19,7 @@ import pytest
 from benchmarks.plan_accuracy import measure
 from tests.waiting import eventually
 from workerpool.cli import main
+from workerpool.plan import Records
 from workerpool.testing import Origin
 
 REQUESTS = 40
@@ -98,6 +99,16 @@ def test_a_job_that_was_interrupted_tells_what_it_has(place: Path, capsys: pytes
     assert 5 <= found["records"] < REQUESTS
     assert found["requests"] == REQUESTS
     assert found["took_before"] is None
+    assert run("--job", "job") == 0
+    found = planned(capsys, "--from", "job")
+    assert (found["records"], found["took_before"]) == (REQUESTS, None), "its time has a break in it"
+
+
+def test_records_are_those_of_the_moment_in_which_they_are_read(place: Path) -> None:
+    assert run("--job", "job", "--rate", "20/s", "--deadline", "1s") == 4
+    records = Records("job")
+    assert run("--job", "job") == 0
+    assert len([*records]) == len([*records]) == REQUESTS
 
 
 def test_a_job_that_is_running_is_only_looked_at(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +131,7 @@ def test_what_holds_no_timings_is_refused_in_a_sentence(place: Path, capsys: pyt
     assert "no record of a request that was sent" in refused(capsys, "urls.txt", "--from", "empty.jsonl")
     Path("other.jsonl").write_text('{"name": 1}\nnothing\n')
     assert "cannot be read back" in refused(capsys, "urls.txt", "--from", "other.jsonl")
-    assert "cannot be read back" in refused(capsys, "urls.txt", "--from", "urls.txt")
+    assert "urls.txt is no file of records" in refused(capsys, "urls.txt", "--from", "urls.txt")
     assert run("--job", "job", "--at-least-once", output="-") == 0
     assert "went to standard output" in refused(capsys, "--from", "job")
 
@@ -147,6 +158,24 @@ def test_retries_and_failures_of_the_records_are_in_the_plan(
     assert (plan["sends"], plan["failed"]) == (25, 5)
     plan = planned(capsys, "--from", "job", "--retries", "3")["settings"][0]
     assert (plan["sends"], plan["failed"]) == (35, 5)
+
+
+def test_inputs_that_were_never_sent_have_no_timings(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Path("urls.txt").open("a") as source:
+        source.write("nothing\n")
+    assert run("--job", "job") == 1
+    found = planned(capsys, "--from", "job")
+    assert (found["records"], found["requests"], found["no_requests"]) == (REQUESTS, REQUESTS, 1)
+
+
+def test_a_job_over_standard_input_has_timings_and_no_sources(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Path("urls.txt").open() as source:
+        monkeypatch.setattr(sys, "stdin", source)
+        assert main(["run", "-", "-o", "out.jsonl", "--job", "job", "--quiet"]) == 0
+    assert "no sources that can be read again" in refused(capsys, "--from", "job")
+    assert planned(capsys, "urls.txt", "--from", "job")["records"] == REQUESTS
 
 
 def test_a_plan_comes_near_to_what_runs_take() -> None:

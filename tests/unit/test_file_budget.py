@@ -280,6 +280,31 @@ def test_who_holds_more_than_its_share_gives_up_what_others_wait_for(trial: Tria
     assert (idle, busy) == (3, 3)
 
 
+def test_a_place_goes_to_who_has_waited_longest(trial: Trial) -> None:
+    holder, first, second = (trial.open(host_connections=1) for _ in range(3))
+    assert trial.take(holder)
+    assert not trial.take(first)
+    trial.clock.advance(0.05)
+    assert not trial.take(second)
+    trial.end(holder)
+    holder.tidy({})
+    assert not trial.take(second)
+    assert not trial.take(holder)
+    assert trial.take(first)
+
+
+def test_who_waited_and_went_keeps_nobody_waiting(trial: Trial) -> None:
+    holder, first, second = (trial.open(host_connections=1) for _ in range(3))
+    assert trial.take(holder)
+    assert not trial.take(first)
+    trial.clock.advance(0.01)
+    trial.end(holder)
+    holder.tidy({})
+    assert not trial.take(second)
+    trial.clock.advance(0.4)
+    assert trial.take(second)
+
+
 def test_a_send_that_has_a_place_takes_only_slots(trial: Trial) -> None:
     budget = trial.open(rate="10/s", host_connections=1)
     assert trial.take(budget)
@@ -307,8 +332,8 @@ def test_a_pause_is_everyones_at_once(trial: Trial) -> None:
     assert trial.take(second)
     trial.end(second)
     first.pause(HOST, trial.clock.now() + 30, trial.clock.now())
-    assert second.paused_until(HOST, trial.clock.now()) == trial.clock.now() + 30
     assert second.next_at(HOST, 1, trial.clock.now()) >= trial.clock.now() + 30
+    assert second.paused_until(HOST, trial.clock.now()) == trial.clock.now() + 30
     assert not trial.take(second)
     assert trial.take(second, OTHER)
 
@@ -327,6 +352,16 @@ def test_after_a_pause_all_members_together_start_with_one_request(trial: Trial)
             trial.end(member, times)
             member.tidy({})
     assert rounds == [1, 2, 3, 4, 4]
+    assert members[0]._accounts[HOST].state.places == 0  # it has started
+
+
+def test_what_ends_during_a_pause_does_not_count_as_a_round(trial: Trial) -> None:
+    budget = trial.open(host_connections=4)
+    assert trial.take_all(budget) == 4
+    budget.pause(HOST, trial.clock.now() + 5, trial.clock.now())
+    trial.end(budget, 4)
+    trial.clock.advance(5)
+    assert trial.take_all(budget) == 1
 
 
 # -- members that die, and the machine --------------------------------------------------------------------------------
@@ -384,6 +419,13 @@ def test_a_member_that_was_dropped_by_mistake_enters_again_with_what_it_holds(tr
     trial.clock.advance(1.1)
     first.tidy({HOST: 1})
     assert not trial.take(second)
+
+
+def test_what_was_held_before_a_reboot_is_free(trial: Trial) -> None:
+    assert trial.take(trial.open(pid=4001, host_connections=1))
+    trial.clock = ManualClock(5.0, epoch=0.0)
+    trial.machine.name = b"boot two"
+    assert trial.take(trial.open(pid=4002, host_connections=1))
 
 
 def test_a_rate_and_a_pause_go_on_after_a_reboot_by_the_wall_clock(trial: Trial) -> None:
@@ -514,10 +556,10 @@ def test_thousands_of_hosts_find_room_and_are_forgotten_when_they_rest(trial: Tr
 
 
 def test_a_member_finds_its_hosts_in_a_file_that_another_one_made_grow(trial: Trial) -> None:
-    first, second = trial.open(host_rate="1/s", max_connections=10_000), trial.open(host_rate="1/s")
+    first, second = (trial.open(host_rate="1/s", max_connections=10_000) for _ in range(2))
     assert trial.take(second)
     for number in range(2000):
-        first.try_take(f"http://h{number}.test", 1, trial.clock.now(), since=None)
+        assert trial.take(first, f"http://h{number}.test")
     assert second.try_take("http://h1999.test", 1, trial.clock.now(), since=None) is None
     assert second.next_at(HOST, 1, trial.clock.now()) == pytest.approx(trial.clock.now() + 1)
 
@@ -529,6 +571,45 @@ def test_hosts_without_room_share_an_account(trial: Trial, monkeypatch: pytest.M
     assert 64 < taken <= 129
     trial.clock.advance(1)
     assert trial.take(budget, "http://h399.test") != trial.take(budget, "http://h398.test")
+
+
+@pytest.fixture
+def one_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files with a single slot for all hosts, beside the one that they share."""
+    for name in ("_FIRST_SEGMENT", "_MOST_SEGMENTS", "PROBES"):
+        monkeypatch.setattr(mapped_module, name, 1)
+
+
+def test_an_account_that_was_forgotten_is_not_taken_for_the_one_in_its_slot(trial: Trial, one_slot: None) -> None:
+    budget = trial.open(host_rate="1/s")
+    assert trial.take(budget, HOST)
+    trial.end(budget, host=HOST)
+    budget.tidy({})
+    trial.clock.advance(2)
+    assert trial.take(budget, OTHER)
+    assert trial.take(budget, HOST)
+    trial.clock.advance(0.1)
+    for member in (budget, trial.open(host_rate="1/s")):
+        assert not trial.take(member, OTHER)
+        assert not trial.take(member, HOST)
+
+
+def test_an_account_is_not_forgotten_before_it_rests(trial: Trial, one_slot: None) -> None:
+    budget = trial.open(host_rate="1/s")
+    assert trial.take(budget, HOST)
+    trial.end(budget, host=HOST)
+    budget.tidy({})
+    assert trial.take(budget, OTHER)
+    assert not trial.take(budget, HOST)
+
+
+def test_an_account_is_not_forgotten_while_anybody_holds_something_of_it(trial: Trial, one_slot: None) -> None:
+    first, second = trial.open(host_connections=1), trial.open(host_connections=1)
+    assert trial.take(first, HOST)
+    trial.clock.advance(10)
+    assert trial.take(second, OTHER)
+    assert trial.take(first, OTHER) is False
+    assert not trial.take(second, HOST)
 
 
 def test_a_full_disk_makes_hosts_share_an_account_and_ends_nothing(
@@ -559,6 +640,21 @@ def test_a_file_that_was_removed_is_made_again_with_what_is_held(trial: Trial) -
     trial.end(first)
     first.tidy({})
     assert trial.take(late)
+
+
+def test_a_file_that_is_removed_while_it_is_opened_is_not_used(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = mapped_module.flock
+    removals = iter([True, True])
+
+    def remove_first(descriptor: int, operation: int) -> None:
+        if next(removals, False):
+            os.unlink(trial.path)
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(mapped_module, "flock", remove_first)
+    budget = trial.open()
+    assert budget._file is not None
+    assert budget._file.is_in_place()
 
 
 @pytest.mark.parametrize(

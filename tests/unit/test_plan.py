@@ -6,6 +6,7 @@ import json
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,18 @@ def test_with_as_many_workers_as_are_asked_for_workers_do_not_bind() -> None:
     assert few.binding.budget == "workers"
 
 
+def test_sockets_that_nobody_counted_out_grow_with_the_workers_and_bind_nothing() -> None:
+    words = ("a.txt", "--workers", "16")
+    given, left = (setting_of(said(*words, *more).budgets) for more in (["--connections", "64"], []))
+    load = {A: Load(100, 100.0)}
+    assert "connections" in {bound.budget for bound in bounds_of(load, Load(), given)}
+    assert "connections" not in {bound.budget for bound in bounds_of(load, Load(), left)}
+    few = replace(left, workers=65)
+    assert "connections" in {bound.budget for bound in bounds_of(load, Load(), few)}, (
+        "as a limit of open files makes it"
+    )
+
+
 def test_hosts_that_are_counted_together_bind_the_budgets_of_the_pool_alone() -> None:
     bounds = bounds_of({A: Load(1, 1.0)}, Load(999, 999.0), make_setting(host_rate=Rate(1), rate=Rate(1)))
     assert {bound.budget: bound.seconds for bound in bounds} == {
@@ -129,6 +142,11 @@ def test_hosts_that_are_counted_together_bind_the_budgets_of_the_pool_alone() ->
         "host-connections": pytest.approx(1 / 6),
         "host-rate": 0.0,
     }
+
+
+def test_a_single_request_asks_for_one_worker() -> None:
+    (found,) = estimate(workload_of({A: 1}), [make_setting()], 0.2).predictions
+    assert (found.seconds, found.workers, found.binding) == (0.2, 1, None)
 
 
 def test_nothing_takes_no_time() -> None:

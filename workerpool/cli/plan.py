@@ -46,6 +46,7 @@ def setting_of(budgets: BudgetSettings, label: str = "") -> Setting:
         retry=RetryPolicy(attempts=budgets.retries + 1, budget=budgets.retry_budget),
         breaker=budgets.breaker,
         label=label,
+        has_connections=isinstance(budgets.connections, int),
     )
 
 

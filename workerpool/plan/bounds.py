@@ -43,10 +43,9 @@ def bounds_of(hosts: Mapping[str, Load], others: Load, setting: Setting, largest
     budgets = setting.budgets
     sends = sum(load.sends for load in hosts.values()) + others.sends
     busy = sum(load.busy for load in hosts.values()) + others.busy
-    bounds = [
-        Bound(budget="workers", seconds=busy / setting.workers),
-        Bound(budget="connections", seconds=busy / budgets.max_connections),
-    ]
+    bounds = [Bound(budget="workers", seconds=busy / setting.workers)]
+    if setting.has_connections or budgets.max_connections < setting.workers:
+        bounds.append(Bound(budget="connections", seconds=busy / budgets.max_connections))
     if budgets.rate is not None:
         bounds.append(Bound(budget="rate", seconds=least_time(budgets.rate, sends, budgets.burst)))
     if budgets.key_rate is not None:
@@ -68,16 +67,17 @@ def least_time(rate: Rate, sends: float, burst: int) -> float:
     return max(spread, *(max(0.0, math.ceil(sends / quota.count) - 1) * quota.seconds for quota in rate.quotas), 0.0)
 
 
-def workers_asked_for(bounds: Sequence[Bound], busy: float) -> int:
-    """How many workers suffice for what the other budgets allow, when requests are under way for `busy` seconds in all.
+def workers_asked_for(bounds: Sequence[Bound], load: Load) -> int:
+    """How many workers suffice for what the other budgets allow, where `load` is all that is to be done.
 
     That is Little's law, L = λW (Little, "A Proof for the Queuing Formula L = λW", Operations Research, 1961): as many
     are busy on average as requests are sent in a second, times the seconds that each takes.
     """
-    seconds = longest_but_workers(bounds)
-    return max(1, math.ceil((1 - SLACK) * busy / seconds)) if seconds else 1
+    seconds = least_without_workers(bounds, load)
+    return max(1, math.ceil((1 - SLACK) * load.busy / seconds)) if seconds else 1
 
 
-def longest_but_workers(bounds: Sequence[Bound]) -> float:
-    """The longest bound, in seconds, by anything but the workers."""
-    return max((bound.seconds for bound in bounds if bound.budget != "workers"), default=0.0)
+def least_without_workers(bounds: Sequence[Bound], load: Load) -> float:
+    """Seconds that it takes at least with any number of workers: the longest other bound, or a send if that is more."""
+    a_send = load.busy / load.sends if load.sends else 0.0
+    return max(a_send, *(bound.seconds for bound in bounds if bound.budget != "workers"), 0.0)

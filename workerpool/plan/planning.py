@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workerpool.plan.bounds import Bound, Load, bounds_of, longest_but_workers, workers_asked_for
+from workerpool.plan.bounds import Bound, Load, bounds_of, least_without_workers, workers_asked_for
 from workerpool.plan.profile import Profile
 from workerpool.plan.records import Records
 from workerpool.plan.setting import Setting
@@ -46,7 +46,7 @@ class Prediction:
     @property
     def unbound(self) -> float:
         """Seconds that it takes at least with any number of workers."""
-        return longest_but_workers(self.bounds)
+        return least_without_workers(self.bounds, Load(self.sends, self.busy * self.seconds))
 
     @property
     def binding(self) -> Bound | None:
@@ -150,7 +150,7 @@ def _least(workload: Workload, setting: Setting, latency: float) -> Prediction:
     loads = {host: Load(sends, sends * latency) for host, sends in workload.hosts.items()}
     others = Load(workload.others, workload.others * latency)
     bounds = bounds_of(loads, others, setting, workload.largest_key)
-    busy = workload.requests * latency
+    load = Load(workload.requests, workload.requests * latency)
     seconds = max(bounds[0].seconds, latency if workload.requests else 0.0)
     budgets = setting.budgets
     sockets = sum(min(sends, budgets.host_connections) for sends in workload.hosts.values()) + workload.others
@@ -159,9 +159,9 @@ def _least(workload: Workload, setting: Setting, latency: float) -> Prediction:
         seconds=seconds,
         is_least=True,
         sends=workload.requests,
-        busy=busy / seconds if seconds else 0.0,
+        busy=load.busy / seconds if seconds else 0.0,
         most_at_once=min(setting.workers, budgets.max_connections, sockets),
-        workers=workers_asked_for(bounds, busy),
+        workers=workers_asked_for(bounds, load),
         bounds=bounds,
     )
 
@@ -172,7 +172,7 @@ def _simulated(workload: Workload, setting: Setting, profile: Profile, seed: int
     scale = workload.scale
     loads = {host: Load(load.sends * scale, load.busy * scale) for host, load in course.hosts.items()}
     bounds = bounds_of(loads, Load(), setting, max(course.keys.values(), default=0) * scale)
-    busy = sum(load.busy for load in loads.values())
+    load = Load(sum(load.sends for load in loads.values()), sum(load.busy for load in loads.values()))
     seconds = course.seconds
     if scale > 1:
         seconds = max(bounds[0].seconds, scale * course.admitted + course.seconds - course.admitted)
@@ -180,10 +180,10 @@ def _simulated(workload: Workload, setting: Setting, profile: Profile, seed: int
         setting=setting,
         seconds=seconds,
         is_least=False,
-        sends=sum(load.sends for load in loads.values()),
-        busy=busy / seconds if seconds else 0.0,
+        sends=load.sends,
+        busy=load.busy / seconds if seconds else 0.0,
         most_at_once=course.most_at_once,
-        workers=workers_asked_for(bounds, busy),
+        workers=workers_asked_for(bounds, load),
         bounds=bounds,
         failed=course.failed * scale,
         unsent=course.unsent * scale,

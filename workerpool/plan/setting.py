@@ -13,13 +13,18 @@ Budget = Literal["rate", "host-rate", "key-rate", "connections", "host-connectio
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What a pool would be told. `label`: what the user said that makes it another one than the first, "" for that."""
+    """What a pool would be told. `label`: what the user said that makes it another one than the first, "" for that.
+
+    `has_connections`: whether the user said how many sockets in all. Otherwise they are more with more workers, and so
+    bind nothing, unless the process may open fewer files.
+    """
 
     workers: int
     budgets: Budgets
     retry: RetryPolicy
     breaker: Breaker | None = None
     label: str = ""
+    has_connections: bool = True
 
     @property
     def listens(self) -> bool:

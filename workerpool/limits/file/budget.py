@@ -70,12 +70,17 @@ class FileBudget:
 
     # -- the scheduler's side -----------------------------------------------------------------------------------------
 
-    def next_at(self, host: str, weight: int, now: float) -> float:
-        """When it is worth asking again; in the past if that is now."""
+    def next_at(self, host: str | None, weight: int, now: float) -> float:
+        """When it is worth asking again, for a host, or (None) for any; in the past if that is now."""
         if self._tidying == get_ident():
             return now + POLL
         with self._lock:
             file, pool = self._file or self._opened(), self._pool
+            if host is None:
+                if not self._is_pool_seen(file):
+                    with self._locked(file):
+                        self._account(None, now)
+                return pool.next_at(weight, now, has_place=False)
             account = self._seen(file, host)
             if account is None:
                 with self._locked(file):
@@ -252,6 +257,13 @@ class FileBudget:
         self._is_stale = file.look() or self._is_stale
         return account if not self._is_stale and pool.look(file.map) and account.look(file.map) else None
 
+    def _is_pool_seen(self, file: BudgetFile) -> bool:
+        """Look at the pool's account as it is now; whether that can be told without the file's lock."""
+        if self._pool.generation == self._generation and not file.is_touched():
+            return True
+        self._is_stale = file.look() or self._is_stale
+        return not self._is_stale and self._pool.look(file.map)
+
     def _account(self, host: str | None, now: float) -> Account:
         """The account of a host, or of the pool, as it is now; that of the pool is looked at in any case.
 
@@ -305,14 +317,13 @@ class FileBudget:
         if account is not self._spare:
             slots = file.slots_of(account.key)
             found = next((slot for slot in slots if slot.belongs_to(file.map, account.key)), None)
-            is_damaged = self._is_second or any(slot.is_broken for slot in slots)
             slot = found or self._vacant(file, slots, now)
             if slot is None and file.grow():
                 slot = file.slots_of(account.key)[len(slots)]
             if slot is not None:
                 account.move(slot)
                 if not account.look(file.map):
-                    account.mend(file.map, now, is_damaged=is_damaged)
+                    account.mend(file.map, now, is_damaged=self._is_second)
                 return account
         if not self._spare.look(file.map):
             self._spare.mend(file.map, now, is_damaged=self._is_second)

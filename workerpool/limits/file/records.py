@@ -70,7 +70,7 @@ class Record:
         best, payload = 0, b""
         for copy in (0, 1):
             checksum, version, length = _HEAD.unpack_from(heads, copy * _HEAD.size)
-            if version <= best or version & 1 != copy or length > self._size:
+            if version <= best or length > self._size:
                 continue
             start = self._body + copy * self._size
             found = file[start : start + length]

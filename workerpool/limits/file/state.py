@@ -104,7 +104,6 @@ class State:
         self._forget()
         if not_before is not None:
             self.not_before = not_before
-            self._latest = now
             self._empty_at = now + self._burst * self.interval
             self._fill()
         self.write(file, now)
