@@ -126,6 +126,8 @@ class Host:
             if is_broken:
                 return Wait.BREAKER
             return Wait.PAUSE if self.places < self.most and self.not_before > LONG_AGO else Wait.HOST_SOCKETS
+        if self.refused_until > now:
+            return Wait.READY
         if self.not_before > now:
             return Wait.BREAKER if is_broken else Wait.PAUSE
         slowest = max(self.limiters, key=lambda limiter: limiter.next_at(), default=None)

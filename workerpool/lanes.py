@@ -72,9 +72,9 @@ class Lane:
     def waits_for(self, now: float) -> Wait:
         """What keeps the next request from being sent, as far as its host and its key are concerned; it is queued."""
         wait = self.host.waits_for(now)
+        if wait is not Wait.READY or self.host.refused_until > now:
+            return wait
         tokens = self.host.tokens
-        if wait is Wait.READY and not self.queue and tokens is not None and tokens.next_at() > now:
+        if not self.queue and tokens is not None and tokens.next_at() > now:
             return Wait.RETRY_BUDGET
-        if wait is Wait.READY and self.quota is not None and self.quota.next_at() > now:
-            return Wait.KEY_RATE
-        return wait
+        return Wait.KEY_RATE if self.quota is not None and self.quota.next_at() > now else Wait.READY

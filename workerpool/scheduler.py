@@ -338,6 +338,8 @@ class Scheduler:
         wait = lane.waits_for(at)
         if wait is not Wait.READY:
             return wait
+        if lane.host.refused_until > at:
+            return otherwise  # what ends unsent needs nothing of the pool's
         ticket = lane.queue[0] if lane.queue else lane.retries[0]
         owner = ticket.owner
         if owner is not None and (ticket is not owner.awaited if owner.is_full else owner.room <= 0):

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from workerpool.config import Breaker, Budgets, Rate, RetryBudget
 from workerpool.limits import LATENESS, Allowance, Answer, MemoryLimiter
+from workerpool.meter import Wait
 from workerpool.model import Request
 from workerpool.scheduler import Scheduler
 from workerpool.tickets import Caller, Ticket
@@ -30,6 +31,7 @@ class Owner:
     needs_receipts = False
     room = 1
     queued = 0
+    doing = Wait.SINK
 
 
 class Journalling(Owner):
@@ -436,6 +438,14 @@ class SchedulerMachine(RuleBasedStateMachine):
             refused = sum(ticket.refused_until is not None for ticket in self.flying)
             sending = sum(not caller.has_place for caller in self.sending)
             assert self.shared.places.total() == len(self.flying) - refused + sending
+
+    @invariant()
+    def each_waiting_request_is_held_up_by_something(self) -> None:
+        scheduler = self.scheduler
+        found = scheduler.hold_ups(self.now, Wait.WORKERS)
+        assert sum(found.values()) == (scheduler.queued + len(scheduler.callers) or scheduler.parked)
+        if self.shared is None and scheduler.has_ready(self.now):
+            assert Wait.WORKERS in {wait for wait, _ in scheduler.hold_ups(self.now, Wait.WORKERS)}
 
     @invariant()
     def no_more_fly_than_the_budgets_allow(self) -> None:
