@@ -131,9 +131,7 @@ class CrewGovernor:
         finally:
             crew.leave(caller, self._answer(caller, response, began) if self._listens else None)
 
-    def _enter(
-        self, crew: Crew, host: str, request: PreparedRequest, until: float | None, *, is_retry: bool
-    ) -> Caller:
+    def _enter(self, crew: Crew, host: str, request: PreparedRequest, until: float | None, *, is_retry: bool) -> Caller:
         """Wait for leave; raises at once, also while it waits, if the host wants no request."""
         while True:
             self._check_refusal(crew, host)

@@ -71,7 +71,9 @@ class Scheduler:
         self._heap: list[tuple[float, int, Lane | Ticket]] = []
         self._resting: list[tuple[float, int, Host]] = []  # idle hosts, by when they may be forgotten; wakes nobody
         self._tokenless: dict[Lane, None] = {}  # lanes with nothing but retries, and no token for these
-        self._in_line: dict[Lane, None] = {}  # such that wait for a token of the pool, which time brings, in their order
+        self._in_line: dict[
+            Lane, None
+        ] = {}  # such that wait for a token of the pool, which time brings, in their order
         self._denied: dict[Lane, None] = {}  # lanes that wait for what other processes share
         self._held: dict[str, deque[Ticket]] = {}  # requests aside, by what they wait for
         self._order = count()

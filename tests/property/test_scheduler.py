@@ -374,7 +374,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         is_retry=st.booleans(),
     )
     def caller_enters(self, host: str, key: str | None, has_place: bool, is_retry: bool) -> None:
-        caller = Caller(host, lambda: None, key=key, has_place=has_place, is_retry=is_retry and not has_place)
+        is_retry = is_retry and not has_place
+        caller = Caller(host, lambda: None, key=key, has_place=has_place, is_retry=is_retry, since=self.now)
         self.waiting.append(caller)
         self.scheduler.enter(caller, self.now)
 
@@ -397,7 +398,9 @@ class SchedulerMachine(RuleBasedStateMachine):
             if self.floor is not None and not caller.has_place:
                 (self.retried if caller.is_retry else self.first).setdefault(caller.host, []).append(self.now)
             assert self.paused.get(caller.host, 0) <= self.now, "a caller sends to a paused host"
-            assert caller.has_place or self.refusing.get(caller.host, 0) <= self.now, "a caller sends to a refusing host"
+            assert caller.has_place or self.refusing.get(caller.host, 0) <= self.now, (
+                "a caller sends to a refusing host"
+            )
 
     @precondition(lambda self: self.waiting or self.sending)
     @rule(index=st.integers(0, 9))
