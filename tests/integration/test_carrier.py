@@ -1258,7 +1258,7 @@ def test_a_stream_that_is_left_while_it_is_full_and_the_lock_is_held_does_not_ke
 
     def leave() -> None:
         stream.is_over = stream.is_forsaken = True
-        pool._crew.forsake(stream)
+        pool._crew.forsake(stream, has_requests=True)
 
     pool._crew.add([Unheard(Request("http://h.test/"), "h", stream) for _ in range(3)])
     assert pool.get("http://h.test/").result(LONG).ok
