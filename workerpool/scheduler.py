@@ -77,7 +77,7 @@ class Scheduler:
         self._heap: list[tuple[float, int, Lane | Ticket]] = []
         self._resting: list[tuple[float, int, Host]] = []  # idle hosts, by when they may be forgotten; wakes nobody
         self._tokenless: dict[Lane, None] = {}  # lanes with nothing but retries, and no token for these
-        self._in_line: dict[Lane, None] = {}  # such that wait for a token of the pool, which time brings, in order
+        self._in_line: dict[Lane, None] = {}  # those of them that wait for the pool's: only the first is woken
         self._denied: dict[Lane, None] = {}  # lanes that wait for what other processes share
         self._held: dict[str, deque[Ticket]] = {}  # requests aside, by what they wait for
         self._order = count()
@@ -567,7 +567,7 @@ class Scheduler:
                 self._tokenless[lane] = None
 
     def _waits_for_pools_token(self, lane: Lane, at: float, now: float) -> bool:
-        """Whether all that a lane waits for, until `at`, is what lanes of any host wait for, who then stand in line."""
+        """Whether all that a lane waits for, until `at`, is what lanes of all hosts wait for: they stand in line."""
         if lane.queue or self._tokens is None or lane.host.may_retry(now):
             return False
         return at <= self._tokens.next_at()

@@ -380,7 +380,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         is_retry=st.booleans(),
     )
     def caller_enters(self, host: str, key: str | None, has_place: bool, is_retry: bool) -> None:
-        caller = Caller(host, lambda: None, key=key, has_place=has_place, is_retry=is_retry and not has_place)
+        is_retry = is_retry and not has_place
+        caller = Caller(host, lambda: None, key=key, has_place=has_place, is_retry=is_retry, since=self.now)
         self.waiting.append(caller)
         self.scheduler.enter(caller, self.now)
 
