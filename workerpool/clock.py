@@ -36,4 +36,4 @@ class SystemClock:
     time = staticmethod(time.time)
 
     def wait(self, condition: threading.Condition, seconds: float | None) -> None:
-        condition.wait(seconds)
+        condition.wait(None if seconds is None else min(seconds, threading.TIMEOUT_MAX))

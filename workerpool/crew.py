@@ -279,8 +279,8 @@ class Crew:
     ) -> Caller:
         """Wait for leave to send to `host` from a thread of one's own, slots included; call `leave` afterwards.
 
-        `key`, `has_place`, `is_retry`: as for a `Caller`. Raises `SlotTimeout`, nothing taken, after
-        `max_wait` seconds.
+        `key`, `has_place`, `is_retry`: as for a `Caller`. If the host wants no request, now or later, the caller that
+        this returns `is_refused`, and nothing is taken. Raises `SlotTimeout`, nothing taken, after `max_wait` seconds.
         """
         changed = threading.Condition(self._lock)
         now = self._clock.now()
@@ -294,6 +294,9 @@ class Crew:
                     self._settle(now)
                     if caller.admitted:
                         break
+                    if caller.is_refused:
+                        self._scheduler.withdraw(caller, now)
+                        return caller
                     if now >= gives_up_at:
                         raise SlotTimeout(f"no leave to send to {host} within {max_wait:.3g} s: a budget is spent")
                     until = min(caller.wakes_at, gives_up_at)

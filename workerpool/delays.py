@@ -47,7 +47,7 @@ class Delays:
             # As it was in the middle: what they waited for may be there now.
             then = (self._noted_at + now) / 2
             reasons = self._scheduler.hold_ups(then, Wait.WORKERS if meter.state == FULL else READY)
-            meter.see(reasons, self._scheduler.hosts + self._scheduler.parked, now)
+            meter.see(reasons, self._scheduler.lanes + self._scheduler.parked, now)
 
     def note(self, now: float, *, is_full: bool, is_ready: bool) -> None:
         """Note what holds from now on. `is_full`: no worker is free; `is_ready`: one is, and may send."""

@@ -75,7 +75,6 @@ class CrewGovernor:
         fresh = False  # whether the last send met a dead socket: the next one goes over a new one, at once
         while True:
             number += not fresh
-            self._check_refusal(crew, host)
             until = None if self._policy.total is None else started_at + self._policy.total
             response, error = self._send_once(
                 crew, host, request, send, fresh, until, is_retry=number > 1 and not fresh
@@ -121,7 +120,7 @@ class CrewGovernor:
         *,
         is_retry: bool,
     ) -> tuple[Response | None, Exception | None]:
-        caller = crew.enter(host, self._left(until), key=self._key(request), is_retry=is_retry)
+        caller = self._enter(crew, host, request, until, is_retry=is_retry)
         began = self._clock.now()
         response: Response | None = None
         try:
@@ -131,6 +130,14 @@ class CrewGovernor:
             return None, error
         finally:
             crew.leave(caller, self._answer(caller, response, began) if self._listens else None)
+
+    def _enter(self, crew: Crew, host: str, request: PreparedRequest, until: float | None, *, is_retry: bool) -> Caller:
+        """Wait for leave; raises at once, also while it waits, if the host wants no request."""
+        while True:
+            self._check_refusal(crew, host)
+            caller = crew.enter(host, self._left(until), key=self._key(request), is_retry=is_retry)
+            if not caller.is_refused:
+                return caller
 
     def _answer(self, caller: Caller, response: Response | None, began: float) -> Answer:
         now = self._clock.now()

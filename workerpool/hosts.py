@@ -41,7 +41,7 @@ class Host:
     __slots__ = (
         "callers", "callers_turn", "circuit", "connections", "ended", "heard_at", "holds", "in_flight", "is_broken",
         "is_slow", "lanes", "limiters", "listed", "most", "name", "not_before", "paces", "places", "queued",
-        "quiet_since", "rate", "refused_until", "rests", "tokenless_at", "tokens", "waiting",
+        "quiet_since", "rate", "refused_until", "rests", "timed", "tokenless_at", "tokens", "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, budgets: Budgets, tokens: RetryTokens | None, circuit: Circuit | None) -> None:
@@ -69,7 +69,8 @@ class Host:
         self.refused_until = LONG_AGO  # until then its requests end unsent
         self.is_broken = False  # and that is the circuit's doing
         self.lanes: dict[str | None, Lane] = {}  # by the user's key
-        self.waiting: dict[Lane, None] = {}  # those that wait for a place, in their order
+        self.waiting: dict[Lane, None] = {}  # those that wait for a place, or behind `timed`, in their order
+        self.timed: Lane | None = None  # the one that waits for the host's time: its slot, or its pause's end
         self.listed = 0  # of its lanes, how many stand in the ring
         self.queued = 0  # requests in its lanes, apart from those that wait for a token
         self.callers = 0  # how many callers wait for a place
@@ -84,6 +85,13 @@ class Host:
 
     def has_place(self) -> bool:
         return self.in_flight < self.places
+
+    def opens_at(self, weight: int) -> float:
+        """When it may be sent to, places apart."""
+        at = self.not_before
+        for limiter in self.limiters:
+            at = max(at, limiter.next_at(weight))
+        return at
 
     def may_retry(self, now: float) -> bool:
         """Whether there is a token for a retry."""
@@ -118,6 +126,8 @@ class Host:
             if is_broken:
                 return Wait.BREAKER
             return Wait.PAUSE if self.places < self.most and self.not_before > LONG_AGO else Wait.HOST_SOCKETS
+        if self.refused_until > now:
+            return Wait.READY
         if self.not_before > now:
             return Wait.BREAKER if is_broken else Wait.PAUSE
         slowest = max(self.limiters, key=lambda limiter: limiter.next_at(), default=None)

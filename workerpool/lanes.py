@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from workerpool.hosts import Host
+from workerpool.hosts import LONG_AGO, Host
 from workerpool.limits import Limiter
 from workerpool.meter import Wait
 from workerpool.tickets import NEVER, Ticket
@@ -47,7 +47,7 @@ class Lane:
     def is_open(self, now: float) -> bool:
         """Whether something is queued that may be sent now, as far as its host and its key are concerned."""
         host = self.host
-        if host.in_flight >= host.places:
+        if host.in_flight >= host.places and host.refused_until <= now:
             return False
         if self.retries or host.limiters or self.quota is not None:
             return not self.is_empty and self.opens_at(now) <= now
@@ -58,20 +58,23 @@ class Lane:
         host = self.host
         if host.refused_until > now:
             return now  # refusals are told at once
-        at = host.not_before
-        line = self.line(now)
-        if line is self.retries and host.tokens is not None:
-            at = max(at, host.tokens.next_at())
-        for limiter in self.limits():
-            at = max(at, limiter.next_at(line[0].request.weight))
+        return max(host.opens_at(self.line(now)[0].request.weight), self.own_at(now))
+
+    def own_at(self, now: float) -> float:
+        """When it may be sent, as far as that hangs on something that not all lanes of its host wait for."""
+        line, tokens, at = self.line(now), self.host.tokens, LONG_AGO
+        if line is self.retries and tokens is not None:
+            at = tokens.next_at()
+        if self.quota is not None:
+            at = max(at, self.quota.next_at(line[0].request.weight))
         return at
 
     def waits_for(self, now: float) -> Wait:
         """What keeps the next request from being sent, as far as its host and its key are concerned; it is queued."""
         wait = self.host.waits_for(now)
+        if wait is not Wait.READY or self.host.refused_until > now:
+            return wait
         tokens = self.host.tokens
-        if wait is Wait.READY and not self.queue and tokens is not None and tokens.next_at() > now:
+        if not self.queue and tokens is not None and tokens.next_at() > now:
             return Wait.RETRY_BUDGET
-        if wait is Wait.READY and self.quota is not None and self.quota.next_at() > now:
-            return Wait.KEY_RATE
-        return wait
+        return Wait.KEY_RATE if self.quota is not None and self.quota.next_at() > now else Wait.READY

@@ -77,6 +77,7 @@ class Scheduler:
         self._heap: list[tuple[float, int, Lane | Ticket]] = []
         self._resting: list[tuple[float, int, Host]] = []  # idle hosts, by when they may be forgotten; wakes nobody
         self._tokenless: dict[Lane, None] = {}  # lanes with nothing but retries, and no token for these
+        self._in_line: dict[Lane, None] = {}  # those of them that wait for the pool's: only the first is woken
         self._denied: dict[Lane, None] = {}  # lanes that wait for what other processes share
         self._held: dict[str, deque[Ticket]] = {}  # requests aside, by what they wait for
         self._order = count()
@@ -155,6 +156,8 @@ class Scheduler:
         host = self._hosts[name]
         if host.rate is not None or host.connections is not None:
             host.learn(answer, now)
+            if host.timed is not None:
+                self._enlist(host.timed, now)  # its slot may come earlier now
             self._offer(host, now)
         if host.circuit is None:
             return None
@@ -265,11 +268,11 @@ class Scheduler:
 
     def has_ready(self, now: float) -> bool:
         """Whether `next` would give a request now, unless nobody wants it any more."""
-        if self._heap or self._resting:
+        if self._heap or self._resting or self._in_line:
             self._ripen(now)
         if not self._prune(now) or self.in_flight >= self._budgets.max_connections:
             return False
-        return self._limiter is None or self._head_may_go(now)
+        return self._head_may_go(now)
 
     def is_starved(self, needed: int, now: float) -> bool:
         """Whether fewer requests than are needed stand in lanes that may send: other hosts could use the pool soon."""
@@ -285,11 +288,15 @@ class Scheduler:
         """When to look again if nothing else happens; None if only something else can help. May lie in the past."""
         may_send = self._prune(now)
         wake = self._heap[0][0] if self._heap else NEVER
+        if self._in_line and self._tokens is not None:
+            wake = min(wake, self._tokens.next_at())
         if may_send and self.in_flight < self._budgets.max_connections:
             if self._head_may_go(now):
                 return now
             if self._limiter is not None:
                 wake = min(wake, self._limiter.next_at(self._head_weight(now)) + self._limiter.grouping)
+            elif self._shared is not None:
+                wake = min(wake, self._shared.next_at(None, self._head_weight(now), now))
         if self._slow is not None and not self._ring and self.in_flight < self._places:
             slow_at = self._slow.wakes_at(now)
             if slow_at is not None:
@@ -331,6 +338,8 @@ class Scheduler:
         wait = lane.waits_for(at)
         if wait is not Wait.READY:
             return wait
+        if lane.host.refused_until > at:
+            return otherwise  # what ends unsent needs nothing of the pool's
         ticket = lane.queue[0] if lane.queue else lane.retries[0]
         owner = ticket.owner
         if owner is not None and (ticket is not owner.awaited if owner.is_full else owner.room <= 0):
@@ -383,6 +392,11 @@ class Scheduler:
                 item.timer = NEVER  # or the alarm would wait for a lane that has nothing to send
         self._heap = [entry for entry in self._heap if not (isinstance(entry[2], Lane) and entry[2].is_empty)]
         heapq.heapify(self._heap)
+        self._in_line = {lane: None for lane in self._in_line if not lane.is_empty}
+        for host in [*self._hosts.values()]:
+            if host.timed is not None and host.timed.is_empty:
+                host.timed = None
+            self._offer(host, now)  # who went may have been what the others stood behind
         return gone + parked
 
     # -- callers: threads that send for themselves ------------------------------------------------------------------
@@ -397,7 +411,7 @@ class Scheduler:
         self._host(name, now).keep_pace(pace)
 
     def admit(self, now: float, *, all_busy: bool) -> None:
-        """Admit the waiting callers that may send now.
+        """Admit the waiting callers that may send now, and tell those whose host wants no request.
 
         Slots and places go to callers and requests in turn, if this is asked before `next` is. With every worker busy
         (`all_busy`) nobody may be left to take a request, so callers do not stand back for one: they could wait for
@@ -405,6 +419,10 @@ class Scheduler:
         """
         self._prune(now)  # nor for one that waits for receipts: those may never come
         for caller in [*self.callers]:
+            if not caller.has_place and self.refusal(caller.host, now) is not None:
+                caller.is_refused = True
+                caller.notify()
+                continue
             wakes_at = self._admits_at(caller, now, all_busy)
             if wakes_at <= now and self._admit(caller, now):
                 continue
@@ -419,6 +437,8 @@ class Scheduler:
         if caller.admitted:
             if not caller.has_place:
                 self.release(caller.host, now)
+            elif caller.host in self._hosts:
+                self._retire(self._hosts[caller.host], now)
             return
         self.callers.remove(caller)
         host = self._host(caller.host, now)
@@ -434,6 +454,11 @@ class Scheduler:
     def hosts(self) -> int:
         """How many hosts have something queued, in flight, paused or still being counted."""
         return len(self._hosts)
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes there are, those of keys included."""
+        return sum(len(host.lanes) for host in self._hosts.values())
 
     @property
     def is_idle(self) -> bool:
@@ -477,7 +502,10 @@ class Scheduler:
         quota = self._quotas.get(key)
         if quota is None:
             if len(self._quotas) >= self._quotas_kept:
-                self._quotas = {one: limiter for one, limiter in self._quotas.items() if limiter.rests_at() > now}
+                used = {lane.key for host in self._hosts.values() for lane in host.lanes.values()}  # they hold theirs
+                self._quotas = {
+                    one: limiter for one, limiter in self._quotas.items() if one in used or limiter.rests_at() > now
+                }
                 self._quotas_kept = max(QUOTAS, 2 * len(self._quotas))
             quota = self._quotas[key] = MemoryLimiter(rate, self._budgets.burst)
         return quota
@@ -503,7 +531,10 @@ class Scheduler:
         host = lane.host
         if lane.listed or lane.is_empty or lane.stands_back:
             return
-        if host.in_flight + host.listed >= host.places:
+        if host.timed is lane:
+            host.timed = None
+        has_to_wait = host.in_flight + host.listed >= host.places or host.timed is not None
+        if has_to_wait and host.refused_until <= now:
             host.waiting[lane] = None
             lane.since = None  # from now on it waits for a place, not for a slot
             return
@@ -523,17 +554,32 @@ class Scheduler:
             if self._since is None:
                 self._since = now
         else:
-            self._set_timer(lane, self._opens_at(lane, now))
+            at = self._opens_at(lane, now)
+            if self._waits_for_pools_token(lane, at, now):
+                self._in_line[lane] = None
+                return
+            self._set_timer(lane, at)
+            if lane.own_at(now) <= now:
+                host.timed = lane  # the others need not look: they would all be woken for the same slot
             if self._shared is not None:
                 self._denied[lane] = None
             if not lane.queue and not host.may_retry(now):
                 self._tokenless[lane] = None
 
+    def _waits_for_pools_token(self, lane: Lane, at: float, now: float) -> bool:
+        """Whether all that a lane waits for, until `at`, is what lanes of all hosts wait for: they stand in line."""
+        if lane.queue or self._tokens is None or lane.host.may_retry(now):
+            return False
+        return at <= self._tokens.next_at()
+
     def _opens_at(self, lane: Lane, now: float) -> float:
         """When a lane may send, places apart; in the past if now."""
         at = lane.opens_at(now)
         if self._shared is not None and at <= now and lane.host.refused_until <= now:
-            at = self._shared.next_at(lane.host.name, lane.line(now)[0].request.weight, now)
+            weight = lane.line(now)[0].request.weight
+            at = self._shared.next_at(lane.host.name, weight, now)
+            if at > now and self._shared.next_at(None, weight, now) >= at:
+                return now  # it is what all hosts wait for, and the head of the ring does so for them
         return at
 
     def _is_open(self, lane: Lane, now: float) -> bool:
@@ -543,7 +589,7 @@ class Scheduler:
 
     def _offer(self, host: Host, now: float) -> None:
         """Give the host's free places to the lanes that wait for them, in their order."""
-        while host.waiting and host.in_flight + host.listed < host.places:
+        while host.waiting and host.timed is None and host.in_flight + host.listed < host.places:
             lane = next(iter(host.waiting))
             del host.waiting[lane]
             self._enlist(lane, now)
@@ -566,6 +612,7 @@ class Scheduler:
         """Bring a host's requests to where they end unsent, if that is what is to become of them."""
         if host.refused_until <= now:
             return
+        host.timed = None
         for lane in host.lanes.values():
             if lane.listed:
                 self._ring.remove(lane)
@@ -634,9 +681,12 @@ class Scheduler:
 
     def _head_may_go(self, now: float) -> bool:
         """Whether the pool's budget lets the head of the ring go: its slot has come, or its refusal needs none."""
-        if self._limiter is None or self._ring[0].host.refused_until > now:
-            return True
-        return self._limiter.next_at(self._head_weight(now)) <= now
+        if self._limiter is None:
+            shared = self._shared
+            if shared is None or self._ring[0].host.refused_until > now:
+                return True
+            return shared.next_at(None, self._head_weight(now), now) <= now
+        return self._ring[0].host.refused_until > now or self._limiter.next_at(self._head_weight(now)) <= now
 
     def _head_weight(self, now: float) -> int:
         lane = self._ring[0]
@@ -731,7 +781,8 @@ class Scheduler:
         if not caller.has_place:
             if self.in_flight >= self._budgets.max_connections or not host.has_place():
                 return NEVER
-            requests_first = (host.queued and not host.callers_turn) or (self._ring and not self._callers_first)
+            hosts_own = host.listed or host.waiting or host.timed is not None
+            requests_first = (hosts_own and not host.callers_turn) or (self._ring and not self._callers_first)
             if requests_first and not all_busy:
                 return NEVER
         at = max(now, host.not_before)
@@ -791,6 +842,12 @@ class Scheduler:
                 item.timer = NEVER
                 self._tokenless.pop(item, None)
                 self._enlist(item, now)
+                self._offer(item.host, now)
+        tokens = self._tokens
+        if self._in_line and tokens is not None and tokens.next_at() <= now:
+            for lane in [*islice(self._in_line, max(1, tokens.count(now)))]:
+                del self._in_line[lane]
+                self._enlist(lane, now)
         while self._resting and self._resting[0][0] <= now:
             host = heapq.heappop(self._resting)[2]
             host.rests = False

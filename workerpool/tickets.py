@@ -115,9 +115,12 @@ class Caller:
     `wakes_at` (seconds on the pool's clock). `notify` is called, under the scheduler's lock, when either has changed.
     `has_place`: it is inside a send already, and waits for slots only. `since`: when it began to wait. `is_retry`: it
     needs a token of the retry budget. `key`: as for a `Ticket`. `in_flight`: as for a `Ticket`, once it is admitted.
+    `is_refused` turns true, and `notify` is called, when its host wants no request: it is then to be withdrawn.
     """
 
-    __slots__ = ("admitted", "has_place", "host", "in_flight", "is_retry", "key", "notify", "since", "wakes_at")
+    __slots__ = (
+        "admitted", "has_place", "host", "in_flight", "is_refused", "is_retry", "key", "notify", "since", "wakes_at",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -136,5 +139,6 @@ class Caller:
         self.notify = notify
         self.has_place = has_place
         self.admitted = False
+        self.is_refused = False
         self.wakes_at = NEVER
         self.since = since

@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any
 from workerpool import events
 from workerpool.clock import LEAST, Clock
 from workerpool.config import RetryPolicy, Timeout
-from workerpool.errors import Cancelled, CircuitOpen, ConnectionLost, HostPaused, RequestError, StatusError
+from workerpool.errors import (
+    BadBody,
+    Cancelled,
+    CircuitOpen,
+    ConnectionLost,
+    HostPaused,
+    RequestError,
+    StatusError,
+    TooLarge,
+    TransportError,
+)
 from workerpool.limits import Answer
 from workerpool.model import Attempt, Outcome, Request, Timings, maker
 from workerpool.redact import printable, redact
@@ -33,6 +43,9 @@ if TYPE_CHECKING:
 NO_TIME = Timings()
 
 new_attempt, new_outcome, new_timings = maker(Attempt), maker(Outcome), maker(Timings)
+
+END_OF_TIME = 253_402_300_799.0
+"""The last second since the epoch that has a date: of the year 9999."""
 
 LONGEST_PHRASE = 100
 """Characters of a status line's own words that are repeated in an error."""
@@ -54,6 +67,7 @@ class Trip:
     parked: float = 0.0
     was_resent: bool = False  # the current attempt has had its free send
     pace: Limiter | None = None  # of the request's own site, where it goes back to for another attempt
+    key: str | None = None  # and what it counts against there
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +292,8 @@ class Worker:
                 self._log("request.resent", ticket)
             ticket.go_on(trip.attempts)
             return Step(again=True)
-        answer = self._answer(ticket, trip, None) if self._listens else None
+        is_hosts = isinstance(error, TransportError) and not isinstance(error, (BadBody, TooLarge))
+        answer = self._answer(ticket, trip, None) if self._listens and is_hosts else None
         step = self._judge(ticket, trip, None, error)
         step.answer = answer
         step.failed = True
@@ -347,7 +362,7 @@ class Worker:
             reason = error.reason if error is not None else "the retry rule"
             self._log("request.parked", ticket, wait=verdict.wait, reason=reason)
         trip.exchange.restart()
-        ticket.pace = trip.pace
+        ticket.pace, ticket.key = trip.pace, trip.key
         trip.parked += verdict.wait
         trip.ready_at = now + verdict.wait
         ticket.go_on(trip.attempts)
@@ -442,7 +457,7 @@ def _trip(ticket: Ticket) -> Trip:
     if trip is None:
         request = ticket.request
         trip = ticket.trip = Trip(Exchange(request, request.url), ticket.arrived_at, attempts=request.earlier)
-        trip.pace = ticket.pace
+        trip.pace, trip.key = ticket.pace, ticket.key
     return trip
 
 
@@ -471,4 +486,4 @@ def _explain(error: RequestError, more: str) -> None:
 
 
 def _utc(wall_time: float) -> str:
-    return datetime.fromtimestamp(wall_time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return datetime.fromtimestamp(min(wall_time, END_OF_TIME), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

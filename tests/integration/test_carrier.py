@@ -37,6 +37,7 @@ from tests.certificates import Authority
 from tests.waiting import eventually
 from workerpool import Outcome, Request, RetryPolicy, Timeout, WorkerPool
 from workerpool.locking import ChoreLock
+from workerpool.meter import Wait
 from workerpool.testing import Origin, Reply, ScriptedTransport
 from workerpool.tickets import Ticket
 from workerpool.transport import RequestsTransport, fast
@@ -1245,6 +1246,7 @@ class Full:
     needs_receipts: bool = False
     room: int = 1
     queued: int = 0
+    doing: Wait = Wait.SINK
 
 
 @pytest.mark.parametrize("by", ["another thread", "the collector"])
@@ -1256,7 +1258,7 @@ def test_a_stream_that_is_left_while_it_is_full_and_the_lock_is_held_does_not_ke
 
     def leave() -> None:
         stream.is_over = stream.is_forsaken = True
-        pool._crew.forsake(stream)
+        pool._crew.forsake(stream, has_requests=True)
 
     pool._crew.add([Unheard(Request("http://h.test/"), "h", stream) for _ in range(3)])
     assert pool.get("http://h.test/").result(LONG).ok

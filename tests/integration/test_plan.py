@@ -19,6 +19,7 @@ import pytest
 from benchmarks.plan_accuracy import measure
 from tests.waiting import eventually
 from workerpool.cli import main
+from workerpool.plan import Records
 from workerpool.testing import Origin
 
 REQUESTS = 40
@@ -101,6 +102,13 @@ def test_a_job_that_was_interrupted_tells_what_it_has(place: Path, capsys: pytes
     assert run("--job", "job") == 0
     found = planned(capsys, "--from", "job")
     assert (found["records"], found["took_before"]) == (REQUESTS, None), "its time has a break in it"
+
+
+def test_records_are_those_of_the_moment_in_which_they_are_read(place: Path) -> None:
+    assert run("--job", "job", "--rate", "20/s", "--deadline", "1s") == 4
+    records = Records("job")
+    assert run("--job", "job") == 0
+    assert len([*records]) == len([*records]) == REQUESTS
 
 
 def test_a_job_that_is_running_is_only_looked_at(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

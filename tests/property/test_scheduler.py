@@ -11,14 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from workerpool.config import Budgets, Rate, RetryBudget
-from workerpool.limits import LATENESS, MemoryLimiter
+from workerpool.config import Breaker, Budgets, Rate, RetryBudget
+from workerpool.limits import LATENESS, Allowance, Answer, MemoryLimiter
+from workerpool.meter import Wait
 from workerpool.model import Request
 from workerpool.scheduler import Scheduler
 from workerpool.tickets import Caller, Ticket
 
 HOSTS = ["a", "b", "c", "d"]
 rates = st.sampled_from([None, Rate(1), Rate(10), Rate(200), Rate(30, 60)])
+BREAKERS = [None, Breaker(failures=2, open_for=1), Breaker(failures=1, open_for=7, fails_fast=True)]
 
 
 class Owner:
@@ -29,6 +31,7 @@ class Owner:
     needs_receipts = False
     room = 1
     queued = 0
+    doing = Wait.SINK
 
 
 class Journalling(Owner):
@@ -56,8 +59,8 @@ class Contended:
         self.pauses: dict[str, float] = {}
         self.tries = 0
 
-    def next_at(self, host: str, weight: int, now: float) -> float:
-        at = self.pauses.get(host, 0.0)
+    def next_at(self, host: str | None, weight: int, now: float) -> float:
+        at = 0.0 if host is None else self.pauses.get(host, 0.0)
         return at if self.limiter is None else max(at, self.limiter.next_at(weight))
 
     def try_take(
@@ -91,6 +94,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         key_rate=st.sampled_from([None, Rate(2), Rate(50), Rate(20, 1, (Rate(30, 60),))]),
         floor=st.sampled_from([None, 1, 3]),
         is_shared=st.booleans(),
+        learns_rate=st.booleans(),
+        learns_connections=st.booleans(),
+        slow_start=st.booleans(),
+        breaker=st.sampled_from(BREAKERS),
         places=st.sampled_from([None, 1, 2, 5]),
     )
     def begin(
@@ -104,6 +111,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         key_rate: Rate | None,
         floor: int | None,
         is_shared: bool,
+        learns_rate: bool,
+        learns_connections: bool,
+        slow_start: bool,
+        breaker: Breaker | None,
         places: int | None,
     ) -> None:
         self.budgets = Budgets(
@@ -113,14 +124,18 @@ class SchedulerMachine(RuleBasedStateMachine):
             burst=burst,
             max_connections=most,
             host_connections=per_host,
+            learns_rate=learns_rate,
+            learns_connections=learns_connections,
+            slow_start=slow_start,
         )
+        self.breaker = breaker
         self.floor = floor
         self.tokens = None if floor is None else RetryBudget(share=0.25, per_second=0.5)
         self.shared = Contended(rate, burst) if is_shared else None
         if is_shared:
             self.budgets = replace(self.budgets, host_rate=None)
         self.scheduler = Scheduler(
-            self.budgets, retries=self.tokens, floor=floor or 0, shared=self.shared, places=places
+            self.budgets, retries=self.tokens, floor=floor or 0, breaker=breaker, shared=self.shared, places=places
         )
         self.now = self.began = 100.0
         self.retried: dict[str, list[float]] = {}
@@ -242,6 +257,38 @@ class SchedulerMachine(RuleBasedStateMachine):
         self._land(index)
 
     @precondition(lambda self: self.flying)
+    @rule(
+        index=st.integers(0, 9),
+        status=st.sampled_from([None, 200, 404, 429, 503, 500]),
+        pause=st.sampled_from([None, 0.5, 90.0]),
+        allowance=st.sampled_from([None, Allowance(remaining=0, reset=5), Allowance(limit=5, remaining=3, reset=1.5)]),
+    )
+    def hear(self, index: int, status: int | None, pause: float | None, allowance: Allowance | None) -> None:
+        """An answer has come to one of those in flight."""
+        ticket = self.flying[index % len(self.flying)]
+        if ticket.refused_until is not None:
+            return
+        refused = status in (429, 503)
+        answer = Answer(
+            ticket.granted_at,
+            self.now,
+            status,
+            refused=refused,
+            pause=pause if refused else None,
+            allowance=allowance if status is not None else None,
+            latency=self.now - ticket.granted_at,
+            in_flight=ticket.in_flight,
+        )
+        if self.scheduler.hear(ticket.host, answer, self.now):
+            assert self.breaker is not None
+            circuit = self.scheduler._hosts[ticket.host].circuit
+            assert circuit is not None
+            assert circuit.open_until is not None
+            pauses = self.refusing if self.breaker.fails_fast else self.paused
+            pauses[ticket.host] = max(pauses.get(ticket.host, 0), circuit.open_until)
+        self.end(index)
+
+    @precondition(lambda self: self.flying)
     @rule(index=st.integers(0, 9), seconds=st.sampled_from([0.0, 0.01, 0.5, 30.0]))
     def park(self, index: int, seconds: float) -> None:
         ticket = self._land(index)
@@ -326,9 +373,15 @@ class SchedulerMachine(RuleBasedStateMachine):
         given, self.owed = self.owed[:count], self.owed[count:]
         self.scheduler.make_room(self.journalling, len(given), self.now)
 
-    @rule(host=st.sampled_from(HOSTS))
-    def caller_enters(self, host: str) -> None:
-        caller = Caller(host, lambda: None)
+    @rule(
+        host=st.sampled_from(HOSTS),
+        key=st.sampled_from([None, "k", "l"]),
+        has_place=st.booleans(),
+        is_retry=st.booleans(),
+    )
+    def caller_enters(self, host: str, key: str | None, has_place: bool, is_retry: bool) -> None:
+        is_retry = is_retry and not has_place
+        caller = Caller(host, lambda: None, key=key, has_place=has_place, is_retry=is_retry, since=self.now)
         self.waiting.append(caller)
         self.scheduler.enter(caller, self.now)
 
@@ -338,11 +391,20 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def _admit(self, all_busy: bool) -> None:
         self.scheduler.admit(self.now, all_busy=all_busy)
+        for caller in [caller for caller in self.waiting if caller.is_refused]:
+            assert self.refusing[caller.host] > self.now
+            self.waiting.remove(caller)
+            self.scheduler.withdraw(caller, self.now)
         for caller in [caller for caller in self.waiting if caller.admitted]:
             self.waiting.remove(caller)
             self.sending.append(caller)
             self.sends.append((self.now, caller.host, 1))
+            if caller.key is not None:
+                self.keyed.setdefault(caller.key, []).append((self.now, 1))
+            if self.floor is not None and not caller.has_place:
+                (self.retried if caller.is_retry else self.first).setdefault(caller.host, []).append(self.now)
             assert self.paused.get(caller.host, 0) <= self.now, "a caller sends to a paused host"
+            assert caller.has_place or self.refusing.get(caller.host, 0) <= self.now, "a refusing host is sent to"
 
     @precondition(lambda self: self.waiting or self.sending)
     @rule(index=st.integers(0, 9))
@@ -357,9 +419,10 @@ class SchedulerMachine(RuleBasedStateMachine):
     @invariant()
     def counters_match_the_model(self) -> None:
         scheduler = self.scheduler
-        assert scheduler.in_flight == len(self.flying) + len(self.sending)
+        assert scheduler.in_flight == len(self.flying) + sum(not caller.has_place for caller in self.sending)
         assert scheduler.queued + scheduler.parked == len(self.queued) + len(self.parked) + len(self.held)
-        idle = not (self.queued or self.parked or self.held or self.flying or self.waiting or self.sending)
+        sending = any(not caller.has_place for caller in self.sending)
+        idle = not (self.queued or self.parked or self.held or self.flying or self.waiting or sending)
         assert scheduler.is_idle == idle
 
     @invariant()
@@ -374,13 +437,24 @@ class SchedulerMachine(RuleBasedStateMachine):
     def what_is_shared_is_held_by_what_flies(self) -> None:
         if self.shared is not None:
             refused = sum(ticket.refused_until is not None for ticket in self.flying)
-            assert self.shared.places.total() == len(self.flying) - refused + len(self.sending)
+            sending = sum(not caller.has_place for caller in self.sending)
+            assert self.shared.places.total() == len(self.flying) - refused + sending
+
+    @invariant()
+    def each_waiting_request_is_held_up_by_something(self) -> None:
+        scheduler = self.scheduler
+        found = scheduler.hold_ups(self.now, Wait.WORKERS)
+        assert sum(found.values()) == (scheduler.queued + len(scheduler.callers) or scheduler.parked)
+        if self.shared is None and scheduler.has_ready(self.now):
+            assert Wait.WORKERS in {wait for wait, _ in scheduler.hold_ups(self.now, Wait.WORKERS)}
 
     @invariant()
     def no_more_fly_than_the_budgets_allow(self) -> None:
         assert self.scheduler.in_flight <= self.budgets.max_connections
         for host in HOSTS:
-            flying = [one for one in [*self.flying, *self.sending] if one.host == host]
+            sending = [caller for caller in self.sending if not caller.has_place]
+            requests = [ticket for ticket in self.flying if ticket.refused_until is None]
+            flying = [one for one in [*requests, *sending] if one.host == host]
             assert len(flying) <= self.budgets.host_connections
 
     def teardown(self) -> None:
@@ -436,7 +510,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         if self.budgets.rate is not None:
             assert_bounded(self.stamps, self.budgets.rate, burst, 0.0)
             assert_bounded([(at, weight) for at, _, weight in self.sends], self.budgets.rate, burst, LATENESS)
-        if self.budgets.host_rate is not None:
+        if self.budgets.host_rate is not None and not self.budgets.learns_rate:
             for host in HOSTS:
                 sends = [(at, weight) for at, where, weight in self.sends if where == host]
                 assert_bounded(sends, self.budgets.host_rate, burst, LATENESS)

@@ -169,10 +169,12 @@ def test_retries_wait_for_their_time_and_then_for_a_token() -> None:
     assert pool.seconds() == {"backoff": 3.0, "retry_budget": 1.0}
 
 
-def test_a_circuit_breaker_that_has_opened_is_not_a_hosts_pause() -> None:
+@pytest.mark.parametrize("in_flight", [0, 5])
+def test_a_circuit_breaker_that_has_opened_is_not_a_hosts_pause(in_flight: int) -> None:
     pool = Pool(rules={"breaker": Breaker(failures=1)})
     pool.add(9)
-    pool.end()
+    while len(pool.sent) > in_flight:
+        pool.end()
     pool.scheduler.hear("a", Answer(0.0, 0.0, status=500, refused=False), pool.now)
     pool.note()
     pool.wait(0.5)

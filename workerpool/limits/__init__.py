@@ -57,8 +57,11 @@ class Shared(Protocol):
     Another process may change it at any time, so what `next_at` says is a good guess, and only `try_take` is sure.
     """
 
-    def next_at(self, host: str, weight: int, now: float) -> float:
-        """The earliest time at which it is worth asking again; in the past if that is now."""
+    def next_at(self, host: str | None, weight: int, now: float) -> float:
+        """The earliest time at which it is worth asking again; in the past if that is now.
+
+        None asks for what holds for all hosts alike: what is shared in all.
+        """
 
     def try_take(
         self, host: str, weight: int, now: float, *, since: float | None, has_place: bool = False

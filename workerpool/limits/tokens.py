@@ -45,6 +45,10 @@ class RetryTokens:
         at = self._at if self._tokens >= 1.0 else self._at + (1.0 - self._tokens) / self._per_second
         return at if self._parent is None else max(at, self._parent.next_at())
 
+    def count(self, now: float) -> int:
+        """How many tokens of its own there are, its parent's apart."""
+        return int(min(self._floor, self._tokens + max(0.0, now - self._at) * self._per_second))
+
     @property
     def rests_at(self) -> float:
         """The time from which on all tokens are back, and this one may be forgotten."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from workerpool.batch.job.ledger import Ledger, RunRow
+from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import holder_of
 from workerpool.batch.job.status import has_job
 from workerpool.batch.job.terms import FUNCTION
@@ -52,8 +52,9 @@ class Records:
         self.took: float | None = None
         self.sources: tuple[str, ...] = ()
         self.input_format: str | None = None
-        self._run: RunRow | None = None
-        if has_job(path):
+        self._output = path
+        self._is_job = has_job(path)
+        if self._is_job:
             self._look_at_job()
         elif not (os.path.isfile(path) or "://" in path):
             raise JobError(
@@ -87,39 +88,44 @@ class Records:
 
     def _look_at_job(self) -> None:
         with closing(Ledger(self.path, read_only=True)) as ledger:
-            run = self._run = ledger.run()
+            run = ledger.run()
             if run is None:
                 raise JobError(f"{self.name}: no run of this job has begun, so there are no timings")
             if run.is_finished and run.ended is not None and not run.continued:
                 self.took = run.ended - run.began
             paths = [source.path for source in ledger.sources()]
+        self._output = str(run.settings["--output"])
+        if self._output in (STDOUT, FUNCTION):
+            place = "standard output" if self._output == STDOUT else self._output
+            raise JobError(
+                f"the records of {self.name} went to {place}, and cannot be read back: if they are in a file, name that"
+            )
         if all(path and path != STDIN for path in paths):
             self.sources = tuple(run.settings["SOURCE"])
             self.input_format = run.settings.get("--input-format")
 
     def _entries(self) -> Iterator[tuple[Any, ...]]:
-        run = self._run
-        if run is None:
+        if not self._is_job:
             yield from durable_sink_for(self.path, overwrite=True).entries(None, FIELDS)
             return
-        output = str(run.settings["--output"])
-        if output in (STDOUT, FUNCTION):
-            place = "standard output" if output == STDOUT else output
-            raise JobError(
-                f"the records of {self.name} went to {place}, and cannot be read back: if they are in a file, name that"
-            )
-        sink = durable_sink_for(
-            output, format=run.settings.get("--format"), include=run.settings.get("--include") or (), overwrite=True
-        )
-        yield from sink.entries(None if run.is_finished else run.position, FIELDS)
+        # One look at the ledger for both: a run may be taking records from there to the output just now.
         with closing(Ledger(self.path, read_only=True)) as ledger:
+            run = ledger.run()
+            assert run is not None
+            sink = durable_sink_for(
+                self._output,
+                format=run.settings.get("--format"),
+                include=run.settings.get("--include") or (),
+                overwrite=True,
+            )
+            yield from sink.entries(None if run.is_finished else run.position, FIELDS)
             for line in ledger.held_records():
                 record = json.loads(line)
                 yield tuple([record[field] for field in FIELDS])
 
     def _hint(self) -> str:
-        if self._run is None:
+        if not self._is_job:
             return ""
-        if HIDDEN in str(self._run.settings["--output"]):
+        if HIDDEN in self._output:
             return "; name the database's URL itself, with its password"
         return "; a run holds the job: try again when it has ended" if holder_of(self.path) is not None else ""

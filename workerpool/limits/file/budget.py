@@ -20,6 +20,7 @@ from workerpool.config import Budgets
 from workerpool.errors import BudgetError, OptionError
 from workerpool.forking import tell_of_forks
 from workerpool.limits.file.account import POLL, Account, may_evict
+from workerpool.limits.file.history import MOST_QUOTAS
 from workerpool.limits.file.machine import Machine
 from workerpool.limits.file.mapped import BudgetFile, Slot
 from workerpool.limits.file.members import Members, Terms
@@ -40,9 +41,10 @@ class FileBudget:
 
     def __init__(self, path: str, budgets: Budgets, clock: Clock, machine: Machine | None = None) -> None:
         for option, rate in (("rate", budgets.rate), ("host_rate", budgets.host_rate)):
-            if rate is not None and rate.quotas:
+            if rate is not None and len(rate.quotas) > MOST_QUOTAS:
                 raise OptionError(
-                    f"{option}='{rate}' has a quota, which a budget that processes share cannot keep: give one rate"
+                    f"{option}='{rate}' has {len(rate.quotas)} quotas beside its first rate; a budget that processes "
+                    f"share has room for {MOST_QUOTAS}"
                 )
         self.path = path
         self._terms = Terms.of(budgets)
@@ -70,12 +72,17 @@ class FileBudget:
 
     # -- the scheduler's side -----------------------------------------------------------------------------------------
 
-    def next_at(self, host: str, weight: int, now: float) -> float:
-        """When it is worth asking again; in the past if that is now."""
+    def next_at(self, host: str | None, weight: int, now: float) -> float:
+        """When it is worth asking again, for a host, or (None) for any; in the past if that is now."""
         if self._tidying == get_ident():
             return now + POLL
         with self._lock:
             file, pool = self._file or self._opened(), self._pool
+            if host is None:
+                if not self._is_pool_seen(file):
+                    with self._locked(file):
+                        self._account(None, now)
+                return pool.next_at(weight, now, has_place=False)
             account = self._seen(file, host)
             if account is None:
                 with self._locked(file):
@@ -251,6 +258,13 @@ class FileBudget:
             return account
         self._is_stale = file.look() or self._is_stale
         return account if not self._is_stale and pool.look(file.map) and account.look(file.map) else None
+
+    def _is_pool_seen(self, file: BudgetFile) -> bool:
+        """Look at the pool's account as it is now; whether that can be told without the file's lock."""
+        if self._pool.generation == self._generation and not file.is_touched():
+            return True
+        self._is_stale = file.look() or self._is_stale
+        return not self._is_stale and self._pool.look(file.map)
 
     def _account(self, host: str | None, now: float) -> Account:
         """The account of a host, or of the pool, as it is now; that of the pool is looked at in any case.
