@@ -188,6 +188,7 @@ def test_slow_hosts_take_turns_by_the_time_that_they_hold_their_places() -> None
     """One that takes 30 s for each send gets a fifteenth as many as one that takes 2 s."""
     pool = Pool(places=8)
     pool.teach({**well(4), "slow": 2.0, "slower": 30.0})
+    pool.add("slow", 1000)
     ended = {"slow": 0, "slower": 0}
     until = pool.now + 600
     since: dict[Ticket, float] = {}
