@@ -71,6 +71,8 @@ class Lane:
 
     def waits_for(self, now: float) -> Wait:
         """What keeps the next request from being sent, as far as its host and its key are concerned; it is queued."""
+        if self.host.refused_until > now:
+            return Wait.READY  # it ends unsent, which needs nothing of the host's
         wait = self.host.waits_for(now)
         if wait is not Wait.READY or self.host.refused_until > now:
             return wait

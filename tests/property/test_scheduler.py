@@ -527,7 +527,7 @@ def assert_bounded(grants: list[tuple[float, int]], rate: Rate, burst: int, late
 
 
 TestScheduler = SchedulerMachine.TestCase
-TestScheduler.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestScheduler.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 def ticket(host: str) -> Ticket:
