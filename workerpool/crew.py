@@ -820,8 +820,9 @@ class Crew:
         """Forget the requests of the owners that were forsaken, if nobody holds the lock: who does, calls this next."""
         while self._forsaken and self._lock.acquire(blocking=False):
             try:
-                has_requests = any(owner is not None for owner in self._forsaken)
-                self._forsaken.clear()
+                has_requests = False
+                while self._forsaken:  # one by one: others may add to it meanwhile
+                    has_requests |= self._forsaken.popleft() is not None
                 now = self._before_change()
                 if has_requests:
                     self._scheduler.discard(_is_forsaken, now)

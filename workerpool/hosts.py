@@ -119,19 +119,19 @@ class Host:
             self.most = self.connections.limit
             self.places = self.most if was_full else min(self.places, self.most)
 
-    def waits_for(self, now: float) -> Wait:
+    def waits_for(self, now: float, weight: int = 1) -> Wait:
         """What keeps a request from being sent to it, as far as the host is concerned; `READY` if nothing does."""
+        if self.refused_until > now:
+            return Wait.READY  # they end unsent
         is_broken = self.circuit is not None and not self.circuit.is_closed
         if not self.has_place():
             if is_broken:
                 return Wait.BREAKER
             return Wait.PAUSE if self.places < self.most and self.not_before > LONG_AGO else Wait.HOST_SOCKETS
-        if self.refused_until > now:
-            return Wait.READY
         if self.not_before > now:
             return Wait.BREAKER if is_broken else Wait.PAUSE
-        slowest = max(self.limiters, key=lambda limiter: limiter.next_at(), default=None)
-        if slowest is None or slowest.next_at() <= now:
+        slowest = max(self.limiters, key=lambda limiter: limiter.next_at(weight), default=None)
+        if slowest is None or slowest.next_at(weight) <= now:
             return Wait.READY
         return Wait.ROBOTS if slowest in self.paces else Wait.HOST_RATE
 

@@ -73,10 +73,11 @@ class Lane:
         """What keeps the next request from being sent, as far as its host and its key are concerned; it is queued."""
         if self.host.refused_until > now:
             return Wait.READY  # it ends unsent, which needs nothing of the host's
-        wait = self.host.waits_for(now)
-        if wait is not Wait.READY or self.host.refused_until > now:
+        weight = (self.queue or self.retries)[0].request.weight
+        wait = self.host.waits_for(now, weight)
+        if wait is not Wait.READY:
             return wait
         tokens = self.host.tokens
         if not self.queue and tokens is not None and tokens.next_at() > now:
             return Wait.RETRY_BUDGET
-        return Wait.KEY_RATE if self.quota is not None and self.quota.next_at() > now else Wait.READY
+        return Wait.KEY_RATE if self.quota is not None and self.quota.next_at(weight) > now else Wait.READY

@@ -5,11 +5,14 @@ nothing has changed, which costs a comparison. Some states have several reasons 
 different things. To look at each of them takes time, so that is done every few milliseconds at most, and all the time
 since the last look goes by what is seen. That is when something is about to change, not when it just has: what lasts
 long is then always seen, even if it began right after a look.
+
+A thread that is on its way to a request whose slot has come costs nothing, as slots keep their own time: it does not
+make the next one later. So where slots are what is waited for, they get these moments, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import IntEnum
 from heapq import nlargest
 
@@ -21,6 +24,9 @@ LOOK_EVERY = 0.005
 LOOK_FOR_EACH = 0.000_02
 """Seconds more for each host or request that is looked at, which takes some 0.5 µs: so all looks take at most some
 percent of the time."""
+
+BRIEF = 0.01
+"""Seconds for which a request that could be sent is not sent at no cost to its rate: slots that are older are lost."""
 
 HOSTS = 1_000
 """Hosts whose shares are kept, each with its reasons."""
@@ -52,6 +58,9 @@ class Wait(IntEnum):
 FULL, HELD = len(Wait), len(Wait) + 1
 """States with several reasons: all workers are busy; requests are queued or parked, and none of them may be sent."""
 
+SLOTS = frozenset({Wait.HOST_RATE, Wait.KEY_RATE, Wait.RATE, Wait.SHARED})
+"""What is over when a slot comes."""
+
 Reasons = Mapping[tuple[Wait, str], float]
 """How many requests wait for what: a reason, and the host whose it is, "" for the pool's."""
 
@@ -65,11 +74,16 @@ class Meter:
         self._seconds = [0.0] * (HELD + 1)  # by state; of FULL and HELD, since their last look
         self._reasons: dict[int, Reasons] = {FULL: {(Wait.WORKERS, ""): 1}, HELD: {(Wait.READY, ""): 1}}  # last seen
         self._looks_at = {FULL: now, HELD: now}
+        self._brief = 0.0  # seconds in which something could be sent, a moment each, since the last look
         self._by_host: dict[tuple[Wait, str], float] = {}
 
     def turn_to(self, state: int, now: float) -> None:
         """Note that another state holds from now on."""
-        self._seconds[self.state] += now - self._since
+        seconds = now - self._since
+        if self.state == Wait.READY and seconds <= BRIEF:
+            self._brief += seconds
+        else:
+            self._seconds[self.state] += seconds
         self._since = now
         self.state = state
 
@@ -84,6 +98,7 @@ class Meter:
         if reasons:
             self._reasons[state] = reasons
         self._share_out(state)
+        self._share_out_brief(SLOTS if state == HELD else ())
         self._looks_at[state] = now + LOOK_EVERY + looked_at * LOOK_FOR_EACH
 
     def waits(self, now: float) -> Waits:
@@ -91,6 +106,7 @@ class Meter:
         self.turn_to(self.state, now)
         self._share_out(FULL)
         self._share_out(HELD)
+        self._share_out_brief(())
         largest = nlargest(LARGEST, self._by_host.items(), key=lambda item: item[1])
         hosts = tuple(HostWait(wait.name.lower(), host, seconds) for (wait, host), seconds in largest)
         return Waits(**{wait.name.lower(): self._seconds[wait] for wait in Wait}, hosts=hosts)
@@ -99,11 +115,27 @@ class Meter:
         seconds, self._seconds[state] = self._seconds[state], 0.0
         if not seconds:
             return
-        reasons, by_host = self._reasons[state], self._by_host
+        reasons = self._reasons[state]
         each = seconds / sum(reasons.values())
         for (wait, host), requests in reasons.items():
-            self._seconds[wait] += each * requests
-            if host:
-                by_host[wait, host] = by_host.get((wait, host), 0.0) + each * requests
-        if len(by_host) > 2 * HOSTS:
-            self._by_host = dict(nlargest(HOSTS, by_host.items(), key=lambda item: item[1]))
+            self._add(wait, host, each * requests)
+        if len(self._by_host) > 2 * HOSTS:
+            self._by_host = dict(nlargest(HOSTS, self._by_host.items(), key=lambda item: item[1]))
+
+    def _share_out_brief(self, takers: Collection[Wait]) -> None:
+        """Give brief moments to those of the last reasons that take them, the rest to the pool's own work."""
+        brief, self._brief = self._brief, 0.0
+        if not brief:
+            return
+        reasons = self._reasons[HELD]
+        each = brief / sum(reasons.values())
+        for (wait, host), requests in reasons.items():
+            if wait in takers:
+                self._add(wait, host, each * requests)
+            else:
+                self._seconds[Wait.READY] += each * requests
+
+    def _add(self, wait: Wait, host: str, seconds: float) -> None:
+        self._seconds[wait] += seconds
+        if host:
+            self._by_host[wait, host] = self._by_host.get((wait, host), 0.0) + seconds

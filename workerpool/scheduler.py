@@ -310,7 +310,8 @@ class Scheduler:
         """
         found: dict[tuple[Wait, str], float] = {}
         for owner, aside in self._aside.items():
-            found[_consumer_of(owner), ""] = found.get((_consumer_of(owner), ""), 0) + len(aside)
+            if aside:
+                found[_consumer_of(owner), ""] = found.get((_consumer_of(owner), ""), 0) + len(aside)
         for host in self._hosts.values():
             for lane in host.lanes.values():
                 if not lane.is_empty:

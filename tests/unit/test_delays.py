@@ -26,10 +26,12 @@ class Pool:
         self.delays = Delays(self.scheduler, self.now)
         self.sent: list[Ticket] = []
 
-    def add(self, number: int, host: str = "a", owner: Owner | None = None, key: str | None = None) -> None:
+    def add(
+        self, number: int, host: str = "a", owner: Owner | None = None, key: str | None = None, weight: int = 1
+    ) -> None:
         self.delays.look(self.now)
         for _ in range(number):
-            self.scheduler.add(Ticket(Request(f"http://{host}/"), host, owner, key), self.now)
+            self.scheduler.add(Ticket(Request(f"http://{host}/", weight=weight), host, owner, key), self.now)
         self.go_on()
 
     def go_on(self) -> None:
@@ -156,6 +158,15 @@ def test_a_key_without_slots_holds_its_requests_up() -> None:
     pool.add(3, key="mine")
     pool.wait(5.0)
     assert pool.seconds() == {"key_rate": 5.0}
+
+
+@pytest.mark.parametrize(("rate", "word"), [("rate", "rate"), ("host_rate", "host_rate"), ("key_rate", "key_rate")])
+def test_a_request_that_weighs_more_waits_for_all_its_slots(rate: str, word: str) -> None:
+    pool = Pool(burst=5, **{rate: Rate(1)})
+    pool.add(1, key="mine")
+    pool.add(1, key="mine", weight=5)
+    pool.wait(0.8)
+    assert pool.seconds() == {word: 0.8}
 
 
 def test_retries_wait_for_their_time_and_then_for_a_token() -> None:

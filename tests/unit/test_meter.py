@@ -73,6 +73,29 @@ def test_what_was_seen_last_counts_until_it_is_asked_for() -> None:
     assert seconds_of(meter.waits(4.0)) == {"workers": 1.0, "host_rate": 3.0}
 
 
+def test_moments_in_which_a_thread_is_on_its_way_are_the_rates_where_slots_are_waited_for() -> None:
+    meter, now = Meter(0.0), 0.0
+    for _ in range(100):  # a slot every 20 ms, for which a thread takes 4
+        meter.turn_to(HELD, now)
+        meter.see({(Wait.RATE, ""): 1}, 1, now + 0.016)
+        meter.turn_to(Wait.READY, now + 0.016)
+        now += 0.02
+    assert seconds_of(meter.waits(now))["rate"] == pytest.approx(2.0, abs=0.005)
+    assert seconds_of(meter.waits(now))["ready"] == pytest.approx(0.004)  # the last one's, which nobody waited after
+
+
+@pytest.mark.parametrize(("late", "reason", "ready"), [(0.004, Wait.HOST_SOCKETS, 0.04), (0.02, Wait.RATE, 0.2)])
+def test_moments_that_cost_something_are_the_pools_own(late: float, reason: Wait, ready: float) -> None:
+    """Those after which no slot is waited for, and those in which slots are lost."""
+    meter, now = Meter(0.0), 0.0
+    for _ in range(10):
+        meter.turn_to(HELD, now)
+        meter.see({(reason, "a"): 1}, 1, now + 0.1)
+        meter.turn_to(Wait.READY, now + 0.1)
+        now += 0.1 + late
+    assert seconds_of(meter.waits(now)) == pytest.approx({reason.name.lower(): 1.0, "ready": ready})
+
+
 def test_a_look_that_saw_nothing_leaves_what_was_seen_before() -> None:
     meter = Meter(0.0)
     meter.turn_to(HELD, 0.0)
