@@ -69,11 +69,17 @@ def test_what_the_pool_knows_nothing_of_is_the_outputs_time() -> None:
 
 
 def test_a_host_is_named_that_most_of_the_part_is_due_to() -> None:
-    for seconds, named in [(3.0, False), (7.0, True)]:
+    for seconds, named in [(7.0, False), (8.0, True)]:
         run = course({"host_sockets": 9.7}, hosts=2)
         hosts = (HostWait("host_sockets", API, seconds), HostWait("pause", "http://b:80", 9.7))
         sentence = advise(replace(run, waits=replace(run.waits, hosts=hosts)), ALLOWED)
         assert ("sockets to api.example.com were" in sentence) is named
+
+
+def test_a_share_is_the_same_number_in_the_parts_and_in_the_sentence() -> None:
+    run = course({"host_sockets": 6.945, "ready": 2.845, "source": 0.21})
+    assert describe(split(run)).startswith("sockets to a host 70%, ")
+    assert "were busy 70% of the time" in advise(run, ALLOWED)
 
 
 def test_of_several_pools_each_has_a_share_of_the_time() -> None:

@@ -47,7 +47,10 @@ CPU_BOUND = 0.85
 threads that change places."""
 
 MAIN = 0.5
-"""The share of a part from which on its largest piece is named in its place."""
+"""The share of what was in flight beyond which a phase is said to be most of it."""
+
+ALONE = 0.8
+"""The share of a part beyond which the host that it is due to is named."""
 
 _OWN_WORK = IN_FLIGHT | {"ready"}
 _OPENING = ("dns", "connect", "tls")
@@ -175,7 +178,7 @@ class _Case:
 
     @property
     def share(self) -> str:
-        return f"{self.part.share:.0%} of the time"
+        return f"{dict(_percents(self.split.parts, 100))[self.part.name]}% of the time"
 
     @property
     def cpu(self) -> float:
@@ -191,7 +194,7 @@ class _Case:
             return None
         largest = max(mine, key=lambda each: each.seconds)
         of = getattr(self.course.waits, self.part.name)
-        return shown_host(largest.host) if largest.seconds > MAIN * of else None
+        return shown_host(largest.host) if largest.seconds > ALONE * of else None
 
     @property
     def mostly(self) -> str:
