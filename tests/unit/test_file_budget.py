@@ -307,26 +307,53 @@ def test_members_hold_no_more_places_than_there_are(trial: Trial) -> None:
     assert sum(trial.take_all(member, OTHER) for member in members) == 2
 
 
-def test_a_place_is_kept_for_the_next_send_until_somebody_waits(trial: Trial) -> None:
+def test_a_place_is_kept_for_the_next_send_until_its_turn_is_over(trial: Trial) -> None:
     first, second = trial.open(host_connections=1), trial.open(host_connections=1)
     assert trial.take(first)
-    trial.end(first)
-    assert first.tidy({HOST: 1}) == {}
-    assert trial.take(first)
-    trial.end(first)
-    assert not trial.take(second)
-    trial.clock.advance(0.05)
-    assert first.tidy({HOST: 1}) == {}  # not yet: a turn has to be worth its connection
-    for _ in range(20):
+    asked: dict[str | None, int] = {}
+    turns = 0
+    while not asked:
+        trial.end(first)
         trial.clock.advance(0.1)
         assert not trial.take(second)
-        if asked := first.tidy({HOST: 1}):
-            break
+        asked = first.tidy({HOST: 1})
+        turns += 1
+        assert trial.take(first) is not bool(asked)
+    assert turns == 10
     assert asked == {HOST: 1}
     assert not trial.take(second)  # its socket is still open
     assert first.tidy({}) == {}
     assert trial.take(second)
     assert not trial.take(first)
+
+
+def test_places_that_were_not_used_lately_go_to_whoever_waits(trial: Trial) -> None:
+    first, second = trial.open(host_connections=4), trial.open(host_connections=4)
+    assert trial.take_all(first, most=2) == 2
+    trial.end(first, 2)
+    idle = 2
+    assert trial.take_all(second) == 2
+    for _ in range(12):
+        idle -= first.tidy({HOST: idle}).get(HOST, 0)
+        first.tidy({HOST: idle})
+        trial.clock.advance(0.1)
+        trial.take(second)
+        second.tidy({HOST: second._accounts[HOST].in_flight})
+    assert idle == 0
+    assert second._accounts[HOST].in_flight == 4
+
+
+def test_a_place_that_is_used_now_and_then_stays_where_it_is(trial: Trial) -> None:
+    first, second = trial.open(host_connections=2), trial.open(host_connections=2)
+    assert trial.take(first)
+    assert trial.take(second)
+    for _ in range(20):
+        trial.end(first)
+        assert first.tidy({HOST: 1}) == {}
+        trial.clock.advance(0.4)
+        assert not trial.take(second)
+        second.tidy({HOST: 1})
+        assert trial.take(first)
 
 
 def test_a_place_without_a_socket_is_given_back(trial: Trial) -> None:
@@ -354,6 +381,7 @@ def test_who_holds_more_than_its_share_gives_up_what_others_wait_for(trial: Tria
     trial.end(first, 6)
     idle, busy = 6, 0
     for _ in range(40):
+        trial.end(first, trial.take_all(first))
         idle -= first.tidy({HOST: idle}).get(HOST, 0)
         first.tidy({HOST: idle})
         busy += trial.take_all(second)

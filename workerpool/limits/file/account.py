@@ -19,6 +19,8 @@ from workerpool.limits.file.times import Times
 
 POLL = 0.05
 """Seconds until a member that waits for another one's place looks again: nobody can wake it."""
+USED_LATELY = 0.5
+"""Seconds after which, or twice as many, a place counts as unused: it goes to whoever waits for one."""
 MENDED = 1.0
 """Seconds for which an account that was damaged gives out nothing: meanwhile its members enter their claims again."""
 
@@ -38,6 +40,8 @@ class Account:
         self.claims = Claims()
         self.history = History(times)
         self.in_flight = 0
+        self._most = self._most_before = 0  # sends at a time, lately: in this spell of `USED_LATELY` and the one before
+        self._spell_began = 0.0
         self.generation = -1  # of what was read last; kept by the budget
 
     def move(self, slot: Slot) -> None:
@@ -80,6 +84,13 @@ class Account:
         self.claims.write(file, now)
         self.history.begin(file, now, is_damaged=is_damaged)
         self.state.begin(file, now, not_before=now + MENDED if is_damaged else None)
+
+    def needed(self, now: float) -> int:
+        """How many places this process has used lately."""
+        if now - self._spell_began > USED_LATELY:
+            self._most_before, self._most = self._most, self.in_flight
+            self._spell_began = now
+        return max(self._most_before, self._most, self.in_flight)
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
@@ -134,6 +145,8 @@ class Account:
             is_new |= claims.count(weight, now, interval)
         if not has_place:
             flying = self.in_flight + 1
+            if flying > self._most:
+                self._most = flying
             if flying > claims.mine.held:
                 claims.hold(flying, now)
                 is_new = True

@@ -379,7 +379,7 @@ class FileBudget:
             sockets = self._sockets(host, account, opened)
             if not account.look(file.map) or account.has_to_tell(max(account.in_flight, sockets)):
                 to_tell.append(host)
-            usable = max(account.in_flight, account.claims.usable(now))
+            usable = max(account.in_flight, account.claims.usable(now, account.needed(now)))
             if sockets > usable:
                 surplus[host] = sockets - usable
         if to_tell:
