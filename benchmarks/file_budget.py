@@ -104,7 +104,7 @@ def show_shares(path: str, rate: float, seconds: float) -> None:
     children.append(subprocess.Popen([*command, str(seconds / 2)], stdout=subprocess.PIPE, text=True))
     times = [[*map(float, child.communicate()[0].split())] for child in children]
     every = sorted(moment for each in times for moment in each)
-    until = every[-1] - seconds / 20
+    until = min(each[-1] for each in times)  # while all of them were there
     used = sum(moment <= until for moment in every) / (rate * (until - every[0]) + 1)
     print(f"\n{rate:g}/s over {until - began:.1f} s: {used:.1%} used")
     both = [sum(times[2][0] <= moment <= until for moment in each) for each in times]

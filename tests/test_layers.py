@@ -38,6 +38,7 @@ LEVELS: dict[str, float] = {
     "robots": 2.1,
     "hosts": 2.2,
     "lanes": 2.3,
+    "slow_hosts": 2.4,
     "scheduler": 3,
     "intake": 3,
     "delays": 3.1,  # looks at the scheduler

@@ -51,6 +51,9 @@ T = TypeVar("T")
 
 GIVEN_UP = "its pool or its stream was told to end"
 
+AHEAD = 2
+"""Requests that may be sent, for each worker, with which workers will not soon be idle."""
+
 CONTENDED = 0.0001
 """Seconds until a worker that finds the lock taken looks again. It is held for a few µs, so this is rare."""
 
@@ -204,9 +207,9 @@ class Crew:
         ticket.deliver(outcome)
 
     def is_starved(self) -> bool:
-        """Whether a thread is free and no host that is known may be sent to: requests to others would keep it busy."""
+        """Whether workers will soon be idle, with what may be sent to the hosts that are known."""
         with self._lock:
-            return not self._is_full and self._scheduler.is_starved(self._clock.now())
+            return self._scheduler.is_starved(AHEAD * self._workers, self._clock.now())
 
     # -- robots.txt -------------------------------------------------------------------------------------------------
 
@@ -658,7 +661,8 @@ class Crew:
         if step.answer is not None:
             step.sent_to = ticket.host
             step.circuit = self._scheduler.hear(ticket.host, step.answer, now)
-        self._scheduler.release(ticket.host, now, was_refused=ticket.refused_until is not None)
+        was_refused = ticket.refused_until is not None
+        self._scheduler.release(ticket.host, now, since=ticket.granted_at, failed=step.failed, was_refused=was_refused)
         if ticket.holds_place and not step.sent and ticket.owner is not None:
             ticket.holds_place = False
             self._scheduler.make_room(ticket.owner, 1, now)

@@ -33,13 +33,15 @@ class Host:
     """One host's budgets, its pause, and the lanes of requests for it.
 
     `most`: how many may be in flight: the budget, or what was learned. `places`: the same, or fewer for a while after a
-    pause. `limiters`: those of the host itself; `rate` is the one of them that learns.
+    pause. `limiters`: those of the host itself; `rate` is the one of them that learns. `holds`: seconds for which its
+    sends hold their places, None until one has ended; `quiet_since`: when one last ended, or began while none was in
+    flight; `is_slow`: what `SlowHosts` makes of that.
     """
 
     __slots__ = (
-        "callers", "callers_turn", "circuit", "connections", "ended", "heard_at", "in_flight", "is_broken",
-        "lanes", "limiters", "listed", "most", "name", "not_before", "paces", "places", "queued", "rate",
-        "refused_until", "rests", "timed", "tokenless_at", "tokens", "waiting",
+        "callers", "callers_turn", "circuit", "connections", "ended", "heard_at", "holds", "in_flight", "is_broken",
+        "is_slow", "lanes", "limiters", "listed", "most", "name", "not_before", "paces", "places", "queued",
+        "quiet_since", "rate", "refused_until", "rests", "timed", "tokenless_at", "tokens", "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, budgets: Budgets, tokens: RetryTokens | None, circuit: Circuit | None) -> None:
@@ -60,6 +62,9 @@ class Host:
         self.circuit = circuit
         self.heard_at = LONG_AGO  # when something was last learned
         self.in_flight = 0
+        self.holds: float | None = None
+        self.quiet_since = LONG_AGO
+        self.is_slow = False
         self.not_before = LONG_AGO  # its pause ends
         self.refused_until = LONG_AGO  # until then its requests end unsent
         self.is_broken = False  # and that is the circuit's doing

@@ -1,9 +1,10 @@
 """Reads a stream's source as there is room, and keeps one host from filling the window.
 
-A host may hold a share of the window. What its share has no room for waits in a backlog, and reading goes on past it,
-so that a source sorted by host, its first host dead, still reaches the others. Reading on costs memory and defeats
-laziness, so the stream asks for it only when workers are idle; the backlog keeps its first items in memory and later
-ones in a temporary file, and is bounded.
+A host may hold a share of the window: no more than a part of what is free of it, so that hosts that do not answer leave
+room for the others, and a host by itself gets its whole share. What its share has no room for waits in
+a backlog, and reading goes on past it, so that a source sorted by host, its first host dead, still reaches the others.
+Reading on costs memory and defeats laziness, so the stream asks for it only when workers are idle, or soon will be; the
+backlog keeps its first items in memory and later ones in a temporary file, and is bounded.
 
 For the one thread that consumes the stream; completions reach it through that thread, too.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import heapq
 import pickle
 import tempfile
+import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -32,21 +34,28 @@ Item: TypeAlias = tuple[int, Request, str]
 
 
 class Intake:
-    """The next request to admit, lowest number first among the hosts whose share has room."""
+    """The next request to admit, lowest number first among the hosts whose share has room.
+
+    `share`: what a host may hold of the `window` if there is no other. Many hosts get less each (dynamic thresholds:
+    Choudhury and Hahne, 1998), but always one.
+    """
 
     def __init__(self, source: Iterator[Any], share: int, window: int, as_item: Callable[[int, Any], Item]) -> None:
         self._source = source
         self._share = share
+        self._window = window
         self._in_memory = IN_MEMORY * window
         self._at_most = AT_MOST * window
         self._as_item = as_item
         self._count = 0
         self._held: dict[str, int] = {}  # requests of a host in the window
+        self._held_in_all = 0
         self._backlog: dict[str, _Backlog] = {}
         self._backlogged = 0
         self._spill = _Spill()
         self._free: list[tuple[int, str]] = []  # hosts with a backlog and room, by the number of their next item
         self._refused: Item | None = None  # read, but no room for its host yet
+        self._stuck_since = 0.0  # `time.monotonic`: when that was, or when a request of its host last ended
         self._allowance = 0  # items that may still go into the backlog
         self.is_idle = False  # the source has nothing yet
         self.failure: Exception | None = None  # why it is exhausted, where its source raised this or nobody takes more
@@ -54,18 +63,23 @@ class Intake:
 
     def next(self) -> Item | None:
         """Take the next request to admit; None if the source has ended, or its next request's host has no room."""
-        if self._free:
-            return self._from_backlog()
-        item = self._refused or self._read()
+        while self._free:
+            _, host = heapq.heappop(self._free)
+            self._backlog[host].is_free = False
+            if self._has_room(host):  # others may have taken it since
+                return self._from_backlog(host)
+        refused = self._refused
+        item = refused or self._read()
         self._refused = None
         while item is not None:
             _, _, host = item
-            held = self._held.get(host, 0)
-            if held < self._share and host not in self._backlog:
-                self._held[host] = held + 1
+            if host not in self._backlog and self._has_room(host):
+                self._hold(host)
                 return item
             if not self._allowance or not self._keep(item):
                 self._refused = item
+                if item is not refused:
+                    self._stuck_since = time.monotonic()
                 return None
             self._allowance -= 1
             item = self._read()
@@ -74,14 +88,18 @@ class Intake:
     def read_on(self, most: int) -> None:
         """Let `next` put up to `most` items, whose hosts have no room, into the backlog, and look behind them."""
         self._allowance = most
+        self._stuck_since = time.monotonic()
 
     def ended(self, host: str) -> None:
         """Note that a request of `host` no longer takes room in the window."""
+        self._held_in_all -= 1
         left = self._held[host] - 1
         if left:
             self._held[host] = left
         else:
             del self._held[host]
+        if self._refused is not None and self._refused[2] == host:
+            self._stuck_since = time.monotonic()
         if self._backlog:
             backlog = self._backlog.get(host)
             if backlog is not None and not backlog.is_free:
@@ -91,6 +109,10 @@ class Intake:
     def is_blocked(self) -> bool:
         """Whether a request that was read waits for room of its host."""
         return self._refused is not None
+
+    def is_stuck(self, seconds: float) -> bool:
+        """Whether a request that was read waits for room of its host, of which nothing has ended for so long."""
+        return self._refused is not None and time.monotonic() - self._stuck_since >= seconds
 
     @property
     def is_done(self) -> bool:
@@ -154,17 +176,28 @@ class Intake:
         self._backlogged += 1
         return True
 
-    def _from_backlog(self) -> Item:
-        _, host = heapq.heappop(self._free)
+    def _has_room(self, host: str) -> bool:
+        """Whether its share has room: so that one host alone would come to hold its whole share, and no more."""
+        held = self._held.get(host, 0)
+        if not held:
+            return True
+        if held >= self._share:
+            return False
+        return held * (self._window - self._share) < self._share * (self._window - self._held_in_all)
+
+    def _hold(self, host: str) -> None:
+        self._held[host] = self._held.get(host, 0) + 1
+        self._held_in_all += 1
+
+    def _from_backlog(self, host: str) -> Item:
         backlog = self._backlog[host]
-        backlog.is_free = False
         item = backlog.items.popleft() if backlog.items else self._spill.read(backlog.next_offset())
         backlog.size -= 1
         self._backlogged -= 1
-        held = self._held[host] = self._held.get(host, 0) + 1
+        self._hold(host)
         if not backlog.size:
             del self._backlog[host]
-        elif held < self._share:
+        elif self._has_room(host):
             self._offer(host, backlog)
         return item
 

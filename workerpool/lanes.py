@@ -16,7 +16,7 @@ from workerpool.tickets import NEVER, Ticket
 class Lane:
     """Requests for one host, and with one key where the user limits by key. `quota`: the key's slots, of all hosts."""
 
-    __slots__ = ("head_at", "host", "key", "listed", "queue", "quota", "retries", "since", "timer")
+    __slots__ = ("head_at", "host", "key", "listed", "queue", "quota", "retries", "since", "stands_back", "timer")
 
     def __init__(self, host: Host, key: str | None, quota: Limiter | None) -> None:
         self.host = host
@@ -27,6 +27,7 @@ class Lane:
         self.since: float | None = None  # since when the queue has waited for slots without a break
         self.head_at: float | None = None  # since when the head of the queue has had a place, and waits for slots
         self.listed = False  # stands in the ring
+        self.stands_back = False  # as its host is slow, and others want the places
         self.timer = NEVER  # the earliest time at which the heap holds this lane
 
     @property
@@ -70,9 +71,11 @@ class Lane:
 
     def waits_for(self, now: float) -> Wait:
         """What keeps the next request from being sent, as far as its host and its key are concerned; it is queued."""
+        if self.host.refused_until > now:
+            return Wait.READY  # it ends unsent, which needs nothing of the host's
         weight = (self.queue or self.retries)[0].request.weight
         wait = self.host.waits_for(now, weight)
-        if wait is not Wait.READY or self.host.refused_until > now:
+        if wait is not Wait.READY:
             return wait
         tokens = self.host.tokens
         if not self.queue and tokens is not None and tokens.next_at() > now:

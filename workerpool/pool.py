@@ -230,6 +230,7 @@ class WorkerPool(Executor):
             retries=policy.budget,
             floor=policy.budget_floor,
             breaker=options.breaker,
+            places=options.workers,
             shared=self._budget,
         )
         close = partial(_close, self._transport, self._budget)

@@ -8,7 +8,8 @@ processes share is taken first, as that alone may fail.
 A request is in exactly one state here: queued in its lane, parked until a time, held until something is known, or in
 flight. Lanes with something to send *now* stand in a ring and are served in turn, one request each, so a host with a
 million requests delays a host with one by one send. What waits for a time (a parked request, a lane's pause, a lane's
-slot, a token) stands in one heap; lanes that wait for a place of their host wait in line there.
+slot, a token) stands in one heap; lanes that wait for a place of their host wait in line there, and those of slow
+hosts stand back while others want all of the pool's places (`workerpool.slow_hosts`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from workerpool.hosts import Host
 from workerpool.lanes import Lane
 from workerpool.limits import Answer, Circuit, Limiter, MemoryLimiter, RetryTokens, Shared
 from workerpool.meter import Reasons, Wait
+from workerpool.slow_hosts import SlowHosts
 from workerpool.tickets import NEVER, Caller, Owner, Ticket
 
 POOLS_SHARE = 4
@@ -45,7 +47,8 @@ ASKED = 4
 class Scheduler:
     """Lanes, the ring of those that may send, and the heap of what waits for a time. All times are the clock's.
 
-    `floor`: the tokens that a host's retry budget begins with.
+    `floor`: the tokens that a host's retry budget begins with. `places`: how many requests whoever calls it has in
+    flight at most, which slow hosts then do not keep from the others; None if that is not known.
     """
 
     def __init__(
@@ -56,12 +59,15 @@ class Scheduler:
         floor: float = 0.0,
         breaker: Breaker | None = None,
         shared: Shared | None = None,
+        places: int | None = None,
     ) -> None:
         self._budgets = budgets if shared is None or budgets.learns_rate else replace(budgets, host_rate=None)
         self._retries = retries
         self._floor = floor
         self._breaker = breaker
         self._shared = shared
+        self._places = NEVER if places is None else min(places, budgets.max_connections)
+        self._slow = None if places is None else SlowHosts(min(places, budgets.max_connections))
         self._limiter = MemoryLimiter(budgets.rate, budgets.burst) if budgets.rate and shared is None else None
         self._tokens: RetryTokens | None = None  # the pool's retry budget, once there is a host
         self._hosts: dict[str, Host] = {}
@@ -71,7 +77,7 @@ class Scheduler:
         self._heap: list[tuple[float, int, Lane | Ticket]] = []
         self._resting: list[tuple[float, int, Host]] = []  # idle hosts, by when they may be forgotten; wakes nobody
         self._tokenless: dict[Lane, None] = {}  # lanes with nothing but retries, and no token for these
-        self._in_line: dict[Lane, None] = {}  # such that wait for a token of the pool, which time brings, in order
+        self._in_line: dict[Lane, None] = {}  # those of them that wait for the pool's: only the first is woken
         self._denied: dict[Lane, None] = {}  # lanes that wait for what other processes share
         self._held: dict[str, deque[Ticket]] = {}  # requests aside, by what they wait for
         self._order = count()
@@ -226,16 +232,29 @@ class Scheduler:
             aside.remove(ticket)
             self._bring_back(ticket, now)
 
-    def release(self, name: str, now: float, *, was_refused: bool = False) -> None:
+    def release(
+        self, name: str, now: float, *, since: float | None = None, failed: bool = False, was_refused: bool = False
+    ) -> None:
         """Give back the place of a request or a caller that is no longer in flight.
 
-        `was_refused`: it was to end unsent, and has taken nothing that is shared.
+        `since`: when a request was sent. `failed`: no answer has come. `was_refused`: it was to end unsent, and has
+        taken nothing that is shared.
         """
         host = self._hosts[name]
+        if self.in_flight >= self._places:
+            self._note_want(now)
         if self.in_flight >= self._budgets.max_connections:
             self._since = None
         host.in_flight -= 1
         self.in_flight -= 1
+        if self._slow is not None:
+            was_slow = host.is_slow
+            took = None if since is None or was_refused else now - since
+            self._slow.note_end(host, took, now, failed=failed)
+            if was_slow and not host.is_slow:
+                for lane in host.lanes.values():
+                    lane.stands_back = False
+                    self._enlist(lane, now)
         if self._shared is not None and not was_refused:
             self._shared.give_back(name, now)
             if self._denied:
@@ -255,11 +274,15 @@ class Scheduler:
             return False
         return self._head_may_go(now)
 
-    def is_starved(self, now: float) -> bool:
-        """Whether no host that is known may be sent to now, while the pool might: only other hosts could use it."""
+    def is_starved(self, needed: int, now: float) -> bool:
+        """Whether fewer requests than are needed stand in lanes that may send: other hosts could use the pool soon."""
         self._ripen(now)
         self._prune(now)
-        return not self._ring and self.in_flight < self._budgets.max_connections
+        for lane in self._ring:
+            needed -= len(lane.queue) + len(lane.retries)
+            if needed <= 0:
+                return False
+        return True
 
     def wakes_at(self, now: float) -> float | None:
         """When to look again if nothing else happens; None if only something else can help. May lie in the past."""
@@ -274,6 +297,10 @@ class Scheduler:
                 wake = min(wake, self._limiter.next_at(self._head_weight(now)) + self._limiter.grouping)
             elif self._shared is not None:
                 wake = min(wake, self._shared.next_at(None, self._head_weight(now), now))
+        if self._slow is not None and not self._ring and self.in_flight < self._places:
+            slow_at = self._slow.wakes_at(now)
+            if slow_at is not None:
+                wake = min(wake, slow_at)
         return None if wake == NEVER else wake
 
     def hold_ups(self, at: float, otherwise: Wait) -> Reasons:
@@ -318,6 +345,8 @@ class Scheduler:
             return _consumer_of(owner)
         if lane.host.refused_until > at:  # what ends unsent needs no slot
             return Wait.SOCKETS if self.in_flight >= self._budgets.max_connections else otherwise
+        if lane.stands_back:
+            return Wait.WORKERS
         return self._pools_hold_up(lane.host.name, ticket.request.weight, at, otherwise)
 
     def _pools_hold_up(self, host: str, weight: int, at: float, otherwise: Wait) -> Wait:
@@ -498,10 +527,10 @@ class Scheduler:
 
     # -- inside: the ring ---------------------------------------------------------------------------------------------
 
-    def _enlist(self, lane: Lane, now: float) -> None:
+    def _enlist(self, lane: Lane, now: float, *, is_first: bool = False) -> None:
         """Put a lane into the ring if it may send now, in line for a place, or into the heap for when it may."""
         host = lane.host
-        if lane.listed or lane.is_empty:
+        if lane.listed or lane.is_empty or lane.stands_back:
             return
         if host.timed is lane:
             host.timed = None
@@ -519,7 +548,7 @@ class Scheduler:
         if self._is_open(lane, now):
             lane.listed = True
             host.listed += 1
-            if host.refused_until > now:
+            if is_first or host.refused_until > now:
                 self._ring.appendleft(lane)  # its requests end unsent: they need not wait for anybody's slot
             else:
                 self._ring.append(lane)
@@ -539,7 +568,7 @@ class Scheduler:
                 self._tokenless[lane] = None
 
     def _waits_for_pools_token(self, lane: Lane, at: float, now: float) -> bool:
-        """Whether all that a lane waits for, until `at`, is what lanes of any host wait for, who then stand in line."""
+        """Whether all that a lane waits for, until `at`, is what lanes of all hosts wait for: they stand in line."""
         if lane.queue or self._tokens is None or lane.host.may_retry(now):
             return False
         return at <= self._tokens.next_at()
@@ -590,6 +619,7 @@ class Scheduler:
                 self._ring.remove(lane)
                 self._ring.appendleft(lane)
             else:
+                lane.stands_back = False
                 self._enlist(lane, now)
 
     def _prune(self, now: float) -> bool:
@@ -599,20 +629,56 @@ class Scheduler:
         no room. These stand in nobody's way, but stay where they are if nobody else waits: for a stream by itself this
         happens all the time.
         """
-        while self._ring:
+        slow = self._slow
+        while True:
+            if slow is not None and slow.has_waiting:
+                self._let_forward(slow, now)
+            if not self._ring:
+                return False
             lane = self._ring[0]
             if not self._is_open(lane, now):
                 self._unlist(lane, now)
+                continue
+            if slow is not None and self._stands_back(slow, lane, now):
                 continue
             line = lane.line(now)
             ticket = line[0]
             owner = ticket.owner
             if owner is None or (ticket is owner.awaited if owner.is_full else owner.room > 0):
                 return True
-            if not owner.is_full and owner.queued == self.queued and not self.callers:
-                return False
+            if not owner.is_full:
+                self._note_want(now)
+                if owner.queued == self.queued and not self.callers:
+                    return False
             self._aside.setdefault(owner, deque()).append(self._pop(lane, line))
-        return False
+
+    def _let_forward(self, slow: SlowHosts, now: float) -> None:
+        """Give its turn to a lane that stood back, if there is a place for it."""
+        while not (self._ring and self._ring[0].host.is_slow):
+            lane = slow.next(now)
+            if lane is None:
+                break
+            self._enlist(lane, now, is_first=True)
+
+    def _stands_back(self, slow: SlowHosts, lane: Lane, now: float) -> bool:
+        """Take the ring's first lane out if its host is slow, and others want the places."""
+        host = lane.host
+        if not host.in_flight and not host.is_slow:
+            return False
+        if host.refused_until > now or not slow.must_wait(
+            host, now, in_flight=self.in_flight, is_alone=len(self._hosts) == 1
+        ):
+            return False
+        self._ring.popleft()
+        lane.listed = False
+        host.listed -= 1
+        slow.put_back(lane, now)
+        return True
+
+    def _note_want(self, now: float) -> None:
+        """Note that the ring's first lane stands ready in vain, if it is none of a slow host."""
+        if self._slow is not None and self._ring and not self._ring[0].host.is_slow:
+            self._slow.note_want(now)
 
     def _head_may_go(self, now: float) -> bool:
         """Whether the pool's budget lets the head of the ring go: its slot has come, or its refusal needs none."""
@@ -654,6 +720,8 @@ class Scheduler:
         host.callers_turn = True
         self.queued -= 1
         self.in_flight += 1
+        if self._slow is not None:
+            self._slow.note_send(host, now)
         owner = ticket.owner
         if owner is not None and owner.needs_receipts:
             owner.queued -= 1
@@ -741,6 +809,8 @@ class Scheduler:
             host.callers_turn = False
             host.in_flight += 1
             self.in_flight += 1
+            if self._slow is not None:
+                self._slow.note_send(host, now)
         for limiter in self._limits_of(caller, host, now):
             _taken(limiter, now, 1, caller.since)
         if host.tokens is not None and not caller.has_place:

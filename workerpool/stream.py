@@ -28,7 +28,8 @@ from workerpool.redact import redact
 from workerpool.tickets import NEVER, Owner, Ticket
 
 PATIENCE = 0.05
-"""Seconds without an outcome or an arrival, workers being idle, after which a stream reads on past a host's share."""
+"""Seconds without an outcome of a host, workers being idle or soon to be, after which a stream reads on past its share;
+and without an outcome or an arrival, after which it looks whether that is so."""
 
 READ_ON = 20
 """Windows read on at a time. At 1,000 a window, 100,000 requests of a dead host are passed in about a second."""
@@ -342,9 +343,7 @@ class Stream:
         try:
             ticket = self._ended.get(timeout=PATIENCE if intake.is_blocked or intake.is_idle else None)
         except queue.Empty:
-            if intake.is_blocked and self._outstanding < self._window and self._crew.is_starved():
-                intake.read_on(READ_ON * self._window)
-                self._batch_left = 0
+            self._read_on()
             return
         taken = 0
         try:
@@ -360,6 +359,13 @@ class Stream:
         now = time.perf_counter()
         self._is_crowded = now - self._waited_at < taken * NAP
         self._waited_at = now
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Look behind a request that waits for room of its host, if that does not answer and workers need more."""
+        if self._intake.is_stuck(PATIENCE) and self._outstanding < self._window and self._crew.is_starved():
+            self._intake.read_on(READ_ON * self._window)
+            self._batch_left = 0
 
     def _why_it_waits(self) -> Wait:
         """Why nothing more is handed out: the window is full, or there is nothing more."""

@@ -86,8 +86,9 @@ class Step:
 
     `next_host`: the lane where it goes on, at its front, after a redirect. `again`: it goes back to the front of its
     lane, as the socket that it was sent over was dead. `host`: the lane it returns to when parked. `sent`: whether
-    anything was sent. `answer`: what came of the send, for what learns from it; None if nothing does. `next_key`: with
-    `next_host`, the key that it counts against there; `held`: it is held instead until a robots.txt has come.
+    anything was sent. `answer`: what came of the send, for what learns from it; None if nothing does. `failed`: no
+    answer has come. `next_key`: with `next_host`, the key that it counts against there; `held`: it is held instead
+    until a robots.txt has come.
 
     The crew notes in it whether `pause` began one (`is_new_pause`), whether the request is given up instead of going on
     (`is_given_up`), and what `Scheduler.hear` says of the host that it was sent to (`circuit`, `sent_to`).
@@ -101,6 +102,7 @@ class Step:
     pause: Pause | None = None
     sent: bool = True
     answer: Answer | None = None
+    failed: bool = False
     next_key: str | None = None
     held: Sorted | None = None
     is_new_pause: bool = False
@@ -294,6 +296,7 @@ class Worker:
         answer = self._answer(ticket, trip, None) if self._listens and is_hosts else None
         step = self._judge(ticket, trip, None, error)
         step.answer = answer
+        step.failed = True
         return step
 
     def _time_left(self, ticket: Ticket, trip: Trip, now: float) -> Timeout:

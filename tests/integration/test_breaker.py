@@ -84,3 +84,30 @@ def test_a_callable_in_a_worker_meets_the_same_circuit(origin: Origin) -> None:
         with pytest.raises(CircuitOpen, match="keeps failing"):
             pool.submit(lambda: pool.session.get(origin.url("/"))).result()
     assert len(origin.arrivals) == 2
+
+
+def test_what_is_wrong_with_requests_is_no_failure_of_their_host(origin: Origin) -> None:
+    origin.default = Reply(body=b"x" * 1000)
+    with WorkerPool(1, retry=1, max_body=10, breaker=Breaker(failures=3, fails_fast=True)) as pool:
+        outcomes = [*pool.stream([origin.url(f"/{number}") for number in range(5)])]
+    assert {outcome.error.reason for outcome in outcomes if outcome.error} == {"size"}
+    assert len(origin.arrivals) == 5
+
+
+def test_a_circuit_may_stay_open_for_longer_than_there_are_dates(origin: Origin) -> None:
+    origin.default = Reply(status=500)
+    outcomes = fetch(origin, Breaker(failures=1, open_for=1e15, fails_fast=True), 3)
+    assert [type(outcome.error) for outcome in outcomes[1:]] == [CircuitOpen, CircuitOpen]
+
+
+def test_threads_that_wait_for_a_host_hear_at_once_that_its_circuit_is_open(origin: Origin) -> None:
+    origin.default = Reply(status=500)
+
+    def fetch(pool: WorkerPool) -> int:
+        return int(pool.session.get(origin.url("/")).status_code)
+
+    with WorkerPool(6, retry=1, host_connections=1, breaker=Breaker(failures=1, fails_fast=True)) as pool:
+        futures = [pool.submit(fetch, pool) for _ in range(6)]
+        ended = [future.exception(10) for future in futures]
+    assert sum(isinstance(error, CircuitOpen) for error in ended) == 5
+    assert len(origin.arrivals) == 1

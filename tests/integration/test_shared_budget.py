@@ -130,7 +130,7 @@ def test_two_processes_and_a_third_started_later_keep_to_one_rate_use_it_up_and_
     ended = time.monotonic()
     two, three = names(origin, began, began + 4), names(origin, joined, ended)
     times = [arrival.time for arrival in origin.arrivals]
-    assert origin.busiest(1.0) <= 100 + 1 + 2  # a burst of 1, and 10 ms by which arrivals may differ
+    assert origin.busiest(1.0) <= 100 + 1 + 5  # a burst of 1; what arrives is less even than what is sent
     # A quiet machine uses all of it: `python -m benchmarks.file_budget`.
     assert sum(began <= moment < ended for moment in times) >= 0.93 * 100 * (ended - began)
     assert max(two.values()) <= 1.1 * min(two.values()), two
@@ -139,7 +139,7 @@ def test_two_processes_and_a_third_started_later_keep_to_one_rate_use_it_up_and_
     killed = time.monotonic()
     origin.wait_until(lambda: time.monotonic() > killed + 2, timeout=10)
     assert sum(names(origin, killed, killed + 2).values()) >= 0.9 * 200
-    assert origin.busiest(1.0) <= 103
+    assert origin.busiest(1.0) <= 106
 
 
 @pytest.mark.slow
@@ -150,7 +150,7 @@ def test_processes_killed_at_any_moment_leave_the_budget_whole_and_never_over(fl
     options = {"rate": f"{rate}/s", "host_connections": 2}
     began = time.monotonic()
     running = [fleet.start(**order, options=options) for _ in range(3)]
-    for _ in range(12):
+    for _ in range(7):
         threading.Event().wait(dice.uniform(0.05, 0.3))
         running.pop(dice.randrange(len(running))).kill()
         running.append(fleet.start(**order, options=options))
@@ -242,7 +242,9 @@ def test_an_idle_socket_makes_room_for_a_process_that_needs_it(fleet: Fleet, ori
     with WorkerPool(2, budget=path, host_connections=1) as idle:
         assert idle.get(origin.url("/status/200")).result().ok
         other = fleet.start(url=origin.url("/status/200"), count=5, options={"host_connections": 1})
+        began = time.monotonic()
         assert other.end() == "5"
+        assert time.monotonic() - began < 4  # of which a turn is 1 s; a busy machine needs the rest
         assert idle.statistics().sockets_open == 0
         assert idle.get(origin.url("/status/200")).result().ok
     assert origin.connections_peak == 1
@@ -306,18 +308,26 @@ def test_a_forked_child_is_a_member_of_its_own(tmp_path: Path, origin: Origin) -
     url = origin.url("/status/200")
     with WorkerPool(2, budget=tmp_path / "fork.budget", rate="50/s", host_connections=2) as pool:
         assert pool.get(url).result().ok
+        budget = pool._budget
+        assert budget is not None
+        reader, writer = os.pipe()
         child = os.fork()
         if not child:
             code = 1
             try:
                 code = 0 if all(pool.get(url).result(20).ok for _ in range(20)) else 2
+                os.close(writer)
+                os.read(reader, 1)  # until the parent has looked
             finally:
                 os._exit(code)
         assert all(pool.get(url).result(20).ok for _ in range(20))
+        assert eventually(lambda: len(budget._members.tenures) == 2, 5)
+        os.close(writer)
+        os.close(reader)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert origin.busiest(0.5) <= 27
         assert origin.connections_peak <= 2
-        assert eventually(lambda: pool.get(url).result().ok and pool._budget._members.is_alone, 5)  # type: ignore[union-attr]
+        assert eventually(lambda: pool.get(url).result().ok and budget._members.is_alone, 5)
 
 
 # -- the command line -------------------------------------------------------------------------------------------------

@@ -98,6 +98,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         learns_connections=st.booleans(),
         slow_start=st.booleans(),
         breaker=st.sampled_from(BREAKERS),
+        places=st.sampled_from([None, 1, 2, 5]),
     )
     def begin(
         self,
@@ -114,6 +115,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         learns_connections: bool,
         slow_start: bool,
         breaker: Breaker | None,
+        places: int | None,
     ) -> None:
         self.budgets = Budgets(
             rate=rate,
@@ -133,7 +135,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         if is_shared:
             self.budgets = replace(self.budgets, host_rate=None)
         self.scheduler = Scheduler(
-            self.budgets, retries=self.tokens, floor=floor or 0, breaker=breaker, shared=self.shared
+            self.budgets, retries=self.tokens, floor=floor or 0, breaker=breaker, shared=self.shared, places=places
         )
         self.now = self.began = 100.0
         self.retried: dict[str, list[float]] = {}
@@ -244,7 +246,9 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert ticket.holds_place
             ticket.holds_place = False
             self.owed.append(ticket)
-        self.scheduler.release(ticket.host, self.now, was_refused=ticket.refused_until is not None)
+        self.scheduler.release(
+            ticket.host, self.now, since=ticket.granted_at, was_refused=ticket.refused_until is not None
+        )
         return ticket
 
     @precondition(lambda self: self.flying)
@@ -376,7 +380,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         is_retry=st.booleans(),
     )
     def caller_enters(self, host: str, key: str | None, has_place: bool, is_retry: bool) -> None:
-        caller = Caller(host, lambda: None, key=key, has_place=has_place, is_retry=is_retry and not has_place)
+        is_retry = is_retry and not has_place
+        caller = Caller(host, lambda: None, key=key, has_place=has_place, is_retry=is_retry, since=self.now)
         self.waiting.append(caller)
         self.scheduler.enter(caller, self.now)
 
@@ -527,7 +532,7 @@ def assert_bounded(grants: list[tuple[float, int]], rate: Rate, burst: int, late
 
 
 TestScheduler = SchedulerMachine.TestCase
-TestScheduler.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestScheduler.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 def ticket(host: str) -> Ticket:

@@ -16,7 +16,11 @@ from workerpool.config import Budgets, Rate
 from workerpool.errors import BudgetError, OptionError
 from workerpool.limits import LATENESS
 from workerpool.limits.file import FileBudget, budget_path
+from workerpool.limits.file import claims as claims_module
+from workerpool.limits.file import history as history_module
 from workerpool.limits.file import mapped as mapped_module
+from workerpool.limits.file import members as members_module
+from workerpool.limits.file import state as state_module
 from workerpool.limits.file.machine import Machine
 from workerpool.limits.file.records import Record, space_of
 from workerpool.testing import ManualClock
@@ -139,6 +143,85 @@ def test_what_a_member_used_is_used_after_it_has_left(trial: Trial) -> None:
     assert trial.take(second)
 
 
+@pytest.mark.parametrize("option", ["rate", "host_rate"])
+def test_a_quota_holds_for_all_and_goes_on_after_them(trial: Trial, option: str) -> None:
+    members = [trial.open(**{option: "100/s and 20/h"}, host_connections=99) for _ in range(2)]
+    taken = 0
+    for number in range(60):
+        taken += trial.take(members[number % 2])
+        trial.clock.advance(0.02)
+    assert taken == 20
+    for member in members:
+        member.leave()
+    late = trial.open(**{option: "100/s and 20/h"})
+    assert not trial.take(late)
+    assert 3590 < late.next_at(HOST, 1, trial.clock.now()) - trial.clock.now() < 3610
+    trial.clock.advance(3600 + 3600 / 30)
+    assert trial.take(late)
+
+
+def test_of_different_quotas_the_strictest_hold(trial: Trial) -> None:
+    generous = trial.open(host_rate="100/s and 50/h", host_connections=99)
+    strict = trial.open(host_rate="100/s and 10/h and 1000/d", host_connections=99)
+    taken = 0
+    for _ in range(30):
+        taken += trial.take(generous)
+        trial.clock.advance(0.02)
+    assert taken == 10
+    strict.leave()
+    for _ in range(60):
+        taken += trial.take(generous)
+        trial.clock.advance(0.02)
+    assert taken == 50
+
+
+@given(st.lists(st.tuples(st.floats(0, 400), st.integers(0, 1), st.integers(1, 3)), max_size=80))
+def test_no_window_of_a_quota_holds_more_than_it(
+    tmp_path_factory: pytest.TempPathFactory, arrivals: list[tuple[float, int, int]]
+) -> None:
+    trial = Trial(tmp_path_factory.mktemp("quota"))
+    members = [trial.open(host_rate="100/s and 10/h", burst=3, host_connections=99) for _ in range(2)]
+    grants: list[tuple[float, int]] = []
+    for gap, who, weight in arrivals:
+        trial.clock.advance(gap)
+        if trial.take(members[who], weight=weight):
+            grants.append((trial.clock.now(), weight))
+    for i, (first, _) in enumerate(grants):
+        assert sum(weight for last, weight in grants[i:] if last <= first + 3600) <= 10
+
+
+def test_a_quota_goes_on_after_a_reboot(trial: Trial) -> None:
+    first = trial.open(host_rate="100/s and 2/h")
+    assert trial.take(first)
+    trial.clock.advance(1)
+    assert trial.take(first)
+    trial.clock = ManualClock(5.0, epoch=1001.0 + 600 - 5)
+    trial.machine.name = b"boot two"
+    late = trial.open(host_rate="100/s and 2/h")
+    assert 2990 < late.next_at(HOST, 1, 5.0) - 5.0 < 3001
+
+
+def test_an_account_with_a_quota_is_not_forgotten_before_that_has_passed(trial: Trial, one_slot: None) -> None:
+    budget = trial.open(host_rate="100/s and 1/h")
+    assert trial.take(budget, HOST)
+    trial.end(budget)
+    budget.tidy({})
+    trial.clock.advance(3000)
+    assert trial.take(budget, OTHER)
+    assert not trial.take(budget, HOST)
+
+
+def test_a_quota_whose_history_is_broken_counts_as_used_up(trial: Trial) -> None:
+    budget = trial.open(host_rate="100/s and 5/h")
+    assert trial.take(budget)
+    where = budget._accounts[HOST].history._record
+    budget.leave()
+    with open(trial.path, "r+b") as file:
+        file.seek(where.offset)
+        file.write(b"\xa5" * (where.end - where.offset))
+    assert trial.open(host_rate="100/s and 5/h").next_at(HOST, 1, trial.clock.now()) > trial.clock.now() + 3000
+
+
 def test_a_request_heavier_than_the_strictest_burst_goes_by_itself(trial: Trial) -> None:
     generous, strict = trial.open(rate="10/s", burst=5), trial.open(rate="10/s")
     assert trial.take(generous, weight=5)
@@ -224,26 +307,53 @@ def test_members_hold_no_more_places_than_there_are(trial: Trial) -> None:
     assert sum(trial.take_all(member, OTHER) for member in members) == 2
 
 
-def test_a_place_is_kept_for_the_next_send_until_somebody_waits(trial: Trial) -> None:
+def test_a_place_is_kept_for_the_next_send_until_its_turn_is_over(trial: Trial) -> None:
     first, second = trial.open(host_connections=1), trial.open(host_connections=1)
     assert trial.take(first)
-    trial.end(first)
-    assert first.tidy({HOST: 1}) == {}
-    assert trial.take(first)
-    trial.end(first)
-    assert not trial.take(second)
-    trial.clock.advance(0.05)
-    assert first.tidy({HOST: 1}) == {}  # not yet: a turn has to be worth its connection
-    for _ in range(20):
+    asked: dict[str | None, int] = {}
+    turns = 0
+    while not asked:
+        trial.end(first)
         trial.clock.advance(0.1)
         assert not trial.take(second)
-        if asked := first.tidy({HOST: 1}):
-            break
+        asked = first.tidy({HOST: 1})
+        turns += 1
+        assert trial.take(first) is not bool(asked)
+    assert turns == 10
     assert asked == {HOST: 1}
     assert not trial.take(second)  # its socket is still open
     assert first.tidy({}) == {}
     assert trial.take(second)
     assert not trial.take(first)
+
+
+def test_places_that_were_not_used_lately_go_to_whoever_waits(trial: Trial) -> None:
+    first, second = trial.open(host_connections=4), trial.open(host_connections=4)
+    assert trial.take_all(first, most=2) == 2
+    trial.end(first, 2)
+    idle = 2
+    assert trial.take_all(second) == 2
+    for _ in range(12):
+        idle -= first.tidy({HOST: idle}).get(HOST, 0)
+        first.tidy({HOST: idle})
+        trial.clock.advance(0.1)
+        trial.take(second)
+        second.tidy({HOST: second._accounts[HOST].in_flight})
+    assert idle == 0
+    assert second._accounts[HOST].in_flight == 4
+
+
+def test_a_place_that_is_used_now_and_then_stays_where_it_is(trial: Trial) -> None:
+    first, second = trial.open(host_connections=2), trial.open(host_connections=2)
+    assert trial.take(first)
+    assert trial.take(second)
+    for _ in range(20):
+        trial.end(first)
+        assert first.tidy({HOST: 1}) == {}
+        trial.clock.advance(0.4)
+        assert not trial.take(second)
+        second.tidy({HOST: 1})
+        assert trial.take(first)
 
 
 def test_a_place_without_a_socket_is_given_back(trial: Trial) -> None:
@@ -271,6 +381,7 @@ def test_who_holds_more_than_its_share_gives_up_what_others_wait_for(trial: Tria
     trial.end(first, 6)
     idle, busy = 6, 0
     for _ in range(40):
+        trial.end(first, trial.take_all(first))
         idle -= first.tidy({HOST: idle}).get(HOST, 0)
         first.tidy({HOST: idle})
         busy += trial.take_all(second)
@@ -697,6 +808,14 @@ def test_a_link_is_refused(trial: Trial, tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_every_part_has_the_size_that_it_is_given_in_the_file() -> None:
+    assert claims_module._CLAIM.size == mapped_module.CLAIM_SIZE
+    assert members_module._MEMBER.size == mapped_module.MEMBER_SIZE
+    assert state_module._STATE.size == mapped_module.STATE_SIZE
+    window = history_module._WINDOW.size + history_module._MOST_PARTS * history_module._PART.size
+    assert history_module._NOTED.size + history_module.MOST_QUOTAS * window == mapped_module.HISTORY_SIZE
+
+
 def test_a_file_is_its_owners_alone(trial: Trial) -> None:
     trial.open()
     assert stat.S_IMODE(os.stat(trial.path).st_mode) == 0o600
@@ -710,9 +829,13 @@ def test_the_129th_member_is_told_that_there_are_too_many(trial: Trial) -> None:
     trial.open()
 
 
-def test_a_quota_cannot_be_shared_yet(trial: Trial) -> None:
-    with pytest.raises(OptionError, match="has a quota"):
-        trial.open(rate="10/s and 1000/h")
+def test_a_budget_has_room_for_two_quotas(trial: Trial) -> None:
+    with pytest.raises(OptionError, match="has 3 quotas"):
+        trial.open(rate="10/s and 100/min and 1000/h and 5000/d")
+    first = trial.open(rate="10/s and 1000/h and 5000/d")
+    with pytest.raises(BudgetError, match="3 different windows"):
+        trial.open(rate="10/s and 100/min")
+    assert trial.take(first)
 
 
 def test_a_machine_that_does_not_tell_its_boots_apart_has_no_budgets(

@@ -6,6 +6,7 @@ Not thread-safe: a home (`workerpool.limits.memory`) guards it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from workerpool.config import Rate
 from workerpool.errors import OptionError
@@ -19,18 +20,30 @@ of the quota is used late, and memory does not grow with it."""
 class Window:
     """At most `rate.count` in any `rate.seconds`, as soon as they are wanted.
 
+    `parts`: into how many parts of it what was sent is counted. `sent` is all its state.
+
     What it handles badly: a demand that is higher than the quota all the time comes in surges a window apart; the pace
     beside it (`Rate`) says how fast these are.
     """
 
     __slots__ = ("_count", "_part", "_sent", "_total", "seconds")
 
-    def __init__(self, rate: Rate) -> None:
+    def __init__(self, rate: Rate, parts: int = PARTS) -> None:
         self.seconds = rate.seconds + LATENESS  # grants may be that much older than they say
         self._count = rate.count
-        self._part = rate.seconds / PARTS
-        self._sent: deque[list[float]] = deque()  # a part's first and last time, and its weight
+        self._part = rate.seconds / parts
+        self._sent: deque[list[float]] = deque()
         self._total = 0.0
+
+    @property
+    def sent(self) -> Iterable[list[float]]:
+        """What still counts: the first and the last time of each part, and its weight. May be set."""
+        return self._sent
+
+    @sent.setter
+    def sent(self, sent: Iterable[list[float]]) -> None:
+        self._sent = deque(sent)
+        self._total = sum(weight for _, _, weight in self._sent)
 
     @property
     def rests_at(self) -> float:

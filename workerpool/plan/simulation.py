@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from workerpool.crew import AHEAD
 from workerpool.intake import Intake, Item
 from workerpool.limits import Answer
 from workerpool.model import Request
@@ -71,7 +72,13 @@ class Simulation:
         self._setting = setting
         self._draws = draws
         self._random = random.Random(seed)
-        self._scheduler = Scheduler(budgets, retries=policy.budget, floor=policy.budget_floor, breaker=setting.breaker)
+        self._scheduler = Scheduler(
+            budgets,
+            retries=policy.budget,
+            floor=policy.budget_floor,
+            breaker=setting.breaker,
+            places=setting.workers,
+        )
         self._window, share = window_of(setting.workers, budgets)
         self._intake = Intake(iter(requests), share, self._window, self._as_item)
         self._batch = max(1, share // 8)  # as a stream does: how many have to end before the next are handed out
@@ -133,7 +140,7 @@ class Simulation:
         intake = self._intake
         if not intake.is_blocked or self._outstanding >= self._window:
             return NEVER
-        if len(self._flying) >= self._setting.workers or not self._scheduler.is_starved(self._now):
+        if not self._scheduler.is_starved(AHEAD * self._setting.workers, self._now):
             return NEVER
         return max(self._heard_at, self._read_on_at) + PATIENCE
 
@@ -197,7 +204,7 @@ class Simulation:
             failed = not redirected and (ticket.tries + 1 < history.attempts or not history.ok)
             if self._setting.listens:
                 self._scheduler.hear(ticket.host, self._answer(ticket, failed), now)
-            self._scheduler.release(ticket.host, now)
+            self._scheduler.release(ticket.host, now, since=ticket.granted_at)
             if redirected and history.hop is not None:
                 ticket.half = True
                 ticket.host = history.hop

@@ -38,8 +38,8 @@ class Berth:
     """A place for a process. `held`: places of each owner that wait for its receipt, by the owner's number."""
 
     number: int
-    options: Mapping[str, bytes]
     workers: int
+    options: Mapping[str, bytes] = field(default_factory=dict)
     process: Process | None = None
     given: dict[int, Given] = field(default_factory=dict)
     hosts: int = 0

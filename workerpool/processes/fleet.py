@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, TypeAlias
 
 from workerpool.errors import Cancelled, InvalidRequest, OutcomeUnknown, ProcessesLost, RequestError
 from workerpool.model import Outcome, Request
@@ -68,6 +68,8 @@ from workerpool.statistics import PoolStatistics
 from workerpool.stream import HELD_BYTES, Stream
 from workerpool.tickets import Owner, Ticket
 
+Orders: TypeAlias = tuple[Sequence[Mapping[str, bytes]], str | None]
+
 MOST_ENDS, WITHIN = 5, 60.0
 """How many processes may end unasked in so many seconds, before the pool is given up. One that is killed now and then
 is replaced for ever; a machine that kills each, or a request that ends each, is told of. Erlang's supervisors count so
@@ -78,22 +80,20 @@ LOOK_WAIT = 0.5
 
 
 class Fleet:
-    """A crew of processes. `options` are each one's, as `WorkerPool` takes them, pickled; `workers` each one's.
+    """A crew of processes, of so many `workers` each.
 
-    `scratch`: a directory that they are to remove, should this process be killed.
+    `make_options`: called once, when they are started; gives each one's options, as `WorkerPool` takes them, pickled,
+    and the directory that they are to remove should this process be killed, if there is one.
     """
 
     def __init__(
-        self,
-        options: Sequence[Mapping[str, bytes]],
-        workers: Sequence[int],
-        may_repeat: Callable[[Request], bool],
-        *,
-        scratch: str | None = None,
+        self, workers: Sequence[int], make_options: Callable[[], Orders], may_repeat: Callable[[Request], bool]
     ) -> None:
-        self._berths = [Berth(n, *one) for n, one in enumerate(zip(options, workers, strict=True))]
+        self._berths = [Berth(number, each) for number, each in enumerate(workers)]
+        self._make_options: Callable[[], Orders] | None = make_options
         self._may_repeat = may_repeat
-        self._scratch = scratch
+        self._scratch: str | None = None
+        self._starting = threading.Lock()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._hosts = Hosts(self._berths)
@@ -109,15 +109,24 @@ class Fleet:
         self._failure: ProcessesLost | None = None
 
     def start(self) -> None:
-        """Start the processes. Raises `ProcessesLost` if the system does not allow that."""
-        for berth in self._berths:
-            try:
-                process = Process(self._heard, self._lost)
-            except OSError as error:
-                self.abandon()
-                raise ProcessesLost(f"no process could be started: {error}") from error
-            with self._lock:
-                self._man(berth, process)
+        """Start the processes, if that has not been done.
+
+        Raises `ProcessesLost` if the system does not allow that, and what `make_options` raises.
+        """
+        with self._starting:
+            if self._make_options is None:
+                return
+            options, self._scratch = self._make_options()
+            self._make_options = None  # it leads to the pool, which threads of ours must not keep
+            for berth, its in zip(self._berths, options, strict=True):
+                berth.options = its
+                try:
+                    process = Process(self._heard, self._lost)
+                except OSError as error:
+                    self.abandon()
+                    raise ProcessesLost(f"no process could be started: {error}") from error
+                with self._lock:
+                    self._man(berth, process)
 
     # -- what a stream asks of a crew ---------------------------------------------------------------------------------
 
@@ -130,6 +139,8 @@ class Fleet:
                 packed.append((ticket, pack_request(ticket.request), self._kind_of(ticket)))
             except Unsendable as error:
                 refused.append((ticket, _unsendable(ticket.request, error)))
+        if self._make_options is not None and not self._is_closing:
+            self.start()
         with self._lock:
             self._check_open()
             work: dict[Berth, list[Task]] = {}

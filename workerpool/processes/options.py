@@ -59,11 +59,6 @@ def _check(given: Mapping[str, Any], options: Options, processes: int) -> None:
     for name in ("clock", "key_rate"):
         if given.get(name) is not None:
             raise OptionError(f"{name}={given[name]!r} with processes={processes}: {_HINTS[name]}")
-    for name, rate in (("rate", options.budgets.rate), ("host_rate", options.budgets.host_rate)):
-        if rate is not None and rate.quotas:
-            raise OptionError(
-                f"{name}='{rate}' with processes={processes} has a quota, which processes cannot share: give one rate"
-            )
 
 
 def _packed(name: str, value: Any) -> bytes:

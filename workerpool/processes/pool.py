@@ -17,7 +17,7 @@ from workerpool import events
 from workerpool.errors import WrongThread
 from workerpool.limits.file import budget_path
 from workerpool.pool import WorkerPool
-from workerpool.processes.fleet import Fleet
+from workerpool.processes.fleet import Fleet, Orders
 from workerpool.processes.options import check_processes, packed_options, shares
 from workerpool.processes.scratch import Scratch
 from workerpool.retry import Retries
@@ -53,24 +53,26 @@ class ShardedPool(WorkerPool):
         self._shared: str | os.PathLike[str] | None = options.pop("budget", None)
         self._given = options
         super().__init__(max_workers, **options)  # without a budget to share: this process sends nothing
+        self._fleet.start()
 
     def _start(self) -> None:
-        options = self._options
-        processes = check_processes(self._processes, options.workers)
-        self._scratch = Scratch() if self._shared is None else None
-        packed = packed_options(self._given, options, processes, self._budget_file())
-        self._retries = Retries(options.retry)
+        """Make the fleet; its processes start with the first request, or when `__init__` says so."""
+        processes = check_processes(self._processes, self._options.workers)
+        self._retries = Retries(self._options.retry)
+        self._scratch: Scratch | None = None
         self._fleet = Fleet(
-            packed,
-            shares(options.workers, processes),
-            self._retries.may_repeat,
-            scratch=None if self._scratch is None else self._scratch.directory,
+            shares(self._options.workers, processes), self._options_of_processes, self._retries.may_repeat
         )
         self._crew: Any = self._fleet
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
-        self._fleet.start()
         self._on_dropped: Any = weakref.finalize(self, self._fleet.abandon)
         self._on_dropped.atexit = False
+
+    def _options_of_processes(self) -> Orders:
+        if self._shared is None:
+            self._scratch = Scratch()
+        packed = packed_options(self._given, self._options, self._processes, self._budget_file())
+        return packed, None if self._scratch is None else self._scratch.directory
 
     def _budget_file(self) -> Path:
         """Where the budget is that the processes share."""
@@ -84,9 +86,9 @@ class ShardedPool(WorkerPool):
         was_closed = self._fleet.is_closing
         self._on_dropped.detach()
         self._fleet.disown()
-        if was_closed:
-            return
         self._start()
+        if was_closed:
+            self._fleet.close(cancel=True)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more requests, and end when those that were taken have ended; with `wait`, return only then.

@@ -3,7 +3,7 @@
 | module | owns |
 |---|---|
 | `budget` | the transactions: everything or nothing |
-| `account` | one host's account, or the pool's: `state` its rate and pause, `claims` its places, and who waits |
+| `account` | one host's account, or the pool's: `state` its rate and pause, `history` its quotas, `claims` its places |
 | `members` | who uses the budget, and who of these has died; `machine` how that is known |
 | `mapped` | the file: its lock, its parts, growing; `records` what a killed process cannot leave half-written |
 | `times` | a clock that starts again with the machine |

@@ -10,6 +10,7 @@ from hashlib import blake2b
 
 from workerpool.limits.bucket import GROUPING
 from workerpool.limits.file.claims import Claims, has_claims
+from workerpool.limits.file.history import History
 from workerpool.limits.file.mapped import Slot
 from workerpool.limits.file.members import Members, Terms
 from workerpool.limits.file.records import Record
@@ -18,6 +19,8 @@ from workerpool.limits.file.times import Times
 
 POLL = 0.05
 """Seconds until a member that waits for another one's place looks again: nobody can wake it."""
+USED_LATELY = 0.5
+"""Seconds after which, or twice as many, a place counts as unused: it goes to whoever waits for one."""
 MENDED = 1.0
 """Seconds for which an account that was damaged gives out nothing: meanwhile its members enter their claims again."""
 
@@ -35,7 +38,10 @@ class Account:
         self._terms: Terms | None = None
         self.state = State(self.key, times)
         self.claims = Claims()
+        self.history = History(times)
         self.in_flight = 0
+        self._most = self._most_before = 0  # sends at a time, lately: in this spell of `USED_LATELY` and the one before
+        self._spell_began = 0.0
         self.generation = -1  # of what was read last; kept by the budget
 
     def move(self, slot: Slot) -> None:
@@ -43,11 +49,12 @@ class Account:
         self.generation = -1
         self.state.move(slot.state)
         self.claims.move(slot.claims, slot.most_claims)
+        self.history.move(slot.history)
 
     def serve(self, members: Members) -> None:
         """Belong to other members, in another file; `move` follows."""
         self._members = members
-        self.move(Slot(Record(0, 0), Record(0, 0), 0))
+        self.move(Slot(Record(0, 0), Record(0, 0), 0, Record(0, 0)))
 
     @property
     def is_used(self) -> bool:
@@ -66,21 +73,32 @@ class Account:
             self._terms = terms
             self.state.agree(terms.interval if self._is_pool else terms.host_interval, terms.burst)
             self.claims.limit = terms.connections if self._is_pool else terms.host_connections
-        is_whole = self.state.look(file)
-        return self.claims.look(file, self._members) and is_whole
+            self.history.agree(terms.quotas if self._is_pool else terms.host_quotas)
+        are_whole = self.state.look(file), self.claims.look(file, self._members), self.history.look(file)
+        return all(are_whole)
 
     def mend(self, file: mmap.mmap, now: float, *, is_damaged: bool) -> None:
         """Begin as new, in a slot that is no account's, or that is broken: then, and if `is_damaged`, with a pause, as
         others may hold something of it, who have to enter that again."""
-        is_damaged = is_damaged or self.state.is_broken or self.claims.is_broken
+        is_damaged = is_damaged or self.state.is_broken or self.claims.is_broken or self.history.is_broken
         self.claims.write(file, now)
+        self.history.begin(file, now, is_damaged=is_damaged)
         self.state.begin(file, now, not_before=now + MENDED if is_damaged else None)
+
+    def needed(self, now: float) -> int:
+        """How many places this process has used lately."""
+        if now - self._spell_began > USED_LATELY:
+            self._most_before, self._most = self._most, self.in_flight
+            self._spell_began = now
+        return max(self._most_before, self._most, self.in_flight)
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
     def next_at(self, weight: int, now: float, *, has_place: bool) -> float:
         """When to ask again; in the past if a slot and a place are there now."""
         at = self.state.next_at(weight)
+        if self.history and (fits_at := self.history.next_at(weight)) > at:
+            at = fits_at
         interval = self.state.interval
         if interval:
             if at > now:
@@ -127,6 +145,8 @@ class Account:
             is_new |= claims.count(weight, now, interval)
         if not has_place:
             flying = self.in_flight + 1
+            if flying > self._most:
+                self._most = flying
             if flying > claims.mine.held:
                 claims.hold(flying, now)
                 is_new = True
@@ -141,6 +161,9 @@ class Account:
         if not self.state.interval:
             return None
         taken = self.state.take(now, weight, since)
+        if self.history:
+            self.history.take(file, weight, now)
+            self.state.counts_until = self.history.rests_at()
         self.state.write(file, now)
         return taken
 

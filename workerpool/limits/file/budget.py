@@ -20,6 +20,7 @@ from workerpool.config import Budgets
 from workerpool.errors import BudgetError, OptionError
 from workerpool.forking import tell_of_forks
 from workerpool.limits.file.account import POLL, Account, may_evict
+from workerpool.limits.file.history import MOST_QUOTAS
 from workerpool.limits.file.machine import Machine
 from workerpool.limits.file.mapped import BudgetFile, Slot
 from workerpool.limits.file.members import Members, Terms
@@ -40,9 +41,10 @@ class FileBudget:
 
     def __init__(self, path: str, budgets: Budgets, clock: Clock, machine: Machine | None = None) -> None:
         for option, rate in (("rate", budgets.rate), ("host_rate", budgets.host_rate)):
-            if rate is not None and rate.quotas:
+            if rate is not None and len(rate.quotas) > MOST_QUOTAS:
                 raise OptionError(
-                    f"{option}='{rate}' has a quota, which a budget that processes share cannot keep: give one rate"
+                    f"{option}='{rate}' has {len(rate.quotas)} quotas beside its first rate; a budget that processes "
+                    f"share has room for {MOST_QUOTAS}"
                 )
         self.path = path
         self._terms = Terms.of(budgets)
@@ -377,7 +379,7 @@ class FileBudget:
             sockets = self._sockets(host, account, opened)
             if not account.look(file.map) or account.has_to_tell(max(account.in_flight, sockets)):
                 to_tell.append(host)
-            usable = max(account.in_flight, account.claims.usable(now))
+            usable = max(account.in_flight, account.claims.usable(now, account.needed(now)))
             if sockets > usable:
                 surplus[host] = sockets - usable
         if to_tell:

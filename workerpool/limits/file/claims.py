@@ -122,20 +122,24 @@ class Claims:
 
     # -- places -------------------------------------------------------------------------------------------------------
 
-    def usable(self, now: float) -> int:
-        """How many of the places that this member holds it may use: fewer where others wait for their share."""
+    def usable(self, now: float, needed: int | None = None) -> int:
+        """How many of the places that this member holds it may use: fewer where others wait for their share.
+
+        `needed`: how many it has used lately; the others may go to anybody who waits. None: all of them.
+        """
         held = self.mine.held
         if not self.others:
             return min(self.limit, held)
         share = self._share(now)
-        total = held + sum(claim.held for claim in self.others)
-        in_need = sum(claim.waits(now) and claim.held < max(1, share) for claim in self.others)
-        lacking = in_need + total - self.limit
+        too_many = held + sum(claim.held for claim in self.others) - self.limit
+        waiting = [claim for claim in self.others if claim.waits(now)]
+        spare = held if needed is None else max(needed, held - max(0, len(waiting) + too_many))
+        lacking = too_many + sum(claim.held < max(1, share) for claim in waiting)
         if lacking <= 0 or held <= share:
-            return held
+            return min(held, spare)
         if not share and now - self.held_since < TURN:
             share = 1
-        return max(share, held - lacking)
+        return min(spare, max(share, held - lacking))
 
     def may_take_place(self, now: float) -> bool:
         """Whether this member may hold one place more: there is one, and nobody comes first who waits for it."""

@@ -26,9 +26,10 @@ _HEADER = struct.Struct("<IQ")  # segments, edition of the members
 
 MEMBERS = 128
 """The most pools that may use one budget at a time."""
-MEMBER_SIZE = 76
-STATE_SIZE = 72
+MEMBER_SIZE = 140
+STATE_SIZE = 76
 CLAIM_SIZE = 42
+HISTORY_SIZE = 852
 HOST_CLAIMS = 16
 """The most processes that may claim places of one host at a time; others wait until one of these has nothing there."""
 
@@ -36,21 +37,22 @@ _TOUCHED_AT, _TOUCHED_END = 64, 72
 _HEADER_AT = 128
 _MEMBERS_AT = 4096
 _POOL_AT = _MEMBERS_AT + MEMBERS * space_of(MEMBER_SIZE)
-_SPARE_AT = _POOL_AT + space_of(STATE_SIZE) + space_of(MEMBERS * CLAIM_SIZE)
-_SLOT_SIZE = space_of(STATE_SIZE) + space_of(HOST_CLAIMS * CLAIM_SIZE)
+_SPARE_AT = _POOL_AT + space_of(STATE_SIZE) + space_of(MEMBERS * CLAIM_SIZE) + space_of(HISTORY_SIZE)
+_SLOT_SIZE = space_of(STATE_SIZE) + space_of(HOST_CLAIMS * CLAIM_SIZE) + space_of(HISTORY_SIZE)
 _SEGMENTS_AT = _SPARE_AT + _SLOT_SIZE
 _FIRST_SEGMENT = 128
-_MOST_SEGMENTS = 8  # 32,640 hosts that are waited for at a time
-PROBES = 8
+_MOST_SEGMENTS = 7  # 16,256 hosts that are waited for at a time
+PROBES = 16
 """In how many slots of each segment a host may be."""
 
 
 class Slot(NamedTuple):
-    """Where an account is kept: the record of its state, and that of the claims on it, which has room for so many."""
+    """Where an account is kept: its state, the claims on it, with room for so many, and its quotas' history."""
 
     state: Record
     claims: Record
     most_claims: int
+    history: Record
 
     def belongs_to(self, file: mmap.mmap, key: bytes) -> bool:
         self.state.look(file)
@@ -176,12 +178,12 @@ class BudgetFile:
 
     def slots_of(self, key: bytes) -> list[Slot]:
         """Where the account of a host may be, by its key."""
-        start = int.from_bytes(key[:8], "little")
+        start, step = int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little") | 1
         found = []
         for segment in range(self.segments):
             slots = _FIRST_SEGMENT << segment
             for probe in range(PROBES):
-                at = _end_of(segment) + (start + probe) % slots * _SLOT_SIZE
+                at = _end_of(segment) + (start + probe * step) % slots * _SLOT_SIZE
                 found.append(_slot_at(at))
         return found
 
@@ -239,7 +241,8 @@ class BudgetFile:
 
 def _slot_at(at: int, most_claims: int = HOST_CLAIMS) -> Slot:
     state = Record(at, STATE_SIZE)
-    return Slot(state, Record(state.end, most_claims * CLAIM_SIZE), most_claims)
+    claims = Record(state.end, most_claims * CLAIM_SIZE)
+    return Slot(state, claims, most_claims, Record(claims.end, HISTORY_SIZE))
 
 
 def _end_of(segments: int) -> int:

@@ -11,10 +11,11 @@ import os
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from workerpool.config import Budgets
+from workerpool.config import Budgets, Rate
 from workerpool.errors import BudgetError
+from workerpool.limits.file.history import MOST_QUOTAS, joined
 from workerpool.limits.file.machine import Machine
 from workerpool.limits.file.mapped import MEMBERS, BudgetFile
 
@@ -29,13 +30,15 @@ _NOT_GONE = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a budget allows: seconds between two slots of the pool and of a host (0: no rate), and sockets."""
+    """What a budget allows: seconds between two slots of the pool and of a host (0: no rate), sockets, and quotas."""
 
     interval: float
     host_interval: float
     burst: int
     connections: int
     host_connections: int
+    quotas: tuple[Rate, ...] = ()
+    host_quotas: tuple[Rate, ...] = ()
 
     @classmethod
     def of(cls, budgets: Budgets) -> Terms:
@@ -46,11 +49,13 @@ class Terms:
             budgets.burst,
             budgets.max_connections,
             budgets.host_connections,
+            rate.quotas if rate else (),
+            host_rate.quotas if host_rate else (),
         )
 
     @classmethod
-    def strictest(cls, all_terms: Iterable[Terms]) -> Terms:
-        """What keeps to all of them."""
+    def strictest(cls, all_terms: Iterable[Terms], path: str) -> Terms:
+        """What keeps to all of them; raises `BudgetError` if there is no room for that in the file at `path`."""
         every = [*all_terms]
         rated = [terms for terms in every if terms.interval or terms.host_interval]
         return cls(
@@ -59,6 +64,8 @@ class Terms:
             min((terms.burst for terms in rated), default=1),
             min(terms.connections for terms in every),
             min(terms.host_connections for terms in every),
+            joined([terms.quotas for terms in every], path),
+            joined([terms.host_quotas for terms in every], path),
         )
 
 
@@ -72,18 +79,33 @@ class Member(NamedTuple):
     space: int
     seen_at: float
     gone_at: float
-    interval: float
-    host_interval: float
-    burst: int
-    connections: int
-    host_connections: int
+    terms: Terms
 
-    @property
-    def terms(self) -> Terms:
-        return Terms(*self[7:])
+    @classmethod
+    def unpacked(cls, payload: bytes) -> Member:
+        fields: tuple[Any, ...] = _MEMBER.unpack(payload)
+        interval, host_interval, burst, connections, host_connections = fields[7:12]
+        quotas = _quotas(fields[12:16]), _quotas(fields[16:])
+        terms = Terms(interval, host_interval, burst, connections, host_connections, *quotas)
+        return cls._make((*fields[:7], terms))
+
+    def packed(self) -> bytes:
+        terms = self.terms
+        numbers = terms.interval, terms.host_interval, terms.burst, terms.connections, terms.host_connections
+        return _MEMBER.pack(*self[:7], *numbers, *_numbers(terms.quotas), *_numbers(terms.host_quotas))
 
 
-_MEMBER = struct.Struct("<IQI8sQddddIII")
+_MEMBER = struct.Struct("<IQI8sQddddIII8d")
+
+
+def _quotas(numbers: tuple[float, ...]) -> tuple[Rate, ...]:
+    pairs = [(numbers[at], numbers[at + 1]) for at in range(0, 2 * MOST_QUOTAS, 2)]
+    return tuple(Rate(count, seconds) for count, seconds in pairs if seconds)
+
+
+def _numbers(quotas: tuple[Rate, ...]) -> list[float]:
+    numbers = [number for quota in quotas for number in (quota.count, quota.seconds)]
+    return numbers + [0.0] * (2 * MOST_QUOTAS - len(numbers))
 
 
 class Members:
@@ -111,12 +133,13 @@ class Members:
         for index, record in enumerate(self._records):
             record.look(self._file.map)
             if record.payload:
-                member = Member(*_MEMBER.unpack(record.payload))
+                member = Member.unpacked(record.payload)
                 if member.pid:
                     self._members[index] = member
         self.tenures = {index: member.tenure for index, member in self._members.items()}
         self.is_alone = len(self.tenures) == 1
-        self.terms = Terms.strictest([self._own_terms, *(member.terms for member in self._members.values())])
+        every = [self._own_terms, *(member.terms for member in self._members.values())]
+        self.terms = Terms.strictest(every, self._file.path)
 
     def is_member(self) -> bool:
         """Whether this pool's own entry stands."""
@@ -138,11 +161,9 @@ class Members:
         self._enter(
             vacant,
             Member(
-                pid, started_at, self.tenure, self._boot, self._machine.pid_space(), now, _NOT_GONE,
-                self._own_terms.interval, self._own_terms.host_interval, self._own_terms.burst,
-                self._own_terms.connections, self._own_terms.host_connections,
+                pid, started_at, self.tenure, self._boot, self._machine.pid_space(), now, _NOT_GONE, self._own_terms
             ),
-        )  # fmt: skip
+        )
         self._changed()
 
     def leave(self) -> None:
@@ -187,7 +208,7 @@ class Members:
         return _NOT_GONE if self._machine.started_at(member.pid) == member.started_at else now
 
     def _enter(self, index: int, member: Member) -> None:
-        self._records[index].write(self._file.map, _MEMBER.pack(*member))
+        self._records[index].write(self._file.map, member.packed())
 
     def _strike(self, index: int) -> None:
         self._records[index].write(self._file.map, bytes(_MEMBER.size))

@@ -16,20 +16,20 @@ REMEMBERED = 300.0
 LONG_AGO = float("-inf")
 KEY_SIZE = 16
 
-_STATE = struct.Struct("<16s8sdddddHH")
+_STATE = struct.Struct("<16s8sddddddHH")
 
 
 class State:
     """One account's state, as it was at the last look.
 
-    `interval`: seconds between two slots, 0 for no rate. `not_before`: nothing is sent before. `places`: how many sends
-    may be under way over all processes while the host starts anew after a pause, 0 if it does not; `ended`: how many
-    have ended since there were so many places.
+    `interval`: seconds between two slots, 0 for no rate. `not_before`: nothing is sent before. `counts_until`: until
+    then something counts against its quotas. `places`: how many sends may be under way over all processes while the
+    host starts anew after a pause, 0 if it does not; `ended`: how many have ended since there were so many places.
     """
 
     __slots__ = (
-        "_bucket", "_burst", "_empty_at", "_key", "_latest", "_record", "_times", "ended", "interval", "not_before",
-        "places",
+        "_bucket", "_burst", "_empty_at", "_key", "_latest", "_record", "_times", "counts_until", "ended", "interval",
+        "not_before", "places",
     )  # fmt: skip
 
     def __init__(self, key: bytes, times: Times) -> None:
@@ -37,7 +37,7 @@ class State:
         self._times = times
         self._record = Record(0, 0)
         self.interval = 0.0
-        self.not_before = self._empty_at = self._latest = LONG_AGO
+        self.not_before = self.counts_until = self._empty_at = self._latest = LONG_AGO
         self.places = self.ended = 0
         self._burst = 1
         self._bucket: LeakyBucket | None = None
@@ -97,7 +97,7 @@ class State:
 
     def rests_at(self) -> float:
         """The time from which on it holds nothing worth keeping."""
-        return max(self._empty_at, self.not_before + (REMEMBERED if self.places else 0.0))
+        return max(self._empty_at, self.counts_until, self.not_before + (REMEMBERED if self.places else 0.0))
 
     def begin(self, file: mmap.mmap, now: float, *, not_before: float | None = None) -> None:
         """Make it a new account's; with `not_before`, one of which nothing is known any more, so as if just used up."""
@@ -114,12 +114,12 @@ class State:
             file,
             _STATE.pack(
                 self._key, times.boot, now, now + times.ahead, self._empty_at, self._latest, self.not_before,
-                self.places, self.ended,
+                self.counts_until, self.places, self.ended,
             ),
         )  # fmt: skip
 
     def _forget(self) -> None:
-        self._empty_at = self._latest = self.not_before = LONG_AGO
+        self._empty_at = self._latest = self.not_before = self.counts_until = LONG_AGO
         self.places = self.ended = 0
         self._fill()
 
@@ -127,15 +127,9 @@ class State:
         self._forget()
         if not self._record.payload:
             return
-        _, boot, noted_at, wall, self._empty_at, self._latest, self.not_before, self.places, self.ended = _STATE.unpack(
-            self._record.payload
-        )
-        if boot != self._times.boot:
-            # What was left then, less what has passed: never more than it was, if the date has gone back meanwhile.
-            shift = self._times.now() - self._times.elapsed(wall) - noted_at
-            self._empty_at += shift
-            self._latest += shift
-            self.not_before += shift
+        _, boot, noted_at, date, *times, self.places, self.ended = _STATE.unpack(self._record.payload)
+        shift = self._times.shift(boot, noted_at, date)
+        self._empty_at, self._latest, self.not_before, self.counts_until = (moment + shift for moment in times)
         self._fill()
 
     def _fill(self) -> None:

@@ -18,9 +18,11 @@ class Times:
         """Compare both clocks anew: the time of day may have been set. Called now and then."""
         self.ahead = self._clock.time() - self._clock.now()
 
-    def elapsed(self, wall: float) -> float:
-        """Seconds since a time of day, 0 if that seems to lie ahead. Right only as far as the machine's date is."""
-        return max(0.0, self._clock.time() - wall)
+    def shift(self, boot: bytes, noted_at: float, date: float) -> float:
+        """What to add to times that were noted at a time of the clock and of the day: 0 unless that was another boot.
 
-    def now(self) -> float:
-        return self._clock.now()
+        Then what was left of them is left now, less what has passed meanwhile, by the date: never more than was left.
+        """
+        if boot == self.boot:
+            return 0.0
+        return self._clock.now() - max(0.0, self._clock.time() - date) - noted_at

@@ -1,0 +1,126 @@
+"""How much of a stream's window a host may hold, and what is read past it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workerpool import intake as module
+from workerpool.intake import Intake, Item
+from workerpool.model import Request
+
+WINDOW = 1000
+
+
+def make(hosts: Iterable[str], *, window: int = WINDOW, share: int | None = None) -> Intake:
+    def as_item(number: int, host: str) -> Item:
+        return number, Request(f"http://{host}/{number}"), host
+
+    return Intake(iter(hosts), window // 4 if share is None else share, window, as_item)
+
+
+def admitted(intake: Intake) -> Iterator[str]:
+    while (item := intake.next()) is not None:
+        yield item[2]
+
+
+def test_one_host_alone_holds_its_share_and_no_more() -> None:
+    assert Counter(admitted(make(["a"] * WINDOW))) == {"a": WINDOW // 4}
+
+
+@pytest.mark.parametrize("dead", [4, 15, 20])
+def test_hosts_that_come_one_after_the_other_and_do_not_answer_leave_room_for_others(dead: int) -> None:
+    intake = make([f"dead {number}" for number in range(dead) for _ in range(WINDOW)] + ["well"] * 10)
+    intake.read_on(dead * WINDOW)
+    held = Counter(admitted(intake))
+    assert held.total() < WINDOW
+    assert held["well"] > 0
+    assert all(held[f"dead {number}"] > 0 for number in range(dead))
+
+
+@pytest.mark.parametrize("dead", [4, 15, 100])
+def test_hosts_that_come_in_turn_and_do_not_answer_leave_room_for_others(dead: int) -> None:
+    intake = make([*[f"dead {number % dead}" for number in range(10 * WINDOW)], *["well"] * 10])
+    intake.read_on(10 * WINDOW)
+    held = Counter(admitted(intake))
+    assert held.total() < WINDOW
+    assert held["well"] > 0
+
+
+def test_hosts_in_turn_hold_equal_parts_and_nearly_all_of_the_window() -> None:
+    intake = make([f"host {number % 50}" for number in range(50 * WINDOW)])
+    held = Counter(admitted(intake))
+    assert max(held.values()) - min(held.values()) <= 1
+    assert 900 < held.total() < WINDOW
+
+
+@pytest.mark.parametrize(("window", "share"), [(1, 1), (2, 2), (10, 10), (20, 12), (50, 12)])
+def test_a_host_in_a_small_window_holds_as_much_of_it_as_it_was_given(window: int, share: int) -> None:
+    assert len([*admitted(make(["a"] * 100, window=window, share=share))]) == share
+
+
+@given(
+    source=st.lists(st.integers(0, 5), max_size=60),
+    window=st.integers(1, 12),
+    ends=st.lists(st.integers(0, 100), max_size=200),
+    ahead=st.integers(0, 30),
+)
+def test_whatever_ends_in_whatever_order_everything_read_is_admitted_once_and_in_order_of_its_host(
+    source: list[int], window: int, ends: list[int], ahead: int
+) -> None:
+    names = [f"host {number}" for number in source]
+    intake = make(names, window=window, share=max(1, window // 4))
+    order = iter(ends)
+    seen: dict[str, list[int]] = {}
+    held: list[Item] = []
+    while True:
+        intake.read_on(ahead)
+        while len(held) < window and (item := intake.next()) is not None:
+            held.append(item)
+            seen.setdefault(item[2], []).append(item[0])
+        if not held:
+            break
+        _, _, host = held.pop(next(order, 0) % len(held))
+        intake.ended(host)
+    assert intake.is_done
+    for host, numbers in seen.items():
+        assert numbers == [number for number, name in enumerate(names) if name == host]
+    assert sum(map(len, seen.values())) == len(names)
+
+
+def test_a_host_that_holds_more_than_others_now_leave_it_gets_none_of_its_backlog() -> None:
+    intake = make(["a"] * 400 + [f"host {number % 30}" for number in range(10 * WINDOW)])
+    intake.read_on(10 * WINDOW)
+    held = Counter(admitted(intake))
+    assert held["a"] == 250
+    for _ in range(10):
+        intake.ended("a")
+    assert "a" not in [*admitted(intake)]
+
+
+def test_a_host_of_which_nothing_is_in_the_window_has_room_for_one() -> None:
+    """Else the request whose turn it is in an ordered stream might never be admitted."""
+    intake = make(["a", "b", "b", "c"], window=2, share=1)
+    intake.read_on(4)
+    assert [*admitted(intake)] == ["a", "b", "c"]
+
+
+def test_a_request_is_stuck_when_nothing_of_its_host_has_ended_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    intake = make(["a"] * 300 + ["b"] * 10)
+    assert not intake.is_stuck(0.0)
+    assert [*admitted(intake)] == ["a"] * 250
+    now += 1.0
+    assert intake.is_stuck(1.0)
+    intake.ended("a")
+    assert not intake.is_stuck(1.0)
+    assert [*admitted(intake)] == ["a"]
+    now += 0.9
+    assert not intake.is_stuck(1.0)
+    now += 0.2
+    assert intake.is_stuck(1.0)

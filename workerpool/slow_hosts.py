@@ -1,0 +1,164 @@
+"""Which hosts are slow, and how many of the pool's places their requests may hold while others want these.
+
+A request holds a place from its sending to its end. Hosts take turns by requests, not by time, so hosts that answer
+late, or never, would in the end hold nearly all places, each with as many as its budget allows. So the scheduler tells
+how long each send took, and when somebody stood ready while all places were taken; and it asks, before it sends to a
+host, whether that one has to stand back. Hosts that stand back go by the time that their sends have held places.
+
+Only the scheduler enters, under the lock of its caller. Never decides about budgets, and never holds back a host that
+is not slow.
+"""
+
+from __future__ import annotations
+
+import heapq
+from itertools import count
+
+from workerpool.hosts import LONG_AGO, Host
+from workerpool.lanes import Lane
+
+SHARE = 32
+"""Of so many places slow hosts get one, together, and at least one, while others want all of them."""
+
+LATE = 8
+"""A host is slow that holds its places so many times as long as is typical ..."""
+
+LATE_SECONDS = 0.25
+"""... and for more seconds than this."""
+
+FAILED = 2
+"""A send without an answer counts as held for so many times as long as is late: a host with many of them is slow."""
+
+PERIOD = 0.1
+"""Seconds after which slow hosts may hold twice as many places, if nobody has wanted these since."""
+
+NEW = 4
+"""Hosts that have not answered yet get one place each once this part of the places is taken: a quarter."""
+
+SMOOTHING = 0.25
+"""Weight of the newest send in what is known of a host."""
+
+STEP = 0.05
+"""By what part one send moves what is typical, once many have ended."""
+
+
+class SlowHosts:
+    """Who is slow, what they hold, and the lanes that stand back. `places`: of the whole pool."""
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._floor = max(1, places // SHARE)
+        self._typical = 0.0  # the median of the seconds after which answers have come, roughly
+        self._ended = 0
+        self._wanted_at = LONG_AGO  # when somebody else last stood ready in vain
+        self._held = 0  # places of slow hosts
+        self._served = 0.0  # seconds: the rank of the lane that was last let forward
+        self._back: list[tuple[float, int, Lane]] = []  # those that stand back, by rank
+        self._order = count()
+
+    # -- what is told -------------------------------------------------------------------------------------------------
+
+    def note_send(self, host: Host, now: float) -> None:
+        """Count a place that `host` has just taken."""
+        if host.in_flight == 1:
+            host.quiet_since = now
+        self._held += host.is_slow
+
+    def note_end(self, host: Host, took: float | None, now: float, *, failed: bool = False) -> None:
+        """Count a place that `host` has just given back; `took`: seconds that a send has held it, if it was one.
+
+        `failed`: no answer came. That counts as late, however soon it was known: the others lose threads by it, and
+        ten times as much of the processor as by an answer.
+        """
+        self._held -= host.is_slow
+        host.quiet_since = now
+        if took is None:
+            return
+        if failed:
+            took = max(took, FAILED * self._late)
+        else:
+            self._learn_typical(took)
+        host.holds = took if host.holds is None else host.holds + SMOOTHING * (took - host.holds)
+        self._mark(host, host.holds > self._late)
+
+    def note_want(self, now: float) -> None:
+        """Note that somebody who is not slow stands ready, and all places are taken."""
+        self._wanted_at = now
+
+    # -- who stands back ----------------------------------------------------------------------------------------------
+
+    def must_wait(self, host: Host, now: float, *, in_flight: int, is_alone: bool) -> bool:
+        """Whether `host` gets no place now. `in_flight`: places taken in all; `is_alone`: there is no other host."""
+        if not host.is_slow:
+            if not host.in_flight:
+                return False
+            if host.holds is None:
+                if is_alone or in_flight < self._places // NEW:
+                    return False
+                self.note_want(now)
+            elif now - host.quiet_since <= self._late:
+                return False
+            self._mark(host, True)
+        return not self._has_room(now)
+
+    def put_back(self, lane: Lane, now: float) -> None:
+        """Let a lane stand back until `next` gives it."""
+        lane.stands_back = True
+        holds = lane.host.holds
+        rank = self._served + (now - lane.host.quiet_since if holds is None else holds)
+        heapq.heappush(self._back, (rank, next(self._order), lane))
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a lane may stand back."""
+        return bool(self._back)
+
+    def next(self, now: float) -> Lane | None:
+        """Take the lane whose turn it is of those that stand back, if there is a place for it."""
+        while self._back and (not self._back[0][2].stands_back or self._back[0][2].is_empty or self._has_room(now)):
+            rank, _, lane = heapq.heappop(self._back)
+            if lane.stands_back:
+                lane.stands_back = False
+                if not lane.is_empty:
+                    self._served = max(self._served, rank)
+                    return lane
+        return None
+
+    def wakes_at(self, now: float) -> float | None:
+        """When there may be a place for a lane that stands back, if nothing else happens; None if there is none."""
+        if not self._back:
+            return None
+        doublings = self._doublings(now)
+        return None if self._most(doublings) >= self._places else self._wanted_at + (doublings + 1) * PERIOD
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _learn_typical(self, took: float) -> None:
+        self._ended += 1
+        step = 1 + max(STEP, 1 / self._ended)
+        if self._ended == 1:
+            self._typical = took
+        else:
+            self._typical = self._typical * step if took > self._typical else self._typical / step
+
+    @property
+    def _late(self) -> float:
+        return max(LATE_SECONDS, LATE * self._typical)
+
+    def _mark(self, host: Host, is_slow: bool) -> None:
+        if host.is_slow is not is_slow:
+            host.is_slow = is_slow
+            self._held += host.in_flight if is_slow else -host.in_flight
+
+    def _has_room(self, now: float) -> bool:
+        return self._held < self._floor or self._held < self._most(self._doublings(now))
+
+    def _most(self, doublings: int) -> int:
+        return min(self._places, self._floor << doublings)
+
+    def _doublings(self, now: float) -> int:
+        """How often what slow hosts may hold has doubled since others last wanted it."""
+        doublings, needed = 0, (self._places // self._floor).bit_length()
+        while doublings < needed and self._wanted_at + (doublings + 1) * PERIOD <= now:
+            doublings += 1
+        return doublings
