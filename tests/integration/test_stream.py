@@ -383,6 +383,7 @@ print(small, resident(int(sys.argv[1])))
 """
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_million_urls_take_no_more_memory_than_ten_thousand() -> None:
