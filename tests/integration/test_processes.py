@@ -7,8 +7,8 @@ import gc
 import itertools
 import logging
 import os
-import re
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -236,7 +236,7 @@ def sharded() -> Iterator[ShardedPool]:
         yield pool
 
 
-def told(error: Exception | None) -> str:
+def worded(error: Exception | None) -> str:
     """Its text without the second until which a host wants to be left alone: the two are sent one after the other."""
     return re.sub(r"until [^;]*;", "until then;", str(error))
 
@@ -249,7 +249,7 @@ def test_an_outcome_reads_as_if_it_had_never_left_its_process(origin: Origin, sh
     (there,) = sharded.stream([request])
     assert there.request is request
     assert seen_of(there.response) == seen_of(here.response)
-    assert (there.ok, told(there.error), causes(there.error)) == (here.ok, told(here.error), causes(here.error))
+    assert (there.ok, worded(there.error), causes(there.error)) == (here.ok, worded(here.error), causes(here.error))
     assert [(one.status, one.error, one.hops, one.fast_path) for one in there.attempts] == [
         (one.status, one.error, one.hops, one.fast_path) for one in here.attempts
     ]
