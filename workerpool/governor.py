@@ -140,10 +140,7 @@ class CrewGovernor:
                 return caller
 
     def _answer(self, caller: Caller, response: Response | None, began: float) -> Answer:
-        now = self._clock.now()
-        if response is None:
-            return Answer(began, now, None, refused=False, in_flight=caller.in_flight)
-        return answer_of(response, began, now, self._clock.time(), in_flight=caller.in_flight)
+        return answer_of(response, began, self._clock.now(), self._clock.time(), in_flight=caller.in_flight)
 
     def _key(self, request: PreparedRequest) -> str | None:
         return None if self._key_of is None else self._key_of(_described(request))

@@ -149,9 +149,17 @@ class Retries:
 
 
 def answer_of(
-    response: Response, sent_at: float, now: float, wall_time: float, *, latency: float | None = None, in_flight: int
+    response: Response | None,
+    sent_at: float,
+    now: float,
+    wall_time: float,
+    *,
+    latency: float | None = None,
+    in_flight: int,
 ) -> Answer:
-    """What a response says about its host's limits; see `Answer`. `wall_time`: seconds since the epoch."""
+    """What a response, or that none came, says about its host's limits. `wall_time`: seconds since the epoch."""
+    if response is None:
+        return Answer(sent_at, now, None, refused=False, in_flight=in_flight)
     refused = response.status_code in PAUSING_STATUSES
     return Answer(
         sent_at=sent_at,

@@ -250,13 +250,9 @@ class Worker:
 
     def _answer(self, ticket: Ticket, trip: Trip, response: Response | None) -> Answer:
         """What this send says about the host's limits."""
-        now = self._clock.now()
-        if response is None:
-            return Answer(ticket.granted_at, now, None, refused=False, in_flight=ticket.in_flight)
-        latency = trip.exchange.trace.first_byte
-        return answer_of(
-            response, ticket.granted_at, now, self._clock.time(), latency=latency, in_flight=ticket.in_flight
-        )
+        clock, latency = self._clock, trip.exchange.trace.first_byte
+        sent_at, in_flight = ticket.granted_at, ticket.in_flight
+        return answer_of(response, sent_at, clock.now(), clock.time(), latency=latency, in_flight=in_flight)
 
     def _look_at(self, ticket: Ticket, trip: Trip, session: Any, response: Response) -> Step:
         exchange = trip.exchange

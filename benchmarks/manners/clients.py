@@ -11,7 +11,6 @@ import importlib.util
 import itertools
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -21,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from benchmarks.manners.hidden import Hidden
-from benchmarks.side_by_side.environment import ROOT, clean_environment
+from benchmarks.side_by_side.environment import start_client
 
 RETRIES = 3
 STOP_TIMEOUT = 30.0
@@ -132,15 +131,7 @@ class Seat:
         self.client = client
         self._seconds = seconds
         arguments = [client.fetch, url, str(seconds), str(hidden.demand), json.dumps(client.options(hidden))]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.manners.clients", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env=clean_environment(),
-            start_new_session=True,  # an interrupt is for us, and we end it
-        )
+        self._process = start_client([sys.executable, "-m", "benchmarks.manners.clients", *arguments])
 
     def __enter__(self) -> Seat:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,3 +18,16 @@ def clean_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name not in CERTIFICATES and not name.lower().endswith("_proxy")
     }
+
+
+def start_client(command: list[str]) -> subprocess.Popen[str]:
+    """Start a client's process, which is told what to do by lines, and answers with lines."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=clean_environment(),
+        start_new_session=True,  # an interrupt is for us, and we end it
+    )

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from types import TracebackType
 
 from benchmarks.side_by_side.clients import CLIENTS, Client, Setup
-from benchmarks.side_by_side.environment import ROOT, clean_environment
+from benchmarks.side_by_side.environment import start_client
 from benchmarks.side_by_side.results import Turn
 
 STOP_TIMEOUT = 30.0
@@ -36,15 +36,7 @@ class Seat:
 
     def __init__(self, client: Client, setup: Setup, url: str) -> None:
         self.client = client
-        self._process = subprocess.Popen(
-            command(client, setup, url),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env=clean_environment(),
-            start_new_session=True,  # an interrupt is for us, and we end it
-        )
+        self._process = start_client(command(client, setup, url))
 
     def __enter__(self) -> Seat:
         return self

@@ -32,9 +32,8 @@ class MemoryLimiter:
         with self._lock:
             if self._next_at(weight) > now:
                 return None
-            if self._windows:
-                for window in self._windows:
-                    window.take(now, weight)
+            for window in self._windows:
+                window.take(now, weight)
             return self._bucket.take(at, weight)
 
     def next_at(self, weight: int = 1) -> float:
