@@ -28,32 +28,42 @@ def sockets_of_ours(*ports: int) -> Counter[str]:
     return Counter(sock.status for sock in mine if sock.raddr and sock.raddr.port in ports)
 
 
-def connected_to(port: int) -> int:
-    """The kernel's count of this process's sockets that are connected to `port`: by its descriptors, so it is quick."""
-    count = 0
+def connected_to(port: int) -> set[object]:
+    """The ends of this process's sockets that are connected to `port`: by its descriptors, so it is quick.
+
+    One descriptor is looked at after the other, so these may never have been open all at once.
+    """
+    ours = set()
     for name in os.listdir("/proc/self/fd"):
         try:
             sock = socket.socket(fileno=int(name))
         except OSError:
             continue  # no socket, or closed meanwhile
         try:
-            count += sock.getpeername()[1:2] == (port,)
+            if sock.getpeername()[1:2] == (port,):
+                ours.add(sock.getsockname())
         except OSError:
             pass  # not connected
         finally:
             sock.detach()
-    return count
+    return ours
 
 
 @contextmanager
 def watching(port: int) -> Iterator[Callable[[], int]]:
-    """Ask the kernel all the time how many sockets are open to `port`; gives the most that there were."""
+    """Ask the kernel all the time how many sockets are open to `port`; gives the most that there were.
+
+    What two looks both find was open between them, all at once.
+    """
     most, done = 0, threading.Event()
 
     def watch() -> None:
         nonlocal most
+        before: set[object] = set()
         while not done.is_set():
-            most = max(most, connected_to(port))
+            now = connected_to(port)
+            most = max(most, len(before & now))
+            before = now
 
     thread = threading.Thread(target=watch)
     thread.start()
