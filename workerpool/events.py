@@ -2,7 +2,8 @@
 
 Events go to the standard library's logger ``workerpool``, which is silent until the application configures logging (or
 `configure` is called, as the command line does). An event is a fixed name and fixed fields: `EVENTS` lists them all.
-Secrets are redacted here, so no caller can forget. Any thread; an event whose level is off costs one comparison.
+Secrets are redacted here, so no caller can forget. Any thread; an event whose level is off, or that nobody listens for,
+costs next to nothing.
 """
 
 from __future__ import annotations
@@ -41,19 +42,25 @@ EVENTS: Mapping[str, tuple[int, tuple[str, ...]]] = {
 """Every event: its level, and the fields that it carries."""
 
 _stdlib = logging.getLogger(LOGGER_NAME)
-_stdlib.addHandler(logging.NullHandler())
+_SILENCE = logging.NullHandler()
+_stdlib.addHandler(_SILENCE)
 
 
 def emit(event: str, **fields: Any) -> None:
     """Log `event`, one of `EVENTS`, with its fields."""
-    level = EVENTS[event][0]
-    if _stdlib.isEnabledFor(level):
-        getattr(_logger(), logging.getLevelName(level).lower())(event, **fields)
+    if is_on(event):
+        getattr(_logger(), logging.getLevelName(EVENTS[event][0]).lower())(event, **fields)
 
 
 def is_on(event: str) -> bool:
     """Whether `event` would be logged: ask before working out costly fields."""
-    return _stdlib.isEnabledFor(EVENTS[event][0])
+    return _stdlib.isEnabledFor(EVENTS[event][0]) and _is_heard()
+
+
+def prepare() -> None:
+    """Make the logger if somebody listens, as the first event is a bad moment: importing structlog takes 0.2 s."""
+    if _is_heard():
+        _logger()
 
 
 def configure(format: Literal["console", "json"], stream: IO[str], level: int = logging.INFO) -> Callable[[], None]:
@@ -69,6 +76,16 @@ def configure(format: Literal["console", "json"], stream: IO[str], level: int = 
         _stdlib.setLevel(previous)
 
     return undo
+
+
+def _is_heard() -> bool:
+    """Whether an event would reach any handler but the one that keeps the standard library from printing warnings."""
+    logger: logging.Logger | None = _stdlib
+    while logger is not None:
+        if any(handler is not _SILENCE for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
 
 
 def _redact_fields(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -114,7 +131,7 @@ class _Formatter(logging.Formatter):
 
 @functools.cache
 def _logger() -> Any:
-    """The logger, made when the first event is logged: importing structlog takes 0.2 s, which silence need not cost."""
+    """The logger: importing structlog takes 0.2 s, which silence need not cost."""
     import structlog
 
     return structlog.wrap_logger(

@@ -192,6 +192,7 @@ class WorkerPool(Executor):
         self._start()
         tell_of_forks(self)
         budgets = options.budgets
+        events.prepare()
         events.emit(
             "pool.started",
             workers=workers,

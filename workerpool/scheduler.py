@@ -251,7 +251,7 @@ class Scheduler:
             was_slow = host.is_slow
             took = None if since is None or was_refused else now - since
             self._slow.note_end(host, took, now, failed=failed)
-            if was_slow and not host.is_slow:
+            if was_slow and (not host.is_slow or self._slow.may_try(host)):
                 for lane in host.lanes.values():
                     lane.stands_back = False
                     self._enlist(lane, now)

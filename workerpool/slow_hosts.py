@@ -27,13 +27,15 @@ LATE_SECONDS = 0.25
 """... and for more seconds than this."""
 
 FAILED = 2
-"""A send without an answer counts as held for so many times as long as is late: a host with many of them is slow."""
+"""A send without an answer counts as held for so many times as long as is late: a host with many of them is slow. One
+whose sends are late, but by less than this, has a place still."""
 
 PERIOD = 0.1
 """Seconds after which slow hosts may hold twice as many places, if nobody has wanted these since."""
 
 NEW = 4
-"""Hosts that have not answered yet get one place each once this part of the places is taken: a quarter."""
+"""Hosts that have not answered yet get one place each once this part of the places is taken: a quarter. Those that are
+not much too late share as much."""
 
 SMOOTHING = 0.25
 """Weight of the newest send in what is known of a host."""
@@ -99,7 +101,17 @@ class SlowHosts:
             elif now - host.quiet_since <= self._late:
                 return False
             self._mark(host, True)
-        return not self._has_room(now)
+        return not (self._has_room(now) or self.may_try(host))
+
+    def may_try(self, host: Host) -> bool:
+        """Whether a slow host is one of those that are not much too late, and always have one place.
+
+        What made them late may have been on our side, or is over; and where hosts that never answer hold all the places
+        of slow ones, only the next answer could show it.
+        """
+        if host.in_flight or host.holds is None or self._held >= self._places // NEW:
+            return False
+        return host.holds < FAILED * self._late
 
     def put_back(self, lane: Lane, now: float) -> None:
         """Let a lane stand back until `next` gives it."""
@@ -115,8 +127,12 @@ class SlowHosts:
 
     def next(self, now: float) -> Lane | None:
         """Take the lane whose turn it is of those that stand back, if there is a place for it."""
-        while self._back and (not self._back[0][2].stands_back or self._back[0][2].is_empty or self._has_room(now)):
-            rank, _, lane = heapq.heappop(self._back)
+        while self._back:
+            rank, _, lane = self._back[0]
+            is_waiting = lane.stands_back and not lane.is_empty
+            if is_waiting and not self._has_room(now) and not self.may_try(lane.host):
+                break
+            heapq.heappop(self._back)
             if lane.stands_back:
                 lane.stands_back = False
                 if not lane.is_empty:

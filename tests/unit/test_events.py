@@ -109,6 +109,31 @@ with WorkerPool(2, retry=RetryPolicy(attempts=2, backoff=0), transport=busy) as 
     assert (done.stdout, done.stderr) == ("[503, 503]\n", "")
 
 
+@pytest.mark.parametrize(("listens", "expected"), [
+    ("", [False, False]),
+    ("logging.basicConfig()", [True, True]),
+    ("logging.getLogger('workerpool').addHandler(logging.StreamHandler())", [True, True]),
+    ("logging.basicConfig(); logging.getLogger('workerpool').propagate = False", [False, False]),
+])  # fmt: skip
+def test_structlog_is_imported_only_where_somebody_listens_and_not_in_the_middle_of_a_run(
+    listens: str, expected: list[bool]
+) -> None:
+    code = f"""
+import logging, sys
+from workerpool import WorkerPool, RetryPolicy
+from workerpool.testing import Answer, ScriptedTransport
+{listens}
+busy = ScriptedTransport(lambda request, url: Answer(503))
+with WorkerPool(2, retry=RetryPolicy(attempts=1), transport=busy) as pool:
+    before = "structlog" in sys.modules
+    list(pool.stream(["http://a.test/"]))
+    print([before, "structlog" in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == f"{expected}\n"
+    assert ("request.failed" in done.stderr) is expected[1]
+
+
 @pytest.mark.parametrize("format", ["console", "json"])
 def test_configured_events_are_one_line_each(format: Any) -> None:
     stream = io.StringIO()

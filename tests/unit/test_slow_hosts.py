@@ -144,6 +144,30 @@ def test_a_host_that_falls_silent_counts_as_slow_before_anything_comes_back() ->
     assert pool.count("silent") == begun
 
 
+def test_a_host_that_was_late_once_is_heard_again_though_others_hold_the_places_of_slow_ones() -> None:
+    """A program that starts, or a machine that stops for a moment, makes answers late that were not."""
+    pool = Pool()
+    pool.teach({**well(), "late once": 0.6, "silent": 30.0, "as silent": 30.0})
+    assert pool.scheduler._hosts["late once"].is_slow
+    pool.be_busy(0.1)
+    assert [pool.count(host) for host in ("late once", "silent", "as silent")] == [1, 1, 1]
+    for _ in range(5):
+        pool.end("late once", 6)
+        pool.be_busy(0.05)
+    assert not pool.scheduler._hosts["late once"].is_slow
+    assert pool.count("late once") > 1
+
+
+def test_hosts_that_are_not_much_too_late_have_a_quarter_of_the_places_at_most() -> None:
+    pool = Pool(places=16)
+    pool.teach({**well(16), **{f"late {number}": 0.6 for number in range(8)}})
+    pool.be_busy(0.5, others=16)
+    for number in range(8):
+        pool.end(f"late {number}", 6)
+    pool.be_busy(0.5, others=16)
+    assert sum(pool.count(f"late {number}") for number in range(8)) == 4
+
+
 def test_a_host_that_is_well_again_stands_back_no_more() -> None:
     pool = Pool()
     pool.teach({**well(), "slow": 2.0})
