@@ -144,6 +144,7 @@ class WorkerPool(Executor):
         clock: Clock | None = None,
         transport: Callable[[Options, Governor], Transport] | None = None,
     ) -> None:
+        events.prepare()
         workers = _count_workers(max_workers)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
@@ -192,7 +193,6 @@ class WorkerPool(Executor):
         self._start()
         tell_of_forks(self)
         budgets = options.budgets
-        events.prepare()
         events.emit(
             "pool.started",
             workers=workers,

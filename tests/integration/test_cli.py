@@ -430,7 +430,7 @@ def test_a_signal_ends_a_wait_for_standard_input(origin: Origin) -> None:
         assert process.stdin is not None
         process.stdin.write(f"{origin.url('/')}\n".encode() * 3)
         process.stdin.flush()
-        assert select.select([process.stderr], [], [], 1.0) == ([], [], [])
+        origin.wait_for(3, timeout=PATIENCE)
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 143
 
