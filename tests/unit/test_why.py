@@ -156,6 +156,16 @@ CASES: dict[str, tuple[Course, Allowed, str]] = {
         "all 16 workers were busy 90% of the time: --workers 32 would allow up to 1.2 times as much, before the "
         "rate of 75/s is what binds",
     ),
+    "workers, at the rate": (
+        course({"workers": 9.0}, hosts=40, spent=Timings()), allowing(rate=Rate(61)),
+        "all 16 workers were busy 90% of the time: --workers 32 would hardly help, as the rate of 61/s is what binds "
+        "then",
+    ),
+    "sockets to a host, at the rate": (
+        course({"host_sockets": 9.0}, spent=Timings()), allowing(rate=Rate(61)),
+        "the 6 sockets to api.example.com were busy 90% of the time: --host-connections 12 would hardly help, as "
+        "the rate of 61/s is what binds then",
+    ),
     "the CPU": (
         course({"host_sockets": 9.7}, cpu=9.8), replace(ALLOWED, processes=1),
         "the program's own CPU was busy 98% of the time: more workers or sockets would not help; --processes 2 "

@@ -49,6 +49,9 @@ threads that change places."""
 MAIN = 0.5
 """The share of what was in flight beyond which a phase is said to be most of it."""
 
+HARDLY = 1.05
+"""The gain below which a change is not worth making."""
+
 ALONE = 0.8
 """The share of a part beyond which the host that it is due to is named."""
 
@@ -210,19 +213,22 @@ class _Case:
             return f", mostly opening connections, as {course.opened:,} of {course.sends:,} sends needed a new one"
         return ""
 
-    @property
-    def gain(self) -> str:
-        """How much more twice as many places would let through, at most, as the next thing that binds has it."""
+    def gain(self, options: str, provided: str = "") -> str:
+        """How much more `options`, twice as many places, would let through, at most; what comes next may bind before.
+
+        `provided`: how the sentence ends, if they would help.
+        """
         budgets, reached = self.allowed.budgets, self.course.reached
         caps = [(2.0, "")]
         if self.cpu > 0:
-            caps.append((1 / self.cpu, ", before the CPU is what binds"))
+            caps.append((1 / self.cpu, "the CPU"))
         rates = [budgets.rate, budgets.host_rate] if self.course.hosts == 1 else [budgets.rate]
-        caps += [
-            (rate.sustained / reached, f", before {_named(rate)} is what binds") for rate in rates if rate and reached
-        ]
+        caps += [(rate.sustained / reached, _named(rate)) for rate in rates if rate and reached]
         most, then = min(caps)
-        return ("twice as much" if most >= 1.95 else f"{max(1.0, most):.1f} times as much") + then
+        if most < HARDLY:
+            return f"{options} would hardly help, as {then} is what binds then"
+        more = "twice as much" if most >= 1.95 else f"{most:.1f} times as much"
+        return f"{options} would allow up to {more}" + (f", before {then} is what binds" if then else "") + provided
 
 
 def _more(case: _Case, *, per_host: int, in_all: int, first: str) -> str:
@@ -250,7 +256,7 @@ def _on_host_sockets(case: _Case) -> str:
     if places == 1:
         busy = f"the one socket to {case.host} was" if case.host else "the one socket that a host may have was"
     options = _more(case, per_host=2 * places, in_all=2 * places, first="--host-connections")
-    return f"{busy} busy {case.share}{case.mostly}: {options} would allow up to {case.gain}, if the server bears it"
+    return f"{busy} busy {case.share}{case.mostly}: {case.gain(options, ', if the server bears it')}"
 
 
 def _on_places(case: _Case) -> str:
@@ -263,7 +269,7 @@ def _on_places(case: _Case) -> str:
     )
     busy = f"all {places} {what}s were" if places > 1 else f"the one {what} was"
     options = _more(case, per_host=math.ceil(2 * places / hosts), in_all=2 * places, first=option)
-    return f"{busy} busy {case.share}{case.mostly}: {options} would allow up to {case.gain}"
+    return f"{busy} busy {case.share}{case.mostly}: {case.gain(options)}"
 
 
 def _named(rate: Rate | None) -> str:
