@@ -291,6 +291,18 @@ def test_a_function_gets_every_record_and_after_an_error_of_its_own_the_same_aga
 # -- the end ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_function_that_wants_to_exit_ends_the_run_and_gets_the_records_the_next_time(
+    tmp_path: Path, origin: Origin
+) -> None:
+    requests = [origin.url("/bytes/1"), origin.url("/bytes/2"), origin.url("/delay/2")]
+    job = Job(tmp_path / "a.job", requests=requests, output=lambda records: sys.exit(1), at_least_once=True)
+    with pytest.raises(SystemExit):
+        job.run()
+    told: list[Record] = []
+    result = Job(tmp_path / "a.job", requests=requests, output=told.extend, at_least_once=True).run()
+    assert (result.is_whole, {record["url"] for record in told}) == (True, set(requests))
+
+
 def test_an_interrupt_lets_what_is_being_sent_end_and_is_raised_then(tmp_path: Path, origin: Origin) -> None:
     number = 40
 
