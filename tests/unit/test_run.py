@@ -101,7 +101,7 @@ class MemorySink:
 
     def close(self) -> None:
         if self._fail_on_flush:
-            raise SinkError("full")
+            raise SinkError("cannot be closed")
 
     def abort(self) -> None: ...
 
@@ -136,6 +136,7 @@ def test_a_sink_that_fails_while_nothing_arrives_ends_the_run_too() -> None:
     pool = FakePool(hold_at=1)
     result = execute(pool, ListSource("http://a/"), MemorySink(fail_on_flush=True))
     assert isinstance(result.error, SinkError)
+    assert str(result.error) == "full"  # why it ended, and not what came of that at its close
 
 
 @pytest.mark.parametrize("bug", [ZeroDivisionError("a bug"), SystemExit(1)])
