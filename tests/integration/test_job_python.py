@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,37 @@ def test_an_error_of_the_programs_own_iterator_is_raised_and_the_run_goes_on_the
     is_broken = False
     assert job.run().is_whole
     assert Counter(record["url"] for record in records_of(tmp_path / "out.jsonl")) == Counter(urls)
+
+
+def test_a_job_leaves_what_another_one_has_not_finished_in_its_output_s_place(tmp_path: Path, origin: Origin) -> None:
+    output, requests = tmp_path / "out.jsonl", [origin.url(f"/bytes/{number}") for number in range(1, 9)]
+    first = Job(tmp_path / "a.job", requests=requests, output=output)
+    second = Job(tmp_path / "b.job", requests=requests, output=output, overwrite=True)
+    assert first.run().is_whole
+    interrupted(second, 2, max_workers=1)
+    for job in (first, replace(first, retry_failed=True)):
+        with pytest.raises(OptionError, match="is not this job's"):
+            job.run()
+    assert second.run().is_whole
+    assert sorted(record["url"] for record in records_of(output)) == sorted(requests)
+
+
+def test_failures_are_fetched_again_also_after_an_end_while_the_output_was_opened_for_that(
+    tmp_path: Path, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [origin.url("/bytes/1"), origin.url("/status/404")]
+    job = Job(tmp_path / "a.job", requests=requests, output=tmp_path / "out.jsonl", retry_failed=True)
+    assert job.run().is_whole
+
+    def broken(*args: object) -> None:
+        raise JobError("no more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("workerpool.batch.job.ledger.Ledger.reopen_run", broken)
+        with pytest.raises(JobError, match="no more"):
+            job.run()
+    assert job.run().read == 1
+    assert sorted(record["url"] for record in records_of(tmp_path / "out.jsonl")) == sorted(requests)
 
 
 def test_an_observer_is_told_each_outcome_once_and_a_job_is_as_whole_as_its_own_error_leaves_it(
