@@ -372,6 +372,18 @@ def test_a_job_is_held_by_one_run_at_a_time_also_in_one_process(tmp_path: Path, 
     assert len(refused) == 1
 
 
+def test_a_job_that_cannot_be_opened_leaves_no_processes(tmp_path: Path, origin: Origin) -> None:
+    def children() -> set[str]:
+        return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+    output, before = tmp_path / "out.jsonl", children()
+    output.touch()
+    with pytest.raises(OptionError, match="is there already") as refused:
+        Job(tmp_path / "a.job", requests=[origin.url("/bytes/1")], output=output).run(processes=2)
+    assert children() <= before
+    assert refused.tb is not None  # which would keep a pool that was not ended
+
+
 def test_a_job_can_be_run_inside_a_worker_and_in_any_thread(tmp_path: Path, origin: Origin) -> None:
     def work() -> RunResult:
         return Job(tmp_path / "a.job", requests=[origin.url("/bytes/1")], output=tmp_path / "out.jsonl").run()
