@@ -14,7 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from workerpool import Job, OptionError, Outcome, Request, WorkerPool
 from workerpool.batch.record import Record
@@ -225,6 +227,19 @@ def test_other_requests_than_before_are_refused_and_nothing_is_lost(
     assert origin.requests == before
     assert Job(tmp_path / "a.job", requests=urls, output=output).run().is_whole
     assert Counter(record["url"] for record in records_of(output)) == Counter(urls)
+
+
+def test_rows_that_have_changed_are_told_as_rows(tmp_path: Path, origin: Origin) -> None:
+    def write(path: str) -> None:
+        parquet.write_table(pa.table({"url": [origin.url(f"{path}?i={number}") for number in range(40)]}), source)
+
+    source = tmp_path / "urls.parquet"
+    job = Job(tmp_path / "a.job", [source], tmp_path / "out.jsonl")
+    write("/bytes/1")
+    interrupted(job, 20, max_workers=1)
+    write("/bytes/22")
+    with pytest.raises(JobError, match=r"from .*urls\.parquet, row 1 to \d+ the source has changed since"):
+        job.run()
 
 
 def test_an_error_of_the_programs_own_iterator_is_raised_and_the_run_goes_on_the_next_time(
