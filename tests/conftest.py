@@ -19,6 +19,9 @@ for _name in list(os.environ):
         del os.environ[_name]
 os.environ["NETRC"] = os.devnull
 
+IN_FULL = bool(os.environ.get("WORKERPOOL_IN_FULL"))
+"""Whether to run whole what only samples are run of by default, for an hour or so: ``make long``, ``make kills``."""
+
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
 

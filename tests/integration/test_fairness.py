@@ -50,7 +50,7 @@ def test_one_sick_host_of_50_does_not_slow_the_other_49(origin: Origin, sickness
     elif sickness == "refusing":
         origin.script("/sick", Reply(status=429, headers={"Retry-After": "3600"}), address=SICK)
     else:
-        origin.script("/sick", Reply(delay=5), address=SICK)
+        origin.script("/sick", Reply(delay=2), address=SICK)
     well = well_urls(origin)
     mixed = [*itertools.chain.from_iterable(zip(well, [origin.url("/sick", SICK)] * len(well), strict=True))]
     options: dict[str, Any] = {"host_connections": 6, "timeout": 10}
