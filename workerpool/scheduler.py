@@ -138,7 +138,7 @@ class Scheduler:
         """
         host = self._host(name, now)
         is_new = max(host.not_before, host.refused_until) <= now
-        if self._shared is not None:
+        if self._shared is not None and not refuse:  # other processes could only wait, not refuse: the host tells each
             self._shared.pause(name, until, now)
         if refuse:
             host.is_broken = host.is_broken and host.refused_until > now
