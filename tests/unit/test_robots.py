@@ -23,6 +23,7 @@ from workerpool.robots import (
     Site,
     Unknown,
     read_rules,
+    rules,
     sites,
 )
 from workerpool.scheduler import Scheduler
@@ -131,6 +132,16 @@ def test_an_objection_names_the_rule_that_decided_it() -> None:
     rules = read_rules(b"User-agent: *\nDisallow: /a\nDisallow: /a/long/way  # because\nAllow: /a/l\n", "workerpool")
     assert rules.objection("https://example.com/a/long/way/x") == 'its rule "Disallow: /a/long/way"'
     assert rules.objection("https://example.com/a/b") == 'its rule "Disallow: /a"'
+
+
+def test_a_long_list_of_rules_is_not_looked_through_for_the_one_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [f"Disallow: /some/where/{number}" for number in range(5000)]
+    read = read_rules("\n".join(["User-agent: *", *lines, "Disallow: /x"]).encode(), "workerpool")
+    tried = []
+    monkeypatch.setattr(rules, "_alone", lambda line: (tried.append(line), rules._parsed([line]))[1])
+    assert read.objection("https://example.com/x") == "its rules"
+    assert read.objection("https://example.com/some/where/1000") == 'its rule "Disallow: /some/where/1000"'
+    assert len(tried) < 200
 
 
 def test_a_rule_is_shown_short_and_without_control_characters() -> None:
