@@ -430,28 +430,34 @@ class Crew:
         ticket: Ticket | None = None
         step: Step | None = None
         has_arrived = True
-        ran_callable = False
+        ran_callable = ends = False
+        now = 0.0
         while True:
-            self._take_lock()
             try:
-                now = self._before_change()
-                self._called -= has_arrived
+                self._take_lock()
+                try:
+                    now = self._before_change()
+                    self._called -= has_arrived
+                    if ticket is not None and step is not None:
+                        self._carry_out(ticket, step, now)
+                    self._on_callables -= ran_callable
+                    work = self._pick(now)
+                    # A turn that still has an outcome to deliver does so before it ends, so that whoever waits for the
+                    # crew to be drained finds every outcome delivered.
+                    ends = work is None and (step is None or (step.outcome is None and not step.is_given_up))
+                    self._turns -= ends
+                    self._settle(now)
+                    closed = ends and self._notice_drained()
+                except BaseException:
+                    self._turns += ends  # as `_break` counts a turn that a defect of ours has ended
+                    raise
+                finally:
+                    self._lock.release()
+            finally:  # after such a defect, too: an outcome that is here is delivered
                 if ticket is not None and step is not None:
-                    self._carry_out(ticket, step, now)
-                self._on_callables -= ran_callable
-                work = self._pick(now)
-                # A turn that still has an outcome to deliver does so before it ends, so that whoever waits for the
-                # crew to be drained finds every outcome delivered.
-                ends = work is None and (step is None or (step.outcome is None and not step.is_given_up))
-                self._turns -= ends
-                self._settle(now)
-                closed = ends and self._notice_drained()
-            finally:
-                self._lock.release()
+                    self._announce(ticket, step, now)
             if closed:
                 self._on_closed()
-            if ticket is not None and step is not None:
-                self._announce(ticket, step, now)
             ticket = step = None
             has_arrived = ran_callable = False
             if ends:
@@ -520,37 +526,41 @@ class Crew:
 
         This may go on for hours: nothing here keeps hold of what is over.
         """
+        ended: list[tuple[Ticket, Step]] = []
+        now = 0.0
         while True:
-            self._take_lock()
             try:
-                now = self._before_change()
-                ended = self._take_note(load, now)
-                taken = self._take(now)
-                load.sleeps = self._is_carrying = goes_on = bool(taken) or not load.is_empty
-                self._settle(now)
-            finally:
-                self._lock.release()
-            self._tell(ended, now)
+                self._take_lock()
+                try:
+                    now = self._before_change()
+                    self._take_note(load, ended, now)
+                    taken = self._take(now)
+                    load.sleeps = self._is_carrying = goes_on = bool(taken) or not load.is_empty
+                    self._settle(now)
+                finally:
+                    self._lock.release()
+            finally:  # after a defect, too, as in a turn
+                self._tell(ended, now)
             if not goes_on:
                 return  # and the load is another thread's, perhaps
             self._set_out(load, taken)
             del taken
             self._go_on(load)
 
-    def _take_note(self, load: Load, now: float) -> list[tuple[Ticket, Step]]:
+    def _take_note(self, load: Load, ended: list[tuple[Ticket, Step]], now: float) -> None:
         """Carry out what has ended, leave to the others what is theirs from now on, and take both out of the load.
 
-        Returns what is to be announced. Under the lock, as the next carrier may have the load once that is released.
+        `ended` gets what is to be announced. Under the lock: the next carrier may have the load once that is released.
         """
         for given in self._given:
             self._load_on(load, *given)
         self._given.clear()
-        ended, load.ended = load.ended, []
+        ended += load.ended
+        load.ended = []
         for ticket, step in ended:
             self._carry_out(ticket, step, now)
         self._heavy += load.heavy
         load.heavy = []
-        return ended
 
     def _take(self, now: float) -> list[Ticket]:
         """Take all requests that may be sent now, and leave to the others what cannot be carried. Under the lock."""

@@ -1010,6 +1010,31 @@ def test_a_turn_that_a_defect_has_ended_breaks_the_pool_and_does_not_keep_it_fro
     assert pool._crew._called == pool._crew._turns == 0
 
 
+@pytest.mark.parametrize("is_carried", [False, True])
+def test_a_defect_after_an_answer_has_come_does_not_lose_its_outcome(
+    monkeypatch: pytest.MonkeyPatch, is_carried: bool
+) -> None:
+    with server(lambda sock, _: sock.sendall(OK)) as site, pool_of(4) as (pool, _):
+        warm(pool, f"{site}/", 2)
+        assert eventually(lambda: pool._crew._turns == 0)
+        scheduler = pool._crew._scheduler
+
+        def defective(now: float) -> None:
+            if not scheduler.in_flight:
+                raise LookupError("a defect of ours")
+
+        monkeypatch.setattr(scheduler, "wakes_at", defective)  # asked where threads and work are brought together
+        if is_carried:
+            assert [outcome.ok for outcome in pool.stream([f"{site}/"])] == [True]
+        else:
+            assert pool.get(f"{site}/").result(LONG).ok
+        assert eventually(lambda: pool._crew.broken, LONG)
+        ending = threading.Thread(target=pool.shutdown, daemon=True)
+        ending.start()
+        ending.join(LONG)
+        assert not ending.is_alive()
+
+
 END = """
 import atexit, threading
 from workerpool import WorkerPool
