@@ -20,13 +20,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count, islice
 
+from workerpool.clock import NEVER
 from workerpool.config import Breaker, Budgets, RetryBudget
 from workerpool.hosts import Host
 from workerpool.lanes import Lane
 from workerpool.limits import Answer, Circuit, Limiter, MemoryLimiter, RetryTokens, Shared
 from workerpool.meter import Reasons, Wait
 from workerpool.slow_hosts import SlowHosts
-from workerpool.tickets import NEVER, Caller, Owner, Ticket
+from workerpool.tickets import Caller, Owner, Ticket
 
 POOLS_SHARE = 4
 """Hosts' retry budgets that the pool's is worth: one host cannot take what the others need."""
@@ -506,7 +507,7 @@ class Scheduler:
             if len(self._quotas) >= self._quotas_kept:
                 used = {lane.key for host in self._hosts.values() for lane in host.lanes.values()}  # they hold theirs
                 self._quotas = {
-                    one: limiter for one, limiter in self._quotas.items() if one in used or limiter.rests_at() > now
+                    one: limiter for one, limiter in self._quotas.items() if one in used or limiter.rests_at > now
                 }
                 self._quotas_kept = max(QUOTAS, 2 * len(self._quotas))
             quota = self._quotas[key] = MemoryLimiter(rate, self._budgets.burst)
@@ -519,7 +520,7 @@ class Scheduler:
         for lane in host.lanes.values():
             if lane.listed or not lane.is_empty:
                 return
-        over = host.rests_at()
+        over = host.rests_at
         if over <= now:
             del self._hosts[host.name]
         elif not host.rests:

@@ -163,7 +163,7 @@ class Account:
         taken = self.state.take(now, weight, since)
         if self.history:
             self.history.take(file, weight, now)
-            self.state.counts_until = self.history.rests_at()
+            self.state.counts_until = self.history.rests_at
         self.state.write(file, now)
         return taken
 
@@ -185,4 +185,4 @@ def may_evict(slot: Slot, file: mmap.mmap, members: Members, times: Times, now: 
     resident = State(slot.state.payload[:KEY_SIZE], times)
     resident.move(slot.state)
     slot.claims.look(file)
-    return resident.rests_at() <= now and not has_claims(slot.claims, members, now)
+    return resident.rests_at <= now and not has_claims(slot.claims, members, now)

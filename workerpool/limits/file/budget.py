@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import get_ident
 
-from workerpool.clock import Clock
+from workerpool.clock import LONG_AGO, Clock
 from workerpool.config import Budgets
 from workerpool.errors import BudgetError, OptionError
 from workerpool.forking import tell_of_forks
@@ -221,7 +221,7 @@ class FileBudget:
         self._is_stale = False  # whether members are to be looked at
         self._generation = 0  # counts the times when others may have changed what was read
         self._is_second = False  # whether this file stands in for one that was removed
-        self._kept_house_at = float("-inf")
+        self._kept_house_at = LONG_AGO
 
     def _opened(self) -> BudgetFile:
         """The file; opens it, and joins, if that has not been done."""

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from workerpool.clock import LONG_AGO
 from workerpool.limits.bucket import LATENESS
 from workerpool.limits.file.members import Members
 from workerpool.limits.file.records import Record
@@ -29,7 +30,6 @@ WISH = 0.3
 TURN = 1.0
 """Seconds for which a member keeps its last place while others wait, where there are fewer places than members."""
 
-LONG_AGO = float("-inf")
 
 _CLAIM = struct.Struct("<HIHHdddd")
 
