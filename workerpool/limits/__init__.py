@@ -52,13 +52,15 @@ class Limiter(Protocol):
 class Shared(Protocol):
     """A budget that several processes share: the pool's rate, each host's, the sockets, pauses.
 
-    Another process may change it at any time, so what `next_at` says is a good guess, and only `try_take` is sure.
+    Another process may change it at any time, so what `next_at` says is a good guess, and only `try_take` is sure. Both
+    are called under the crew's lock: they never wait for a network, and once the budget is made they raise nothing.
+    Times are those of this process's clock.
     """
 
     def next_at(self, host: str | None, weight: int, now: float) -> float:
-        """The earliest time at which it is worth asking again; in the past if that is now.
+        """The earliest time at which it is worth asking `try_take`; in the past if that is now.
 
-        None asks for what holds for all hosts alike: what is shared in all.
+        None asks for what holds for all hosts alike: what is shared in all. To look changes nothing.
         """
 
     def try_take(
@@ -66,6 +68,7 @@ class Shared(Protocol):
     ) -> float | None:
         """Take the pool's slot, the host's, and a place for one more send, all or none; returns the slot's time.
 
+        Where something is missing, this process waits for it from now on, which others may take into account.
         `has_place`: the send has a place already, and needs slots only.
         """
 

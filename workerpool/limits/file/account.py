@@ -109,13 +109,23 @@ class Account:
             return now + POLL
         return at
 
-    def wait(self, at: float, now: float, *, has_place: bool) -> bool:
-        """Note what is waited for until `at`, as `next_at` said; whether the claims are to be written, for others."""
+    def is_unheard(self, at: float, now: float, *, has_place: bool) -> bool:
+        """Whether others should hear, and have not, that this process waits until `at`, as `next_at` said."""
         if self._members.is_alone or self.state.not_before > now:
             return False
         if not has_place and not self._has_place(now):
-            return not self._starts_anew_fully() and self.claims.wish(now)
-        return bool(self.state.interval) and self.claims.await_slot(at, now, self.state.interval)
+            return not self._starts_anew_fully() and not self.claims.has_wished(now)
+        return bool(self.state.interval) and not self.claims.awaits_slot(at)
+
+    def wait(self, at: float, now: float, *, has_place: bool) -> bool:
+        """Wait until `at`; whether the claims are to be written, so that others hear."""
+        if not self.is_unheard(at, now, has_place=has_place):
+            return False
+        if not has_place and not self._has_place(now):
+            self.claims.wish(now)
+        else:
+            self.claims.await_slot(at, now, self.state.interval)
+        return True
 
     def _has_place(self, now: float) -> bool:
         claims, in_flight = self.claims, self.in_flight
