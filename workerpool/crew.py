@@ -408,6 +408,7 @@ class Crew:
                 lambda ticket: cancel or _is_cancelled(ticket) or _needs_receipts(ticket), now
             )
             self._alarm.look_again()
+            self._settle(now)
             closed = self._notice_drained()
         for work in forgotten:
             work.future.cancel()
