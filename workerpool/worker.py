@@ -292,7 +292,7 @@ class Worker:
         answer = self._answer(ticket, trip, None) if self._listens and is_hosts else None
         step = self._judge(ticket, trip, None, error)
         step.answer = answer
-        step.failed = True
+        step.failed = is_hosts
         return step
 
     def _time_left(self, ticket: Ticket, trip: Trip, now: float) -> Timeout:
