@@ -54,6 +54,9 @@ GIVEN_UP = "its pool or its stream was told to end"
 AHEAD = 2
 """Requests that may be sent, for each worker, with which workers will not soon be idle."""
 
+UNWATCHED = 0.1
+"""Seconds after which a worker looks again that stays because no thread could be started to wait for a time."""
+
 CONTENDED = 0.0001
 """Seconds until a worker that finds the lock taken looks again. It is held for a few µs, so this is rare."""
 
@@ -113,6 +116,8 @@ class Crew:
         self._cancelling = False  # closing, and what is not being sent is given up
         self._is_closed = False
         self._broken: BaseException | None = None
+        self._no_thread = ""  # why none could be started when one was last called
+        self._is_unwatched = False  # something waits for a time, and the alarm's thread could not be started
         self._drained = threading.Condition(self._lock)
         self._alarm = Alarm(self._lock, clock)
         self.delays = Delays(scheduler, clock.now())
@@ -126,8 +131,9 @@ class Crew:
             self._check_open()
             self._callables.append(work)
             try:
-                self._settle(self._clock.now())
-                self._check_manned()
+                now = self._clock.now()
+                self._settle(now)
+                self._check_manned(now)
             except RuntimeError:
                 if work in self._callables:
                     self._callables.remove(work)
@@ -135,22 +141,39 @@ class Crew:
         return work.future
 
     def add(self, tickets: Iterable[Ticket]) -> None:
-        """Queue requests; raises `RuntimeError` after shutdown."""
+        """Queue requests; raises `RuntimeError`, and takes none, after shutdown, and if no thread can be started."""
         way = Sorted([*tickets]) if self.gate is None else self.gate.sort(tickets)
-        with self._lock:
-            self._check_open()
-            now = self._before_change()
-            for ticket in way.allowed:
-                ticket.arrived_at = now
-                self._scheduler.add(ticket, now)
-            for ticket, _ in way.held:
-                ticket.arrived_at = now
-            self._hold(way, now)
-            self._counts.ended += len(way.refused)
-            self._settle(now)
-            self._check_manned()
+        try:
+            with self._lock:
+                self._check_open()
+                now = self._before_change()
+                for ticket in way.allowed:
+                    ticket.arrived_at = now
+                    self._scheduler.add(ticket, now)
+                for ticket, _ in way.held:
+                    ticket.arrived_at = now
+                self._hold(way, now)
+                self._settle(now)
+                try:
+                    self._check_manned(now)
+                except RuntimeError:
+                    self._take_back(way, now)
+                    raise
+                self._counts.ended += len(way.refused)
+        except RuntimeError:
+            if self.gate is not None:
+                self.gate.forget(way.fetches)
+                for fetch in way.fetches:
+                    self._free(fetch.site)  # others may be held for it by now
+            raise
         if way.held or way.refused:
             self._see_to(way)
+
+    def _take_back(self, way: Sorted, now: float) -> None:
+        """Take requests out again that have just been queued. Under the lock."""
+        queued = {*way.allowed, *way.fetches, *(ticket for ticket, _ in way.held)}
+        self._scheduler.discard(queued.__contains__, now)
+        self.delays.look_at_feeders(now)
 
     def discard(self, is_unwanted: Callable[[Ticket], bool]) -> list[Ticket]:
         """Remove and return queued and parked requests; those being sent go on."""
@@ -446,6 +469,10 @@ class Crew:
                 ends = work is None and (step is None or (step.outcome is None and not step.is_given_up))
                 self._turns -= ends
                 self._settle(now)
+                stays = ends and self._is_unwatched
+                if stays:  # or else nobody would look when the time has come
+                    self._turns += 1
+                    ends = False
                 closed = ends and self._notice_drained()
             finally:
                 self._lock.release()
@@ -457,6 +484,8 @@ class Crew:
             has_arrived = ran_callable = False
             if ends:
                 return
+            if stays:
+                time.sleep(UNWATCHED)
             if isinstance(work, Sending):
                 ticket, step = work.ticket, self._send(work)
             elif isinstance(work, Load):
@@ -760,7 +789,9 @@ class Crew:
             self._called -= 1
             if isinstance(error, BrokenThreadPool):
                 self._broken = error
-            # Otherwise the interpreter is ending: turns that still run, or the alarm, finish the work.
+            # Otherwise the interpreter is ending, or the system allows no more threads: turns that still run, or the
+            # alarm, finish the work.
+            self._no_thread = str(error)
             return
         future.add_done_callback(partial(self._notice_failure, turn))
 
@@ -795,8 +826,12 @@ class Crew:
 
     def _set_alarm(self, now: float) -> None:
         wake = self._scheduler.wakes_at(now)
+        self._is_unwatched = False
         if wake is not None:
-            self._alarm.set(wake, self._ring)
+            try:
+                self._alarm.set(wake, self._ring)
+            except RuntimeError as error:
+                self._is_unwatched, self._no_thread = True, str(error)
 
     def _ring(self) -> None:
         """What the alarm does when its time has come: call a worker, or at the interpreter's end be one."""
@@ -843,12 +878,13 @@ class Crew:
         if self._closing:
             raise RuntimeError("cannot schedule new futures after shutdown")
 
-    def _check_manned(self) -> None:
-        """Raise if work waits and no thread can ever do it: the pool is broken, or the interpreter is ending."""
+    def _check_manned(self, now: float) -> None:
+        """Raise if work waits and no thread can do it: the pool is broken, or none could be started, as the interpreter
+        is ending, or the system allows no more."""
         if self._broken is not None:
             raise BrokenThreadPool(str(self._broken))
-        if self._callables and self._turns == 0:
-            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+        if self._turns == 0 and (self._callables or self._is_unwatched or self._scheduler.has_ready(now)):
+            raise RuntimeError(self._no_thread)
 
     def _is_drained(self) -> bool:
         # In a broken pool, what the scheduler has in flight may be a turn's that is no more.
