@@ -27,7 +27,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.thread import BrokenThreadPool
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from workerpool import events
 from workerpool.alarm import Alarm
@@ -46,8 +46,6 @@ from workerpool.tickets import NEVER, Caller, Owner, Ticket
 from workerpool.transport import Carried
 from workerpool.work import Call, Turn
 from workerpool.worker import Step, Worker
-
-T = TypeVar("T")
 
 GIVEN_UP = "its pool or its stream was told to end"
 
@@ -117,6 +115,7 @@ class Crew:
         self._is_closed = False
         self._broken: BaseException | None = None
         self._no_thread = ""  # why none could be started when one was last called
+        self._lost: dict[Ticket, Step | None] = {}  # what turns had in hand that defects of ours have ended
         self._is_unwatched = False  # something waits for a time, and the alarm's thread could not be started
         self._drained = threading.Condition(self._lock)
         self._alarm = Alarm(self._lock, clock)
@@ -453,6 +452,7 @@ class Crew:
         """Work until there is nothing to do for now. The whole life of an executor's task."""
         ticket: Ticket | None = None
         step: Step | None = None
+        work: Sending | Call | Load | None = None
         has_arrived = True
         ran_callable = False
         while True:
@@ -474,6 +474,9 @@ class Crew:
                     self._turns += 1
                     ends = False
                 closed = ends and self._notice_drained()
+            except BaseException:
+                self._lose(ticket, step, work)
+                raise
             finally:
                 self._lock.release()
             if closed:
@@ -493,7 +496,18 @@ class Crew:
             elif work is not None:
                 work.run()
                 ran_callable = True
-            del work
+            work = None
+
+    def _lose(self, ticket: Ticket | None, step: Step | None, work: Sending | Call | Load | None) -> None:
+        """Leave to `_break` what a turn has in hand that a defect of ours ends. Under the lock."""
+        if ticket is not None:
+            self._lost[ticket] = step
+        if isinstance(work, Sending):
+            self._lost[work.ticket] = None
+        elif isinstance(work, Call):
+            self._callables.append(work)
+        elif work is not None:
+            self._is_carrying = False  # another turn may be the carrier
 
     def _take_lock(self) -> None:
         """Take the lock as one of many threads, none of which waits in line for it.
@@ -509,27 +523,15 @@ class Crew:
         """Take a request one step further; None if it is carried from now on, by this thread or another one."""
         ticket, carried = sending.ticket, sending.carried
         if carried is None and ticket.is_light and self._can_carry:
-            begun = None if sending.is_heavy else self._begin(ticket, connects=False)
+            begun = None if sending.is_heavy else self._worker.begin(ticket, connects=False)
             if begun is None:
-                begun = self._begin(ticket, connects=True)
+                begun = self._worker.begin(ticket, connects=True)
             if isinstance(begun, Step):
                 return begun
             carried = begun
             if carried is not None and not carried.needs_thread and self._give(ticket, carried):
                 return None
-        return self._guarded(ticket, self._worker.step, ticket, carried)
-
-    def _begin(self, ticket: Ticket, *, connects: bool) -> Carried | Step | None:
-        return self._guarded(ticket, self._worker.begin, ticket, connects)
-
-    def _guarded(self, ticket: Ticket, act: Callable[..., T], *args: Any) -> T | Step:
-        """Call `act`; should it raise, by a defect of ours or of a user's function, the request ends all the same."""
-        try:
-            return act(*args)
-        except BaseException as error:
-            failed = UnexpectedError(redact(f"{type(error).__name__}: {error}"), key=redact(ticket.request.label))
-            failed.__cause__ = error
-            return Step(outcome=Outcome(ticket.request, None, failed))
+        return self._worker.step(ticket, carried)
 
     # -- the carrier's turn -------------------------------------------------------------------------------------------
 
@@ -550,22 +552,39 @@ class Crew:
 
         This may go on for hours: nothing here keeps hold of what is over.
         """
-        while True:
-            self._take_lock()
-            try:
-                now = self._before_change()
-                ended = self._take_note(load, now)
-                taken = self._take(now)
-                load.sleeps = self._is_carrying = goes_on = bool(taken) or not load.is_empty
-                self._settle(now)
-            finally:
-                self._lock.release()
-            self._tell(ended, now)
-            if not goes_on:
-                return  # and the load is another thread's, perhaps
-            self._set_out(load, taken)
-            del taken
-            self._go_on(load)
+        ended: list[tuple[Ticket, Step]] = []
+        taken: list[Ticket] = []
+        goes_on = True
+        try:
+            while True:
+                self._take_lock()
+                try:
+                    now = self._before_change()
+                    ended = self._take_note(load, now)
+                    taken = self._take(now)
+                    load.sleeps = self._is_carrying = goes_on = bool(taken) or not load.is_empty
+                    self._settle(now)
+                finally:
+                    self._lock.release()
+                self._tell(ended, now)
+                if not goes_on:
+                    return  # and the load is another thread's, perhaps
+                self._set_out(load, taken)
+                taken = []
+                self._go_on(load)
+        except BaseException:
+            with self._lock:
+                self._lost.update(dict.fromkeys(taken))
+                self._lost.update(ended)
+                if goes_on:
+                    load.leave_all()
+                    self._lost.update(load.ended)
+                    self._heavy += load.heavy
+                    load.ended, load.heavy = [], []
+                    self._is_carrying = False
+                for heavy in self._heavy:
+                    self._lost.pop(heavy.ticket, None)
+            raise
 
     def _take_note(self, load: Load, now: float) -> list[tuple[Ticket, Step]]:
         """Carry out what has ended, leave to the others what is theirs from now on, and take both out of the load.
@@ -575,9 +594,9 @@ class Crew:
         for given in self._given:
             self._load_on(load, *given)
         self._given.clear()
-        ended, load.ended = load.ended, []
-        for ticket, step in ended:
+        for ticket, step in load.ended:
             self._carry_out(ticket, step, now)
+        ended, load.ended = load.ended, []
         self._heavy += load.heavy
         load.heavy = []
         return ended
@@ -600,14 +619,14 @@ class Crew:
 
     def _tell(self, ended: list[tuple[Ticket, Step]], now: float) -> None:
         """Announce what has ended, and forget it."""
-        for ticket, step in ended:
-            self._announce(ticket, step, now)
-        ended.clear()
+        ended.reverse()
+        while ended:
+            self._announce(*ended.pop(), now)
 
     def _set_out(self, load: Load, taken: list[Ticket]) -> None:
         """Send what was taken, without waiting for anything."""
         for ticket in taken:
-            begun = self._begin(ticket, connects=False)
+            begun = self._worker.begin(ticket, connects=False)
             if isinstance(begun, Step):
                 load.ended.append((ticket, begun))
             elif begun is None or begun.needs_thread:
@@ -616,13 +635,15 @@ class Crew:
                 self._load_on(load, ticket, begun)
 
     def _load_on(self, load: Load, ticket: Ticket, carried: Carried) -> None:
-        if (failed := self._guarded(ticket, load.add, ticket, carried)) is not None:
-            load.ended.append((ticket, failed))
+        try:
+            load.add(ticket, carried)
+        except (OSError, ValueError):  # its socket was closed just now: who goes on with it finds out why
+            load.heavy.append(Sending(ticket, carried, is_heavy=True))
 
     def _go_on(self, load: Load) -> None:
         """Wait until something has come for what is carried, and look at that."""
         for entry, is_late in load.wait():
-            step = self._guarded(entry.ticket, self._worker.go_on, entry.ticket, entry.carried, is_late)
+            step = self._worker.go_on(entry.ticket, entry.carried, is_late)
             if step is not None:
                 load.remove(entry)
                 load.ended.append((entry.ticket, step))
@@ -811,7 +832,15 @@ class Crew:
             self._turns -= 1
             self._called -= not has_begun
             callables, self._callables = self._callables, deque()
-            tickets = self._scheduler.discard(lambda ticket: True, self._clock.now())
+            left, self._lost = self._lost, {}
+            now = self._clock.now()
+            left.update(dict.fromkeys(self._scheduler.discard(lambda ticket: True, now)))
+            self._settle(now)  # others go on with what has been sent, if there are any
+            if not self._turns:
+                left.update((heavy.ticket, None) for heavy in self._heavy)
+                left.update((given.ticket, None) for given in self._given)
+                self._heavy.clear()
+                self._given.clear()
             closed = self._notice_drained()
         events.emit("worker.failed", error=repr(error))
         if closed:
@@ -819,10 +848,14 @@ class Crew:
         for work in callables:
             if work.future.set_running_or_notify_cancel():
                 work.future.set_exception(error)
-        for ticket in tickets:
-            failed = UnexpectedError(f"no worker could be started: {error}", key=redact(ticket.request.label))
+        for ticket, step in left.items():
+            if step is not None and step.outcome is not None:
+                ticket.deliver(step.outcome)
+                continue
+            why = "its worker has failed" if has_begun else "no worker could be started"
+            failed = UnexpectedError(redact(f"{why}: {error}"))
             failed.__cause__ = error
-            ticket.deliver(Outcome(ticket.request, None, failed))
+            ticket.deliver(self._worker.fail(ticket, failed))
 
     def _set_alarm(self, now: float) -> None:
         wake = self._scheduler.wakes_at(now)
