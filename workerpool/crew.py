@@ -454,7 +454,7 @@ class Crew:
         step: Step | None = None
         work: Sending | Call | Load | None = None
         has_arrived = True
-        ran_callable = False
+        ran_callable = ends = False
         while True:
             self._take_lock()
             try:
@@ -475,6 +475,7 @@ class Crew:
                     ends = False
                 closed = ends and self._notice_drained()
             except BaseException:
+                self._turns += ends  # `_break` counts this turn out
                 self._lose(ticket, step, work)
                 raise
             finally:
@@ -835,7 +836,10 @@ class Crew:
             left, self._lost = self._lost, {}
             now = self._clock.now()
             left.update(dict.fromkeys(self._scheduler.discard(lambda ticket: True, now)))
-            self._settle(now)  # others go on with what has been sent, if there are any
+            try:
+                self._settle(now)  # others go on with what has been sent, if there are any
+            except Exception:
+                pass  # the same defect, perhaps: what is left ends all the same
             if not self._turns:
                 left.update((heavy.ticket, None) for heavy in self._heavy)
                 left.update((given.ticket, None) for given in self._given)

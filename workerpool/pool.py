@@ -495,8 +495,12 @@ class WorkerPool(Executor):
     def _check_weight(self, weight: int) -> None:
         check_count("weight", weight)
         budgets = self._options.budgets
-        if (budgets.rate or budgets.host_rate or budgets.key_rate) and weight > budgets.burst:
+        rates = [rate for rate in (budgets.rate, budgets.host_rate, budgets.key_rate) if rate is not None]
+        if rates and weight > budgets.burst:
             raise OptionError(f"weight={weight} is more than burst={budgets.burst} allows: raise the burst to {weight}")
+        for quota in (quota for rate in rates for quota in rate.quotas):
+            if weight > quota.count:
+                raise OptionError(f"weight={weight} is more than the quota of {quota} ever allows: give it less weight")
 
     def _refuse_inside(self, what: str) -> None:
         if self._worker.session is not None:
