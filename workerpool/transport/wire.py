@@ -19,7 +19,7 @@ from requests.utils import default_user_agent
 
 from workerpool import events
 from workerpool.clock import LEAST
-from workerpool.config import Options, Timeout
+from workerpool.config import Options, RetryPolicy, Timeout
 from workerpool.errors import ConnectionLost, Denied, OutcomeUnknown, RequestError, TimedOut, UnexpectedError
 from workerpool.model import DEFAULT_PORTS, Request, origin
 from workerpool.redact import redact
@@ -71,6 +71,15 @@ class Exchange:
     history: list[Response] = field(default_factory=list)
     steps: set[Any] = field(default_factory=set)
     trace: Trace = field(default_factory=Trace)
+
+    @property
+    def method(self) -> str:
+        """Of what is sent next: a redirect may lead from a POST to a GET."""
+        return getattr(self.prepared, "method", None) or self.request.method
+
+    def may_repeat(self, policy: RetryPolicy) -> bool:
+        """Whether what is sent next may be sent twice."""
+        return policy.may_repeat(self.method, self.request.headers or (), self.request.idempotent)
 
     def restart(self) -> None:
         """Go back to the request itself, for another attempt."""
@@ -389,13 +398,8 @@ class RequestsTransport:
         return GovernedAdapter(adapter, self._guard, self._driven, self._governor, self._options.max_body)
 
     def _trace(self, exchange: Exchange) -> Trace:
-        oldest = idle_max(fresh=exchange.fresh, repeats=self._may_repeat(exchange))
+        oldest = idle_max(fresh=exchange.fresh, repeats=exchange.may_repeat(self._options.retry))
         return Trace(host=exchange.host, idle_max=oldest, streams=exchange.request.stream, fast_path=False)
-
-    def _may_repeat(self, exchange: Exchange) -> bool:
-        request = exchange.request
-        method = request.method if exchange.prepared is None else exchange.prepared.method
-        return self._options.retry.may_repeat(method, request.headers or (), request.idempotent)
 
     def _failure(self, error: Exception | None, exchange: Exchange, *, has_expired: bool) -> RequestError:
         """Say in our words what happened to a send; the library's error becomes the cause."""
@@ -412,9 +416,9 @@ class RequestsTransport:
         if isinstance(ours, Denied) and exchange.history:
             ours = Denied(f"{ours} (a redirect from {redact(exchange.history[-1].url)} leads there)")
         is_unanswered = trace.sent_at is not None and not trace.answered
-        if is_unanswered and isinstance(ours, (ConnectionLost, TimedOut)) and not self._may_repeat(exchange):
-            method = (exchange.prepared.method or exchange.request.method).upper()
-            ours = OutcomeUnknown(f"{ours}; whether the server acted on the {method} is unknown")
+        repeats = exchange.may_repeat(self._options.retry)
+        if is_unanswered and isinstance(ours, (ConnectionLost, TimedOut)) and not repeats:
+            ours = OutcomeUnknown(f"{ours}; whether the server acted on the {exchange.method.upper()} is unknown")
         if ours is not error:
             ours.__cause__ = error
         return ours
