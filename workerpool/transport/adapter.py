@@ -178,7 +178,7 @@ class SharedAdapter(HTTPAdapter):
         self.check_url(request.url or "", proxies)
         way = {
             "verify": verify_setting(verify),
-            "cert": tuple(cert) if isinstance(cert, list) else cert,
+            "cert": cert_setting(cert),
             "proxies": proxies,
         }
         if self._driven.may_send:
@@ -363,6 +363,11 @@ def verify_setting(verify: Any) -> bool | str:
     if isinstance(verify, (bool, str)):
         return verify or False
     return os.fspath(verify) if isinstance(verify, os.PathLike) else bool(verify)
+
+
+def cert_setting(cert: Any) -> Any:
+    """The setting as something to look up by: a certificate and its key may come as a list, too."""
+    return tuple(cert) if isinstance(cert, list) else cert
 
 
 def out_of_time(trace: Trace) -> requests.Timeout:

@@ -28,6 +28,7 @@ from workerpool.transport.adapter import (
     GovernedAdapter,
     Governor,
     SharedAdapter,
+    cert_setting,
     out_of_time,
     verify_setting,
 )
@@ -350,25 +351,33 @@ class RequestsTransport:
         return exchange.first is None or is_repeatable(exchange.first)
 
     def warm(self, session: Any, url: str, host: str) -> bool:
-        self._connections.traces.begin(Trace(host=host))
+        trace = self._connections.traces.begin(Trace(host=host))
         settings = session.merge_environment_settings(url, {}, False, None, None)
         prepared = session.prepare_request(requests.Request("HEAD", url))
         self._adapter.check_url(prepared.url or "", settings["proxies"])
+        verify, cert = verify_setting(settings["verify"]), cert_setting(settings["cert"])
         watch = self._connections.watchdog.watch
+        is_open = False
+        failed: Exception | None = None
         watch.begin(self._options.timeout.total)
         try:
-            verify = verify_setting(settings["verify"])
             pool = self._adapter.get_connection_with_tls_context(
-                prepared, verify, proxies=settings["proxies"], cert=settings["cert"]
+                prepared, verify, proxies=settings["proxies"], cert=cert
             )
-            self._adapter.cert_verify(  # type: ignore[no-untyped-call]
-                pool, prepared.url, verify, settings["cert"]
-            )
-            return cast(bool, pool.warm(self._options.timeout.connect))
+            self._adapter.cert_verify(pool, prepared.url, verify, cert)  # type: ignore[no-untyped-call]
+            is_open = pool.warm(self._options.timeout.connect)
         except Exception as error:
-            raise translate(error, url) from error
+            failed = error
         finally:
-            watch.end()
+            has_expired = watch.end()
+        try:
+            if has_expired:
+                raise translate(out_of_time(trace), url) from failed
+            if failed is not None:
+                raise translate(failed, url) from failed
+        finally:
+            del failed
+        return is_open
 
     def counts(self) -> SocketCounts:
         return self._connections.counts()
