@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import socket
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from workerpool.transport.connections import Connections
+from workerpool.transport.pools import pool_classes
 
 
 class Connection:
@@ -82,3 +84,12 @@ def test_the_own_one_of_a_host_without_room_must_not_have_been_idle_for_too_long
     assert connections.checkout("origin", "two") is None
     connections.traces.current.idle_max = 2.0
     assert connections.checkout("origin", "two") is own
+
+
+def test_a_recipe_for_connections_has_no_queue_of_its_own(connections: Connections) -> None:
+    """Not with urllib3 2.6 either, which has no `_new_pool_queue`."""
+    for recipe in pool_classes(connections).values():
+        made = recipe("a.test", maxsize=4)
+        assert type(made).QueueCls is type(made.pool)
+        with pytest.raises(queue.Empty):
+            made.pool.get(block=False)  # type: ignore[union-attr]
