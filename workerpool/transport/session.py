@@ -25,6 +25,7 @@ from workerpool.config import CookieMode
 from workerpool.transport.adapter import GovernedAdapter, SharedAdapter
 from workerpool.transport.lazy import LazyResponse
 from workerpool.transport.redirects import confine
+from workerpool.transport.trace import taken_off
 
 HOSTS_REMEMBERED = 10_000
 """Hosts whose answers from the environment are kept: about 2 MB."""
@@ -136,6 +137,14 @@ class Session(requests.Session):
         of_request = request.auth or request.cookies or request.params or request.data or request.files
         of_session = self.auth or self.params or len(self.cookies)
         return not of_request and not of_session and request.json is None and "@" not in str(request.url)
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """As requests' own, which reads the body of a redirect that it does not follow."""
+        response = super().request(*args, **kwargs)
+        trace = taken_off(response)
+        if trace is not None and trace.unreadable is not None:
+            raise trace.unreadable
+        return response
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """As requests' own; the pool's sends are spared work on cookies, hooks and redirects that are not there."""

@@ -44,7 +44,7 @@ from workerpool.transport.messages import Message
 from workerpool.transport.plans import Plan, Plans, Tables
 from workerpool.transport.redirects import confine, step_of
 from workerpool.transport.session import CookiePolicy, Environment, Session, mount
-from workerpool.transport.trace import Trace, idle_max
+from workerpool.transport.trace import Trace, idle_max, taken_off
 
 
 class Closable(Protocol):
@@ -404,7 +404,8 @@ class RequestsTransport:
         if kind not in self._foreign:
             self._foreign.add(kind)
             events.emit("adapter.foreign", adapter=kind[1], prefix=prefix)
-        return GovernedAdapter(adapter, self._guard, self._driven, self._governor, self._options.max_body)
+        traces, max_body = self._connections.traces, self._options.max_body
+        return GovernedAdapter(adapter, self._guard, self._driven, self._governor, traces, max_body)
 
     def _trace(self, exchange: Exchange) -> Trace:
         oldest = idle_max(fresh=exchange.fresh, repeats=exchange.may_repeat(self._options.retry))
@@ -488,14 +489,14 @@ class RequestsTransport:
             response: Response = session.send(
                 prepared, timeout=(timeout.connect, timeout.read), allow_redirects=False, **settings
             )
-        trace = self._connections.traces.current
+        trace = exchange.trace = taken_off(response) or exchange.trace
         if trace.sent_at is None:  # it came over a socket that is not ours
             trace.sent_at, trace.first_byte = started, time.perf_counter() - started
         return self._finished(exchange, response)
 
     def _finished(self, exchange: Exchange, response: Response) -> Response:
         """Read the body, unless the caller is to do that or it has been read."""
-        trace = exchange.trace = self._connections.traces.current
+        trace = exchange.trace
         if trace.unreadable is not None and not (exchange.request.follows_redirects and response.next):
             raise trace.unreadable
         if exchange.history:
