@@ -314,7 +314,7 @@ class Worker:
 
     def _fail(self, ticket: Ticket, trip: Trip, error: RequestError) -> Step:
         self._add_send(ticket, trip)
-        if isinstance(error, ConnectionLost) and error.stale and self._may_resend(ticket.request, trip):
+        if isinstance(error, ConnectionLost) and error.stale and self._may_resend(trip):
             trip.was_resent = trip.exchange.fresh = True
             if events.is_on("request.resent"):
                 self._log("request.resent", ticket)
@@ -342,9 +342,10 @@ class Worker:
             total = left if total is None else min(total, left)
         return timeout if total == timeout.total else replace(timeout, total=total)
 
-    def _may_resend(self, request: Request, trip: Trip) -> bool:
+    def _may_resend(self, trip: Trip) -> bool:
         """Whether what was sent over a dead socket goes again at once: once an attempt, and only if that is safe."""
-        return not trip.was_resent and self._retries.may_repeat(request) and self._transport.can_repeat(trip.exchange)
+        exchange = trip.exchange
+        return not trip.was_resent and exchange.may_repeat(self._policy) and self._transport.can_repeat(exchange)
 
     def _add_send(self, ticket: Ticket, trip: Trip) -> None:
         """Add what a send took, and what it waited before, to its attempt."""
