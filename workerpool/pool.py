@@ -86,7 +86,8 @@ class WorkerPool(Executor):
         it, for connecting and for each wait for data; or a `Timeout`, which has all three.
     `cookies`: "none" keeps none between requests, so that an outcome does not hang on which worker ran it (a chain
         of redirects keeps its own); "worker" keeps them in each worker's session; "shared" in one jar for the pool.
-    `session_factory`: makes a worker's session, anything compatible with `requests.Session`.
+    `session_factory`: makes a worker's session, anything compatible with `requests.Session`. It has `proxies`, `verify`
+        and `cert` of its own, so those given here are an error.
     `max_body`: bytes of a body, decompressed, beyond which a request fails as `TooLarge`; 1 GiB, None for no limit.
         Responses that you stream yourself are not bounded.
     `max_redirects`: hops that a request may take; a circle ends at once.
@@ -189,6 +190,10 @@ class WorkerPool(Executor):
         check_callable("session_factory", session_factory, "a function that makes a requests.Session")
         check_callable("host_key", host_key, "a function of a URL")
         check_callable("transport", transport, "a function that makes a transport")
+        if session_factory is not None and (proxies or verify is not True or cert is not None):
+            raise OptionError(
+                "proxies, verify and cert are not for sessions of a session_factory: set them on the sessions there"
+            )
         self._clock = clock or SystemClock()
         self._host_of = host_key or origin
         self._key_of = None if limit_by is None else key_function(limit_by)
@@ -201,7 +206,12 @@ class WorkerPool(Executor):
             lambda options, governor: RequestsTransport(options, governor, session_factory, shared)
         )
         self._is_shut_down = False
-        self._start()
+        try:
+            self._start()
+        except BaseException:
+            if self._budget is not None:
+                self._budget.leave()  # nobody else will
+            raise
         tell_of_forks(self)
         budgets = options.budgets
         events.emit(
@@ -219,8 +229,8 @@ class WorkerPool(Executor):
         self._retries = retries = Retries(policy, learns=budgets.learns_rate)
         listens = budgets.learns_rate or budgets.learns_connections or options.breaker is not None
         governor = CrewGovernor(clock, retries, policy, self._host_of, key_of=self._key_of, listens=listens)
-        self._transport = self._make_transport(options, governor)
         gate = Gate(Robots(), clock, self._host_of) if options.robots else None
+        self._transport = self._make_transport(options, governor)
         self._worker = Worker(
             self._transport,
             clock,
@@ -287,7 +297,8 @@ class WorkerPool(Executor):
             self._crew.join()
         if wait and not self._is_shut_down:
             self._is_shut_down = True
-            events.emit("pool.stopped", requests=self.statistics().requests, sent=self.statistics().sent)
+            figures = self.statistics()
+            events.emit("pool.stopped", requests=figures.requests, sent=figures.sent)
 
     # -- requests -----------------------------------------------------------------------------------------------------
 
