@@ -45,9 +45,8 @@ class Trial:
             if option in budgets:
                 budgets[option] = Rate.of(budgets[option])  # type: ignore[arg-type]
         self.machine.own = pid or os.getpid()
-        budget = FileBudget(self.path, Budgets(**budgets), self.clock, self.machine)  # type: ignore[arg-type]
-        budget.serves_sockets = sockets
-        return budget
+        terms = Budgets(**budgets)  # type: ignore[arg-type]
+        return FileBudget(self.path, terms, self.clock, self.machine, serves_sockets=sockets)
 
     def take(self, budget: FileBudget, host: str = HOST, weight: int = 1) -> bool:
         now = self.clock.now()
@@ -380,7 +379,7 @@ def test_a_place_without_a_socket_is_given_back(trial: Trial) -> None:
     assert trial.take(first)
     trial.end(first)
     first.tidy({})
-    assert not first.is_held
+    assert not first._holding
     assert trial.take(second)
 
 

@@ -78,8 +78,8 @@ class Account:
         return all(are_whole)
 
     def mend(self, file: mmap.mmap, now: float, *, is_damaged: bool) -> None:
-        """Begin as new, in a slot that is no account's, or that is broken: then, and if `is_damaged`, with a pause, as
-        others may hold something of it, who have to enter that again."""
+        """Begin anew in an empty or a broken slot. In a broken one, or if `is_damaged`, give out nothing for `MENDED`
+        seconds: others may hold places of it, and enter them again meanwhile."""
         is_damaged = is_damaged or self.state.is_broken or self.claims.is_broken or self.history.is_broken
         self.claims.write(file, now)
         self.history.begin(file, now, is_damaged=is_damaged)

@@ -17,10 +17,9 @@ from threading import get_ident
 
 from workerpool.clock import LONG_AGO, Clock
 from workerpool.config import Budgets
-from workerpool.errors import BudgetError, OptionError
+from workerpool.errors import BudgetError
 from workerpool.forking import tell_of_forks
 from workerpool.limits.file.account import POLL, Account, may_evict
-from workerpool.limits.file.history import MOST_QUOTAS
 from workerpool.limits.file.machine import Machine
 from workerpool.limits.file.mapped import BudgetFile, Slot
 from workerpool.limits.file.members import Members, Terms
@@ -35,18 +34,16 @@ REMEMBERED = 4096
 class FileBudget:
     """The budget in the file at `path`, as `budget_path` gives it; a `Shared` and a `Leases`.
 
-    `budgets`: this process's own terms; of all members' terms the strictest hold. Raises `BudgetError` if the file
+    `budgets`: this process's own terms; of all members' terms the strictest hold. `serves_sockets`: whether a transport
+    tells it of its sockets, and leaves it when the last one is closed. Raises `BudgetError` if the file
     cannot be used, `OptionError` for what such a budget cannot do.
     """
 
-    def __init__(self, path: str, budgets: Budgets, clock: Clock, machine: Machine | None = None) -> None:
-        for option, rate in (("rate", budgets.rate), ("host_rate", budgets.host_rate)):
-            if rate is not None and len(rate.quotas) > MOST_QUOTAS:
-                raise OptionError(
-                    f"{option}='{rate}' has {len(rate.quotas)} quotas beside its first rate; a budget that processes "
-                    f"share has room for {MOST_QUOTAS}"
-                )
+    def __init__(
+        self, path: str, budgets: Budgets, clock: Clock, machine: Machine | None = None, *, serves_sockets: bool = False
+    ) -> None:
         self.path = path
+        self.serves_sockets = serves_sockets
         self._terms = Terms.of(budgets)
         self._clock = clock
         self._machine = machine or Machine()
@@ -54,7 +51,6 @@ class FileBudget:
         self._lock = threading.Lock()  # guards all of what follows, and the file's mapping
         self._inside = 0  # the thread that does something for the transport
         self._is_over = self._is_stale = False
-        self.serves_sockets = False  # whether somebody calls `tidy`; set without the lock, and stays over a fork
         self._file: BudgetFile | None = None
         self._forget()
         with self._lock:
@@ -153,11 +149,6 @@ class FileBudget:
             account.state.write(file.map, now)
             account.tell(file.map, now)
 
-    def paused_until(self, host: str, now: float) -> float:
-        """Until when nobody sends to `host`; in the past if it is not paused."""
-        with self._lock, self._locked(self._opened()):
-            return self._account(host, now).state.not_before
-
     # -- the transport's side -----------------------------------------------------------------------------------------
 
     def allows(self, host: str | None, sockets: int) -> bool:
@@ -184,7 +175,7 @@ class FileBudget:
         """Give back the places without a send or a socket, and tell how many idle sockets to close, as others wait.
 
         `opened`: sockets by host. The answer has a number of sockets for each host, and for the pool as None; closed,
-        they are to be told by calling this again. Called ten times a second while `is_held`.
+        they are to be told by calling this again.
         """
         with self._for_transport():
             if self._file is None:
@@ -192,11 +183,6 @@ class FileBudget:
             now = self._clock.now()
             self._keep_house(self._file, now)
             return self._shrink(self._file, opened, now, self._holding)
-
-    @property
-    def is_held(self) -> bool:
-        """Whether this process holds places, so that `tidy` has to be called on."""
-        return bool(self._holding)
 
     def leave(self) -> None:
         """End this pool's membership, and with it all that it claims. Safe to call again."""
@@ -220,7 +206,7 @@ class FileBudget:
         self._holding: dict[str | None, Account] = {}  # those with places of this process
         self._is_stale = False  # whether members are to be looked at
         self._generation = 0  # counts the times when others may have changed what was read
-        self._is_second = False  # whether this file stands in for one that was removed
+        self._replaces_removed = False  # whether this file stands in for one that was removed
         self._kept_house_at = LONG_AGO
 
     def _opened(self) -> BudgetFile:
@@ -275,7 +261,7 @@ class FileBudget:
                 self._meet(file, now)
             if not pool.look(file.map):
                 file.touch()
-                pool.mend(file.map, now, is_damaged=self._is_second)
+                pool.mend(file.map, now, is_damaged=self._replaces_removed)
             pool.generation = self._generation
         if host is None:
             return pool
@@ -320,10 +306,10 @@ class FileBudget:
             if slot is not None:
                 account.move(slot)
                 if not account.look(file.map):
-                    account.mend(file.map, now, is_damaged=self._is_second)
+                    account.mend(file.map, now, is_damaged=self._replaces_removed)
                 return account
         if not self._spare.look(file.map):
-            self._spare.mend(file.map, now, is_damaged=self._is_second)
+            self._spare.mend(file.map, now, is_damaged=self._replaces_removed)
         if account is not self._spare:
             self._spare.take_over(account, now)
         return self._spare
@@ -419,7 +405,7 @@ class FileBudget:
         members = Members(file, self._machine, self._terms)
         self._join(file, members, now)
         old.close()
-        self._is_second = True
+        self._replaces_removed = True
         self._members, self._file = members, file
         for account in {self._pool, self._spare, *self._accounts.values()}:
             account.serve(members)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from workerpool.clock import LONG_AGO, NEVER
 from workerpool.config import Budgets, Rate
-from workerpool.errors import BudgetError
+from workerpool.errors import BudgetError, OptionError
 from workerpool.limits.file.history import MOST_QUOTAS, joined
 from workerpool.limits.file.machine import Machine
 from workerpool.limits.file.mapped import MEMBERS, BudgetFile
@@ -41,7 +41,14 @@ class Terms:
 
     @classmethod
     def of(cls, budgets: Budgets) -> Terms:
+        """What these budgets allow; raises `OptionError` for what there is no room for."""
         rate, host_rate = budgets.rate, budgets.host_rate
+        for option, given in (("rate", rate), ("host_rate", host_rate)):
+            if given is not None and len(given.quotas) > MOST_QUOTAS:
+                raise OptionError(
+                    f"{option}='{given}' has {len(given.quotas)} quotas beside its first rate; a budget that processes "
+                    f"share has room for {MOST_QUOTAS}"
+                )
         return cls(
             rate.interval if rate else 0.0,
             host_rate.interval if host_rate else 0.0,
