@@ -33,7 +33,7 @@ from workerpool import Attempt, Outcome, Request
 from workerpool.batch.record import record_of
 from workerpool.batch.run import Run
 from workerpool.batch.sinks import Sink, sink_for
-from workerpool.batch.source import Sources
+from workerpool.batch.sources.files import Sources
 from workerpool.batch.straight import StraightBooks
 from workerpool.cli.progress import Moment, Progress, make_progress
 from workerpool.model import Idle, Underway

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from workerpool.batch.job.inputs import Inputs, count_inputs
 from workerpool.batch.job.ledger import Entries, Ledger, SourceRow
 from workerpool.batch.job.states import BLOCK, State
-from workerpool.batch.source import Sources
+from workerpool.batch.sources.files import Sources
 from workerpool.model import Idle, Request
 
 ENDS = (State.OK, State.FAILED, State.SPENT, State.UNKNOWN)

@@ -14,10 +14,10 @@ from unittest import mock
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from workerpool.batch import chunks, packed
-from workerpool.batch.marks import BEGINNING, Block, Mark, Spot, check_between
-from workerpool.batch.packed import zstandard
-from workerpool.batch.source import Sources
+from workerpool.batch.sources import chunks, packed
+from workerpool.batch.sources.files import Sources
+from workerpool.batch.sources.marks import BEGINNING, Block, Mark, Spot, check_between
+from workerpool.batch.sources.packed import zstandard
 from workerpool.model import Request
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {

@@ -15,10 +15,10 @@ from unittest import mock
 
 import pytest
 
-from workerpool.batch.lines import MAX_LINE
-from workerpool.batch.marks import Mark
-from workerpool.batch.packed import CHUNK, PACKINGS, Broken, packing_named, unpack, zstandard
-from workerpool.batch.source import Sources
+from workerpool.batch.sources.files import Sources
+from workerpool.batch.sources.lines import MAX_LINE
+from workerpool.batch.sources.marks import Mark
+from workerpool.batch.sources.packed import CHUNK, PACKINGS, Broken, packing_named, unpack, zstandard
 from workerpool.errors import SourceError
 from workerpool.model import Request
 
@@ -133,7 +133,7 @@ def test_a_bomb_costs_no_memory(tmp_path: Path, ending: str) -> None:
 
 
 def test_data_that_asks_for_much_memory_is_refused() -> None:
-    with mock.patch("workerpool.batch.packed.WINDOW", 1024 * 1024):
+    with mock.patch("workerpool.batch.sources.packed.WINDOW", 1024 * 1024):
         packing = packing_named("u.xz")
         assert packing is not None
         with pytest.raises(Broken, match=r"[Mm]emory"):
@@ -142,7 +142,7 @@ def test_data_that_asks_for_much_memory_is_refused() -> None:
 
 @each
 def test_standard_input_is_unpacked_by_its_content(ending: str) -> None:
-    script = "from workerpool.batch.source import Sources; print([(r.url, r.ordinal) for r in Sources(['-'])])"
+    script = "from workerpool.batch.sources.files import Sources; print([(r.url, r.ordinal) for r in Sources(['-'])])"
     data = PACKERS[ending](b"http://a/1\n\nhttp://a/3\n")
     done = subprocess.run([sys.executable, "-c", script], input=data, capture_output=True, timeout=30, check=True)
     assert done.stdout.decode().strip() == "[('http://a/1', 1), ('http://a/3', 3)]"

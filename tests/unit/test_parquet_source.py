@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from workerpool.batch.marks import BEGINNING, Block, Mark
-from workerpool.batch.source import Sources
+from workerpool.batch.sources.files import Sources
+from workerpool.batch.sources.marks import BEGINNING, Block, Mark
 from workerpool.errors import OptionError, SourceError
 from workerpool.model import Request
 
@@ -141,7 +141,7 @@ def test_columns_that_are_not_read_are_said_once(tmp_path: Path) -> None:
 
 def test_reading_from_any_mark_gives_the_rest(tmp_path: Path) -> None:
     path = write(tmp_path / "r.parquet", urls(50), row_group_size=7)
-    with mock.patch("workerpool.batch.parquet.BATCH", 3):
+    with mock.patch("workerpool.batch.sources.parquet.BATCH", 3):
         sources = Sources([path])
         full = [(request, reading.mark) for reading in [sources.read(0)] for request in reading]
         assert [mark for _, mark in full] == [Mark(number, number - 1) for number in range(1, 51)]

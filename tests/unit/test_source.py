@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from workerpool.batch import lines as lines_module
-from workerpool.batch.marks import BEGINNING, Block, Fingerprint, Mark
-from workerpool.batch.packed import packing_of
-from workerpool.batch.source import Sources
+from workerpool.batch.sources import lines as lines_module
+from workerpool.batch.sources.files import Sources
+from workerpool.batch.sources.marks import BEGINNING, Block, Fingerprint, Mark
+from workerpool.batch.sources.packed import packing_of
 from workerpool.errors import OptionError, SourceError
 from workerpool.model import Request
 
@@ -473,8 +473,8 @@ def test_a_stopped_reading_has_no_end(tmp_path: Path) -> None:
 def test_very_long_lines_and_many_blank_ones_are_checked_without_being_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, head: bytes
 ) -> None:
-    monkeypatch.setattr("workerpool.batch.chunks.CHUNK", 4096)
-    monkeypatch.setattr("workerpool.batch.lines.MAX_LINE", 65536)
+    monkeypatch.setattr("workerpool.batch.sources.chunks.CHUNK", 4096)
+    monkeypatch.setattr("workerpool.batch.sources.lines.MAX_LINE", 65536)
     parts = [b"http://a/1\n", b"x" * 1_000_000 + b"\n", b"\n" * 400_000, b"http://a/2\n"]
     sources = Sources([write(tmp_path / name, head + b"".join(parts))])
     reading, checks = sources.read(0), []

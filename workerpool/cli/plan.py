@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from workerpool.batch.source import Sources
+from workerpool.batch.sources.files import Sources
 from workerpool.cli.budget_arguments import BudgetSettings
 from workerpool.cli.plan_arguments import PlanSettings
 from workerpool.cli.speaker import put_out, speak

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass
 from typing import NoReturn
 
 from workerpool import events
-from workerpool.batch.given import GivenRequests
 from workerpool.batch.job.job import Job, OpenJob
 from workerpool.batch.run import DEADLINE, Books, Run, RunResult
 from workerpool.batch.sinks import STDOUT, sink_for
-from workerpool.batch.source import Sources
+from workerpool.batch.sources.files import Sources
+from workerpool.batch.sources.given import GivenRequests
 from workerpool.batch.straight import StraightBooks, scratch_duplicates
 from workerpool.cli.arguments import RunSettings
 from workerpool.cli.last_word import (

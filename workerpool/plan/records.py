@@ -15,8 +15,8 @@ from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import holder_of
 from workerpool.batch.job.status import has_job
 from workerpool.batch.job.terms import FUNCTION
-from workerpool.batch.names import STDIN
 from workerpool.batch.sinks import STDOUT, durable_sink_for, format_of
+from workerpool.batch.sources.names import STDIN
 from workerpool.errors import JobError, OptionError, SinkError
 from workerpool.redact import HIDDEN, redact
 

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from workerpool.batch.ahead import read_ahead
 from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.states import BLOCK, TO_DO, Block, State, block_of, count_states, new_block, place_of
-from workerpool.batch.marks import Mark
+from workerpool.batch.sources.ahead import read_ahead
+from workerpool.batch.sources.marks import Mark
 from workerpool.errors import JobError
 from workerpool.model import Idle, Request
 
@@ -29,7 +29,7 @@ _NOWHERE = (sys.maxsize, 0)
 
 
 class Reading(Protocol):
-    """What is needed of `batch.reading.Reading`."""
+    """What is needed of `batch.sources.reading.Reading`."""
 
     def __iter__(self) -> Iterator[Request]: ...
 
@@ -46,7 +46,7 @@ class Reading(Protocol):
 
 
 class Sources(Protocol):
-    """What is needed of `batch.source.Sources`."""
+    """What is needed of `batch.sources.files.Sources`."""
 
     def read(self, index: int, start: Mark | None = None) -> Reading: ...
 

@@ -8,7 +8,6 @@ from contextlib import ExitStack, closing
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
-from workerpool.batch.given import Given, GivenRequests
 from workerpool.batch.job.books import JobBooks
 from workerpool.batch.job.interrupt import DrainedByInterrupt
 from workerpool.batch.job.ledger import Ledger
@@ -18,7 +17,8 @@ from workerpool.batch.record import check_include
 from workerpool.batch.run import Run, RunResult
 from workerpool.batch.sinks import STDOUT
 from workerpool.batch.sinks.callback import Receive
-from workerpool.batch.source import Sources
+from workerpool.batch.sources.files import Sources
+from workerpool.batch.sources.given import Given, GivenRequests
 from workerpool.config import check_count, check_seconds
 from workerpool.errors import OptionError
 from workerpool.model import Outcome

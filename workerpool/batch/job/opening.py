@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from workerpool.batch.given import GivenRequests
 from workerpool.batch.job.books import JobBooks, Plan
 from workerpool.batch.job.inputs import Inputs, change_all, count_inputs
 from workerpool.batch.job.keys import UniqueKeys
@@ -20,7 +19,8 @@ from workerpool.batch.job.states import ENDED, State
 from workerpool.batch.job.terms import check_sources, check_terms, source_rows, terms_of
 from workerpool.batch.sinks import DurableSink, durable_sink_for
 from workerpool.batch.sinks.callback import CallbackSink, Receive
-from workerpool.batch.source import Sources
+from workerpool.batch.sources.files import Sources
+from workerpool.batch.sources.given import GivenRequests
 from workerpool.errors import OptionError
 
 

@@ -24,8 +24,8 @@ from workerpool.batch.job.rereading import Rereading, without_record
 from workerpool.batch.job.states import BLOCK, ENDED, Block, State
 from workerpool.batch.job.status import check_job
 from workerpool.batch.job.terms import FUNCTION
-from workerpool.batch.names import STDIN
 from workerpool.batch.sinks import STDOUT, durable_sink_for
+from workerpool.batch.sources.names import STDIN
 from workerpool.errors import OptionError, SinkError, SourceError
 from workerpool.model import Request
 from workerpool.redact import HIDDEN, redact

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from workerpool.batch.job.inputs import End, Turn, by_block
 from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
 from workerpool.batch.job.states import BLOCK, ENDED, Block, State, block_of, new_block, place_of
-from workerpool.batch.marks import BEGINNING, Mark
-from workerpool.batch.source import Sources
+from workerpool.batch.sources.files import Sources
+from workerpool.batch.sources.marks import BEGINNING, Mark
 from workerpool.model import Request
 
 PLACES = 3

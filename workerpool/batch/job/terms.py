@@ -10,11 +10,11 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from workerpool.batch.given import GivenRequests
 from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
-from workerpool.batch.marks import Block as Part
-from workerpool.batch.names import STDIN
-from workerpool.batch.source import Sources
+from workerpool.batch.sources.files import Sources
+from workerpool.batch.sources.given import GivenRequests
+from workerpool.batch.sources.marks import Block as Part
+from workerpool.batch.sources.names import STDIN
 from workerpool.errors import JobError
 from workerpool.redact import redact
 

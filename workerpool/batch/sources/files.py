@@ -5,7 +5,7 @@ After that a bad line is a request with a `problem`, and only bytes that cannot 
 `SourceError`. One thread iterates, `stop` comes from any thread. Nothing here decides what a request is: `rows` does.
 
 A source can be read on from a `Mark`, without what is before it, and tells marks and checks as it is read (`Reading`).
-A JSON line is up to 4 MiB long; a CSV field 128 KiB (see `table`). Columns and fields that are not in `rows.COLUMNS`
+A JSON line is up to 4 MiB long; a CSV field 128 KiB (see `csv`). Columns and fields that are not in `rows.COLUMNS`
 are left alone, and said once.
 """
 
@@ -18,17 +18,17 @@ from contextlib import contextmanager
 from stat import S_ISREG
 from typing import Any
 
-from workerpool.batch import rows
-from workerpool.batch.chunks import Stopped, Wake, read_unpacked
-from workerpool.batch.lines import Line, Lines
-from workerpool.batch.marks import BEGINNING, Block, Fingerprint, LinePositions, Mark
-from workerpool.batch.names import STDIN, Source, sources_named
-from workerpool.batch.packed import CHUNK, Broken, packing_named, packing_of
-from workerpool.batch.parquet import BadValue, ParquetRows, RowPositions, text_of
-from workerpool.batch.reading import Reading
-from workerpool.batch.rows import COLUMNS, Place
-from workerpool.batch.table import Table
-from workerpool.batch.verify import first_changed, first_changed_rows
+from workerpool.batch.sources import rows
+from workerpool.batch.sources.chunks import Stopped, Wake, read_unpacked
+from workerpool.batch.sources.csv import Table
+from workerpool.batch.sources.lines import Line, Lines
+from workerpool.batch.sources.marks import BEGINNING, Block, Fingerprint, LinePositions, Mark
+from workerpool.batch.sources.names import STDIN, Source, sources_named
+from workerpool.batch.sources.packed import CHUNK, Broken, packing_named, packing_of
+from workerpool.batch.sources.parquet import BadValue, ParquetRows, RowPositions, text_of
+from workerpool.batch.sources.reading import Reading
+from workerpool.batch.sources.rows import COLUMNS, Place
+from workerpool.batch.sources.verify import first_changed, first_changed_rows
 from workerpool.errors import SourceError
 from workerpool.model import Request
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from workerpool.batch.chunks import Wake
-from workerpool.batch.marks import Mark, Positions, Spot, check_between
+from workerpool.batch.sources.chunks import Wake
+from workerpool.batch.sources.marks import Mark, Positions, Spot, check_between
 from workerpool.model import Request
 
 
