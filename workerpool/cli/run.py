@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from typing import NoReturn
 
 from workerpool import events
-from workerpool.batch.job.job import Job, OpenJob
+from workerpool.batch.job.job import Job
+from workerpool.batch.job.opening import OpenJob
 from workerpool.batch.run import DEADLINE, Books, Run, RunResult
 from workerpool.batch.sinks import STDOUT, sink_for
 from workerpool.batch.sources.files import Sources

@@ -8,11 +8,10 @@ from contextlib import ExitStack, closing
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
-from workerpool.batch.job.books import JobBooks
 from workerpool.batch.job.interrupt import DrainedByInterrupt
 from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import JobLock
-from workerpool.batch.job.opening import Opening, sink_of
+from workerpool.batch.job.opening import Opening, OpenJob, sink_of
 from workerpool.batch.record import check_include
 from workerpool.batch.run import Run, RunResult
 from workerpool.batch.sinks import STDOUT
@@ -116,29 +115,18 @@ class Job:
 
         Raises `OptionError`, `SourceError`, `SinkError`, `JobError`, and `JobHeld` while another run holds the job.
         """
-        directory, sources = os.fspath(self.directory), self._sources()
+        sources = self._sources()
         self._check(sources)
         sources.check()
         sink_of(self, sources.paths, overwrite=self.overwrite)  # refused before the directory is made
-        lock = JobLock(directory, self.wait_lock)
-        try:
-            ledger = Ledger(directory)
-            try:
-                opened = Opening(self, directory, sources, ledger).open()
-                return OpenJob(
-                    books=opened.books,
-                    sources=sources,
-                    run=opened.run,
-                    told=opened.told,
-                    before=opened.before,
-                    lock=lock,
-                )
-            except BaseException:
-                ledger.close()
-                raise
-        except BaseException:
-            lock.release()
-            raise
+        directory = os.fspath(self.directory)
+        with ExitStack() as stack:
+            lock = JobLock(directory, self.wait_lock)
+            stack.callback(lock.release)
+            ledger = stack.enter_context(closing(Ledger(directory)))
+            opened = Opening(self, sources, ledger, lock).open()
+            stack.pop_all()  # from here on the books close the ledger, and who called lets go of the lock
+        return opened
 
     def _sources(self) -> Sources | GivenRequests:
         if self._given is not None:
@@ -157,23 +145,3 @@ class Job:
             raise OptionError(
                 "--retry-rounds reads the sources again, and one of them can be read once: name files on a disk"
             )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenJob:
-    """A job that is held by this process: its `books` for a `Run`, and `close` for its end.
-
-    `told`: a sentence about what goes on, None for a run that begins. `before`: how many inputs had ended before.
-    `run`: its number.
-    """
-
-    books: JobBooks
-    sources: Sources | GivenRequests
-    run: int
-    told: str | None
-    before: int
-    lock: JobLock = field(repr=False)
-
-    def close(self) -> None:
-        """Let go of the lock. The books are closed by the run."""
-        self.lock.release()

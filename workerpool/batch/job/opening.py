@@ -6,35 +6,29 @@ Options or sources that are not those of the run that is to be continued, an out
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from workerpool.batch.job.books import JobBooks, Plan
+from workerpool.batch.job.books import JobBooks
 from workerpool.batch.job.inputs import Inputs, change_all, count_inputs
 from workerpool.batch.job.keys import UniqueKeys
 from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
+from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.prepare import Habits, Preparation
 from workerpool.batch.job.states import ENDED, State
 from workerpool.batch.job.terms import check_sources, check_terms, source_rows, terms_of
 from workerpool.batch.sinks import DurableSink, durable_sink_for
-from workerpool.batch.sinks.callback import CallbackSink, Receive
+from workerpool.batch.sinks.callback import CallbackSink
 from workerpool.batch.sources.files import Sources
 from workerpool.batch.sources.given import GivenRequests
 from workerpool.errors import OptionError
 
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """The `books` of an execution of the run numbered `run`, what it goes on with, and how many inputs had ended."""
-
-    books: JobBooks
-    run: int
-    told: str | None
-    before: int
+if TYPE_CHECKING:
+    from workerpool.batch.job.job import Job
 
 
-def sink_of(job: Options, paths: Sequence[str], *, overwrite: bool) -> DurableSink:
+def sink_of(job: Job, paths: Sequence[str], *, overwrite: bool) -> DurableSink:
     """Return the sink of a job's output; raises `OptionError`. Nothing is touched."""
     if callable(job.output):
         sink: DurableSink = CallbackSink(job.output)
@@ -50,89 +44,38 @@ def sink_of(job: Options, paths: Sequence[str], *, overwrite: bool) -> DurableSi
     return sink
 
 
-class Options(Protocol):
-    """What is read of a `Job`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenJob:
+    """A job that is held by this process: its `books` for a `Run`, and `close` for its end.
 
-    @property
-    def output(self) -> str | os.PathLike[str] | Receive: ...
+    `told`: a sentence about what goes on, None for a run that begins. `before`: how many inputs had ended before.
+    `run`: its number.
+    """
 
-    @property
-    def input_format(self) -> str | None: ...
+    books: JobBooks
+    sources: Sources | GivenRequests
+    run: int
+    told: str | None
+    before: int
+    lock: JobLock = field(repr=False)
 
-    @property
-    def format(self) -> str | None: ...
-
-    @property
-    def include(self) -> Collection[str]: ...
-
-    @property
-    def ordered(self) -> bool: ...
-
-    @property
-    def overwrite(self) -> bool: ...
-
-    @property
-    def window(self) -> int | None: ...
-
-    @property
-    def retry_rounds(self) -> int: ...
-
-    @property
-    def retry_failed(self) -> bool: ...
-
-    @property
-    def restart(self) -> bool: ...
-
-    @property
-    def conditional(self) -> bool | None: ...
-
-    @property
-    def only_changed(self) -> bool: ...
-
-    @property
-    def skip_recent(self) -> float | None: ...
-
-    @property
-    def dedupe(self) -> bool: ...
-
-    @property
-    def unique_keys(self) -> bool: ...
-
-    @property
-    def idempotency_keys(self) -> bool: ...
-
-    @property
-    def at_least_once(self) -> bool: ...
-
-    @property
-    def note(self) -> Callable[[str], None]: ...
+    def close(self) -> None:
+        """Let go of the lock. The books are closed by the run."""
+        self.lock.release()
 
 
 class Opening:
     """Decides what this execution does: begin a run, go on with one, or fetch the failures of a finished one."""
 
-    def __init__(self, job: Options, directory: str, sources: Sources | GivenRequests, ledger: Ledger) -> None:
+    def __init__(self, job: Job, sources: Sources | GivenRequests, ledger: Ledger, lock: JobLock) -> None:
         self._job = job
-        self._directory = directory
+        self._directory = os.fspath(job.directory)
         self._sources = sources
         self._ledger = ledger
-        self._output = job.output if callable(job.output) else os.fspath(job.output)
+        self._lock = lock
 
-    def open(self) -> Opened:
-        job, ledger = self._job, self._ledger
-        terms = terms_of(
-            self._sources.paths,
-            self._output,
-            format=job.format,
-            input_format=job.input_format,
-            include=job.include,
-            ordered=job.ordered,
-            dedupe=job.dedupe,
-            unique_keys=job.unique_keys,
-            only_changed=job.only_changed,
-            idempotency_keys=job.idempotency_keys,
-        )
-        run = ledger.run()
+    def open(self) -> OpenJob:
+        run, terms = self._ledger.run(), terms_of(self._job, self._sources.paths)
         sink = self._sink(run, terms["--output"])
         try:
             return self._open(sink, run, terms)
@@ -140,7 +83,7 @@ class Opening:
             sink.close()
             raise
 
-    def _open(self, sink: DurableSink, run: RunRow | None, terms: dict[str, Any]) -> Opened:
+    def _open(self, sink: DurableSink, run: RunRow | None, terms: dict[str, Any]) -> OpenJob:
         job, ledger = self._job, self._ledger
         rows = source_rows(self._sources)
         told = None
@@ -155,7 +98,14 @@ class Opening:
         run = ledger.run()
         assert run is not None
         counts = count_inputs(ledger)
-        return Opened(self._books(sink, run), run.number, told, sum(counts[state] for state in ENDED))
+        return OpenJob(
+            books=self._books(sink, run),
+            sources=self._sources,
+            run=run.number,
+            told=told,
+            before=sum(counts[state] for state in ENDED),
+            lock=self._lock,
+        )
 
     def _sink(self, run: RunRow | None, output: str) -> DurableSink:
         job = self._job
@@ -214,18 +164,11 @@ class Opening:
         )
         habits = Habits(conditional=conditional, skip_recent=job.skip_recent, keys=keys)
         return JobBooks(
+            job,
             ledger,
             inputs,
             sink,
             Preparation(ledger, habits, inputs.place),
-            Plan(
-                include=frozenset(job.include),
-                ordered=job.ordered,
-                window=job.window,
-                rounds=job.retry_rounds,
-                only_changed=job.only_changed,
-                dedupe=job.dedupe,
-            ),
             run,
             UniqueKeys(ledger, sources.where) if job.unique_keys else None,
         )
