@@ -41,7 +41,7 @@ class Notes:
     def leftover(self) -> str | None:
         return None
 
-    def begin(self) -> str:
+    def begin(self, *, overwrite: bool = False) -> str:
         self.said.append("begin")
         return ""
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from requests import Response
 
 from workerpool.batch.record import FIELDS, record_of
-from workerpool.batch.sinks import format_of, sink_for
+from workerpool.batch.sinks import check_apart, format_of, sink_for
 from workerpool.batch.sinks.jsonl import encode
 from workerpool.errors import InvalidRequest, OptionError, SinkError, StatusError
 from workerpool.model import Attempt, Outcome, Request
@@ -164,7 +164,7 @@ def test_a_source_is_never_overwritten(tmp_path: Path) -> None:
     link = tmp_path / "link.jsonl"
     link.symlink_to(path)
     with pytest.raises(OptionError, match="one of the sources"):
-        sink_for(str(link), overwrite=True, sources=["-", str(path)])
+        check_apart(str(link), ["-", str(path)])
 
 
 @pytest.mark.parametrize(

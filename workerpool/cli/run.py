@@ -18,7 +18,7 @@ from workerpool import events
 from workerpool.batch.job.job import Job
 from workerpool.batch.job.opening import OpenJob
 from workerpool.batch.run import DEADLINE, Books, Run, RunResult
-from workerpool.batch.sinks import STDOUT, sink_for
+from workerpool.batch.sinks import STDOUT, check_apart, sink_for
 from workerpool.batch.sources.files import Sources
 from workerpool.batch.sources.given import GivenRequests
 from workerpool.batch.straight import StraightBooks, scratch_duplicates
@@ -108,13 +108,8 @@ def _run(settings: RunSettings, speaker: Speaker, owns_process: bool) -> int:
 
 def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Ready:
     sources = Sources(settings.sources, format=settings.input_format, note=speaker.note)
-    sink = sink_for(
-        settings.output,
-        format=settings.format,
-        include=settings.include,
-        overwrite=settings.overwrite,
-        sources=sources.paths,
-    )
+    sink = sink_for(settings.output, format=settings.format, include=settings.include, overwrite=settings.overwrite)
+    check_apart(settings.output, sources.paths)
     sources.check()
     duplicates = stack.enter_context(scratch_duplicates(sources.paths)) if settings.dedupe else None
     sink.open()

@@ -106,18 +106,13 @@ class Records:
 
     def _entries(self) -> Iterator[tuple[Any, ...]]:
         if not self._is_job:
-            yield from durable_sink_for(self.path, overwrite=True).entries(None, FIELDS)
+            yield from durable_sink_for(self.path).entries(None, FIELDS)
             return
         # One look at the ledger for both: a run may be taking records from there to the output just now.
         with closing(Ledger(self.path, read_only=True)) as ledger:
             run = ledger.run()
             assert run is not None
-            sink = durable_sink_for(
-                self._output,
-                format=run.settings.get("--format"),
-                include=run.settings.get("--include") or (),
-                overwrite=True,
-            )
+            sink = durable_sink_for(self._output, format=run.settings.get("--format"))
             yield from sink.entries(None if run.is_finished else run.position, FIELDS)
             for line in ledger.held_records():
                 record = json.loads(line)

@@ -118,14 +118,15 @@ class Job:
         sources = self._sources()
         self._check(sources)
         sources.check()
-        sink_of(self, sources.paths, overwrite=self.overwrite)  # refused before the directory is made
+        sink = sink_of(self, sources.paths)  # refused before the directory is made
         directory = os.fspath(self.directory)
         with ExitStack() as stack:
             lock = JobLock(directory, self.wait_lock)
             stack.callback(lock.release)
             ledger = stack.enter_context(closing(Ledger(directory)))
-            opened = Opening(self, sources, ledger, lock).open()
-            stack.pop_all()  # from here on the books close the ledger, and who called lets go of the lock
+            stack.callback(sink.close)
+            opened = Opening(self, sources, sink, ledger, lock).open()
+            stack.pop_all()  # from here on the books close sink and ledger, and who called lets go of the lock
         return opened
 
     def _sources(self) -> Sources | GivenRequests:

@@ -198,9 +198,7 @@ class _Comparison:
 
     def _entries(self, run: RunRow, output: str) -> Iterator[Pair]:
         """Yield the key and URL of every record, of those in the output and those in the ledger."""
-        sink = durable_sink_for(
-            output, format=run.settings.get("--format"), include=run.settings.get("--include") or (), overwrite=True
-        )
+        sink = durable_sink_for(output, format=run.settings.get("--format"))
         # What is beside a finished output is nobody's: a --retry-failed that was killed before it began leaves it.
         for key, url in sink.entries(None if run.is_finished else run.position):
             yield str(key), url

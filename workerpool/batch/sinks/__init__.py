@@ -40,6 +40,7 @@ __all__ = [
     "DurableSink",
     "FileSink",
     "Sink",
+    "check_apart",
     "durable_sink_for",
     "format_of",
     "sink_for",
@@ -73,49 +74,35 @@ def sink_for(
     format: str | None = None,
     include: Collection[str] = (),
     overwrite: bool = False,
-    sources: Sequence[str] = (),
 ) -> Sink:
-    """Return the sink of a run for `output`, a path, ``-`` or a database's URL, not yet opened; raises `OptionError`.
-
-    `sources` are the paths that the batch reads: writing over one of them would empty it before it is read.
-    """
+    """Return the sink, not yet opened, of a run for a path, ``-`` or a database's URL; raises `OptionError`."""
     chosen = format_of(output, format)
-    _check_apart(output, sources)
     if chosen not in _LINES or _is_packed(output):
-        return BatchedSink(_durable(output, chosen, columns_of(include), overwrite), overwrite=overwrite)
+        return BatchedSink(_durable(output, chosen, columns_of(include)), overwrite=overwrite)
     target = StdoutTarget() if output == STDOUT else FileTarget(output, overwrite=overwrite)
     return jsonl_sink(target) if chosen == "jsonl" else csv_sink(target, fields_of(include))
 
 
-def durable_sink_for(
-    output: str,
-    *,
-    format: str | None = None,
-    include: Collection[str] = (),
-    overwrite: bool = False,
-    sources: Sequence[str] = (),
-) -> DurableSink:
+def durable_sink_for(output: str, *, format: str | None = None, include: Collection[str] = ()) -> DurableSink:
     """Return the sink of a job for `output`, neither begun nor resumed; raises `OptionError`.
 
-    `sources` are the paths that the batch reads. That the output is not there already, unless `overwrite`, is checked
-    by `begin`.
+    To read back its records, `include` may be anything.
     """
     chosen = format_of(output, format)
-    _check_apart(output, sources)
-    return _durable(output, chosen, columns_of(include, job=True), overwrite)
+    return _durable(output, chosen, columns_of(include, job=True))
 
 
-def _durable(output: str, format: str, columns: Columns, overwrite: bool) -> DurableSink:
+def _durable(output: str, format: str, columns: Columns) -> DurableSink:
     if format in _TABLES:
-        return _TABLES[format](output, columns, overwrite=overwrite)
+        return _TABLES[format](output, columns)
     rows: Rows = JsonRows() if format == "jsonl" else CsvRows(columns)
     if output == STDOUT:
         return StandardOutputSink(rows)
-    return AppendedSink(output, rows, packed=_is_packed(output), overwrite=overwrite)
+    return AppendedSink(output, rows, packed=_is_packed(output))
 
 
-def _check_apart(output: str, sources: Sequence[str]) -> None:
-    """Raise `OptionError` if writing `output` would write over one of `sources`."""
+def check_apart(output: str, sources: Sequence[str]) -> None:
+    """Raise `OptionError` if writing `output` would write over one of `sources`, before that is read."""
     for source in sources if output != STDOUT and "://" not in output else ():
         if _is_same(source, output) or _is_same(source, os.path.realpath(output) + PARTIAL):
             raise OptionError(f"the output {output} is one of the sources: name another one")

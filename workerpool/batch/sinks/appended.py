@@ -47,11 +47,10 @@ class AppendedSink:
 
     is_exactly_once = True
 
-    def __init__(self, output: str, rows: Rows, *, packed: bool = False, overwrite: bool = False) -> None:
+    def __init__(self, output: str, rows: Rows, *, packed: bool = False) -> None:
         self._place = Place(output)
         self._rows = rows
         self._is_packed = packed
-        self._overwrite = overwrite
         self._file = -1
         self._position = Position()
         self._last = b""  # the bytes before the position, TAIL of them at most
@@ -68,8 +67,8 @@ class AppendedSink:
     def leftover(self) -> str | None:
         return self._place.leftover()
 
-    def begin(self) -> str:
-        self._place.check_new(self._overwrite)
+    def begin(self, *, overwrite: bool = False) -> str:
+        self._place.check_new(overwrite)
         with self._place.making_ready():
             self._make()
         if self._rows.header:

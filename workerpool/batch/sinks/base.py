@@ -86,11 +86,11 @@ class DurableSink(Protocol):
     def leftover(self) -> str | None:
         """Name what an earlier run has left unfinished, which `begin` would remove; None if there is nothing."""
 
-    def begin(self) -> str:
+    def begin(self, *, overwrite: bool = False) -> str:
         """Make the place ready for a new run, and return the position of nothing.
 
         What an earlier run left unfinished is removed. Raises `OptionError` for an output that is there already, unless
-        the sink was made with `overwrite`; even then it stays as it is until `finish`.
+        it may `overwrite` that; even then the output stays as it is until `finish`.
         """
 
     def resume(self, position: str) -> None:

@@ -48,7 +48,7 @@ class BatchedSink:
                 f"{left} holds the results of a job, or of an earlier run that was broken off: "
                 "keep it by another name, give --overwrite to lose it, or name another output"
             )
-        self._sink.begin()
+        self._sink.begin(overwrite=self._overwrite)
 
     def write(self, record: Record) -> None:
         row = encode(record)

@@ -42,13 +42,12 @@ class ParquetSink:
     is_exactly_once = True
     cadence = CADENCE
 
-    def __init__(self, output: str, columns: Columns, *, overwrite: bool = False) -> None:
+    def __init__(self, output: str, columns: Columns) -> None:
         self._arrow = pyarrow("a Parquet output")
         self._parquet = load("pyarrow.parquet", "parquet", "a Parquet output")
         self._place = Place(output)
         self._columns = columns
         self._schema = schema_of(columns)
-        self._overwrite = overwrite
         self._directory = -1  # open and locked while this is ready
         self._rows = 0
         self._is_finished = False
@@ -60,8 +59,8 @@ class ParquetSink:
     def leftover(self) -> str | None:
         return self._place.leftover()
 
-    def begin(self) -> str:
-        self._place.check_new(self._overwrite)
+    def begin(self, *, overwrite: bool = False) -> str:
+        self._place.check_new(overwrite)
         with self._making_ready():
             self._make()
         return str(Position())

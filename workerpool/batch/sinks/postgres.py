@@ -50,12 +50,11 @@ class PostgresSink:
     is_exactly_once = True
     cadence = CADENCE
 
-    def __init__(self, url: str, columns: Columns, *, overwrite: bool = False) -> None:
+    def __init__(self, url: str, columns: Columns) -> None:
         self._psycopg = load("psycopg", "postgres", "a PostgreSQL output")
         self._sql = load("psycopg.sql", "postgres", "a PostgreSQL output")
         self._url: DatabaseUrl = database_of(url)
         self._columns = columns
-        self._overwrite = overwrite
         self._connection: psycopg.Connection[Any] | None = None
         self._rows = 0
         self._is_finished = False
@@ -73,11 +72,11 @@ class PostgresSink:
                 connection.close()
         return f"the table {self._url.partial[-1]} of {self.name}" if rows else None
 
-    def begin(self) -> str:
+    def begin(self, *, overwrite: bool = False) -> str:
         with self._making_ready():
             connection = self._ready()
             if self._exists(connection, self._url.table):
-                self._check_old(connection)
+                self._check_old(connection, overwrite)
             self._create(connection)
         return str(Position())
 
@@ -189,9 +188,9 @@ class PostgresSink:
         columns = ", ".join(f'"{name}" {_TYPES[kind]}' for name, kind in pairs)
         self._run(connection, f"CREATE TABLE {{partial}} (id bigint PRIMARY KEY, {columns})")
 
-    def _check_old(self, connection: psycopg.Connection[Any]) -> None:
+    def _check_old(self, connection: psycopg.Connection[Any], overwrite: bool) -> None:
         """Raise `OptionError` for a table that may not be filled anew, before anything is fetched for it."""
-        if not self._overwrite:
+        if not overwrite:
             raise OptionError(
                 f"{self.name} is there already: give --overwrite to replace its rows, or name another one with ?table="
             )

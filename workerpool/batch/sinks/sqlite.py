@@ -35,10 +35,9 @@ class SqliteSink:
     is_exactly_once = True
     cadence = CADENCE
 
-    def __init__(self, output: str, columns: Columns, *, overwrite: bool = False) -> None:
+    def __init__(self, output: str, columns: Columns) -> None:
         self._place = Place(output)
         self._columns = columns
-        self._overwrite = overwrite
         self._database: sqlite3.Connection | None = None
         self._opened: os.stat_result | None = None  # of the file, as it was when the database was opened
         self._rows = 0
@@ -51,8 +50,8 @@ class SqliteSink:
     def leftover(self) -> str | None:
         return self._place.leftover()
 
-    def begin(self) -> str:
-        self._place.check_new(self._overwrite)
+    def begin(self, *, overwrite: bool = False) -> str:
+        self._place.check_new(overwrite)
         with self._making_ready():
             database = self._make()
             names = zip(self._columns.names, self._columns.kinds, strict=True)

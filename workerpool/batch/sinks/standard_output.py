@@ -34,7 +34,7 @@ class StandardOutputSink:
     def leftover(self) -> str | None:
         return None
 
-    def begin(self) -> str:
+    def begin(self, *, overwrite: bool = False) -> str:
         self._start(Position())
         return str(self._position)
 
