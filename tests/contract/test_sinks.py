@@ -455,7 +455,7 @@ def test_a_file_of_the_same_length_with_other_content_is_not_taken_for_ours(tmp_
     partial = tmp_path / f"{name}.partial"
     partial.write_bytes(b"x" * partial.stat().st_size)
     sink = file.sink()
-    with pytest.raises(SinkError, match="is not the file of 2 records that it was"):
+    with pytest.raises(SinkError, match="does not hold the 2 records that it did"):
         sink.resume(position)
     sink.close()
     partial.rename(file.name)

@@ -8,16 +8,17 @@ from pathlib import Path
 
 from workerpool.batch.columns import Columns, columns_of
 from workerpool.batch.record import fields_of
-from workerpool.batch.sinks.appended import AppendedSink, Rows
+from workerpool.batch.sinks.appended import AppendedStore, Rows
 from workerpool.batch.sinks.base import Cadence, DurableSink, FileSink, Sink
 from workerpool.batch.sinks.batched import BatchedSink
 from workerpool.batch.sinks.csv import CsvRows, csv_sink
 from workerpool.batch.sinks.database_url import SCHEMES
 from workerpool.batch.sinks.jsonl import JsonRows, jsonl_sink
-from workerpool.batch.sinks.parquet import ParquetSink
+from workerpool.batch.sinks.parquet import ParquetStore
 from workerpool.batch.sinks.place import PARTIAL
-from workerpool.batch.sinks.postgres import PostgresSink
-from workerpool.batch.sinks.sqlite import SqliteSink
+from workerpool.batch.sinks.postgres import PostgresStore
+from workerpool.batch.sinks.sqlite import SqliteStore
+from workerpool.batch.sinks.staged import StagedSink, Store
 from workerpool.batch.sinks.standard_output import StandardOutputSink
 from workerpool.batch.sinks.target import FileTarget, StdoutTarget
 from workerpool.errors import OptionError
@@ -31,7 +32,11 @@ STDOUT = "-"
 _ENDINGS = {**{format: format for format in FORMATS}, "sqlite3": "sqlite", "db": "sqlite"}
 _PACKED = ".gz"
 _LINES = ("jsonl", "csv")
-_TABLES: dict[str, Callable[..., DurableSink]] = {"parquet": ParquetSink, "sqlite": SqliteSink, POSTGRES: PostgresSink}
+_TABLES: dict[str, Callable[[str, Columns], Store]] = {
+    "parquet": ParquetStore,
+    "sqlite": SqliteStore,
+    POSTGRES: PostgresStore,
+}
 
 __all__ = [
     "FORMATS",
@@ -94,11 +99,11 @@ def durable_sink_for(output: str, *, format: str | None = None, include: Collect
 
 def _durable(output: str, format: str, columns: Columns) -> DurableSink:
     if format in _TABLES:
-        return _TABLES[format](output, columns)
+        return StagedSink(_TABLES[format](output, columns))
     rows: Rows = JsonRows() if format == "jsonl" else CsvRows(columns)
     if output == STDOUT:
         return StandardOutputSink(rows)
-    return AppendedSink(output, rows, packed=_is_packed(output))
+    return StagedSink(AppendedStore(output, rows, packed=_is_packed(output)))
 
 
 def check_apart(output: str, sources: Sequence[str]) -> None:
