@@ -9,18 +9,18 @@ from pathlib import Path
 from workerpool.batch.columns import Columns, columns_of
 from workerpool.batch.record import fields_of
 from workerpool.batch.sinks.appended import AppendedStore, Rows
-from workerpool.batch.sinks.base import Cadence, DurableSink, FileSink, Sink
+from workerpool.batch.sinks.base import Cadence, DurableSink, Sink
 from workerpool.batch.sinks.batched import BatchedSink
-from workerpool.batch.sinks.csv import CsvRows, csv_sink
+from workerpool.batch.sinks.csv import CsvRows, header_and_encoder
 from workerpool.batch.sinks.database_url import SCHEMES
-from workerpool.batch.sinks.jsonl import JsonRows, jsonl_sink
+from workerpool.batch.sinks.jsonl import JsonRows, encode
 from workerpool.batch.sinks.parquet import ParquetStore
 from workerpool.batch.sinks.place import PARTIAL
+from workerpool.batch.sinks.plain import PlainFile, StandardOutput
 from workerpool.batch.sinks.postgres import PostgresStore
 from workerpool.batch.sinks.sqlite import SqliteStore
 from workerpool.batch.sinks.staged import StagedSink, Store
 from workerpool.batch.sinks.standard_output import StandardOutputSink
-from workerpool.batch.sinks.target import FileTarget, StdoutTarget
 from workerpool.errors import OptionError
 
 FORMATS = ("jsonl", "csv", "parquet", "sqlite")
@@ -43,7 +43,6 @@ __all__ = [
     "STDOUT",
     "Cadence",
     "DurableSink",
-    "FileSink",
     "Sink",
     "check_apart",
     "durable_sink_for",
@@ -84,8 +83,9 @@ def sink_for(
     chosen = format_of(output, format)
     if chosen not in _LINES or _is_packed(output):
         return BatchedSink(_durable(output, chosen, columns_of(include)), overwrite=overwrite)
-    target = StdoutTarget() if output == STDOUT else FileTarget(output, overwrite=overwrite)
-    return jsonl_sink(target) if chosen == "jsonl" else csv_sink(target, fields_of(include))
+    header, line = (b"", encode) if chosen == "jsonl" else header_and_encoder(fields_of(include))
+    plain = StandardOutput(header) if output == STDOUT else PlainFile(output, header)
+    return BatchedSink(plain, line, overwrite=overwrite)
 
 
 def durable_sink_for(output: str, *, format: str | None = None, include: Collection[str] = ()) -> DurableSink:

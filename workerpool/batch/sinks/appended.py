@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
 from workerpool.batch.sinks.base import Cadence
+from workerpool.batch.sinks.place import write_all
 from workerpool.batch.sinks.position import Position
 from workerpool.batch.sinks.staged import FileStore
-from workerpool.batch.sinks.target import write_all
 
 PLAIN = Cadence(seconds=0.25, bytes=1024 * 1024)
 PACKED = Cadence(seconds=5.0, bytes=4 * 1024 * 1024)

@@ -14,20 +14,12 @@ from typing import Any
 
 from workerpool.batch.columns import KINDS, Columns, Kind
 from workerpool.batch.record import FIELDS, Record
-from workerpool.batch.sinks.base import FileSink
-from workerpool.batch.sinks.target import Target
 
 _OURS = frozenset({bool, dict})  # what `_cell` writes; the rest, the csv module writes as it should be
 
 
-def csv_sink(target: Target, fields: Sequence[str]) -> FileSink:
-    """Write records to `target` as CSV with the columns `fields`."""
-    encode = row_encoder(fields)
-    return FileSink(target, encode, header=encode({field: field for field in fields}))
-
-
-def row_encoder(fields: Sequence[str]) -> Callable[[Record], bytes]:
-    """Return a function that writes a record as one row. For one thread: it reuses its buffer."""
+def header_and_encoder(fields: Sequence[str]) -> tuple[bytes, Callable[[Record], bytes]]:
+    """Return the header, and a function that writes a record as one row. For one thread: it reuses its buffer."""
     buffer = io.StringIO()
     write = csv.writer(buffer, lineterminator="\n").writerow
 
@@ -37,7 +29,7 @@ def row_encoder(fields: Sequence[str]) -> Callable[[Record], bytes]:
         write([_cell(value) if type(value) in _OURS else value for value in map(record.get, fields)])
         return buffer.getvalue().encode(errors="backslashreplace")
 
-    return encode
+    return encode({field: field for field in fields}), encode
 
 
 def _cell(value: Any) -> Any:
@@ -51,8 +43,7 @@ class CsvRows:
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
-        self._encode = row_encoder(columns.names)
-        self.header = self._encode({name: name for name in columns.names})
+        self.header, self._encode = header_and_encoder(columns.names)
 
     def encode(self, rows: Sequence[bytes]) -> bytes:
         return b"".join(map(self._encode, self._columns.records(rows)))

@@ -8,15 +8,8 @@ from json.encoder import encode_basestring as _quoted
 from typing import Any
 
 from workerpool.batch.record import FIELDS, Record
-from workerpool.batch.sinks.base import FileSink
-from workerpool.batch.sinks.target import Target
 
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
-
-
-def jsonl_sink(target: Target) -> FileSink:
-    """Write records to `target` as JSON Lines."""
-    return FileSink(target, encode)
 
 
 def encode(record: Record) -> bytes:

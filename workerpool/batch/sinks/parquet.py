@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from workerpool.batch.arrow import pyarrow, schema_of, table_of
 from workerpool.batch.columns import Columns
 from workerpool.batch.sinks.base import Cadence
+from workerpool.batch.sinks.place import write_all
 from workerpool.batch.sinks.position import Position
 from workerpool.batch.sinks.staged import FileStore
-from workerpool.batch.sinks.target import write_all
 from workerpool.errors import SinkError
 from workerpool.extras import load
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import shutil
 import stat
 from pathlib import Path
@@ -98,6 +99,19 @@ class Place:
         except OSError:
             pass
         raise gone(self.partial_name, "has been removed or replaced")
+
+
+def write_all(file: int, data: bytes | memoryview) -> tuple[int, OSError | None]:
+    """Write `data`, in as many steps as the system wants; return how many bytes went out, and what ended it early."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(file, rest) :]
+        except BlockingIOError:
+            select.select([], [file], [])
+        except OSError as error:
+            return len(data) - len(rest), error
+    return len(data), None
 
 
 def remove_beside(path: str) -> None:
