@@ -24,7 +24,7 @@ from workerpool.model import IDLE, Idle, Outcome, Request
 
 
 class Source(Protocol):
-    """What is needed of `batch.sources.files.Sources`."""
+    """What is needed of `batch.sources.files.FileSources`."""
 
     @property
     def may_wait(self) -> bool: ...

@@ -16,7 +16,8 @@ from workerpool.batch.record import check_include
 from workerpool.batch.run import Run, RunResult
 from workerpool.batch.sinks import STDOUT
 from workerpool.batch.sinks.callback import Receive
-from workerpool.batch.sources.files import Sources
+from workerpool.batch.sources.base import Sources
+from workerpool.batch.sources.files import FileSources
 from workerpool.batch.sources.given import Given, GivenRequests
 from workerpool.config import check_count, check_seconds
 from workerpool.errors import OptionError
@@ -129,12 +130,12 @@ class Job:
             stack.pop_all()  # from here on the books close sink and ledger, and who called lets go of the lock
         return opened
 
-    def _sources(self) -> Sources | GivenRequests:
+    def _sources(self) -> Sources:
         if self._given is not None:
             return self._given
-        return Sources([os.fspath(source) for source in self.sources], format=self.input_format, note=self.note)
+        return FileSources([os.fspath(source) for source in self.sources], format=self.input_format, note=self.note)
 
-    def _check(self, sources: Sources | GivenRequests) -> None:
+    def _check(self, sources: Sources) -> None:
         if self.retry_failed and self.ordered:
             raise OptionError(
                 "--retry-failed with --ordered: what has failed stands between the others there; leave out --ordered, "

@@ -20,8 +20,7 @@ from workerpool.batch.job.states import ENDED, State
 from workerpool.batch.job.terms import check_sources, check_terms, source_rows, terms_of
 from workerpool.batch.sinks import DurableSink, check_apart, durable_sink_for
 from workerpool.batch.sinks.callback import CallbackSink
-from workerpool.batch.sources.files import Sources
-from workerpool.batch.sources.given import GivenRequests
+from workerpool.batch.sources.base import Sources
 from workerpool.errors import OptionError
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class OpenJob:
     """
 
     books: JobBooks
-    sources: Sources | GivenRequests
+    sources: Sources
     run: int
     told: str | None
     before: int
@@ -67,9 +66,7 @@ class OpenJob:
 class Opening:
     """Decides what this execution does: begin a run, go on with one, or fetch the failures of a finished one."""
 
-    def __init__(
-        self, job: Job, sources: Sources | GivenRequests, sink: DurableSink, ledger: Ledger, lock: JobLock
-    ) -> None:
+    def __init__(self, job: Job, sources: Sources, sink: DurableSink, ledger: Ledger, lock: JobLock) -> None:
         self._job = job
         self._directory = os.fspath(job.directory)
         self._sources = sources
@@ -145,13 +142,7 @@ class Opening:
         if conditional is None:
             conditional = "body" not in job.include or job.only_changed
         keys = f"{ledger.id} {run.number}" if job.idempotency_keys else None
-        inputs = Inputs(
-            ledger,
-            sources,
-            sources.paths,
-            unsought=sources.unsought,
-            waiting=sources.unsought if sources.may_wait else (),
-        )
+        inputs = Inputs(ledger, sources)
         habits = Habits(conditional=conditional, skip_recent=job.skip_recent, keys=keys)
         return JobBooks(
             job,

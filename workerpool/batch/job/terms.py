@@ -11,8 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
-from workerpool.batch.sources.files import Sources
-from workerpool.batch.sources.given import GivenRequests
+from workerpool.batch.sources.base import Sources
 from workerpool.batch.sources.marks import Block as Part
 from workerpool.batch.sources.names import STDIN
 from workerpool.errors import JobError
@@ -91,7 +90,7 @@ def _shown(value: Any) -> str:
     return "as the name says" if value is None else str(value)
 
 
-def source_rows(sources: Sources | GivenRequests) -> list[SourceRow]:
+def source_rows(sources: Sources) -> list[SourceRow]:
     """The sources as they are now."""
     rows = []
     for number, path in enumerate(sources.paths):
@@ -101,7 +100,7 @@ def source_rows(sources: Sources | GivenRequests) -> list[SourceRow]:
     return rows
 
 
-def check_sources(ledger: Ledger, sources: Sources | GivenRequests, rows: Sequence[SourceRow]) -> list[str]:
+def check_sources(ledger: Ledger, sources: Sources, rows: Sequence[SourceRow]) -> list[str]:
     """Compare the sources with what they were when they were read; returns sentences about those that were added to.
 
     Raises `JobError` if a part that was read is not what it was. A file is read again only if its size or time differ.
@@ -130,7 +129,7 @@ def check_sources(ledger: Ledger, sources: Sources | GivenRequests, rows: Sequen
     return notes
 
 
-def _first_change(ledger: Ledger, sources: Sources | GivenRequests, number: int) -> tuple[int, int] | None:
+def _first_change(ledger: Ledger, sources: Sources, number: int) -> tuple[int, int] | None:
     """The first and last ordinal of a part that was read and is not what it was."""
     read = (
         Part(block.start, block.end, block.check)

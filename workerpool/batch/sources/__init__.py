@@ -2,6 +2,7 @@
 
 | module | owns |
 |---|---|
+| `base` | what a job needs of sources, as protocols |
 | `files` | the sources that a user names, one after the other; each can be read on from any row |
 | `given` | requests that a program gives itself |
 | `names` | which files are meant, and what is in each |
