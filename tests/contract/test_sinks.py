@@ -20,6 +20,7 @@ from tests.postgres import Server
 from workerpool.batch.sinks import DurableSink, check_apart, durable_sink_for
 from workerpool.batch.sinks import postgres as postgres_sink
 from workerpool.batch.sinks import sqlite as sqlite_sink
+from workerpool.batch.sinks.formats import OF_FILES, format_of
 from workerpool.errors import OptionError, SinkError
 
 FILES = ["out.jsonl", "out.csv", "out.jsonl.gz", "out.csv.gz", "out.sqlite", "out.parquet"]
@@ -80,6 +81,10 @@ def output(request: pytest.FixtureRequest, tmp_path: Path) -> Output:
 @pytest.fixture(params=FILES)
 def file(request: pytest.FixtureRequest, tmp_path: Path) -> Output:
     return output_of(request.param, tmp_path, request)
+
+
+def test_every_format_is_held_to_this() -> None:
+    assert {format_of(name).name for name in FILES} == set(OF_FILES)
 
 
 def test_the_output_is_there_all_at_once_and_nothing_beside_it(output: Output) -> None:

@@ -185,14 +185,15 @@ def test_outputs_that_cannot_be_written_are_refused_with_what_would_do(output: s
 
 
 def test_the_format_is_the_name_s_ending_unless_given() -> None:
-    assert format_of("a.csv") == "csv"
-    assert format_of("a.CSV", "jsonl") == "jsonl"
-    assert format_of("-") == "jsonl"
-    assert [format_of(f"a.{ending}") for ending in ("parquet", "sqlite", "sqlite3", "DB")] == ["parquet"] + 3 * [
-        "sqlite"
-    ]
-    assert format_of("a.csv.gz") == format_of("a.gz", "csv") == "csv"
-    assert format_of("postgres://h/d") == "postgres"
+    def name_of(output: str, format: str | None = None) -> str:
+        return format_of(output, format).name
+
+    assert name_of("a.csv") == "csv"
+    assert name_of("a.CSV", "jsonl") == "jsonl"
+    assert name_of("-") == "jsonl"
+    assert [name_of(f"a.{ending}") for ending in ("parquet", "sqlite", "sqlite3", "DB")] == ["parquet"] + 3 * ["sqlite"]
+    assert name_of("a.csv.gz") == name_of("a.gz", "csv") == "csv"
+    assert name_of("postgres://h/d") == "postgres"
     with pytest.raises(OptionError, match="cannot go to standard output"):
         format_of("-", "sqlite")
     with pytest.raises(OptionError, match="--format csv says nothing"):

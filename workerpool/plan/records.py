@@ -15,7 +15,8 @@ from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import holder_of
 from workerpool.batch.job.status import has_job
 from workerpool.batch.job.terms import FUNCTION
-from workerpool.batch.sinks import STDOUT, durable_sink_for, format_of
+from workerpool.batch.sinks import STDOUT, durable_sink_for
+from workerpool.batch.sinks.formats import ENDINGS, format_of
 from workerpool.batch.sources.names import STDIN
 from workerpool.errors import JobError, OptionError, SinkError
 from workerpool.redact import HIDDEN, redact
@@ -82,8 +83,8 @@ class Records:
             format_of(self.path, None)
         except OptionError as error:
             raise JobError(
-                f"{self.name} is no file of records: name an output of a run, which ends in .jsonl, .csv, .jsonl.gz, "
-                ".csv.gz, .parquet or .sqlite, or a job's directory"
+                f"{self.name} is no file of records: name an output of a run, which ends in {ENDINGS}, "
+                "or a job's directory"
             ) from error
 
     def _look_at_job(self) -> None:

@@ -11,9 +11,10 @@ import gzip
 import io
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
+from workerpool.batch.record import Record
 from workerpool.batch.sinks.base import Cadence
 from workerpool.batch.sinks.place import write_all
 from workerpool.batch.sinks.position import Position
@@ -31,13 +32,20 @@ _LEVEL = 6
 
 
 class Rows(Protocol):
-    """What a format makes of rows. `header` is what a file begins with."""
+    """What a format makes of records. `header` is what a file begins with."""
 
-    header: bytes
+    @property
+    def header(self) -> bytes: ...
 
-    def encode(self, rows: Sequence[bytes]) -> bytes: ...
+    @property
+    def line(self) -> Callable[[Record], bytes]:
+        """Encode a record."""
 
-    def entries(self, file: Iterable[bytes], fields: Sequence[str]) -> Iterator[tuple[Any, ...]]: ...
+    def encode(self, rows: Sequence[bytes]) -> bytes:
+        """Encode records that are JSON already."""
+
+    def entries(self, file: Iterable[bytes], fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Read some fields of each record back."""
 
 
 class AppendedStore(FileStore):

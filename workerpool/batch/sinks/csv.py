@@ -18,8 +18,8 @@ from workerpool.batch.record import FIELDS, Record
 _OURS = frozenset({bool, dict})  # what `_cell` writes; the rest, the csv module writes as it should be
 
 
-def header_and_encoder(fields: Sequence[str]) -> tuple[bytes, Callable[[Record], bytes]]:
-    """Return the header, and a function that writes a record as one row. For one thread: it reuses its buffer."""
+def _encoder(fields: Sequence[str]) -> Callable[[Record], bytes]:
+    """Return a function that writes a record as one row. For one thread: it reuses its buffer."""
     buffer = io.StringIO()
     write = csv.writer(buffer, lineterminator="\n").writerow
 
@@ -29,7 +29,7 @@ def header_and_encoder(fields: Sequence[str]) -> tuple[bytes, Callable[[Record],
         write([_cell(value) if type(value) in _OURS else value for value in map(record.get, fields)])
         return buffer.getvalue().encode(errors="backslashreplace")
 
-    return encode({field: field for field in fields}), encode
+    return encode
 
 
 def _cell(value: Any) -> Any:
@@ -39,14 +39,15 @@ def _cell(value: Any) -> Any:
 
 
 class CsvRows:
-    """Rows of JSON as CSV with the columns of `columns`, for `appended`."""
+    """Rows with the columns of `columns`."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
-        self.header, self._encode = header_and_encoder(columns.names)
+        self.line = _encoder(columns.names)
+        self.header = self.line({name: name for name in columns.names})
 
     def encode(self, rows: Sequence[bytes]) -> bytes:
-        return b"".join(map(self._encode, self._columns.records(rows)))
+        return b"".join(map(self.line, self._columns.records(rows)))
 
     def entries(self, file: Iterable[bytes], fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         places = [(FIELDS.index(field), KINDS.get(field, Kind.TEXT)) for field in fields]

@@ -10,7 +10,6 @@ from workerpool.errors import OptionError
 from workerpool.extras import load
 from workerpool.redact import HIDDEN, printable, redact
 
-SCHEMES = ("postgresql://", "postgres://")
 TABLE = "results"
 _PARTIAL = "_partial"
 _LONGEST = 63 - len(_PARTIAL)  # PostgreSQL cuts longer names off, and two tables would become one

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from json.encoder import encode_basestring as _quoted
 from typing import Any
 
+from workerpool.batch.columns import Columns
 from workerpool.batch.record import FIELDS, Record
 
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
@@ -38,9 +39,12 @@ def _composed(record: Record) -> str:
 
 
 class JsonRows:
-    """Rows as they come, for `appended`."""
+    """Rows as they come."""
 
     header = b""
+    line = staticmethod(encode)
+
+    def __init__(self, columns: Columns) -> None: ...
 
     def encode(self, rows: Sequence[bytes]) -> bytes:
         return b"".join(rows)
