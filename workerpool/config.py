@@ -6,9 +6,11 @@ Nothing here reads the environment or keeps state; every class may be shared bet
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any, Literal
 
 from workerpool.errors import OptionError
@@ -58,6 +60,8 @@ class Rate:
     def __post_init__(self) -> None:
         if not (_is_positive(self.count) and _is_positive(self.seconds)):
             raise OptionError(f"rate={self.count}/{self.seconds}s: both numbers must be above zero, as in Rate(50, 1)")
+        if not isinstance(self.quotas, tuple) or not all(isinstance(quota, Rate) for quota in self.quotas):
+            raise OptionError(f"rate.quotas={self.quotas!r} must be a tuple of Rates, as in (Rate(1000, 3600),)")
         for quota in self.quotas:
             if quota.seconds <= self.seconds or quota.quotas or quota.count < 1:
                 raise OptionError(
@@ -96,6 +100,7 @@ class Rate:
 
     @property
     def per_second(self) -> float:
+        """Requests per second in the first window."""
         return self.count / self.seconds
 
     @property
@@ -238,11 +243,16 @@ class Breaker:
         for name in ("open_for", "longest"):
             if not _is_positive(getattr(self, name)):
                 raise OptionError(f"breaker.{name}={getattr(self, name)!r} must be seconds above zero")
+        check_flag("breaker.fails_fast", self.fails_fast)
 
     @classmethod
     def of(cls, value: Breaker | int | None) -> Breaker | None:
         """Read a `Breaker`, a number of failures in a row, or None for no breaker; raises `OptionError`."""
-        return cls(failures=value) if isinstance(value, int) else value
+        if value is None or isinstance(value, Breaker):
+            return value
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise OptionError(f"breaker={value!r} must be a Breaker, a whole number of failures in a row, or None")
+        return cls(failures=value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,8 +298,14 @@ class RetryPolicy:
                 raise OptionError(f"retry.{name}={value!r} must be seconds, zero or more")
         if self.total is not None and not _is_positive(self.total):
             raise OptionError(f"retry.total={self.total!r} must be seconds above zero, or None for no limit")
-        object.__setattr__(self, "statuses", frozenset(self.statuses))
-        object.__setattr__(self, "methods", frozenset(method.upper() for method in self.methods))
+        if self.budget is not None and not isinstance(self.budget, RetryBudget):
+            raise OptionError(f"retry.budget={self.budget!r} must be a RetryBudget, or None for no limit")
+        statuses = _items("retry.statuses", self.statuses, int, "statuses as numbers, as in {500, 503}")
+        methods = _items("retry.methods", self.methods, str, "methods, as in {'GET', 'PUT'}")
+        object.__setattr__(self, "statuses", statuses)
+        object.__setattr__(self, "methods", frozenset(method.upper() for method in methods))
+        for name in ("retry", "stop", "wait"):
+            check_callable(f"retry.{name}", getattr(self, name), "a strategy of tenacity's, or a function like one")
 
     @property
     def budget_floor(self) -> int:
@@ -309,6 +325,8 @@ class RetryPolicy:
         """Read a policy, a number of attempts in all, or None for a single attempt; raises `OptionError`."""
         if isinstance(value, RetryPolicy):
             return value
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise OptionError(f"retry={value!r} must be a RetryPolicy, a whole number of attempts in all, or None")
         return cls(attempts=1 if value is None else value)
 
 
@@ -335,6 +353,7 @@ class Budgets:
         check_count("burst", self.burst)
         check_count("max_connections", self.max_connections)
         check_count("host_connections", self.host_connections)
+        check_flag("slow_start", self.slow_start)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,9 +370,8 @@ class GuardRules:
     trust_proxy: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("deny_private", "trust_proxy"):
-            if not isinstance(getattr(self, name), bool):
-                raise OptionError(f"{name}={getattr(self, name)!r} must be True or False")
+        check_flag("deny_private", self.deny_private)
+        check_flag("trust_proxy", self.trust_proxy)
         for pattern in self.allow_hosts or ():
             if not isinstance(pattern, str) or pattern.startswith(".") or not _HOST_PATTERN.fullmatch(pattern):
                 raise OptionError(
@@ -382,9 +400,8 @@ class Options:
     robots: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("fast_path", "robots"):
-            if not isinstance(getattr(self, name), bool):
-                raise OptionError(f"{name}={getattr(self, name)!r} must be True or False")
+        check_flag("fast_path", self.fast_path)
+        check_flag("robots", self.robots)
         if self.cookies not in ("none", "worker", "shared"):
             raise OptionError(f"cookies={self.cookies!r} is unknown: write 'none', 'worker' or 'shared'")
         if self.max_body is not None:
@@ -400,8 +417,16 @@ class Options:
                 f"max_redirects={self.max_redirects} with robots=True: a robots.txt may be {ROBOTS_REDIRECTS} redirects"
                 f" away (RFC 9309), so allow {ROBOTS_REDIRECTS} or more"
             )
-        if self.proxies is not None and not isinstance(self.proxies, Mapping):
-            raise OptionError("proxies must map schemes to URLs, as in {'https': 'http://proxy:3128'}")
+        if self.proxies is not None and not (isinstance(self.proxies, Mapping) and _are_proxies(self.proxies)):
+            raise OptionError("proxies= must map schemes to URLs, as in {'https': 'http://proxy:3128'}")
+        if not isinstance(self.verify, (bool, str, os.PathLike)):
+            raise OptionError(
+                f"verify={self.verify!r} must be True, False, or the path of a file or directory of authorities"
+            )
+        if self.cert is not None and not _is_cert(self.cert):
+            raise OptionError(
+                f"cert={self.cert!r} must be the path of a PEM file that holds certificate and key, or a pair of paths"
+            )
         if self.proxies and self.guard.deny_private and not self.guard.trust_proxy:
             raise OptionError(
                 "deny_private with proxies: the proxy connects wherever it likes, so nothing would be checked; "
@@ -416,10 +441,44 @@ def check_count(option: str, value: object, *, least: int = 1) -> int:
     return value
 
 
+def check_flag(option: str, value: object) -> None:
+    """Raise `OptionError` naming `option` if `value` is neither True nor False."""
+    if not isinstance(value, bool):
+        raise OptionError(f"{option}={value!r} must be True or False")
+
+
+def check_callable(option: str, value: object, what: str) -> None:
+    """Raise `OptionError` naming `option`, and `what` it takes, if `value` cannot be called and is not None."""
+    if value is not None and not callable(value):
+        raise OptionError(f"{option}={value!r} must be {what}, or None")
+
+
 def check_seconds(option: str, value: object) -> None:
     """Raise `OptionError` naming `option` if `value` is no number of seconds, 0 or more."""
     if not _is_number(value) or value < 0:  # type: ignore[operator]
         raise OptionError(f"{option}={value!r} must be a number of seconds, 0 or more")
+
+
+def _items(option: str, value: Any, kind: type, what: str) -> frozenset[Any]:
+    """`value` as a set; raises `OptionError` if it is no collection of that `kind`. A text is none of letters."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise OptionError(f"{option}={value!r} must be a collection of {what}")
+    items = [*value]
+    for item in items:
+        if not isinstance(item, kind) or isinstance(item, bool):
+            raise OptionError(f"{option}={value!r} holds {item!r}: it must hold {what}")
+    return frozenset(items)
+
+
+def _are_proxies(proxies: Mapping[Any, Any]) -> bool:
+    """As requests takes them, where None is no proxy."""
+    return all(isinstance(key, str) and isinstance(url, (str, NoneType)) for key, url in proxies.items())
+
+
+def _is_cert(cert: object) -> bool:
+    """As requests takes it: a path, or the paths of certificate and key."""
+    parts = cert if isinstance(cert, (tuple, list)) and len(cert) == 2 else (cert,)
+    return all(isinstance(part, str) for part in parts)
 
 
 def _plain(number: float) -> str:

@@ -26,6 +26,7 @@ from workerpool.config import (
     Rate,
     RetryPolicy,
     Timeout,
+    check_callable,
     check_count,
 )
 from workerpool.crew import Crew
@@ -71,7 +72,8 @@ class WorkerPool(Executor):
         is not to count; or the name of a header whose value is the key, an API key's, say.
     `slow_start`: begin with one request at a time at each host, and one more after each round of them.
     `max_connections`: sockets open at once, idle ones included; None is ``max(64, 2 * max_workers)``, at most half
-        of the process's file descriptors. ``"auto"`` is None, with ``host_connections="auto"``.
+        of the process's file descriptors. ``"auto"`` is None, with ``host_connections="auto"``; a number of
+        `host_connections` other than 6 is then the most that it finds out.
     `host_connections`: sockets open at once to one host; 6, as browsers do, is polite. ``"auto"`` finds out how many
         make each host faster, from its latency and its refusals; at most as many as there are workers.
     `budget`: the name of a budget that is shared with every other pool of this user's, on this machine, that names it,
@@ -149,6 +151,10 @@ class WorkerPool(Executor):
         workers = _count_workers(max_workers)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
+        if not isinstance(thread_name_prefix, str):
+            raise OptionError(f"thread_name_prefix={thread_name_prefix!r} must be a text")
+        if not isinstance(initargs, Iterable):
+            raise OptionError(f"initargs={initargs!r} must be a tuple of what the initializer is called with")
         self._options = options = Options(
             workers=workers,
             budgets=budgets_of(
@@ -179,6 +185,11 @@ class WorkerPool(Executor):
             user_agent=None if contact is None else user_agent(check_contact(contact)),
             robots=robots,
         )
+        if clock is not None and not callable(getattr(clock, "wait", None)):
+            raise OptionError(f"clock={clock!r} must have now(), time() and wait(), as workerpool.clock.Clock says")
+        check_callable("session_factory", session_factory, "a function that makes a requests.Session")
+        check_callable("host_key", host_key, "a function of a URL")
+        check_callable("transport", transport, "a function that makes a transport")
         if session_factory is not None and (proxies or verify is not True or cert is not None):
             raise OptionError(
                 "proxies, verify and cert are not for sessions of a session_factory: set them on the sessions there"
@@ -449,6 +460,8 @@ class WorkerPool(Executor):
         self, name: str, requests: Iterable[str | Request | Idle], window: int | None, *, ordered: bool, **kind: Any
     ) -> Stream:
         self._refuse_inside(name)
+        if isinstance(requests, (str, bytes)):  # whose letters would be fetched
+            raise OptionError(f"requests is a {type(requests).__name__}: give a list of URLs and Requests")
         workers, budgets = self._options.workers, self._options.budgets
         window, share = window_of(workers, budgets, window)
         stream = Stream(
@@ -522,7 +535,11 @@ def budgets_of(
     """
     most = default_connections(workers) if max_connections in (None, AUTO) else max_connections
     learns_connections = AUTO in (max_connections, host_connections)
-    per_host = min(workers, check_count("max_connections", most)) if learns_connections else host_connections
+    per_host = host_connections
+    if learns_connections:  # the default's number is nobody's upper end
+        is_said = host_connections not in (AUTO, Budgets().host_connections)
+        end = check_count("host_connections", host_connections) if is_said else workers
+        per_host = min(workers, check_count("max_connections", most), end)
     return Budgets(
         rate=None if rate in (None, AUTO) else Rate.of(rate),
         host_rate=None if host_rate in (None, AUTO) else Rate.of(host_rate, "host_rate"),
@@ -547,7 +564,7 @@ def window_of(workers: int, budgets: Budgets, window: int | None = None) -> tupl
 
 def _shared(budget: str | os.PathLike[str], budgets: Budgets, clock: Clock) -> FileBudget:
     """The budget of that name, or in that file, for all processes."""
-    path = budget_path(budget, os.environ) if isinstance(budget, str) else os.fspath(budget)
+    path = os.fspath(budget) if isinstance(budget, os.PathLike) else budget_path(budget, os.environ)
     return FileBudget(path, budgets, clock)
 
 
@@ -561,6 +578,8 @@ def _close(transport: Transport, budget: FileBudget | None) -> None:
 def _hosts(hosts: Iterable[str] | None) -> tuple[str, ...] | None:
     if isinstance(hosts, str):
         raise OptionError(f"allow_hosts={hosts!r} must be a list of hosts: write [{hosts!r}]")
+    if hosts is not None and not isinstance(hosts, Iterable):
+        raise OptionError(f"allow_hosts={hosts!r} must be a list of hosts: write ['example.com']")
     return None if hosts is None else tuple(hosts)
 
 

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import pickle
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workerpool import OptionError, Rate, Request, RetryPolicy, Timeout, WorkerPool
+from workerpool import (
+    Breaker,
+    OptionError,
+    Rate,
+    Request,
+    RetryBudget,
+    RetryPolicy,
+    Timeout,
+    WorkerPool,
+)
 from workerpool.config import Budgets, parse_duration
-from workerpool.pool import default_connections
+from workerpool.pool import budgets_of, default_connections
+from workerpool.processes.options import packed_options
 from workerpool.testing import ScriptedTransport
 
 
@@ -62,6 +76,133 @@ def test_a_duration_is_read_in_the_words_people_use(value: str | float, seconds:
 def test_a_duration_that_cannot_be_is_refused_by_name(value: str | float) -> None:
     with pytest.raises(OptionError, match="deadline="):
         parse_duration(value, "deadline")
+
+
+WRONG: dict[type, dict[str, list[Any]]] = {
+    WorkerPool: {
+        "max_workers": ["16", 0],
+        "thread_name_prefix": [5],
+        "initargs": [5],
+        "rate": ["fast", [50]],
+        "burst": ["2", True],
+        "host_rate": [0, {}],
+        "key_rate": ["auto", "fast"],
+        "limit_by": [5, "no header"],
+        "slow_start": ["no", 0],
+        "max_connections": ["many", 0],
+        "host_connections": ["many", None],
+        "budget": [5, "../there"],
+        "retry": ["3", 2.5, True],
+        "breaker": ["10", 10.0, True],
+        "timeout": ["5", (1, 2, 3)],
+        "cookies": ["all", True],
+        "max_body": ["1GiB", 0],
+        "max_redirects": ["5", -1],
+        "allow_hosts": ["example.com", 5, [5]],
+        "deny_private": ["yes", None],
+        "trust_proxy": ["yes", 1],
+        "proxies": ["http://proxy:3128", {"http": 5}, {5: "http://proxy:3128"}],
+        "verify": [5, None],
+        "cert": [5, ("certificate.pem",), ("certificate.pem", 5)],
+        "fast_path": ["no", None],
+        "robots": ["yes", 1],
+        "contact": [5, "me"],
+        "session_factory": [5, "requests.Session"],
+        "host_key": ["x", 5],
+        "clock": [5, "now"],
+        "transport": [5, "http"],
+    },
+    RetryPolicy: {
+        "attempts": [0, "4"],
+        "backoff": [-1, "1"],
+        "backoff_max": [-1, "9"],
+        "total": [0, "600"],
+        "retry_after_max": [math.nan, "120"],
+        "budget": [3, 0.2],
+        "statuses": [["503"], "503", 503, [True]],
+        "methods": ["GET", 5, [5]],
+        "retry": [5, "always"],
+        "stop": [5, "never"],
+        "wait": [5, "1s"],
+    },
+    RetryBudget: {"share": [-1, "20%"], "per_second": [0, "10"], "floor": [0, "many"]},
+    Breaker: {
+        "failures": [0, "10"],
+        "share": [0, 2, "half"],
+        "window": [0, "20"],
+        "open_for": [0, "30"],
+        "longest": [0, "300"],
+        "fails_fast": ["no", 0],
+    },
+    Timeout: {"connect": [0, "30"], "read": [0, "30"], "total": [0, "30"]},
+    Rate: {"count": [0, "50"], "seconds": [0, "1"], "quotas": [5, ("1000/h",)]},
+}
+"""Values that no option takes, by name."""
+
+TOGETHER = {"key_rate": {"limit_by": "X-Api-Key"}, "limit_by": {"key_rate": 10}, "contact": {"robots": True}}
+"""Options without which others are refused, whatever they say."""
+
+ELSEWHERE = {"initializer"}
+"""What is refused as `ThreadPoolExecutor` refuses it: by a `TypeError`."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [(kind, name, value) for kind, names in WRONG.items() for name, values in names.items() for value in values],
+)
+def test_every_option_is_checked_where_it_comes_in_and_named(kind: type, name: str, value: Any) -> None:
+    known = {"count": 1} if kind is Rate else TOGETHER.get(name, {})
+    with pytest.raises(OptionError, match=rf"^(?:\w+\.)*{'rate' if kind is Rate else name}\b") as caught:
+        kind(**{**known, name: value})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", WRONG, ids=lambda kind: kind.__name__)
+def test_no_option_is_without_a_check(kind: type) -> None:
+    assert set(WRONG[kind]) == set(inspect.signature(kind).parameters) - ELSEWHERE
+
+
+def test_a_breaker_is_a_number_of_failures_or_says_more() -> None:
+    assert Breaker.of(7) == Breaker(failures=7)
+    assert Breaker.of(Breaker(share=0.5)) == Breaker(share=0.5)
+    assert Breaker.of(None) is None
+
+
+def test_what_requests_takes_for_a_certificate_or_a_proxy_is_taken() -> None:
+    for cert in ("both.pem", ("certificate.pem", "key.pem"), ["certificate.pem", "key.pem"]):
+        WorkerPool(cert=cert, transport=ScriptedTransport()).shutdown()  # type: ignore[arg-type]
+    proxies: Any = {"http": None, "https": "http://proxy:3128"}
+    WorkerPool(proxies=proxies, verify="bundle.pem", transport=ScriptedTransport()).shutdown()
+
+
+def test_a_number_of_sockets_that_was_said_is_the_most_that_is_found_out() -> None:
+    def most(**options: Any) -> int:
+        budgets = budgets_of(16, **options)
+        assert budgets.learns_connections
+        return budgets.host_connections
+
+    assert most(max_connections="auto", host_connections=2) == 2
+    assert most(max_connections="auto", host_connections=20) == 16
+    assert most(max_connections="auto") == most(host_connections="auto") == 16
+    assert most(max_connections=9, host_connections="auto") == 9
+
+
+def test_that_most_holds_in_each_process_too() -> None:
+    given = {"max_connections": "auto", "host_connections": 2}
+    with WorkerPool(16, transport=ScriptedTransport(), **given) as pool:  # type: ignore[arg-type]
+        for packed in packed_options(given, pool._options, 2, Path("/there")):
+            options = {name: pickle.loads(packed[name]) for name in ("max_workers", *given)}
+            with WorkerPool(transport=ScriptedTransport(), **options) as child:
+                assert child._options.budgets.learns_connections
+                assert child._options.budgets.host_connections == 2
+
+
+@pytest.mark.parametrize("requests", ["http://a.test/", b"http://a.test/"])
+def test_a_text_is_refused_as_requests_as_its_letters_are_none(requests: Any) -> None:
+    with WorkerPool(1, transport=ScriptedTransport()) as pool:
+        for read in (pool.stream, pool.batches):
+            with pytest.raises(OptionError, match=r"requests is a .*: give a list of URLs"):
+                read(requests)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,10 @@ def packed_options(given: Mapping[str, Any], options: Options, processes: int, b
     common["budget"] = pack(budget)
     common["max_connections"] = pack(options.budgets.max_connections)
     if options.budgets.learns_connections:
-        common["host_connections"] = pack(AUTO)
+        if given.get("host_connections") == options.budgets.host_connections:
+            common["max_connections"] = pack(AUTO)  # beside which alone a number is the most that is to be found out
+        else:
+            common["host_connections"] = pack(AUTO)
     return [common | {"max_workers": pack(workers)} for workers in shares(options.workers, processes)]
 
 
