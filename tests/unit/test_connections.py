@@ -56,7 +56,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connections]:
 def idle(connections: Connections, key: str, *hosts: str) -> list[Connection]:
     made = [Connection(connections, host) for host in hosts]
     for connection in made:
-        assert connections.open_place(connection)
+        assert connections.open_place(connection, wait=0)
         connections.checkin(key, connection)
     return made
 

@@ -42,12 +42,11 @@ class Plan:
     carry, and `more`, what of it was the request's own.
     """
 
-    __slots__ = ("_end", "_start", "headers", "method", "more", "pool", "site", "way")
+    __slots__ = ("_end", "_start", "headers", "method", "more", "pool", "way")
 
     def __init__(
-        self, site: str, prepared: PreparedRequest, around: tuple[str, str], pool: Any, way: dict[str, Any], more: Any
+        self, prepared: PreparedRequest, around: tuple[str, str], pool: Any, way: dict[str, Any], more: Any
     ) -> None:
-        self.site = site
         self.method = prepared.method or ""
         self.headers = tuple(prepared.headers.items())
         self.more = more
@@ -192,7 +191,7 @@ class Plans:
             return None
         start = self._adapter.request_url(prepared, way["proxies"]).removesuffix("/")
         around = head_around(method, dict(prepared.headers), None, pool, url)
-        return around and Plan(site, prepared, (around[0] + start, around[1]), pool, way, more)
+        return around and Plan(prepared, (around[0] + start, around[1]), pool, way, more)
 
 
 _OF_SESSIONS = frozenset(name for name, value in vars(requests.Session).items() if callable(value))

@@ -236,13 +236,13 @@ class CountedConnection(HTTPConnection):
                 raise
             raise InvalidHeader(_fault_of(headers or {})) from error
         if handed is None:
-            self._has_sent(body)
+            self._note_pause(body)
 
     def ask(self, head: bytes, body: bytes | None, patience: float | None) -> None:
         """Send a whole request.
 
         `patience`: seconds to wait for each piece of its answer, None where the deadline alone ends that. Errors are
-        the socket's; `has_sent` of the trace tells how far it came.
+        the socket's.
         """
         sock = self.sock
         self._begin(sock)
@@ -252,7 +252,7 @@ class CountedConnection(HTTPConnection):
             self._send_whole(head + body if body else head)
         else:
             self._send_whole(head, body)
-        self._has_sent(body)
+        self._note_pause(body)
 
     def ask_at_once(self, head: bytes) -> bytes:
         """Send a request without a body, and return what of it could not be sent without waiting: nothing, as a rule.
@@ -260,7 +260,7 @@ class CountedConnection(HTTPConnection):
         From here on the socket never waits. Errors are those of `ask`.
         """
         sock = self.sock
-        trace = self._begin(sock)
+        self._begin(sock)
         if sock.gettimeout() != 0:
             sock.settimeout(0)
         sent = len(head)
@@ -274,8 +274,7 @@ class CountedConnection(HTTPConnection):
         except (BrokenPipeError, ConnectionResetError):
             pass
         if sent == len(head):
-            trace.has_sent = True
-            self._has_sent(None)
+            self._note_pause(None)
         return head[sent:]
 
     def ask_the_rest(self, data: bytes, patience: float | None) -> None:
@@ -283,7 +282,7 @@ class CountedConnection(HTTPConnection):
         self.sock.settimeout(patience)
         if data:
             self._send_whole(data)
-            self._has_sent(None)
+            self._note_pause(None)
 
     def _send_whole(self, *pieces: bytes) -> None:
         try:
@@ -294,7 +293,6 @@ class CountedConnection(HTTPConnection):
             raise
         except (BrokenPipeError, ConnectionResetError):
             pass  # it may have answered before it had read all
-        self.trace.has_sent = True
 
     def hear(self) -> bytes:
         """Take some bytes of the answer; none where it ends in the middle. Errors are the socket's, `NOT_YET` among
@@ -310,7 +308,7 @@ class CountedConnection(HTTPConnection):
         trace.received += len(data)
         return data
 
-    def _begin(self, sock: Any) -> Trace:
+    def _begin(self, sock: Any) -> None:
         """Take note that a request is about to be sent."""
         trace = self.trace = self.connections.traces.current
         self.times_used += 1
@@ -318,9 +316,9 @@ class CountedConnection(HTTPConnection):
         self.connections.watchdog.watch.attach(sock)
         trace.received = 0  # a proxy may have answered on the way
         trace.sent_at = time.perf_counter()
-        return trace
 
-    def _has_sent(self, body: Any) -> None:
+    def _note_pause(self, body: Any) -> None:
+        """Take note, where all has been sent, if its socket had to wait for that."""
         if not self._was_idle and body is None:  # opened ahead; or this thread had to wait before it could send
             self._was_idle = time.monotonic() - self.idle_since > IDLE_FROM
 
