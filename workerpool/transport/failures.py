@@ -26,7 +26,7 @@ from workerpool.errors import (
 )
 from workerpool.model import origin
 from workerpool.redact import printable, redact
-from workerpool.transport.pools import InvalidHeader, StaleSocket
+from workerpool.transport.connection import InvalidHeader, StaleSocket
 from workerpool.transport.reading import HeadTooLarge
 from workerpool.transport.trace import Trace
 
