@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from workerpool import Cancelled, Request, RetryPolicy, SlotTimeout, WorkerPool
+from tests.waiting import eventually
+from workerpool import Cancelled, Outcome, Request, RetryPolicy, SlotTimeout, WorkerPool
 from workerpool.batch.sources.ahead import AHEAD, read_ahead
 from workerpool.model import IDLE, Idle
 from workerpool.testing import Answer, Origin, ScriptedTransport
@@ -84,9 +85,13 @@ def test_what_a_drained_stream_has_read_ends_as_cancelled() -> None:
             yield url
 
     with WorkerPool(8, host_connections=2, transport=ScriptedTransport(script)) as pool:
-        stream = pool.stream(source(), window=40)
-        threading.Timer(0.3, lambda: (pool.drain(), gate.set())).start()
-        outcomes = [*stream]
+        outcomes: list[Outcome] = []
+        reader = threading.Thread(target=lambda: outcomes.extend(pool.stream(source(), window=40)), daemon=True)
+        reader.start()
+        assert eventually(lambda: read >= 40)
+        pool.drain()
+        gate.set()
+        reader.join(LONG)
     assert len(outcomes) == read
     assert len({outcome.url for outcome in outcomes}) == read
     assert any(isinstance(outcome.error, Cancelled) for outcome in outcomes)
