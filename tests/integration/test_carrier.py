@@ -453,7 +453,7 @@ def test_the_carrier_rests_while_a_thread_for_a_callable_is_slow_to_start() -> N
         assert eventually(lambda: pool.statistics().in_flight == 3)
         future = pool.submit(pow, 2, 10)
         third.set()
-        assert eventually(lambda: pool.statistics().in_flight == 2 and len(threads) == 2)
+        assert eventually(lambda: pool.statistics().in_flight == 2 and len(threads) >= 2)
         began = time.process_time()
         time.sleep(0.3)
         spent = time.process_time() - began
