@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 
 import workerpool
 import workerpool.errors
+from workerpool.cli.arguments import make_parser
 from workerpool.events import EVENTS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,10 +51,8 @@ COMMANDS = ("run", "status", "reconcile", "jobs", "doctor", "plan")
 
 @cache
 def real_options(name: str) -> frozenset[str]:
-    command = [sys.executable, "-m", "workerpool", name, "--help"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
-    listed = re.findall(r"^  (-[^ ].*?)(?:  |$)", done.stdout, re.MULTILINE)
-    return frozenset(option for line in listed for option in OPTION.findall(line))
+    (commands,) = (action.choices for action in make_parser()._actions if action.dest == "command")
+    return frozenset(word for action in commands[name]._actions for word in action.option_strings)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -140,7 +137,10 @@ def check_call(node: ast.Call) -> None:
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
     if name not in workerpool.__all__:
         return
-    called = workerpool.WorkerPool if name == "fetch" else getattr(workerpool, name)
-    known = {*inspect.signature(called).parameters, *(("ordered", "window") if name == "fetch" else ())}
+    known = {*inspect.signature(getattr(workerpool, name)).parameters}
+    if "options" in known:  # which are handed on
+        known |= {*inspect.signature(workerpool.WorkerPool).parameters, "processes"}
+    if name == "fetch":
+        known |= {"ordered", "window"}
     for keyword in node.keywords:
         assert keyword.arg is None or keyword.arg in known, f"{name}({keyword.arg}=…)"
