@@ -380,23 +380,28 @@ class GuardRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Everything a `WorkerPool` was told, checked; `WorkerPool`'s own docstring explains each."""
+    """What the parts of a pool are told, checked; `WorkerPool`'s own docstring explains each.
+
+    `host_of`: gives a URL's host, whose budgets it counts against; `key_of` a request's key, None if it has none.
+    """
 
     workers: int
     budgets: Budgets
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    timeout: Timeout = field(default_factory=Timeout)
-    cookies: CookieMode = "none"
-    guard: GuardRules = field(default_factory=GuardRules)
-    max_body: int | None = 1024**3
-    max_redirects: int = 30
-    proxies: Mapping[str, str] | None = None
-    verify: bool | str = True
-    cert: str | tuple[str, str] | None = None
-    fast_path: bool = True
-    breaker: Breaker | None = None
-    user_agent: str | None = None
-    robots: bool = False
+    retry: RetryPolicy
+    timeout: Timeout
+    cookies: CookieMode
+    guard: GuardRules
+    max_body: int | None
+    max_redirects: int
+    proxies: Mapping[str, str] | None
+    verify: bool | str
+    cert: str | tuple[str, str] | None
+    fast_path: bool
+    breaker: Breaker | None
+    user_agent: str | None
+    robots: bool
+    host_of: Callable[[str], str]
+    key_of: Callable[[Any], str | None] | None
 
     def __post_init__(self) -> None:
         check_flag("fast_path", self.fast_path)
@@ -431,6 +436,11 @@ class Options:
                 "deny_private with proxies: the proxy connects wherever it likes, so nothing would be checked; "
                 "say trust_proxy=True if the proxy keeps private addresses out itself"
             )
+
+    @property
+    def listens(self) -> bool:
+        """Whether anybody learns from answers."""
+        return self.budgets.learns_rate or self.budgets.learns_connections or self.breaker is not None
 
 
 def check_count(option: str, value: object, *, least: int = 1) -> int:

@@ -5,8 +5,8 @@ Any thread may call a pool's methods; inside one of its own workers, those that 
 
 from __future__ import annotations
 
+import inspect
 import os
-import resource
 import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -14,29 +14,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from workerpool import events
-from workerpool.agent import check_contact, user_agent
+from workerpool.checking import checked
 from workerpool.clock import Clock, SystemClock
-from workerpool.config import (
-    AUTO,
-    Breaker,
-    Budgets,
-    CookieMode,
-    GuardRules,
-    Options,
-    Rate,
-    RetryPolicy,
-    Timeout,
-    check_callable,
-    check_count,
-)
+from workerpool.config import Breaker, Budgets, CookieMode, Options, Rate, RetryPolicy, Timeout, check_count
 from workerpool.crew import Crew
 from workerpool.errors import Cancelled, InvalidRequest, OptionError, WrongThread
 from workerpool.forking import tell_of_forks
 from workerpool.gate import Gate
 from workerpool.governor import CrewGovernor
-from workerpool.keys import key_function
+from workerpool.intake import window_of
 from workerpool.limits.file import FileBudget, budget_path
-from workerpool.model import Idle, Outcome, Request, Underway, new_request, origin
+from workerpool.model import Idle, Outcome, Request, Underway, new_request
 from workerpool.retry import Retries
 from workerpool.robots import Robots
 from workerpool.scheduler import Scheduler
@@ -50,9 +38,6 @@ if TYPE_CHECKING:
     from requests import Response
 
 T = TypeVar("T")
-
-WINDOW = 1000
-"""Requests of one stream in memory, unless it is told otherwise; more for pools of over 125 workers."""
 
 
 class WorkerPool(Executor):
@@ -147,53 +132,8 @@ class WorkerPool(Executor):
         transport: Callable[[Options, Governor], Transport] | None = None,
     ) -> None:
         events.prepare()
-        workers = _count_workers(max_workers)
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
-        if not isinstance(thread_name_prefix, str):
-            raise OptionError(f"thread_name_prefix={thread_name_prefix!r} must be a text")
-        if not isinstance(initargs, Iterable):
-            raise OptionError(f"initargs={initargs!r} must be a tuple of what the initializer is called with")
-        self._options = options = Options(
-            workers=workers,
-            budgets=budgets_of(
-                workers,
-                rate=rate,
-                host_rate=host_rate,
-                key_rate=key_rate,
-                burst=burst,
-                max_connections=max_connections,
-                host_connections=host_connections,
-                slow_start=slow_start,
-            ),
-            retry=RetryPolicy.of(retry),
-            breaker=Breaker.of(breaker),
-            timeout=Timeout.of(timeout),
-            cookies=cookies,
-            guard=GuardRules(
-                allow_hosts=_hosts(allow_hosts),
-                deny_private=deny_private,
-                trust_proxy=trust_proxy,
-            ),
-            max_body=max_body,
-            max_redirects=max_redirects,
-            proxies=proxies,
-            verify=verify,
-            cert=cert,
-            fast_path=fast_path,
-            user_agent=None if contact is None else user_agent(check_contact(contact)),
-            robots=robots,
-        )
-        if clock is not None and not callable(getattr(clock, "wait", None)):
-            raise OptionError(f"clock={clock!r} must have now(), time() and wait(), as workerpool.clock.Clock says")
-        check_callable("session_factory", session_factory, "a function that makes a requests.Session")
-        check_callable("host_key", host_key, "a function of a URL")
-        check_callable("transport", transport, "a function that makes a transport")
+        self._options = options = checked(locals())  # all arguments, by their names
         self._clock = clock or SystemClock()
-        self._host_of = host_key or origin
-        self._key_of = None if limit_by is None else key_function(limit_by)
-        if (key_rate is None) != (limit_by is None):
-            raise OptionError("key_rate and limit_by go together: what may be sent for each key, and what the key is")
         self._thread_name_prefix = thread_name_prefix
         self._initializer = (initializer, initargs)
         self._budget = shared = None if budget is None else _shared(budget, options.budgets, self._clock)
@@ -206,7 +146,7 @@ class WorkerPool(Executor):
         budgets = options.budgets
         events.emit(
             "pool.started",
-            workers=workers,
+            workers=options.workers,
             rate=str(budgets.rate),
             host_rate=str(budgets.host_rate),
             max_connections=budgets.max_connections,
@@ -217,21 +157,10 @@ class WorkerPool(Executor):
         options, clock = self._options, self._clock
         budgets, policy = options.budgets, options.retry
         self._retries = retries = Retries(policy, learns=budgets.learns_rate)
-        listens = budgets.learns_rate or budgets.learns_connections or options.breaker is not None
-        governor = CrewGovernor(clock, retries, policy, self._host_of, key_of=self._key_of, listens=listens)
+        governor = CrewGovernor(clock, retries, options)
         self._transport = self._make_transport(options, governor)
-        gate = Gate(Robots(), clock, self._host_of) if options.robots else None
-        self._worker = Worker(
-            self._transport,
-            clock,
-            retries,
-            policy,
-            options.timeout,
-            self._host_of,
-            key_of=self._key_of,
-            listens=listens,
-            gate=gate,
-        )
+        gate = Gate(Robots(), clock, options.host_of) if options.robots else None
+        self._worker = Worker(self._transport, clock, retries, options, gate)
         # The executor's threads hold what they are given here for life: nothing in it may lead back to the pool, or
         # a pool that is dropped without shutdown would never end its threads.
         executor = ThreadPoolExecutor(
@@ -315,8 +244,8 @@ class WorkerPool(Executor):
         if request.weight != 1:
             self._check_weight(request.weight)
         future: Future[Response] = Future()
-        key = None if self._key_of is None else self._key_of(request)
-        self._crew.add([_Promise(request, self._host_of(url), future, key)])
+        key = None if self._options.key_of is None else self._options.key_of(request)
+        self._crew.add([_Promise(request, self._options.host_of(url), future, key)])
         return future
 
     def get(self, url: str, params: Any = None, **kwargs: Any) -> Future[Response]:
@@ -416,7 +345,7 @@ class WorkerPool(Executor):
         """
         self._refuse_inside("warm")
         per_host = min(self._options.budgets.host_connections, self._options.workers)
-        sites = {self._host_of(url): url for url in urls}
+        sites = {self._options.host_of(url): url for url in urls}
         opening = [self.submit(self._warm, host, url) for host, url in sites.items() for _ in range(per_host)]
         return sum(future.result() for future in opening)
 
@@ -464,8 +393,8 @@ class WorkerPool(Executor):
             iter(requests),
             as_request=self._as_request,
             refuse_inside=lambda: self._refuse_inside(name),
-            host_of=self._host_of,
-            key_of=self._key_of,
+            host_of=self._options.host_of,
+            key_of=self._options.key_of,
             may_repeat=self._retries.may_repeat,
             ordered=ordered,
             workers=workers,
@@ -506,55 +435,11 @@ class WorkerPool(Executor):
             return False
 
 
-def default_connections(workers: int) -> int:
-    """Sockets for so many workers: twice as many, at least 64, but under half of what the process may open."""
-    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = max(1, descriptors // 2 - 1) if descriptors != resource.RLIM_INFINITY else 2 * workers + 64
-    return min(max(64, 2 * workers), most)
-
-
-def budgets_of(
-    workers: int,
-    *,
-    rate: Rate | str | float | None = None,
-    host_rate: Rate | str | float | None = None,
-    key_rate: Rate | str | float | None = None,
-    burst: int = 1,
-    max_connections: int | Literal["auto"] | None = None,
-    host_connections: int | Literal["auto"] = 6,
-    slow_start: bool = False,
-) -> Budgets:
-    """The budgets that a pool of so many workers has with these options; `WorkerPool` explains them.
-
-    Raises `OptionError`.
-    """
-    most = default_connections(workers) if max_connections in (None, AUTO) else max_connections
-    learns_connections = AUTO in (max_connections, host_connections)
-    per_host = host_connections
-    if learns_connections:  # the default's number is nobody's upper end
-        is_said = host_connections not in (AUTO, Budgets().host_connections)
-        end = check_count("host_connections", host_connections) if is_said else workers
-        per_host = min(workers, check_count("max_connections", most), end)
-    return Budgets(
-        rate=None if rate in (None, AUTO) else Rate.of(rate),
-        host_rate=None if host_rate in (None, AUTO) else Rate.of(host_rate, "host_rate"),
-        key_rate=None if key_rate is None else Rate.of(key_rate, "key_rate"),
-        burst=burst,
-        max_connections=check_count("max_connections", most),
-        host_connections=check_count("host_connections", per_host),
-        learns_rate=AUTO in (rate, host_rate),
-        learns_connections=learns_connections,
-        slow_start=slow_start,
-    )
-
-
-def window_of(workers: int, budgets: Budgets, window: int | None = None) -> tuple[int, int]:
-    """Requests of one stream in memory at once, and how many of these may be one host's; raises `OptionError`.
-
-    That share is a quarter, as long as that keeps a host's sockets busy.
-    """
-    window = max(WINDOW, 8 * workers) if window is None else check_count("window", window)
-    return window, max(1, window // 4, min(window, 2 * budgets.host_connections))
+def options_of(**given: Any) -> Options:
+    """What a `WorkerPool` of these arguments makes of them; raises `OptionError` as it does. Opens nothing."""
+    bound = inspect.signature(WorkerPool).bind(**given)
+    bound.apply_defaults()
+    return checked(bound.arguments)
 
 
 def _shared(budget: str | os.PathLike[str], budgets: Budgets, clock: Clock) -> FileBudget:
@@ -568,22 +453,6 @@ def _close(transport: Transport, budget: FileBudget | None) -> None:
     transport.close()
     if budget is not None and not budget.serves_sockets:
         budget.leave()  # or else it is the transport that leaves, when its last socket is closed
-
-
-def _hosts(hosts: Iterable[str] | None) -> tuple[str, ...] | None:
-    if isinstance(hosts, str):
-        raise OptionError(f"allow_hosts={hosts!r} must be a list of hosts: write [{hosts!r}]")
-    if hosts is not None and not isinstance(hosts, Iterable):
-        raise OptionError(f"allow_hosts={hosts!r} must be a list of hosts: write ['example.com']")
-    return None if hosts is None else tuple(hosts)
-
-
-def _count_workers(max_workers: int | None) -> int:
-    if max_workers is None:
-        return min(32, (os.cpu_count() or 1) + 4)  # as ThreadPoolExecutor
-    if not isinstance(max_workers, int) or max_workers <= 0:
-        raise OptionError(f"max_workers must be greater than 0, as a whole number; it is {max_workers!r}")
-    return max_workers
 
 
 _REQUEST_OPTIONS = frozenset(Request.__dataclass_fields__) - {

@@ -22,8 +22,9 @@ from workerpool import (
     Timeout,
     WorkerPool,
 )
+from workerpool.checking import default_connections
 from workerpool.config import Budgets, parse_duration
-from workerpool.pool import budgets_of, default_connections
+from workerpool.pool import options_of
 from workerpool.processes.options import packed_options
 from workerpool.testing import ScriptedTransport
 
@@ -177,7 +178,7 @@ def test_what_requests_takes_for_a_certificate_or_a_proxy_is_taken() -> None:
 
 def test_a_number_of_sockets_that_was_said_is_the_most_that_is_found_out() -> None:
     def most(**options: Any) -> int:
-        budgets = budgets_of(16, **options)
+        budgets = options_of(**options).budgets
         assert budgets.learns_connections
         return budgets.host_connections
 
@@ -191,10 +192,9 @@ def test_that_most_holds_in_each_process_too() -> None:
     given = {"max_connections": "auto", "host_connections": 2}
     with WorkerPool(16, transport=ScriptedTransport(), **given) as pool:  # type: ignore[arg-type]
         for packed in packed_options(given, pool._options, 2, Path("/there")):
-            options = {name: pickle.loads(packed[name]) for name in ("max_workers", *given)}
-            with WorkerPool(transport=ScriptedTransport(), **options) as child:
-                assert child._options.budgets.learns_connections
-                assert child._options.budgets.host_connections == 2
+            budgets = options_of(**{name: pickle.loads(packed[name]) for name in ("max_workers", *given)}).budgets
+            assert budgets.learns_connections
+            assert budgets.host_connections == 2
 
 
 @pytest.mark.parametrize("requests", ["http://a.test/", b"http://a.test/"])

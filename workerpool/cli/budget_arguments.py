@@ -10,7 +10,7 @@ from typing import Any, Literal
 from workerpool.config import AUTO, Breaker, Budgets, Rate, RetryBudget, check_count
 from workerpool.errors import OptionError
 from workerpool.keys import LimitBy, read_limit_by
-from workerpool.pool import budgets_of
+from workerpool.pool import options_of
 
 Limit = Rate | Literal["auto"] | None
 Sockets = int | Literal["auto"] | None
@@ -43,7 +43,7 @@ class BudgetSettings:
 
     def budgets(self) -> Budgets:
         """The budgets that the pool will have."""
-        return budgets_of(self.workers, **self._of_budgets())
+        return options_of(max_workers=self.workers, **self._of_budgets(), limit_by=self.limit_by).budgets
 
     def _of_budgets(self) -> dict[str, Any]:
         return {

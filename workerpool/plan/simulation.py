@@ -15,13 +15,12 @@ from itertools import count
 from typing import Any
 
 from workerpool.crew import AHEAD
-from workerpool.intake import Intake, Item
+from workerpool.intake import Intake, Item, window_of
 from workerpool.limits import Answer
 from workerpool.model import Request
 from workerpool.plan.bounds import Load
 from workerpool.plan.profile import Draws, History
 from workerpool.plan.setting import Setting
-from workerpool.pool import window_of
 from workerpool.scheduler import Scheduler
 from workerpool.stream import PATIENCE, READ_ON
 from workerpool.tickets import NEVER, Ticket
