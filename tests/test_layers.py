@@ -37,6 +37,7 @@ LEVELS: dict[str, float] = {
     "keys": 2.1,
     "robots": 2.1,
     "checking": 2.2,
+    "options": 2.2,
     "hosts": 2.2,
     "lanes": 2.3,
     "slow_hosts": 2.4,

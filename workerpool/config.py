@@ -32,17 +32,16 @@ CookieMode = Literal["none", "worker", "shared"]
 AUTO = "auto"
 """In place of a budget: find out what a host takes."""
 
-_UNITS = {
+UNITS = {
     "ms": 0.001, "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0,
     "m": 60.0, "min": 60.0, "minute": 60.0, "minutes": 60.0,
     "h": 3600.0, "hr": 3600.0, "hour": 3600.0, "hours": 3600.0,
     "d": 86400.0, "day": 86400.0, "days": 86400.0,
 }  # fmt: skip
+"""Seconds, by what people call so many."""
+
 _RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/|per)\s*(\d+(?:\.\d+)?)?\s*([a-z]+)\s*", re.IGNORECASE)
 _HOST_PATTERN = re.compile(r"(?:\*\.)?[^\s/*:@\[\]]+(?::\d+)?|\[[0-9a-fA-F:.]+\](?::\d+)?")
-_SIZES = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +83,8 @@ class Rate:
             return cls(rates[0].count, rates[0].seconds, tuple(rates[1:]))
         if isinstance(value, str):
             match = _RATE.fullmatch(value)
-            if match and match[3].lower() in _UNITS:
-                count, seconds = float(match[1]), float(match[2] or 1) * _UNITS[match[3].lower()]
+            if match and match[3].lower() in UNITS:
+                count, seconds = float(match[1]), float(match[2] or 1) * UNITS[match[3].lower()]
             elif re.fullmatch(r"\s*\d+(?:\.\d+)?\s*", value):
                 count, seconds = float(value), 1.0
             else:
@@ -126,29 +125,6 @@ def _bad_rate(value: object, option: str) -> OptionError:
     return OptionError(
         f"{option}={value!r} is no rate above zero: write '50/s', '100/min', '30/5min', '10/s and 1000/h' or 50"
     )
-
-
-def parse_duration(value: str | float, option: str) -> float:
-    """Read a duration in seconds from ``90``, ``"90s"``, ``"10m"`` or ``"1h30m"``; raises `OptionError`."""
-    if isinstance(value, str):
-        parts = _DURATION.findall(value.strip())
-        known = all(not unit or unit.lower() in _UNITS for _, unit in parts)
-        if not parts or not known or _DURATION.sub("", value.strip()):
-            raise OptionError(f"{option}={value!r} is no duration: write '90s', '10m' or '1h30m'")
-        seconds = sum(float(number) * _UNITS[unit.lower() or "s"] for number, unit in parts)
-    else:
-        seconds = float(value)
-    if not _is_positive(seconds):
-        raise OptionError(f"{option}={value!r} must be above zero: write '90s', '10m' or '1h30m'")
-    return seconds
-
-
-def parse_size(value: str, option: str) -> int:
-    """Read a size in bytes from ``"1000"``, ``"64KiB"``, ``"10MB"`` or ``"1GiB"``; raises `OptionError`."""
-    match = _SIZE.fullmatch(value)
-    if not match or match[2].lower() not in _SIZES or (size := int(float(match[1]) * _SIZES[match[2].lower()])) < 1:
-        raise OptionError(f"{option}={value!r} is no size above zero: write '64KiB', '10MB' or '1GiB'")
-    return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,7 +350,7 @@ class GuardRules:
         for pattern in self.allow_hosts or ():
             if not isinstance(pattern, str) or pattern.startswith(".") or not _HOST_PATTERN.fullmatch(pattern):
                 raise OptionError(
-                    f"allow_hosts: {pattern!r} is no host: write 'example.com', '*.example.com' or 'example.com:8443'"
+                    f"allow_hosts={pattern!r} is no host: write 'example.com', '*.example.com' or 'example.com:8443'"
                 )
 
 
@@ -413,7 +389,7 @@ class Options:
         check_count("max_redirects", self.max_redirects, least=0)
         if self.robots and self.user_agent is None:
             raise OptionError(
-                "robots=True needs a contact, so that a site can say what is wrong instead of shutting you out: "
+                "robots=True needs contact=, so that a site can say what is wrong instead of shutting you out: "
                 "say contact='https://example.com/bot' or contact='me@example.com'"
             )
         if self.robots and self.max_redirects < ROBOTS_REDIRECTS:
@@ -433,7 +409,7 @@ class Options:
             )
         if self.proxies and self.guard.deny_private and not self.guard.trust_proxy:
             raise OptionError(
-                "deny_private with proxies: the proxy connects wherever it likes, so nothing would be checked; "
+                "deny_private=True with proxies=: the proxy connects wherever it likes, so nothing would be checked; "
                 "say trust_proxy=True if the proxy keeps private addresses out itself"
             )
 

@@ -23,7 +23,8 @@ from workerpool import (
     WorkerPool,
 )
 from workerpool.checking import default_connections
-from workerpool.config import Budgets, parse_duration
+from workerpool.config import Budgets
+from workerpool.options.reading import duration, duration_or_0
 from workerpool.pool import options_of
 from workerpool.processes.options import packed_options
 from workerpool.testing import ScriptedTransport
@@ -67,16 +68,21 @@ def test_a_rate_that_cannot_be_is_refused_with_words_that_would_do(value: object
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [(90, 90), ("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("1h 30m", 5400), (0.5, 0.5)],
+    [("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("1h 30m", 5400), ("0.5", 0.5)],
 )
-def test_a_duration_is_read_in_the_words_people_use(value: str | float, seconds: float) -> None:
-    assert parse_duration(value, "deadline") == seconds
+def test_a_duration_is_read_in_the_words_people_use(value: str, seconds: float) -> None:
+    assert duration(value, "--deadline") == seconds
 
 
-@pytest.mark.parametrize("value", ["", "soon", "10 parsecs", "-5s", 0, -1, "0s", math.nan, math.inf])
-def test_a_duration_that_cannot_be_is_refused_by_name(value: str | float) -> None:
-    with pytest.raises(OptionError, match="deadline="):
-        parse_duration(value, "deadline")
+@pytest.mark.parametrize("value", ["", "soon", "10 parsecs", "-5s", "0", "-1", "0s", "nan", "inf"])
+def test_a_duration_that_cannot_be_is_refused_by_name(value: str) -> None:
+    with pytest.raises(OptionError, match="--deadline="):
+        duration(value, "--deadline")
+
+
+@pytest.mark.parametrize("text", ["0", "0s", "0.0"])
+def test_no_time_at_all_is_a_duration_where_that_means_something(text: str) -> None:
+    assert duration_or_0(text, "--wait-lock") == 0.0
 
 
 WRONG: dict[type, dict[str, list[Any]]] = {

@@ -25,7 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = _INTERRUPTED
     except WorkerPoolError as error:
-        speak(f"workerpool: {error}")
+        from workerpool.options.words import in_flags
+
+        speak(f"workerpool: {in_flags(str(error))}")
         code = _USAGE
     if argv is None and code == _NOT_WRITTEN:
         # The interpreter would wait for requests in flight, whose results have nowhere to go.
@@ -34,7 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _carry_out(argv: Sequence[str] | None) -> int:
-    from workerpool.agent import version
     from workerpool.cli.arguments import RunSettings, parse
     from workerpool.cli.doctor_arguments import DoctorSettings
     from workerpool.cli.plan_arguments import PlanSettings
@@ -47,7 +48,7 @@ def _carry_out(argv: Sequence[str] | None) -> int:
     if isinstance(settings, DoctorSettings):
         from workerpool.cli.doctor import doctor
 
-        return doctor(settings, owns_process=argv is None, version=version())
+        return doctor(settings, owns_process=argv is None)
     if isinstance(settings, PlanSettings):
         from workerpool.cli.plan import plan
 

@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 from workerpool import events
+from workerpool.options.words import in_flags
 from workerpool.redact import redact
 
 WIDTH = 80
@@ -66,6 +67,7 @@ class Speaker:
 
     def error(self, sentence: str) -> None:
         """Say what ended the run; this is said also if quiet."""
+        sentence = in_flags(sentence)
         events.emit("run.failed", error=sentence)
         if not self._as_json:
             speak(_folded(f"workerpool: {sentence}"))

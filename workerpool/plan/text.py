@@ -100,7 +100,7 @@ def _next(found: Prediction, bound: Bound) -> str:
 
 
 def _workers(found: Prediction) -> str:
-    given = found.setting.workers
+    given = found.setting.options.workers
     verdict = "suffice" if found.workers <= given else "are asked for"
     if not found.unbound:
         return f"{found.workers:,} {verdict}, {given:,} are there"
