@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import runpy
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -89,6 +90,12 @@ def test_the_reference_names_every_option_and_no_other() -> None:
     table = {option for span in SPAN.findall(text_of(REFERENCE / "cli.md")) for option in OPTION.findall(span)}
     real = {option for command in COMMANDS for option in real_options(command)}
     assert table - {"--version", "-m"} == real - {"-h", "--help"}
+
+
+def test_the_reference_is_what_is_written_from_the_declaration() -> None:
+    written = runpy.run_path(str(ROOT / "tools" / "reference.py"))["written"]
+    for path, text in written().items():
+        assert path.read_text() == text, "make docs writes it"
 
 
 def test_the_reference_names_every_event_with_its_fields() -> None:

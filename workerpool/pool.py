@@ -45,51 +45,56 @@ class WorkerPool(Executor):
 
     It is a `concurrent.futures.Executor` like `ThreadPoolExecutor`, whose first four arguments it shares.
 
-    `max_workers`: threads, each with its own `requests.Session`; None is what `ThreadPoolExecutor` takes.
-    `initializer`, `initargs`: called in each worker before its first work; `pool.session` is there already.
-    `rate`: requests sent per second in all: ``"50/s"``, ``"100/min"``, ``"10/s and 1000/h"``, a number, a `Rate`; None
-        sends as fast as the sockets allow. Retries and redirects count. ``"auto"`` finds out what each host takes, up
-        to `host_rate`: from its refusals (429, 503), and ahead of them from its rate-limit headers.
-    `burst`: requests that may be sent at once after a rest; 1 spaces them evenly.
-    `host_rate`: the same for each host by itself; ``"auto"`` is ``rate="auto"`` without an upper end.
-    `key_rate`: the same for each key of `limit_by` by itself.
-    `limit_by`: what `key_rate` counts by: a function of a `Request` that returns a key, or None for a request that it
-        is not to count; or the name of a header whose value is the key, an API key's, say.
-    `slow_start`: begin with one request at a time at each host, and one more after each round of them.
-    `max_connections`: sockets open at once, idle ones included; None is ``max(64, 2 * max_workers)``, at most half
-        of the process's file descriptors. ``"auto"`` is None, with ``host_connections="auto"``; a number of
-        `host_connections` other than 6 is then the most that it finds out.
-    `host_connections`: sockets open at once to one host; 6, as browsers do, is polite. ``"auto"`` finds out how many
-        make each host faster, from its latency and its refusals; at most as many as there are workers.
-    `budget`: the name of a budget that is shared with every other pool of this user's, on this machine, that names it,
-        whatever process it is in: together they keep to `rate`, `host_rate`, `burst`, `max_connections` and
-        `host_connections`, of each to the strictest that any of them was told, and to each host's pauses. Or the path
-        of its file, as a `pathlib.Path`. Needs Linux.
+    `max_workers`: threads, each with a `requests.Session` of its own. None is what `ThreadPoolExecutor` takes.
+    `thread_name_prefix`: of the threads' names.
+    `initializer`: called in each worker before its first work; `pool.session` is there already.
+    `initargs`: what `initializer` is called with.
+    `rate`: sends a second in all, retries and redirects included: `"50/s"`, `"100/min"`, `"10/s and 1000/h"`, a number,
+        a `Rate`. `"auto"` finds out what each host takes, up to `host_rate`: from its refusals (429, 503), and ahead of
+        them from its rate-limit headers.
+    `burst`: sends at once after a rest. At 1 they are evenly spaced.
+    `host_rate`: the same for each host by itself. `"auto"` is that of `rate`, without an upper end.
+    `key_rate`: the same for each key of `limit_by`, over all hosts.
+    `limit_by`: what `key_rate` counts by: a function of a `Request` that returns its key, or None for a request that is
+        not to count, such as `registered_domain`; or the name of a header whose value is the key.
+    `slow_start`: begin with one request at a time at each host. It sends one more at a time after each round of them.
+    `max_connections`: sockets open at once, idle ones included; at most half of the files that the process may open.
+        `"auto"` is None, with that of `host_connections`; a number there, other than the default, is then the most that
+        is found out.
+    `host_connections`: sockets open at once to one host; 6, as browsers do, is polite. `"auto"` finds out how many make
+        each host faster, from its latency and its refusals; at most as many as there are workers.
+    `budget`: the name of a budget that is shared with every other pool of yours on this machine that names it, whatever
+        process it is in: together they keep to `rate`, `host_rate`, `burst`, `max_connections` and `host_connections`,
+        of each to the strictest that any of them was told, and to each host's pauses. Or the `Path` of its file. Needs
+        Linux.
     `retry`: a `RetryPolicy`, or a number of attempts in all.
-    `breaker`: a `Breaker`, or a number of failures in a row after which a host is left alone for a while; None never.
-    `timeout`: seconds that an attempt may take in all, redirects included, slots excluded; or a pair as requests has
-        it, for connecting and for each wait for data; or a `Timeout`, which has all three.
-    `cookies`: "none" keeps none between requests, so that an outcome does not hang on which worker ran it (a chain
-        of redirects keeps its own); "worker" keeps them in each worker's session; "shared" in one jar for the pool.
-    `session_factory`: makes a worker's session, anything compatible with `requests.Session`.
-    `max_body`: bytes of a body, decompressed, beyond which a request fails as `TooLarge`; 1 GiB, None for no limit.
-        Responses that you stream yourself are not bounded.
+    `breaker`: a `Breaker`, or a number of failures in a row after which a host is left alone for a while.
+    `timeout`: seconds that an attempt may take in all, redirects included, waits for its turn excluded; or a pair as in
+        requests, for connecting and for each wait for data, without a total; or a `Timeout`, which has all three.
+    `cookies`: `"none"` keeps none between requests, so that an outcome does not hang on which worker ran it (a chain of
+        redirects keeps its own); `"worker"` keeps them in each worker's session, `"shared"` in one jar for the pool.
+    `max_body`: bytes of an answer, decompressed, beyond which it fails as `TooLarge`; None is no limit. Responses that
+        you stream yourself are not bounded.
     `max_redirects`: hops that a request may take; a circle ends at once.
-    `allow_hosts`: the only hosts that requests, redirects included, may go to: ``"example.com"``,
-        ``"*.example.com"`` for all below it, ``"example.com:8443"``; None allows all.
-    `deny_private`: True refuses addresses that are not public (private, loopback, link-local, …), whatever name led
-        there. With a proxy, which would connect wherever it likes, that is an error unless `trust_proxy` is True.
-    `proxies`, `verify`, `cert`: as in requests, for every request that has none of its own; `verify` and `cert` go
-        before ``REQUESTS_CA_BUNDLE``.
-    `fast_path`: False sends everything through requests' own code, which takes several times as long. Otherwise only
-        what needs it goes there: streamed responses, response hooks, digest and other auth that answers a challenge,
-        bodies that are files or iterators, and adapters that you mount. `Attempt.fast_path` tells.
-    `robots`: True obeys each site's robots.txt (RFC 9309), redirects included, and its Crawl-delay. What it does not
-        allow ends as `RobotsDisallowed`, unsent. Needs `contact`, and the extra ``[crawl]``.
-    `contact`: whom a site's owner can ask about your requests: a URL or a mail address. It goes into the
-        ``User-Agent`` of all requests that bring none: ``workerpool/0.1 (+https://example.com/bot)``.
-    `host_key`: maps a URL to what per-host budgets are counted by; None is the URL's origin.
-    `clock`, `transport`: other implementations of time and of sending, for tests and simulations.
+    `allow_hosts`: the only hosts that requests, redirects included, may go to: `"example.com"`, `"*.example.com"` (not
+        `example.com` itself), `"example.com:8443"`.
+    `deny_private`: refuse private, loopback and other addresses that are not public. Whatever name leads there, they
+        are not connected to.
+    `trust_proxy`: with `deny_private`: leave that to the proxy that is gone through. Else a proxy is an error.
+    `proxies`: as in requests, for every request without its own.
+    `verify`: as in requests, for every request without its own; goes before `REQUESTS_CA_BUNDLE`.
+    `cert`: as in requests, for every request without its own.
+    `fast_path`: send plain requests by the fast path. What needs requests' own code goes there: streamed responses,
+        response hooks, auth that answers a challenge, bodies that are files or iterators, adapters that you mount;
+        `Attempt.fast_path` tells. False sends everything by it, which takes several times as long.
+    `robots`: obey each site's robots.txt and its Crawl-delay; needs `contact`. What it does not allow ends as
+        `RobotsDisallowed`, unsent. Needs the extra `[crawl]`.
+    `contact`: a page or a mail address for the `User-Agent`, so that a site's owner can ask you. It goes into that of
+        requests that bring none: `workerpool/0.1 (+ADDRESS)`.
+    `session_factory`: makes a worker's session: anything compatible with `requests.Session`.
+    `host_key`: maps a URL to what per-host budgets are counted by.
+    `clock`: another implementation of time, for tests and simulations.
+    `transport`: another implementation of sending, for tests and simulations.
 
     Raises `OptionError` (a `ValueError`) for a value that cannot work, `BudgetError` for a shared budget whose file
     cannot be used.
