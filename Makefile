@@ -23,10 +23,12 @@ demo: $(READY)  ## Fetch a few hundred odd URLs from a server of our own, and lo
 test: $(READY) $(PACKAGES_READY)  ## Run the tests (ARGS="-k limiter" for some of them)
 	@tools/test $(BIN)/python $(ARGS)
 
-check: $(READY)  ## Lint, format check, and types
+check: $(READY)  ## Lint, format, types, dependencies, spelling
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/codespell workerpool tests benchmarks examples tools docs .ci *.md Makefile setup.cfg pyproject.toml
+	@tools/dependencies $(BIN)
 
 format: $(READY)  ## Format the code, and mend what the linter can mend
 	@$(BIN)/ruff check --fix .

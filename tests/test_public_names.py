@@ -60,8 +60,22 @@ TESTING = {"Arrival", "ManualClock", "Origin", "OriginProcess", "Reply"}
 
 def test_the_package_offers_exactly_these_names() -> None:
     assert set(workerpool.__all__) == POOL | VALUES | ERRORS | BATCH
-    for name in workerpool.__all__:
-        assert getattr(workerpool, name).__doc__, f"{name} says nothing of itself"
+
+
+def test_everything_public_says_what_it_is() -> None:
+    """Its own words, or those of the base class that it keeps to."""
+    silent = []
+    for module in (workerpool, workerpool.testing):
+        for name in module.__all__:
+            offered = getattr(module, name)
+            members = vars(offered) if inspect.isclass(offered) else {}
+            for member, value in members.items():
+                is_told = member.startswith("_") or not (callable(value) or isinstance(value, property | classmethod))
+                if not is_told and not inspect.getdoc(getattr(offered, member)):
+                    silent.append(f"{name}.{member}")
+            if not offered.__doc__:
+                silent.append(name)
+    assert not silent, ", ".join(silent)
 
 
 def test_the_pool_has_the_contracts_methods() -> None:

@@ -99,6 +99,7 @@ class Rate:
 
     @property
     def per_second(self) -> float:
+        """Requests per second in the first window."""
         return self.count / self.seconds
 
     @property

@@ -95,6 +95,7 @@ class Request:
 
     @property
     def follows_redirects(self) -> bool:
+        """Whether redirects are followed: as it says, or as requests does for its method."""
         return self.method.upper() != "HEAD" if self.allow_redirects is None else self.allow_redirects
 
 

@@ -192,6 +192,25 @@ def test_a_new_run_removes_what_an_unfinished_one_left(output: Output) -> None:
     assert output.read() == keys(3)
 
 
+@pytest.mark.parametrize("before", ["jsonl", "parquet", "sqlite"])
+@pytest.mark.parametrize("format", ["jsonl", "parquet", "sqlite"])
+def test_a_new_run_removes_what_one_of_another_format_left(tmp_path: Path, before: str, format: str) -> None:
+    name = str(tmp_path / "out")
+    left = durable_sink_for(name, format=before)
+    left.begin()
+    left.write(rows(1, 2))
+    left.close()
+    (tmp_path / "out.partial-journal").touch()
+    sink = durable_sink_for(name, format=format)
+    sink.begin()
+    sink.write(rows(3))
+    sink.finish()
+    sink.close()
+    found = durable_sink_for(name, format=format)
+    assert [key for key, _ in found.entries(None)] == keys(3)
+    assert os.listdir(tmp_path) == ["out"]
+
+
 def test_a_finished_output_is_opened_again_and_keeps_what_it_should(output: Output) -> None:
     _, first, last = output.finished(rows(1, 2), rows(3, 4))
     sink = output.sink()

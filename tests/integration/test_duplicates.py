@@ -66,6 +66,17 @@ def test_what_is_asked_for_several_times_is_fetched_once_and_each_has_its_own_re
         assert [duplicate[name] for name in same] == [first[name] for name in same]
 
 
+def test_without_room_for_the_answers_nothing_is_made_or_sent(
+    place: Place, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(place.directory / "none"))
+    place.write(origin.url("/bytes/7"))
+    assert command(place, job=False) == 5
+    assert "no temporary directory can be made" in " ".join(place.said.split())
+    assert not place.output.exists()
+    assert not origin.arrivals
+
+
 @pytest.mark.parametrize("job", [True, False])
 def test_what_would_be_sent_otherwise_or_does_something_is_never_shared(
     place: Place, origin: Origin, job: bool

@@ -10,10 +10,13 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from workerpool import Job, OptionError, Outcome, Request, WorkerPool
 from workerpool.batch.record import Record
@@ -226,6 +229,19 @@ def test_other_requests_than_before_are_refused_and_nothing_is_lost(
     assert Counter(record["url"] for record in records_of(output)) == Counter(urls)
 
 
+def test_rows_that_have_changed_are_told_as_rows(tmp_path: Path, origin: Origin) -> None:
+    def write(path: str) -> None:
+        parquet.write_table(pa.table({"url": [origin.url(f"{path}?i={number}") for number in range(40)]}), source)
+
+    source = tmp_path / "urls.parquet"
+    job = Job(tmp_path / "a.job", [source], tmp_path / "out.jsonl")
+    write("/bytes/1")
+    interrupted(job, 20, max_workers=1)
+    write("/bytes/22")
+    with pytest.raises(JobError, match=r"from .*urls\.parquet, row 1 to \d+ the source has changed since"):
+        job.run()
+
+
 def test_an_error_of_the_programs_own_iterator_is_raised_and_the_run_goes_on_the_next_time(
     tmp_path: Path, origin: Origin
 ) -> None:
@@ -244,6 +260,37 @@ def test_an_error_of_the_programs_own_iterator_is_raised_and_the_run_goes_on_the
     is_broken = False
     assert job.run().is_whole
     assert Counter(record["url"] for record in records_of(tmp_path / "out.jsonl")) == Counter(urls)
+
+
+def test_a_job_leaves_what_another_one_has_not_finished_in_its_output_s_place(tmp_path: Path, origin: Origin) -> None:
+    output, requests = tmp_path / "out.jsonl", [origin.url(f"/bytes/{number}") for number in range(1, 9)]
+    first = Job(tmp_path / "a.job", requests=requests, output=output)
+    second = Job(tmp_path / "b.job", requests=requests, output=output, overwrite=True)
+    assert first.run().is_whole
+    interrupted(second, 2, max_workers=1)
+    for job in (first, replace(first, retry_failed=True)):
+        with pytest.raises(OptionError, match="is not this job's"):
+            job.run()
+    assert second.run().is_whole
+    assert sorted(record["url"] for record in records_of(output)) == sorted(requests)
+
+
+def test_failures_are_fetched_again_also_after_an_end_while_the_output_was_opened_for_that(
+    tmp_path: Path, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [origin.url("/bytes/1"), origin.url("/status/404")]
+    job = Job(tmp_path / "a.job", requests=requests, output=tmp_path / "out.jsonl", retry_failed=True)
+    assert job.run().is_whole
+
+    def broken(*args: object) -> None:
+        raise JobError("no more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("workerpool.batch.job.ledger.Ledger.reopen_run", broken)
+        with pytest.raises(JobError, match="no more"):
+            job.run()
+    assert job.run().read == 1
+    assert sorted(record["url"] for record in records_of(tmp_path / "out.jsonl")) == sorted(requests)
 
 
 def test_an_observer_is_told_each_outcome_once_and_a_job_is_as_whole_as_its_own_error_leaves_it(
@@ -291,6 +338,18 @@ def test_a_function_gets_every_record_and_after_an_error_of_its_own_the_same_aga
 # -- the end ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_function_that_wants_to_exit_ends_the_run_and_gets_the_records_the_next_time(
+    tmp_path: Path, origin: Origin
+) -> None:
+    requests = [origin.url("/bytes/1"), origin.url("/bytes/2"), origin.url("/delay/2")]
+    job = Job(tmp_path / "a.job", requests=requests, output=lambda records: sys.exit(1), at_least_once=True)
+    with pytest.raises(SystemExit):
+        job.run()
+    told: list[Record] = []
+    result = Job(tmp_path / "a.job", requests=requests, output=told.extend, at_least_once=True).run()
+    assert (result.is_whole, {record["url"] for record in told}) == (True, set(requests))
+
+
 def test_an_interrupt_lets_what_is_being_sent_end_and_is_raised_then(tmp_path: Path, origin: Origin) -> None:
     number = 40
 
@@ -326,6 +385,18 @@ def test_a_job_is_held_by_one_run_at_a_time_also_in_one_process(tmp_path: Path, 
 
     assert job.run(observe=observe).is_whole
     assert len(refused) == 1
+
+
+def test_a_job_that_cannot_be_opened_leaves_no_processes(tmp_path: Path, origin: Origin) -> None:
+    def children() -> set[str]:
+        return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+    output, before = tmp_path / "out.jsonl", children()
+    output.touch()
+    with pytest.raises(OptionError, match="is there already") as refused:
+        Job(tmp_path / "a.job", requests=[origin.url("/bytes/1")], output=output).run(processes=2)
+    assert children() <= before
+    assert refused.tb is not None  # which would keep a pool that was not ended
 
 
 def test_a_job_can_be_run_inside_a_worker_and_in_any_thread(tmp_path: Path, origin: Origin) -> None:

@@ -239,7 +239,7 @@ def test_a_source_that_has_changed_or_gone_is_said(place: Place, origin: Origin)
     place.source.write_text(text.replace("/bytes/7\n", "/bytes/8\n"))
     found = place.reconcile()
     assert found["code"] == 1
-    assert "is not what it was: from line 1 to 20 it has changed" in found["wrong"][0]
+    assert "line 1 to 20 the source is not what it was" in found["wrong"][0]
     place.source.write_text(text + origin.url("/bytes/21\n"))
     assert place.reconcile()["code"] == 1
     place.source.unlink()

@@ -63,7 +63,7 @@ def test_another_standard_input_is_refused(tmp_path: Path, origin: Origin, doome
     other = tmp_path / "other.txt"
     other.write_text((tmp_path / "urls.txt").read_text().replace("first", "other"))
     assert trial.run(stdin=str(other)) == USAGE
-    assert "are not what they were" in doomed.said
+    assert "is not what it was" in doomed.said
     assert "--restart" in doomed.said
     assert not any("other" in arrival.path for arrival in origin.arrivals)
     assert trial.run(stdin=trial.source) == 0, doomed.said
@@ -80,7 +80,7 @@ def test_a_standard_input_that_ends_sooner_than_before_is_refused(
     other = tmp_path / "other.txt"
     other.write_text("".join((tmp_path / "urls.txt").read_text().splitlines(keepends=True)[:count]))
     assert trial.run(stdin=str(other)) == USAGE
-    assert f"ends after line {count:,}" in doomed.said
+    assert f"ends after standard input, line {count:,}" in doomed.said
     assert trial.run(stdin=trial.source) == 0, doomed.said
     other.unlink()
     trial.check()

@@ -36,6 +36,7 @@ class Notes:
     def __init__(self) -> None:
         self.said: list[Any] = []
         self.fails = False
+        self.failure: Exception = SinkError("full", records=0)
 
     def leftover(self) -> str | None:
         return None
@@ -46,7 +47,7 @@ class Notes:
 
     def write(self, rows: Sequence[bytes]) -> str:
         if self.fails:
-            raise SinkError("full", records=0)
+            raise self.failure
         self.said.append(len(rows))
         return ""
 
@@ -82,8 +83,10 @@ def test_a_flush_writes_only_what_is_old_enough() -> None:
     assert notes.said == ["begin", 1]
 
 
-def test_a_failure_is_final_and_finishes_nothing() -> None:
+@pytest.mark.parametrize("failure", [SinkError("full", records=0), LookupError("full, says the library")])
+def test_a_failure_is_final_and_finishes_nothing(failure: Exception) -> None:
     notes = Notes()
+    notes.failure = failure
     sink = BatchedSink(notes)
     sink.open()
     for number in range(6):
@@ -91,11 +94,11 @@ def test_a_failure_is_final_and_finishes_nothing() -> None:
     notes.fails = True
     sink.abort()
     notes.fails = False
-    with pytest.raises(SinkError, match="full"):
+    with pytest.raises(type(failure), match="full"):
         sink.write(record_of(outcome()))
-    with pytest.raises(SinkError, match="full"):
+    with pytest.raises(type(failure), match="full"):
         sink.flush()
-    with pytest.raises(SinkError, match="full"):
+    with pytest.raises(type(failure), match="full"):
         sink.close()
     assert (notes.said, sink.written) == (["begin", 5, "close"], 5)
 

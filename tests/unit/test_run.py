@@ -72,11 +72,14 @@ class ListSource:
 class MemorySink:
     name = "memory"
 
-    def __init__(self, fail_at: int | None = None, fail_on_flush: bool = False) -> None:
+    def __init__(
+        self, fail_at: int | None = None, fail_on_flush: bool = False, bug: BaseException | None = None
+    ) -> None:
         self.records: list[Record] = []
         self.flushed = threading.Event()
         self._fail_at = fail_at
         self._fail_on_flush = fail_on_flush
+        self._bug = bug
 
     @property
     def written(self) -> int:
@@ -91,12 +94,14 @@ class MemorySink:
 
     def flush(self) -> None:
         self.flushed.set()
+        if self._bug is not None:
+            raise self._bug
         if self._fail_on_flush:
             raise SinkError("full")
 
     def close(self) -> None:
         if self._fail_on_flush:
-            raise SinkError("full")
+            raise SinkError("cannot be closed")
 
     def abort(self) -> None: ...
 
@@ -131,6 +136,15 @@ def test_a_sink_that_fails_while_nothing_arrives_ends_the_run_too() -> None:
     pool = FakePool(hold_at=1)
     result = execute(pool, ListSource("http://a/"), MemorySink(fail_on_flush=True))
     assert isinstance(result.error, SinkError)
+    assert str(result.error) == "full"  # why it ended, and not what came of that at its close
+
+
+@pytest.mark.parametrize("bug", [ZeroDivisionError("a bug"), SystemExit(1)])
+def test_a_sink_that_fails_in_an_unforeseen_way_ends_the_run_with_that_error(bug: BaseException) -> None:
+    pool = FakePool(hold_at=2)
+    with pytest.raises(type(bug)):
+        execute(pool, ListSource(*"abc"), MemorySink(bug=bug))
+    assert pool.is_drained.is_set()
 
 
 def test_a_run_that_a_failed_sink_cannot_end_at_once_says_so() -> None:

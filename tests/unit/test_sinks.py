@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -253,6 +254,27 @@ def test_a_file_that_ran_full_ends_with_its_last_whole_record(tmp_path: Path, en
     assert (error.records, sink.written) == (whole, whole)
     assert limit - 400 < path.stat().st_size <= limit
     assert f"the {whole} records before are whole" in str(error)
+
+
+def test_a_file_whose_torn_record_cannot_be_taken_back_takes_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    sink = sink_for(str(tmp_path / "out.jsonl"))
+    sink.open()
+    sink.write(record_of(outcome(1)))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fails)
+        patch.setattr(os, "ftruncate", fails)
+        with pytest.raises(SinkError, match="no space left"):
+            sink.flush()
+    with pytest.raises(SinkError, match="no space left"):
+        sink.write(record_of(outcome(2)))
+    with pytest.raises(SinkError, match="no space left"):
+        sink.close()
+    assert (tmp_path / "out.jsonl").read_text() == ""
 
 
 def test_a_pipe_whose_reader_has_gone_is_a_sink_error_and_no_traceback() -> None:

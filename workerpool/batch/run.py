@@ -152,13 +152,14 @@ class Run:
         self._on_broken = on_broken
         self._lock = threading.Lock()  # guards _reason
         self._reason: str | None = None
-        self._failure: SinkError | JobError | None = None  # the housekeeper's
+        self._failure: BaseException | None = None  # the first one
         self._ended = threading.Event()
         self._started = 0.0
         self.counts = Counts()
 
     def execute(self) -> RunResult:
-        """Fetch everything and enter it; returns how that ended. Raises only what is a bug, or the caller's `observe`.
+        """Fetch everything and enter it; returns how that ended. Raises only what is a bug, or comes from the caller's
+        functions: `observe`, or one that receives the records.
 
         A source that breaks off ends the reading: what was read is fetched and written. A sink that fails ends the
         run, since results would be lost.
@@ -167,18 +168,20 @@ class Run:
         keeper = threading.Thread(target=self._keep_house, name="workerpool-run", daemon=True)
         keeper.start()
         timer = self._start_timer()
-        failure = None
         try:
             self._books.fetch(self._pool, self._take)
         except (SinkError, JobError) as error:
-            failure = error
+            self._failure = self._failure or error
         finally:
             self._ended.set()
             if timer is not None:
                 timer.cancel()
                 timer.join()
             keeper.join()
-            failure = self._close_books() or failure or self._failure
+            self._close_books()
+        failure = self._failure
+        if failure is not None and not isinstance(failure, (SinkError, JobError)):
+            raise failure
         return self._result(failure)
 
     def drain(self, reason: str) -> None:
@@ -228,24 +231,23 @@ class Run:
         while not self._ended.wait(FLUSH_EVERY):
             try:
                 self._books.flush()
-            except (SinkError, JobError) as error:
+            except BaseException as error:  # whatever it is: without a housekeeper no record would go anywhere
                 self._break_off(error)
                 return
 
-    def _break_off(self, error: SinkError | JobError) -> None:
+    def _break_off(self, error: BaseException) -> None:
         """End the run for books that cannot be kept; it says so once the run's thread has ended what is in flight."""
-        self._failure = error
-        self._books.stop(str(error))
+        self._failure = self._failure or error
+        self._books.stop(str(error) or type(error).__name__)
         self._pool.drain()
-        if not self._ended.wait(BROKEN_GRACE):
+        if not self._ended.wait(BROKEN_GRACE) and isinstance(error, (SinkError, JobError)):
             self._on_broken(error)
 
-    def _close_books(self) -> SinkError | JobError | None:
+    def _close_books(self) -> None:
         try:
             self._books.close()
         except (SinkError, JobError) as error:
-            return error
-        return None
+            self._failure = self._failure or error
 
     def _result(self, failure: SinkError | JobError | None) -> RunResult:
         counts, books = self.counts, self._books

@@ -18,7 +18,8 @@ from workerpool.batch.job.states import State, state_of
 from workerpool.batch.record import record_of
 from workerpool.batch.run import Pool, Take
 from workerpool.batch.sinks.base import Sink
-from workerpool.errors import Cancelled, SourceError
+from workerpool.batch.sinks.sentences import reason_of
+from workerpool.errors import Cancelled, SinkError, SourceError
 from workerpool.model import IDLE, Idle, Outcome, Request
 
 
@@ -146,8 +147,11 @@ def scratch_duplicates(paths: Sequence[str]) -> Iterator[Duplicates]:
     `paths` are the sources' names in their requests. Raises `SinkError` if there is no room for it.
     """
     numbers = {path: number for number, path in enumerate(paths)}
-    with (
-        TemporaryDirectory(prefix="workerpool-") as directory,
-        closing(Ledger(directory, is_scratch=True)) as ledger,
-    ):
+    try:
+        scratch = TemporaryDirectory(prefix="workerpool-")
+    except OSError as error:
+        raise SinkError(
+            f"no temporary directory can be made to keep answers in: {reason_of(error)}; TMPDIR names another place"
+        ) from error
+    with scratch as directory, closing(Ledger(directory, is_scratch=True)) as ledger:
         yield Duplicates(ledger, lambda request: (numbers[request.source], request.ordinal))

@@ -114,8 +114,8 @@ def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) ->
         sources=sources.paths,
     )
     sources.check()
-    sink.open()
     duplicates = stack.enter_context(scratch_duplicates(sources.paths)) if settings.dedupe else None
+    sink.open()
     books = StraightBooks(sources, sink, include=settings.include, ordered=settings.ordered, duplicates=duplicates)
     return _Ready(books, sources)
 

@@ -18,7 +18,7 @@ from requests.utils import requote_uri
 
 from workerpool.config import Options, Timeout
 from workerpool.model import Request
-from workerpool.transport import Exchange, Governor, SocketCounts, translate
+from workerpool.transport import Exchange, Governor, SocketCounts, Transport, translate
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Answer:
     error: Exception | None = None
 
 
-class ScriptedTransport:
+class ScriptedTransport(Transport):
     """Answers every send by calling `script` with the request and its URL now; give it to `WorkerPool(transport=…)`.
 
     `script` runs on worker threads and may block. None answers everything with an empty 200. `urls` are those sent,

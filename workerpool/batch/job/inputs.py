@@ -52,6 +52,8 @@ class Sources(Protocol):
 
     def stop(self) -> None: ...
 
+    def where(self, index: int, ordinal: int) -> str: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -220,10 +222,10 @@ class Inputs:
         """Note that a block has been read to its end, `last` being its last input, and what it was."""
         if block.is_read:
             if (block.end, block.check) != (end.mark, end.check):
-                raise _changed(block, end.mark)
+                raise self._changed_since(block, end.mark)
             return
         if self._is_unmet:
-            raise _changed(block, end.mark)
+            raise self._changed_since(block, end.mark)
         block.set_blanks(last + 1, (block.number + 1) * BLOCK)
         block.is_read, block.end, block.check = True, end.mark, end.check
         self._change(block)
@@ -292,12 +294,12 @@ class Inputs:
             return
         if block.end is None or stop.mark.line > block.end.line:
             if self._is_unmet:
-                raise _changed(block, stop.mark)
+                raise self._changed_since(block, stop.mark)
             block.end, block.check = stop.mark, stop.check
             self._change(block)
         elif stop.mark.line == block.end.line:
             if (stop.mark, stop.check) != (block.end, block.check):
-                raise _changed(block, stop.mark)
+                raise self._changed_since(block, stop.mark)
             self._is_unmet = False
 
     def _check_end(self, source: int, last: int, end: Mark) -> None:
@@ -306,10 +308,18 @@ class Inputs:
         for block in self._ledger.blocks(source, first):
             after = place_of(last) + 1 if last and block.number == first else 0
             if block.states[after:].translate(None, _NONE):
+                where = self._sources.where(source, end.line - 1)
                 raise JobError(
-                    f"the source ends after line {end.line - 1:,}, and the run has read more of it before: "
+                    f"the source ends after {where}, and the run has read more of it before: "
                     "give what it was given then, or give --restart to begin anew"
                 )
+
+    def _changed_since(self, block: Block, end: Mark) -> JobError:
+        where = self._sources.where(block.source, block.start.line)
+        return JobError(
+            f"from {where} to {end.line - 1:,} the source is not what it was when the run read it first: "
+            "give what it was given then, or give --restart to begin anew"
+        )
 
     def _change(self, block: Block) -> None:
         self._changed[block.source, block.number] = block
@@ -340,13 +350,6 @@ def by_stop(reading: Reading) -> Iterator[Request | Turn | Stop | End]:
         elif isinstance(item, Turn):
             stop = -1
         yield item
-
-
-def _changed(block: Block, end: Mark) -> JobError:
-    return JobError(
-        f"lines {block.start.line:,} to {end.line - 1:,} of the source are not what they were when the run read them "
-        "first: give what it was given then, or give --restart to begin anew"
-    )
 
 
 def change_all(ledger: Ledger, before: Iterable[State], after: State) -> Iterator[Block]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
@@ -104,8 +104,9 @@ class Job:
         """
         if deadline is not None:
             check_seconds("deadline", deadline)
-        pool = make_pool(**options)  # first: an option that is refused leaves the job as it is
-        with closing(self.open()) as opened, pool:
+        # The pool first, as an option that is refused leaves the job as it is; and it ends before the job is let go.
+        with ExitStack() as stack, make_pool(**options) as pool:
+            opened = stack.enter_context(closing(self.open()))
             run = Run(pool, opened.books, deadline=deadline, observe=observe)
             with DrainedByInterrupt(lambda: run.drain("SIGINT")):
                 return run.execute()

@@ -200,7 +200,7 @@ class Ledger:
 
     @contextmanager
     def making(self, output: str) -> Iterator[None]:
-        """Note what is made ready inside, until `begin_run`, or until that is refused."""
+        """Note what is made ready inside, until `begin_run` or `reopen_run`, or until that is refused."""
         with self._database.transaction() as database:
             database.execute("INSERT OR REPLACE INTO job VALUES ('making', ?)", (output,))
         self._database.sync()
@@ -267,6 +267,7 @@ class Ledger:
     def reopen_run(self, position: str, blocks: Sequence[Block]) -> None:
         """Go on with a run that was finished: some of its inputs, which `blocks` say, are to be fetched again."""
         with self._database.transaction() as database:
+            database.execute("DELETE FROM job WHERE name = 'making'")
             database.execute(
                 "UPDATE runs SET phase = 'fetching', ended = NULL, kept = NULL, rounds = 0, position = ?" + _LAST,
                 (position,),

@@ -161,7 +161,10 @@ class Opening:
         job = self._job
         sink = sink_of(job, self._sources.paths, overwrite=job.overwrite or self._ledger.made == output)
         leftover = sink.leftover()
-        is_ours = self._ledger.is_making(output) or (run is not None and run.settings["--output"] == output)
+        # What is beside the output of a finished run is another job's.
+        is_ours = self._ledger.is_making(output) or (
+            run is not None and not run.is_finished and run.settings["--output"] == output
+        )
         if leftover is not None and not is_ours and not job.overwrite:
             raise OptionError(
                 f"{leftover} is there, and is not this job's: another job that writes to {sink.name} has an unfinished "
@@ -190,7 +193,8 @@ class Opening:
             self._job.note(note)
         failed = [State.FAILED, State.SPENT]
         count = sum(count_inputs(self._ledger)[state] for state in failed)
-        position = sink.reopen(run.kept or run.position)
+        with self._ledger.making(terms["--output"]):
+            position = sink.reopen(run.kept or run.position)
         self._ledger.reopen_run(position, [*change_all(self._ledger, failed, State.DEFERRED)])
         self._ledger.continue_run(terms, rows)
         return f"fetching {count:,} inputs again that have failed in run {run.number} of {self._directory}"

@@ -16,7 +16,7 @@ from workerpool.batch.source import Sources
 from workerpool.model import Request
 
 PLACES = 3
-"""Lines that are named of each kind of difference."""
+"""Inputs that are named of each kind of difference."""
 
 _DONE = bytes([State.NO_INPUT, *ENDED])
 _AN_INPUT = bytes(code != State.NO_INPUT for code in range(256))
@@ -31,9 +31,9 @@ class Rereading:
     def __init__(self, row: SourceRow, run: RunRow, ledger: Ledger) -> None:
         self._row = row
         path = run.settings["SOURCE"][row.number]  # which is absolute
-        sources = Sources([path], format=run.settings.get("--input-format"))
-        self._name = sources.sources[0].name
-        self._reading = sources.read(0)
+        self._sources = Sources([path], format=run.settings.get("--input-format"))
+        self._name = self._sources.sources[0].name
+        self._reading = self._sources.read(0)
         self._is_finished = run.is_finished
         self._have_record = frozenset((*ENDED, State.AGAIN)) - without_record(run)
         self._stored = ledger.blocks(row.number)
@@ -77,12 +77,13 @@ class Rereading:
         )
         for name, ordinals, what in told:
             if ordinals:
-                places = ", ".join(f"{ordinal:,}" for ordinal in ordinals)
+                first, *others = ordinals
+                places = ", ".join([self._where(first), *(f"{ordinal:,}" for ordinal in others)])
                 more = self._counts[name] - len(ordinals)
                 yield (
-                    f"{self._name}, line {places}{f' and {more:,} more' if more else ''}: each is {what}"
+                    f"{places}{f' and {more:,} more' if more else ''}: each is {what}"
                     if self._counts[name] > 1
-                    else f"{self._name}, line {places} is {what}"
+                    else f"{places} is {what}"
                 )
         lines = self._row.lines
         if self._is_finished and lines is None:
@@ -133,9 +134,10 @@ class Rereading:
     def _note_change(self, block: Block) -> None:
         if not self._changed:
             last = "" if block.end is None else f" to {block.end.line - 1:,}"
-            self._changed.append(
-                f"{self._name} is not what it was: from line {block.start.line:,}{last} it has changed since then"
-            )
+            self._changed.append(f"from {self._where(block.start.line)}{last} the source is not what it was")
+
+    def _where(self, ordinal: int) -> str:
+        return self._sources.where(0, ordinal)
 
 
 def without_record(run: RunRow) -> frozenset[int]:

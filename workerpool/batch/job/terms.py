@@ -121,8 +121,8 @@ def check_sources(ledger: Ledger, sources: Sources | GivenRequests, rows: Sequen
         changed = _first_change(ledger, sources, now.number)
         if changed is not None:
             raise JobError(
-                f"{name} has changed since the run began: its lines {changed[0]:,} to {changed[1]:,} are not what they "
-                f"were, and outcomes are counted by line: put the file back as it was, {GIVE_UP}"
+                f"from {sources.where(now.number, changed[0])} to {changed[1]:,} the source has changed since the run "
+                f"began, and outcomes are counted by its numbers: put the file back as it was, {GIVE_UP}"
             )
         if before.lines is not None and now.size != before.size:
             raise JobError(
@@ -138,7 +138,7 @@ def check_sources(ledger: Ledger, sources: Sources | GivenRequests, rows: Sequen
 
 
 def _first_change(ledger: Ledger, sources: Sources | GivenRequests, number: int) -> tuple[int, int] | None:
-    """The first and last line of a part that was read and is not what it was."""
+    """The first and last ordinal of a part that was read and is not what it was."""
     read = (
         Part(block.start, block.end, block.check)
         for block in ledger.blocks(number)

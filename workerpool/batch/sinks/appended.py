@@ -145,10 +145,11 @@ class AppendedSink:
         return file, os.fstat(file.fileno()).st_size
 
     def _make(self) -> None:
-        """Have an empty file, locked."""
+        """Have an empty file, locked, in place of whatever was left."""
+        self._place.clear()
         self._file = self._place.create(self._place.partial)
         self._place.lock(self._file)
-        self._place.check_there(os.fstat(self._file))  # who held the lock may have made an output of it meanwhile
+        self._place.check_there(os.fstat(self._file))
         os.ftruncate(self._file, 0)
         os.fsync(self._file)
         self._place.sync_directory()

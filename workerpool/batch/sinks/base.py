@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -132,7 +133,7 @@ class FileSink:
         self._pending: list[bytes] = []
         self._size = 0
         self._written = 0
-        self._failure: SinkError | None = None
+        self._failure: BaseException | None = None
         self._is_closed = False
 
     @property
@@ -176,9 +177,8 @@ class FileSink:
     def abort(self) -> None:
         if self._lock.acquire(timeout=ABORT_WAIT):
             try:
-                self._flush()
-            except SinkError:
-                pass
+                with suppress(BaseException):
+                    self._flush()
             finally:
                 self._lock.release()
 
@@ -192,6 +192,9 @@ class FileSink:
             self._target.append(pending)
         except WriteFailed as failure:
             raise self._failed(failure, failure.whole) from failure
+        except BaseException as error:
+            self._failure = error  # whatever it is: these records are lost
+            raise
         self._written += len(pending)
 
     def _close_target(self) -> None:
@@ -204,5 +207,5 @@ class FileSink:
         """Remember a failure, which is final: a later record after a gap would claim that nothing is missing."""
         self._written += whole
         reason = self._target.explain(failure.error) or reason_of(failure.error)
-        self._failure = write_error(self.name, reason, self._written)
-        return self._failure
+        error = self._failure = write_error(self.name, reason, self._written)
+        return error

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 
 from workerpool.batch.record import Record
 from workerpool.batch.sinks.base import ABORT_WAIT, DurableSink
 from workerpool.batch.sinks.jsonl import encode
-from workerpool.errors import OptionError, SinkError
+from workerpool.errors import OptionError
 
 
 class BatchedSink:
@@ -29,7 +30,7 @@ class BatchedSink:
         self._size = 0
         self._since = 0.0  # when the first of the rows came
         self._written = 0
-        self._failure: SinkError | None = None
+        self._failure: BaseException | None = None
         self._is_closed = False
 
     @property
@@ -79,9 +80,8 @@ class BatchedSink:
     def abort(self) -> None:
         if self._lock.acquire(timeout=ABORT_WAIT):
             try:
-                self._write()
-            except SinkError:
-                pass
+                with suppress(BaseException):
+                    self._write()
             finally:
                 self._lock.release()
 
@@ -93,7 +93,7 @@ class BatchedSink:
         rows, self._rows, self._size = self._rows, [], 0
         try:
             self._sink.write(rows)
-        except SinkError as error:
+        except BaseException as error:  # also one that nobody has foreseen: these records are lost
             self._failure = error  # final: a later batch after a gap would claim that nothing is missing
             raise
         self._written += len(rows)

@@ -137,10 +137,7 @@ class ParquetSink:
 
     def _make(self) -> None:
         """Have an empty directory, locked, in place of whatever was left."""
-        if os.path.isdir(self._place.partial):
-            self._lock()
-            self.close()
-            shutil.rmtree(self._place.partial)
+        self._place.clear()
         os.mkdir(self._place.partial)
         self._place.sync_directory()
         self._lock()

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from workerpool.batch.sinks.sentences import reason_of, why_not, write_error
 from workerpool.errors import OptionError, SinkError
 
 PARTIAL = ".partial"
+
+_BESIDE = ("-journal", "-wal", "-shm")  # what SQLite puts beside a database in use, or leaves after a crash
 
 
 class Place:
@@ -40,6 +44,24 @@ class Place:
     def leftover(self) -> str | None:
         """Name what an unfinished run has left here, if anything."""
         return self.partial_name if os.path.lexists(self.partial) else None
+
+    def clear(self) -> None:
+        """Remove what was left unfinished, of whatever format; raises `SinkError` if another process writes it."""
+        try:
+            left = os.open(self.partial, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            pass
+        else:
+            try:
+                self.lock(left)
+                self.check_there(os.fstat(left))  # who held the lock may have made an output of it meanwhile
+                if os.path.isdir(self.partial):
+                    shutil.rmtree(self.partial)
+                else:
+                    os.unlink(self.partial)
+            finally:
+                os.close(left)
+        remove_beside(self.partial)
 
     def create(self, path: str) -> int:
         """Open `path`, made if need be, with the permissions of the output that it will replace."""
@@ -111,6 +133,12 @@ class Place:
             yield
         except OSError as error:
             raise write_error(self.name, reason_of(error), rows, self.partial_name) from error
+
+
+def remove_beside(path: str) -> None:
+    """Remove what SQLite has left beside the database at `path`."""
+    for ending in _BESIDE:
+        Path(path + ending).unlink(missing_ok=True)
 
 
 def sync_directory(path: str) -> None:

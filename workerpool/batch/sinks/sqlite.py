@@ -17,7 +17,7 @@ from typing import Any
 
 from workerpool.batch.columns import Columns, Kind, text_of
 from workerpool.batch.sinks.base import KEY_AND_URL, Cadence
-from workerpool.batch.sinks.place import Place
+from workerpool.batch.sinks.place import Place, remove_beside
 from workerpool.batch.sinks.position import Position, parse
 from workerpool.batch.sinks.sentences import write_error
 from workerpool.errors import SinkError
@@ -27,7 +27,6 @@ BUSY = 5.0
 """Seconds to wait for another process that has the database locked."""
 
 _TYPES = {Kind.SHORT: "INTEGER", Kind.LONG: "INTEGER", Kind.BOOLEAN: "INTEGER", Kind.REAL: "REAL"}
-_BESIDE = ("-journal", "-wal", "-shm")  # what SQLite puts beside a database in use, or leaves after a crash
 
 
 class SqliteSink:
@@ -109,9 +108,9 @@ class SqliteSink:
         self._check_ready()
         with self._writing():
             self.close()
-            _remove_beside(self._place.partial)  # an empty journal of a process that was killed
+            remove_beside(self._place.partial)  # an empty journal of a process that was killed
             # What the older database's user has left there would be taken for the new one's.
-            _remove_beside(self._place.path)
+            remove_beside(self._place.path)
             self._place.publish(self._place.partial)
         self._is_finished = True
 
@@ -133,8 +132,7 @@ class SqliteSink:
     def _make(self) -> sqlite3.Connection:
         """Have an empty database in place of whatever was left."""
         self._refuse_if_in_use()
-        Path(self._place.partial).unlink(missing_ok=True)
-        _remove_beside(self._place.partial)
+        self._place.clear()
         os.close(self._place.create(self._place.partial))
         self._place.sync_directory()
         return self._open()
@@ -212,11 +210,6 @@ def _open(path: str, mode: str) -> sqlite3.Connection:
 def _last(database: sqlite3.Connection) -> int:
     (number,) = database.execute("SELECT max(id) FROM results").fetchone()
     return number or 0
-
-
-def _remove_beside(path: str) -> None:
-    for ending in _BESIDE:
-        Path(path + ending).unlink(missing_ok=True)
 
 
 def _reason(error: sqlite3.Error) -> str:

@@ -12,6 +12,7 @@ import select
 import stat
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from workerpool.batch.sinks.sentences import why_not
@@ -74,7 +75,8 @@ class FileTarget:
         whole, size = _whole(pieces, written)
         self._size += size
         if self._is_regular:
-            os.ftruncate(self._file, self._size)
+            with suppress(OSError):  # a disk that takes nothing may not take this either
+                os.ftruncate(self._file, self._size)
         raise WriteFailed(error, whole) from error
 
     def close(self) -> None:
