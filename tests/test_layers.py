@@ -18,6 +18,7 @@ PACKAGE = ROOT / "workerpool"
 LEVELS: dict[str, float] = {
     "errors": 0,
     "redact": 0,
+    "wording": 0.1,  # writes no secret: stands on `redact`
     "agent": 1,
     "extras": 1,
     "model": 1,

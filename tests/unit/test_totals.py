@@ -15,10 +15,11 @@ from requests import Response
 from workerpool.config import Budgets, Rate
 from workerpool.errors import Cancelled, ConnectionLost, InvalidRequest, RequestError, StatusError
 from workerpool.model import Attempt, Outcome, Request, Timings
-from workerpool.report.summary import WIDTH, Took, duration, number, size, summarize
+from workerpool.report.summary import Took, summarize
 from workerpool.report.totals import OTHERS, Histogram, Tally, Totals, reason_of
 from workerpool.report.why import Allowed
 from workerpool.statistics import Waits
+from workerpool.wording import WIDTH, duration, number, size
 
 
 def outcome(

@@ -13,8 +13,9 @@ import warnings
 
 from workerpool.agent import version
 from workerpool.cli.doctor_arguments import DoctorSettings
-from workerpool.cli.speaker import WIDTH, is_terminal, put_out
+from workerpool.cli.speaker import is_terminal, put_out
 from workerpool.doctor import Examiner, as_text
+from workerpool.wording import WIDTH
 
 OK, NO_ANSWER, NOT_WRITTEN, INTERRUPTED = 0, 1, 5, 130
 

@@ -39,9 +39,10 @@ from workerpool.errors import Cancelled, JobError, JobHeld, SinkError, SourceErr
 from workerpool.model import Outcome
 from workerpool.pool import WorkerPool
 from workerpool.processes import ShardedPool, make_pool
-from workerpool.report.summary import Took, duration, plural, summarize
+from workerpool.report.summary import Took, summarize
 from workerpool.report.totals import Tally
 from workerpool.report.why import Allowed
+from workerpool.wording import duration, plural
 
 _FINISHED, _BROKEN = "finished", "stopped, as its results could not be written"
 """How a job's run has ended."""

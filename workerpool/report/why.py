@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from workerpool.config import Budgets, Rate
 from workerpool.model import Timings
-from workerpool.report.totals import shown_host
 from workerpool.statistics import Waits
+from workerpool.wording import shown_host
 
 NAMES = {
     "ready": "this program",
