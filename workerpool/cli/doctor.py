@@ -12,12 +12,11 @@ import sys
 import warnings
 
 from workerpool.agent import version
+from workerpool.cli.codes import FAILED, INTERRUPTED, NOT_WRITTEN, OK
 from workerpool.cli.doctor_arguments import DoctorSettings
 from workerpool.cli.speaker import is_terminal, put_out
 from workerpool.doctor import Examiner, as_text
 from workerpool.wording import WIDTH
-
-OK, NO_ANSWER, NOT_WRITTEN, INTERRUPTED = 0, 1, 5, 130
 
 
 def doctor(settings: DoctorSettings, *, owns_process: bool = False) -> int:
@@ -39,7 +38,7 @@ def doctor(settings: DoctorSettings, *, owns_process: bool = False) -> int:
         line.clear()
     found = examiner.examination(interrupted=code == INTERRUPTED)
     if code == OK and found.failure is not None:
-        code = NO_ANSWER
+        code = FAILED
     text = json.dumps(found.as_json(), indent=2) if settings.as_json else as_text(found)
     if not put_out(text, "the findings"):
         code = NOT_WRITTEN

@@ -15,12 +15,11 @@ from workerpool import wording
 from workerpool.batch.job.reconcile import Reconciliation, reconcile
 from workerpool.batch.job.status import JobStatus, find_jobs, look_at
 from workerpool.batch.job.terms import when
+from workerpool.cli.codes import FAILED, HELD, NOT_WRITTEN, OK
 from workerpool.cli.looking_arguments import LookSettings
 from workerpool.cli.speaker import put_out, speak
 from workerpool.errors import JobHeld, WorkerPoolError
 from workerpool.wording import duration, plural, wrapped
-
-OK, NOT_PROVEN, HELD, NOT_WRITTEN = 0, 1, 3, 5
 
 _row = partial(wording.row, width=16)
 
@@ -128,7 +127,7 @@ def _reconcile(settings: LookSettings) -> int:
     text = json.dumps(_as_json(found), indent=2) if settings.as_json else "\n".join(_reconcile_lines(found))
     if not put_out(text, "the proof"):
         return NOT_WRITTEN
-    return OK if found.is_proven else NOT_PROVEN
+    return OK if found.is_proven else FAILED
 
 
 def _as_json(found: Reconciliation) -> Mapping[str, object]:

@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 
 from workerpool.batch.source import Sources
+from workerpool.cli.codes import NOT_WRITTEN, OK
 from workerpool.cli.plan_arguments import PlanSettings
 from workerpool.cli.speaker import put_out, speak
 from workerpool.errors import OptionError
 from workerpool.plan import Plan, Records, as_text, estimate, read_workload, simulate
-
-OK, NOT_WRITTEN = 0, 5
 
 
 def plan(settings: PlanSettings) -> int:

@@ -22,16 +22,8 @@ from workerpool.batch.sinks import STDOUT, sink_for
 from workerpool.batch.source import Sources
 from workerpool.batch.straight import StraightBooks, scratch_duplicates
 from workerpool.cli.arguments import RunSettings
-from workerpool.cli.last_word import (
-    AT_DEADLINE,
-    FAILED,
-    HELD,
-    NOT_WRITTEN,
-    OK,
-    USAGE,
-    Ending,
-    last_word,
-)
+from workerpool.cli.codes import AT_DEADLINE, FAILED, HELD, NOT_WRITTEN, OK, USAGE
+from workerpool.cli.last_word import Ending, last_word
 from workerpool.cli.progress import Moment, Progress, make_progress
 from workerpool.cli.signals import Signals, exit_code, name_of
 from workerpool.cli.speaker import LogStream, Speaker
