@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import logging
 import re
 import runpy
 from collections.abc import Iterator
@@ -98,10 +99,10 @@ def test_the_reference_is_what_is_written_from_the_declaration() -> None:
         assert path.read_text() == text, "make docs writes it"
 
 
-def test_the_reference_names_every_event_with_its_fields() -> None:
+def test_the_reference_names_every_event_with_its_level_and_fields() -> None:
     rows = re.findall(r"^\| `([a-z.]+)` \| (\w+) \| (.*?) \|", text_of(REFERENCE / "events.md"), re.MULTILINE)
-    assert {name: tuple(SPAN.findall(fields)) for name, _, fields in rows} == {
-        name: fields for name, (_, fields) in EVENTS.items()
+    assert {name: (level, tuple(SPAN.findall(fields))) for name, level, fields in rows} == {
+        name: (logging.getLevelName(level), fields) for name, (level, fields) in EVENTS.items()
     }
 
 

@@ -19,7 +19,7 @@ IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRAC
 """The methods that may be repeated without asking (RFC 9110, section 9.2.2)."""
 
 UNNOTICED = 1_000
-"""Requests of a batch that never meets the retry budget."""
+"""A batch of up to so many requests never runs out of retry tokens."""
 
 ROBOTS_REDIRECTS = 5
 """So many redirects to a robots.txt have to be followed (RFC 9309, section 2.3.1.2)."""

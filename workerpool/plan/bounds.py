@@ -14,7 +14,7 @@ from workerpool.config import Rate
 from workerpool.plan.setting import Budget, Setting
 
 SLACK = 0.001
-"""Share of the work for which no further worker is asked for: n sends at a rate take the time of n - 1."""
+"""Work so small that no further worker is asked for it: n sends at a rate take only n - 1 intervals."""
 
 
 @dataclass(slots=True)
