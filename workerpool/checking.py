@@ -50,6 +50,10 @@ def checked(given: Mapping[str, Any]) -> Options:
         raise OptionError(f"clock={clock!r} must have now(), time() and wait(), as workerpool.clock.Clock says")
     if (given["key_rate"] is None) != (limit_by is None):
         raise OptionError("key_rate= and limit_by= go together: what may be sent for each key, and what the key is")
+    if given["session_factory"] is not None and (given["proxies"] or given["verify"] is not True or given["cert"]):
+        raise OptionError(
+            "proxies=, verify= and cert= are not for sessions of a session_factory=: set them on the sessions there"
+        )
     workers = _workers(given["max_workers"])
     return Options(
         workers=workers,

@@ -91,7 +91,8 @@ class WorkerPool(Executor):
         `RobotsDisallowed`, unsent. Needs the extra `[crawl]`.
     `contact`: a page or a mail address for the `User-Agent`, so that a site's owner can ask you. It goes into that of
         requests that bring none: `workerpool/0.1 (+ADDRESS)`.
-    `session_factory`: makes a worker's session: anything compatible with `requests.Session`.
+    `session_factory`: makes a worker's session: anything compatible with `requests.Session`. It has `proxies`, `verify`
+        and `cert` of its own, so those given to the pool are an error.
     `host_key`: maps a URL to what per-host budgets are counted by.
     `clock`: another implementation of time, for tests and simulations.
     `transport`: another implementation of sending, for tests and simulations.
@@ -146,7 +147,12 @@ class WorkerPool(Executor):
             lambda options, governor: RequestsTransport(options, governor, session_factory, shared)
         )
         self._is_shut_down = False
-        self._start()
+        try:
+            self._start()
+        except BaseException:
+            if self._budget is not None:
+                self._budget.leave()  # nobody else will
+            raise
         tell_of_forks(self)
         budgets = options.budgets
         events.emit(
@@ -163,8 +169,8 @@ class WorkerPool(Executor):
         budgets, policy = options.budgets, options.retry
         self._retries = retries = Retries(policy, learns=budgets.learns_rate)
         governor = CrewGovernor(clock, retries, options)
-        self._transport = self._make_transport(options, governor)
         gate = Gate(Robots(), clock, options.host_of) if options.robots else None
+        self._transport = self._make_transport(options, governor)
         self._worker = Worker(self._transport, clock, retries, options, gate)
         # The executor's threads hold what they are given here for life: nothing in it may lead back to the pool, or
         # a pool that is dropped without shutdown would never end its threads.
@@ -221,7 +227,8 @@ class WorkerPool(Executor):
             self._crew.join()
         if wait and not self._is_shut_down:
             self._is_shut_down = True
-            events.emit("pool.stopped", requests=self.statistics().requests, sent=self.statistics().sent)
+            figures = self.statistics()
+            events.emit("pool.stopped", requests=figures.requests, sent=figures.sent)
 
     # -- requests -----------------------------------------------------------------------------------------------------
 
@@ -423,8 +430,12 @@ class WorkerPool(Executor):
     def _check_weight(self, weight: int) -> None:
         check_count("weight", weight)
         budgets = self._options.budgets
-        if (budgets.rate or budgets.host_rate or budgets.key_rate) and weight > budgets.burst:
+        rates = [rate for rate in (budgets.rate, budgets.host_rate, budgets.key_rate) if rate is not None]
+        if rates and weight > budgets.burst:
             raise OptionError(f"weight={weight} is more than burst={budgets.burst} allows: raise the burst to {weight}")
+        for quota in (quota for rate in rates for quota in rate.quotas):
+            if weight > quota.count:
+                raise OptionError(f"weight={weight} is more than the quota of {quota} ever allows: give it less weight")
 
     def _refuse_inside(self, what: str) -> None:
         if self._worker.session is not None:

@@ -133,12 +133,13 @@ class Scheduler:
 
         Requests in flight go on. Afterwards the host starts with one request at a time, and gets one more after each
         round of them (as TCP avoids congestion, RFC 5681, section 3.1), so that those who waited are not sent as a
-        herd that is refused again. Where its rate is learned, that paces them. Returns whether this is a new pause: a
-        burst of refusals is one.
+        herd that is refused again. Where its rate is learned, that paces them: but what processes share starts anew
+        all the same, as each of them knows only itself. Returns whether this is a new pause, as a burst of refusals is
+        one.
         """
         host = self._host(name, now)
         is_new = max(host.not_before, host.refused_until) <= now
-        if self._shared is not None:
+        if self._shared is not None and not refuse:  # other processes could only wait, not refuse: the host tells each
             self._shared.pause(name, until, now)
         if refuse:
             host.is_broken = host.is_broken and host.refused_until > now
@@ -380,9 +381,13 @@ class Scheduler:
         for ticket in gone:
             self._count(ticket, -1)
         for name, held in [*self._held.items()]:
-            picked, self._held[name] = _parted(held, is_unwanted)
+            picked, kept = _parted(held, is_unwanted)
             self.parked -= len(picked)
             gone += picked
+            if kept:
+                self._held[name] = kept
+            else:
+                del self._held[name]
         parked = [item for _, _, item in self._heap if isinstance(item, Ticket) and is_unwanted(item)]
         if parked:
             unwanted = set(map(id, parked))

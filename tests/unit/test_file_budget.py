@@ -838,6 +838,17 @@ def test_a_budget_has_room_for_two_quotas(trial: Trial) -> None:
     assert trial.take(first)
 
 
+@pytest.mark.parametrize("boot", [b"boot one", b"boot two"])
+def test_what_a_dead_member_named_keeps_nobody_out(trial: Trial, boot: bytes) -> None:
+    trial.open(pid=1, rate="10/s and 1000/h and 5000/d")
+    living = trial.open(pid=2, rate="10/s")
+    trial.machine.dead, trial.machine.name = {1}, boot
+    late = trial.open(pid=3, rate="10/s and 100/min")
+    assert trial.take(late)
+    trial.clock.advance(1)
+    assert trial.take(living)
+
+
 def test_a_machine_that_does_not_tell_its_boots_apart_has_no_budgets(
     trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,6 @@ Not thread-safe: a home (`workerpool.limits.memory`) guards it.
 from __future__ import annotations
 
 from workerpool.config import Rate
-from workerpool.errors import OptionError
 
 LATENESS = 0.010
 """Seconds by which a grant may come after its slot's time and still count as made at that time.
@@ -30,7 +29,7 @@ class LeakyBucket:
 
     In every window of W seconds the granted weight is at most ``burst + rate * W``. This is the virtual scheduling form
     of the generic cell rate algorithm (ITU-T I.371, annex A): the state is one number, the time at which the bucket
-    would be empty again.
+    would be empty again. What weighs more than the burst goes by itself, when the bucket is empty.
 
     Its state is `empty_at` and `latest`, the time of the last grant: a home may keep them elsewhere, and set them.
 
@@ -58,13 +57,8 @@ class LeakyBucket:
         return self.empty_at
 
     def next_at(self, weight: int = 1) -> float:
-        """The time of the next slot; in the past if one is free now.
-
-        Raises `OptionError` for a weight above the burst, which no window could ever hold.
-        """
-        if weight > self.burst:
-            raise OptionError(f"weight={weight} is more than burst={self.burst} allows: raise the burst to {weight}")
-        at = self.empty_at + (weight - self.burst) * self._interval
+        """The time of the next slot; in the past if one is free now."""
+        at = self.empty_at + min(0, weight - self.burst) * self._interval
         return max(self.latest, at)
 
     def take(self, at: float, weight: int = 1) -> float:

@@ -298,8 +298,10 @@ ONLY_PYTHON = (
         "streamed responses, response hooks, auth that answers a challenge, bodies that are files or iterators, "
         "adapters that you mount; `Attempt.fast_path` tells. False sends everything by it, which takes several "
         "times as long"),
-    Option("session_factory", "", "makes a worker's session: anything compatible with `requests.Session`",
-           "`requests.Session`'s behaviour"),
+    Option(
+        "session_factory", "",
+        "makes a worker's session: anything compatible with `requests.Session`. It has `proxies`, `verify` and "
+        "`cert` of its own, so those given to the pool are an error", "`requests.Session`'s behaviour"),
     Option("host_key", "", "maps a URL to what per-host budgets are counted by", "its origin"),
     Option("clock", "", "another implementation of time, for tests and simulations", "the real one"),
     Option("transport", "", "another implementation of sending, for tests and simulations", "the real one"),

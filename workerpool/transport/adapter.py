@@ -31,7 +31,7 @@ from workerpool.transport.guard import Guard
 from workerpool.transport.messages import Message, message_of
 from workerpool.transport.pools import CountedPoolManager, CountedProxyManager
 from workerpool.transport.redirects import TIME_LEFT
-from workerpool.transport.trace import Trace, idle_max
+from workerpool.transport.trace import Trace, Traces, idle_max, mark
 
 POOLS_KEPT = 4096
 """Recipes for connections, one for each origin and TLS setting, kept by urllib3. A dropped one is made anew."""
@@ -178,7 +178,7 @@ class SharedAdapter(HTTPAdapter):
         self.check_url(request.url or "", proxies)
         way = {
             "verify": verify_setting(verify),
-            "cert": tuple(cert) if isinstance(cert, list) else cert,
+            "cert": cert_setting(cert),
             "proxies": proxies,
         }
         if self._driven.may_send:
@@ -197,11 +197,14 @@ class SharedAdapter(HTTPAdapter):
         if goes_fast and not (streams or request.hooks.get("response")):
             pool = self.pool_for(request, way)
             message = pool and message_of(request, self.request_url(request, way["proxies"]), pool)
-        if not message:
+        trace = self._connections.traces.current
+        if message:
+            response = self.send_message(pool, message, timeout, way)
+        else:
             response = super().send(request, True, timeout, **way)
             self._read_ahead(request, response, streams=streams)
-            return response
-        return self.send_message(pool, message, timeout, way)
+        mark(response, trace)
+        return response
 
     def send_message(self, pool: Any, message: Message, timeout: tuple[Any, Any], way: dict[str, Any]) -> Response:
         """Send by the fast path, and read the whole answer, whoever reads it in the end."""
@@ -299,11 +302,18 @@ class GovernedAdapter(BaseAdapter):
     """
 
     def __init__(
-        self, inner: BaseAdapter, guard: Guard, driven: Driven, governor: Governor, max_body: int | None
+        self,
+        inner: BaseAdapter,
+        guard: Guard,
+        driven: Driven,
+        governor: Governor,
+        traces: Traces,
+        max_body: int | None,
     ) -> None:
         super().__init__()
         self.inner = inner
         self._guard = guard
+        self._traces = traces
         self._max_body = max_body
         self._driven = driven
         self._governor = governor
@@ -312,19 +322,22 @@ class GovernedAdapter(BaseAdapter):
         self._guard.check_foreign(request.url or "")
         if self._driven.may_send:
             response = self._driven.keep(self.inner.send(request, stream, *args, **kwargs))
-            if response.is_redirect:
-                read_redirect(response, self._max_body)
+            self._read_redirect(response, self._traces.current)
             return response
 
         def send_once(host: str, fresh: bool, left: float | None) -> Response:
             response = self.inner.send(request, stream, *args, **kwargs)
-            if response.is_redirect:
-                read_redirect(response, self._max_body)
-            elif not stream:
+            self._read_redirect(response, Trace(host=host))
+            if not (stream or response.is_redirect):
                 read_whole(response, self._max_body)
             return response
 
         return self._governor(request, send_once, has_place=self._driven.active)
+
+    def _read_redirect(self, response: Response, trace: Trace) -> None:
+        if response.is_redirect:
+            trace.unreadable = read_redirect(response, self._max_body)
+        mark(response, trace)
 
     def close(self) -> None:
         self.inner.close()
@@ -363,6 +376,11 @@ def verify_setting(verify: Any) -> bool | str:
     if isinstance(verify, (bool, str)):
         return verify or False
     return os.fspath(verify) if isinstance(verify, os.PathLike) else bool(verify)
+
+
+def cert_setting(cert: Any) -> Any:
+    """The setting as something to look up by: a certificate and its key may come as a list, too."""
+    return tuple(cert) if isinstance(cert, list) else cert
 
 
 def out_of_time(trace: Trace) -> requests.Timeout:

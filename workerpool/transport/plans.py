@@ -8,6 +8,7 @@ belongs to one thread; sessions that are alike share their plans.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -106,11 +107,15 @@ class Plans:
         if not self._is_as_before():
             self._note_state()
         key = (request.method, site)
-        plan = self._table.get(key, _UNKNOWN)
-        if plan is _UNKNOWN or (plan is not None and not plan.carries(request.headers)):
+        plan = known = self._table.get(key, _UNKNOWN)
+        if known is _UNKNOWN or (known is not None and not known.carries(request.headers)):
             if len(self._table) >= PLANS_KEPT:
                 self._table.clear()
-            plan = self._table[key] = self._make(request, site)
+            plan = self._make(request.method, site, request.headers)
+            if plan is not None or request.headers is None:
+                self._table[key] = plan
+            elif known is _UNKNOWN:  # one request's odd headers say nothing of the site
+                self._table[key] = self._make(request.method, site, None)
         if plan is None or not is_plain_target(target):
             return None
         return plan, target
@@ -160,15 +165,15 @@ class Plans:
         attributes = len(vars(session))
         return (session.verify, session.cert, session.trust_env, attributes, Session.get_adapter, HTTPAdapter.send)
 
-    def _make(self, request: Request, site: str) -> Plan | None:
+    def _make(self, method: str, site: str, headers: Mapping[str, str] | None) -> Plan | None:
         session = self._session
-        method = request.method.upper()
+        method = method.upper()
         url = f"{site}/"
         if type(session.headers) is not CaseInsensitiveDict or method not in _METHODS:
             return None
         if is_wrapped() or not _OF_SESSIONS.isdisjoint(vars(session)):
             return None
-        more = None if request.headers is None else dict(request.headers)
+        more = None if headers is None else dict(headers)
         # Its jar may be that of `pool.session`, whose cookies are not the pool's; the pool has none for this request.
         own, session.cookies = session.cookies, RequestsCookieJar()
         try:

@@ -111,7 +111,9 @@ class CountedConnection(HTTPConnection):
         trace.place = time.perf_counter() - asked
         if not has_place:
             raise ConnectTimeoutError(
-                self, f"no free socket within {wait:.3g} s: every one is held by a response being streamed"
+                self,
+                f"no free socket within {wait:.3g} s: every one is held by a response being streamed, or by another "
+                "process that shares the budget",
             )
         watch.tighten(self.timeout)
         try:
@@ -442,6 +444,19 @@ class CountedHTTPSConnection(CountedConnection, HTTPSConnection):
             self._context.save(self._session_key(), self.sock)
 
 
+class _NoQueue:
+    """Stands where urllib3 expects its queue of idle connections, and holds none."""
+
+    def __init__(self, maxsize: int) -> None:
+        pass
+
+    def put(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def get(self, *args: Any, **kwargs: Any) -> None:
+        raise queue.Empty
+
+
 class _SharedIdle:
     """What our connection pools change of urllib3's: idle connections live in `Connections`, not in the pool.
 
@@ -450,6 +465,7 @@ class _SharedIdle:
 
     connections: Connections  # set on a subclass for each `Connections`, see `pool_classes`
     idle_key: Any  # set by the manager
+    QueueCls = _NoQueue
     pool: Any
     host: str
     port: int | None
@@ -457,9 +473,6 @@ class _SharedIdle:
     proxy: Any
     proxy_config: Any
     proxy_headers: Mapping[str, str]
-
-    def _new_pool_queue(self, maxsize: int) -> Any:
-        return _NoQueue()
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         trace = self.connections.traces.current
@@ -525,16 +538,6 @@ class _SharedIdle:
 
     def close(self) -> None:
         """Nothing to close: see the class."""
-
-
-class _NoQueue:
-    """Stands where urllib3 expects its queue of idle connections, and holds none."""
-
-    def put(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    def get(self, *args: Any, **kwargs: Any) -> None:
-        raise queue.Empty
 
 
 class KeyedPools:

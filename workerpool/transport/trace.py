@@ -79,6 +79,17 @@ class Trace:
             self.body = max(0.0, now - self.sent_at - self.first_byte)
 
 
+def mark(response: Any, trace: Trace) -> None:
+    """Let a response carry the trace of its send, until `taken_off`: a hook may send, too, before anybody asks."""
+    response.trace = trace
+
+
+def taken_off(response: Any) -> Trace | None:
+    """Take its trace off a response; None where it has none, as somebody else has made it."""
+    trace: Trace | None = getattr(response, "__dict__", {}).pop("trace", None)
+    return trace
+
+
 class Traces(threading.local):
     """The calling thread's current trace."""
 

@@ -61,16 +61,16 @@ class History:
         return not self.is_broken
 
     def next_at(self, weight: int) -> float:
-        """The time from which on so much fits into every window; what never would, when a window is empty."""
+        """The time from which on so much fits into every window."""
         at = LONG_AGO
-        for quota, window in self._windows.values():
-            at = max(at, window.next_at(min(weight, int(quota.count))))
+        for _, window in self._windows.values():
+            at = max(at, window.next_at(weight))
         return at
 
     def take(self, file: mmap.mmap, weight: int, now: float) -> None:
         """Count what is sent."""
-        for quota, window in self._windows.values():
-            window.take(now, min(weight, int(quota.count)))
+        for _, window in self._windows.values():
+            window.take(now, weight)
         self._write(file, now)
 
     def begin(self, file: mmap.mmap, now: float, *, is_damaged: bool) -> None:

@@ -111,7 +111,8 @@ def _numbers(quotas: tuple[Rate, ...]) -> list[float]:
 class Members:
     """The members of `file`, and this pool's own membership. Called with the process's lock held.
 
-    `tenures`: those of all members, by their places; claims of others mean nothing. `terms`: the strictest of them all.
+    `tenures`: those of all members, by their places; claims of others mean nothing. `terms`: the strictest of
+    those that live.
     """
 
     def __init__(self, file: BudgetFile, machine: Machine, own_terms: Terms) -> None:
@@ -129,6 +130,10 @@ class Members:
 
     def look(self) -> None:
         """Read them all: they have changed."""
+        self._read()
+        self._agree()
+
+    def _read(self) -> None:
         self._members.clear()
         for index, record in enumerate(self._records):
             record.look(self._file.map)
@@ -138,17 +143,21 @@ class Members:
                     self._members[index] = member
         self.tenures = {index: member.tenure for index, member in self._members.items()}
         self.is_alone = len(self.tenures) == 1
-        every = [self._own_terms, *(member.terms for member in self._members.values())]
-        self.terms = Terms.strictest(every, self._file.path)
+
+    def _agree(self) -> None:
+        """Find the terms of all who live: what the dead had named must not keep anybody out."""
+        living = [member.terms for member in self._members.values() if member.gone_at == _NOT_GONE]
+        self.terms = Terms.strictest([self._own_terms, *living], self._file.path)
 
     def is_member(self) -> bool:
         """Whether this pool's own entry stands."""
         return self.tenures.get(self.place) == self.tenure
 
     def join(self, now: float) -> None:
-        """Enter this pool. The file's lock is held. Raises `BudgetError` if there are too many."""
-        self.look()
+        """Enter this pool. The file's lock is held. Raises `BudgetError` if there is no room for it, or its terms."""
+        self._read()
         self.bury(now)
+        self._agree()
         vacant = next((index for index in range(MEMBERS) if index not in self._members), None)
         if vacant is None:
             raise BudgetError(

@@ -54,6 +54,8 @@ class State:
             self.interval = interval
             self._bucket = LeakyBucket(Rate(1, interval)) if interval else None
             self._fill()
+        if self._bucket is not None:
+            self._bucket.burst = burst
 
     def look(self, file: mmap.mmap) -> bool:
         """Read it if it has changed; whether it is whole, and this account's."""
@@ -66,10 +68,9 @@ class State:
         return self._record.state == "broken"
 
     def next_at(self, weight: int) -> float:
-        """The time of the next slot, in the past if one is free now. What weighs more than the burst goes by itself."""
+        """The time of the next slot, in the past if one is free now."""
         if self._bucket is None:
             return self.not_before
-        self._bucket.burst = max(self._burst, weight)
         at = self._bucket.next_at(weight)
         return max(self.not_before, at)
 
@@ -77,7 +78,6 @@ class State:
         """Take the slot that `next_at` says has come; returns its time. `write` follows."""
         if self._bucket is None:
             return now
-        self._bucket.burst = max(self._burst, weight)
         taken = self._bucket.take(slot_from(now, since), weight)
         self._empty_at, self._latest = self._bucket.empty_at, self._bucket.latest
         return taken
