@@ -5,7 +5,6 @@ Nothing here reads the environment or keeps state; every class may be shared bet
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any, Literal
 
+from workerpool.checks import check_callable, check_count, check_flag, check_items, is_number, is_positive
 from workerpool.errors import OptionError
 
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
@@ -57,7 +57,7 @@ class Rate:
     quotas: tuple[Rate, ...] = ()
 
     def __post_init__(self) -> None:
-        if not (_is_positive(self.count) and _is_positive(self.seconds)):
+        if not (is_positive(self.count) and is_positive(self.seconds)):
             raise OptionError(f"rate={self.count}/{self.seconds}s: both numbers must be above zero, as in Rate(50, 1)")
         if not isinstance(self.quotas, tuple) or not all(isinstance(quota, Rate) for quota in self.quotas):
             raise OptionError(f"rate.quotas={self.quotas!r} must be a tuple of Rates, as in (Rate(1000, 3600),)")
@@ -89,11 +89,11 @@ class Rate:
                 count, seconds = float(value), 1.0
             else:
                 raise _bad_rate(value, option)
-        elif _is_number(value):
+        elif is_number(value):
             count, seconds = float(value), 1.0
         else:
             raise _bad_rate(value, option)
-        if not (_is_positive(count) and _is_positive(seconds)):
+        if not (is_positive(count) and is_positive(seconds)):
             raise _bad_rate(value, option)
         return cls(count, seconds)
 
@@ -144,7 +144,7 @@ class Timeout:
     def __post_init__(self) -> None:
         for name in ("connect", "read", "total"):
             value = getattr(self, name)
-            if value is not None and not _is_positive(value):
+            if value is not None and not is_positive(value):
                 raise OptionError(f"timeout.{name}={value!r} must be seconds above zero, or None for no limit")
 
     @classmethod
@@ -156,7 +156,7 @@ class Timeout:
         if isinstance(value, Timeout):
             return value
         parts = (*value, total) if isinstance(value, tuple) else (value, value, value)
-        if len(parts) != 3 or not all(part is None or _is_positive(part) for part in parts):
+        if len(parts) != 3 or not all(part is None or is_positive(part) for part in parts):
             raise OptionError(f"{option}={value!r}: give seconds above zero, a pair (connect, read) of them, or None")
         return cls(*parts)
 
@@ -183,9 +183,9 @@ class RetryBudget:
     floor: int | None = None
 
     def __post_init__(self) -> None:
-        if not _is_number(self.share) or not 0 <= self.share <= 10:
+        if not is_number(self.share) or not 0 <= self.share <= 10:
             raise OptionError(f"retry.budget.share={self.share!r} must be a number from 0 to 10: 0.2 is one in five")
-        if not _is_positive(self.per_second):
+        if not is_positive(self.per_second):
             raise OptionError(
                 f"retry.budget.per_second={self.per_second!r} must be above zero, or retries wait for ever"
             )
@@ -214,10 +214,10 @@ class Breaker:
     def __post_init__(self) -> None:
         check_count("breaker.failures", self.failures)
         check_count("breaker.window", self.window)
-        if self.share is not None and not (_is_positive(self.share) and self.share <= 1):
+        if self.share is not None and not (is_positive(self.share) and self.share <= 1):
             raise OptionError(f"breaker.share={self.share!r} must be above 0 and at most 1, or None")
         for name in ("open_for", "longest"):
-            if not _is_positive(getattr(self, name)):
+            if not is_positive(getattr(self, name)):
                 raise OptionError(f"breaker.{name}={getattr(self, name)!r} must be seconds above zero")
         check_flag("breaker.fails_fast", self.fails_fast)
 
@@ -270,14 +270,14 @@ class RetryPolicy:
         check_count("retry.attempts", self.attempts)
         for name in ("backoff", "backoff_max", "retry_after_max"):
             value = getattr(self, name)
-            if not _is_number(value) or value < 0:
+            if not is_number(value) or value < 0:
                 raise OptionError(f"retry.{name}={value!r} must be seconds, zero or more")
-        if self.total is not None and not _is_positive(self.total):
+        if self.total is not None and not is_positive(self.total):
             raise OptionError(f"retry.total={self.total!r} must be seconds above zero, or None for no limit")
         if self.budget is not None and not isinstance(self.budget, RetryBudget):
             raise OptionError(f"retry.budget={self.budget!r} must be a RetryBudget, or None for no limit")
-        statuses = _items("retry.statuses", self.statuses, int, "statuses as numbers, as in {500, 503}")
-        methods = _items("retry.methods", self.methods, str, "methods, as in {'GET', 'PUT'}")
+        statuses = check_items("retry.statuses", self.statuses, int, "statuses as numbers, as in {500, 503}")
+        methods = check_items("retry.methods", self.methods, str, "methods, as in {'GET', 'PUT'}")
         object.__setattr__(self, "statuses", statuses)
         object.__setattr__(self, "methods", frozenset(method.upper() for method in methods))
         for name in ("retry", "stop", "wait"):
@@ -420,42 +420,6 @@ class Options:
         return self.budgets.learns_rate or self.budgets.learns_connections or self.breaker is not None
 
 
-def check_count(option: str, value: object, *, least: int = 1) -> int:
-    """Return `value` if it is a whole number of at least `least`; raise `OptionError` naming `option` if not."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise OptionError(f"{option}={value!r} must be a whole number, {least} or more")
-    return value
-
-
-def check_flag(option: str, value: object) -> None:
-    """Raise `OptionError` naming `option` if `value` is neither True nor False."""
-    if not isinstance(value, bool):
-        raise OptionError(f"{option}={value!r} must be True or False")
-
-
-def check_callable(option: str, value: object, what: str) -> None:
-    """Raise `OptionError` naming `option`, and `what` it takes, if `value` cannot be called and is not None."""
-    if value is not None and not callable(value):
-        raise OptionError(f"{option}={value!r} must be {what}, or None")
-
-
-def check_seconds(option: str, value: object) -> None:
-    """Raise `OptionError` naming `option` if `value` is no number of seconds, 0 or more."""
-    if not _is_number(value) or value < 0:  # type: ignore[operator]
-        raise OptionError(f"{option}={value!r} must be a number of seconds, 0 or more")
-
-
-def _items(option: str, value: Any, kind: type, what: str) -> frozenset[Any]:
-    """`value` as a set; raises `OptionError` if it is no collection of that `kind`. A text is none of letters."""
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        raise OptionError(f"{option}={value!r} must be a collection of {what}")
-    items = [*value]
-    for item in items:
-        if not isinstance(item, kind) or isinstance(item, bool):
-            raise OptionError(f"{option}={value!r} holds {item!r}: it must hold {what}")
-    return frozenset(items)
-
-
 def _are_proxies(proxies: Mapping[Any, Any]) -> bool:
     """As requests takes them, where None is no proxy."""
     return all(isinstance(key, str) and isinstance(url, (str, NoneType)) for key, url in proxies.items())
@@ -470,11 +434,3 @@ def _is_cert(cert: object) -> bool:
 def _plain(number: float) -> str:
     """The number without an exponent, which `Rate.of` does not read."""
     return str(int(number)) if number == int(number) else f"{number:f}".rstrip("0")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_positive(value: object) -> bool:
-    return _is_number(value) and value > 0  # type: ignore[operator]

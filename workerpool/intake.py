@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator
 from io import FileIO
 from typing import Any, TypeAlias
 
-from workerpool.config import Budgets, check_count
+from workerpool.checks import check_count
+from workerpool.config import Budgets
 from workerpool.model import IDLE, Request
 
 WINDOW = 1000

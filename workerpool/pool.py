@@ -14,9 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from workerpool import events
-from workerpool.checking import checked
+from workerpool.checks import check_count
 from workerpool.clock import Clock, SystemClock
-from workerpool.config import Breaker, Budgets, CookieMode, Options, Rate, RetryPolicy, Timeout, check_count
+from workerpool.config import Breaker, Budgets, CookieMode, Options, Rate, RetryPolicy, Timeout
 from workerpool.crew import Crew
 from workerpool.errors import Cancelled, InvalidRequest, OptionError, WrongThread
 from workerpool.forking import tell_of_forks
@@ -25,6 +25,7 @@ from workerpool.governor import CrewGovernor
 from workerpool.intake import window_of
 from workerpool.limits.file import FileBudget, budget_path
 from workerpool.model import Idle, Outcome, Request, Underway, new_request
+from workerpool.options.checking import checked
 from workerpool.retry import Retries
 from workerpool.robots import Robots
 from workerpool.scheduler import Scheduler

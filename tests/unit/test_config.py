@@ -22,8 +22,8 @@ from workerpool import (
     Timeout,
     WorkerPool,
 )
-from workerpool.checking import default_connections
 from workerpool.config import Budgets
+from workerpool.options.checking import default_connections
 from workerpool.options.reading import duration, duration_or_0
 from workerpool.pool import options_of
 from workerpool.processes.options import packed_options

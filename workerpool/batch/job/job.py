@@ -19,7 +19,7 @@ from workerpool.batch.run import Run, RunResult
 from workerpool.batch.sinks import STDOUT
 from workerpool.batch.sinks.callback import Receive
 from workerpool.batch.source import Sources
-from workerpool.config import check_count, check_seconds
+from workerpool.checks import check_count, check_seconds
 from workerpool.errors import OptionError
 from workerpool.model import Outcome
 from workerpool.processes import make_pool

@@ -12,18 +12,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from workerpool.agent import check_contact, user_agent
-from workerpool.config import (
-    AUTO,
-    Breaker,
-    Budgets,
-    GuardRules,
-    Options,
-    Rate,
-    RetryPolicy,
-    Timeout,
-    check_callable,
-    check_count,
-)
+from workerpool.checks import check_callable, check_count
+from workerpool.config import AUTO, Breaker, Budgets, GuardRules, Options, Rate, RetryPolicy, Timeout
 from workerpool.errors import OptionError
 from workerpool.keys import key_function
 from workerpool.model import origin
