@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
-from workerpool import Job, WorkerPool
+from workerpool import Job, RetryPolicy, WorkerPool
 from workerpool.cli.arguments import GROUPS
 from workerpool.cli.flags import default_of
 from workerpool.options import DOCTOR, IN_PYTHON, JOB, PLAN, REQUIRED, Option
@@ -81,7 +81,7 @@ def _default(option: Option, parameter: inspect.Parameter) -> str:
 
 
 TABLES = {
-    "docs/reference/api.md": {"WorkerPool": of_arguments(WorkerPool), "Job": of_arguments(Job)},
+    "docs/reference/api.md": {kind.__name__: of_arguments(kind) for kind in (WorkerPool, RetryPolicy, Job)},
     "docs/reference/cli.md": {
         "run": of_flags(option for title, options in GROUPS.items() if title != "job" for option in options),
         "run --job": of_flags(JOB),
@@ -90,6 +90,12 @@ TABLES = {
     },
 }
 """What is written in place of what, by file and name."""
+
+DOCSTRINGS = {
+    WorkerPool: "whose first four arguments it shares.",
+    RetryPolicy: "When a failed attempt is followed by another one, and when that comes.",
+}
+"""The classes whose arguments are written into their docstrings, below these words."""
 
 
 def written() -> dict[Path, str]:
@@ -102,9 +108,12 @@ def written() -> dict[Path, str]:
             text, count = between.subn(lambda found, rows=rows: found[1] + rows + found[2], text)  # type: ignore[misc]
             assert count == 1, title
         texts[ROOT / name] = text
-    path = Path(inspect.getfile(WorkerPool))
-    between = re.compile(r"(it shares\.\n\n).*?(\n\n    Raises `OptionError`)", re.DOTALL)
-    texts[path] = between.sub(lambda found: found[1] + docstring(WorkerPool) + found[2], path.read_text(), count=1)
+    for kind, above in DOCSTRINGS.items():
+        path = Path(inspect.getfile(kind))
+        head, first, rest = path.read_text().partition(f"{above}\n\n")
+        below = re.search(r'\n(\n    Raises|    """)', rest)
+        assert below is not None, kind
+        texts[path] = head + first + docstring(kind) + rest[below.start() :]
     return texts
 
 

@@ -235,23 +235,23 @@ class Breaker:
 class RetryPolicy:
     """When a failed attempt is followed by another one, and when that comes.
 
-    `attempts`: tries in all, the first included (4: up to three retries).
-    `backoff`: the upper end, in seconds, of the first wait; each further one doubles it. The wait is drawn evenly
-        from zero up to that end ("full jitter": AWS Architecture Blog, "Exponential Backoff And Jitter", 2015), so
-        the first retry comes within 0.5 s.
+    `attempts`: tries in all, the first included: with 4, up to three retries.
+    `backoff`: the upper end, in seconds, of the first wait; each further one doubles it. The wait is drawn evenly from
+        zero up to that end ("full jitter": AWS Architecture Blog, "Exponential Backoff And Jitter", 2015), so the first
+        retry comes within 0.5 s.
     `backoff_max`: the longest wait that is drawn, in seconds.
-    `total`: seconds from a request's first send after which it is over: no further attempt begins that could not end
-        by then, and one under way is ended. None for no limit.
-    `retry_after_max`: the longest ``Retry-After``, in seconds, that is waited for. Beyond it the request fails at
-        once, with the time in its error.
-    `budget`: how many retries there may be beside the first tries; None for no limit.
+    `total`: seconds from a request's first send after which it is over: no further attempt begins that could not end by
+        then, and one under way is ended. None for no limit.
+    `retry_after_max`: the longest `Retry-After`, in seconds, that is waited for. Beyond it the request fails at once,
+        with the time in its error.
+    `budget`: how many retries there may be beside the first tries, a `RetryBudget`; None for no limit.
     `statuses`: the statuses that are retried.
-    `methods`: the methods that are retried; another one is if its request says ``idempotent=True`` or carries an
-        ``Idempotency-Key`` header.
-    `retry`, `stop`, `wait`: tenacity strategies of your own, in place of the rules above (`retry` sees the
-        `requests.Response` or requests' exception as ``retry_state.outcome``). `methods` and `attempts` still hold
-        where your strategies do not say more: a `retry` of your own replaces `statuses` and `methods`, a `stop`
-        replaces `attempts`, a `wait` replaces `backoff`.
+    `methods`: the methods that are retried; another one is if its request says `idempotent=True` or carries an
+        `Idempotency-Key` header.
+    `retry`: a tenacity strategy of your own in place of `statuses` and `methods`. It sees the `requests.Response`, or
+        requests' exception, as `retry_state.outcome`.
+    `stop`: a tenacity strategy of your own in place of `attempts`.
+    `wait`: a tenacity strategy of your own in place of `backoff`.
     """
 
     attempts: int = 4

@@ -314,6 +314,39 @@ ONLY_JOB = (
     Option("note", "", "is called with sentences about what is left out or has changed", "says nothing"),
 )
 
+RETRY = (
+    Option("attempts", "", "tries in all, the first included: with 4, up to three retries"),
+    Option(
+        "backoff", "",
+        "the upper end, in seconds, of the first wait; each further one doubles it. The wait is drawn evenly from "
+        "zero up to that end (\"full jitter\": AWS Architecture Blog, \"Exponential Backoff And Jitter\", 2015), "
+        "so the first retry comes within 0.5 s"),
+    Option("backoff_max", "", "the longest wait that is drawn, in seconds"),
+    Option(
+        "total", "",
+        "seconds from a request's first send after which it is over: no further attempt begins that could not end "
+        "by then, and one under way is ended. None for no limit"),
+    Option(
+        "retry_after_max", "",
+        "the longest `Retry-After`, in seconds, that is waited for. [Beyond "
+        "it](../design/decisions/0003-retry-after-beyond-the-cap.md) the request fails at once, with the time in "
+        "its error"),
+    Option(
+        "budget", "", "how many retries there may be beside the first tries, a `RetryBudget`; None for no limit",
+        "`RetryBudget()`"),
+    Option("statuses", "", "the statuses that are retried", "408 425 429 500 502 503 504"),
+    Option(
+        "methods", "",
+        "the methods that are retried; another one is if its request says `idempotent=True` or carries an "
+        "`Idempotency-Key` header", "the idempotent ones of RFC 9110"),
+    Option(
+        "retry", "",
+        "a tenacity strategy of your own in place of `statuses` and `methods`. It sees the `requests.Response`, or "
+        "requests' exception, as `retry_state.outcome`", "none"),
+    Option("stop", "", "a tenacity strategy of your own in place of `attempts`", "none"),
+    Option("wait", "", "a tenacity strategy of your own in place of `backoff`", "none"),
+)
+
 AS_JSON = Option("", "--json", "write one JSON object in place of text", to="as_json")
 
 PLAN = (
@@ -354,6 +387,7 @@ POOL = (*LIMITS, SHARED, *FAILING, *EACH, *TRUST, *REACH)
 
 IN_PYTHON = {
     "WorkerPool": (*POOL, *ONLY_PYTHON),
+    "RetryPolicy": RETRY,
     "Job": (*OUTPUT, INPUT_FORMAT, DEDUPE, *JOB, *ONLY_JOB),
 }
 """Where each argument is declared."""
