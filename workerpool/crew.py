@@ -31,7 +31,7 @@ from typing import Any
 
 from workerpool import events
 from workerpool.alarm import Alarm
-from workerpool.clock import Clock
+from workerpool.clock import NEVER, Clock
 from workerpool.delays import Delays
 from workerpool.errors import SlotTimeout, UnexpectedError
 from workerpool.gate import Gate, Sorted
@@ -42,7 +42,7 @@ from workerpool.model import Outcome
 from workerpool.redact import redact
 from workerpool.robots import Site
 from workerpool.scheduler import Scheduler
-from workerpool.tickets import NEVER, Caller, Owner, Ticket
+from workerpool.tickets import Caller, Owner, Ticket
 from workerpool.transport import Carried
 from workerpool.work import Call, Turn
 from workerpool.worker import Step, Worker

@@ -143,7 +143,9 @@ class WorkerPool(Executor):
         self._clock = clock or SystemClock()
         self._thread_name_prefix = thread_name_prefix
         self._initializer = (initializer, initargs)
-        self._budget = shared = None if budget is None else _shared(budget, options.budgets, self._clock)
+        self._budget = shared = (
+            None if budget is None else _shared(budget, options.budgets, self._clock, serves_sockets=transport is None)
+        )
         self._make_transport = transport or (
             lambda options, governor: RequestsTransport(options, governor, session_factory, shared)
         )
@@ -459,10 +461,10 @@ def options_of(**given: Any) -> Options:
     return checked(bound.arguments)
 
 
-def _shared(budget: str | os.PathLike[str], budgets: Budgets, clock: Clock) -> FileBudget:
+def _shared(budget: str | os.PathLike[str], budgets: Budgets, clock: Clock, *, serves_sockets: bool) -> FileBudget:
     """The budget of that name, or in that file, for all processes."""
     path = os.fspath(budget) if isinstance(budget, os.PathLike) else budget_path(budget, os.environ)
-    return FileBudget(path, budgets, clock)
+    return FileBudget(path, budgets, clock, serves_sockets=serves_sockets)
 
 
 def _close(transport: Transport, budget: FileBudget | None) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 import workerpool
+from workerpool.batch.sinks.formats import FORMATS, OF_FILES
 from workerpool.cli.arguments import make_parser
 from workerpool.cli.plan_arguments import PlanSettings
 from workerpool.doctor import Examiner
-from workerpool.options import ALL, DOCTOR, IN_PYTHON, JOB, PLAN, PROCESSES, Option
+from workerpool.options import ALL, DOCTOR, IN_PYTHON, JOB, OUTPUT, PLAN, PROCESSES, Option
 from workerpool.options.words import in_flags
 from workerpool.processes import make_pool
 
@@ -42,6 +43,12 @@ def test_a_default_that_is_said_is_the_one_that_holds() -> None:
         check(JOB, name, defaults(workerpool.Job)[name])
     for name in ("timeout", "patience"):
         check(DOCTOR, name, defaults(Examiner)[name])
+
+
+def test_every_format_of_an_output_can_be_said() -> None:
+    output, format, *_ = OUTPUT
+    assert format.flag.split()[-1].split("|") == [*OF_FILES]
+    assert all(one.endings[0] in output.means for one in FORMATS if one.endings)
 
 
 @pytest.mark.parametrize(

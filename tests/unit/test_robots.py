@@ -302,7 +302,7 @@ def test_a_crawl_delay_is_a_pace_that_all_requests_of_the_site_share_whatever_th
     assert other.pace is not None
     assert other.pace.next_at(weight=5) == 13.0
     assert other.pace.try_take(12.9) is None
-    assert other.pace.rests_at() == 13.0
+    assert other.pace.rests_at == 13.0
 
 
 def test_a_crawl_delay_that_changes_holds_for_a_host_that_is_busy_all_the_time() -> None:

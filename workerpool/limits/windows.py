@@ -1,13 +1,11 @@
-"""How much may be sent in a window that is not spread out: a quota such as 1,000 an hour. Told the time; waits never.
-
-Not thread-safe: a home (`workerpool.limits.memory`) guards it.
-"""
+"""How much may be sent in a window that nothing spreads: a quota such as 1,000 an hour. Told the time; never waits."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
 
+from workerpool.clock import LONG_AGO, NEVER
 from workerpool.config import Rate
 from workerpool.limits.bucket import LATENESS
 
@@ -48,18 +46,18 @@ class Window:
     @property
     def rests_at(self) -> float:
         """The time from which on nothing counts any more."""
-        return self._sent[-1][1] + self.seconds if self._sent else float("-inf")
+        return self._sent[-1][1] + self.seconds if self._sent else LONG_AGO
 
     def next_at(self, weight: int = 1) -> float:
         """The time from which on so much fits."""
         excess = self._total + min(weight, self._most) - self._count
         if excess <= 0:
-            return float("-inf")
+            return LONG_AGO
         for _, last, sent in self._sent:
             excess -= sent
             if excess <= 0:
                 return last + self.seconds
-        return float("inf")  # not reached: without all that was sent there is room for any weight
+        return NEVER  # not reached: without all that was sent there is room for any weight
 
     def take(self, at: float, weight: int = 1) -> None:
         """Count what is sent at `at`, times that never go back."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from workerpool.clock import NEVER
 from workerpool.crew import AHEAD
 from workerpool.intake import Intake, Item, window_of
 from workerpool.limits import Answer
@@ -23,7 +24,7 @@ from workerpool.plan.profile import Draws, History
 from workerpool.plan.setting import Setting
 from workerpool.scheduler import Scheduler
 from workerpool.stream import PATIENCE, READ_ON
-from workerpool.tickets import NEVER, Ticket
+from workerpool.tickets import Ticket
 
 
 @dataclass(slots=True)

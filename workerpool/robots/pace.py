@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from workerpool.clock import LONG_AGO
 from workerpool.limits.bucket import slot_from
 
 
@@ -12,11 +13,9 @@ class Pace:
     so one that was seen to be free is still so when it is taken.
     """
 
-    grouping = 0.0
-
     def __init__(self, delay: float) -> None:
         self.delay = delay
-        self._next_at = float("-inf")
+        self._next_at = LONG_AGO
 
     def next_at(self, weight: int = 1) -> float:
         return self._next_at
@@ -28,5 +27,6 @@ class Pace:
         self._next_at = time + self.delay
         return time
 
+    @property
     def rests_at(self) -> float:
         return self._next_at
