@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from workerpool import (
     Breaker,
+    Job,
     OptionError,
     Rate,
     Request,
@@ -132,6 +133,27 @@ WRONG: dict[type, dict[str, list[Any]]] = {
         "stop": [5, "never"],
         "wait": [5, "1s"],
     },
+    Job: {
+        "directory": [5],
+        "sources": ["urls.txt", []],
+        "requests": [5, "http://a.test/"],
+        "include": ["body", ["trailers"]],
+        "ordered": ["yes"],
+        "overwrite": ["yes"],
+        "window": [0, "10"],
+        "retry_rounds": [-1, "2"],
+        "retry_failed": ["yes"],
+        "restart": [1],
+        "wait_lock": [-1, "10m"],
+        "conditional": ["no"],
+        "only_changed": ["yes"],
+        "skip_recent": [-1, "12h"],
+        "dedupe": ["yes"],
+        "unique_keys": ["yes"],
+        "idempotency_keys": ["yes"],
+        "at_least_once": ["yes"],
+        "note": ["print"],
+    },
     RetryBudget: {"share": [-1, "20%"], "per_second": [0, "10"], "floor": [0, "many"]},
     Breaker: {
         "failures": [0, "10"],
@@ -146,11 +168,19 @@ WRONG: dict[type, dict[str, list[Any]]] = {
 }
 """Values that no option takes, by name."""
 
-TOGETHER = {"key_rate": {"limit_by": "X-Api-Key"}, "limit_by": {"key_rate": 10}, "contact": {"robots": True}}
+NEEDED: dict[type, dict[str, Any]] = {Rate: {"count": 1}, Job: {"directory": "a.job", "sources": ["urls.txt"]}}
+"""What there has to be besides."""
+
+TOGETHER: dict[str, dict[str, Any]] = {
+    "requests": {"sources": []},
+    "key_rate": {"limit_by": "X-Api-Key"},
+    "limit_by": {"key_rate": 10},
+    "contact": {"robots": True},
+}
 """Options without which others are refused, whatever they say."""
 
-ELSEWHERE = {"initializer"}
-"""What is refused as `ThreadPoolExecutor` refuses it: by a `TypeError`."""
+ELSEWHERE = {"initializer", "output", "format", "input_format"}
+"""The first is refused as `ThreadPoolExecutor` refuses it, by a `TypeError`; the others when a job is opened."""
 
 
 @pytest.mark.parametrize(
@@ -158,9 +188,8 @@ ELSEWHERE = {"initializer"}
     [(kind, name, value) for kind, names in WRONG.items() for name, values in names.items() for value in values],
 )
 def test_every_option_is_checked_where_it_comes_in_and_named(kind: type, name: str, value: Any) -> None:
-    known = {"count": 1} if kind is Rate else TOGETHER.get(name, {})
     with pytest.raises(OptionError, match=rf"^(?:\w+\.)*{'rate' if kind is Rate else name}\b") as caught:
-        kind(**{**known, name: value})
+        kind(**{**NEEDED.get(kind, {}), **TOGETHER.get(name, {}), name: value})
     assert "\n" not in str(caught.value)
 
 

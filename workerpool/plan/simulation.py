@@ -69,7 +69,7 @@ class Simulation:
         self, setting: Setting, requests: Iterable[tuple[str, str | None]], draws: Draws, *, seed: int = 0
     ) -> None:
         budgets, policy = setting.options.budgets, setting.options.retry
-        self._setting = setting
+        self._options = setting.options
         self._draws = draws
         self._random = random.Random(seed)
         self._scheduler = Scheduler(
@@ -117,7 +117,7 @@ class Simulation:
         request = self._requests.get(place)
         if request is None:
             host, key = place
-            key = key if self._setting.options.budgets.key_rate is not None else None
+            key = key if self._options.budgets.key_rate is not None else None
             request = self._requests[place] = Request(host, key=key)
         return number, request, place[0]
 
@@ -140,7 +140,7 @@ class Simulation:
         intake = self._intake
         if not intake.is_blocked or self._outstanding >= self._window:
             return NEVER
-        if not self._scheduler.is_starved(AHEAD * self._setting.options.workers, self._now):
+        if not self._scheduler.is_starved(AHEAD * self._options.workers, self._now):
             return NEVER
         return max(self._heard_at, self._read_on_at) + PATIENCE
 
@@ -154,7 +154,7 @@ class Simulation:
     def _send(self) -> None:
         """Send all that may be sent now."""
         course, now = self._course, self._now
-        while len(self._flying) < self._setting.options.workers:
+        while len(self._flying) < self._options.workers:
             ticket = self._scheduler.next(now)
             if ticket is None:
                 break
@@ -186,7 +186,7 @@ class Simulation:
     def _wakes_at(self) -> float:
         """When something happens next."""
         wake = self._flying[0][0] if self._flying else NEVER
-        if len(self._flying) < self._setting.options.workers:
+        if len(self._flying) < self._options.workers:
             at = self._scheduler.wakes_at(self._now)
             if at is not None and at < wake:
                 return at
@@ -202,7 +202,7 @@ class Simulation:
             history = ticket.history
             redirected = history.hop is not None and not ticket.half
             failed = not redirected and (ticket.tries + 1 < history.attempts or not history.ok)
-            if self._setting.options.listens:
+            if self._options.listens:
                 self._scheduler.hear(ticket.host, self._answer(ticket, failed), now)
             self._scheduler.release(ticket.host, now, since=ticket.granted_at)
             if redirected and history.hop is not None:
@@ -221,13 +221,13 @@ class Simulation:
     def _tries_again(self, ticket: _Simulated) -> bool:
         """What failed for good at its first attempt does so again; of the rest more is tried if more may be."""
         history = ticket.history
-        return (history.ok or history.attempts > 1) and ticket.tries < self._setting.options.retry.attempts
+        return (history.ok or history.attempts > 1) and ticket.tries < self._options.retry.attempts
 
     def _park(self, ticket: _Simulated) -> None:
         """Let it wait as the retry policy does, and its host, too, if that refused it."""
-        policy = self._setting.options.retry
+        policy = self._options.retry
         wait = self._random.uniform(0.0, min(policy.backoff_max, policy.backoff * 2.0 ** min(60, ticket.tries - 1)))
-        if ticket.history.refused and not self._setting.options.budgets.learns_rate:
+        if ticket.history.refused and not self._options.budgets.learns_rate:
             self._scheduler.pause(ticket.host, self._now + max(wait, policy.backoff), self._now)
         ticket.host = ticket.home
         self._scheduler.park(ticket, self._now + wait)
