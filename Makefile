@@ -46,7 +46,8 @@ kills: $(READY) $(PACKAGES_READY)  ## Kill jobs at hundreds of moments and calls
 long: $(READY) $(PACKAGES_READY)  ## Run the tests, whole also where `make test` runs a sample: about an hour
 	@WORKERPOOL_IN_FULL=1 tools/test $(BIN)/python $(ARGS)
 
-docs: $(READY)  ## Check that every link and every option named in the documentation exists
+docs: $(READY)  ## Write the tables of options, and check that every link and name in the documentation exists
+	@$(BIN)/python -m tools.reference
 	@$(BIN)/python -m pytest tests/test_docs.py -q $(ARGS)
 
 clean:  ## Remove everything that make made, the environment included

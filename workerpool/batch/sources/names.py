@@ -118,7 +118,7 @@ def _source(path: str, format: Format | None) -> Source:
     elif format is None and ending not in FORMATS:
         raise SourceError(
             f"{name}: its name does not say what is in it: end it in .txt, .csv, .jsonl or .parquet "
-            f"({_WAYS} may follow a text), or give --input-format"
+            f"({_WAYS} may follow a text), or give input_format="
         )
     source = Source(path, format or cast(Format, ending), name)
     if source.format == "parquet" and packing is not None:
