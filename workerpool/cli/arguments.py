@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from workerpool.agent import check_contact, version
 from workerpool.batch.sinks.formats import ENDINGS, OF_FILES
+from workerpool.batch.sources.formats import NAMES
 from workerpool.cli.budget_arguments import BudgetSettings, add_budgets, add_failing, budget_settings_of, count
 from workerpool.cli.connecting import add_connecting, cert_of, proxy_of, verify_of
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor, doctor_settings_of
@@ -178,7 +179,7 @@ def _add_output(add: Callable[..., Any]) -> None:
 def _add_course(add: Callable[..., Any]) -> None:
     add(
         "--input-format",
-        choices=("txt", "csv", "jsonl", "parquet"),
+        choices=NAMES,
         help="of all SOURCEs; default: as named, txt for -",
     )
     add("--dedupe", action="store_true", help="fetch a URL that several inputs name once, and answer them all")

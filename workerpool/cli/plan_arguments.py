@@ -8,6 +8,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from workerpool.batch.sources.formats import NAMES
 from workerpool.cli.budget_arguments import BudgetSettings, add_budgets, add_failing, budget_settings_of
 from workerpool.config import parse_duration
 from workerpool.errors import OptionError
@@ -64,7 +65,7 @@ def add_plan(commands: Any, formatter: Any) -> None:
     add = plan.add_argument_group("plan").add_argument
     add(
         "--input-format",
-        choices=("txt", "csv", "jsonl", "parquet"),
+        choices=NAMES,
         help="of all SOURCEs; default: as named, txt for -",
     )
     add(

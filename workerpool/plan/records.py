@@ -17,7 +17,7 @@ from workerpool.batch.job.status import has_job
 from workerpool.batch.job.terms import FUNCTION
 from workerpool.batch.sinks import STDOUT, durable_sink_for
 from workerpool.batch.sinks.formats import ENDINGS, format_of
-from workerpool.batch.sources.names import STDIN
+from workerpool.batch.sources.base import STDIN
 from workerpool.errors import JobError, OptionError, SinkError
 from workerpool.redact import HIDDEN, redact
 

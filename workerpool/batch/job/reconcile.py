@@ -25,7 +25,7 @@ from workerpool.batch.job.states import BLOCK, ENDED, Block, State
 from workerpool.batch.job.status import check_job
 from workerpool.batch.job.terms import FUNCTION
 from workerpool.batch.sinks import STDOUT, durable_sink_for
-from workerpool.batch.sources.names import STDIN
+from workerpool.batch.sources.base import STDIN
 from workerpool.errors import OptionError, SinkError, SourceError
 from workerpool.model import Request
 from workerpool.redact import HIDDEN, redact

@@ -18,8 +18,8 @@ from workerpool.batch.job.inputs import count_inputs
 from workerpool.batch.job.ledger import FILE, Ledger, RunRow
 from workerpool.batch.job.lock import holder_of
 from workerpool.batch.job.states import ENDED, State
+from workerpool.batch.sources.base import STDIN
 from workerpool.batch.sources.files import FileSources
-from workerpool.batch.sources.names import STDIN
 from workerpool.errors import JobError, WorkerPoolError
 
 NEXT = {
