@@ -72,7 +72,7 @@ class JobBooks:
         self._output: str = run.settings["--output"]
         self._take: Take = lambda outcomes: None
         self._stopped: str | None = None
-        self._duplicates = Duplicates(ledger, inputs.place) if job.dedupe else None
+        self._duplicates = Duplicates(ledger.answers, inputs.place) if job.dedupe else None
         self._keys = keys
         self._made: list[Outcome] = []  # ended without being sent
         self._copies: list[Copy] = []  # ended with another one

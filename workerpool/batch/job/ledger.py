@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from workerpool.batch.job.answers import ANSWER_TABLES, Answer, Answers, put_answers
 from workerpool.batch.job.database import Database
 from workerpool.batch.job.states import BLOCK, KNOWN, Block
 from workerpool.batch.sources.marks import Mark
@@ -59,11 +60,6 @@ CREATE TABLE seen (request INTEGER PRIMARY KEY, ok_at INTEGER NOT NULL, etag TEX
 CREATE TABLE fresh (  -- what this run saw: at its end it is sorted into `seen`, where a row by itself costs a page
     number INTEGER PRIMARY KEY, request INTEGER NOT NULL, ok_at INTEGER NOT NULL, etag TEXT, modified TEXT
 );
-CREATE TABLE answers (request INTEGER PRIMARY KEY, state INTEGER NOT NULL, reason TEXT, record BLOB NOT NULL);
-CREATE TABLE followers (
-    request INTEGER NOT NULL, source INTEGER NOT NULL, ordinal INTEGER NOT NULL, "key" TEXT, url TEXT NOT NULL,
-    PRIMARY KEY (request, source, ordinal)
-) WITHOUT ROWID;
 CREATE TABLE keys (hash INTEGER PRIMARY KEY, source INTEGER NOT NULL, ordinal INTEGER NOT NULL);
 """
 
@@ -91,25 +87,6 @@ class Seen(NamedTuple):
     ok_at: int
     etag: str | None
     modified: str | None
-
-
-class Answer(NamedTuple):
-    """How a request ended that other inputs may ask for, too; `reason` is its error's word, None if it was ok."""
-
-    request: int
-    state: int
-    reason: str | None
-    record: bytes
-
-
-class Follower(NamedTuple):
-    """An input that waits for the answer to a request of another one; `request` is that one's hash."""
-
-    request: int
-    source: int
-    ordinal: int
-    key: str | None
-    url: str
 
 
 class KeyRow(NamedTuple):
@@ -174,12 +151,13 @@ class Ledger:
     """The database of one job. Every method raises `JobError` if it is damaged, `SinkError` if it cannot be written.
 
     `read_only`: as it is at this moment, also while a run writes it; raises `JobError` if it cannot be read.
-    `is_scratch`: nobody wants it once the process has ended.
     """
 
-    def __init__(self, directory: str, *, read_only: bool = False, is_scratch: bool = False) -> None:
+    def __init__(self, directory: str, *, read_only: bool = False) -> None:
         self.name = os.path.join(directory, FILE)
-        self._database = Database(self.name, _TABLES, VERSION, read_only=read_only, is_scratch=is_scratch)
+        made = f"INSERT INTO job VALUES ('id', '{os.urandom(16).hex()}');"
+        self._database = Database(self.name, _TABLES + ANSWER_TABLES + made, VERSION, read_only=read_only)
+        self.answers = Answers(self._database)
 
     # -- runs ---------------------------------------------------------------------------------------------------------
 
@@ -329,8 +307,7 @@ class Ledger:
                 )
             if entries.ended:
                 database.executemany("DELETE FROM underway WHERE source = ? AND ordinal = ?", entries.ended)
-            if entries.answers:
-                database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", entries.answers)
+            put_answers(database, entries.answers)
             if entries.keys:
                 database.executemany("INSERT INTO keys VALUES (?, ?, ?)", entries.keys)
             if entries.lines:
@@ -409,32 +386,12 @@ class Ledger:
         with self._database.transaction() as database:
             self._put_seen(database, seen)
 
-    def answer(self, request: int) -> Answer | None:
-        row = self._database.one("SELECT * FROM answers WHERE request = ?", (request,))
-        return None if row is None else Answer(*row)
-
     def begin_round(self, blocks: Sequence[Block], state: int) -> None:
         """Note that failures are to be tried again: `blocks` say which, and answers with `state` are forgotten."""
         with self._database.transaction() as database:
             self._put_blocks(database, blocks)
             database.execute("DELETE FROM answers WHERE state = ?", (state,))
             database.execute("UPDATE runs SET rounds = rounds + 1" + _LAST)
-
-    def follow(self, followers: Sequence[Follower]) -> None:
-        with self._database.transaction() as database:
-            database.executemany("INSERT OR REPLACE INTO followers VALUES (?, ?, ?, ?, ?)", followers)
-
-    def followers(self, request: int, after: tuple[int, int], most: int) -> list[Follower]:
-        """Up to `most` inputs that wait for the answer to a request, from after the place `after` on."""
-        rows = self._database.all(
-            "SELECT * FROM followers WHERE request = ? AND (source, ordinal) > (?, ?) ORDER BY source, ordinal LIMIT ?",
-            (request, *after, most),
-        )
-        return [Follower(*row) for row in rows]
-
-    def forget_followers(self) -> None:
-        with self._database.transaction() as database:
-            database.execute("DELETE FROM followers")
 
     def key(self, hashed: int) -> tuple[int, int] | None:
         """The input that had a key first in this run, by its source's number and its ordinal."""
