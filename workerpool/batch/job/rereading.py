@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from workerpool.batch.job.inputs import End, Turn, by_block
 from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
-from workerpool.batch.job.states import BLOCK, ENDED, Block, State, block_of, new_block, place_of
+from workerpool.batch.job.states import BLOCK, DONE, ENDED, Block, State, block_of, new_block, place_of
 from workerpool.batch.sources.files import FileSources
 from workerpool.batch.sources.marks import BEGINNING, Mark
 from workerpool.model import Request
@@ -18,7 +18,6 @@ from workerpool.model import Request
 PLACES = 3
 """Inputs that are named of each kind of difference."""
 
-_DONE = bytes([State.NO_INPUT, *ENDED])
 _AN_INPUT = bytes(code != State.NO_INPUT for code in range(256))
 
 
@@ -121,9 +120,9 @@ class Rereading:
                 if mask[at] != claimed[at]:
                     name, places = ("without", self._without) if mask[at] else ("phantoms", self._phantoms)
                     self._add(name, places, first + at)
-        if self._is_finished and block.states.translate(None, _DONE):
+        if self._is_finished and block.states.translate(None, DONE):
             for at in range(BLOCK):
-                if mask[at] and block.states[at] not in _DONE:
+                if mask[at] and block.states[at] not in DONE:
                     self._add("open", self._open, first + at)
 
     def _add(self, name: str, places: list[int], ordinal: int) -> None:
