@@ -17,7 +17,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from workerpool.batch.job.answers import ANSWER_TABLES, Answer, Answers, put_answers
@@ -63,6 +63,8 @@ CREATE TABLE fresh (  -- what this run saw: at its end it is sorted into `seen`,
 CREATE TABLE keys (hash INTEGER PRIMARY KEY, source INTEGER NOT NULL, ordinal INTEGER NOT NULL);
 """
 
+_OF_LAST = " WHERE number = (SELECT max(number) FROM runs)"
+
 
 class Held(NamedTuple):
     """A record that the sink is to get, `later` if only once the run is over: a failure that may be tried again."""
@@ -101,14 +103,14 @@ class KeyRow(NamedTuple):
 class Entries:
     """What is entered in one transaction."""
 
-    held: Sequence[Held] = ()
-    blocks: Sequence[Block] = ()
-    underway: Sequence[tuple[int, int, str]] = ()  # source, ordinal, attempts as JSON
-    ended: Sequence[tuple[int, int]] = ()  # of those that are under way no longer
-    tried_again: Sequence[tuple[int, int]] = ()  # whose failure, kept for later, has been overtaken
-    lines: Sequence[tuple[int, int]] = ()  # of sources that have been read to their end: lines, source
-    answers: Sequence[Answer] = ()
-    keys: Sequence[KeyRow] = ()
+    held: list[Held] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+    underway: list[tuple[int, int, str]] = field(default_factory=list)  # source, ordinal, attempts as JSON
+    ended: list[tuple[int, int]] = field(default_factory=list)  # of those that are under way no longer
+    tried_again: list[tuple[int, int]] = field(default_factory=list)  # whose failure, kept for later, is overtaken
+    lines: list[tuple[int, int]] = field(default_factory=list)  # and the source that had so many
+    answers: list[Answer] = field(default_factory=list)
+    keys: list[KeyRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +238,8 @@ class Ledger:
     def continue_run(self, settings: dict[str, Any], sources: Sequence[SourceRow]) -> None:
         """Note that the run goes on, with what its options and the files of its sources are now."""
         with self._database.transaction() as database:
-            database.execute("UPDATE runs SET continued = continued + 1, settings = ?" + _LAST, (json.dumps(settings),))
+            again = "UPDATE runs SET continued = continued + 1, settings = ?" + _OF_LAST
+            database.execute(again, (json.dumps(settings),))
             database.executemany(
                 "UPDATE sources SET size = ?, mtime = ? WHERE number = ?",
                 [(one.size, one.mtime, one.number) for one in sources],
@@ -247,7 +250,7 @@ class Ledger:
         with self._database.transaction() as database:
             database.execute("DELETE FROM job WHERE name = 'making'")
             database.execute(
-                "UPDATE runs SET phase = 'fetching', ended = NULL, kept = NULL, rounds = 0, position = ?" + _LAST,
+                "UPDATE runs SET phase = 'fetching', ended = NULL, kept = NULL, rounds = 0, position = ?" + _OF_LAST,
                 (position,),
             )
             self._put_blocks(database, blocks)
@@ -255,14 +258,14 @@ class Ledger:
     def begin_closing(self) -> None:
         """Every input has ended: what was kept for later is to be moved, too."""
         with self._database.transaction() as database:
-            database.execute("UPDATE runs SET phase = 'closing', kept = position" + _LAST)
+            database.execute("UPDATE runs SET phase = 'closing', kept = position" + _OF_LAST)
             database.execute("UPDATE held SET later = 0 WHERE later")
 
     def end_run(self, output: str) -> None:
         """The output is whole, and in its place: `output` is what was made there."""
         with self._database.transaction() as database:
             database.execute("INSERT OR REPLACE INTO job VALUES ('made', ?)", (output,))
-            database.execute("UPDATE runs SET phase = 'finished', ended = ?" + _LAST, (time.time(),))
+            database.execute("UPDATE runs SET phase = 'finished', ended = ?" + _OF_LAST, (time.time(),))
             database.execute(
                 "INSERT OR REPLACE INTO seen SELECT request, ok_at, etag, modified FROM fresh ORDER BY request, number"
             )
@@ -272,7 +275,7 @@ class Ledger:
     def note_last(self, last: dict[str, Any]) -> None:
         """Note how an execution ended."""
         with self._database.transaction() as database:
-            database.execute("UPDATE runs SET last = ?" + _LAST, (json.dumps(last),))
+            database.execute("UPDATE runs SET last = ?" + _OF_LAST, (json.dumps(last),))
 
     # -- inputs -------------------------------------------------------------------------------------------------------
 
@@ -354,7 +357,7 @@ class Ledger:
                 database.execute("DELETE FROM held WHERE number BETWEEN ? AND ?", (min(numbers), max(numbers)))
             else:
                 database.executemany("DELETE FROM held WHERE number = ?", [(number,) for number in numbers])
-            database.execute("UPDATE runs SET position = ?" + _LAST, (position,))
+            database.execute("UPDATE runs SET position = ?" + _OF_LAST, (position,))
             self._put_seen(database, seen)
 
     def held(self) -> tuple[int, int]:
@@ -391,7 +394,7 @@ class Ledger:
         with self._database.transaction() as database:
             self._put_blocks(database, blocks)
             database.execute("DELETE FROM answers WHERE state = ?", (state,))
-            database.execute("UPDATE runs SET rounds = rounds + 1" + _LAST)
+            database.execute("UPDATE runs SET rounds = rounds + 1" + _OF_LAST)
 
     def key(self, hashed: int) -> tuple[int, int] | None:
         """The input that had a key first in this run, by its source's number and its ordinal."""
@@ -457,6 +460,3 @@ def _block(
         raise ValueError(f"block {number} of source {source} has states that are none")
     ending = None if end_line is None else Mark(end_line, end)
     return Block(source, number, Mark(line, start), bytearray(states), ending, crc, bool(is_read))
-
-
-_LAST = " WHERE number = (SELECT max(number) FROM runs)"
