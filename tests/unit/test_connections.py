@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from workerpool.transport.connections import Connections
-from workerpool.transport.pools import pool_classes
+from workerpool.transport.pools import CountedPoolManager
 
 
 class Connection:
@@ -56,7 +56,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connections]:
 def idle(connections: Connections, key: str, *hosts: str) -> list[Connection]:
     made = [Connection(connections, host) for host in hosts]
     for connection in made:
-        assert connections.open_place(connection)
+        assert connections.open_place(connection, wait=0)
         connections.checkin(key, connection)
     return made
 
@@ -88,8 +88,8 @@ def test_the_own_one_of_a_host_without_room_must_not_have_been_idle_for_too_long
 
 def test_a_recipe_for_connections_has_no_queue_of_its_own(connections: Connections) -> None:
     """Not with urllib3 2.6 either, which has no `_new_pool_queue`."""
-    for recipe in pool_classes(connections).values():
-        made = recipe("a.test", maxsize=4)
+    for url in ("http://a.test", "https://a.test"):
+        made = CountedPoolManager(connections, maxsize=4).connection_from_url(url)
         assert type(made).QueueCls is type(made.pool)
         with pytest.raises(queue.Empty):
             made.pool.get(block=False)  # type: ignore[union-attr]

@@ -135,7 +135,7 @@ class Connections:
         self._limits = IdleLimits()
         self._reaper = Reaper(self.reap, TICK if leases is None else LEASES_TICK)
         self.dialer = dialer
-        self.contexts = Contexts(tls12_tickets=True)
+        self.contexts = Contexts()
         self.traces = Traces()
         self.watchdog = Watchdog()
 
@@ -256,7 +256,7 @@ class Connections:
 
     # -- the budget ---------------------------------------------------------------------------------------------------
 
-    def open_place(self, connection: Counted, *, evict: bool = True, wait: float = PLACE_WAIT) -> bool:
+    def open_place(self, connection: Counted, *, evict: bool = True, wait: float) -> bool:
         """Count `connection` as open before it connects, closing an idle socket where the budget is full.
 
         The scheduler lets no more requests fly than there are places, so waiting happens only while sockets are held

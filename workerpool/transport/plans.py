@@ -20,9 +20,10 @@ from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 
 from workerpool.model import Request
-from workerpool.transport.adapter import SharedAdapter, is_wrapped, verify_setting
+from workerpool.transport.adapter import SharedAdapter, is_wrapped
 from workerpool.transport.messages import Message, head_around, is_plain_target
 from workerpool.transport.session import Session
+from workerpool.transport.way import Way
 
 PLANS_KEPT = 2048
 """Sites and methods that sessions which are alike have plans for: some 2 KB each."""
@@ -42,12 +43,9 @@ class Plan:
     carry, and `more`, what of it was the request's own.
     """
 
-    __slots__ = ("_end", "_start", "headers", "method", "more", "pool", "site", "way")
+    __slots__ = ("_end", "_start", "headers", "method", "more", "pool", "way")
 
-    def __init__(
-        self, site: str, prepared: PreparedRequest, around: tuple[str, str], pool: Any, way: dict[str, Any], more: Any
-    ) -> None:
-        self.site = site
+    def __init__(self, prepared: PreparedRequest, around: tuple[str, str], pool: Any, way: Way, more: Any) -> None:
         self.method = prepared.method or ""
         self.headers = tuple(prepared.headers.items())
         self.more = more
@@ -184,15 +182,13 @@ class Plans:
             session.cookies = own
         if prepared.url != url or session.get_adapter(url) is not self._adapter:
             return None
-        settings = session.merge_environment_settings(url, {}, True, None, None)
-        way = {name: settings[name] for name in ("verify", "cert", "proxies")}
-        way["verify"] = verify_setting(way["verify"])
-        pool = self._adapter.pool_for(prepared, way)
+        way = Way.of(**session.merge_environment_settings(url, {}, True, None, None))
+        pool = self._adapter.pool_or_none(prepared, way)
         if pool is None:
             return None
-        start = self._adapter.request_url(prepared, way["proxies"]).removesuffix("/")
+        start = self._adapter.request_url(prepared, way.proxies).removesuffix("/")
         around = head_around(method, dict(prepared.headers), None, pool, url)
-        return around and Plan(site, prepared, (around[0] + start, around[1]), pool, way, more)
+        return around and Plan(prepared, (around[0] + start, around[1]), pool, way, more)
 
 
 _OF_SESSIONS = frozenset(name for name, value in vars(requests.Session).items() if callable(value))

@@ -37,7 +37,7 @@ class Trace:
     What came: `reused`, whether the socket had been used before; `resumed`, whether a TLS handshake resumed an earlier
     session; `place`, the wait for a place among the sockets; `dns`, `connect`, `tls`, `first_byte` and `body`, as
     `Timings` has them; `sent_at` (`time.perf_counter`), when the request's first byte went out, None before;
-    `has_sent`, whether the fast path has sent all of it; `received`, bytes of the answer; `answered`, whether its
+    `received`, bytes of the answer; `answered`, whether its
     headers are complete; `has_leftover`, whether more came than belongs to it. `fast_path`: whether that was the way it
     went, None if nobody says. `unreadable`: what is wrong with the body of a redirect, which does no harm if that is
     followed. `handed`: a connection with which another path goes on, see `HandedOver`.
@@ -56,7 +56,6 @@ class Trace:
     body: float = 0.0
     sent_at: float | None = None
     received: int = 0
-    has_sent: bool = False
     answered: bool = False
     has_leftover: bool = False
     fast_path: bool | None = None

@@ -28,15 +28,12 @@ from workerpool.transport.adapter import (
     GovernedAdapter,
     Governor,
     SharedAdapter,
-    cert_setting,
-    out_of_time,
-    verify_setting,
 )
 from workerpool.transport.bodies import is_repeatable, read_whole, rewind
 from workerpool.transport.connections import Connections, Leases, SocketCounts
 from workerpool.transport.dial import Dialer
 from workerpool.transport.dns import Resolver
-from workerpool.transport.failures import translate
+from workerpool.transport.failures import out_of_time, translate
 from workerpool.transport.fast import Pending
 from workerpool.transport.guard import Guard
 from workerpool.transport.lazy import LazyResponse
@@ -45,6 +42,7 @@ from workerpool.transport.plans import Plan, Plans, Tables
 from workerpool.transport.redirects import confine, step_of
 from workerpool.transport.session import CookiePolicy, Environment, Session, mount
 from workerpool.transport.trace import Trace, idle_max, taken_off
+from workerpool.transport.way import Way
 
 
 class Closable(Protocol):
@@ -352,19 +350,15 @@ class RequestsTransport:
 
     def warm(self, session: Any, url: str, host: str) -> bool:
         trace = self._connections.traces.begin(Trace(host=host))
-        settings = session.merge_environment_settings(url, {}, False, None, None)
+        way = Way.of(**session.merge_environment_settings(url, {}, False, None, None))
         prepared = session.prepare_request(requests.Request("HEAD", url))
-        self._adapter.check_url(prepared.url or "", settings["proxies"])
-        verify, cert = verify_setting(settings["verify"]), cert_setting(settings["cert"])
+        self._adapter.check_url(prepared.url or "", way.proxies)
         watch = self._connections.watchdog.watch
         is_open = False
         failed: Exception | None = None
         watch.begin(self._options.timeout.total)
         try:
-            pool = self._adapter.get_connection_with_tls_context(
-                prepared, verify, proxies=settings["proxies"], cert=cert
-            )
-            self._adapter.cert_verify(pool, prepared.url, verify, cert)  # type: ignore[no-untyped-call]
+            pool = self._adapter.pool_for(prepared, way)
             is_open = pool.warm(self._options.timeout.connect)
         except Exception as error:
             failed = error
@@ -468,7 +462,7 @@ class RequestsTransport:
         if found is None:
             return None
         plan, target = found
-        self._adapter.check_url(exchange.url, plan.way["proxies"])
+        self._adapter.check_url(exchange.url, plan.way.proxies)
         return plan, plan.message(exchange.url, target)
 
     def _accepted(self, session: Any, exchange: Exchange, response: Response, plan: Plan, began: float) -> Response:
@@ -476,7 +470,7 @@ class RequestsTransport:
         if isinstance(response, LazyResponse) and not response.concerns_session:
             return response
         with self._cookies.applied(session):
-            session.conclude(response, began, timeout=None, **plan.way)
+            session.conclude(response, began, timeout=None, **plan.way._asdict())
         return self._finished(exchange, response)
 
     def _send(self, session: Any, exchange: Exchange, prepared: PreparedRequest, timeout: Timeout) -> Response:
