@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from workerpool.clock import LEAST, Clock
 from workerpool.config import RetryPolicy
 from workerpool.crew import Crew
-from workerpool.errors import Cancelled, ConnectionLost, RequestError, StatusError
+from workerpool.errors import Cancelled, CircuitOpen, ConnectionLost, HostPaused, RequestError, StatusError
 from workerpool.gate import Gate, refusal
 from workerpool.limits import Answer, answer_of
 from workerpool.model import Outcome, Request
@@ -194,7 +194,10 @@ class CrewGovernor:
             return
         until, is_circuit_open = refusal
         wait = until - self._clock.now()
-        raise self._retries.refusal(host, wait, self._clock.time(), is_circuit_open=is_circuit_open)
+        at = self._clock.time() + wait
+        if is_circuit_open:
+            raise CircuitOpen(f"{host} keeps failing, so nothing is sent to it for {wait:.0f} s", until=at)
+        raise HostPaused(f"{host} asked for a pause of {wait:.0f} s more", until=at)
 
 
 def _described(request: PreparedRequest) -> Request:

@@ -9,21 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import tenacity
 
 from workerpool.config import RetryPolicy
-from workerpool.errors import CircuitOpen, HostPaused, RequestError
+from workerpool.errors import RequestError
 from workerpool.limits import PAUSING_STATUSES, retry_after  # layer: sibling, because hosts ask for pauses
 from workerpool.model import Request
 
 if TYPE_CHECKING:
     from requests import Response
-
-END_OF_TIME = 253_402_300_799.0
-"""The last second since the epoch that has a date: of the year 9999."""
 
 TOO_MANY_REQUESTS = 429
 """Pauses its host also without ``Retry-After``: while the refused request backs off, at least the first backoff."""
@@ -115,15 +111,6 @@ class Retries:
         if failure.response is not None:
             return failure.response.status_code in self._policy.statuses
         return failure.error is not None and failure.error.retry_helps
-
-    def refusal(self, host: str, wait: float, wall_time: float, *, is_circuit_open: bool) -> HostPaused | CircuitOpen:
-        """The error of what ends unsent, as `host` gets no requests for `wait` seconds."""
-        until = wall_time + wait
-        times = f"{wait:.0f} s, until {datetime.fromtimestamp(min(until, END_OF_TIME), UTC):%Y-%m-%d %H:%M:%S} UTC"
-        if is_circuit_open:
-            return CircuitOpen(f"{host} keeps failing, so nothing is sent to it for {times}", until=until)
-        at_most = self._policy.retry_after_max
-        return HostPaused(f"the host asked for a pause of {times}; at most {at_most:g} s are waited for", until=until)
 
     def may_repeat(self, request: Request) -> bool:
         """Whether it may be sent again after it was sent."""

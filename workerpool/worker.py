@@ -10,6 +10,7 @@ import http
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from workerpool import events
@@ -18,7 +19,9 @@ from workerpool.config import RetryPolicy, Timeout
 from workerpool.errors import (
     BadBody,
     Cancelled,
+    CircuitOpen,
     ConnectionLost,
+    HostPaused,
     RequestError,
     StatusError,
     TooLarge,
@@ -41,6 +44,9 @@ if TYPE_CHECKING:
 NO_TIME = Timings()
 
 new_attempt, new_outcome, new_timings = maker(Attempt), maker(Outcome), maker(Timings)
+
+END_OF_TIME = 253_402_300_799.0
+"""The last second since the epoch that has a date: of the year 9999."""
 
 LONGEST_PHRASE = 100
 """Characters of a status line's own words that are repeated in an error."""
@@ -375,7 +381,7 @@ class Worker:
             verdict = Verdict(why_not=why_not, pause=verdict.pause, refuse=verdict.refuse)
         if verdict.wait is None:
             if error is not None and pause is not None and pause.refuse:
-                error = self._refusal(pause.host, pause.until)
+                error = self._paused_error(pause.until)
             return replace(self._end(ticket, trip, response, error, now, verdict.why_not), pause=pause)
         self._note_attempt(trip, response, error)
         trip.response = response
@@ -397,12 +403,24 @@ class Worker:
         status = "" if response is None else f"HTTP {response.status_code}"
         return Pause(ticket.host, now + verdict.pause, verdict.refuse, status)
 
-    def _refusal(self, host: str, until: float, *, is_circuit_open: bool = False) -> RequestError:
+    def _paused_error(self, until: float) -> HostPaused:
         wait = until - self._clock.now()
-        return self._retries.refusal(host, wait, self._clock.time(), is_circuit_open=is_circuit_open)
+        until = self._clock.time() + wait
+        return HostPaused(
+            f"the host asked for a pause of {wait:.0f} s, until {_utc(until)}; "
+            f"at most {self._policy.retry_after_max:g} s are waited for",
+            until=until,
+        )
+
+    def _circuit_error(self, host: str, until: float) -> CircuitOpen:
+        wait = until - self._clock.now()
+        until = self._clock.time() + wait
+        return CircuitOpen(
+            f"{host} keeps failing, so nothing is sent to it for {wait:.0f} s, until {_utc(until)}", until=until
+        )
 
     def _refuse(self, ticket: Ticket, trip: Trip, until: float) -> Step:
-        error = self._refusal(ticket.host, until, is_circuit_open=ticket.is_circuit_open)
+        error = self._circuit_error(ticket.host, until) if ticket.is_circuit_open else self._paused_error(until)
         return replace(self._end(ticket, trip, None, error, self._clock.now()), sent=False)
 
     def _hold_back(self, ticket: Ticket, trip: Trip, cause: Exception) -> Step:
@@ -494,3 +512,7 @@ def _status_error(response: Response) -> StatusError:
 
 def _explain(error: RequestError, more: str) -> None:
     error.args = (f"{error.args[0]} ({more})", *error.args[1:])
+
+
+def _utc(wall_time: float) -> str:
+    return datetime.fromtimestamp(min(wall_time, END_OF_TIME), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
