@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from workerpool.config import Budgets, Rate
 from workerpool.errors import BudgetError, OptionError
-from workerpool.limits import LATENESS
 from workerpool.limits.file import FileBudget, budget_path
 from workerpool.limits.file import claims as claims_module
 from workerpool.limits.file import history as history_module
@@ -231,15 +230,6 @@ def test_a_request_heavier_than_the_strictest_burst_goes_by_itself(trial: Trial)
     generous, strict = trial.open(rate="10/s", burst=5), trial.open(rate="10/s")
     assert trial.take(generous, weight=5)
     assert trial.waits(strict) >= 0.499
-
-
-def test_a_late_waking_takes_its_slot_as_of_the_slots_time(trial: Trial) -> None:
-    budget, now = trial.open(rate="100/s", host_connections=100, max_connections=1000), 1000.0
-    first = budget.try_take(HOST, 1, now, since=now)
-    assert first == now
-    second = budget.try_take(HOST, 1, now + 0.014, since=now)
-    assert second == pytest.approx(now + 0.010)
-    assert budget.try_take(HOST, 1, now + 0.014 + 2 * LATENESS, since=now) == pytest.approx(now + 0.014 + LATENESS)
 
 
 arrivals = st.lists(st.tuples(st.floats(0, 2), st.integers(0, 2), st.integers(1, 3), st.booleans()), max_size=60)
