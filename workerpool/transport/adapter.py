@@ -26,9 +26,10 @@ from workerpool.transport.bodies import read_redirect, read_whole
 from workerpool.transport.connections import Connections
 from workerpool.transport.deadline import shortest
 from workerpool.transport.failures import out_of_time
-from workerpool.transport.fast import ByRequests, FastPath
+from workerpool.transport.fast import FastPath
 from workerpool.transport.guard import Guard
-from workerpool.transport.messages import Message, message_of
+from workerpool.transport.messages import message_of
+from workerpool.transport.pending import Pending
 from workerpool.transport.pools import CountedPoolManager, CountedProxyManager
 from workerpool.transport.redirects import TIME_LEFT
 from workerpool.transport.trace import Trace, Traces, idle_max, mark
@@ -190,34 +191,26 @@ class SharedAdapter(HTTPAdapter):
         """Send once: by the fast path what is plain, and anything else as requests does; `streams`: whether the caller
         reads the body."""
         message = pool = None
-        goes_fast = self.fast is not None and isinstance(timeout, tuple) and not is_wrapped()
-        if goes_fast and not (streams or request.hooks.get("response")):
+        fast = self.fast if isinstance(timeout, tuple) and not is_wrapped() else None
+        if fast is not None and not (streams or request.hooks.get("response")):
             pool = self.pool_or_none(request, way)
             message = pool and message_of(request, self.request_url(request, way.proxies), pool)
         trace = self._connections.traces.current
-        if message:
-            response = self.send_message(pool, message, timeout, way)
+        if fast is not None and message:
+            response = fast.send(pool, message, timeout, way)
         else:
             response = super().send(request, True, timeout, **way._asdict())
             self._read_ahead(request, response, streams=streams)
         mark(response, trace)
         return response
 
-    def send_message(self, pool: Any, message: Message, timeout: tuple[Any, Any], way: Way) -> Response:
-        """Send by the fast path, and read the whole answer, whoever reads it in the end."""
-        assert self.fast is not None
-        return self.fast.send(pool, message, *timeout, self.by_requests(timeout, way))
-
-    def by_requests(self, timeout: tuple[Any, Any], way: Way) -> ByRequests:
-        """What goes on where the fast path hands over."""
-        send = super().send
-
-        def go_on(request: PreparedRequest) -> Response:
-            response = send(request, True, timeout, **way._asdict())
-            self._read_ahead(request, response, streams=False)
-            return response
-
-        return go_on
+    def finish_by_requests(self, pending: Pending) -> Response:
+        """Go on, by requests' own path, with what the fast path has begun: see `Pending`."""
+        request = pending.message.make_request()
+        timeout: Any = pending.timeout
+        response = super().send(request, True, timeout, **pending.way._asdict())
+        self._read_ahead(request, response, streams=False)
+        return response
 
     def pool_for(self, request: PreparedRequest, way: Way) -> Any:
         """The connections for a request. Raises what requests raises where there can be none."""

@@ -40,7 +40,7 @@ class Trace:
     `received`, bytes of the answer; `answered`, whether its
     headers are complete; `has_leftover`, whether more came than belongs to it. `fast_path`: whether that was the way it
     went, None if nobody says. `unreadable`: what is wrong with the body of a redirect, which does no harm if that is
-    followed. `handed`: a connection with which another path goes on, see `HandedOver`.
+    followed. `handed`: a connection with which another path goes on, see `Pending`.
     """
 
     host: str = ""

@@ -31,13 +31,14 @@ from workerpool.transport.adapter import (
 )
 from workerpool.transport.bodies import is_repeatable, read_whole, rewind
 from workerpool.transport.connections import Connections, Leases, SocketCounts
+from workerpool.transport.deadline import NEVER
 from workerpool.transport.dial import Dialer
 from workerpool.transport.dns import Resolver
 from workerpool.transport.failures import out_of_time, translate
-from workerpool.transport.fast import Pending
 from workerpool.transport.guard import Guard
 from workerpool.transport.lazy import LazyResponse
 from workerpool.transport.messages import Message
+from workerpool.transport.pending import Pending
 from workerpool.transport.plans import Plan, Plans, Tables
 from workerpool.transport.redirects import confine, step_of
 from workerpool.transport.session import CookiePolicy, Environment, Session, mount
@@ -123,36 +124,22 @@ class Transport(Protocol):
         """In a forked child: let go of the parent's sockets without telling the servers."""
 
 
-@dataclass(slots=True)
-class Carried:
-    """A plain request that was sent, and whose answer nobody waits for: whoever carries it looks at its socket.
-
-    `began`: when (`time.perf_counter`).
-    """
-
-    pending: Pending
-    plan: Plan
-    timeout: Timeout
-    began: float
-
-    def close(self) -> None:
-        """Give it up."""
-        self.pending.close()
+class Carried(Protocol):
+    """A plain request that was sent, and whose answer nobody waits for: whoever carries it looks at its socket."""
 
     @property
     def sock(self) -> Any:
         """What is to be looked at: something can be read from it when it is time to go on."""
-        return self.pending.sock
 
     @property
     def expires_at(self) -> float:
         """When to go on at the latest, `time.monotonic` seconds."""
-        return self.pending.expires_at
 
-    @property
-    def needs_thread(self) -> bool:
-        """Whether somebody has to go on who may wait."""
-        return self.pending.needs_thread
+    needs_thread: bool
+    """Whether somebody has to go on who may wait."""
+
+    def close(self) -> None:
+        """Give it up."""
 
 
 class CarryingTransport(Transport, Protocol):
@@ -218,7 +205,7 @@ class RequestsTransport:
         exchange.trace = self._connections.traces.begin(self._trace(exchange))
         return self._watched(exchange, timeout.total, lambda: self._send_anyhow(session, exchange, timeout))
 
-    def begin(self, session: Any, exchange: Exchange, timeout: Timeout, *, connects: bool) -> Carried | None:
+    def begin(self, session: Any, exchange: Exchange, timeout: Timeout, *, connects: bool) -> Pending | None:
         exchange.trace = self._connections.traces.begin(self._trace(exchange))
         if connects:
             return self._watched(
@@ -234,56 +221,51 @@ class RequestsTransport:
         finally:
             del failed
 
-    def go_on(self, session: Any, exchange: Exchange, carried: Carried, *, is_late: bool) -> Response | None:
-        pending, timeout = carried.pending, carried.timeout
-        self._connections.traces.begin(pending.trace)
+    def go_on(self, session: Any, exchange: Exchange, carried: Pending, *, is_late: bool) -> Response | None:
+        self._connections.traces.begin(carried.trace)
         failed: Exception | None = None
-        has_expired = is_late and time.monotonic() >= pending.deadline
+        has_expired = is_late and time.monotonic() >= carried.deadline
         if not has_expired:
-            pending.is_silent = is_late
+            carried.is_silent = is_late
             try:
-                by_requests = self._adapter.by_requests((timeout.connect, timeout.read), carried.plan.way)
-                response = self._fast.go_on(pending, by_requests)
+                response = self._fast.go_on(carried)
                 if response is not None:
-                    return self._accepted(session, exchange, response, carried.plan, carried.began)
-                # Not only where it is late: something may be there each time that somebody looks.
-                has_expired = time.monotonic() >= pending.deadline
+                    return self._accepted(session, exchange, response, carried.way, carried.began)
+                # Asked also when something has come: a drip always has, and would never be late.
+                has_expired = time.monotonic() >= carried.deadline
                 if not has_expired:
                     return None
             except Exception as error:
                 failed = error
         if has_expired:
-            pending.connection.close()
+            carried.close()
         try:
             raise self._explained(failed, exchange, carried.began, has_expired=has_expired)
         finally:
             del failed
 
-    def finish(self, session: Any, exchange: Exchange, carried: Carried) -> Response:
-        pending, timeout = carried.pending, carried.timeout
-        self._connections.traces.begin(pending.trace)
+    def finish(self, session: Any, exchange: Exchange, carried: Pending) -> Response:
+        self._connections.traces.begin(carried.trace)
 
         def go_on() -> Response:
-            self._connections.watchdog.watch.attach(pending.sock)
-            by_requests = self._adapter.by_requests((timeout.connect, timeout.read), carried.plan.way)
-            response = self._fast.finish(pending, timeout.read, by_requests)
-            return self._accepted(session, exchange, response, carried.plan, carried.began)
+            self._connections.watchdog.watch.attach(carried.sock)
+            response = self._fast.finish(carried)
+            return self._accepted(session, exchange, response, carried.way, carried.began)
 
-        left = None if timeout.total is None else max(LEAST, pending.deadline - time.monotonic())
+        left = None if carried.deadline == NEVER else max(LEAST, carried.deadline - time.monotonic())
         return self._watched(exchange, left, go_on)
 
-    def _begin(self, session: Any, exchange: Exchange, timeout: Timeout, *, connects: bool) -> Carried | None:
+    def _begin(self, session: Any, exchange: Exchange, timeout: Timeout, *, connects: bool) -> Pending | None:
         planned = self._planned(session, exchange)
         if planned is None:
             return None
         plan, message = planned
-        began, expires_at = time.perf_counter(), None if timeout.total is None else time.monotonic() + timeout.total
-        by_requests = self._adapter.by_requests((timeout.connect, timeout.read), plan.way)
-        pending = self._fast.begin(plan.pool, message, by_requests, connects=connects, connect=timeout.connect)
-        if pending is None:
-            return None
-        pending.allow(expires_at, timeout.read)
-        return Carried(pending, plan, timeout, began)
+        expires_at = None if timeout.total is None else time.monotonic() + timeout.total
+        pair = (timeout.connect, timeout.read)
+        pending: Pending | None = self._fast.begin(plan.pool, message, pair, plan.way, over_new=connects)
+        if pending is not None:
+            pending.allow(expires_at)
+        return pending
 
     def _watched(self, exchange: Exchange, total: float | None, send: Callable[[], T]) -> T:
         """Call `send`, whose deadline is `total` seconds from now; its errors are explained."""
@@ -450,8 +432,8 @@ class RequestsTransport:
                 return self._send(session, exchange, self._prepared(session, exchange), timeout)
         plan, message = planned
         began = time.perf_counter()
-        response: Response = self._adapter.send_message(plan.pool, message, (timeout.connect, timeout.read), plan.way)
-        return self._accepted(session, exchange, response, plan, began)
+        response: Response = self._fast.send(plan.pool, message, (timeout.connect, timeout.read), plan.way)
+        return self._accepted(session, exchange, response, plan.way, began)
 
     def _planned(self, session: Any, exchange: Exchange) -> tuple[Plan, Message] | None:
         """The session's plan for a plain request's site, and what is to be sent; None if there is none for it."""
@@ -465,12 +447,12 @@ class RequestsTransport:
         self._adapter.check_url(exchange.url, plan.way.proxies)
         return plan, plan.message(exchange.url, target)
 
-    def _accepted(self, session: Any, exchange: Exchange, response: Response, plan: Plan, began: float) -> Response:
+    def _accepted(self, session: Any, exchange: Exchange, response: Response, way: Way, began: float) -> Response:
         """Do what a session does with a response that came by one of its plans."""
         if isinstance(response, LazyResponse) and not response.concerns_session:
             return response
         with self._cookies.applied(session):
-            session.conclude(response, began, timeout=None, **plan.way._asdict())
+            session.conclude(response, began, timeout=None, **way._asdict())
         return self._finished(exchange, response)
 
     def _send(self, session: Any, exchange: Exchange, prepared: PreparedRequest, timeout: Timeout) -> Response:
