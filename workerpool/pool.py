@@ -201,12 +201,19 @@ class WorkerPool(Executor):
             raise OptionError("key_rate and limit_by go together: what may be sent for each key, and what the key is")
         self._thread_name_prefix = thread_name_prefix
         self._initializer = (initializer, initargs)
-        self._budget = shared = None if budget is None else _shared(budget, options.budgets, self._clock)
+        self._budget = shared = (
+            None if budget is None else _shared(budget, options.budgets, self._clock, serves_sockets=transport is None)
+        )
         self._make_transport = transport or (
             lambda options, governor: RequestsTransport(options, governor, session_factory, shared)
         )
         self._is_shut_down = False
-        self._start()
+        try:
+            self._start()
+        except BaseException:
+            if self._budget is not None:
+                self._budget.leave()  # nobody else will
+            raise
         tell_of_forks(self)
         budgets = options.budgets
         events.emit(
@@ -224,8 +231,8 @@ class WorkerPool(Executor):
         self._retries = retries = Retries(policy, learns=budgets.learns_rate)
         listens = budgets.learns_rate or budgets.learns_connections or options.breaker is not None
         governor = CrewGovernor(clock, retries, policy, self._host_of, key_of=self._key_of, listens=listens)
-        self._transport = self._make_transport(options, governor)
         gate = Gate(Robots(), clock, self._host_of) if options.robots else None
+        self._transport = self._make_transport(options, governor)
         self._worker = Worker(
             self._transport,
             clock,
@@ -292,7 +299,8 @@ class WorkerPool(Executor):
             self._crew.join()
         if wait and not self._is_shut_down:
             self._is_shut_down = True
-            events.emit("pool.stopped", requests=self.statistics().requests, sent=self.statistics().sent)
+            figures = self.statistics()
+            events.emit("pool.stopped", requests=figures.requests, sent=figures.sent)
 
     # -- requests -----------------------------------------------------------------------------------------------------
 
@@ -494,8 +502,12 @@ class WorkerPool(Executor):
     def _check_weight(self, weight: int) -> None:
         check_count("weight", weight)
         budgets = self._options.budgets
-        if (budgets.rate or budgets.host_rate or budgets.key_rate) and weight > budgets.burst:
+        rates = [rate for rate in (budgets.rate, budgets.host_rate, budgets.key_rate) if rate is not None]
+        if rates and weight > budgets.burst:
             raise OptionError(f"weight={weight} is more than burst={budgets.burst} allows: raise the burst to {weight}")
+        for quota in (quota for rate in rates for quota in rate.quotas):
+            if weight > quota.count:
+                raise OptionError(f"weight={weight} is more than the quota of {quota} ever allows: give it less weight")
 
     def _refuse_inside(self, what: str) -> None:
         if self._worker.session is not None:
@@ -562,10 +574,10 @@ def window_of(workers: int, budgets: Budgets, window: int | None = None) -> tupl
     return window, max(1, window // 4, min(window, 2 * budgets.host_connections))
 
 
-def _shared(budget: str | os.PathLike[str], budgets: Budgets, clock: Clock) -> FileBudget:
+def _shared(budget: str | os.PathLike[str], budgets: Budgets, clock: Clock, *, serves_sockets: bool) -> FileBudget:
     """The budget of that name, or in that file, for all processes."""
     path = os.fspath(budget) if isinstance(budget, os.PathLike) else budget_path(budget, os.environ)
-    return FileBudget(path, budgets, clock)
+    return FileBudget(path, budgets, clock, serves_sockets=serves_sockets)
 
 
 def _close(transport: Transport, budget: FileBudget | None) -> None:

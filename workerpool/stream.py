@@ -19,13 +19,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
+from workerpool.clock import NEVER
 from workerpool.delays import Feeder
 from workerpool.errors import Cancelled, InvalidRequest, RequestError
 from workerpool.intake import Intake, Item
 from workerpool.meter import Wait
 from workerpool.model import Attempt, Outcome, Request, Underway
 from workerpool.redact import redact
-from workerpool.tickets import NEVER, Owner, Ticket
+from workerpool.tickets import Owner, Ticket
 
 PATIENCE = 0.05
 """Seconds without an outcome of a host, workers being idle or soon to be, after which a stream reads on past its share;
@@ -298,10 +299,11 @@ class Stream:
         except RuntimeError as error:
             if self._outstanding == len(tickets):
                 raise
-            # The pool was shut down, but what was given to it before is still to be told.
+            # The pool takes no more, but what was given to it before is still to be told.
             self._intake.fail(error)
+            why = "the pool was shut down" if type(error) is RuntimeError else redact(str(error))
             for ticket in tickets:
-                ticket.deliver(_cancelled(ticket.request, "the pool was shut down"))
+                ticket.deliver(_cancelled(ticket.request, why))
 
     def _set_key(self, ticket: _Streamed, key_of: Callable[[Request], str | None]) -> None:
         try:

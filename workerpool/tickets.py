@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from workerpool.clock import NEVER
 from workerpool.meter import Wait
 from workerpool.model import Attempt, Outcome, Request
 
 if TYPE_CHECKING:
     from workerpool.limits import Limiter
-
-NEVER = float("inf")
 
 
 class Owner(Protocol):

@@ -70,9 +70,6 @@ class Leases(Protocol):
     Called with the lock of `Connections` held; takes only a lock of its own.
     """
 
-    serves_sockets: bool
-    """Whether somebody tells it of sockets: set by `Connections`, without any lock."""
-
     def allows(self, host: str | None, sockets: int) -> bool:
         """Whether so many may be open to `host`, or in all; takes what is free if one is missing."""
 
@@ -118,8 +115,6 @@ class Connections:
         self._max = max_connections
         self._host_max = host_connections
         self._leases = leases
-        if leases is not None:
-            leases.serves_sockets = True
         # Guards every field below. Its lock is re-entrant: the garbage collector may end a pool, and so call `close`,
         # in the middle of any line here. It ends connections, too, also while another lock is held: see `closed`.
         self._lock = threading.RLock()
