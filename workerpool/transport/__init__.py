@@ -5,8 +5,9 @@ from workerpool.transport.bodies import is_repeatable, read_first, rewind
 from workerpool.transport.connections import SocketCounts
 from workerpool.transport.failures import translate
 from workerpool.transport.lazy import has_header
+from workerpool.transport.sending import RequestsTransport
 from workerpool.transport.session import Session
-from workerpool.transport.wire import Carried, Exchange, RequestsTransport, Transport
+from workerpool.transport.wire import Carried, Exchange, Transport
 
 __all__ = [
     "Carried",
