@@ -18,7 +18,8 @@ from workerpool.transport.connections import PLACE_WAIT, Connections
 from workerpool.transport.deadline import Watch, shortest
 from workerpool.transport.dial import Dialed
 from workerpool.transport.reading import Answer, Source
-from workerpool.transport.tls import Context, is_dead
+from workerpool.transport.sockets import is_dead
+from workerpool.transport.tls import Context
 from workerpool.transport.trace import Trace
 
 if TYPE_CHECKING:

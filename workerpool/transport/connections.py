@@ -24,7 +24,8 @@ from workerpool.transport.deadline import Watchdog, shortest
 from workerpool.transport.dial import Dialer
 from workerpool.transport.idle import IdleLimits
 from workerpool.transport.reaper import LEASES_TICK, TICK, Reaper
-from workerpool.transport.tls import Contexts, plain_socket
+from workerpool.transport.sockets import await_end, end_sending, has_ended, plain_socket
+from workerpool.transport.tls import Contexts
 from workerpool.transport.trace import Traces
 
 PLACE_WAIT = 30.0
@@ -378,7 +379,7 @@ class Connections:
     def _is_spent(self, connection: Counted, now: float, ahead: float = 0.0) -> bool:
         """Whether a connection that nobody else has is no good any more, or in `ahead` seconds; it is closed then."""
         if connection.is_dead():
-            if _has_ended(connection.sock):
+            if has_ended(connection.sock):
                 self.lost(connection, now - connection.idle_since)
         elif self._is_due(connection, now + ahead):
             self._limits.retired(connection.site)
@@ -396,21 +397,11 @@ class Connections:
         many.
         """
         until = time.monotonic() + shortest(GOODBYE, self.watchdog.watch.left())
-        # The plain socket's methods, also under TLS: nothing that still comes is of interest.
+        for connection in connections:
+            end_sending(connection.sock)
         for connection in connections:
             try:
-                socket.socket.shutdown(plain_socket(connection.sock), socket.SHUT_WR)
-            except (OSError, TypeError):
-                pass  # it is closed already
-        for connection in connections:
-            sock = plain_socket(connection.sock)
-            try:
-                while sock is not None and (patience := until - time.monotonic()) > 0:
-                    sock.settimeout(patience)
-                    if not socket.socket.recv(sock, 65536):
-                        break
-            except OSError:
-                pass
+                await_end(connection.sock, until)
             finally:
                 connection.close()
 
@@ -484,13 +475,3 @@ class Connections:
                 self._remove_idle(connection)
                 return connection
         return None
-
-
-def _has_ended(sock: Any) -> bool:
-    """Whether a dead socket's server has closed it, and not merely sent what nobody has asked for."""
-    if type(sock) is not socket.socket:
-        return True  # of TLS, what was to be read has been read
-    try:
-        return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except OSError:
-        return True

@@ -19,6 +19,7 @@ from workerpool.transport.connection import ENDED
 from workerpool.transport.deadline import NEVER
 from workerpool.transport.http1 import Head
 from workerpool.transport.messages import Message
+from workerpool.transport.sockets import send_all
 from workerpool.transport.trace import Trace
 from workerpool.transport.way import Way
 
@@ -137,7 +138,7 @@ class Pending:
         connection = self.connection
         try:
             for piece in pieces:
-                _send_all(connection.sock, piece)
+                send_all(connection.sock, piece)
         except (BrokenPipeError, ConnectionResetError):
             pass  # it may have answered before it had read all
         except ENDED as error:
@@ -251,10 +252,3 @@ def _keep_memory() -> None:
     empty first, take half of its time for a body of 1 MiB. See `M_MMAP_THRESHOLD` in mallopt(3); where there is no such
     thing, this does nothing."""
     bytes(KEPT)
-
-
-def _send_all(sock: Any, data: bytes) -> None:
-    """As `sendall`, which TLS has in Python: what is small goes out by one call."""
-    sent = sock.send(data)
-    if sent < len(data):
-        sock.sendall(memoryview(data)[sent:])
