@@ -17,7 +17,7 @@ import time
 import weakref
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from workerpool.transport.deadline import Watchdog, shortest
@@ -84,7 +84,7 @@ class Leases(Protocol):
         """Give back everything, for good. Safe to call again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SocketCounts:
     """Sockets now (`open`, of which `idle`) and over the pool's life.
 
@@ -127,9 +127,7 @@ class Connections:
         self._idle: OrderedDict[Counted, Any] = OrderedDict()  # its pool's key, longest idle first
         self._idle_by_key: dict[Any, list[Counted]] = {}
         self._tickets = itertools.count(1)
-        self._opened = self._reused = self._retired = self._lost = self._handshakes = self._resumed = (
-            self._sent_fast
-        ) = 0
+        self._counts = SocketCounts()  # but for `open` and `idle`
         self._closed = False
         self.is_abandoned = False  # in a forked child: what is left of the parent's connections changes nothing
         # These have locks of their own.
@@ -143,17 +141,7 @@ class Connections:
     def counts(self) -> SocketCounts:
         with self._lock:
             self._let_go()
-            return SocketCounts(
-                len(self._open),
-                len(self._idle),
-                self._opened,
-                self._reused,
-                self._retired,
-                self._lost,
-                self._handshakes,
-                self._resumed,
-                self._sent_fast,
-            )
+            return replace(self._counts, open=len(self._open), idle=len(self._idle))
 
     # -- idle connections ---------------------------------------------------------------------------------------------
 
@@ -175,21 +163,21 @@ class Connections:
                     del self._idle_by_key[key]
                 del self._idle[connection]
                 was_used = connection.times_used > 0
-                self._reused += was_used
-                self._sent_fast += is_fast
+                self._counts.reused += was_used
+                self._counts.sent_fast += is_fast
             # Looking at the socket is a system call, so not under the lock; nobody else has this connection now.
             if not self._is_spent(connection, now):
                 trace.reused = was_used
                 return connection
             with self._lock:
-                self._reused -= was_used
-                self._sent_fast -= is_fast
+                self._counts.reused -= was_used
+                self._counts.sent_fast -= is_fast
 
     def went_fast(self, times: int = 1) -> None:
         """Count a send by the fast path over a new connection; -1 takes one back, as requests' own had to read its
         answer."""
         with self._lock:
-            self._sent_fast += times
+            self._counts.sent_fast += times
 
     def checkin(self, key: Any, connection: Counted) -> None:
         """Keep a connection for the next request; one without a socket is done with."""
@@ -249,7 +237,7 @@ class Connections:
         """Note that a connection's server closed it after it had been idle for so many seconds, at most."""
         self._limits.closed_after(connection.site, idle_for)
         with self._lock:
-            self._lost += 1
+            self._counts.lost += 1
 
     def told(self, connection: Counted, keep_alive: str) -> None:
         """Note a ``Keep-Alive`` header."""
@@ -293,10 +281,10 @@ class Connections:
     def opened(self, resumed: bool | None) -> None:
         """Count a connection that was made; `resumed`: whether TLS resumed a session, None without TLS."""
         with self._lock:
-            self._opened += 1
+            self._counts.opened += 1
             if resumed is not None:
-                self._handshakes += 1
-                self._resumed += resumed
+                self._counts.handshakes += 1
+                self._counts.resumed += resumed
 
     def holds(self, connection: Counted, sock: Any) -> None:
         """Note the socket of a connection that has a place."""
@@ -384,7 +372,7 @@ class Connections:
         elif self._is_due(connection, now + ahead):
             self._limits.retired(connection.site)
             with self._lock:
-                self._retired += 1
+                self._counts.retired += 1
         else:
             return False
         connection.close()
