@@ -21,20 +21,22 @@ from workerpool.config import Options, Timeout
 from workerpool.errors import ConnectionLost, Denied, OutcomeUnknown, RequestError, TimedOut, UnexpectedError
 from workerpool.model import DEFAULT_PORTS, Request, origin
 from workerpool.redact import redact
-from workerpool.transport.adapter import Driven, GovernedAdapter, Governor, SharedAdapter
+from workerpool.transport.adapter import SharedAdapter
 from workerpool.transport.bodies import is_repeatable, read_whole, rewind
 from workerpool.transport.connections import Connections, Leases, SocketCounts
+from workerpool.transport.cookies import CookiePolicy
 from workerpool.transport.deadline import NEVER
 from workerpool.transport.dial import Dialer
 from workerpool.transport.dns import Resolver
 from workerpool.transport.failures import out_of_time, translate
+from workerpool.transport.governed import Driven, GovernedAdapter, Governor
 from workerpool.transport.guard import Guard
 from workerpool.transport.lazy import LazyResponse
 from workerpool.transport.messages import Message
 from workerpool.transport.pending import Pending
 from workerpool.transport.plans import Plan, Plans, Tables
 from workerpool.transport.redirects import confine, step_of
-from workerpool.transport.session import CookiePolicy, Environment, Session, mount
+from workerpool.transport.session import Environment, Session, mount
 from workerpool.transport.trace import Trace, idle_max, taken_off
 from workerpool.transport.way import Way
 from workerpool.transport.wire import Exchange
