@@ -15,9 +15,11 @@ import socket
 import threading
 import time
 import weakref
+from bisect import insort
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any, Protocol
 
 from workerpool.transport.deadline import Watchdog, shortest
@@ -32,6 +34,7 @@ PLACE_WAIT = 30.0
 """Seconds that a new connection waits for a place when every open socket is in use outside the pool's own sends."""
 LOOK_AGAIN = 0.05
 """Seconds after which who waits for a place looks again, as nobody tells of what another process has given up."""
+_idle_since = attrgetter("idle_since")
 GOODBYE = 0.25
 """Seconds that a server has to end its side of a socket that makes room for another one."""
 
@@ -116,7 +119,8 @@ class Connections:
         self._max = max_connections
         self._host_max = host_connections
         self._leases = leases
-        # Guards every field below. Its lock is re-entrant: the garbage collector may end a pool, and so call `close`,
+        # Guards every field below, but for `_sockets`, whose single writes need no lock under the GIL, and
+        # `is_abandoned`. Re-entrant: the garbage collector may end a pool, and so call `close`,
         # in the middle of any line here. It ends connections, too, also while another lock is held: see `closed`.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -204,8 +208,8 @@ class Connections:
         if not is_kept:
             connection.close()
             return
-        # Not under the lock: a thread that starts may have to collect garbage, and call `closed`, before it says that
-        # it has started.
+        # Not under the lock: `Thread.start` waits for the new thread, which may first collect a dropped pool, and so
+        # wait for this lock in `close`.
         self._reaper.call()
 
     def reap(self) -> bool:
@@ -224,9 +228,9 @@ class Connections:
             elif (sock := connection.sock) is not None and (descriptor := sock.fileno()) >= 0:
                 by_descriptor[descriptor] = connection
                 poll.register(descriptor, select.POLLIN)
-        # A connection may be taken, closed, and its descriptor be another's by now: `_examine` looks again.
-        # The longest idle last: each that is put back goes to the front.
-        for descriptor, _ in reversed(poll.poll(0)):
+        # Since the poll, a connection may have been taken and closed, and its descriptor given to another one:
+        # `_examine` looks again.
+        for descriptor, _ in poll.poll(0):
             self._examine(by_descriptor[descriptor], now)
         if self._leases is not None:
             return self._tidy(self._leases)
@@ -249,7 +253,8 @@ class Connections:
         """Count `connection` as open before it connects, closing an idle socket where the budget is full.
 
         The scheduler lets no more requests fly than there are places, so waiting happens only while sockets are held
-        by responses that somebody streams. Returns False when no place came within `wait` seconds.
+        by responses that somebody streams, or by other processes that share the budget. Returns False when no place
+        came within `wait` seconds.
         """
         deadline = time.monotonic() + wait
         while True:
@@ -312,7 +317,8 @@ class Connections:
             self._idle_by_key.clear()
         for connection in idle:
             connection.close()
-        # The reaper leaves when the last socket is closed. It may be this very thread, and hold a lock of the leases'.
+        # While a reaper runs it is the one to call `leave`, after the last socket. Not here: the garbage collector may
+        # call `close` on the reaper's own thread, inside `leases.tidy`, whose lock it holds.
         if self._leases is not None and not self._reaper.is_running:
             self._leases.leave()
         self._reaper.look_again()
@@ -354,9 +360,10 @@ class Connections:
             return
         with self._lock:
             if not self._closed:
+                insort(self._idle_by_key.setdefault(key, []), connection, key=_idle_since)
                 self._idle[connection] = key
-                self._idle.move_to_end(connection, last=False)
-                self._idle_by_key.setdefault(key, []).insert(0, connection)
+                for younger in [other for other in self._idle if other.idle_since > connection.idle_since]:
+                    self._idle.move_to_end(younger)
                 self._changed.notify_all()
                 return
         connection.close()
