@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workerpool.transport.pending import Pending
 
 IDLE_FROM = 0.02
-"""Seconds without a byte from which a socket counts as one that was idle: a server may have grown tired of it."""
+"""Seconds without a byte from which a socket counts as one that was idle: its server may have closed it meanwhile."""
 
 
 _TLS_ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
@@ -190,8 +190,7 @@ class CountedConnection(HTTPConnection):
 
     def settle(self) -> None:
         """Take note that it becomes idle."""
-        # Who has read the answer may be closing it just now, and http.client closes it with the connection: that may be
-        # another thread, as soon as this one is idle.
+        # Forget http.client's response: `close` would close it, too, perhaps on another thread while its reader does.
         self._HTTPConnection__response = None
         self.idle_since = time.monotonic()
 

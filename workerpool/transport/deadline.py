@@ -38,7 +38,7 @@ class Watch:
 
     def __init__(self, watchdog: Watchdog) -> None:
         self._watchdog = watchdog
-        self._lock = threading.Lock()  # guards every field below
+        self._lock = threading.Lock()  # guards every field below; the last two are read without it
         self._socket: Any = None
         self._outer = NEVER  # the whole send's deadline, while that of connecting is set
         self._kept: float | None = None  # what was left when it was suspended

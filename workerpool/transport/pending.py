@@ -187,7 +187,7 @@ class Pending:
         piece: bytes = self.connection.sock.recv(size)
         self.trace.received += len(piece)
         if not self.waits:
-            self.data += piece  # to be looked through from its start, should this not be all
+            self.data += piece  # kept: the next look goes through the body again from its start
         return piece
 
     def fill(self, whole: Whole) -> None:
@@ -199,7 +199,7 @@ class Pending:
         times = 0
         while whole.left:
             if not self.waits and times == MOST_FILLS:
-                # TLS inside of TLS may have taken more from its socket than it gave: nothing would tell of the rest.
+                # urllib3's TLS inside of TLS keeps bytes that poll does not see: a thread that waits goes on.
                 self.needs_thread = not isinstance(sock, socket.socket)
                 raise BlockingIOError  # as if this was all: others wait, too
             times += 1

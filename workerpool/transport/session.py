@@ -32,8 +32,8 @@ HOSTS_REMEMBERED = 10_000
 class Environment:
     """What the environment says about a host: its proxies and its netrc login. Asked once a host, by any thread.
 
-    requests asks again on every request, which costs it a third of its time; changes made to the environment while a
-    pool runs are therefore not seen by it.
+    requests asks again on every request, which costs it a third of its time. Later changes of the environment are not
+    seen.
     """
 
     def __init__(self) -> None:
