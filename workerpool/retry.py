@@ -78,9 +78,8 @@ class Retries:
 
     def __init__(self, policy: RetryPolicy, *, learns: bool = False) -> None:
         self._policy = policy
-        self._learns = (
-            learns  # what a host takes is learned: a refusal slows it, and pauses it only if it asks for that
-        )
+        # What a host takes is learned: a refusal slows it, and pauses it only if it asks for that.
+        self._learns = learns
         self._stop = policy.stop or tenacity.stop_after_attempt(policy.attempts)
         self._wait = policy.wait or tenacity.wait_random_exponential(multiplier=policy.backoff, max=policy.backoff_max)
         self._retrying = tenacity.Retrying(stop=tenacity.stop_never, wait=tenacity.wait_none(), reraise=True)
