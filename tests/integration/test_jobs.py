@@ -86,7 +86,7 @@ class Place:
     def _is_under_way(self, pid: int) -> bool:
         """Whether the process fetches, and takes signals: before that it has no heartbeat."""
         beat = self.job / "heartbeat"
-        return beat.exists() and json.loads(beat.read_text())["pid"] == pid and self.status()["ok"] > 0
+        return beat.exists() and json.loads(beat.read_text())["pid"] == pid and self.status()["ok"] > 1
 
 
 @pytest.fixture
