@@ -157,15 +157,7 @@ class WorkerPool(Executor):
                 self._budget.leave()  # nobody else will
             raise
         tell_of_forks(self)
-        budgets = options.budgets
-        events.emit(
-            "pool.started",
-            workers=options.workers,
-            rate=str(budgets.rate),
-            host_rate=str(budgets.host_rate),
-            max_connections=budgets.max_connections,
-            host_connections=budgets.host_connections,
-        )
+        self._tell_start()
 
     def _start(self) -> None:
         options, clock = self._options, self._clock
@@ -194,6 +186,17 @@ class WorkerPool(Executor):
         self._on_dropped = weakref.finalize(self._crew, close)  # for a pool dropped without shutdown
         self._on_dropped.atexit = False
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+
+    def _tell_start(self) -> None:
+        budgets = self._options.budgets
+        events.emit(
+            "pool.started",
+            workers=self._options.workers,
+            rate=str(budgets.rate),
+            host_rate=str(budgets.host_rate),
+            max_connections=budgets.max_connections,
+            host_connections=budgets.host_connections,
+        )
 
     def start_anew(self) -> None:
         """In a forked child: begin with threads, sockets and budgets of its own, and nothing queued.
