@@ -11,9 +11,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
-from workerpool.batch.sources.base import Sources
+from workerpool.batch.sources.base import STDIN, Sources
 from workerpool.batch.sources.marks import Block as Part
-from workerpool.batch.sources.names import STDIN
 from workerpool.errors import JobError
 from workerpool.redact import redact
 
