@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from workerpool.batch.job.job import Job
 
 MADE = 256
-"""Outcomes that come without a request before they are entered."""
+"""Inputs that end unsent (refused, skipped, copies) are entered once there are so many."""
 
 Place = tuple[int, int]
 
@@ -204,7 +204,7 @@ class JobBooks:
     def _announce(self, request: Request) -> None:
         """Note that a request which must not be repeated is about to be sent. Workers' threads."""
         place = self._inputs.place(request)
-        self._announced.add(place)  # first: if it cannot be announced it is not sent, and what is noted of it goes
+        self._announced.add(place)  # first: where announcing fails halfway, this request's end still removes the row
         try:
             self._ledger.announce(*place)
         except (SinkError, JobError) as error:

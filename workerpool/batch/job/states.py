@@ -22,7 +22,7 @@ BLOCK = 1024
 
 
 class State(IntEnum):
-    """What has become of an input. Below `OK` it is still to be fetched, or is none."""
+    """What has become of an input. Those below `OK` are still to be fetched, but for `NO_INPUT`."""
 
     QUEUED = 0  # not read, or read and not ended
     NO_INPUT = 1  # a blank line, a header, a further line of a row
