@@ -42,7 +42,7 @@ from workerpool.meter import Wait
 from workerpool.testing import Origin, Reply, ScriptedTransport
 from workerpool.tickets import Ticket
 from workerpool.transport import RequestsTransport, fast
-from workerpool.transport.fast import Pending
+from workerpool.transport.pending import Pending
 
 LONG = 20.0
 """Seconds that something may take which should be there soon."""

@@ -194,7 +194,7 @@ def test_threads_of_one_process_take_distinct_slots(tmp_path: Path, tiny_switch_
         thread.join()
     assert len(times) > 100
     assert_bounded(sorted(times), 5000, 1)
-    assert [budget._pool.in_flight for budget in budgets] == [0, 0]
+    assert [budget._table.pool.in_flight for budget in budgets] == [0, 0]
     for budget in budgets:
         budget.leave()
 
@@ -290,7 +290,7 @@ def test_a_pool_that_was_shut_down_leaves_nothing_behind(tmp_path: Path, origin:
         with WorkerPool(2, budget=path, host_connections=1) as pool:
             assert pool.get(origin.url("/status/200")).result().ok
         left = FileBudget(str(path), Budgets(host_connections=1), SystemClock())
-        assert eventually(lambda left=left: left._members.is_alone or bool(left.tidy({})), 2)  # type: ignore[misc]
+        assert eventually(lambda left=left: left._table.members.is_alone or bool(left.tidy({})), 2)  # type: ignore[misc]
         left.leave()
 
 
@@ -334,13 +334,13 @@ def test_a_forked_child_is_a_member_of_its_own(tmp_path: Path, origin: Origin) -
             finally:
                 os._exit(code)
         assert all(pool.get(url).result(20).ok for _ in range(20))
-        assert eventually(lambda: len(budget._members.tenures) == 2, 5)
+        assert eventually(lambda: len(budget._table.members.tenures) == 2, 5)
         os.close(writer)
         os.close(reader)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert origin.busiest(0.5) <= 27
         assert origin.connections_peak <= 2
-        assert eventually(lambda: pool.get(url).result().ok and budget._members.is_alone, 5)
+        assert eventually(lambda: pool.get(url).result().ok and budget._table.members.is_alone, 5)
 
 
 # -- the command line -------------------------------------------------------------------------------------------------

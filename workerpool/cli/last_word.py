@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from workerpool.batch.job.states import ENDED, TO_DO, State, told
 
-OK, FAILED, USAGE, HELD, AT_DEADLINE, NOT_WRITTEN = 0, 1, 2, 3, 4, 5
-"""Exit codes of `workerpool run`; those of signals are in `signals`."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:

@@ -216,7 +216,7 @@ class Database:
 
     def _damaged(self, error: Exception) -> JobError:
         return JobError(
-            f"{self.name} is damaged ({error}): keep a copy of its directory, and give --job another one; "
+            f"{self.name} is damaged ({error}): keep a copy of its directory, and give directory= another one; "
             "the output so far stays where it is"
         )
 

@@ -248,14 +248,14 @@ class Inputs:
                 where = self._sources.where(source, end.line - 1)
                 raise JobError(
                     f"the source ends after {where}, and the run has read more of it before: "
-                    "give what it was given then, or give --restart to begin anew"
+                    "give what it was given then, or give restart=True to begin anew"
                 )
 
     def _changed_since(self, block: Block, end: Mark) -> JobError:
         where = self._sources.where(block.source, block.start.line)
         return JobError(
             f"from {where} to {end.line - 1:,} the source is not what it was when the run read it first: "
-            "give what it was given then, or give --restart to begin anew"
+            "give what it was given then, or give restart=True to begin anew"
         )
 
     def _change(self, block: Block) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workerpool.batch.job.job import Job
     from workerpool.batch.sinks.callback import Receive
 
-GIVE_UP = "or give --restart to give that run up and begin anew"
+GIVE_UP = "or give restart=True to give that run up and begin anew"
 
 FUNCTION = "a function"
 """What an output is called that is one. Files are named by absolute paths."""

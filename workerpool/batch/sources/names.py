@@ -110,7 +110,7 @@ def _source(path: str, format: str | None) -> Source:
     ending = Path(path.lower().removesuffix(packing.ending if packing else "")).suffix[1:]
     found = FORMATS.get(format or (NAMES[0] if path == STDIN else ending))
     if found is None:
-        raise SourceError(f"{name}: its name does not say what is in it: end it in {ENDINGS}, or give --input-format")
+        raise SourceError(f"{name}: its name does not say what is in it: end it in {ENDINGS}, or give input_format=")
     if not found.is_text and packing is not None:
         raise SourceError(f"{name}: Parquet is packed inside: unpack the file, and name it .parquet")
     if not found.is_text and path == STDIN:
