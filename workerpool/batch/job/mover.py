@@ -12,6 +12,7 @@ import time
 from collections import deque
 
 from workerpool.batch.job.ledger import Ledger, Seen
+from workerpool.batch.job.states import Identity
 from workerpool.batch.sinks.base import DurableSink
 
 SYNC_EVERY = 1.0
@@ -25,8 +26,6 @@ MOVED_AT_ONCE = 4 * 1024 * 1024
 
 AHEAD = 64 * 1024 * 1024
 """Bytes of records that may wait for the sink before fetching waits for it, too."""
-
-Place = tuple[int, int]
 
 
 class Mover:
@@ -49,7 +48,7 @@ class Mover:
         self._is_over = False
 
         self._seen: deque[Seen] = deque()  # for the ledger, from the run's thread to the one that moves
-        self.front: Place = (0, 0)
+        self.front: Identity = (0, 0)
         self.written = 0
         self.is_broken = False
         """Whether sink or ledger has failed: the sink is to get nothing more, as it may have what is not confirmed."""

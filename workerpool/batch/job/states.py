@@ -17,6 +17,9 @@ from workerpool.config import RETRIED_STATUSES
 from workerpool.errors import CircuitOpen, HostPaused, OutcomeUnknown, StatusError
 from workerpool.model import Outcome
 
+Identity = tuple[int, int]
+"""Which input it is: the number of its source, and its ordinal."""
+
 BLOCK = 1024
 """Ordinals in a block."""
 
@@ -97,8 +100,8 @@ def block_of(ordinal: int) -> int:
     return (ordinal - 1) // BLOCK
 
 
-def place_of(ordinal: int) -> int:
-    """The place of an ordinal in its block."""
+def index_of(ordinal: int) -> int:
+    """The index of an ordinal in its block."""
     return (ordinal - 1) % BLOCK
 
 
