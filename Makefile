@@ -43,7 +43,8 @@ soak: $(READY)  ## Fetch 200,000 URLs from 200 unruly hosts, and check every out
 kills: $(READY) $(PACKAGES_READY)  ## Kill jobs at hundreds of moments and calls, for every kind of output, and check what they make
 	@WORKERPOOL_ALL_KILLS=1 $(BIN)/python -m pytest tests/integration/test_kills.py -s $(ARGS)
 
-docs: $(READY)  ## Check that every link and every option named in the documentation exists
+docs: $(READY)  ## Write the tables of options, and check that every link and name in the documentation exists
+	@$(BIN)/python -m tools.reference
 	@$(BIN)/python -m pytest tests/test_docs.py -q $(ARGS)
 
 clean:  ## Remove everything that make made, the environment included

@@ -18,6 +18,8 @@ PACKAGE = ROOT / "workerpool"
 LEVELS: dict[str, float] = {
     "errors": 0,
     "redact": 0,
+    "checks": 0.1,  # raises what is in `errors`
+    "wording": 0.1,  # writes no secret: stands on `redact`
     "agent": 1,
     "extras": 1,
     "model": 1,
@@ -36,6 +38,7 @@ LEVELS: dict[str, float] = {
     "domains": 2,
     "keys": 2.1,
     "robots": 2.1,
+    "options": 2.2,
     "hosts": 2.2,
     "lanes": 2.3,
     "slow_hosts": 2.4,

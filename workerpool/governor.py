@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from workerpool.clock import LEAST, Clock
-from workerpool.config import RetryPolicy
+from workerpool.config import Options
 from workerpool.crew import Crew
 from workerpool.errors import Cancelled, CircuitOpen, ConnectionLost, HostPaused, RequestError, StatusError
 from workerpool.gate import Gate, refusal
@@ -30,22 +29,13 @@ if TYPE_CHECKING:
 class CrewGovernor:
     """Waits for leave from a crew. Holds it weakly: a worker thread holds its session, and must not hold the pool."""
 
-    def __init__(
-        self,
-        clock: Clock,
-        retries: Retries,
-        policy: RetryPolicy,
-        host_of: Callable[[str], str],
-        *,
-        key_of: Callable[[Request], str | None] | None = None,
-        listens: bool = False,
-    ) -> None:
+    def __init__(self, clock: Clock, retries: Retries, options: Options) -> None:
         self._clock = clock
         self._retries = retries
-        self._policy = policy
-        self._host_of = host_of
-        self._key_of = key_of
-        self._listens = listens
+        self._policy = options.retry
+        self._host_of = options.host_of
+        self._key_of = options.key_of
+        self._listens = options.listens
         self._crew: weakref.ref[Crew] | None = None
         self._local = threading.local()  # `fetches`: whether this thread is at a robots.txt just now
 

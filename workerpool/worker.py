@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from workerpool import events
 from workerpool.clock import LEAST, Clock
-from workerpool.config import RetryPolicy, Timeout
+from workerpool.config import Options, Timeout
 from workerpool.errors import (
     BadBody,
     Cancelled,
@@ -29,7 +29,7 @@ from workerpool.errors import (
     UnexpectedError,
 )
 from workerpool.limits import Answer, answer_of
-from workerpool.model import Attempt, Outcome, Request, Timings, maker
+from workerpool.model import Attempt, Outcome, Timings, maker
 from workerpool.redact import printable, redact
 from workerpool.retry import Failure, Retries, Verdict, history, told_before
 from workerpool.tickets import Ticket
@@ -116,28 +116,18 @@ class Worker:
     """Takes requests one send further. One object for all threads; each thread has its own session."""
 
     def __init__(
-        self,
-        transport: Transport,
-        clock: Clock,
-        retries: Retries,
-        policy: RetryPolicy,
-        timeout: Timeout,
-        host_of: Callable[[str], str],
-        *,
-        key_of: Callable[[Request], str | None] | None = None,
-        listens: bool = False,
-        gate: Gate | None = None,
+        self, transport: Transport, clock: Clock, retries: Retries, options: Options, gate: Gate | None
     ) -> None:
         self._transport = transport
-        self._key_of = key_of
-        self._listens = listens  # whether anybody learns from answers
+        self._key_of = options.key_of
+        self._listens = options.listens
         self._gate = gate  # asked where redirects lead; None if nobody obeys robots.txt
         self._carrying: Any = transport if hasattr(transport, "begin") else None
         self._clock = clock
         self._retries = retries
-        self._policy = policy
-        self._timeout = timeout
-        self._host_of = host_of
+        self._policy = options.retry
+        self._timeout = options.timeout
+        self._host_of = options.host_of
         self._local = threading.local()
 
     # -- the thread's session -----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from workerpool import Cancelled, InvalidRequest, Request, RetryPolicy, WorkerPool, WrongThread
+from workerpool import Cancelled, InvalidRequest, Request, RetryPolicy, TooManyRedirects, WorkerPool, WrongThread
 from workerpool.testing import Answer, ManualClock, Origin, ScriptedTransport
 
 LONG = 20  # seconds that something may take which should be there at once
@@ -413,3 +413,11 @@ def test_a_hundred_thousand_urls_of_one_dead_host_are_passed_by_and_kept() -> No
                 assert not any("dead" in url for url in seen)
                 go.set()
     assert len(seen) == 100_200
+
+
+def test_a_script_follows_as_many_redirects_as_the_pool_allows() -> None:
+    script = ScriptedTransport(lambda request, url: Answer(302, headers={"location": f"{url}x"}))
+    with WorkerPool(1, transport=script, max_redirects=2, retry=1) as pool:
+        (outcome,) = pool.stream(["http://a.test/"])
+    assert isinstance(outcome.error, TooManyRedirects)
+    assert script.sends == 3
