@@ -25,8 +25,8 @@ LONGEST_WAIT = 3600.0
 class Sending(NamedTuple):
     """A request that was taken from the scheduler.
 
-    `carried`: what of it has been begun, if anything. `is_heavy`: whether the carrier could not carry it; where it
-    could not even begin, no connection was idle, and one more is of use.
+    `carried`: what of it has been begun, if anything. `is_heavy`: the carrier gave it up; without
+    `carried` it found no idle connection, so whoever takes it opens one.
     """
 
     ticket: Ticket

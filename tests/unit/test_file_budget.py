@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ class Trial:
         self.path = str(path / "trial.budget")
         self.clock = ManualClock(1000.0, epoch=0.0)
         self.machine = Fake()
+        self.members: list[FileBudget] = []
 
     def open(self, pid: int | None = None, *, sockets: bool = True, **budgets: object) -> FileBudget:
         for option in ("rate", "host_rate"):
@@ -45,7 +47,14 @@ class Trial:
                 budgets[option] = Rate.of(budgets[option])  # type: ignore[arg-type]
         self.machine.own = pid or os.getpid()
         terms = Budgets(**budgets)  # type: ignore[arg-type]
-        return FileBudget(self.path, terms, self.clock, self.machine, serves_sockets=sockets)
+        self.members.append(FileBudget(self.path, terms, self.clock, self.machine, serves_sockets=sockets))
+        return self.members[-1]
+
+    def close(self) -> None:
+        """Leave with all members, also those that a test has left to themselves: each has the file open."""
+        for member in self.members:
+            with suppress(BudgetError):  # one that was declared dead need not agree with those that came since
+                member.leave()
 
     def take(self, budget: FileBudget, host: str = HOST, weight: int = 1) -> bool:
         now = self.clock.now()
@@ -86,8 +95,9 @@ class Fake(Machine):
 
 
 @pytest.fixture
-def trial(tmp_path: Path) -> Trial:
-    return Trial(tmp_path)
+def trial(tmp_path: Path) -> Iterator[Trial]:
+    with closing(Trial(tmp_path)) as made:
+        yield made
 
 
 # -- the rate ---------------------------------------------------------------------------------------------------------
@@ -190,6 +200,7 @@ def test_no_window_of_a_quota_holds_more_than_it(
         trial.clock.advance(gap)
         if trial.take(members[who], weight=weight):
             grants.append((trial.clock.now(), weight))
+    trial.close()
     for i, (first, _) in enumerate(grants):
         assert sum(weight for last, weight in grants[i:] if last <= first + 3600) <= 10
 
@@ -250,6 +261,7 @@ def test_no_window_holds_more_than_the_burst_and_the_rate_over_all_members(
         taken = members[member].try_take(HOST, min(weight, burst), now, since=now - 1 if is_late else None)
         if taken is not None:
             grants.append((taken, min(weight, burst)))
+    trial.close()
     for i, (first, _) in enumerate(grants):
         held = 0
         for last, weight in grants[i:]:
