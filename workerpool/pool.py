@@ -466,8 +466,7 @@ def options_of(**given: Any) -> Options:
 
 def _shared(budget: str | os.PathLike[str], budgets: Budgets, clock: Clock, *, serves_sockets: bool) -> FileBudget:
     """The budget of that name, or in that file, for all processes."""
-    path = os.fspath(budget) if isinstance(budget, os.PathLike) else budget_path(budget, os.environ)
-    return FileBudget(path, budgets, clock, serves_sockets=serves_sockets)
+    return FileBudget(budget_path(budget, os.environ), budgets, clock, serves_sockets=serves_sockets)
 
 
 def _close(transport: Transport, budget: FileBudget | None) -> None:

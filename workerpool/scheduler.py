@@ -24,7 +24,7 @@ from workerpool.clock import NEVER
 from workerpool.config import Breaker, Budgets, RetryBudget
 from workerpool.hosts import Host
 from workerpool.lanes import Lane
-from workerpool.limits import Answer, Circuit, Limiter, MemoryLimiter, RetryTokens, Shared
+from workerpool.limits import Answer, Circuit, Limiter, MemoryLimiter, RetryTokens, SharedBudget
 from workerpool.meter import Reasons, Wait
 from workerpool.slow_hosts import SlowHosts
 from workerpool.tickets import Caller, Owner, Ticket
@@ -59,7 +59,7 @@ class Scheduler:
         retries: RetryBudget | None = None,
         floor: float = 0.0,
         breaker: Breaker | None = None,
-        shared: Shared | None = None,
+        shared: SharedBudget | None = None,
         places: int | None = None,
     ) -> None:
         self._budgets = budgets if shared is None or budgets.learns_rate else replace(budgets, host_rate=None)
@@ -706,7 +706,7 @@ class Scheduler:
 
     # -- inside: one admission ----------------------------------------------------------------------------------------
 
-    def _take_shared(self, shared: Shared, lane: Lane, ticket: Ticket, now: float) -> float | None:
+    def _take_shared(self, shared: SharedBudget, lane: Lane, ticket: Ticket, now: float) -> float | None:
         """Take what other processes share, all of it or nothing; returns the slot's time, None if it was not there."""
         time = shared.try_take(lane.host.name, ticket.request.weight, now, since=lane.since)
         if time is not None:

@@ -361,6 +361,8 @@ class Fleet:
         if self._is_closing:
             process.tell(Close(self._cancels))
         process.start()
+        if self._is_abandoned:  # since it was looked at: `abandon` may not have seen this process
+            process.kill()
 
     # -- what a process tells: its own thread -------------------------------------------------------------------------
 
