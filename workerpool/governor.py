@@ -15,9 +15,9 @@ from workerpool.config import Options
 from workerpool.crew import Crew
 from workerpool.errors import Cancelled, CircuitOpen, ConnectionLost, HostPaused, RequestError, StatusError
 from workerpool.gate import Gate, refusal
-from workerpool.limits import Answer
+from workerpool.limits import Answer, answer_of
 from workerpool.model import Outcome, Request
-from workerpool.retry import Failure, Retries, answer_of
+from workerpool.retry import Failure, Retries
 from workerpool.robots import Allowed, Disallowed, Site, Unknown
 from workerpool.tickets import Caller
 from workerpool.transport import Send, is_repeatable, rewind, translate

@@ -28,10 +28,10 @@ from workerpool.errors import (
     TransportError,
     UnexpectedError,
 )
-from workerpool.limits import Answer
+from workerpool.limits import Answer, answer_of
 from workerpool.model import Attempt, Outcome, Timings, maker
 from workerpool.redact import printable, redact
-from workerpool.retry import Failure, Retries, Verdict, answer_of, history, told_before
+from workerpool.retry import Failure, Retries, Verdict, history, told_before
 from workerpool.tickets import Ticket
 from workerpool.transport import Carried, Exchange, Transport
 
