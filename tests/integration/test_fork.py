@@ -31,6 +31,7 @@ import pytest
 
 from tests.certificates import Authority
 from tests.conftest import IN_FULL
+from tests.waiting import until_accepting
 from workerpool import Request, WorkerPool
 from workerpool.testing import Origin, OriginProcess
 
@@ -380,29 +381,14 @@ def gunicorn(folder: Path, upstream: str) -> Iterator[str]:
     with open(folder / "log", "wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)
     try:
-        _wait_for(address, process, folder / "log")
+        host, port = address.split(":")
+        until_accepting("gunicorn", host, int(port), process, folder / "log")
         yield f"http://{address}/"
         process.terminate()
         assert process.wait(LIMIT) == 0, (folder / "log").read_text()
     finally:
         process.kill()
         process.wait()
-
-
-def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    host, port = address.split(":")
-    deadline = time.monotonic() + LIMIT
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection((host, int(port)), 1).close()
-            return
-        except ConnectionRefusedError:
-            try:
-                process.wait(0.05)
-                pytest.fail(f"gunicorn ended: {log.read_text()}")
-            except subprocess.TimeoutExpired:
-                continue
-    pytest.fail("gunicorn did not accept in time")
 
 
 def test_a_child_leaves_its_parents_lists_and_their_receipts_and_has_its_own() -> None:

@@ -17,17 +17,6 @@ from workerpool.testing import Answer, ScriptedTransport
 WORKERS = 16
 
 
-@pytest.fixture
-def hurried() -> Iterator[None]:
-    """Threads change after every few bytecodes, so that whatever can come between two lines does."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
-
-
 def pool_of(script: object = None, workers: int = WORKERS) -> WorkerPool:
     transport = ScriptedTransport(script)  # type: ignore[arg-type]
     return WorkerPool(workers, max_connections=64, host_connections=WORKERS, transport=transport)
@@ -37,7 +26,7 @@ def urls(count: int, label: str = "x") -> list[str]:
     return [f"http://h{number % 5}.test/{label}/{number}" for number in range(count)]
 
 
-@pytest.mark.usefixtures("hurried")
+@pytest.mark.usefixtures("tiny_switch_interval")
 @pytest.mark.parametrize("ordered", [False, True])
 def test_many_streams_at_once_each_get_every_outcome_once(ordered: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their windows are such that consumers nap, wait and read all at once; so little is held that streams are full."""
@@ -61,7 +50,7 @@ def test_many_streams_at_once_each_get_every_outcome_once(ordered: bool, monkeyp
         assert taken == expected if ordered else Counter(taken) == Counter(expected)
 
 
-@pytest.mark.usefixtures("hurried")
+@pytest.mark.usefixtures("tiny_switch_interval")
 def test_a_stream_that_is_drained_while_its_consumer_naps_ends_with_every_outcome() -> None:
     with pool_of() as pool:
         taken = Counter[str]()

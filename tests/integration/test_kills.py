@@ -120,7 +120,8 @@ def test_a_round_of_retries_is_not_begun_again_after_a_kill(
     batch = Batch(urls=lines, of_urls=[(line, line) for line in lines], sends=4 * len(lines))
     trial = Trial(tmp_path, origin, doomed, batch, "out.jsonl", "--retry-rounds", "1", *options)
     for _ in range(4):  # the first two of them in the first pass, the others in the round
-        trial.kill_after(arrivals=50)
+        if trial.kill_after(arrivals=50) >= 0 or trial.is_finished():
+            break  # on a busy machine a kill may come late, and the same command would begin anew
     finish(trial, ordered="--ordered" in options)
 
 

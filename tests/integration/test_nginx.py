@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.nginx import find, free_port, running
+from tests.waiting import eventually
 from workerpool import WorkerPool
 
 SERVERS = """
@@ -71,8 +71,6 @@ def test_a_connection_is_retired_before_nginx_closes_it(nginx: int) -> None:
     """keepalive_timeout: nginx says one second, and means it."""
     with WorkerPool(1) as pool:
         pool.get(f"http://127.0.0.5:{nginx}/").result()
-        deadline = time.monotonic() + 5
-        while pool.statistics().sockets_open and time.monotonic() < deadline:
-            time.sleep(0.02)
+        assert eventually(lambda: pool.statistics().sockets_open == 0)
         figures = pool.statistics()
     assert (figures.sockets_open, figures.sockets_retired, figures.sockets_lost) == (0, 1, 0)

@@ -22,6 +22,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
 
+from tests.waiting import eventually
 from workerpool import Cancelled, OptionError, Request, RetryPolicy, WorkerPool, WrongThread, fetch
 from workerpool.testing import Answer, Origin, Reply, ScriptedTransport
 
@@ -489,13 +490,6 @@ class Gate:
         return self.answer
 
 
-def wait_for(predicate: Any) -> None:
-    ends = time.monotonic() + LONG
-    while not predicate():
-        assert time.monotonic() < ends
-        threading.Event().wait(0.002)
-
-
 def test_a_queued_future_can_be_cancelled_and_is_never_sent() -> None:
     gate = Gate()
     with WorkerPool(1, transport=ScriptedTransport(gate)) as pool:
@@ -550,7 +544,7 @@ def test_shutdown_with_cancel_futures_ends_all_but_what_is_being_sent() -> None:
     transport = ScriptedTransport(lambda request, url: parked if "parked" in url else gate(request, url))
     pool = WorkerPool(1, transport=transport)
     waiting = pool.get("http://b.test/parked")
-    wait_for(lambda: pool.statistics().parked == 1)
+    assert eventually(lambda: pool.statistics().parked == 1)
     flying, queued = pool.get("http://a.test/1"), pool.get("http://a.test/2")
     assert gate.entered.wait(LONG)
     ending = shut_down(pool, cancel_futures=True)
@@ -570,7 +564,7 @@ def test_shutdown_with_cancel_futures_does_not_wait_for_retries_of_what_is_being
     future = pool.get("http://a.test/")
     assert gate.entered.wait(LONG)
     ending = shut_down(pool, cancel_futures=True)
-    wait_for(lambda: pool._crew._closing)
+    assert eventually(lambda: pool._crew._closing)
     gate.open.set()
     join(ending)
     assert future.done()
@@ -588,7 +582,7 @@ def test_no_thread_stays_behind_for_parked_requests_that_were_given_up(how: str)
     pool = WorkerPool(2, transport=transport)
     if how == "shutdown":
         future = pool.get("http://a.test/")
-        wait_for(lambda: pool.statistics().parked)
+        assert eventually(lambda: pool.statistics().parked)
         pool.shutdown(cancel_futures=True)
         assert future.done()
     else:
@@ -596,7 +590,7 @@ def test_no_thread_stays_behind_for_parked_requests_that_were_given_up(how: str)
         transport._script = lambda request, url: next(answers, Answer(429, headers={"Retry-After": "100"}))
         outcomes = pool.stream(["http://a.test/1", "http://b.test/2"])
         next(outcomes)
-        wait_for(lambda: pool.statistics().parked)
+        assert eventually(lambda: pool.statistics().parked)
         outcomes.close()
         pool.shutdown()
     for thread in set(alarms()) - set(before):
@@ -641,7 +635,7 @@ def test_a_worker_that_cannot_start_breaks_the_pool_and_hangs_nobody(monkeypatch
 
     def submit_and_wait(self: Any, *args: Any) -> Any:
         future = submit(self, *args)
-        wait_for(lambda: future.done() or not threads_of(self))
+        assert eventually(lambda: future.done() or not threads_of(self))
         return future
 
     def threads_of(executor: Any) -> bool:
@@ -672,7 +666,7 @@ def test_fetch_is_the_pool_in_one_line(origin: Origin) -> None:
     outcomes = [*fetch(urls, max_workers=4, ordered=True, window=5)]
     assert [outcome.url for outcome in outcomes] == urls
     assert all(outcome.ok for outcome in outcomes)
-    assert origin.connections_open == 0 or origin.wait_until(lambda: origin.connections_open == 0) is None
+    origin.wait_until(lambda: origin.connections_open == 0)
 
 
 def test_leaving_fetch_early_ends_its_pool(origin: Origin) -> None:
@@ -691,6 +685,6 @@ def test_the_repr_and_statistics_show_what_the_pool_does() -> None:
         gate.open.set()
         for future in futures:
             future.result(LONG)
-        wait_for(lambda: pool.statistics().active == 0)
+        assert eventually(lambda: pool.statistics().active == 0)
         now = pool.statistics()
         assert (now.requests, now.ok, now.sent, now.retries, now.hosts) == (3, 3, 3, 0, 0)

@@ -13,6 +13,7 @@ import pytest
 import requests
 import tenacity
 
+from tests.waiting import eventually
 from workerpool import (
     Attempt,
     HostPaused,
@@ -131,8 +132,7 @@ def test_a_refused_host_is_sent_to_again_once_its_time_has_come_and_is_then_forg
         world.clock.advance(3601)
         assert pool.get("http://a.test/").result(LONG).ok
         assert pool.get("http://b.test/").result(LONG).ok
-        while pool.statistics().active:
-            pass
+        assert eventually(lambda: pool.statistics().active == 0)
         assert pool.statistics().hosts == 0
 
 

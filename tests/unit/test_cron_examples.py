@@ -64,7 +64,7 @@ def test_the_service_is_ended_as_a_run_wants_it_and_takes_its_ordinary_exits_for
 
 def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
-        return  # the test above has parsed them
+        pytest.skip("systemd-analyze is not installed; the test above has parsed them")
     for path in EXAMPLES.glob("workerpool-crawl.*"):
         text = path.read_text().replace("/srv/crawl/venv/bin/workerpool", "/bin/true").replace("User=crawl\n", "")
         (tmp_path / path.name).write_text(text)
