@@ -30,16 +30,18 @@ class Alarm:
     def set(self, at: float, ring: Callable[[], None]) -> None:
         """Call `ring` at `at` (seconds on the clock), unless an earlier time is set; `ring` then sets the next one.
 
-        `ring` is given here, not kept: a pool that is dropped must not be held by its own alarm.
+        `ring` is given here, not kept: a pool that is dropped must not be held by its own alarm. Raises `RuntimeError`,
+        and is not set, where no thread can be started.
         """
         if at >= self._at:
             return
-        self._at = at
         if self._thread is None:
-            self._thread = threading.Thread(target=self._watch, args=(ring,), name="workerpool-alarm")
-            self._thread.start()
+            thread = threading.Thread(target=self._watch, args=(ring,), name="workerpool-alarm")
+            thread.start()
+            self._thread = thread
         else:
             self._changed.notify()
+        self._at = at
 
     def look_again(self) -> None:
         """Ring now: what it waits for may be gone, and nothing else may wait."""

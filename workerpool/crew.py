@@ -27,7 +27,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.thread import BrokenThreadPool
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from workerpool import events
 from workerpool.alarm import Alarm
@@ -47,12 +47,13 @@ from workerpool.transport import Carried
 from workerpool.work import Call, Turn
 from workerpool.worker import Step, Worker
 
-T = TypeVar("T")
-
 GIVEN_UP = "its pool or its stream was told to end"
 
 AHEAD = 2
 """Requests that may be sent, for each worker, with which workers will not soon be idle."""
+
+UNWATCHED = 0.1
+"""Seconds after which a worker looks again that stays because no thread could be started to wait for a time."""
 
 CONTENDED = 0.0001
 """Seconds until a worker that finds the lock taken looks again. It is held for a few µs, so this is rare."""
@@ -113,6 +114,9 @@ class Crew:
         self._cancelling = False  # closing, and what is not being sent is given up
         self._is_closed = False
         self._broken: BaseException | None = None
+        self._no_thread = ""  # why none could be started when one was last called
+        self._lost: dict[Ticket, Step | None] = {}  # what turns had in hand that defects of ours have ended
+        self._is_unwatched = False  # something waits for a time, and the alarm's thread could not be started
         self._drained = threading.Condition(self._lock)
         self._alarm = Alarm(self._lock, clock)
         self.delays = Delays(scheduler, clock.now())
@@ -126,8 +130,9 @@ class Crew:
             self._check_open()
             self._callables.append(work)
             try:
-                self._settle(self._clock.now())
-                self._check_manned()
+                now = self._clock.now()
+                self._settle(now)
+                self._check_manned(now)
             except RuntimeError:
                 if work in self._callables:
                     self._callables.remove(work)
@@ -135,22 +140,39 @@ class Crew:
         return work.future
 
     def add(self, tickets: Iterable[Ticket]) -> None:
-        """Queue requests; raises `RuntimeError` after shutdown."""
+        """Queue requests; raises `RuntimeError`, and takes none, after shutdown, and if no thread can be started."""
         way = Sorted([*tickets]) if self.gate is None else self.gate.sort(tickets)
-        with self._lock:
-            self._check_open()
-            now = self._before_change()
-            for ticket in way.allowed:
-                ticket.arrived_at = now
-                self._scheduler.add(ticket, now)
-            for ticket, _ in way.held:
-                ticket.arrived_at = now
-            self._hold(way, now)
-            self._counts.ended += len(way.refused)
-            self._settle(now)
-            self._check_manned()
+        try:
+            with self._lock:
+                self._check_open()
+                now = self._before_change()
+                for ticket in way.allowed:
+                    ticket.arrived_at = now
+                    self._scheduler.add(ticket, now)
+                for ticket, _ in way.held:
+                    ticket.arrived_at = now
+                self._hold(way, now)
+                self._settle(now)
+                try:
+                    self._check_manned(now)
+                except RuntimeError:
+                    self._take_back(way, now)
+                    raise
+                self._counts.ended += len(way.refused)
+        except RuntimeError:
+            if self.gate is not None:
+                self.gate.forget(way.fetches)
+                for fetch in way.fetches:
+                    self._free(fetch.site)  # others may be held for it by now
+            raise
         if way.held or way.refused:
             self._see_to(way)
+
+    def _take_back(self, way: Sorted, now: float) -> None:
+        """Take requests out again that have just been queued. Under the lock."""
+        queued = {*way.allowed, *way.fetches, *(ticket for ticket, _ in way.held)}
+        self._scheduler.discard(queued.__contains__, now)
+        self.delays.look_at_feeders(now)
 
     def discard(self, is_unwanted: Callable[[Ticket], bool]) -> list[Ticket]:
         """Remove and return queued and parked requests; those being sent go on."""
@@ -408,6 +430,7 @@ class Crew:
                 lambda ticket: cancel or _is_cancelled(ticket) or _needs_receipts(ticket), now
             )
             self._alarm.look_again()
+            self._settle(now)
             closed = self._notice_drained()
         for work in forgotten:
             work.future.cancel()
@@ -429,6 +452,7 @@ class Crew:
         """Work until there is nothing to do for now. The whole life of an executor's task."""
         ticket: Ticket | None = None
         step: Step | None = None
+        work: Sending | Call | Load | None = None
         has_arrived = True
         ran_callable = False
         while True:
@@ -445,7 +469,14 @@ class Crew:
                 ends = work is None and (step is None or (step.outcome is None and not step.is_given_up))
                 self._turns -= ends
                 self._settle(now)
+                stays = ends and self._is_unwatched
+                if stays:  # or else nobody would look when the time has come
+                    self._turns += 1
+                    ends = False
                 closed = ends and self._notice_drained()
+            except BaseException:
+                self._lose(ticket, step, work)
+                raise
             finally:
                 self._lock.release()
             if closed:
@@ -456,6 +487,8 @@ class Crew:
             has_arrived = ran_callable = False
             if ends:
                 return
+            if stays:
+                time.sleep(UNWATCHED)
             if isinstance(work, Sending):
                 ticket, step = work.ticket, self._send(work)
             elif isinstance(work, Load):
@@ -463,7 +496,18 @@ class Crew:
             elif work is not None:
                 work.run()
                 ran_callable = True
-            del work
+            work = None
+
+    def _lose(self, ticket: Ticket | None, step: Step | None, work: Sending | Call | Load | None) -> None:
+        """Leave to `_break` what a turn has in hand that a defect of ours ends. Under the lock."""
+        if ticket is not None:
+            self._lost[ticket] = step
+        if isinstance(work, Sending):
+            self._lost[work.ticket] = None
+        elif isinstance(work, Call):
+            self._callables.append(work)
+        elif work is not None:
+            self._is_carrying = False  # another turn may be the carrier
 
     def _take_lock(self) -> None:
         """Take the lock as one of many threads, none of which waits in line for it.
@@ -479,27 +523,15 @@ class Crew:
         """Take a request one step further; None if it is carried from now on, by this thread or another one."""
         ticket, carried = sending.ticket, sending.carried
         if carried is None and ticket.is_light and self._can_carry:
-            begun = None if sending.is_heavy else self._begin(ticket, connects=False)
+            begun = None if sending.is_heavy else self._worker.begin(ticket, connects=False)
             if begun is None:
-                begun = self._begin(ticket, connects=True)
+                begun = self._worker.begin(ticket, connects=True)
             if isinstance(begun, Step):
                 return begun
             carried = begun
             if carried is not None and not carried.needs_thread and self._give(ticket, carried):
                 return None
-        return self._guarded(ticket, self._worker.step, ticket, carried)
-
-    def _begin(self, ticket: Ticket, *, connects: bool) -> Carried | Step | None:
-        return self._guarded(ticket, self._worker.begin, ticket, connects)
-
-    def _guarded(self, ticket: Ticket, act: Callable[..., T], *args: Any) -> T | Step:
-        """Call `act`; should it raise, by a defect of ours or of a user's function, the request ends all the same."""
-        try:
-            return act(*args)
-        except BaseException as error:
-            failed = UnexpectedError(redact(f"{type(error).__name__}: {error}"), key=redact(ticket.request.label))
-            failed.__cause__ = error
-            return Step(outcome=Outcome(ticket.request, None, failed))
+        return self._worker.step(ticket, carried)
 
     # -- the carrier's turn -------------------------------------------------------------------------------------------
 
@@ -520,22 +552,39 @@ class Crew:
 
         This may go on for hours: nothing here keeps hold of what is over.
         """
-        while True:
-            self._take_lock()
-            try:
-                now = self._before_change()
-                ended = self._take_note(load, now)
-                taken = self._take(now)
-                load.sleeps = self._is_carrying = goes_on = bool(taken) or not load.is_empty
-                self._settle(now)
-            finally:
-                self._lock.release()
-            self._tell(ended, now)
-            if not goes_on:
-                return  # and the load is another thread's, perhaps
-            self._set_out(load, taken)
-            del taken
-            self._go_on(load)
+        ended: list[tuple[Ticket, Step]] = []
+        taken: list[Ticket] = []
+        goes_on = True
+        try:
+            while True:
+                self._take_lock()
+                try:
+                    now = self._before_change()
+                    ended = self._take_note(load, now)
+                    taken = self._take(now)
+                    load.sleeps = self._is_carrying = goes_on = bool(taken) or not load.is_empty
+                    self._settle(now)
+                finally:
+                    self._lock.release()
+                self._tell(ended, now)
+                if not goes_on:
+                    return  # and the load is another thread's, perhaps
+                self._set_out(load, taken)
+                taken = []
+                self._go_on(load)
+        except BaseException:
+            with self._lock:
+                self._lost.update(dict.fromkeys(taken))
+                self._lost.update(ended)
+                if goes_on:
+                    load.leave_all()
+                    self._lost.update(load.ended)
+                    self._heavy += load.heavy
+                    load.ended, load.heavy = [], []
+                    self._is_carrying = False
+                for heavy in self._heavy:
+                    self._lost.pop(heavy.ticket, None)
+            raise
 
     def _take_note(self, load: Load, now: float) -> list[tuple[Ticket, Step]]:
         """Carry out what has ended, leave to the others what is theirs from now on, and take both out of the load.
@@ -545,9 +594,9 @@ class Crew:
         for given in self._given:
             self._load_on(load, *given)
         self._given.clear()
-        ended, load.ended = load.ended, []
-        for ticket, step in ended:
+        for ticket, step in load.ended:
             self._carry_out(ticket, step, now)
+        ended, load.ended = load.ended, []
         self._heavy += load.heavy
         load.heavy = []
         return ended
@@ -570,14 +619,14 @@ class Crew:
 
     def _tell(self, ended: list[tuple[Ticket, Step]], now: float) -> None:
         """Announce what has ended, and forget it."""
-        for ticket, step in ended:
-            self._announce(ticket, step, now)
-        ended.clear()
+        ended.reverse()
+        while ended:
+            self._announce(*ended.pop(), now)
 
     def _set_out(self, load: Load, taken: list[Ticket]) -> None:
         """Send what was taken, without waiting for anything."""
         for ticket in taken:
-            begun = self._begin(ticket, connects=False)
+            begun = self._worker.begin(ticket, connects=False)
             if isinstance(begun, Step):
                 load.ended.append((ticket, begun))
             elif begun is None or begun.needs_thread:
@@ -586,13 +635,15 @@ class Crew:
                 self._load_on(load, ticket, begun)
 
     def _load_on(self, load: Load, ticket: Ticket, carried: Carried) -> None:
-        if (failed := self._guarded(ticket, load.add, ticket, carried)) is not None:
-            load.ended.append((ticket, failed))
+        try:
+            load.add(ticket, carried)
+        except (OSError, ValueError):  # its socket was closed just now: who goes on with it finds out why
+            load.heavy.append(Sending(ticket, carried, is_heavy=True))
 
     def _go_on(self, load: Load) -> None:
         """Wait until something has come for what is carried, and look at that."""
         for entry, is_late in load.wait():
-            step = self._guarded(entry.ticket, self._worker.go_on, entry.ticket, entry.carried, is_late)
+            step = self._worker.go_on(entry.ticket, entry.carried, is_late)
             if step is not None:
                 load.remove(entry)
                 load.ended.append((entry.ticket, step))
@@ -759,7 +810,9 @@ class Crew:
             self._called -= 1
             if isinstance(error, BrokenThreadPool):
                 self._broken = error
-            # Otherwise the interpreter is ending: turns that still run, or the alarm, finish the work.
+            # Otherwise the interpreter is ending, or the system allows no more threads: turns that still run, or the
+            # alarm, finish the work.
+            self._no_thread = str(error)
             return
         future.add_done_callback(partial(self._notice_failure, turn))
 
@@ -779,7 +832,15 @@ class Crew:
             self._turns -= 1
             self._called -= not has_begun
             callables, self._callables = self._callables, deque()
-            tickets = self._scheduler.discard(lambda ticket: True, self._clock.now())
+            left, self._lost = self._lost, {}
+            now = self._clock.now()
+            left.update(dict.fromkeys(self._scheduler.discard(lambda ticket: True, now)))
+            self._settle(now)  # others go on with what has been sent, if there are any
+            if not self._turns:
+                left.update((heavy.ticket, None) for heavy in self._heavy)
+                left.update((given.ticket, None) for given in self._given)
+                self._heavy.clear()
+                self._given.clear()
             closed = self._notice_drained()
         events.emit("worker.failed", error=repr(error))
         if closed:
@@ -787,15 +848,23 @@ class Crew:
         for work in callables:
             if work.future.set_running_or_notify_cancel():
                 work.future.set_exception(error)
-        for ticket in tickets:
-            failed = UnexpectedError(f"no worker could be started: {error}", key=redact(ticket.request.label))
+        for ticket, step in left.items():
+            if step is not None and step.outcome is not None:
+                ticket.deliver(step.outcome)
+                continue
+            why = "its worker has failed" if has_begun else "no worker could be started"
+            failed = UnexpectedError(redact(f"{why}: {error}"))
             failed.__cause__ = error
-            ticket.deliver(Outcome(ticket.request, None, failed))
+            ticket.deliver(self._worker.fail(ticket, failed))
 
     def _set_alarm(self, now: float) -> None:
         wake = self._scheduler.wakes_at(now)
+        self._is_unwatched = False
         if wake is not None:
-            self._alarm.set(wake, self._ring)
+            try:
+                self._alarm.set(wake, self._ring)
+            except RuntimeError as error:
+                self._is_unwatched, self._no_thread = True, str(error)
 
     def _ring(self) -> None:
         """What the alarm does when its time has come: call a worker, or at the interpreter's end be one."""
@@ -842,12 +911,13 @@ class Crew:
         if self._closing:
             raise RuntimeError("cannot schedule new futures after shutdown")
 
-    def _check_manned(self) -> None:
-        """Raise if work waits and no thread can ever do it: the pool is broken, or the interpreter is ending."""
+    def _check_manned(self, now: float) -> None:
+        """Raise if work waits and no thread can do it: the pool is broken, or none could be started, as the interpreter
+        is ending, or the system allows no more."""
         if self._broken is not None:
             raise BrokenThreadPool(str(self._broken))
-        if self._callables and self._turns == 0:
-            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+        if self._turns == 0 and (self._callables or self._is_unwatched or self._scheduler.has_ready(now)):
+            raise RuntimeError(self._no_thread)
 
     def _is_drained(self) -> bool:
         # In a broken pool, what the scheduler has in flight may be a turn's that is no more.

@@ -18,7 +18,8 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import IO, Any, TypeAlias
+from io import FileIO
+from typing import Any, TypeAlias
 
 from workerpool.model import IDLE, Request
 
@@ -236,20 +237,26 @@ class _Spill:
     """A temporary file of pickled items, made when it is first needed, that vanishes with the process."""
 
     def __init__(self) -> None:
-        self._file: IO[bytes] | None = None
+        self._file: FileIO | None = None
         self._end = 0
 
     def write(self, item: Item) -> int | None:
-        """Return the item's offset, or None if it cannot be pickled (a generator as body, a lambda as hook)."""
+        """Return the item's offset. None if it cannot be pickled (a generator as body, a lambda as hook), or the disk
+        is full."""
         try:
             data = pickle.dumps(item, pickle.HIGHEST_PROTOCOL)
-        except (pickle.PicklingError, TypeError, AttributeError):
+        except Exception:  # whatever an object in it raises
             return None
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="workerpool-")  # noqa: SIM115  closed by `close`
         offset = self._end
-        self._file.seek(offset)
-        self._file.write(data)
+        try:
+            if self._file is None:
+                # Without a buffer: where the disk is full, nothing stays in it that fails again at each later step.
+                self._file = tempfile.TemporaryFile(prefix="workerpool-", buffering=0)  # noqa: SIM115  see `close`
+            self._file.seek(offset)
+            if self._file.write(data) < len(data):
+                return None
+        except OSError:
+            return None
         self._end += len(data)
         return offset
 

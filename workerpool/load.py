@@ -78,14 +78,21 @@ class Load:
     def add(self, ticket: Ticket, carried: Carried) -> None:
         """Carry a request that has just been sent."""
         descriptor = carried.sock.fileno()
-        self._entries[descriptor] = Entry(descriptor, ticket, carried)
         self._poll.register(descriptor, select.POLLIN)
+        self._entries[descriptor] = Entry(descriptor, ticket, carried)
         self._looks_at = min(self._looks_at, carried.expires_at)
 
     def remove(self, entry: Entry) -> None:
         """Carry a request no longer: it has ended, or somebody else goes on with it."""
         del self._entries[entry.descriptor]
         self._poll.unregister(entry.descriptor)
+
+    def leave_all(self) -> None:
+        """Leave everything that is carried to other threads, as this one has failed."""
+        entries, self._entries = self._entries, {}
+        for entry in entries.values():
+            self._poll.unregister(entry.descriptor)
+            self.heavy.append(Sending(entry.ticket, entry.carried, is_heavy=True))
 
     def wait(self) -> list[tuple[Entry, bool]]:
         """The requests that something has come for, and those whose answers are late, which are marked by True.

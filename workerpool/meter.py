@@ -95,7 +95,7 @@ class Meter:
         """Take what was seen of the state's reasons, for the time since the last look; `looked_at` says at how many."""
         state = self.state
         self.turn_to(state, now)
-        if reasons:
+        if any(reasons.values()):
             self._reasons[state] = reasons
         self._share_out(state)
         self._share_out_brief(SLOTS if state == HELD else ())

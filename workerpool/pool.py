@@ -201,7 +201,12 @@ class WorkerPool(Executor):
             lambda options, governor: RequestsTransport(options, governor, session_factory, shared)
         )
         self._is_shut_down = False
-        self._start()
+        try:
+            self._start()
+        except BaseException:
+            if self._budget is not None:
+                self._budget.leave()  # nobody else will
+            raise
         tell_of_forks(self)
         budgets = options.budgets
         events.emit(
@@ -219,8 +224,8 @@ class WorkerPool(Executor):
         self._retries = retries = Retries(policy, learns=budgets.learns_rate)
         listens = budgets.learns_rate or budgets.learns_connections or options.breaker is not None
         governor = CrewGovernor(clock, retries, policy, self._host_of, key_of=self._key_of, listens=listens)
-        self._transport = self._make_transport(options, governor)
         gate = Gate(Robots(), clock, self._host_of) if options.robots else None
+        self._transport = self._make_transport(options, governor)
         self._worker = Worker(
             self._transport,
             clock,
@@ -287,7 +292,8 @@ class WorkerPool(Executor):
             self._crew.join()
         if wait and not self._is_shut_down:
             self._is_shut_down = True
-            events.emit("pool.stopped", requests=self.statistics().requests, sent=self.statistics().sent)
+            figures = self.statistics()
+            events.emit("pool.stopped", requests=figures.requests, sent=figures.sent)
 
     # -- requests -----------------------------------------------------------------------------------------------------
 

@@ -380,9 +380,13 @@ class Scheduler:
         for ticket in gone:
             self._count(ticket, -1)
         for name, held in [*self._held.items()]:
-            picked, self._held[name] = _parted(held, is_unwanted)
+            picked, kept = _parted(held, is_unwanted)
             self.parked -= len(picked)
             gone += picked
+            if kept:
+                self._held[name] = kept
+            else:
+                del self._held[name]
         parked = [item for _, _, item in self._heap if isinstance(item, Ticket) and is_unwanted(item)]
         if parked:
             unwanted = set(map(id, parked))

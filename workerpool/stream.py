@@ -298,10 +298,11 @@ class Stream:
         except RuntimeError as error:
             if self._outstanding == len(tickets):
                 raise
-            # The pool was shut down, but what was given to it before is still to be told.
+            # The pool takes no more, but what was given to it before is still to be told.
             self._intake.fail(error)
+            why = "the pool was shut down" if type(error) is RuntimeError else redact(str(error))
             for ticket in tickets:
-                ticket.deliver(_cancelled(ticket.request, "the pool was shut down"))
+                ticket.deliver(_cancelled(ticket.request, why))
 
     def _set_key(self, ticket: _Streamed, key_of: Callable[[Request], str | None]) -> None:
         try:

@@ -26,6 +26,7 @@ from workerpool.errors import (
     StatusError,
     TooLarge,
     TransportError,
+    UnexpectedError,
 )
 from workerpool.limits import Answer
 from workerpool.model import Attempt, Outcome, Request, Timings, maker
@@ -161,11 +162,16 @@ class Worker:
     # -- one step -----------------------------------------------------------------------------------------------------
 
     def step(self, ticket: Ticket, carried: Carried | None = None) -> Step:
-        """Send the request once and say what follows. Raises nothing that the request could cause.
+        """Send the request once and say what follows. Raises nothing.
 
         `carried`: what `begin` has begun of it, and this thread is to go on with.
         """
-        trip = _trip(ticket)
+        try:
+            return self._step(ticket, _trip(ticket), carried)
+        except BaseException as error:
+            return self._break_off(ticket, error)
+
+    def _step(self, ticket: Ticket, trip: Trip, carried: Carried | None) -> Step:
         if ticket.refused_until is not None:
             return self._refuse(ticket, trip, ticket.refused_until)
         session = self._own_session()
@@ -187,28 +193,34 @@ class Worker:
         """Send the request without waiting for its answer; a `Step` if it ended at once.
 
         `connects`: over a new connection, for which this waits; otherwise over one that is idle. None if there is none,
-        or if the request cannot be sent like this at all: then it is for `step`.
+        or if the request cannot be sent like this at all: then it is for `step`. Raises nothing.
         """
-        trip = _trip(ticket)
-        if ticket.refused_until is not None:
-            return self._refuse(ticket, trip, ticket.refused_until)
         try:
-            carried: Carried | None = self._carrying.begin(
-                self._own_session(), trip.exchange, self._depart(ticket, trip), connects=connects
-            )
-            return carried
-        except RequestError as failed:
-            return self._fail(ticket, trip, failed.with_traceback(None))
+            trip = _trip(ticket)
+            if ticket.refused_until is not None:
+                return self._refuse(ticket, trip, ticket.refused_until)
+            try:
+                carried: Carried | None = self._carrying.begin(
+                    self._own_session(), trip.exchange, self._depart(ticket, trip), connects=connects
+                )
+                return carried
+            except RequestError as failed:
+                return self._fail(ticket, trip, failed.with_traceback(None))
+        except BaseException as error:
+            return self._break_off(ticket, error)
 
     def go_on(self, ticket: Ticket, carried: Carried, is_late: bool) -> Step | None:
-        """Look at what has come of the answer to a request that was begun; None if not all has."""
-        trip = _trip(ticket)
-        session = self._own_session()
+        """Look at what has come of the answer to a request that was begun; None if not all has. Raises nothing."""
         try:
-            response = self._carrying.go_on(session, trip.exchange, carried, is_late=is_late)
-        except RequestError as failed:
-            return self._fail(ticket, trip, failed.with_traceback(None))
-        return None if response is None else self._arrive(ticket, trip, session, response)
+            trip = _trip(ticket)
+            session = self._own_session()
+            try:
+                response = self._carrying.go_on(session, trip.exchange, carried, is_late=is_late)
+            except RequestError as failed:
+                return self._fail(ticket, trip, failed.with_traceback(None))
+            return None if response is None else self._arrive(ticket, trip, session, response)
+        except BaseException as error:
+            return self._break_off(ticket, error)
 
     def cancel(self, ticket: Ticket, why: str) -> Outcome:
         """End a request that is not in flight, without sending it again; the last response that came is kept."""
@@ -223,7 +235,24 @@ class Worker:
         assert outcome is not None
         return outcome
 
+    def fail(self, ticket: Ticket, failed: RequestError, response: Response | None = None) -> Outcome:
+        """End a request, in flight or not, because code of ours or of a user's has failed. What was sent is told of."""
+        trip = _trip(ticket)
+        if trip.attempt_began is not None:
+            if trip.ready_at <= trip.began:  # the send that this came of has not been added yet
+                self._add_send(ticket, trip)
+            self._note_attempt(trip, response, failed)
+        try:
+            return self.refuse(ticket, failed)
+        except Exception:  # of the log, say: it ends all the same
+            return new_outcome(ticket.request, None, failed, trip.attempts, 0.0, NO_TIME)
+
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _break_off(self, ticket: Ticket, error: BaseException, response: Response | None = None) -> Step:
+        failed = UnexpectedError(redact(f"{type(error).__name__}: {error}"))
+        failed.__cause__ = error
+        return Step(self.fail(ticket, failed, response))
 
     def _own_session(self) -> Any:
         session = getattr(self._local, "session", None)
@@ -244,7 +273,10 @@ class Worker:
 
     def _arrive(self, ticket: Ticket, trip: Trip, session: Any, response: Response) -> Step:
         answer = self._answer(ticket, trip, response) if self._listens else None
-        step = self._look_at(ticket, trip, session, response)
+        try:
+            step = self._look_at(ticket, trip, session, response)
+        except BaseException as error:
+            step = self._break_off(ticket, error, response)
         step.answer = answer
         return step
 
@@ -292,7 +324,7 @@ class Worker:
         answer = self._answer(ticket, trip, None) if self._listens and is_hosts else None
         step = self._judge(ticket, trip, None, error)
         step.answer = answer
-        step.failed = True
+        step.failed = is_hosts
         return step
 
     def _time_left(self, ticket: Ticket, trip: Trip, now: float) -> Timeout:

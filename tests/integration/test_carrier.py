@@ -35,7 +35,8 @@ import pytest
 
 from tests.certificates import Authority
 from tests.waiting import eventually
-from workerpool import Outcome, Request, RetryPolicy, Timeout, WorkerPool
+from workerpool import Outcome, Request, RetryPolicy, Timeout, WorkerPool, testing
+from workerpool.load import Load
 from workerpool.locking import ChoreLock
 from workerpool.meter import Wait
 from workerpool.testing import Origin, Reply, ScriptedTransport
@@ -1008,6 +1009,55 @@ def test_a_turn_that_a_defect_has_ended_breaks_the_pool_and_does_not_keep_it_fro
     ending.join(LONG)
     assert not ending.is_alive()
     assert pool._crew._called == pool._crew._turns == 0
+
+
+@pytest.mark.parametrize("where", ["_before_change", "_carry_out", "_pick", "_settle"])
+def test_a_request_that_a_turn_has_in_hand_when_a_defect_ends_it_ends_once(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    goes, broken = threading.Event(), threading.Event()
+
+    def script(request: Request, url: str) -> testing.Answer:
+        goes.wait(LONG)
+        return testing.Answer()
+
+    pool = WorkerPool(1, transport=ScriptedTransport(script))
+    act = getattr(pool._crew, where)
+
+    def defective(*args: object) -> object:
+        if goes.is_set() and not broken.is_set():
+            broken.set()
+            raise LookupError("a defect of ours")
+        return act(*args)
+
+    future = pool.get("http://a.test/")
+    waiting = pool.get("http://a.test/")
+    assert eventually(lambda: pool._crew._on_requests == 1)
+    monkeypatch.setattr(pool._crew, where, defective)
+    goes.set()
+    assert future.result(LONG).status_code == 200
+    with pytest.raises(LookupError):
+        waiting.result(LONG)
+    pool.shutdown()
+
+
+def test_what_is_carried_when_a_defect_ends_its_carrier_ends_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(sock: socket.socket, request: str) -> None:
+        sock.sendall(OK)
+
+    with server(answer) as site, pool_of(4, timeout=LONG) as (pool, _):
+        warm(pool, f"{site}/", 4)
+        wait, calls = Load.wait, itertools.count()
+
+        def defective(load: Load) -> Any:
+            if next(calls) == 5:
+                raise LookupError("a defect of ours")
+            return wait(load)
+
+        monkeypatch.setattr(Load, "wait", defective)
+        urls = [f"{site}/{n}" for n in range(50)]
+        assert sorted(outcome.url for outcome in pool.stream(urls)) == sorted(urls)
+        assert eventually(lambda: pool._broken)
 
 
 END = """

@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 
-from workerpool import Request, RetryPolicy, WorkerPool
+from workerpool import Request, RetryPolicy, Timeout, WorkerPool
+from workerpool.errors import BadBody, ConnectionLost, Denied, TimedOut, TooLarge
+from workerpool.hosts import Host
+from workerpool.slow_hosts import SlowHosts
 from workerpool.testing import Answer, ManualClock, Origin, OriginProcess, Reply, ScriptedTransport
+from workerpool.transport import Exchange
 
 LONG = 30  # seconds that something may take which should be there soon
 HOSTS = tuple(f"127.0.1.{n}" for n in range(1, 51))
@@ -40,6 +44,33 @@ def seconds_for_the_well(origin: Origin, pool: WorkerPool, sources: Iterable[str
 
 def well_urls(origin: Origin) -> list[str]:
     return [origin.url(f"/delay/0.02?{n}", host) for n in range(10) for host in WELL]
+
+
+def test_only_hosts_that_give_no_answer_count_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that its request cannot use is one, and tells that its host is well."""
+    errors = {
+        "http://large.test/": TooLarge("its body is larger than 10 bytes"),
+        "http://junk.test/": BadBody("its body is not what it says"),
+        "http://denied.test/": Denied("not among the hosts that are allowed"),
+        "http://lost.test/": ConnectionLost("the connection broke off"),
+        "http://late.test/": TimedOut("no answer"),
+    }
+
+    class Failing(ScriptedTransport):
+        def send(self, session: Any, exchange: Exchange, timeout: Timeout) -> Any:
+            raise errors[exchange.url]
+
+    unanswered, note_end = set[str](), SlowHosts.note_end
+
+    def note(self: SlowHosts, host: Host, took: float | None, now: float, *, failed: bool = False) -> None:
+        if failed:
+            unanswered.add(f"{host.name}/")
+        note_end(self, host, took, now, failed=failed)
+
+    monkeypatch.setattr(SlowHosts, "note_end", note)
+    with WorkerPool(2, transport=Failing(), retry=1) as pool:
+        assert {type(outcome.error) for outcome in pool.stream(errors)} == set(map(type, errors.values()))
+    assert unanswered == {"http://lost.test:80/", "http://late.test:80/"}
 
 
 @pytest.mark.parametrize("sickness", ["stalled", "limited", "refusing"])

@@ -13,7 +13,16 @@ import pytest
 import requests
 import tenacity
 
-from workerpool import HostPaused, Outcome, Request, RetryPolicy, StatusError, WorkerPool
+from workerpool import (
+    Attempt,
+    HostPaused,
+    Outcome,
+    Request,
+    RetryPolicy,
+    StatusError,
+    UnexpectedError,
+    WorkerPool,
+)
 from workerpool.testing import Answer, ManualClock, Origin, ScriptedTransport
 
 LONG = 20  # seconds that something may take which should be there at once
@@ -206,6 +215,22 @@ def test_a_strategy_that_raises_ends_its_request_and_no_other() -> None:
     bad, good = world.run("http://a.test/bad", "http://a.test/good")
     assert "my rule" in str(bad.error)
     assert good.ok
+
+
+def test_what_was_sent_is_told_of_though_a_strategy_has_raised() -> None:
+    def wait(state: tenacity.RetryCallState) -> float:
+        if state.attempt_number > 2:
+            raise LookupError("my wait")
+        return 5.0
+
+    before = (Attempt(0.0, 1.0, 500),)
+    world = World(lambda request, url: Answer(503), retry=RetryPolicy(attempts=4, wait=wait))
+    (outcome,) = world.run(Request("http://a.test/", earlier=before))
+    assert [attempt.status for attempt in outcome.attempts] == [500, 503, 503]
+    assert isinstance(outcome.error, UnexpectedError)
+    assert outcome.error.attempts == 3
+    assert outcome.elapsed == pytest.approx(5, abs=0.1)
+    assert "my wait" in (outcome.attempts[-1].error or "")
 
 
 def test_a_first_attempt_that_succeeds_meets_no_tenacity() -> None:

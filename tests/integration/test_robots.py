@@ -22,6 +22,7 @@ from workerpool import Outcome, Request, RetryPolicy, RobotsDisallowed, WorkerPo
 from workerpool.cli.arguments import parse
 from workerpool.errors import Cancelled, Denied, OptionError, TooManyRedirects
 from workerpool.gate import Sorted
+from workerpool.meter import LOOK_EVERY
 from workerpool.robots import LONGEST
 from workerpool.testing import Answer, Arrival, ManualClock, Origin, Reply, ScriptedTransport
 from workerpool.tickets import Ticket
@@ -594,6 +595,34 @@ def test_shutdown_with_cancelling_ends_what_waits_for_a_robots_txt() -> None:
     assert all(future.cancelled() for future in futures)
     stalling.comes.set()
     pool.shutdown()
+
+
+def test_what_is_being_sent_ends_as_ever_after_a_shutdown_that_cancelled_what_was_held() -> None:
+    stalling = Stalling()
+    sent, answers = threading.Event(), threading.Event()
+
+    def answer(request: Request, url: str) -> Answer:
+        if url.startswith("http://slow.test/"):
+            return stalling._answer(request, url)
+        if not url.endswith("robots.txt"):
+            sent.set()
+            answers.wait(LONG)
+        return Answer()
+
+    pool = polite(transport=ScriptedTransport(answer))
+    flying = pool.get("http://well.test/")
+    assert sent.wait(LONG)
+    held = pool.get("http://slow.test/")
+    assert stalling.asked.wait(LONG)
+    assert eventually(lambda: pool.statistics().waits.robots > 0)
+    pool.shutdown(wait=False, cancel_futures=True)
+    assert held.cancelled()
+    time.sleep(10 * LOOK_EVERY)  # so that the next change looks at what has held requests up
+    answers.set()
+    assert flying.result(LONG).status_code == 200
+    stalling.comes.set()
+    pool.shutdown()
+    assert pool.statistics().waits.robots > 0
 
 
 def test_a_pool_that_is_dropped_ends_its_threads() -> None:

@@ -20,6 +20,7 @@ from tests.waiting import eventually
 from workerpool import WorkerPool
 from workerpool.clock import SystemClock
 from workerpool.config import Budgets, Rate
+from workerpool.errors import OptionError
 from workerpool.limits.file import FileBudget
 from workerpool.testing import Origin
 
@@ -260,6 +261,18 @@ def test_a_warmed_socket_counts_for_all(tmp_path: Path, origin: Origin) -> None:
         assert other.warm([origin.url()]) == 0
         assert other.get(origin.url("/status/200")).result().ok
         assert origin.connections_peak <= 2
+
+
+def test_a_pool_that_cannot_be_made_leaves_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = list[str]()
+    monkeypatch.setattr(FileBudget, "leave", lambda budget: left.append(budget.path))
+
+    def refuse(options: object, governor: object) -> Any:
+        raise OptionError("an extra is missing")
+
+    with pytest.raises(OptionError):
+        WorkerPool(2, budget=tmp_path / "never.budget", transport=refuse)
+    assert left == [str(tmp_path / "never.budget")]
 
 
 def test_a_pools_session_spends_the_same_budget(tmp_path: Path, origin: Origin) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -124,3 +125,54 @@ def test_a_request_is_stuck_when_nothing_of_its_host_has_ended_for_a_while(monke
     assert not intake.is_stuck(1.0)
     now += 0.2
     assert intake.is_stuck(1.0)
+
+
+class Unpicklable:
+    """Raises what nobody expects of it."""
+
+    def __reduce__(self) -> str:
+        raise LookupError("not to be taken apart")
+
+
+class FullDisk:
+    """A file that takes only the first bytes."""
+
+    def __init__(self, *, raises: bool) -> None:
+        self.raises = raises
+
+    def seek(self, offset: int) -> None:
+        pass
+
+    def write(self, data: bytes) -> int:
+        if self.raises:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return len(data) // 2
+
+    def close(self) -> None:
+        pass
+
+
+def passed_over(request: Request) -> list[Item | None]:
+    """What comes of a source whose second request has no room, and is to be written down."""
+    source = iter([Request("http://a/1"), request, Request("http://b/3")])
+    intake = Intake(source, 1, 1, lambda number, each: (number, each, each.url[7:8]))
+    intake._in_memory = 0
+    try:
+        first = intake.next()
+        intake.read_on(100)
+        passed = [intake.next(), intake.next()]
+        intake.ended("a")
+        return [first, *passed, intake.next()]
+    finally:
+        intake.close()
+
+
+def test_what_cannot_be_written_down_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    odd, plain = Request("http://a/2", data=Unpicklable()), Request("http://a/2")
+    got = [passed_over(odd)]
+    for raises in (True, False):
+        monkeypatch.setattr(module.tempfile, "TemporaryFile", lambda raises=raises, **_: FullDisk(raises=raises))
+        got.append(passed_over(plain))
+    for first, *passed, last in got:
+        assert passed == [None, None]
+        assert [item[1].url for item in (first, last) if item is not None] == ["http://a/1", "http://a/2"]

@@ -104,6 +104,13 @@ def test_a_look_that_saw_nothing_leaves_what_was_seen_before() -> None:
     assert seconds_of(meter.waits(2.0)) == {"pause": 2.0}
 
 
+def test_reasons_that_nothing_waits_for_are_none() -> None:
+    meter = Meter(0.0)
+    meter.turn_to(HELD, 0.0)
+    meter.see({(Wait.ROBOTS, ""): 0}, 0, 1.0)
+    assert seconds_of(meter.waits(1.0)) == {"ready": 1.0}
+
+
 def test_looks_are_due_at_once_then_rarely_and_the_more_rarely_the_more_there_is_to_look_at() -> None:
     meter = Meter(0.0)
     meter.turn_to(HELD, 1.0)
