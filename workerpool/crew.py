@@ -32,11 +32,11 @@ from typing import Any
 from workerpool import events
 from workerpool.alarm import Alarm
 from workerpool.clock import Clock
-from workerpool.delays import Delays
+from workerpool.delays import Delays, Feeder
 from workerpool.errors import SlotTimeout, UnexpectedError
 from workerpool.gate import Gate, Sorted
 from workerpool.limits import Answer, Limiter
-from workerpool.load import Given, Load, Sending
+from workerpool.load import Load, Sending
 from workerpool.locking import ChoreLock
 from workerpool.model import Outcome
 from workerpool.redact import redact
@@ -71,6 +71,35 @@ class Counts:
     resent: int = 0
 
 
+class _Change:
+    """A change to what a crew does, begun and ended under its lock: what has held requests up until then is looked at
+    before, and threads and work are brought together after it. Gives the time. For all but each request's own way."""
+
+    __slots__ = ("_crew", "_now")
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+
+    def __enter__(self) -> float:
+        self._crew._lock.acquire()
+        try:
+            now = self._now = self._crew._before_change()
+        except BaseException:
+            self._crew._lock.release()
+            raise
+        return now
+
+    def __exit__(self, *exc_info: object) -> None:
+        crew = self._crew
+        try:
+            crew._settle(self._now)
+            closed = crew._notice_drained()
+        finally:
+            crew._lock.release()
+        if closed:
+            crew._end()
+
+
 class Crew:
     """Worker threads on a `ThreadPoolExecutor`, doing what the scheduler allows and what was submitted."""
 
@@ -94,7 +123,7 @@ class Crew:
         self.gate = gate  # None if nobody obeys robots.txt; never changed
         if gate is not None:
             gate.serve(self.hear_robots)
-        self._forsaken: deque[Owner | None] = deque()  # appended to without the lock
+        self._forsaken: deque[bool] = deque()  # whether they have requests; appended to without the lock
         # Guards every field below, and the scheduler.
         lock: Any = ChoreLock(self._forsaken, self._clear_out)
         self._lock: threading.Lock = lock
@@ -104,7 +133,7 @@ class Crew:
         self._on_callables = 0  # callables that are being run
         self._on_requests = 0  # requests that are being sent: heavy, carried, or on a thread of their own
         self._heavy: deque[Sending] = deque()  # requests that the carrier leaves to the others
-        self._given: list[Given] = []  # requests that the others have sent, and leave to the carrier
+        self._given: list[Sending] = []  # requests that the others have sent, and leave to the carrier
         self._load: Load | None = None  # of the turns that carry, one after the other
         self._is_carrying = False  # whether there is one
         self._callable_next = True  # breaks a tie between the two kinds
@@ -174,43 +203,41 @@ class Crew:
         self._scheduler.discard(queued.__contains__, now)
         self.delays.look_at_feeders(now)
 
-    def discard(self, is_unwanted: Callable[[Ticket], bool]) -> list[Ticket]:
-        """Remove and return queued and parked requests; those being sent go on."""
-        with self._lock:
-            now = self._before_change()
-            gone = self._scheduler.discard(is_unwanted, now)
-            self._alarm.look_again()  # it may be waiting for one of these
-            self._settle(now)
-            closed = self._notice_drained()
-        if closed:
-            self._on_closed()
-        return gone
+    def give_up(self, owner: Owner) -> None:
+        """End the requests of an owner that are not being sent: it was told to end."""
+        with _Change(self) as now:
+            gone = self._take_out(lambda ticket: ticket.owner is owner, now)
+        self._deliver_cancelled(gone, "the batch was told to end")
 
     def resume(self, owner: Owner) -> None:
         """Send an owner's requests again: it is not full any more."""
-        with self._lock:
-            now = self._before_change()
+        with _Change(self) as now:
             self._scheduler.resume(owner, now)
-            self._settle(now)
 
     def settle(self, owner: Owner, places: int) -> None:
         """Take the receipt for so many sends of an owner that needs receipts: as many more may follow."""
-        with self._lock:
-            now = self._before_change()
+        with _Change(self) as now:
             self._scheduler.make_room(owner, places, now)
-            self._settle(now)
 
     def urge(self, ticket: Ticket) -> None:
         """Send a request that its full owner awaits, if it was put aside."""
-        with self._lock:
-            now = self._before_change()
+        with _Change(self) as now:
             self._scheduler.urge(ticket, now)
-            self._settle(now)
+
+    def attend(self, feeder: Feeder) -> None:
+        """Look at what a stream does from now on, where nothing is queued."""
+        self.delays.feeders.append(feeder)
+
+    def leave_off(self, feeder: Feeder) -> None:
+        """Look at it no more. Takes no lock: see `forsake`."""
+        self.delays.feeders.remove(feeder)
 
     def look_again(self) -> None:
-        """Note what holds the pool up: a feeder's thread has turned to something else, and nothing is queued."""
-        with self._lock:
-            self.delays.look_at_feeders(self._before_change())
+        """Note what holds the pool up: a feeder's thread has turned to something else. Costs nothing unless nothing is
+        queued."""
+        if self.delays.is_starved:
+            with self._lock:
+                self.delays.look_at_feeders(self._before_change())
 
     def forsake(self, owner: Owner, *, has_requests: bool) -> None:
         """Forget an owner that is over and its requests, at once if the lock is free, or when a thread next looks.
@@ -218,15 +245,8 @@ class Crew:
         Never waits for the lock: the garbage collector may end a stream in the middle of any line, also of one that
         holds it.
         """
-        self._forsaken.append(owner if has_requests else None)
+        self._forsaken.append(has_requests)
         self._clear_out()
-
-    def cancel(self, ticket: Ticket, why: str) -> None:
-        """End a request that `discard` or `close` returned."""
-        outcome = self._worker.cancel(ticket, why)
-        with self._lock:
-            self._counts.ended += ticket.obeys
-        ticket.deliver(outcome)
 
     def is_starved(self) -> bool:
         """Whether workers will soon be idle, with what may be sent to the hosts that are known."""
@@ -267,8 +287,7 @@ class Crew:
         if not tickets:
             return
         way = self.gate.sort(tickets)
-        with self._lock:
-            now = self._before_change()
+        with _Change(self) as now:
             self._at_gate -= len(tickets)
             waiting = [*way.allowed, *(ticket for ticket, _ in way.held)]
             if given_up := [ticket for ticket in waiting if self._is_given_up(ticket)]:
@@ -280,13 +299,8 @@ class Crew:
                     self._scheduler.add(ticket, now)
             self._hold(way, now)
             self._counts.ended += len(way.refused) + len(given_up)
-            self._settle(now)
-            closed = self._notice_drained()
-        for ticket in given_up:
-            ticket.deliver(self._worker.cancel(ticket, GIVEN_UP))
+        self._deliver_cancelled(given_up, GIVEN_UP)
         self._see_to(way)
-        if closed:
-            self._on_closed()
 
     # -- threads that send for themselves -----------------------------------------------------------------------------
 
@@ -338,17 +352,12 @@ class Crew:
     def leave(self, caller: Caller, answer: Answer | None = None) -> None:
         """Give back the place taken by `enter`; `answer` is what came of the send, where something learns from it."""
         circuit = None
-        with self._lock:
-            now = self._before_change()
+        with _Change(self) as now:
             if answer is not None:
                 circuit = self._scheduler.hear(caller.host, answer, now)
             self._scheduler.withdraw(caller, now)
-            self._settle(now)
-            closed = self._notice_drained()
         if circuit is not None:
             _tell_of_circuit(caller.host, circuit)
-        if closed:
-            self._on_closed()
 
     def refusal(self, host: str) -> tuple[float, bool] | None:
         """Until when `host` gets no request at all, and whether its circuit breaker says so; None if it gets them."""
@@ -357,20 +366,10 @@ class Crew:
 
     def pause(self, host: str, until: float, *, refuse: bool, reason: str) -> None:
         """Keep everyone from sending to `host`; see `Scheduler.pause`."""
-        with self._lock:
-            now = self._before_change()
+        with _Change(self) as now:
             is_new = self._scheduler.pause(host, until, now, refuse=refuse)
-            self._settle(now)
         if is_new:
             events.emit("host.paused", host=host, wait=until - now, reason=reason)
-
-    def sleep(self, seconds: float) -> None:
-        """Wait on the pool's clock."""
-        waking = threading.Condition()
-        until = self._clock.now() + seconds
-        with waking:
-            while (left := until - self._clock.now()) > 0:
-                self._clock.wait(waking, left)
 
     @property
     def session(self) -> Any:
@@ -409,14 +408,13 @@ class Crew:
         """Whether `close` was called."""
         return self._closing
 
-    def close(self, *, cancel: bool) -> list[Ticket]:
-        """Take no more work; with `cancel`, forget what is not running. Returns the requests that were forgotten.
+    def close(self, *, cancel: bool) -> None:
+        """Take no more work; with `cancel`, end what is not running.
 
-        Requests whose owner needs receipts are forgotten in any case: the receipts may never come.
+        Requests whose owner needs receipts are ended in any case: the receipts may never come.
         """
         forgotten: list[Call] = []
-        tickets: list[Ticket] = []
-        with self._lock:
+        with _Change(self) as now:
             self._closing = True
             if cancel:
                 # A thread that was called for a callable counts as running it, though it may not have begun yet:
@@ -425,19 +423,11 @@ class Crew:
                 self._callables = deque(waiting[: self._called])
                 forgotten = waiting[self._called :]
                 self._cancelling = True
-            now = self._before_change()
-            tickets = self._scheduler.discard(
-                lambda ticket: cancel or _is_cancelled(ticket) or _needs_receipts(ticket), now
-            )
-            self._alarm.look_again()
-            self._settle(now)
-            closed = self._notice_drained()
+            gone = self._take_out(lambda ticket: cancel or ticket.is_cancelled() or _needs_receipts(ticket), now)
         for work in forgotten:
             work.future.cancel()
             work.future.set_running_or_notify_cancel()
-        if closed:
-            self._on_closed()
-        return tickets
+        self._deliver_cancelled(gone, "the pool was shut down")
 
     def join(self) -> None:
         """Wait, after `close`, until all work has ended and every thread with it."""
@@ -480,7 +470,7 @@ class Crew:
             finally:
                 self._lock.release()
             if closed:
-                self._on_closed()
+                self._end()
             if ticket is not None and step is not None:
                 self._announce(ticket, step, now)
             ticket = step = None
@@ -523,7 +513,7 @@ class Crew:
         """Take a request one step further; None if it is carried from now on, by this thread or another one."""
         ticket, carried = sending.ticket, sending.carried
         if carried is None and ticket.is_light and self._can_carry:
-            begun = None if sending.is_heavy else self._worker.begin(ticket, connects=False)
+            begun = None if sending.found_none_idle else self._worker.begin(ticket, connects=False)
             if begun is None:
                 begun = self._worker.begin(ticket, connects=True)
             if isinstance(begun, Step):
@@ -543,7 +533,7 @@ class Crew:
                     self._load = Load()
                 except OSError:  # no more descriptors
                     return False
-            self._given.append(Given(ticket, carried))
+            self._given.append(Sending(ticket, carried))
             self._call_carrier()
         return True
 
@@ -566,7 +556,9 @@ class Crew:
                     self._settle(now)
                 finally:
                     self._lock.release()
-                self._tell(ended, now)
+                ended.reverse()
+                while ended:
+                    self._announce(*ended.pop(), now)
                 if not goes_on:
                     return  # and the load is another thread's, perhaps
                 self._set_out(load, taken)
@@ -591,8 +583,9 @@ class Crew:
 
         Returns what is to be announced. Under the lock, as the next carrier may have the load once that is released.
         """
-        for given in self._given:
-            self._load_on(load, *given)
+        for ticket, carried, _ in self._given:
+            assert carried is not None
+            self._load_on(load, ticket, carried)
         self._given.clear()
         for ticket, step in load.ended:
             self._carry_out(ticket, step, now)
@@ -617,12 +610,6 @@ class Crew:
                 self._heavy.append(Sending(ticket))
         return taken
 
-    def _tell(self, ended: list[tuple[Ticket, Step]], now: float) -> None:
-        """Announce what has ended, and forget it."""
-        ended.reverse()
-        while ended:
-            self._announce(*ended.pop(), now)
-
     def _set_out(self, load: Load, taken: list[Ticket]) -> None:
         """Send what was taken, without waiting for anything."""
         for ticket in taken:
@@ -630,7 +617,7 @@ class Crew:
             if isinstance(begun, Step):
                 load.ended.append((ticket, begun))
             elif begun is None or begun.needs_thread:
-                load.heavy.append(Sending(ticket, begun, is_heavy=True))
+                load.heavy.append(Sending(ticket, begun, found_none_idle=begun is None))
             else:
                 self._load_on(load, ticket, begun)
 
@@ -638,7 +625,7 @@ class Crew:
         try:
             load.add(ticket, carried)
         except (OSError, ValueError):  # its socket was closed just now: who goes on with it finds out why
-            load.heavy.append(Sending(ticket, carried, is_heavy=True))
+            load.heavy.append(Sending(ticket, carried))
 
     def _go_on(self, load: Load) -> None:
         """Wait until something has come for what is carried, and look at that."""
@@ -649,7 +636,7 @@ class Crew:
                 load.ended.append((entry.ticket, step))
             elif entry.carried.needs_thread:
                 load.remove(entry)
-                load.heavy.append(Sending(entry.ticket, entry.carried, is_heavy=True))
+                load.heavy.append(Sending(entry.ticket, entry.carried))
 
     # -- under the lock: choosing, and what follows -------------------------------------------------------------------
 
@@ -827,6 +814,8 @@ class Crew:
 
     def _break(self, error: BaseException, has_begun: bool) -> None:
         """End all work: there will be no worker to do it."""
+        if isinstance(error, BrokenThreadPool):
+            error.__cause__ = self._worker.failure
         with self._lock:
             self._broken = error
             self._turns -= 1
@@ -837,14 +826,13 @@ class Crew:
             left.update(dict.fromkeys(self._scheduler.discard(lambda ticket: True, now)))
             self._settle(now)  # others go on with what has been sent, if there are any
             if not self._turns:
-                left.update((heavy.ticket, None) for heavy in self._heavy)
-                left.update((given.ticket, None) for given in self._given)
+                left.update((sending.ticket, None) for sending in [*self._heavy, *self._given])
                 self._heavy.clear()
                 self._given.clear()
             closed = self._notice_drained()
         events.emit("worker.failed", error=repr(error))
         if closed:
-            self._on_closed()
+            self._end()
         for work in callables:
             if work.future.set_running_or_notify_cancel():
                 work.future.set_exception(error)
@@ -853,7 +841,7 @@ class Crew:
                 ticket.deliver(step.outcome)
                 continue
             why = "its worker has failed" if has_begun else "no worker could be started"
-            failed = UnexpectedError(redact(f"{why}: {error}"))
+            failed = UnexpectedError(redact(f"{why}: {error.__cause__ or error}"))
             failed.__cause__ = error
             ticket.deliver(self._worker.fail(ticket, failed))
 
@@ -871,7 +859,7 @@ class Crew:
         now = self._before_change()
         self._settle(now)
         if self._notice_drained():
-            self._without_lock(self._on_closed)
+            self._without_lock(self._end)
         elif self._turns == 0 and self._scheduler.has_ready(now):
             # No thread could be called, so the executor has ended with the interpreter.
             self._turns += 1
@@ -891,7 +879,8 @@ class Crew:
             try:
                 has_requests = False
                 while self._forsaken:  # one by one: others may add to it meanwhile
-                    has_requests |= self._forsaken.popleft() is not None
+                    has_requests |= self._forsaken.popleft()
+                # No thread is called here: the executor's own locks may be held, by the line that was interrupted.
                 now = self._before_change()
                 if has_requests:
                     self._scheduler.discard(_is_forsaken, now)
@@ -901,21 +890,30 @@ class Crew:
             finally:
                 self._lock.release()
             if closed:
-                self._on_closed()
+                self._end()
 
     # -- small things under the lock --------------------------------------------------------------------------------
 
+    def _take_out(self, is_unwanted: Callable[[Ticket], bool], now: float) -> list[Ticket]:
+        """Remove requests that are not being sent, and count them as ended; `_deliver_cancelled` tells that."""
+        gone = self._scheduler.discard(is_unwanted, now)
+        self._counts.ended += sum(ticket.obeys for ticket in gone)
+        self._alarm.look_again()  # it may be waiting for one of these
+        return gone
+
     def _check_open(self) -> None:
-        if self._broken is not None:
-            raise BrokenThreadPool(str(self._broken))
+        self._check_whole()
         if self._closing:
             raise RuntimeError("cannot schedule new futures after shutdown")
+
+    def _check_whole(self) -> None:
+        if self._broken is not None:
+            raise BrokenThreadPool(str(self._broken)) from self._worker.failure
 
     def _check_manned(self, now: float) -> None:
         """Raise if work waits and no thread can do it: the pool is broken, or none could be started, as the interpreter
         is ending, or the system allows no more."""
-        if self._broken is not None:
-            raise BrokenThreadPool(str(self._broken))
+        self._check_whole()
         if self._turns == 0 and (self._callables or self._is_unwatched or self._scheduler.has_ready(now)):
             raise RuntimeError(self._no_thread)
 
@@ -925,24 +923,31 @@ class Crew:
         return not self._turns and not self._callables and (is_idle or self._broken is not None)
 
     def _notice_drained(self) -> bool:
-        """Whether the last work has just ended after `close`: the caller then calls `_on_closed` without the lock."""
+        """Whether the last work has just ended after `close`: the caller then calls `_end` without the lock."""
         if self._is_closed or not (self._closing and self._is_drained()):
             return False
         self._is_closed = True
         self._alarm.end()
+        self._drained.notify_all()
+        return True
+
+    # -- without the lock ---------------------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        """Close what is open: all work has ended, and none will come."""
         if self._load is not None:
             self._load.close()
         self._executor.shutdown(wait=False)
-        self._drained.notify_all()
-        return True
+        self._on_closed()
+
+    def _deliver_cancelled(self, tickets: Iterable[Ticket], why: str) -> None:
+        """Tell the ends of requests that are given up, and counted."""
+        for ticket in tickets:
+            ticket.deliver(self._worker.cancel(ticket, why))
 
 
 def _tell_of_circuit(host: str, has_opened: bool) -> None:
     events.emit("circuit.opened" if has_opened else "circuit.closed", host=host)
-
-
-def _is_cancelled(ticket: Ticket) -> bool:
-    return ticket.is_cancelled is not None and ticket.is_cancelled()
 
 
 def _needs_receipts(ticket: Ticket) -> bool:

@@ -106,8 +106,15 @@ class CrewGovernor:
                 return response
             if response is not None:
                 response.close()  # its socket is not to be held meanwhile
-            crew.sleep(verdict.wait)
+            self._sleep(verdict.wait)
             rewind(request)
+
+    def _sleep(self, seconds: float) -> None:
+        waking = threading.Condition()
+        until = self._clock.now() + seconds
+        with waking:
+            while (left := until - self._clock.now()) > 0:
+                self._clock.wait(waking, left)
 
     def _send_once(
         self,

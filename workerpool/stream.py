@@ -44,29 +44,18 @@ HELD_BYTES = 64 * 1024 * 1024
 """Bytes of bodies that wait for the consumer, from which on no more are fetched. Those in flight come on top."""
 
 
-class Delays(Protocol):
-    """What a crew looks at of streams where it has nothing to send; see `delays.Delays`."""
-
-    feeders: list[Feeder]
-
-    @property
-    def is_starved(self) -> bool: ...
-
-
 class Crew(Protocol):
     """What a stream needs of those who do its requests: `crew.Crew`, or processes of their own."""
 
-    @property
-    def delays(self) -> Delays: ...
-
     def add(self, tickets: Iterable[Ticket]) -> None: ...
-    def discard(self, is_unwanted: Callable[[Ticket], bool]) -> list[Ticket]: ...
-    def cancel(self, ticket: Ticket, why: str) -> None: ...
+    def give_up(self, owner: Owner) -> None: ...
     def settle(self, owner: Owner, places: int) -> None: ...
     def urge(self, ticket: Ticket) -> None: ...
     def resume(self, owner: Owner) -> None: ...
-    def forsake(self, owner: Owner, *, has_requests: bool) -> None: ...
+    def attend(self, feeder: Feeder) -> None: ...
+    def leave_off(self, feeder: Feeder) -> None: ...
     def look_again(self) -> None: ...
+    def forsake(self, owner: Owner, *, has_requests: bool) -> None: ...
     def is_starved(self) -> bool: ...
 
 
@@ -183,7 +172,7 @@ class Stream:
 
     def outcomes(self) -> Generator[Outcome, None, None]:
         """Yield the outcomes, then raise what the source raised. Closing the generator cancels what has not ended."""
-        self._crew.delays.feeders.append(self)
+        self._crew.attend(self)
         try:
             self._refuse_inside()
             while self._goes_on():
@@ -195,7 +184,7 @@ class Stream:
 
     def batches(self) -> Generator[list[Outcome | Underway], None, None]:
         """Yield lists of all that is ready, as `outcomes` yields one by one. To ask for the next one is a receipt."""
-        self._crew.delays.feeders.append(self)
+        self._crew.attend(self)
         try:
             self._refuse_inside()
             while self._goes_on():
@@ -245,8 +234,7 @@ class Stream:
         """Note what the consumer's thread does from now on; if the crew has nothing to send, that is why."""
         if self.doing is not doing:
             self.doing = doing
-            if self._crew.delays.is_starved:
-                self._crew.look_again()
+            self._crew.look_again()
 
     # -- handing out --------------------------------------------------------------------------------------------------
 
@@ -424,14 +412,13 @@ class Stream:
             return
         self.is_over = True
         self._intake.stop()
-        for ticket in self._crew.discard(lambda ticket: ticket.owner is self):
-            self._crew.cancel(ticket, "the batch was told to end")
+        self._crew.give_up(self)
 
     def _abandon(self) -> None:
         """The consumer has left: forget what is not being sent; what is will end unseen."""
         self.is_over = self.is_forsaken = True
         self._intake.close()
-        self._crew.delays.feeders.remove(self)
+        self._crew.leave_off(self)
         self._crew.forsake(self, has_requests=self._unanswered > 0)
 
     def _raise_failure(self) -> None:

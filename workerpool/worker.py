@@ -139,15 +139,20 @@ class Worker:
         self._timeout = timeout
         self._host_of = host_of
         self._local = threading.local()
+        self.failure: BaseException | None = None  # why a thread could not be made a worker: the executor forgets it
 
     # -- the thread's session -----------------------------------------------------------------------------------------
 
     def start_thread(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
         """Make this thread a worker: its session first, then the user's own initializer, which may set it up."""
-        session = self._local.session = self._transport.open_session()
-        if initializer is not None:
-            initializer(*initargs)
-        self._transport.settle_session(session)
+        try:
+            session = self._local.session = self._transport.open_session()
+            if initializer is not None:
+                initializer(*initargs)
+            self._transport.settle_session(session)
+        except BaseException as error:
+            self.failure = error
+            raise
 
     @property
     def session(self) -> Any | None:

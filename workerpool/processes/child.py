@@ -246,7 +246,7 @@ class Child:
         except Exception as error:
             self._refuse(error)
             return
-        self._pool.crew.delays.feeders.append(self._feeder)
+        self._pool.crew.attend(self._feeder)
         threading.Thread(target=self._tell_all, name="workerpool-telling", daemon=True).start()
 
     def _add(self, tasks: Sequence[Task]) -> None:
@@ -282,8 +282,7 @@ class Child:
             return
         owner.is_over = True
         if isinstance(message, GiveUp):
-            for ticket in self._pool.crew.discard(lambda ticket: ticket.owner is owner):
-                self._pool.crew.cancel(ticket, "the batch was told to end")
+            self._pool.crew.give_up(owner)
             return
         owner.is_forsaken = True
         self._pool.crew.forsake(owner, has_requests=True)

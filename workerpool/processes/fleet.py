@@ -24,6 +24,7 @@ from functools import partial
 from itertools import count
 from typing import Any, TypeAlias
 
+from workerpool.delays import Feeder
 from workerpool.errors import Cancelled, InvalidRequest, OutcomeUnknown, ProcessesLost, RequestError
 from workerpool.model import Outcome, Request
 from workerpool.processes.berths import Account, Berth, Delays, Given, Hosts
@@ -159,25 +160,11 @@ class Fleet:
         for ticket, problem in refused:
             ticket.deliver(Outcome(ticket.request, None, problem, ticket.request.earlier))
 
-    def discard(self, is_unwanted: Callable[[Ticket], bool]) -> list[Ticket]:
-        """Let the processes end what they are not sending of a stream that is over; its outcomes come as all others.
-
-        So there is nothing left that the caller would have to end.
-        """
+    def give_up(self, owner: Owner) -> None:
+        """Let the processes end what they are not sending of a stream that is over; its outcomes come as all others."""
         with self._lock:
-            owners = {
-                given.task.owner
-                for berth in self._berths
-                for given in berth.given.values()
-                if is_unwanted(given.ticket)
-            }
-            for owner in owners:
-                self._tell_all(GiveUp(owner))
-        return []
-
-    def cancel(self, ticket: Ticket, why: str) -> None:
-        """End a request that `discard` returned, which never returns any."""
-        raise AssertionError("no request is here to be cancelled")
+            if (number := self._numbers_of.get(owner)) is not None:
+                self._tell_all(GiveUp(number))
 
     def settle(self, owner: Owner, places: int) -> None:
         """Take the receipt for the `places` sends of `owner` that were told first."""
@@ -208,10 +195,18 @@ class Fleet:
                 with self._lock:
                     self._tell_all(Hold(account.number, is_full=False))
 
+    def attend(self, feeder: Feeder) -> None:
+        """Tell the processes what a stream does, from now on, where they have nothing to do."""
+        self.delays.feeders.append(feeder)
+
+    def leave_off(self, feeder: Feeder) -> None:
+        self.delays.feeders.remove(feeder)
+
     def look_again(self) -> None:
         """Let processes that have nothing to do know what the streams are at."""
-        with self._lock:
-            self.delays.tell()
+        if self.delays.is_starved:
+            with self._lock:
+                self.delays.tell()
 
     def forsake(self, owner: Owner, *, has_requests: bool) -> None:
         """Let the processes forget an owner that is over. Takes no lock: see `crew.Crew.forsake`."""
