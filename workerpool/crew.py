@@ -423,7 +423,7 @@ class Crew:
                 self._callables = deque(waiting[: self._called])
                 forgotten = waiting[self._called :]
                 self._cancelling = True
-            gone = self._take_out(lambda ticket: cancel or ticket.is_cancelled() or _needs_receipts(ticket), now)
+            gone = self._take_out(lambda ticket: cancel or ticket.is_cancelled() or ticket.owner.needs_receipts, now)
         for work in forgotten:
             work.future.cancel()
             work.future.set_running_or_notify_cancel()
@@ -701,7 +701,7 @@ class Crew:
             step.circuit = self._scheduler.hear(ticket.host, step.answer, now)
         was_refused = ticket.refused_until is not None
         self._scheduler.release(ticket.host, now, since=ticket.granted_at, failed=step.failed, was_refused=was_refused)
-        if ticket.holds_place and not step.sent and ticket.owner is not None:
+        if ticket.holds_place and not step.sent:
             ticket.holds_place = False
             self._scheduler.make_room(ticket.owner, 1, now)
         if step.pause is not None:
@@ -730,9 +730,7 @@ class Crew:
 
     def _is_given_up(self, ticket: Ticket) -> bool:
         """Whether a request that was sent and has not ended is not to be sent again."""
-        if self._cancelling or (self._closing and _needs_receipts(ticket)):
-            return True
-        return ticket.owner is not None and ticket.owner.is_over
+        return self._cancelling or ticket.owner.is_over or (self._closing and ticket.owner.needs_receipts)
 
     def _announce(self, ticket: Ticket, step: Step, now: float) -> None:
         """Tell the outside, without the lock, what was carried out."""
@@ -883,7 +881,7 @@ class Crew:
                 # No thread is called here: the executor's own locks may be held, by the line that was interrupted.
                 now = self._before_change()
                 if has_requests:
-                    self._scheduler.discard(_is_forsaken, now)
+                    self._scheduler.discard(lambda ticket: ticket.owner.is_forsaken, now)
                     self._alarm.look_again()
                 self.delays.look_at_feeders(now)
                 closed = self._notice_drained()
@@ -948,11 +946,3 @@ class Crew:
 
 def _tell_of_circuit(host: str, has_opened: bool) -> None:
     events.emit("circuit.opened" if has_opened else "circuit.closed", host=host)
-
-
-def _needs_receipts(ticket: Ticket) -> bool:
-    return ticket.owner is not None and ticket.owner.needs_receipts
-
-
-def _is_forsaken(ticket: Ticket) -> bool:
-    return ticket.owner is not None and ticket.owner.is_forsaken

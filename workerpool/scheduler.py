@@ -226,7 +226,6 @@ class Scheduler:
 
     def urge(self, ticket: Ticket, now: float) -> None:
         """Bring back one request that was put aside: its full owner awaits just that one."""
-        assert ticket.owner is not None
         aside = self._aside.get(ticket.owner)
         if aside is not None and ticket in aside:
             aside.remove(ticket)
@@ -340,9 +339,8 @@ class Scheduler:
         if wait is not Wait.READY:
             return wait
         ticket = lane.queue[0] if lane.queue else lane.retries[0]
-        owner = ticket.owner
-        if owner is not None and (ticket is not owner.awaited if owner.is_full else owner.room <= 0):
-            return _consumer_of(owner)
+        if not ticket.owner.lets(ticket):
+            return _consumer_of(ticket.owner)
         if lane.host.refused_until > at:  # what ends unsent needs no slot
             return Wait.SOCKETS if self.in_flight >= self._budgets.max_connections else otherwise
         if lane.stands_back:
@@ -648,7 +646,7 @@ class Scheduler:
             line = lane.line(now)
             ticket = line[0]
             owner = ticket.owner
-            if owner is None or (ticket is owner.awaited if owner.is_full else owner.room > 0):
+            if (owner.room > 0 and not owner.is_full) or owner.lets(ticket):
                 return True
             if not owner.is_full:
                 self._note_want(now)
@@ -727,7 +725,7 @@ class Scheduler:
         if self._slow is not None:
             self._slow.note_send(host, now)
         owner = ticket.owner
-        if owner is not None and owner.needs_receipts:
+        if owner.needs_receipts:
             owner.queued -= 1
             owner.room -= 1
             ticket.holds_place = True
@@ -862,7 +860,7 @@ class Scheduler:
         """Count a request that begins or ends to wait in its lane."""
         self.queued += by
         owner = ticket.owner
-        if owner is not None and owner.needs_receipts:
+        if owner.needs_receipts:
             owner.queued += by
 
     def _bring_back(self, ticket: Ticket, now: float) -> None:

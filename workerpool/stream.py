@@ -109,7 +109,7 @@ Ready: TypeAlias = _Streamed | Underway
 """What the consumer is to hear of next."""
 
 
-class Stream:
+class Stream(Owner):
     """One call of `pool.stream` or `pool.batches`, from its source to its consumer."""
 
     def __init__(
@@ -129,6 +129,7 @@ class Stream:
         receipts: bool = False,
         before_send: Callable[[Request], object] | None = None,
     ) -> None:
+        super().__init__(workers, needs_receipts=receipts, doing=Wait.READY)
         self._crew = crew
         self._as_request = as_request
         self._host_of = host_of
@@ -159,16 +160,6 @@ class Stream:
         self._bytes_lock = threading.Lock()  # guards _bytes_put, and is_full
         self._bytes_put = 0  # of bodies, in all
         self._bytes_taken = 0  # of these, by the consumer; its thread alone writes it
-        # What the scheduler looks at, see `Owner`.
-        self.is_over = False
-        self.is_forsaken = False
-        self.is_full = False
-        self.awaited: Ticket | None = None
-        self.needs_receipts = receipts
-        self.room = workers
-        self.queued = 0
-        # What the crew looks at where it has nothing to send, see `Feeder`.
-        self.doing = Wait.READY
 
     def outcomes(self) -> Generator[Outcome, None, None]:
         """Yield the outcomes, then raise what the source raised. Closing the generator cancels what has not ended."""

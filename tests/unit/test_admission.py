@@ -17,7 +17,7 @@ MANY = 300
 
 
 def ticket(host: str = "a", key: str | None = None) -> Ticket:
-    return Ticket(Request(f"http://{host}.test/"), host, None, key)
+    return Ticket(Request(f"http://{host}.test/"), host, key=key)
 
 
 def take_all(scheduler: Scheduler, now: float) -> list[Ticket]:

@@ -61,7 +61,7 @@ from workerpool.processes.parcels import (
 )
 from workerpool.redact import redact
 from workerpool.stream import NAP, body_size
-from workerpool.tickets import Ticket
+from workerpool.tickets import NOBODY, Owner, Ticket
 
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that reach a whole group of processes, as Ctrl-C does, and that the parent acts on."""
@@ -81,19 +81,12 @@ def main(descriptor: int, parent: int) -> None:
     Child(Line(Connection(descriptor)), parent).serve()
 
 
-class _Owner:
-    """A stream of the parent's, as far as the scheduler of this process looks at it; see `tickets.Owner`."""
+class _Owner(Owner):
+    """A stream of the parent's. Where it is full or without room, its consumer has not taken what was sent."""
 
     def __init__(self, room: int | None) -> None:
-        self.is_over = False
-        self.is_forsaken = False
-        self.is_full = False
+        super().__init__(sys.maxsize if room is None else room, needs_receipts=room is not None)
         self.is_held = False  # by the parent; it is also full while this process holds too much by itself
-        self.awaited: Ticket | None = None
-        self.doing = Wait.SINK  # if it is full or without room, its consumer has not taken what was sent
-        self.needs_receipts = room is not None
-        self.room = sys.maxsize if room is None else room
-        self.queued = 0
 
 
 class _Feeder:
@@ -117,7 +110,7 @@ class _Task(Ticket):
     __slots__ = ("_child", "number", "size", "told")
     is_light = True
 
-    def __init__(self, child: Child, task: Task, owner: _Owner | None) -> None:
+    def __init__(self, child: Child, task: Task, owner: Owner) -> None:
         request = unpack_request(task.request)
         super().__init__(request, task.host, owner, task.key)
         self._child = child
@@ -142,7 +135,7 @@ class _Announced(_Task):
     __slots__ = ("_leave",)
     is_light = False
 
-    def __init__(self, child: Child, task: Task, owner: _Owner | None) -> None:
+    def __init__(self, child: Child, task: Task, owner: Owner) -> None:
         super().__init__(child, task, owner)
         self._leave: queue.SimpleQueue[Leave] | None = queue.SimpleQueue() if task.kind == ASKED else None
 
@@ -252,7 +245,7 @@ class Child:
     def _add(self, tasks: Sequence[Task]) -> None:
         tickets = []
         for task in tasks:
-            owner = self._owners[task.owner] if task.owner else None
+            owner = self._owners[task.owner] if task.owner else NOBODY
             try:
                 ticket = (_Task if task.kind == LIGHT else _Announced)(self, task, owner)
             except Exception as error:  # what it carries cannot be imported here, or not be made again
@@ -272,7 +265,7 @@ class Child:
 
     def _urge(self, number: int) -> None:
         task = self._tasks.get(number)
-        if task is not None and task.owner is not None:
+        if task is not None and task.owner is not NOBODY:
             task.owner.awaited = task
             self._pool.crew.urge(task)
 

@@ -67,7 +67,7 @@ from workerpool.processes.process import Process
 from workerpool.redact import redact
 from workerpool.statistics import PoolStatistics
 from workerpool.stream import HELD_BYTES, Stream
-from workerpool.tickets import Owner, Ticket
+from workerpool.tickets import NOBODY, Owner, Ticket
 
 Orders: TypeAlias = tuple[Sequence[Mapping[str, bytes]], str | None]
 
@@ -293,9 +293,9 @@ class Fleet:
         if self._is_closing:
             raise RuntimeError("cannot schedule new futures after shutdown")
 
-    def _number_of(self, owner: Owner | None) -> int:
+    def _number_of(self, owner: Owner) -> int:
         """The owner's number; all processes hear of a new one before its first request."""
-        if owner is None:
+        if owner is NOBODY:
             return 0
         number = self._numbers_of.get(owner)
         if number is None:
@@ -492,7 +492,7 @@ class Fleet:
                     "it was sent, and the process that had sent it was ended before its answer came; "
                     f"{request.method} is not repeated blindly"
                 )
-            elif self._cancels or (owner is not None and owner.is_over):
+            elif self._cancels or owner.is_over:
                 error = Cancelled("given up, as the batch was told to end, and the process that had it was ended")
             if error is None:
                 if attempts is not None:
