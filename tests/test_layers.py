@@ -27,6 +27,7 @@ LEVELS: dict[str, float] = {
     "events": 1,
     "statistics": 1,
     "locking": 1,
+    "wording": 1.1,
     "meter": 1.1,  # stands on `statistics`, and what it counts is named in the layers above
     "limits": 2,
     "transport": 2,
@@ -41,6 +42,7 @@ LEVELS: dict[str, float] = {
     "slow_hosts": 2.4,
     "scheduler": 3,
     "intake": 3,
+    "trip": 3,
     "delays": 3.1,  # looks at the scheduler
     "worker": 4,
     "alarm": 4,

@@ -44,8 +44,9 @@ from workerpool.robots import Site
 from workerpool.scheduler import Scheduler
 from workerpool.tickets import NEVER, Caller, Owner, Ticket
 from workerpool.transport import Carried
+from workerpool.trip import Step
 from workerpool.work import Call, Turn
-from workerpool.worker import Step, Worker
+from workerpool.worker import Worker
 
 GIVEN_UP = "its pool or its stream was told to end"
 
@@ -725,7 +726,7 @@ class Crew:
                 self._hold(step.held, now)
         elif step.park_until is not None:
             self._counts.retries += 1
-            ticket.host = step.host
+            ticket.host = ticket.trip.host
             self._scheduler.park(ticket, step.park_until)
 
     def _is_given_up(self, ticket: Ticket) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from workerpool.clock import LEAST, Clock
 from workerpool.config import RetryPolicy
 from workerpool.crew import Crew
-from workerpool.errors import Cancelled, CircuitOpen, ConnectionLost, HostPaused, RequestError, StatusError
+from workerpool.errors import Cancelled, ConnectionLost, RequestError, StatusError
 from workerpool.gate import Gate, refusal
 from workerpool.limits import Answer
 from workerpool.model import Outcome, Request
@@ -22,6 +22,7 @@ from workerpool.retry import Failure, Retries, answer_of
 from workerpool.robots import Allowed, Disallowed, Site, Unknown
 from workerpool.tickets import Caller
 from workerpool.transport import Send, is_repeatable, rewind, translate
+from workerpool.wording import circuit_error, paused_error
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
@@ -196,15 +197,14 @@ class CrewGovernor:
             crew.hear_robots(site, Outcome(fetch, response, error))
 
     def _check_refusal(self, crew: Crew, host: str) -> None:
-        refusal = crew.refusal(host)
-        if refusal is None:
+        refused = crew.refusal(host)
+        if refused is None:
             return
-        until, is_circuit_open = refusal
-        wait = until - self._clock.now()
-        at = self._clock.time() + wait
+        until, is_circuit_open = refused
+        wait, wall_time = until - self._clock.now(), self._clock.time()
         if is_circuit_open:
-            raise CircuitOpen(f"{host} keeps failing, so nothing is sent to it for {wait:.0f} s", until=at)
-        raise HostPaused(f"{host} asked for a pause of {wait:.0f} s more", until=at)
+            raise circuit_error(host, wait, wall_time)
+        raise paused_error(wait, wall_time, self._policy.retry_after_max)
 
 
 def _described(request: PreparedRequest) -> Request:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from workerpool.tickets import NEVER, Ticket
 from workerpool.transport import Carried
-from workerpool.worker import Step
+from workerpool.trip import Step
 
 LONGEST_WAIT = 3600.0
 """Seconds after which the thread looks again in any case: poll takes no more than some weeks."""

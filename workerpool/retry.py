@@ -8,7 +8,6 @@ would sleep in the worker. A first attempt that succeeds meets none of this.
 from __future__ import annotations
 
 import email.utils
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING
@@ -78,9 +77,8 @@ class Retries:
 
     def __init__(self, policy: RetryPolicy, *, learns: bool = False) -> None:
         self._policy = policy
-        self._learns = (
-            learns  # what a host takes is learned: a refusal slows it, and pauses it only if it asks for that
-        )
+        # Whether what a host takes is learned: a refusal then slows it, and pauses it only if it asks for that.
+        self._learns = learns
         self._stop = policy.stop or tenacity.stop_after_attempt(policy.attempts)
         self._wait = policy.wait or tenacity.wait_random_exponential(multiplier=policy.backoff, max=policy.backoff_max)
         self._retrying = tenacity.Retrying(stop=tenacity.stop_never, wait=tenacity.wait_none(), reraise=True)
@@ -210,20 +208,3 @@ def _http_date(text: str) -> float | None:
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (TypeError, ValueError, OverflowError, IndexError):
         return None
-
-
-def history(errors: Sequence[str | None]) -> str:
-    """Put the errors of earlier attempts into one clause, equal ones counted: ``after 2 × HTTP 503, 1 × timed out``."""
-    counts: dict[str, int] = {}
-    for error in errors:
-        if error:
-            counts[error] = counts.get(error, 0) + 1
-    return ", ".join(f"{n} × {error}" for error, n in counts.items())
-
-
-def told_before(error: str, before: Sequence[str | None]) -> str:
-    """Say how the attempts before the last one ended, which ended with `error`."""
-    attempts = len(before) + 1
-    if all(earlier == error for earlier in before):
-        return f"{attempts} attempts, all alike"
-    return f"attempt {attempts}, after {history(before)}"

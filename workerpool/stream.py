@@ -20,12 +20,13 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
 from workerpool.delays import Feeder
-from workerpool.errors import Cancelled, InvalidRequest, RequestError
+from workerpool.errors import Cancelled, InvalidRequest
 from workerpool.intake import Intake, Item
 from workerpool.meter import Wait
 from workerpool.model import Attempt, Outcome, Request, Underway
 from workerpool.redact import redact
 from workerpool.tickets import NEVER, Owner, Ticket
+from workerpool.wording import unsent
 
 PATIENCE = 0.05
 """Seconds without an outcome of a host, workers being idle or soon to be, after which a stream reads on past its share;
@@ -250,9 +251,9 @@ class Stream(Owner):
             if self._key_of is not None and ticket.request.problem is None:
                 self._set_key(ticket, self._key_of)
             if ticket.request.problem is not None:
-                ticket.deliver(_invalid(ticket.request, ticket.request.problem))
+                ticket.deliver(unsent(ticket.request, InvalidRequest(ticket.request.problem)))
             elif self.is_over:
-                ticket.deliver(_cancelled(ticket.request, "the batch was told to end"))
+                ticket.deliver(unsent(ticket.request, Cancelled("given up, as the batch was told to end")))
             else:
                 tickets.append(ticket)
                 if self._ordered:
@@ -281,7 +282,7 @@ class Stream(Owner):
             self._intake.fail(error)
             why = "the pool was shut down" if type(error) is RuntimeError else redact(str(error))
             for ticket in tickets:
-                ticket.deliver(_cancelled(ticket.request, why))
+                ticket.deliver(unsent(ticket.request, Cancelled(f"given up, as {why}")))
 
     def _set_key(self, ticket: _Streamed, key_of: Callable[[Request], str | None]) -> None:
         try:
@@ -423,19 +424,6 @@ def _text(value: object) -> str:
         return value if isinstance(value, str) else str(value)
     except Exception:
         return f"<{type(value).__name__} that has no text>"
-
-
-def _invalid(request: Request, problem: str) -> Outcome:
-    return _unsent(request, InvalidRequest(problem))
-
-
-def _cancelled(request: Request, why: str) -> Outcome:
-    return _unsent(request, Cancelled(f"given up, as {why}"))
-
-
-def _unsent(request: Request, error: RequestError) -> Outcome:
-    error.key, error.attempts = redact(request.label), len(request.earlier)
-    return Outcome(request, None, error, request.earlier)
 
 
 def body_size(outcome: Outcome) -> int:

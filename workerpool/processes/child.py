@@ -62,6 +62,7 @@ from workerpool.processes.parcels import (
 from workerpool.redact import redact
 from workerpool.stream import NAP, body_size
 from workerpool.tickets import NOBODY, Owner, Ticket
+from workerpool.wording import unsent
 
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that reach a whole group of processes, as Ctrl-C does, and that the parent acts on."""
@@ -390,7 +391,7 @@ class _ToParent(logging.Handler):
 def _unreadable(task: Task, error: Exception) -> OutcomeParcel:
     url, _ = task.request
     why = f"the process that was to send it cannot read what it carries ({redact(str(error))}): use modules on sys.path"
-    return pack_outcome(Outcome(Request(url), None, InvalidRequest(why, key=redact(url))))
+    return pack_outcome(unsent(Request(url), InvalidRequest(why)))
 
 
 def _unpacked(options: dict[str, bytes]) -> dict[str, Any]:

@@ -68,6 +68,7 @@ from workerpool.redact import redact
 from workerpool.statistics import PoolStatistics
 from workerpool.stream import HELD_BYTES, Stream
 from workerpool.tickets import NOBODY, Owner, Ticket
+from workerpool.wording import unsent
 
 Orders: TypeAlias = tuple[Sequence[Mapping[str, bytes]], str | None]
 
@@ -133,13 +134,13 @@ class Fleet:
 
     def add(self, tickets: Iterable[Ticket]) -> None:
         """Give requests to processes; raises `RuntimeError` after shutdown, `ProcessesLost` if there are none."""
-        refused: list[tuple[Ticket, RequestError]] = []
+        refused: list[tuple[Ticket, Unsendable]] = []
         packed: list[tuple[Ticket, RequestParcel, int]] = []
         for ticket in tickets:
             try:
                 packed.append((ticket, pack_request(ticket.request), self._kind_of(ticket)))
             except Unsendable as error:
-                refused.append((ticket, _unsendable(ticket.request, error)))
+                refused.append((ticket, error))
         if self._make_options is not None and not self._is_closing:
             self.start()
         with self._lock:
@@ -158,7 +159,8 @@ class Fleet:
                 if berth.process is not None:
                     berth.process.tell(Work(tasks))
         for ticket, problem in refused:
-            ticket.deliver(Outcome(ticket.request, None, problem, ticket.request.earlier))
+            told = f"it {problem}, so it cannot be sent by another process: use one process, or leave that out"
+            ticket.deliver(unsent(ticket.request, InvalidRequest(redact(told))))
 
     def give_up(self, owner: Owner) -> None:
         """Let the processes end what they are not sending of a stream that is over; its outcomes come as all others."""
@@ -485,7 +487,6 @@ class Fleet:
         over = []
         for number, given in [*berth.given.items()]:
             request, attempts, owner = given.ticket.request, given.attempts, given.ticket.owner
-            made = request.earlier if attempts is None else attempts
             error: RequestError | None = None
             if given.may_be_sent:
                 error = OutcomeUnknown(
@@ -498,9 +499,8 @@ class Fleet:
                 if attempts is not None:
                     given.task = given.task._replace(request=pack_request(request, attempts))
                 continue
-            error.key, error.attempts = redact(request.label), len(made)
             self._take(berth, number)
-            over.append((given, Outcome(request, None, error, made)))
+            over.append((given, unsent(request, error, attempts)))
         return over
 
     def _fail(self, failure: ProcessesLost) -> None:
@@ -522,14 +522,8 @@ class Fleet:
             if isinstance(owner, Stream):
                 owner.fail(failure)
         for berth, given in left:
-            request, made = given.ticket.request, given.attempts or given.ticket.request.earlier
-            error = Cancelled(f"given up, as {failure}", key=redact(request.label), attempts=len(made))
-            self._deliver(berth, given, Outcome(request, None, error, made), False)
-
-
-def _unsendable(request: Request, error: Unsendable) -> RequestError:
-    told = redact(f"it {error}, so it cannot be sent by another process: use one process, or leave that out")
-    return InvalidRequest(told, key=redact(request.label), attempts=len(request.earlier))
+            error = Cancelled(f"given up, as {failure}")
+            self._deliver(berth, given, unsent(given.ticket.request, error, given.attempts), False)
 
 
 def _too_often(process: Process) -> str:
