@@ -33,7 +33,7 @@ from workerpool import Attempt, Outcome, Request
 from workerpool.batch.record import record_of
 from workerpool.batch.run import Run
 from workerpool.batch.sinks import Sink, sink_for
-from workerpool.batch.source import Sources
+from workerpool.batch.sources.files import FileSources
 from workerpool.batch.straight import StraightBooks
 from workerpool.cli.progress import Moment, Progress, make_progress
 from workerpool.model import Idle, Underway
@@ -98,8 +98,8 @@ class Bench:
     def _write(self, format: str, lines: list[str]) -> None:
         (self._directory / f"urls.{format}").write_text("".join(f"{line}\n" for line in lines))
 
-    def _sources(self, format: str = "txt") -> Sources:
-        return Sources([str(self._directory / f"urls.{format}")])
+    def _sources(self, format: str = "txt") -> FileSources:
+        return FileSources([str(self._directory / f"urls.{format}")])
 
     def _sink(self, format: str = "jsonl") -> Sink:
         sink = sink_for(str(self._directory / f"results.{format}"), overwrite=True)

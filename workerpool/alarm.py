@@ -9,8 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from workerpool.clock import Clock
-from workerpool.tickets import NEVER
+from workerpool.clock import NEVER, Clock
 
 LINGER = 0.2
 """Seconds for which the thread stays when nothing waits, so that steady limited work does not restart it."""

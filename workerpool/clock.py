@@ -9,6 +9,9 @@ import threading
 import time
 from typing import Protocol
 
+NEVER, LONG_AGO = float("inf"), float("-inf")
+"""A time that does not come, and one that was before all others."""
+
 LEAST = 0.001
 """Seconds that something gets whose time has run out: zero means other things to sockets, and it fails soon enough."""
 

@@ -31,7 +31,7 @@ from typing import Any
 
 from workerpool import events
 from workerpool.alarm import Alarm
-from workerpool.clock import Clock
+from workerpool.clock import NEVER, Clock
 from workerpool.delays import Delays, Feeder
 from workerpool.errors import SlotTimeout, UnexpectedError
 from workerpool.gate import Gate, Sorted
@@ -42,7 +42,7 @@ from workerpool.model import Outcome
 from workerpool.redact import redact
 from workerpool.robots import Site
 from workerpool.scheduler import Scheduler
-from workerpool.tickets import NEVER, Caller, Owner, Ticket
+from workerpool.tickets import Caller, Owner, Ticket
 from workerpool.transport import Carried
 from workerpool.trip import Step
 from workerpool.work import Call, Turn
@@ -445,7 +445,7 @@ class Crew:
         step: Step | None = None
         work: Sending | Call | Load | None = None
         has_arrived = True
-        ran_callable = False
+        ran_callable = ends = False
         while True:
             self._take_lock()
             try:
@@ -466,6 +466,7 @@ class Crew:
                     ends = False
                 closed = ends and self._notice_drained()
             except BaseException:
+                self._turns += ends  # `_break` counts this turn out
                 self._lose(ticket, step, work)
                 raise
             finally:
@@ -823,7 +824,10 @@ class Crew:
             left, self._lost = self._lost, {}
             now = self._clock.now()
             left.update(dict.fromkeys(self._scheduler.discard(lambda ticket: True, now)))
-            self._settle(now)  # others go on with what has been sent, if there are any
+            try:
+                self._settle(now)  # others go on with what has been sent, if there are any
+            except Exception:
+                pass  # the same defect, perhaps: what is left ends all the same
             if not self._turns:
                 left.update((sending.ticket, None) for sending in [*self._heavy, *self._given])
                 self._heavy.clear()

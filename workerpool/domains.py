@@ -11,6 +11,7 @@ import ipaddress
 from typing import Any
 from urllib.parse import urlsplit
 
+from workerpool.canonical import canonical  # layer: sibling, because a name's form is that in which it is sent
 from workerpool.extras import load
 from workerpool.model import Request
 
@@ -40,7 +41,7 @@ def prepare() -> None:
 def _domain_of(site: str) -> str | None:
     """The registered domain of a URL that was cut after its host; None without one."""
     try:
-        host = urlsplit(site).hostname
+        host = urlsplit(canonical(site)).hostname
     except ValueError:
         return None
     if not host:
@@ -49,18 +50,9 @@ def _domain_of(site: str) -> str | None:
         return str(ipaddress.ip_address(host))
     except ValueError:
         pass
-    name = _as_sent(host).rstrip(".")
+    name = host.rstrip(".")
     domain: str | None = _suffixes().privatesuffix(name)
     return domain or name or None
-
-
-def _as_sent(host: str) -> str:
-    if host.isascii():
-        return host
-    try:
-        return host.encode("idna").decode("ascii")
-    except UnicodeError:  # it cannot be sent, either
-        return host
 
 
 @functools.cache

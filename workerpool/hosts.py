@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workerpool.clock import LONG_AGO
 from workerpool.config import Budgets
 from workerpool.limits import (
     AdaptiveConnections,
@@ -22,8 +23,6 @@ from workerpool.meter import Wait
 
 if TYPE_CHECKING:
     from workerpool.lanes import Lane
-
-LONG_AGO = float("-inf")
 
 REMEMBERED = 300.0
 """Seconds for which what was learned of a host is kept after its last answer."""
@@ -135,11 +134,12 @@ class Host:
             return Wait.READY
         return Wait.ROBOTS if slowest in self.paces else Wait.HOST_RATE
 
+    @property
     def rests_at(self) -> float:
         """The time from which on nothing of it is worth keeping, apart from what waits and flies."""
         over = max(self.not_before, self.refused_until)
         for limiter in self.limiters:
-            over = max(over, limiter.rests_at())
+            over = max(over, limiter.rests_at)
         if self.tokens is not None:
             over = max(over, self.tokens.rests_at)
         if self.connections is not None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import deque
 
-from workerpool.hosts import LONG_AGO, Host
+from workerpool.clock import LONG_AGO, NEVER
+from workerpool.hosts import Host
 from workerpool.limits import Limiter
 from workerpool.meter import Wait
-from workerpool.tickets import NEVER, Ticket
+from workerpool.tickets import Ticket
 
 
 class Lane:

@@ -13,7 +13,8 @@ import time
 import weakref
 from typing import NamedTuple
 
-from workerpool.tickets import NEVER, Ticket
+from workerpool.clock import NEVER
+from workerpool.tickets import Ticket
 from workerpool.transport import Carried
 from workerpool.trip import Step
 

@@ -86,7 +86,8 @@ class WorkerPool(Executor):
         it, for connecting and for each wait for data; or a `Timeout`, which has all three.
     `cookies`: "none" keeps none between requests, so that an outcome does not hang on which worker ran it (a chain
         of redirects keeps its own); "worker" keeps them in each worker's session; "shared" in one jar for the pool.
-    `session_factory`: makes a worker's session, anything compatible with `requests.Session`.
+    `session_factory`: makes a worker's session, anything compatible with `requests.Session`. It has `proxies`, `verify`
+        and `cert` of its own, so those given here are an error.
     `max_body`: bytes of a body, decompressed, beyond which a request fails as `TooLarge`; 1 GiB, None for no limit.
         Responses that you stream yourself are not bounded.
     `max_redirects`: hops that a request may take; a circle ends at once.
@@ -189,6 +190,10 @@ class WorkerPool(Executor):
         check_callable("session_factory", session_factory, "a function that makes a requests.Session")
         check_callable("host_key", host_key, "a function of a URL")
         check_callable("transport", transport, "a function that makes a transport")
+        if session_factory is not None and (proxies or verify is not True or cert is not None):
+            raise OptionError(
+                "proxies, verify and cert are not for sessions of a session_factory: set them on the sessions there"
+            )
         self._clock = clock or SystemClock()
         self._host_of = host_key or origin
         self._key_of = None if limit_by is None else key_function(limit_by)
@@ -196,7 +201,9 @@ class WorkerPool(Executor):
             raise OptionError("key_rate and limit_by go together: what may be sent for each key, and what the key is")
         self._thread_name_prefix = thread_name_prefix
         self._initializer = (initializer, initargs)
-        self._budget = shared = None if budget is None else _shared(budget, options.budgets, self._clock)
+        self._budget = shared = (
+            None if budget is None else _shared(budget, options.budgets, self._clock, serves_sockets=transport is None)
+        )
         self._make_transport = transport or (
             lambda options, governor: RequestsTransport(options, governor, session_factory, shared)
         )
@@ -494,8 +501,12 @@ class WorkerPool(Executor):
     def _check_weight(self, weight: int) -> None:
         check_count("weight", weight)
         budgets = self._options.budgets
-        if (budgets.rate or budgets.host_rate or budgets.key_rate) and weight > budgets.burst:
+        rates = [rate for rate in (budgets.rate, budgets.host_rate, budgets.key_rate) if rate is not None]
+        if rates and weight > budgets.burst:
             raise OptionError(f"weight={weight} is more than burst={budgets.burst} allows: raise the burst to {weight}")
+        for quota in (quota for rate in rates for quota in rate.quotas):
+            if weight > quota.count:
+                raise OptionError(f"weight={weight} is more than the quota of {quota} ever allows: give it less weight")
 
     def _refuse_inside(self, what: str) -> None:
         if self._worker.session is not None:
@@ -562,10 +573,10 @@ def window_of(workers: int, budgets: Budgets, window: int | None = None) -> tupl
     return window, max(1, window // 4, min(window, 2 * budgets.host_connections))
 
 
-def _shared(budget: str | os.PathLike[str], budgets: Budgets, clock: Clock) -> FileBudget:
+def _shared(budget: str | os.PathLike[str], budgets: Budgets, clock: Clock, *, serves_sockets: bool) -> FileBudget:
     """The budget of that name, or in that file, for all processes."""
     path = os.fspath(budget) if isinstance(budget, os.PathLike) else budget_path(budget, os.environ)
-    return FileBudget(path, budgets, clock)
+    return FileBudget(path, budgets, clock, serves_sockets=serves_sockets)
 
 
 def _close(transport: Transport, budget: FileBudget | None) -> None:

@@ -20,13 +20,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count, islice
 
+from workerpool.clock import NEVER
 from workerpool.config import Breaker, Budgets, RetryBudget
 from workerpool.hosts import Host
 from workerpool.lanes import Lane
 from workerpool.limits import Answer, Circuit, Limiter, MemoryLimiter, RetryTokens, Shared
 from workerpool.meter import Reasons, Wait
 from workerpool.slow_hosts import SlowHosts
-from workerpool.tickets import NEVER, Caller, Owner, Ticket
+from workerpool.tickets import Caller, Owner, Ticket
 
 POOLS_SHARE = 4
 """Hosts' retry budgets that the pool's is worth: one host cannot take what the others need."""
@@ -133,12 +134,13 @@ class Scheduler:
 
         Requests in flight go on. Afterwards the host starts with one request at a time, and gets one more after each
         round of them (as TCP avoids congestion, RFC 5681, section 3.1), so that those who waited are not sent as a
-        herd that is refused again. Where its rate is learned, that paces them. Returns whether this is a new pause: a
-        burst of refusals is one.
+        herd that is refused again. Where its rate is learned, that paces them: but what processes share starts anew
+        all the same, as each of them knows only itself. Returns whether this is a new pause, as a burst of refusals is
+        one.
         """
         host = self._host(name, now)
         is_new = max(host.not_before, host.refused_until) <= now
-        if self._shared is not None:
+        if self._shared is not None and not refuse:  # other processes could only wait, not refuse: the host tells each
             self._shared.pause(name, until, now)
         if refuse:
             host.is_broken = host.is_broken and host.refused_until > now
@@ -186,6 +188,8 @@ class Scheduler:
                 shared = None  # what will not be sent is to cost no slot
             granted_at = now if shared is None else self._take_shared(shared, lane, ticket, now)
             if granted_at is None:
+                if not self._head_may_go(now):
+                    break  # all hosts wait for it, and this lane does so for them
                 self._ring.popleft()
                 self._set_unlisted(lane)
                 self._denied[lane] = None
@@ -308,17 +312,20 @@ class Scheduler:
         `otherwise`: what those waited for that could be sent.
         """
         found: dict[tuple[Wait, str], float] = {}
+        ready = otherwise
+        if self._shared is not None and (otherwise is Wait.READY or self._shared.next_at(None, 1, at) > at):
+            ready = Wait.SHARED  # it is also what is missing where workers are free, and none may send
         for owner, aside in self._aside.items():
             if aside:
                 found[_consumer_of(owner), ""] = found.get((_consumer_of(owner), ""), 0) + len(aside)
         for host in self._hosts.values():
             for lane in host.lanes.values():
                 if not lane.is_empty:
-                    key = self._hold_up(lane, at, otherwise), host.name
+                    key = self._hold_up(lane, at, otherwise, ready), host.name
                     found[key] = found.get(key, 0) + len(lane.queue) + len(lane.retries)
         for caller in self.callers:
             wait = self._hosts[caller.host].waits_for(at)
-            key = self._pools_hold_up(caller.host, 1, at, otherwise) if wait is Wait.READY else wait, caller.host
+            key = self._pools_hold_up(1, at, ready) if wait is Wait.READY else wait, caller.host
             found[key] = found.get(key, 0) + 1
         return found or self._hold_ups_of_parked(at)
 
@@ -334,7 +341,8 @@ class Scheduler:
             found[Wait.ROBOTS, ""] = sum(map(len, self._held.values()))
         return found
 
-    def _hold_up(self, lane: Lane, at: float, otherwise: Wait) -> Wait:
+    def _hold_up(self, lane: Lane, at: float, otherwise: Wait, ready: Wait) -> Wait:
+        """`otherwise`: what it waits for if it needs no slot; `ready`: what, if it needs one and its host has one."""
         wait = lane.waits_for(at)
         if wait is not Wait.READY:
             return wait
@@ -345,16 +353,15 @@ class Scheduler:
             return Wait.SOCKETS if self.in_flight >= self._budgets.max_connections else otherwise
         if lane.stands_back:
             return Wait.WORKERS
-        return self._pools_hold_up(lane.host.name, ticket.request.weight, at, otherwise)
+        is_denied = lane in self._denied and not lane.listed
+        return self._pools_hold_up(ticket.request.weight, at, Wait.SHARED if is_denied else ready)
 
-    def _pools_hold_up(self, host: str, weight: int, at: float, otherwise: Wait) -> Wait:
+    def _pools_hold_up(self, weight: int, at: float, ready: Wait) -> Wait:
         if self.in_flight >= self._budgets.max_connections:
             return Wait.SOCKETS
         if self._limiter is not None and self._limiter.next_at(weight) > at:
             return Wait.RATE
-        if self._shared is not None and self._shared.next_at(host, weight, at) > at:
-            return Wait.SHARED
-        return otherwise
+        return ready
 
     def discard(self, is_unwanted: Callable[[Ticket], bool], now: float) -> list[Ticket]:
         """Remove, and return, the waiting requests that `is_unwanted` picks. Those in flight stay."""
@@ -507,7 +514,7 @@ class Scheduler:
             if len(self._quotas) >= self._quotas_kept:
                 used = {lane.key for host in self._hosts.values() for lane in host.lanes.values()}  # they hold theirs
                 self._quotas = {
-                    one: limiter for one, limiter in self._quotas.items() if one in used or limiter.rests_at() > now
+                    one: limiter for one, limiter in self._quotas.items() if one in used or limiter.rests_at > now
                 }
                 self._quotas_kept = max(QUOTAS, 2 * len(self._quotas))
             quota = self._quotas[key] = MemoryLimiter(rate, self._budgets.burst)
@@ -520,7 +527,7 @@ class Scheduler:
         for lane in host.lanes.values():
             if lane.listed or not lane.is_empty:
                 return
-        over = host.rests_at()
+        over = host.rests_at
         if over <= now:
             del self._hosts[host.name]
         elif not host.rests:

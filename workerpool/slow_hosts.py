@@ -14,7 +14,8 @@ from __future__ import annotations
 import heapq
 from itertools import count
 
-from workerpool.hosts import LONG_AGO, Host
+from workerpool.clock import LONG_AGO
+from workerpool.hosts import Host
 from workerpool.lanes import Lane
 
 SHARE = 32

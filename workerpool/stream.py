@@ -19,13 +19,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
+from workerpool.clock import NEVER
 from workerpool.delays import Feeder
 from workerpool.errors import Cancelled, InvalidRequest
 from workerpool.intake import Intake, Item
 from workerpool.meter import Wait
 from workerpool.model import Attempt, Outcome, Request, Underway
 from workerpool.redact import redact
-from workerpool.tickets import NEVER, Owner, Ticket
+from workerpool.tickets import Owner, Ticket
 from workerpool.wording import unsent
 
 PATIENCE = 0.05

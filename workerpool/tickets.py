@@ -9,13 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from workerpool.clock import NEVER
 from workerpool.meter import Wait
 from workerpool.model import Attempt, Outcome, Request
 
 if TYPE_CHECKING:
     from workerpool.limits import Limiter
-
-NEVER = float("inf")
 
 
 class Owner:

@@ -244,7 +244,7 @@ class Worker:
 
     def _fail(self, ticket: Ticket, trip: Trip, error: RequestError) -> Step:
         trip.add_send(ticket.slot_wait, self._clock.now())
-        if isinstance(error, ConnectionLost) and error.stale and self._may_resend(ticket.request, trip):
+        if isinstance(error, ConnectionLost) and error.stale and self._may_resend(trip):
             trip.was_resent = trip.exchange.fresh = True
             if events.is_on("request.resent"):
                 self._log("request.resent", ticket)
@@ -257,9 +257,10 @@ class Worker:
         step.failed = is_hosts
         return step
 
-    def _may_resend(self, request: Request, trip: Trip) -> bool:
+    def _may_resend(self, trip: Trip) -> bool:
         """Whether what was sent over a dead socket goes again at once: once an attempt, and only if that is safe."""
-        return not trip.was_resent and self._retries.may_repeat(request) and self._transport.can_repeat(trip.exchange)
+        exchange = trip.exchange
+        return not trip.was_resent and exchange.may_repeat(self._policy) and self._transport.can_repeat(exchange)
 
     def _judge(self, ticket: Ticket, trip: Trip, response: Response | None, error: RequestError | None) -> Step:
         now = self._clock.now()

@@ -233,9 +233,9 @@ def test_an_older_table_keeps_its_grants_and_more_columns(postgres: Server) -> N
 def test_a_table_of_another_make_is_refused_before_anything_is_fetched(postgres: Server) -> None:
     with postgres.connect() as connection:
         connection.execute("CREATE TABLE foreign_make (id bigint, key text)")
-    sink = Output(postgres.url("foreign_make")).sink(overwrite=True)
+    sink = Output(postgres.url("foreign_make")).sink()
     with pytest.raises(OptionError, match="has no column url: drop the table"):
-        sink.begin()
+        sink.begin(overwrite=True)
     sink.close()
 
 
@@ -272,9 +272,9 @@ def test_a_user_who_may_not_make_or_fill_a_table_is_told_so(postgres: Server) ->
         assert "permission denied for schema closed" in say(postgres.url("closed.results", user="guest"))
         connection.execute("GRANT USAGE, CREATE ON SCHEMA closed TO guest")
         Output(postgres.url("closed.results")).finished(rows(1))
-    sink = durable_sink_for(postgres.url("closed.results", user="guest"), overwrite=True)
+    sink = durable_sink_for(postgres.url("closed.results", user="guest"))
     with pytest.raises(OptionError, match="is not this user's to fill: grant INSERT and DELETE"):
-        sink.begin()
+        sink.begin(overwrite=True)
     sink.close()
 
 

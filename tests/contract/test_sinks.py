@@ -17,9 +17,10 @@ import pytest
 
 from tests.contract.killing import keys_in
 from tests.postgres import Server
-from workerpool.batch.sinks import DurableSink, durable_sink_for
+from workerpool.batch.sinks import DurableSink, check_apart, durable_sink_for
 from workerpool.batch.sinks import postgres as postgres_sink
 from workerpool.batch.sinks import sqlite as sqlite_sink
+from workerpool.batch.sinks.formats import OF_FILES, format_of
 from workerpool.errors import OptionError, SinkError
 
 FILES = ["out.jsonl", "out.csv", "out.jsonl.gz", "out.csv.gz", "out.sqlite", "out.parquet"]
@@ -49,8 +50,8 @@ class Output:
 
     name: str
 
-    def sink(self, *, overwrite: bool = False) -> DurableSink:
-        return durable_sink_for(self.name, include={"body", "headers"}, overwrite=overwrite)
+    def sink(self) -> DurableSink:
+        return durable_sink_for(self.name, include={"body", "headers"})
 
     def read(self) -> list[str] | None:
         """Return the keys in the finished output, by other means than ours; None if there is none."""
@@ -58,8 +59,8 @@ class Output:
 
     def finished(self, *batches: Sequence[bytes]) -> list[str]:
         """Make the output, and return the position after each batch."""
-        sink = self.sink(overwrite=True)
-        positions = [sink.begin(), *(sink.write(batch) for batch in batches)]
+        sink = self.sink()
+        positions = [sink.begin(overwrite=True), *(sink.write(batch) for batch in batches)]
         sink.finish()
         sink.close()
         return positions
@@ -80,6 +81,10 @@ def output(request: pytest.FixtureRequest, tmp_path: Path) -> Output:
 @pytest.fixture(params=FILES)
 def file(request: pytest.FixtureRequest, tmp_path: Path) -> Output:
     return output_of(request.param, tmp_path, request)
+
+
+def test_every_format_is_held_to_this() -> None:
+    assert {format_of(name).name for name in FILES} == set(OF_FILES)
 
 
 def test_the_output_is_there_all_at_once_and_nothing_beside_it(output: Output) -> None:
@@ -170,8 +175,8 @@ def test_an_output_that_is_there_is_refused_unless_overwrite_is_said(output: Out
 
 def test_an_older_output_stays_until_the_new_one_takes_its_place(output: Output) -> None:
     output.finished(rows(1))
-    sink = output.sink(overwrite=True)
-    sink.begin()
+    sink = output.sink()
+    sink.begin(overwrite=True)
     sink.write(rows(2, 3))
     assert output.read() == keys(1)
     sink.finish()
@@ -291,8 +296,8 @@ def test_a_place_has_one_writer_at_a_time(output: Output, monkeypatch: pytest.Mo
     sink = output.sink()
     sink.begin()
     position = sink.write(rows(1))
-    for use in (lambda other: other.begin(), lambda other: other.resume(position)):
-        other = output.sink(overwrite=True)
+    for use in (lambda other: other.begin(overwrite=True), lambda other: other.resume(position)):
+        other = output.sink()
         with pytest.raises(SinkError, match="another process"):
             use(other)
         other.close()
@@ -455,7 +460,7 @@ def test_a_file_of_the_same_length_with_other_content_is_not_taken_for_ours(tmp_
     partial = tmp_path / f"{name}.partial"
     partial.write_bytes(b"x" * partial.stat().st_size)
     sink = file.sink()
-    with pytest.raises(SinkError, match="is not the file of 2 records that it was"):
+    with pytest.raises(SinkError, match="does not hold the 2 records that it did"):
         sink.resume(position)
     sink.close()
     partial.rename(file.name)
@@ -494,11 +499,11 @@ def test_a_missing_directory_is_said_at_once(file: Output, tmp_path: Path) -> No
 def test_a_directory_or_a_pipe_is_no_output_of_a_job(file: Output) -> None:
     os.mkdir(file.name)
     with pytest.raises(OptionError, match="is a directory: name a file"):
-        file.sink(overwrite=True).begin()
+        file.sink().begin(overwrite=True)
     os.rmdir(file.name)
     os.mkfifo(file.name)
     with pytest.raises(OptionError, match="no regular file"):
-        file.sink(overwrite=True).begin()
+        file.sink().begin(overwrite=True)
 
 
 def test_a_link_stays_and_what_it_leads_to_is_replaced(file: Output, tmp_path: Path) -> None:
@@ -522,7 +527,7 @@ def test_a_source_is_not_written_over_neither_now_nor_in_the_end(file: Output) -
     for name in (file.name, f"{file.name}.partial"):
         Path(name).write_text("")
         with pytest.raises(OptionError, match="one of the sources"):
-            durable_sink_for(file.name, sources=["-", name], overwrite=True)
+            check_apart(file.name, ["-", name])
         os.unlink(name)
 
 

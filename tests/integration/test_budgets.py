@@ -6,6 +6,7 @@ import itertools
 import logging
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -186,6 +187,14 @@ def test_warming_opens_sockets_within_both_budgets(origin: Origin) -> None:
         assert pool.warm([origin.url("/")]) == 0
     assert origin.requests == 0
     assert max(sockets.peak for sockets in origin.records().sockets_at.values()) <= 3
+
+
+def test_a_certificate_and_its_key_may_come_in_a_list_where_a_socket_is_warmed(origin: Origin, tmp_path: Path) -> None:
+    cert = [str(tmp_path / name) for name in ("cert.pem", "key.pem")]
+    for name in cert:
+        Path(name).touch()
+    with WorkerPool(1, cert=cert) as pool:  # type: ignore[arg-type]
+        assert pool.warm([origin.url("/")]) == 1
 
 
 def test_a_warmed_socket_serves_the_first_request(origin: Origin) -> None:

@@ -1,4 +1,7 @@
-"""The command line from outside: real processes against a loopback origin, by their output, exit code and manners."""
+"""The command line from outside, against a loopback origin: by its output, exit code and manners.
+
+What only a process of its own can show (signals, closed pipes, terminals) is run as one, the rest in this process.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ import resource
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,12 +24,11 @@ from typing import Any
 import pytest
 
 from tests.certificates import Authority
+from tests.commands import COMMAND, PATIENCE, run_here, started
 from workerpool.batch.sinks import durable_sink_for
 from workerpool.testing import Origin, Reply
 
-COMMAND = [sys.executable, "-m", "workerpool", "run"]
-PATIENCE = 60.0
-"""Seconds after which a process that should have ended or spoken counts as hung."""
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
 @pytest.fixture
@@ -46,29 +47,20 @@ def urls(tmp_path: Path) -> Callable[..., str]:
     return write
 
 
-def run(*words: str, stdin: bytes | None = None, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    given: dict[str, Any] = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
-    return subprocess.run([*COMMAND, *words], capture_output=True, timeout=PATIENCE, check=False, **given, **options)
+@pytest.fixture
+def run(capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
+    """`workerpool run` in this process; ``-o -`` writes to its descriptor 1."""
+    return lambda *words, stdin=None: run_here(["run", *words], capfdbinary, stdin)
+
+
+def run_apart(*words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.run([*COMMAND, "run", *words], timeout=PATIENCE, check=False, **{**streams, **options})
 
 
 def records(source: Path | bytes) -> list[dict[str, Any]]:
     data = source if isinstance(source, bytes) else source.read_bytes()
     return [json.loads(line) for line in data.splitlines()]
-
-
-@contextmanager
-def started(*words: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A running command, ended by its id whatever happens."""
-    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    process = subprocess.Popen([*COMMAND, *words], **streams)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait(PATIENCE)
-        for stream in (process.stdin, process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
 
 
 def read_until(stream: Any, words: bytes) -> bytes:
@@ -90,7 +82,7 @@ def test_a_file_of_urls_becomes_a_file_of_records_and_a_summary(
 ) -> None:
     source = urls(*(origin.url(f"/bytes/{n}") for n in range(1, 21)))
     out = tmp_path / "out.jsonl"
-    done = run(source, "-o", str(out))
+    done = run_apart(source, "-o", str(out))
     assert done.returncode == 0, done.stderr
     assert done.stdout == b""
     got = {record["url"]: record for record in records(out)}
@@ -102,7 +94,7 @@ def test_a_file_of_urls_becomes_a_file_of_records_and_a_summary(
 
 
 def test_failures_and_bad_lines_are_records_and_the_exit_code_is_1(
-    origin: Origin, urls: Callable[..., str], tmp_path: Path
+    run: Run, origin: Origin, urls: Callable[..., str], tmp_path: Path
 ) -> None:
     source = urls(origin.url("/status/404"), "no url at all", "", origin.url("/"))
     out = tmp_path / "out.jsonl"
@@ -117,7 +109,7 @@ def test_failures_and_bad_lines_are_records_and_the_exit_code_is_1(
 
 
 def test_rows_carry_method_headers_body_params_and_key(
-    origin: Origin, urls: Callable[..., str], tmp_path: Path
+    run: Run, origin: Origin, urls: Callable[..., str], tmp_path: Path
 ) -> None:
     row = {"url": origin.url("/echo"), "method": "PUT", "headers": {"X-A": "1"}, "body": "hé", "params": {"p": 2}}
     row["key"] = "k"
@@ -132,13 +124,13 @@ def test_rows_carry_method_headers_body_params_and_key(
     assert (second["key"], json.loads(json.loads(second["body"])["body"])) == ("c", {"a": 1})
 
 
-def test_duplicate_keys_are_all_answered(origin: Origin, urls: Callable[..., str]) -> None:
+def test_duplicate_keys_are_all_answered(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     done = run(urls(*[origin.url("/")] * 5), "-o", "-")
     assert [record["key"] for record in records(done.stdout)] == [origin.url("/")] * 5
     assert origin.requests == 5
 
 
-def test_standard_input_is_lines_of_urls_unless_told_otherwise(origin: Origin) -> None:
+def test_standard_input_is_lines_of_urls_unless_told_otherwise(run: Run, origin: Origin) -> None:
     url = origin.url("/")
     assert [record["url"] for record in records(run("-", "-o", "-", stdin=f"{url}\n".encode()).stdout)] == [url]
     done = run("-", "-o", "-", "--input-format", "jsonl", stdin=json.dumps({"url": url, "key": "k"}).encode())
@@ -147,7 +139,9 @@ def test_standard_input_is_lines_of_urls_unless_told_otherwise(origin: Origin) -
     assert len(records(run("-", "-o", "-", stdin=packed).stdout)) == 1
 
 
-def test_a_gzip_file_that_was_cut_gives_its_whole_lines_and_exit_code_2(origin: Origin, tmp_path: Path) -> None:
+def test_a_gzip_file_that_was_cut_gives_its_whole_lines_and_exit_code_2(
+    run: Run, origin: Origin, tmp_path: Path
+) -> None:
     lines = "".join(f"{origin.url('/bytes/1')}?{os.urandom(8).hex()}\n" for _ in range(60))
     source = tmp_path / "urls.txt.gz"
     source.write_bytes(gzip.compress(lines.encode())[:-200])
@@ -168,7 +162,7 @@ def test_a_gzip_file_that_was_cut_gives_its_whole_lines_and_exit_code_2(origin: 
      ("x.parquet", b"", "cannot be read as Parquet"), ("x.dat", b"", "--input-format")],
 )  # fmt: skip
 def test_a_source_that_cannot_work_is_refused_before_anything_is_sent(
-    origin: Origin, urls: Callable[..., str], tmp_path: Path, name: str, content: bytes | None, words: str
+    run: Run, origin: Origin, urls: Callable[..., str], tmp_path: Path, name: str, content: bytes | None, words: str
 ) -> None:
     source = tmp_path / name
     if content is not None:
@@ -183,7 +177,7 @@ def test_a_source_that_cannot_work_is_refused_before_anything_is_sent(
 
 
 def test_an_output_that_is_there_is_refused_unless_overwrite(
-    origin: Origin, urls: Callable[..., str], tmp_path: Path
+    run: Run, origin: Origin, urls: Callable[..., str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out.jsonl"
     out.write_text("old\n")
@@ -195,7 +189,9 @@ def test_an_output_that_is_there_is_refused_unless_overwrite(
     assert records(out)[0]["ok"]
 
 
-def test_an_output_in_no_directory_is_refused_before_anything_is_sent(origin: Origin, urls: Callable[..., str]) -> None:
+def test_an_output_in_no_directory_is_refused_before_anything_is_sent(
+    run: Run, origin: Origin, urls: Callable[..., str]
+) -> None:
     done = run(urls(origin.url("/")), "-o", "/nowhere/at/all.jsonl")
     assert (done.returncode, origin.requests) == (5, 0)
     assert b"/nowhere/at/all.jsonl cannot be written: the directory /nowhere/at does not exist" in done.stderr
@@ -203,7 +199,7 @@ def test_an_output_in_no_directory_is_refused_before_anything_is_sent(origin: Or
 
 @pytest.mark.parametrize("name", ["out.parquet", "out.sqlite", "out.jsonl.gz"])
 def test_outputs_that_are_not_lines_are_there_when_the_run_ends(
-    origin: Origin, urls: Callable[..., str], tmp_path: Path, name: str
+    run: Run, origin: Origin, urls: Callable[..., str], tmp_path: Path, name: str
 ) -> None:
     output = tmp_path / name
     done = run(urls(origin.url("/bytes/3"), origin.url("/bytes/4")), "-o", str(output))
@@ -214,7 +210,7 @@ def test_outputs_that_are_not_lines_are_there_when_the_run_ends(
 
 
 def test_a_database_that_does_not_answer_is_said_before_anything_is_sent_and_its_password_is_not(
-    origin: Origin, urls: Callable[..., str]
+    run: Run, origin: Origin, urls: Callable[..., str]
 ) -> None:
     done = run(urls(origin.url("/")), "-o", "postgresql://u:hunter2@127.0.0.1:1/t")
     assert (done.returncode, origin.requests) == (5, 0)
@@ -222,14 +218,14 @@ def test_a_database_that_does_not_answer_is_said_before_anything_is_sent_and_its
     assert b"hunter2" not in done.stderr
 
 
-def test_format_csv_writes_csv_to_standard_output(origin: Origin, urls: Callable[..., str]) -> None:
+def test_format_csv_writes_csv_to_standard_output(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     done = run(urls(origin.url("/bytes/3")), "-o", "-", "--format", "csv", "--include", "headers")
     (row,) = csv.DictReader(io.StringIO(done.stdout.decode()))
     assert (row["status"], row["ok"], row["bytes"]) == ("200", "true", "3")
     assert "Content-Length" in row["headers"]
 
 
-def test_include_adds_body_and_headers(origin: Origin, urls: Callable[..., str]) -> None:
+def test_include_adds_body_and_headers(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     source = urls(origin.url("/"), origin.url("/bytes/256"))
     text, binary = records(run(source, "-o", "-", "--ordered", "--include", "body,headers").stdout)
     assert text["body"] == "workerpool test origin\n"
@@ -238,15 +234,15 @@ def test_include_adds_body_and_headers(origin: Origin, urls: Callable[..., str])
     assert "body" not in records(run(source, "-o", "-").stdout)[0]
 
 
-def test_ordered_keeps_the_source_s_order(origin: Origin, urls: Callable[..., str]) -> None:
-    given = [origin.url("/delay/1"), *(origin.url(f"/bytes/{n}") for n in range(5))]
+def test_ordered_keeps_the_source_s_order(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
+    given = [origin.url("/delay/0.3"), *(origin.url(f"/bytes/{n}") for n in range(5))]
     source = urls(*given)
     assert [record["url"] for record in records(run(source, "-o", "-", "--ordered").stdout)] == given
     assert records(run(source, "-o", "-").stdout)[-1]["url"] == given[0]
 
 
 def test_results_can_be_read_as_they_arrive(origin: Origin, urls: Callable[..., str]) -> None:
-    with started(urls(origin.url("/"), origin.url("/delay/30")), "-o", "-") as process:
+    with started("run", urls(origin.url("/"), origin.url("/delay/30")), "-o", "-") as process:
         line = read_until(process.stdout, b"\n")
         assert json.loads(line)["url"] == origin.url("/")
         assert process.poll() is None
@@ -255,7 +251,7 @@ def test_results_can_be_read_as_they_arrive(origin: Origin, urls: Callable[..., 
 # -- budgets, by the server's count -----------------------------------------------------------------------------------
 
 
-def test_rate_and_burst_hold_at_the_server(origin: Origin, urls: Callable[..., str]) -> None:
+def test_rate_and_burst_hold_at_the_server(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     source = urls(*(origin.url(f"/bytes/{n}") for n in range(25)))
     assert run(source, "-o", "-", "--rate", "20/s").returncode == 0
     times = origin.records().times
@@ -266,7 +262,7 @@ def test_rate_and_burst_hold_at_the_server(origin: Origin, urls: Callable[..., s
     assert origin.busiest(0.5) >= 16
 
 
-def test_host_rate_holds_for_each_host(origin: Origin, urls: Callable[..., str]) -> None:
+def test_host_rate_holds_for_each_host(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     source = urls(*(origin.url(f"/bytes/{n}", address=f"127.0.0.{1 + n % 2}") for n in range(30)))
     assert run(source, "-o", "-", "--host-rate", "10/s").returncode == 0
     records = origin.records()
@@ -285,14 +281,14 @@ def test_host_rate_holds_for_each_host(origin: Origin, urls: Callable[..., str])
     ids=["workers", "connections", "host-connections", "defaults"],
 )
 def test_socket_and_worker_budgets_hold_at_the_server(
-    origin: Origin, urls: Callable[..., str], option: str, value: str, hosts: int, peak: int
+    run: Run, origin: Origin, urls: Callable[..., str], option: str, value: str, hosts: int, peak: int
 ) -> None:
-    source = urls(*(origin.url(f"/delay/0.2?{n}", address=f"127.0.0.{1 + n % hosts}") for n in range(30)))
+    source = urls(*(origin.url(f"/delay/0.1?{n}", address=f"127.0.0.{1 + n % hosts}") for n in range(30)))
     assert run(source, "-o", "-", option, value).returncode == 0
     assert origin.connections_peak == peak
 
 
-def test_retries_are_tries_after_the_first(origin: Origin, urls: Callable[..., str]) -> None:
+def test_retries_are_tries_after_the_first(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     source = urls(origin.url("/flaky/1?status=503"))
     (failed,) = records(run(source, "-o", "-", "--retries", "0").stdout)
     assert (failed["ok"], failed["attempts"], origin.requests) == (False, 1, 1)
@@ -300,7 +296,7 @@ def test_retries_are_tries_after_the_first(origin: Origin, urls: Callable[..., s
     assert (mended["ok"], mended["attempts"]) == (True, 2)
 
 
-def test_timeout_ends_a_try(origin: Origin, urls: Callable[..., str]) -> None:
+def test_timeout_ends_a_try(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     done = run(urls(origin.url("/delay/60")), "-o", "-", "--timeout", "0.3", "--retries", "0")
     (record,) = records(done.stdout)
     assert (done.returncode, record["ok"]) == (1, False)
@@ -308,14 +304,14 @@ def test_timeout_ends_a_try(origin: Origin, urls: Callable[..., str]) -> None:
     assert b"timed out" in done.stderr
 
 
-def test_timeout_ends_a_try_that_drips(origin: Origin, urls: Callable[..., str]) -> None:
+def test_timeout_ends_a_try_that_drips(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     done = run(urls(origin.url("/drip?bytes=100&seconds=60")), "-o", "-", "--timeout", "0.5", "--retries", "0")
     (record,) = records(done.stdout)
     assert not record["ok"]
     assert 0.4 < record["elapsed"] < 10
 
 
-def test_max_body_ends_an_answer_that_is_larger(origin: Origin, urls: Callable[..., str]) -> None:
+def test_max_body_ends_an_answer_that_is_larger(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     source = urls(origin.url("/bytes/1000"), origin.url("/gzip?bytes=1001"))
     done = run(source, "-o", "-", "--max-body", "1000", "--ordered")
     fits, too_large = records(done.stdout)
@@ -323,7 +319,7 @@ def test_max_body_ends_an_answer_that_is_larger(origin: Origin, urls: Callable[.
     assert "max_body" in too_large["error"]
 
 
-def test_hosts_that_are_not_allowed_are_never_sent_to(origin: Origin, urls: Callable[..., str]) -> None:
+def test_hosts_that_are_not_allowed_are_never_sent_to(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     elsewhere = origin.url("/", address="127.0.0.2")
     source = urls(origin.url("/"), elsewhere, origin.url(f"/redirect-to?url={elsewhere}"))
     done = run(source, "-o", "-", "--allow-host", "127.0.0.1", "--ordered")
@@ -331,13 +327,13 @@ def test_hosts_that_are_not_allowed_are_never_sent_to(origin: Origin, urls: Call
     assert {arrival.address for arrival in origin.arrivals} == {"127.0.0.1"}
 
 
-def test_private_addresses_are_refused_on_request(origin: Origin, urls: Callable[..., str]) -> None:
+def test_private_addresses_are_refused_on_request(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     (record,) = records(run(urls(origin.url("/")), "-o", "-", "--deny-private").stdout)
     assert (record["ok"], origin.requests) == (False, 0)
     assert "public" in record["error"]
 
 
-def test_a_proxy_is_gone_through(origin: Origin, urls: Callable[..., str]) -> None:
+def test_a_proxy_is_gone_through(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     """A proxy is asked for the whole URL; our origin answers that as any other."""
     with Origin() as proxy:
         proxy.default = Reply(body=b"by proxy")
@@ -346,7 +342,7 @@ def test_a_proxy_is_gone_through(origin: Origin, urls: Callable[..., str]) -> No
         assert (proxy.requests, origin.requests) == (1, 0)
 
 
-def test_certificates_are_believed_and_shown_as_told(tmp_path: Path, urls: Callable[..., str]) -> None:
+def test_certificates_are_believed_and_shown_as_told(run: Run, tmp_path: Path, urls: Callable[..., str]) -> None:
     for name in ("servers", "clients"):
         (tmp_path / name).mkdir()
     authority, clients = Authority(tmp_path / "servers"), Authority(tmp_path / "clients")
@@ -369,10 +365,10 @@ def test_certificates_are_believed_and_shown_as_told(tmp_path: Path, urls: Calla
 
 
 def test_the_deadline_finishes_what_is_in_flight_and_exits_with_4(
-    origin: Origin, urls: Callable[..., str], tmp_path: Path
+    run: Run, origin: Origin, urls: Callable[..., str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out.jsonl"
-    done = run(urls(*[origin.url("/delay/1.5")] * 40), "-o", str(out), "--deadline", "500ms", "--workers", "4")
+    done = run(urls(*[origin.url("/delay/0.6")] * 40), "-o", str(out), "--deadline", "300ms", "--workers", "4")
     got = records(out)
     assert done.returncode == 4
     assert sum(record["ok"] for record in got) == 4
@@ -390,7 +386,7 @@ def test_the_first_signal_drains(
     origin: Origin, urls: Callable[..., str], tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     out = tmp_path / "out.jsonl"
-    with started(urls(*[origin.url("/delay/1")] * 500), "-o", str(out), "--workers", "4") as process:
+    with started("run", urls(*[origin.url("/delay/0.5")] * 500), "-o", str(out), "--workers", "4") as process:
         origin.wait_for(4, timeout=PATIENCE)
         process.send_signal(number)
         _, errors = process.communicate(timeout=PATIENCE)
@@ -412,7 +408,7 @@ def test_the_second_signal_stops_now_and_keeps_what_came(
 ) -> None:
     out = tmp_path / "out.jsonl"
     source = urls(*(origin.url(f"/bytes/{n}") for n in range(10)), *[origin.url("/delay/600")] * 10)
-    with started(source, "-o", str(out), "--timeout", "700") as process:
+    with started("run", source, "-o", str(out), "--timeout", "700") as process:
         origin.wait_until(lambda: origin.requests >= 16, timeout=PATIENCE)
         process.send_signal(signal.SIGINT)
         read_until(process.stderr, b"finishing")
@@ -426,7 +422,7 @@ def test_the_second_signal_stops_now_and_keeps_what_came(
 
 
 def test_a_signal_ends_a_wait_for_standard_input(origin: Origin) -> None:
-    with started("-", "-o", "-", stdin=subprocess.PIPE) as process:
+    with started("run", "-", "-o", "-", stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         process.stdin.write(f"{origin.url('/')}\n".encode() * 3)
         process.stdin.flush()
@@ -438,7 +434,12 @@ def test_a_signal_ends_a_wait_for_standard_input(origin: Origin) -> None:
 def test_nohup_s_ignored_hangup_is_left_alone(origin: Origin, urls: Callable[..., str]) -> None:
     source = urls(origin.url("/delay/1"))
     with started(
-        source, "-o", "-", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN), stderr=subprocess.DEVNULL
+        "run",
+        source,
+        "-o",
+        "-",
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+        stderr=subprocess.DEVNULL,
     ) as process:
         origin.wait_for(1, timeout=PATIENCE)
         process.send_signal(signal.SIGHUP)
@@ -449,10 +450,10 @@ def test_a_terminal_that_is_closed_drains_like_any_hangup(
     origin: Origin, urls: Callable[..., str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out.jsonl"
-    source = urls(*(origin.url(f"/delay/2?{n}") for n in range(100)))
+    source = urls(*(origin.url(f"/delay/0.7?{n}") for n in range(100)))
     ours, theirs = pty.openpty()
     variables = {**os.environ, "TERM": "xterm"}
-    with started(source, "-o", str(out), stderr=theirs, stdout=theirs, env=variables) as process:
+    with started("run", source, "-o", str(out), stderr=theirs, stdout=theirs, env=variables) as process:
         os.close(theirs)
         origin.wait_for(6, timeout=PATIENCE)
         os.close(ours)
@@ -464,7 +465,7 @@ def test_a_terminal_that_is_closed_drains_like_any_hangup(
 def test_closed_standard_error_does_not_move_messages_into_the_results(
     origin: Origin, urls: Callable[..., str]
 ) -> None:
-    done = run(urls(origin.url("/status/404")), "-o", "-", preexec_fn=lambda: os.close(2))
+    done = run_apart(urls(origin.url("/status/404")), "-o", "-", preexec_fn=lambda: os.close(2))
     assert done.returncode == 1
     assert len(records(done.stdout)) == 1
 
@@ -476,7 +477,7 @@ def test_a_closed_pipe_is_exit_code_5_and_no_traceback(origin: Origin, urls: Cal
     source = urls(*(origin.url(f"/bytes/{n}") for n in range(300)))
     shell = 'set -o pipefail; "$@" | head -n 3'
     done = subprocess.run(
-        ["bash", "-c", shell, "bash", *COMMAND, source, "-o", "-", "--rate", "100/s"],
+        ["bash", "-c", shell, "bash", *COMMAND, "run", source, "-o", "-", "--rate", "100/s"],
         capture_output=True,
         timeout=PATIENCE,
         check=False,
@@ -491,14 +492,18 @@ def test_a_closed_pipe_is_exit_code_5_and_no_traceback(origin: Origin, urls: Cal
 def test_closed_standard_output_is_refused_before_a_socket_could_take_its_number(
     origin: Origin, urls: Callable[..., str]
 ) -> None:
-    done = run(urls(origin.url("/")), "-o", "-", preexec_fn=lambda: os.close(1))
+    done = run_apart(urls(origin.url("/")), "-o", "-", preexec_fn=lambda: os.close(1))
     assert (done.returncode, origin.requests) == (5, 0)
     assert done.stderr == b"workerpool: standard output is closed: redirect it, or name a file with -o\n"
 
 
 def test_closed_standard_input_is_refused(origin: Origin) -> None:
     done = subprocess.run(
-        [*COMMAND, "-", "-o", "-"], capture_output=True, timeout=PATIENCE, check=False, preexec_fn=lambda: os.close(0)
+        [*COMMAND, "run", "-", "-o", "-"],
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+        preexec_fn=lambda: os.close(0),
     )
     assert done.returncode == 2
     assert done.stderr.startswith(b"workerpool: standard input is closed")
@@ -520,19 +525,19 @@ def test_a_closed_pipe_does_not_wait_for_what_is_in_flight(
 ) -> None:
     source = urls(origin.url("/delay/600"), *[origin.url("/")] * answers)
     words = (source, "-o", "-", "--timeout", "700", "--rate", "100/s")
-    with readerless_pipe() as pipe, started(*words, stdout=pipe) as process:
+    with readerless_pipe() as pipe, started("run", *words, stdout=pipe) as process:
         assert process.wait(PATIENCE) == 5
 
 
 def test_help_into_a_closed_pipe_is_quiet() -> None:
     # Without this, Python would write, and argparse forgive, before there is anything to flush at exit.
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    with readerless_pipe() as pipe, started("--help", stdout=pipe, env=buffered) as process:
+    with readerless_pipe() as pipe, started("run", "--help", stdout=pipe, env=buffered) as process:
         _, errors = process.communicate(timeout=PATIENCE)
     assert errors == b""
 
 
-def test_a_full_device_is_exit_code_5(origin: Origin, urls: Callable[..., str]) -> None:
+def test_a_full_device_is_exit_code_5(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     done = run(urls(origin.url("/")), "-o", "/dev/full", "--format", "jsonl")
     assert done.returncode == 5
     assert b"/dev/full cannot be written: no space left on device; no record was written" in done.stderr
@@ -547,7 +552,7 @@ def test_a_disk_that_fills_leaves_whole_records_and_says_how_many(
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
-    done = run(source, "-o", str(out), preexec_fn=limit)
+    done = run_apart(source, "-o", str(out), preexec_fn=limit)
     got = records(out)
     assert done.returncode == 5
     assert 20 < len(got) < 100
@@ -557,14 +562,14 @@ def test_a_disk_that_fills_leaves_whole_records_and_says_how_many(
 # -- what is said -----------------------------------------------------------------------------------------------------
 
 
-def test_quiet_says_nothing_but_errors(origin: Origin, urls: Callable[..., str]) -> None:
+def test_quiet_says_nothing_but_errors(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     source = urls(origin.url("/status/404"))
     done = run(source, "-o", "-", "--quiet")
     assert (done.returncode, done.stderr) == (1, b"")
     assert b"cannot be written" in run(source, "-o", "/dev/full", "--format", "csv", "--quiet").stderr
 
 
-def test_secrets_are_not_said(origin: Origin, urls: Callable[..., str]) -> None:
+def test_secrets_are_not_said(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     secret = origin.url("/status/404?token=hunter2&n=1").replace("://", "://user:hunter2@")
     for words in ([], ["--log-format", "console"], ["--log-format", "json"]):
         done = run(urls(secret, "ftp://user:hunter2@x/"), "-o", "-", *words)
@@ -574,7 +579,7 @@ def test_secrets_are_not_said(origin: Origin, urls: Callable[..., str]) -> None:
     assert b"hunter2" not in run("http://user:hunter2@x/urls.txt", "-o", "-").stderr
 
 
-def test_log_format_json_says_json_and_nothing_else(origin: Origin, urls: Callable[..., str]) -> None:
+def test_log_format_json_says_json_and_nothing_else(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     source = urls('{"url": "' + origin.url("/status/404") + '", "colour": 1}', name="rows.jsonl")
     done = run(source, "-o", "-", "--log-format", "json")
     events = [json.loads(line) for line in done.stderr.splitlines()]
@@ -588,14 +593,14 @@ def test_log_format_json_says_json_and_nothing_else(origin: Origin, urls: Callab
     assert json.loads(refused.stderr)["error"] == "missing.txt does not exist: look at the path"
 
 
-def test_log_format_console_says_events_and_the_summary(origin: Origin, urls: Callable[..., str]) -> None:
+def test_log_format_console_says_events_and_the_summary(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     done = run(urls(origin.url("/flaky/1")), "-o", "-", "--log-format", "console")
     assert b"request.parked" in done.stderr
     assert b"1 request in" in done.stderr
     assert b"request.parked" not in run(urls(origin.url("/flaky/1?x")), "-o", "-").stderr
 
 
-def test_columns_that_are_not_read_are_said_once(origin: Origin, urls: Callable[..., str]) -> None:
+def test_columns_that_are_not_read_are_said_once(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     done = run(urls("url,colour", *[f"{origin.url('/')},red"] * 3, name="rows.csv"), "-o", "-")
     assert done.stderr.count(b"'colour' is not read") == 1
 
@@ -607,7 +612,7 @@ def on_terminal(*words: str, environment: dict[str, str] | None = None) -> tuple
     if "NO_COLOR" not in (environment or {}):
         variables.pop("NO_COLOR", None)
     got = b""
-    with started(*words, stderr=theirs, stdout=subprocess.DEVNULL, env=variables) as process:
+    with started("run", *words, stderr=theirs, stdout=subprocess.DEVNULL, env=variables) as process:
         os.close(theirs)
         limit = time.monotonic() + PATIENCE
         while select.select([ours], [], [], max(0.0, limit - time.monotonic()))[0]:
@@ -622,7 +627,7 @@ def on_terminal(*words: str, environment: dict[str, str] | None = None) -> tuple
 
 
 def test_on_a_terminal_progress_is_drawn_and_taken_away(origin: Origin, urls: Callable[..., str]) -> None:
-    source = urls(*(origin.url(f"/delay/0.3?{n}") for n in range(40)))
+    source = urls(*(origin.url(f"/delay/0.2?{n}") for n in range(40)))
     code, text = on_terminal(source, "-o", "-")
     assert code == 0
     assert "of 40" in text
@@ -633,14 +638,14 @@ def test_on_a_terminal_progress_is_drawn_and_taken_away(origin: Origin, urls: Ca
 
 
 def test_no_progress_draws_none_but_gives_the_summary(origin: Origin, urls: Callable[..., str]) -> None:
-    code, text = on_terminal(urls(origin.url("/delay/1")), "-o", "-", "--no-progress")
+    code, text = on_terminal(urls(origin.url("/delay/0.3")), "-o", "-", "--no-progress")
     assert code == 0
     assert "\x1b" not in text
     assert "1 request in" in text
 
 
 def test_no_color_is_respected(origin: Origin, urls: Callable[..., str]) -> None:
-    source = urls(*(origin.url(f"/delay/0.3?{n}") for n in range(20)))
+    source = urls(*(origin.url(f"/delay/0.3?{n}") for n in range(5)))
     _, coloured = on_terminal(source, "-o", "-", "--log-format", "console")
     _, plain = on_terminal(source, "-o", "-", "--log-format", "console", environment={"NO_COLOR": "1"})
     assert "\x1b[38;5" in coloured or "\x1b[3" in coloured
@@ -648,12 +653,12 @@ def test_no_color_is_respected(origin: Origin, urls: Callable[..., str]) -> None
 
 
 def test_without_rich_a_terminal_gets_plain_lines(origin: Origin, urls: Callable[..., str]) -> None:
-    code, text = on_terminal(urls(origin.url("/delay/1")), "-o", "-", environment={"TERM": "dumb"})
+    code, text = on_terminal(urls(origin.url("/delay/0.3")), "-o", "-", environment={"TERM": "dumb"})
     assert code == 0
     assert "\x1b" not in text
 
 
-def test_scripted_bodies_come_through_whole(origin: Origin, urls: Callable[..., str]) -> None:
+def test_scripted_bodies_come_through_whole(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     origin.script("/text", Reply(body="zwölf\n".encode()))
     (record,) = records(run(urls(origin.url("/text")), "-o", "-", "--include", "body").stdout)
     assert record["body"] == "zwölf\n"

@@ -407,6 +407,13 @@ def test_warming_a_host_that_stalls_meets_the_deadline() -> None:
         assert pool.warm([f"https://{address}/"]) == 0
 
 
+def test_warming_that_takes_too_long_is_told_as_that() -> None:
+    with server(until_closed) as (address, _), WorkerPool(1, timeout=SOON) as pool:
+        transport: Any = pool._transport
+        with pytest.raises(TimedOut):
+            pool.submit(lambda: transport.warm(pool.session, f"https://{address}/", address)).result(5)
+
+
 # -- a bite hits its own send only ------------------------------------------------------------------------------------
 
 

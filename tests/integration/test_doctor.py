@@ -11,10 +11,9 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,11 @@ from typing import Any
 import pytest
 
 from tests.certificates import VERSIONS, Authority
+from tests.commands import COMMAND, PATIENCE, started
 from tests.tunnels import Tunnels
 from workerpool.config import Rate
 from workerpool.doctor import Examination, Examiner
 from workerpool.testing import Origin, Reply
-
-COMMAND = [sys.executable, "-m", "workerpool", "doctor"]
-PATIENCE = 60.0
-"""Seconds after which a process that should have ended or spoken counts as hung."""
 
 
 @pytest.fixture
@@ -58,7 +54,7 @@ def examined(path: str = "/", *, script: tuple[Reply, ...] = (), **traits: Any) 
 
 def run(*words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
     given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    return subprocess.run([*COMMAND, *words], timeout=PATIENCE, check=False, **given)
+    return subprocess.run([*COMMAND, "doctor", *words], timeout=PATIENCE, check=False, **given)
 
 
 # -- connections ------------------------------------------------------------------------------------------------------
@@ -394,21 +390,6 @@ def test_findings_that_cannot_be_written_are_exit_code_5() -> None:
     assert b"the findings cannot be written" in done.stderr
 
 
-@contextmanager
-def started(*words: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A running command, ended by its id whatever happens."""
-    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    process = subprocess.Popen([*COMMAND, *words], **streams)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait(PATIENCE)
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
-
-
 @pytest.mark.parametrize(
     ("path", "after", "knows"),
     [
@@ -421,7 +402,10 @@ def started(*words: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
 def test_ctrl_c_says_what_was_found_so_far_and_ends_at_once(
     path: str, after: int, knows: Callable[[dict[str, Any]], bool]
 ) -> None:
-    with Origin() as origin, started(origin.url(path), "--json", "--patience", "50", "--timeout", "50") as process:
+    with (
+        Origin() as origin,
+        started("doctor", origin.url(path), "--json", "--patience", "50", "--timeout", "50") as process,
+    ):
         origin.wait_for(after, PATIENCE)
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
@@ -439,7 +423,7 @@ def on_terminal(url: str, *words: str) -> str:
     ours, theirs = pty.openpty()
     got = b""
     variables = {**os.environ, "TERM": "xterm-256color"}
-    with started(url, *words, stderr=theirs, stdout=subprocess.DEVNULL, env=variables) as process:
+    with started("doctor", url, *words, stderr=theirs, stdout=subprocess.DEVNULL, env=variables) as process:
         os.close(theirs)
         limit = time.monotonic() + PATIENCE
         while select.select([ours], [], [], max(0.0, limit - time.monotonic()))[0]:

@@ -20,7 +20,7 @@ from tests.jobs.place import Enough, Place, Row
 from tests.jobs.trial import rows_of
 from workerpool import Job, Outcome, Request
 from workerpool.batch.job import mover
-from workerpool.batch.sinks import appended, callback
+from workerpool.batch.sinks import callback, staged
 from workerpool.batch.sinks.base import Cadence
 from workerpool.errors import SinkError
 from workerpool.testing import Arrival, Origin, Reply
@@ -562,18 +562,18 @@ def test_a_disk_that_fails_ends_the_run_with_5_and_nothing_is_lost(
 ) -> None:
     urls = [origin.url(f"/bytes/{n % 30}?n={n}") for n in range(1500)]
     place.write(*urls)
-    write = appended.AppendedSink.write
+    write = staged.StagedSink.write
     calls = 0
 
-    def fail(sink: appended.AppendedSink, rows: Any) -> str:
+    def fail(sink: staged.StagedSink, rows: Any) -> str:
         nonlocal calls
         calls += 1
         if calls == 3:
             raise SinkError("no space left on device")
         return write(sink, rows)
 
-    monkeypatch.setattr(appended.AppendedSink, "cadence", Cadence(seconds=0.0, bytes=1))
-    monkeypatch.setattr(appended.AppendedSink, "write", fail)
+    monkeypatch.setattr(staged.StagedSink, "cadence", Cadence(seconds=0.0, bytes=1))
+    monkeypatch.setattr(staged.StagedSink, "write", fail)
     assert place.run("--host-rate", "1000/s", *ordered) == 5
     assert "no space left" in place.said
     assert not place.output.exists()

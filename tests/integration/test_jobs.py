@@ -1,4 +1,7 @@
-"""Jobs from outside: real processes that run, are killed and go on, and what `status`, `jobs` and `reconcile` say."""
+"""Jobs from outside: runs that end, are killed and go on, and what `status`, `jobs` and `reconcile` say of them.
+
+A run that gets a signal is a process of its own; the rest is carried out in this one.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,12 @@ from typing import Any
 import pytest
 
 from benchmarks.nginx import free_port
+from tests.commands import COMMAND, PATIENCE, environment, run_here, started
 from tests.conftest import require
 from tests.waiting import eventually
-from workerpool.testing import Origin
+from workerpool.testing import Origin, Reply
 
-COMMAND = [sys.executable, "-m", "workerpool"]
-PATIENCE = 60.0
-"""Seconds after which a process that should have ended counts as hung."""
+Done = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture
@@ -35,13 +36,15 @@ def origin() -> Iterator[Origin]:
 
 
 class Place:
-    """A directory with a source, a job and an output, and the commands that are run there."""
+    """The working directory, with a source, a job and an output, and the commands that are run there."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, said: pytest.CaptureFixture[str]) -> None:
         self.directory = directory
         self.source = directory / "urls.txt"
         self.job = directory / "crawl.job"
         self.output = directory / "out.jsonl"
+        self.pace = 0.1
+        self._said = said
 
     def write(self, *lines: str, name: str = "urls.txt") -> Path:
         path = self.directory / name
@@ -51,14 +54,17 @@ class Place:
     def words(self, *more: str) -> list[str]:
         return ["run", str(self.source), "-o", str(self.output), "--job", "crawl.job", "--no-progress", *more]
 
-    def run(self, *more: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        return self.command(*self.words(*more), **options)
+    def run(self, *more: str) -> Done:
+        return self.command(*self.words(*more))
 
-    def command(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        given: dict[str, Any] = {} if "input" in options else {"stdin": subprocess.DEVNULL}
+    def command(self, *words: str, stdin: bytes | None = None) -> Done:
+        return run_here(words, self._said, stdin)
+
+    def apart(self, *words: str, prefix: Sequence[str] = (), **options: Any) -> Done:
+        """The command in a process of its own."""
         return subprocess.run(
-            [*COMMAND, *words], cwd=self.directory, capture_output=True, text=True, timeout=PATIENCE, check=False,
-            env=environment(), **given, **options,
+            [*prefix, *COMMAND, *words], cwd=self.directory, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=PATIENCE, check=False, env=environment(), **options,
         )  # fmt: skip
 
     def status(self) -> dict[str, Any]:
@@ -73,16 +79,9 @@ class Place:
     @contextmanager
     def running(self, *more: str) -> Iterator[subprocess.Popen[str]]:
         """A run that has ended some inputs, killed by its id in the end."""
-        process = subprocess.Popen(
-            [*COMMAND, *self.words(*more)], cwd=self.directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, env=environment(),
-        )  # fmt: skip
-        try:
+        with started(*self.words(*more), cwd=self.directory, text=True, env=environment()) as process:
             assert eventually(lambda: self._is_under_way(process.pid), PATIENCE)
             yield process
-        finally:
-            process.kill()
-            process.communicate(timeout=PATIENCE)
 
     def _is_under_way(self, pid: int) -> bool:
         """Whether the process fetches, and takes signals: before that it has no heartbeat."""
@@ -90,24 +89,22 @@ class Place:
         return beat.exists() and json.loads(beat.read_text())["pid"] == pid and self.status()["ok"] > 0
 
 
-def environment() -> dict[str, str]:
-    root = str(Path(__file__).resolve().parent.parent.parent)
-    return {**os.environ, "PYTHONPATH": root, "COLUMNS": "80"}
-
-
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Place:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    return Place(tmp_path, capfd)
 
 
 @pytest.fixture
 def slow(place: Place, origin: Origin) -> Place:
-    """A source that takes a while: 100 answers of 0.1 s."""
-    place.write(*(origin.url(f"/delay/0.1?n={n}") for n in range(100)))
+    """A source of 100 answers that each take its `pace`: 0 lets a run end that has been looked at."""
+    origin.script("/slow", lambda arrival: Reply(delay=place.pace))
+    place.write(*(origin.url(f"/slow?n={n}") for n in range(100)))
     return place
 
 
-def last_line(done: subprocess.CompletedProcess[str]) -> str:
+def last_line(done: Done) -> str:
     return done.stderr.splitlines()[-1] if done.stderr else ""
 
 
@@ -182,7 +179,7 @@ def test_records_that_were_swapped_for_others_are_found_though_their_number_is_r
 def test_an_unfinished_run_proves_nothing_and_says_what_is_left(slow: Place, origin: Origin) -> None:
     """The failure's record is still in the ledger."""
     slow.source.write_text(origin.url("/status/404\n") + slow.source.read_text())
-    assert slow.run("--workers", "4", "--deadline", "1s").returncode == 4
+    assert slow.run("--workers", "4", "--deadline", "500ms").returncode == 4
     found = slow.reconcile()
     assert (found["code"], found["wrong"], found["held"]) == (1, [], 1)
     assert found["inputs"] == 101
@@ -190,7 +187,8 @@ def test_an_unfinished_run_proves_nothing_and_says_what_is_left(slow: Place, ori
     assert found["ended"] + found["queued"] + found["deferred"] == 101
     (said,) = found["unproven"]
     assert f"{found['queued']} inputs are still queued and {found['deferred']} deferred: run the same command" in said
-    assert slow.run("--workers", "16", "--host-connections", "16").returncode == 1
+    slow.pace = 0
+    assert slow.run().returncode == 1
     assert slow.reconcile()["code"] == 0
 
 
@@ -208,7 +206,8 @@ def test_a_killed_run_that_went_on_is_proven(slow: Place) -> None:
         process.wait(PATIENCE)
     before = slow.reconcile()
     assert (before["code"], before["wrong"]) == (1, [])
-    done = slow.run("--workers", "16", "--host-connections", "16")
+    slow.pace = 0
+    done = slow.run()
     assert done.returncode == 0
     assert f"After {before['ended']} inputs that had ended before, this time:" in done.stderr
     assert f"{100 - before['ended']} requests in" in done.stderr
@@ -252,7 +251,7 @@ def test_a_source_that_has_changed_or_gone_is_said(place: Place, origin: Origin)
 
 def test_what_came_by_standard_input_is_counted_only(place: Place, origin: Origin) -> None:
     lines = "".join(f"{origin.url('/bytes/1')}?n={n}\n" for n in range(20))
-    done = place.command("run", "-", "-o", "out.jsonl", "--job", "crawl.job", "--quiet", input=lines)
+    done = place.command("run", "-", "-o", "out.jsonl", "--job", "crawl.job", "--quiet", stdin=lines.encode())
     assert done.returncode == 0, done.stderr
     found = place.reconcile()
     assert found.items() >= {"code": 0, "inputs": 20, "records": 20}.items()
@@ -305,6 +304,7 @@ def test_status_looks_at_a_run_without_disturbing_it(slow: Place) -> None:
         assert status["state"] == "running"
         assert f"process {process.pid} on" in status["holder"]
         assert status["ok"] + status["queued"] == 100
+        slow.pace = 0
         assert eventually(lambda: slow.status()["state"] == "finished", PATIENCE)
         assert process.wait(PATIENCE) == 0
     assert slow.status().items() >= {"state": "finished", "ok": 100, "queued": 0, "last": "finished"}.items()
@@ -323,7 +323,7 @@ def test_status_of_a_killed_run_says_that_it_ended_without_a_word_and_how_to_go_
 
 
 def test_status_says_how_the_last_execution_ended(slow: Place) -> None:
-    slow.run("--workers", "2", "--deadline", "1s")
+    slow.run("--workers", "2", "--deadline", "500ms")
     status = slow.status()
     assert status["last"] == "deadline"
     assert status["waiting"] == 0
@@ -357,25 +357,20 @@ def test_a_job_in_a_directory_that_is_only_to_be_read_can_be_looked_at(slow: Pla
             process.wait(PATIENCE)
         assert (slow.job / "ledger.sqlite-wal").exists()
     else:
-        slow.run("--workers", "16", "--host-connections", "16")
+        slow.pace = 0
+        slow.run()
     for path in (*slow.job.iterdir(), slow.job):
         path.chmod(0o555 if path == slow.job else 0o444)
     try:
         for command in ("status", "reconcile"):
-            done = subprocess.run(
-                [*prefix, *COMMAND, command, "crawl.job", "--json"], cwd=slow.directory, capture_output=True, text=True,
-                timeout=PATIENCE, env=environment(), check=False,
-            )  # fmt: skip
+            done = slow.apart(command, "crawl.job", "--json", prefix=prefix)
             assert done.returncode == (1 if is_killed and command == "reconcile" else 0), done.stderr
             assert json.loads(done.stdout)["directory"] == "crawl.job"
         if is_killed:  # the log cannot be read without its index, and that cannot be made here
             slow.job.chmod(0o755)
             (slow.job / "ledger.sqlite-shm").unlink()
             slow.job.chmod(0o555)
-            done = subprocess.run(
-                [*prefix, *COMMAND, "status", "crawl.job"], cwd=slow.directory, capture_output=True, text=True,
-                timeout=PATIENCE, env=environment(), check=False,
-            )  # fmt: skip
+            done = slow.apart("status", "crawl.job", prefix=prefix)
             assert done.returncode == 2
             assert "or its log beside it, cannot be read" in done.stderr
     finally:
@@ -409,9 +404,9 @@ def test_jobs_lists_what_is_one_or_two_levels_below(place: Place, origin: Origin
 
 
 def test_the_heartbeat_tells_of_a_run_while_it_goes_on_and_of_its_end(slow: Place) -> None:
-    with slow.running("--workers", "8", "--host-connections", "8") as process:
-        assert eventually(lambda: (slow.job / "heartbeat").exists(), PATIENCE)
+    with slow.running("--workers", "2") as process:
         beat = json.loads((slow.job / "heartbeat").read_text())
+        slow.pace = 0
         assert beat.items() >= {"pid": process.pid, "run": 1, "phase": "fetching"}.items()
         assert process.wait(PATIENCE) == 0
     end = json.loads((slow.job / "heartbeat").read_text())
@@ -435,13 +430,14 @@ def test_the_last_word_and_the_exit_code_are_about_the_whole_run(slow: Place, or
     """The failure is in the first execution, and the second one has none."""
     lines = slow.source.read_text()
     slow.source.write_text(origin.url("/status/404\n") + lines)
-    first = slow.run("--workers", "4", "--deadline", "1s", "--quiet")
+    first = slow.run("--workers", "4", "--deadline", "500ms", "--quiet")
     assert first.returncode == 4
     (line,) = first.stderr.splitlines()
     assert line.startswith("workerpool: crawl.job: run 1 stopped at the deadline: ")
     assert ", 1 failed, " in line
     assert line.endswith(" queued; run it again, and it goes on (exit 4)") or " deferred; run it again" in line
-    second = slow.run("--workers", "16", "--host-connections", "16")
+    slow.pace = 0
+    second = slow.run()
     assert second.returncode == 1
     assert ", 0 failed" not in second.stderr
     assert last_line(second) == "workerpool: crawl.job: run 1 finished: 101 inputs, 100 ok, 1 failed (exit 1)"
@@ -487,7 +483,10 @@ def test_a_second_signal_ends_a_job_at_once_with_its_last_word(place: Place, ori
 
 def test_a_disk_without_room_is_told_of_in_the_last_line_and_gone_on_with(place: Place, origin: Origin) -> None:
     place.write(*(origin.url(f"/bytes/1?n={n}") for n in range(3000)))
-    done = place.run("--quiet", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)))
+    done = place.apart(
+        *place.words("--quiet"),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)),
+    )
     assert done.returncode == 5, done.stderr
     assert "file too large" in done.stderr.lower() or "disk i/o error" in done.stderr.lower()
     assert last_line(done) == (
@@ -505,7 +504,8 @@ def test_a_held_job_is_said_in_the_last_line_and_waited_for_if_asked(slow: Place
         assert done.returncode == 3
         assert f"(process {process.pid} on" in last_line(done)
         assert last_line(done).endswith("(exit 3)")
-        waited = slow.run("--workers", "16", "--host-connections", "16", "--wait-lock", "50s")
+        slow.pace = 0.02  # for half a second more
+        waited = slow.run("--wait-lock", "50s")
         assert process.wait(PATIENCE) == 0
     assert waited.returncode == 0, waited.stderr
     assert last_line(waited) == "workerpool: crawl.job: run 2 finished: 100 inputs, 100 ok (exit 0)"

@@ -22,7 +22,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
 
-from workerpool import Cancelled, Request, RetryPolicy, WorkerPool, WrongThread, fetch
+from workerpool import Cancelled, OptionError, Request, RetryPolicy, WorkerPool, WrongThread, fetch
 from workerpool.testing import Answer, Origin, Reply, ScriptedTransport
 
 LONG = 10  # seconds that something may take which should be there at once
@@ -301,6 +301,14 @@ def test_a_session_factory_brings_headers_and_cookies(origin: Origin) -> None:
         headers = pool.get(origin.url("/echo")).result(LONG).json()["headers"]
         assert (headers["X-Session"], headers["Cookie"]) == ("mine", "preset=1")
         assert type(pool.submit(lambda: pool.session).result(LONG)) is MySession
+
+
+@pytest.mark.parametrize(
+    "own", [{"proxies": {"http": "http://proxy.test:3128"}}, {"verify": False}, {"cert": "c.pem"}], ids=str
+)
+def test_what_the_sessions_of_a_factory_would_not_heed_is_refused(own: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="session_factory"):
+        WorkerPool(1, session_factory=requests.Session, **own)
 
 
 def test_each_worker_has_its_own_session_and_all_share_one_adapter_sized_to_them() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from workerpool import Cancelled, Request, RetryPolicy, SlotTimeout, WorkerPool
-from workerpool.batch.ahead import AHEAD, read_ahead
+from workerpool.batch.sources.ahead import AHEAD, read_ahead
 from workerpool.model import IDLE, Idle
 from workerpool.testing import Answer, Origin, ScriptedTransport
 

@@ -272,6 +272,28 @@ def test_a_request_that_is_not_idempotent_never_goes_again_by_itself() -> None:
         assert (origin.requests, len(second.attempts)) == (2, 1)
 
 
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_a_get_that_says_that_it_is_not_idempotent_ends_as_unknown_too(fast_path: bool) -> None:
+    with Origin() as origin, WorkerPool(1, fast_path=fast_path) as pool:
+        origin.script("/", Reply(reset=True))
+        (outcome,) = pool.stream([Request(origin.url("/"), idempotent=False)])
+        assert isinstance(outcome.error, OutcomeUnknown)
+        assert "GET" in str(outcome.error)
+        assert (origin.requests, len(outcome.attempts)) == (1, 1)
+
+
+def test_a_get_that_a_post_was_redirected_to_goes_again() -> None:
+    """It is the GET that met a dead socket; the POST has had its answer, and is not repeated."""
+    with Origin(LOOPBACK[:2]) as origin, WorkerPool(1, retry=None) as pool:
+        origin.script("/", Closer())
+        target = origin.url("/", LOOPBACK[1])
+        origin.script("/form", Reply(status=303, headers={"Location": target}))
+        outcomes = list(pool.stream([Request(target), Request(origin.url("/form"), method="POST", data=b"x")]))
+        assert [outcome.error for outcome in outcomes] == [None, None]
+        assert [arrival.method for arrival in origin.arrivals] == ["GET", "POST", "GET", "GET"]
+        assert pool.statistics().resent == 1
+
+
 def test_a_request_with_an_idempotency_key_goes_again() -> None:
     with Origin() as origin, WorkerPool(1, retry=None) as pool:
         origin.script("/", Closer())

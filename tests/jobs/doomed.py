@@ -8,10 +8,12 @@ ended, and once another line has come, its exit code or negative signal. An orde
 `kind`, `at`, `mode`: kill it ``before`` or ``after`` its `at`-th call of `kind`, or with half of it written (``torn``);
 or let that call fail with the error number `fails` (of SQLite's statements: with "disk I/O error").
 `clock`: seconds by which its wall clock is off. `limit`: bytes that a file may have at most.
+`backoff`: seconds that a first retry waits at most; by default next to none, as no run would do anything else then.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -27,6 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from workerpool.cli import main as command
+from workerpool.cli import run as of_runs
+from workerpool.config import RetryPolicy
 
 SYSTEM = ("write", "pwrite", "fsync", "replace", "ftruncate", "unlink")
 """Functions of `os` that are counted. What SQLite calls by itself is not seen; its statements are."""
@@ -116,6 +120,8 @@ def run(order: dict[str, Any]) -> int:
         real = time.time
         time.time = lambda: real() + offset  # type: ignore[assignment]
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert of_runs.RetryPolicy is RetryPolicy
+    of_runs.RetryPolicy = functools.partial(RetryPolicy, backoff=order.get("backoff", 0.01))  # type: ignore[misc]
     knife = Knife(order)
     knife.patch()
     code = command(order["argv"])
@@ -124,10 +130,21 @@ def run(order: dict[str, Any]) -> int:
     return code
 
 
+def _load_what_is_written_with(argv: list[str]) -> None:
+    """Import once what else every child would: it takes longer than a run. Nothing of it may leave a thread here."""
+    words = " ".join(argv)
+    if ".parquet" in words:
+        import pyarrow.parquet  # noqa: F401
+    if "postgresql://" in words:
+        import psycopg  # noqa: F401
+    assert len(os.listdir("/proc/self/task")) == 1
+
+
 def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for line in sys.stdin:
         order = json.loads(line)
+        _load_what_is_written_with(order["argv"])
         pid = os.fork()
         if pid == 0:
             code = 70

@@ -32,6 +32,9 @@ WORKERS = 8
 PATIENCE = 60.0
 """Seconds after which a run that should have ended counts as hung."""
 
+WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""Has what Arrow brings along (NumPy's algebra, an allocator) start no threads: the process forks."""
+
 UNKNOWN = "is not repeated blindly"
 """What the error of a request says whose answer was never known."""
 
@@ -45,7 +48,7 @@ class Doomed:
         self.directory = directory
         self._process = subprocess.Popen(
             [sys.executable, str(ROOT / "tests" / "jobs" / "doomed.py")],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **WITHOUT_THREADS},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,  # so that what was read ahead is not hidden from `select`

@@ -46,8 +46,7 @@ def test_the_bound_holds_the_rate_is_sane_and_the_next_slot_comes(
         tell(answer, now + took, rate, connections)
         assert min(1 / 60, most) <= rate.rate <= most
         assert 1 <= connections.limit <= 40
-        assert rate.grouping >= 0
-        assert rate.rests_at() < float("inf")
+        assert rate.rests_at < float("inf")
         fastest = max(fastest, rate.rate)
         for earlier, first in enumerate(grants):
             assert len(grants) - earlier <= 1 + fastest * (stamp - first) * (1 + 1e-9) + 1e-6

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-import threading
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workerpool.config import Rate
-from workerpool.errors import OptionError
 from workerpool.limits import LATENESS, LeakyBucket, MemoryLimiter
 
 rates = st.builds(Rate, st.integers(1, 5000), st.sampled_from([1.0, 60.0, 3600.0]))
@@ -29,7 +25,7 @@ def assert_bounded(grants: list[tuple[float, int]], rate: Rate, burst: int) -> N
 
 @given(rates, st.integers(1, 10), gaps)
 def test_no_window_holds_more_than_burst_plus_rate_times_its_length(rate: Rate, burst: int, gaps: list[float]) -> None:
-    bucket, now, grants = LeakyBucket(rate, burst), 0.0, []
+    bucket, now, grants = LeakyBucket(rate.interval, burst), 0.0, []
     for gap in gaps:
         now += gap * rate.interval
         grants.append((bucket.take(now), 1))
@@ -80,28 +76,18 @@ def test_a_demand_that_begins_now_gets_no_slots_of_the_past() -> None:
 
 
 def test_slots_are_evenly_spaced_after_the_burst() -> None:
-    bucket = LeakyBucket(Rate(10), burst=3)
+    bucket = LeakyBucket(0.1, burst=3)
     assert [round(bucket.take(5.0), 6) for _ in range(6)] == [5.0, 5.0, 5.0, 5.1, 5.2, 5.3]
 
 
-def test_a_weight_above_the_burst_is_refused() -> None:
-    with pytest.raises(OptionError, match="raise the burst to 5"):
-        LeakyBucket(Rate(1), burst=4).next_at(weight=5)
+def test_what_weighs_more_than_the_burst_goes_by_itself() -> None:
+    bucket = LeakyBucket(1.0, burst=4)
+    assert [bucket.take(10.0, weight) for weight in (1, 5, 1)] == [10.0, 11.0, 13.0]
 
 
-def test_threads_that_take_together_get_distinct_slots(tiny_switch_interval: None) -> None:
-    limiter, slots = MemoryLimiter(Rate(1000)), list[float]()
-
-    def take() -> None:
-        for n in range(2000):
-            slot = limiter.try_take(n / 1000)
-            if slot is not None:
-                slots.append(slot)
-
-    threads = [threading.Thread(target=take) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    slots.sort()
-    assert all(later - earlier >= 0.001 - 1e-9 for earlier, later in itertools.pairwise(slots))
+def test_what_weighs_more_than_a_quota_takes_all_of_it() -> None:
+    limiter = MemoryLimiter(Rate.of("10/s and 3/h"), burst=5)
+    assert limiter.try_take(0.0) == 0.0
+    assert limiter.next_at(weight=4) == pytest.approx(3600, abs=0.1)
+    assert limiter.try_take(3601.0, weight=4) == 3601.0
+    assert limiter.next_at() == pytest.approx(7201, abs=0.1)

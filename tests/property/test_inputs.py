@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from workerpool.batch.job.inputs import Inputs, count_inputs
 from workerpool.batch.job.ledger import Entries, Ledger, SourceRow
 from workerpool.batch.job.states import BLOCK, State
-from workerpool.batch.source import Sources
+from workerpool.batch.sources.files import FileSources
 from workerpool.model import Idle, Request
 
 ENDS = (State.OK, State.FAILED, State.SPENT, State.UNKNOWN)
@@ -29,7 +29,7 @@ class Execution:
         if self.ledger.run() is None:
             rows = [SourceRow(number=n, path=path, size=1, mtime=1, lines=None) for n, path in enumerate(paths)]
             self.ledger.begin_run({}, "0", rows)
-        self.inputs = Inputs(self.ledger, Sources(paths), paths)
+        self.inputs = Inputs(self.ledger, FileSources(paths))
         self.reading = self.inputs.to_do()
 
     def enter(self) -> None:

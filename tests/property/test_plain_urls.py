@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from workerpool.batch.rows import from_url
+from workerpool.batch.sources.rows import from_url
 from workerpool.model import problem_of
 
 PARTS = st.sampled_from(

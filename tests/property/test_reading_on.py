@@ -14,10 +14,10 @@ from unittest import mock
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from workerpool.batch import chunks, packed
-from workerpool.batch.marks import BEGINNING, Block, Mark, Spot, check_between
-from workerpool.batch.packed import zstandard
-from workerpool.batch.source import Sources
+from workerpool.batch.sources import chunks, packed
+from workerpool.batch.sources.files import FileSources
+from workerpool.batch.sources.marks import BEGINNING, Block, Mark, Spot, check_between
+from workerpool.batch.sources.packed import zstandard
 from workerpool.model import Request
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
@@ -45,7 +45,7 @@ def contents(draw: st.DrawFn) -> bytes:
     return data[: -1 if draw(st.booleans()) else None]
 
 
-def read(sources: Sources, start: Mark | None = None) -> tuple[list[tuple[Request, Mark, int]], Mark, int]:
+def read(sources: FileSources, start: Mark | None = None) -> tuple[list[tuple[Request, Mark, int]], Mark, int]:
     """Return each request with its mark and the check of what is before it, the end, and the check up to that."""
     reading = sources.read(0, start)
     got = []
@@ -76,10 +76,10 @@ def test_reading_from_any_mark_gives_the_rest_of_a_full_reading(
         return  # UTF-16 is refused, and what is packed is unpacked
     path = tmp_path / f"r.{format}{ending}"
     path.write_bytes(PACKERS[ending](data))
-    sources = Sources([str(path)])
+    sources = FileSources([str(path)])
     with mock.patch.object(packed, "CHUNK", chunk), mock.patch.object(chunks, "CHUNK", chunk):
         got, end, last = read(sources)
-        assert [request for request, _, _ in got] == list(Sources([str(path)]))
+        assert [request for request, _, _ in got] == list(FileSources([str(path)]))
         assert end.offset == len(data)
         assert end.line == 1 + data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
         places = [BEGINNING, *(mark for _, mark, _ in got), end]
@@ -100,7 +100,7 @@ def test_reading_from_any_mark_gives_the_rest_of_a_full_reading(
             assert request.ordinal == got[number][1].line
 
 
-def blocks_of(sources: Sources, every: int) -> list[Block]:
+def blocks_of(sources: FileSources, every: int) -> list[Block]:
     """Return the blocks of a source, of so many ordinals each."""
     reading, start, blocks = sources.read(0), BEGINNING, []
     number = None
@@ -139,7 +139,7 @@ def test_the_first_block_that_changed_is_found_and_no_other(
     data, data_now = b"http://a/0\n" + data, b"http://a/0\n" + data_now
     path = tmp_path / f"r.txt{ending}"
     path.write_bytes(PACKERS[ending](data))
-    sources = Sources([str(path)])
+    sources = FileSources([str(path)])
     blocks = [block for number, block in enumerate(blocks_of(sources, 2)) if number not in without]
     assert sources.verify(0, blocks) is None
     path.write_bytes(PACKERS[ending](data_now))

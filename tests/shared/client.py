@@ -54,8 +54,7 @@ def _take_slots(order: dict[str, Any]) -> None:
     """As a scheduler does, without anything behind it."""
     options = order.get("options", {})
     budgets = Budgets(**{**options, "rate": Rate.of(options["rate"])} if "rate" in options else options)
-    budget = FileBudget(order["path"], budgets, SystemClock())
-    budget.serves_sockets = True
+    budget = FileBudget(order["path"], budgets, SystemClock(), serves_sockets=True)
     out = os.open(order["slots"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     until, waits = time.monotonic() + order["seconds"], threading.Condition()
     since, number, next_look = time.monotonic(), 0, 0.0

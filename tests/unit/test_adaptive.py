@@ -314,10 +314,10 @@ def test_a_request_of_a_weight_leaves_a_gap_for_as_many() -> None:
 def test_what_was_learned_outlives_the_queue_and_what_was_not_does_not() -> None:
     fresh, learned = AdaptiveRate(), AdaptiveRate()
     fresh.try_take(0.0)
-    assert fresh.rests_at() <= 1.0
+    assert fresh.rests_at <= 1.0
     last = grown(learned, 3)
     learned.hear(refusal(last), last)
-    assert learned.rests_at() >= last + 300
+    assert learned.rests_at >= last + 300
 
 
 # -- connections ------------------------------------------------------------------------------------------------------

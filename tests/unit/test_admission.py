@@ -27,8 +27,6 @@ def take_all(scheduler: Scheduler, now: float) -> list[Ticket]:
 class Counted:
     """A limiter that counts how often anybody asks."""
 
-    grouping = 0.0
-
     def __init__(self, rate: Rate) -> None:
         self.limiter = MemoryLimiter(rate)
         self.asked = 0
@@ -40,8 +38,9 @@ class Counted:
     def try_take(self, now: float, weight: int = 1, *, since: float | None = None) -> float | None:
         return self.limiter.try_take(now, weight, since=since)
 
+    @property
     def rests_at(self) -> float:
-        return self.limiter.rests_at()
+        return self.limiter.rests_at
 
 
 class Together:

@@ -31,7 +31,7 @@ class Notes:
 
     name = "notes"
     is_exactly_once = True
-    cadence = Cadence(seconds=0.05, bytes=2_000, rows=5)
+    cadence = Cadence(seconds=0.05, bytes=2_000)
 
     def __init__(self) -> None:
         self.said: list[Any] = []
@@ -41,7 +41,7 @@ class Notes:
     def leftover(self) -> str | None:
         return None
 
-    def begin(self) -> str:
+    def begin(self, *, overwrite: bool = False) -> str:
         self.said.append("begin")
         return ""
 
@@ -59,8 +59,8 @@ def test_records_go_in_batches_of_the_sink_s_own_size() -> None:
     notes = Notes()
     sink = BatchedSink(notes)
     sink.open()
-    for number in range(12):
-        sink.write(record_of(outcome(number)))
+    for _ in range(12):
+        sink.write({"key": "x" * 400})
     assert (notes.said, sink.written) == (["begin", 5, 5], 10)
     sink.write({"key": "x" * 3_000})
     sink.close()
@@ -89,8 +89,8 @@ def test_a_failure_is_final_and_finishes_nothing(failure: Exception) -> None:
     notes.failure = failure
     sink = BatchedSink(notes)
     sink.open()
-    for number in range(6):
-        sink.write(record_of(outcome(number)))
+    for _ in range(6):
+        sink.write({"key": "x" * 400})
     notes.fails = True
     sink.abort()
     notes.fails = False

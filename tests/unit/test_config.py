@@ -277,6 +277,17 @@ def test_a_weight_above_the_burst_is_refused_with_the_burst_that_would_do() -> N
             pool.get("http://a.test/", weight=0)
 
 
+@pytest.mark.parametrize("option", ["rate", "host_rate", "key_rate"])
+def test_a_weight_above_a_quota_is_refused_and_the_others_are_sent(option: str) -> None:
+    keys: dict[str, Any] = {"limit_by": lambda request: "all"} if option == "key_rate" else {}
+    requests = [Request("http://a.test/"), Request("http://b.test/", weight=4), Request("http://c.test/", weight=2)]
+    rates: dict[str, Any] = {option: "10/s and 3/h"}
+    with WorkerPool(2, **rates, **keys, burst=5, transport=ScriptedTransport()) as pool:
+        outcomes = {outcome.url: outcome for outcome in pool.stream(requests)}
+    assert [url for url, outcome in outcomes.items() if not outcome.ok] == ["http://b.test/"]
+    assert "weight=4 is more than the quota of 3/h" in str(outcomes["http://b.test/"].error)
+
+
 def test_an_unknown_argument_of_a_request_is_a_type_error_that_lists_what_there_is() -> None:
     with WorkerPool(1, transport=ScriptedTransport()) as pool, pytest.raises(TypeError, match=r"'colour'.*timeout"):
         pool.get("http://a.test/", colour="red")

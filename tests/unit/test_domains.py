@@ -25,6 +25,7 @@ from workerpool.model import Request
         ("https://a.b.unknown-suffix/", "b.unknown-suffix"),
         ("https://shop.bücher.example/", "xn--bcher-kva.example"),
         ("https://xn--bcher-kva.example/", "xn--bcher-kva.example"),
+        ("https://www.straße.example/", "xn--strae-oqa.example"),
     ],
 )
 def test_the_registered_domain_is_one_label_more_than_the_public_suffix(url: str, domain: str) -> None:

@@ -15,10 +15,10 @@ from workerpool.batch.job.ledger import Entries, Held, Ledger, Seen, SourceRow
 from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.mover import Mover
 from workerpool.batch.job.states import BLOCK, State, new_block
-from workerpool.batch.marks import BEGINNING
 from workerpool.batch.sinks import durable_sink_for
 from workerpool.batch.sinks.base import Cadence
 from workerpool.batch.sinks.place import Place
+from workerpool.batch.sources.marks import BEGINNING
 from workerpool.errors import JobError, SinkError
 
 SOURCE = SourceRow(number=0, path="urls.txt", size=1, mtime=1, lines=None)

@@ -15,10 +15,10 @@ from unittest import mock
 
 import pytest
 
-from workerpool.batch.lines import MAX_LINE
-from workerpool.batch.marks import Mark
-from workerpool.batch.packed import CHUNK, PACKINGS, Broken, packing_named, unpack, zstandard
-from workerpool.batch.source import Sources
+from workerpool.batch.sources.files import FileSources
+from workerpool.batch.sources.lines import MAX_LINE
+from workerpool.batch.sources.marks import Mark
+from workerpool.batch.sources.packed import CHUNK, PACKINGS, Broken, packing_named, unpack, zstandard
 from workerpool.errors import SourceError
 from workerpool.model import Request
 
@@ -39,7 +39,7 @@ def write(path: Path, data: bytes) -> str:
 def read_until_broken(path: str) -> tuple[list[Request], str]:
     got: list[Request] = []
     try:
-        for request in Sources([path]):
+        for request in FileSources([path]):
             got.append(request)  # noqa: PERF402 - what came before the error is the point
     except SourceError as error:
         return got, str(error)
@@ -60,7 +60,7 @@ def test_every_packing_is_tried_here() -> None:
 def test_packed_sources_read_like_plain_ones(tmp_path: Path, ending: str, ordinary: str) -> None:
     text = {"txt": "http://a/\n", "jsonl": '{"url": "http://a/"}\n', "csv": "url\nhttp://a/\n"}[ordinary]
     path = write(tmp_path / f"r.{ordinary}{ending.upper()}", PACKERS[ending](text.encode()))
-    sources = Sources([path])
+    sources = FileSources([path])
     sources.check()
     assert sources.count() is None
     assert [r.url for r in sources] == ["http://a/"]
@@ -69,8 +69,8 @@ def test_packed_sources_read_like_plain_ones(tmp_path: Path, ending: str, ordina
 @each
 def test_what_is_packed_is_known_by_its_content_too(tmp_path: Path, ending: str) -> None:
     path = write(tmp_path / "u.txt", PACKERS[ending](b"http://a/\n"))
-    assert [r.url for r in Sources([path])] == ["http://a/"]
-    assert Sources([path]).count() is None
+    assert [r.url for r in FileSources([path])] == ["http://a/"]
+    assert FileSources([path]).count() is None
 
 
 @each
@@ -80,20 +80,20 @@ def test_a_name_that_says_another_packing_than_the_content_is_refused(tmp_path: 
         return
     path = write(tmp_path / f"u.txt{ending}", PACKERS[other](b"http://a/\n") if other else b"http://a/\n")
     with pytest.raises(SourceError, match=f"the name ends in {ending}, but what is in it is not"):
-        Sources([path]).check()
+        FileSources([path]).check()
 
 
 @each
 def test_streams_one_after_the_other_are_one_source(tmp_path: Path, ending: str) -> None:
     pack = PACKERS[ending]
     data = pack(b"http://a/1\nhttp://a") + pack(b"") + pack(b"/2\n") + b"\0" * 512
-    assert [r.url for r in Sources([write(tmp_path / f"u.txt{ending}", data)])] == ["http://a/1", "http://a/2"]
+    assert [r.url for r in FileSources([write(tmp_path / f"u.txt{ending}", data)])] == ["http://a/1", "http://a/2"]
 
 
 def test_frames_to_skip_are_skipped(tmp_path: Path) -> None:
     skipped = b"\x52\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"aside"
     data = skipped + zstandard().compress(b"http://a/1\n") + skipped + zstandard().compress(b"http://a/2\n")
-    assert [r.url for r in Sources([write(tmp_path / "u.txt.zst", data)])] == ["http://a/1", "http://a/2"]
+    assert [r.url for r in FileSources([write(tmp_path / "u.txt.zst", data)])] == ["http://a/1", "http://a/2"]
 
 
 @each
@@ -127,13 +127,13 @@ def test_a_bomb_costs_no_memory(tmp_path: Path, ending: str) -> None:
     sizes = [len(chunk) for chunk in unpack(iter([bomb]), packing)]
     assert sum(sizes) == 64 * 1024 * 1024
     assert max(sizes) <= CHUNK
-    (request,) = Sources([write(tmp_path / f"u.txt{ending}", bomb)])
+    (request,) = FileSources([write(tmp_path / f"u.txt{ending}", bomb)])
     assert request.problem is not None
     assert f"longer than {MAX_LINE // 2**20} MiB" in request.problem
 
 
 def test_data_that_asks_for_much_memory_is_refused() -> None:
-    with mock.patch("workerpool.batch.packed.WINDOW", 1024 * 1024):
+    with mock.patch("workerpool.batch.sources.packed.WINDOW", 1024 * 1024):
         packing = packing_named("u.xz")
         assert packing is not None
         with pytest.raises(Broken, match=r"[Mm]emory"):
@@ -142,7 +142,10 @@ def test_data_that_asks_for_much_memory_is_refused() -> None:
 
 @each
 def test_standard_input_is_unpacked_by_its_content(ending: str) -> None:
-    script = "from workerpool.batch.source import Sources; print([(r.url, r.ordinal) for r in Sources(['-'])])"
+    script = (
+        "from workerpool.batch.sources.files import FileSources\n"
+        "print([(r.url, r.ordinal) for r in FileSources(['-'])])"
+    )
     data = PACKERS[ending](b"http://a/1\n\nhttp://a/3\n")
     done = subprocess.run([sys.executable, "-c", script], input=data, capture_output=True, timeout=30, check=True)
     assert done.stdout.decode().strip() == "[('http://a/1', 1), ('http://a/3', 3)]"
@@ -150,14 +153,14 @@ def test_standard_input_is_unpacked_by_its_content(ending: str) -> None:
 
 @pytest.mark.parametrize("data", [b"B", b"BZh9http://a/\n", b"\xfd7z\n", b"(\xb5", b"\x1fa", b"P*M"])
 def test_what_begins_nearly_like_packed_data_is_text(tmp_path: Path, data: bytes) -> None:
-    (request,) = Sources([write(tmp_path / "u.txt", data)])
+    (request,) = FileSources([write(tmp_path / "u.txt", data)])
     assert request.ordinal == 1
     assert request.problem is not None
 
 
 @each
 def test_a_packed_file_that_has_become_shorter_than_a_mark_is_an_error(tmp_path: Path, ending: str) -> None:
-    sources = Sources([write(tmp_path / f"u.txt{ending}", PACKERS[ending](b"http://a/1\n"))])
+    sources = FileSources([write(tmp_path / f"u.txt{ending}", PACKERS[ending](b"http://a/1\n"))])
     with pytest.raises(SourceError, match="shorter than it was"):
         list(sources.read(0, Mark(3, 22)))
 
@@ -169,4 +172,4 @@ def test_without_zstandard_the_extra_is_named(tmp_path: Path) -> None:
         mock.patch.dict(sys.modules, missing),
         pytest.raises(SourceError, match=r"pip install 'workerpool-http\[zstd\]'"),
     ):
-        Sources([path]).check()
+        FileSources([path]).check()

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from workerpool.batch.marks import BEGINNING, Block, Mark
-from workerpool.batch.source import Sources
+from workerpool.batch.sources.files import FileSources
+from workerpool.batch.sources.marks import BEGINNING, Block, Mark
 from workerpool.errors import OptionError, SourceError
 from workerpool.model import Request
 
@@ -27,9 +27,9 @@ def write(path: Path, columns: dict[str, Any], **options: Any) -> str:
 
 
 def read(path: str) -> list[Request]:
-    sources = Sources([path])
+    sources = FileSources([path])
     sources.check()
-    assert sources.count() == sum(1 for _ in Sources([path]))
+    assert sources.count() == sum(1 for _ in FileSources([path]))
     return list(sources)
 
 
@@ -106,7 +106,7 @@ def test_columns_that_cannot_work_are_refused_before_anything_is_read(
 ) -> None:
     path = write(tmp_path / "r.parquet", columns)
     with pytest.raises(SourceError, match=words) as caught:
-        Sources([path]).check()
+        FileSources([path]).check()
     assert path in str(caught.value)
 
 
@@ -132,7 +132,7 @@ def test_text_that_is_not_utf_8_costs_its_own_row_only(tmp_path: Path) -> None:
 def test_columns_that_are_not_read_are_said_once(tmp_path: Path) -> None:
     notes: list[str] = []
     path = write(tmp_path / "r.parquet", {"url": ["http://a/"], "colour": [1]})
-    sources = Sources([path], note=notes.append)
+    sources = FileSources([path], note=notes.append)
     sources.check()
     list(sources)
     assert len(notes) == 1
@@ -141,8 +141,8 @@ def test_columns_that_are_not_read_are_said_once(tmp_path: Path) -> None:
 
 def test_reading_from_any_mark_gives_the_rest(tmp_path: Path) -> None:
     path = write(tmp_path / "r.parquet", urls(50), row_group_size=7)
-    with mock.patch("workerpool.batch.parquet.BATCH", 3):
-        sources = Sources([path])
+    with mock.patch("workerpool.batch.sources.parquet.BATCH", 3):
+        sources = FileSources([path])
         full = [(request, reading.mark) for reading in [sources.read(0)] for request in reading]
         assert [mark for _, mark in full] == [Mark(number, number - 1) for number in range(1, 51)]
         for index in range(50):
@@ -158,12 +158,12 @@ def test_only_the_row_groups_from_the_mark_on_are_read(tmp_path: Path) -> None:
     path = write(tmp_path / "r.parquet", urls(20), row_group_size=5, compression="none", use_dictionary=False)
     data = Path(path).read_bytes()
     Path(path).write_bytes(b"PAR1" + b"\xff" * 60 + data[64:])
-    assert [r.ordinal for r in Sources([path]).read(0, Mark(12, 11))] == list(range(12, 21))
+    assert [r.ordinal for r in FileSources([path]).read(0, Mark(12, 11))] == list(range(12, 21))
     with pytest.raises(SourceError, match="row 0: the Parquet data is damaged"):
-        list(Sources([path]))
+        list(FileSources([path]))
 
 
-def blocks_of(sources: Sources, size: int) -> list[Block]:
+def blocks_of(sources: FileSources, size: int) -> list[Block]:
     reading, start, blocks = sources.read(0), BEGINNING, []
     for request in reading:
         if request.ordinal > 1 and request.ordinal % size == 1:
@@ -176,7 +176,7 @@ def blocks_of(sources: Sources, size: int) -> list[Block]:
 
 def test_rows_that_changed_are_found_and_the_layout_of_the_file_does_not_matter(tmp_path: Path) -> None:
     path = write(tmp_path / "r.parquet", {**urls(50), "key": list(range(50))}, row_group_size=7)
-    sources = Sources([path])
+    sources = FileSources([path])
     blocks = blocks_of(sources, 8)
     assert len(blocks) == 7
     write(tmp_path / "r.parquet", {"key": list(range(50)), **urls(50)}, row_group_size=50, compression="gzip")
@@ -193,15 +193,15 @@ def test_what_is_no_parquet_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "r.parquet"
     path.write_bytes(data)
     with pytest.raises(SourceError, match="cannot be read as Parquet"):
-        Sources([str(path)]).check()
-    assert Sources([str(path)]).count() is None
+        FileSources([str(path)]).check()
+    assert FileSources([str(path)]).count() is None
 
 
 def test_a_cut_file_is_refused(tmp_path: Path) -> None:
     path = Path(write(tmp_path / "r.parquet", urls(500)))
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(SourceError, match="cannot be read as Parquet"):
-        Sources([str(path)]).check()
+        FileSources([str(path)]).check()
 
 
 def test_good_row_groups_before_a_damaged_one_are_given_out(tmp_path: Path) -> None:
@@ -211,17 +211,17 @@ def test_good_row_groups_before_a_damaged_one_are_given_out(tmp_path: Path) -> N
     path.write_bytes(data[:offset] + b"\xff" * 40 + data[offset + 40 :])
     got: list[int] = []
     with pytest.raises(SourceError, match="after row 20: the Parquet data is damaged"):
-        got.extend(request.ordinal for request in Sources([str(path)]))
+        got.extend(request.ordinal for request in FileSources([str(path)]))
     assert got == list(range(1, 21))
 
 
 def test_parquet_needs_a_file_that_is_not_packed() -> None:
     with pytest.raises(SourceError, match="standard input"):
-        Sources(["-"], format="parquet")
+        FileSources(["-"], format="parquet")
     with pytest.raises(SourceError, match="packed inside"):
-        Sources(["r.parquet.gz"])
+        FileSources(["r.parquet.gz"])
     with pytest.raises(SourceError, match="no file on a disk"):
-        Sources(["/dev/null"], format="parquet").check()
+        FileSources(["/dev/null"], format="parquet").check()
 
 
 def test_without_pyarrow_the_extra_is_named(tmp_path: Path) -> None:
@@ -230,11 +230,11 @@ def test_without_pyarrow_the_extra_is_named(tmp_path: Path) -> None:
         mock.patch.dict(sys.modules, {"pyarrow": None}),
         pytest.raises(OptionError, match=r"pip install 'workerpool-http\[parquet\]'"),
     ):
-        Sources([path]).check()
+        FileSources([path]).check()
 
 
 def test_a_stopped_reading_has_no_end(tmp_path: Path) -> None:
-    sources = Sources([write(tmp_path / "r.parquet", urls(10))])
+    sources = FileSources([write(tmp_path / "r.parquet", urls(10))])
     reading = sources.read(0)
     got = []
     for request in reading:

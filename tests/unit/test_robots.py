@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 
 import pytest
 
+from workerpool.config import Budgets
 from workerpool.errors import OptionError
+from workerpool.model import Request
 from workerpool.robots import (
     LONGEST,
     LONGEST_DELAY,
@@ -20,8 +23,11 @@ from workerpool.robots import (
     Site,
     Unknown,
     read_rules,
+    rules,
     sites,
 )
+from workerpool.scheduler import Scheduler
+from workerpool.tickets import Ticket
 
 SITE = Site("https://example.com:443", "workerpool")
 
@@ -126,6 +132,16 @@ def test_an_objection_names_the_rule_that_decided_it() -> None:
     rules = read_rules(b"User-agent: *\nDisallow: /a\nDisallow: /a/long/way  # because\nAllow: /a/l\n", "workerpool")
     assert rules.objection("https://example.com/a/long/way/x") == 'its rule "Disallow: /a/long/way"'
     assert rules.objection("https://example.com/a/b") == 'its rule "Disallow: /a"'
+
+
+def test_a_long_list_of_rules_is_not_looked_through_for_the_one_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [f"Disallow: /some/where/{number}" for number in range(5000)]
+    read = read_rules("\n".join(["User-agent: *", *lines, "Disallow: /x"]).encode(), "workerpool")
+    tried = []
+    monkeypatch.setattr(rules, "_alone", lambda line: (tried.append(line), rules._parsed([line]))[1])
+    assert read.objection("https://example.com/x") == "its rules"
+    assert read.objection("https://example.com/some/where/1000") == 'its rule "Disallow: /some/where/1000"'
+    assert len(tried) < 200
 
 
 def test_a_rule_is_shown_short_and_without_control_characters() -> None:
@@ -286,20 +302,29 @@ def test_a_crawl_delay_is_a_pace_that_all_requests_of_the_site_share_whatever_th
     assert other.pace is not None
     assert other.pace.next_at(weight=5) == 13.0
     assert other.pace.try_take(12.9) is None
-    assert other.pace.rests_at() == 13.0
+    assert other.pace.rests_at == 13.0
 
 
-def test_a_pace_outlives_the_rules_it_came_with_unless_it_changes() -> None:
-    robots = Robots()
-    paces = []
-    for now, delay in [(0.0, 3), (sites.KEPT, 3), (2 * sites.KEPT, 4)]:
-        fetched(robots, "https://example.com/", Answered(200, b"User-agent: *\nCrawl-delay: %d\n" % delay), now)
+def test_a_crawl_delay_that_changes_holds_for_a_host_that_is_busy_all_the_time() -> None:
+    robots, scheduler = Robots(), Scheduler(Budgets())
+    sent = []
+    for now, delay in [(0.0, b"10"), (sites.KEPT, b"1"), (2 * sites.KEPT, b"20"), (3 * sites.KEPT, b"")]:
+        text = b"User-agent: *\n" + (b"Crawl-delay: %b\n" % delay if delay else b"")
+        fetched(robots, "https://example.com/", Answered(200, text), now)
         verdict = robots.look("https://example.com/", None, now)
         assert isinstance(verdict, Allowed)
-        paces.append(verdict.pace)
-    assert paces[0] is paces[1]
-    assert paces[2] is not None
-    assert paces[2].delay == 4
+        for _ in range(4):
+            ticket = Ticket(Request("https://example.com/"), "https://example.com")
+            ticket.pace = verdict.pace
+            scheduler.add(ticket, now)
+        times = []
+        while (wakes_at := scheduler.wakes_at(now)) is not None:
+            now = max(now, wakes_at)
+            while (taken := scheduler.next(now)) is not None:
+                times.append(now)
+                scheduler.release(taken.host, now)
+        sent.append([round(later - earlier) for earlier, later in itertools.pairwise(times)])
+    assert sent == [[10, 10, 10], [1, 1, 1], [20, 20, 20], [0, 0, 0]]
 
 
 CLOSING = b"User-agent: *\nDisallow: /\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import netrc
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,3 +87,43 @@ def test_a_send_gives_what_requests_gives(path: str) -> None:
                 assert isinstance(response.headers, CaseInsensitiveDict)
     ours, theirs = results
     assert str(ours) == str(theirs)
+
+
+def test_the_environments_authorities_do_not_go_before_those_of_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/env.pem")
+    with Session() as session:
+        session.verify = "/own.pem"
+        for proxies in ({}, {"no_proxy": "b.test"}):
+            assert (
+                session.merge_environment_settings("https://a.test/", proxies, True, None, None)["verify"] == "/own.pem"
+            )
+
+
+def test_a_request_names_the_hosts_that_need_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.test:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    for session in (Session(), requests.Session()):
+        for no_proxy, proxies in (("b.test", {"http": "http://proxy.test:3128"}), ("a.test", {})):
+            given = {"no_proxy": no_proxy}
+            merged = session.merge_environment_settings("http://a.test/", dict(given), True, None, None)
+            assert merged["proxies"] == {**proxies, **given}
+
+
+def test_redirects_do_not_ask_the_environment_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = []
+    bypasses, read = requests.utils.should_bypass_proxies, netrc.netrc
+    monkeypatch.setattr(
+        requests.utils, "should_bypass_proxies", lambda *args, **kw: asked.append(1) or bypasses(*args, **kw)
+    )
+    monkeypatch.setattr(netrc, "netrc", lambda *args: asked.append(1) or read(*args))
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password mine\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with Origin() as origin, Session() as session:
+        for _ in range(2):
+            before = len(asked)
+            response = session.get(origin.url("/redirect/3"))
+            assert len(response.history) == 3
+            assert [hop.request.headers["Authorization"] for hop in (*response.history, response)] == [
+                "Basic bWU6bWluZQ=="
+            ] * 4
+    assert len(asked) == before

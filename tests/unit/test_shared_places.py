@@ -8,6 +8,7 @@ from workerpool.scheduler import Scheduler
 from workerpool.tickets import Ticket
 
 LATER = 0.05
+DAY = 86400.0
 
 
 class Places:
@@ -16,6 +17,7 @@ class Places:
     def __init__(self, places: int) -> None:
         self.left = places
         self.taken: set[str] = set()
+        self.pauses: list[tuple[str, float]] = []
 
     def next_at(self, host: str | None, weight: int, now: float) -> float:
         return now if self.left and host not in self.taken else now + LATER
@@ -34,7 +36,7 @@ class Places:
         self.taken.remove(host)
 
     def pause(self, host: str, until: float, now: float) -> None:
-        pass
+        self.pauses.append((host, until))
 
 
 def sent(scheduler: Scheduler, now: float) -> list[str]:
@@ -76,3 +78,14 @@ def test_a_place_that_nobody_here_gave_back_is_found_by_looking_again() -> None:
     assert 0 < wake <= LATER
     places.left = 1
     assert sent(scheduler, LATER) == ["a1"]
+
+
+def test_a_pause_too_long_to_wait_for_does_not_make_other_processes_wait() -> None:
+    shared = Places(9)
+    scheduler = scheduler_with(shared, "a1", "b1")
+    scheduler.pause("a", DAY, 0.0, refuse=True)
+    scheduler.pause("b", 5.0, 0.0)
+    assert shared.pauses == [("b", 5.0)]
+    ticket = scheduler.next(0.0)
+    assert ticket is not None
+    assert (ticket.host, ticket.refused_until) == ("a", DAY)

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from workerpool.batch import lines as lines_module
-from workerpool.batch.marks import BEGINNING, Block, Fingerprint, Mark
-from workerpool.batch.packed import packing_of
-from workerpool.batch.source import Sources
+from workerpool.batch.sources import lines as lines_module
+from workerpool.batch.sources.files import FileSources
+from workerpool.batch.sources.marks import BEGINNING, Block, Fingerprint, Mark
+from workerpool.batch.sources.packed import packing_of
 from workerpool.errors import OptionError, SourceError
 from workerpool.model import Request
 
@@ -29,7 +29,7 @@ def write(path: Path, data: bytes | str) -> str:
 
 
 def read(*paths: str, **options: str) -> list[Request]:
-    sources = Sources(paths, **options)  # type: ignore[arg-type]
+    sources = FileSources(paths, **options)  # type: ignore[arg-type]
     sources.check()
     return list(sources)
 
@@ -37,7 +37,7 @@ def read(*paths: str, **options: str) -> list[Request]:
 def read_until_broken(path: str) -> tuple[list[Request], SourceError]:
     got: list[Request] = []
     try:
-        for request in Sources([path]):
+        for request in FileSources([path]):
             got.append(request)  # noqa: PERF402 - what came before the error is the point
     except SourceError as error:
         return got, error
@@ -245,29 +245,29 @@ def test_a_source_that_cannot_work_is_refused_before_anything_is_read(
 ) -> None:
     path = write(tmp_path / name, data)
     with pytest.raises(SourceError, match=words) as caught:
-        Sources([path]).check()
+        FileSources([path]).check()
     assert path in str(caught.value)
 
 
 def test_missing_files_and_directories_are_refused_with_what_would_do(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="does not exist"):
-        Sources([str(tmp_path / "no.txt")]).check()
+        FileSources([str(tmp_path / "no.txt")]).check()
     (tmp_path / "d.txt").mkdir()
     with pytest.raises(SourceError, match="is a directory"):
-        Sources([str(tmp_path / "d.txt")]).check()
+        FileSources([str(tmp_path / "d.txt")]).check()
 
 
 @pytest.mark.parametrize("name", ["urls", "urls.xml", "urls.gz"])
 def test_a_name_that_does_not_say_its_format_is_refused(name: str) -> None:
     with pytest.raises(SourceError, match="--input-format"):
-        Sources([name])
+        FileSources([name])
 
 
 def test_a_second_standard_input_and_an_unknown_format_are_refused() -> None:
     with pytest.raises(OptionError, match="twice"):
-        Sources(["-", "-"])
+        FileSources(["-", "-"])
     with pytest.raises(OptionError, match="unknown"):
-        Sources(["-"], format="xml")
+        FileSources(["-"], format="xml")
 
 
 def test_the_input_format_overrides_the_name(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_the_input_format_overrides_the_name(tmp_path: Path) -> None:
 def test_unknown_columns_are_said_once(tmp_path: Path) -> None:
     notes: list[str] = []
     path = write(tmp_path / "r.jsonl", '{"url": "http://a/", "colour": 1}\n' * 3)
-    list(Sources([path], note=notes.append))
+    list(FileSources([path], note=notes.append))
     assert len(notes) == 1
     assert "'colour' is not read" in notes[0]
 
@@ -288,16 +288,16 @@ def test_requests_are_counted_where_counting_is_cheap_and_exact(tmp_path: Path) 
     csv = write(tmp_path / "u.csv", "url\nhttp://a/\n")
     spanning = write(tmp_path / "s.csv", 'url,body\nhttp://a/,"x\ny"\n')
     packed = write(tmp_path / "u.txt.gz", gzip.compress(b"http://a/\n"))
-    assert Sources([txt, csv]).count() == 3
-    assert Sources([txt, packed]).count() is None
-    assert Sources([spanning]).count() is None
-    assert Sources(["-"]).count() is None
+    assert FileSources([txt, csv]).count() == 3
+    assert FileSources([txt, packed]).count() is None
+    assert FileSources([spanning]).count() is None
+    assert FileSources(["-"]).count() is None
 
 
 def test_stop_ends_a_wait_for_a_pipe_that_says_nothing(tmp_path: Path) -> None:
     path = str(tmp_path / "fifo.txt")
     os.mkfifo(path)
-    sources = Sources([path])
+    sources = FileSources([path])
     got: list[str] = []
     first = threading.Event()
 
@@ -315,13 +315,12 @@ def test_stop_ends_a_wait_for_a_pipe_that_says_nothing(tmp_path: Path) -> None:
         reader.join(10)
     assert not reader.is_alive()
     assert got == ["http://a/1"]
-    assert not sources.is_exhausted
 
 
 def test_lines_of_a_pipe_arrive_before_it_ends(tmp_path: Path) -> None:
     path = str(tmp_path / "fifo.txt")
     os.mkfifo(path)
-    requests = iter(Sources([path]))
+    requests = iter(FileSources([path]))
     writer: list[int] = []
 
     def begin() -> None:
@@ -379,7 +378,7 @@ def test_a_pattern_stands_for_the_files_that_match_it_by_name(tmp_path: Path) ->
     assert [r.url for r in read(f"{tmp_path}/[b-z].txt", f"{tmp_path}/a.txt")] == [
         "http://b/", "http://a/",
     ]  # fmt: skip
-    every = Sources([f"{tmp_path}/**/**/*.txt"])
+    every = FileSources([f"{tmp_path}/**/**/*.txt"])
     assert [source.path for source in every.sources] == [
         f"{tmp_path}/{name}" for name in ("a.txt", "b.txt", "deep/c.txt", "deep/er/d.txt")
     ]
@@ -394,30 +393,30 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> 
 def test_a_pattern_that_no_file_matches_is_refused(tmp_path: Path, pattern: str) -> None:
     (tmp_path / "d.csv").mkdir()
     with pytest.raises(SourceError, match="no file matches"):
-        Sources([f"{tmp_path}/{pattern}"])
+        FileSources([f"{tmp_path}/{pattern}"])
 
 
 def test_a_file_that_is_named_twice_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "u.txt", "http://a/\n")
     (tmp_path / "link.txt").symlink_to(path)
     with pytest.raises(OptionError, match=r"u\.txt is given twice: name"):
-        Sources([path, path])
+        FileSources([path, path])
     for other in (f"{tmp_path}/./u.txt", f"{tmp_path}/*.txt", f"{tmp_path}/l*.txt"):
         with pytest.raises(OptionError, match=r"is given twice, once as .*: name each file once"):
-            Sources([path, other])
+            FileSources([path, other])
 
 
 def test_a_password_in_a_name_is_not_repeated() -> None:
     for name in ("http://u:hunter2@a/", "http://u:hunter2@a/*.txt", "http://u:hunter2@a/x.txt"):
         with pytest.raises(SourceError) as caught:
-            Sources([name]).check()
+            FileSources([name]).check()
         assert "hunter2" not in str(caught.value)
 
 
 def test_a_pipe_is_read_from_its_beginning_only(tmp_path: Path) -> None:
     path = str(tmp_path / "fifo.txt")
     os.mkfifo(path)
-    sources = Sources([path, "-"])
+    sources = FileSources([path, "-"])
     for index in (0, 1):
         assert sources.fingerprint(index) is None
         with pytest.raises(SourceError, match="cannot be read from line 2 on: it is no file on a disk"):
@@ -431,7 +430,7 @@ def test_what_comes_through_a_pipe_has_marks_and_checks_too(tmp_path: Path) -> N
     os.mkfifo(path)
     data = b"http://a/1\n\nhttp://a/2"
     writer = threading.Thread(target=lambda: Path(path).write_bytes(data))
-    reading = Sources([path]).read(0)
+    reading = FileSources([path]).read(0)
     requests = iter(reading)
     writer.start()
     assert (next(requests).ordinal, reading.mark, reading.check, reading.end) == (1, BEGINNING, 0, None)
@@ -444,7 +443,7 @@ def test_what_comes_through_a_pipe_has_marks_and_checks_too(tmp_path: Path) -> N
 def test_a_file_is_told_by_its_size_and_its_time(tmp_path: Path) -> None:
     path = write(tmp_path / "u.txt", "http://a/\n")
     os.utime(path, ns=(5, 7))
-    sources = Sources([path])
+    sources = FileSources([path])
     assert sources.fingerprint(0) == Fingerprint(10, 7)
     os.unlink(path)
     with pytest.raises(SourceError, match="does not exist"):
@@ -453,13 +452,13 @@ def test_a_file_is_told_by_its_size_and_its_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["u.txt", "u.csv", "u.jsonl"])
 def test_a_file_that_is_shorter_than_a_mark_is_an_error(tmp_path: Path, name: str) -> None:
-    sources = Sources([write(tmp_path / name, "url\n")])
+    sources = FileSources([write(tmp_path / name, "url\n")])
     with pytest.raises(SourceError, match=r"after line 8: it is shorter than it was"):
         list(sources.read(0, Mark(9, 400)))
 
 
 def test_a_stopped_reading_has_no_end(tmp_path: Path) -> None:
-    sources = Sources([write(tmp_path / "u.txt", "http://a/\n" * 5)])
+    sources = FileSources([write(tmp_path / "u.txt", "http://a/\n" * 5)])
     reading = sources.read(0)
     got = []
     for request in reading:
@@ -473,10 +472,10 @@ def test_a_stopped_reading_has_no_end(tmp_path: Path) -> None:
 def test_very_long_lines_and_many_blank_ones_are_checked_without_being_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, head: bytes
 ) -> None:
-    monkeypatch.setattr("workerpool.batch.chunks.CHUNK", 4096)
-    monkeypatch.setattr("workerpool.batch.lines.MAX_LINE", 65536)
+    monkeypatch.setattr("workerpool.batch.sources.chunks.CHUNK", 4096)
+    monkeypatch.setattr("workerpool.batch.sources.lines.MAX_LINE", 65536)
     parts = [b"http://a/1\n", b"x" * 1_000_000 + b"\n", b"\n" * 400_000, b"http://a/2\n"]
-    sources = Sources([write(tmp_path / name, head + b"".join(parts))])
+    sources = FileSources([write(tmp_path / name, head + b"".join(parts))])
     reading, checks = sources.read(0), []
     tracemalloc.start()
     for _request in reading:
@@ -491,7 +490,7 @@ def test_very_long_lines_and_many_blank_ones_are_checked_without_being_kept(
 def test_of_a_damaged_file_no_block_from_the_damage_on_is_as_it_was(tmp_path: Path) -> None:
     data = gzip.compress(b"http://a/1\n") + gzip.compress(b"http://a/2\n")
     path = write(tmp_path / "u.txt.gz", data)
-    sources = Sources([path])
+    sources = FileSources([path])
     first = Block(BEGINNING, Mark(2, 11), zlib.crc32(b"http://a/1\n"))
     second = Block(Mark(2, 11), Mark(3, 22), zlib.crc32(b"http://a/2\n"))
     assert sources.verify(0, [first, second]) is None
@@ -500,7 +499,7 @@ def test_of_a_damaged_file_no_block_from_the_damage_on_is_as_it_was(tmp_path: Pa
 
 
 def test_a_stopped_verification_finds_nothing(tmp_path: Path) -> None:
-    sources = Sources([write(tmp_path / "u.txt", "http://a/\n")])
+    sources = FileSources([write(tmp_path / "u.txt", "http://a/\n")])
     sources.stop()
     assert sources.verify(0, [Block(BEGINNING, Mark(2, 10), 0)]) is None
 
@@ -508,7 +507,7 @@ def test_a_stopped_verification_finds_nothing(tmp_path: Path) -> None:
 def test_a_block_that_begins_in_the_middle_of_a_line_now_is_not_as_it_was(tmp_path: Path) -> None:
     path = write(tmp_path / "u.txt", b"http://a/1\nhttp://a/2\nhttp://a/3\n")
     block = Block(Mark(3, 22), Mark(4, 33), zlib.crc32(b"http://a/3\n"))
-    sources = Sources([path])
+    sources = FileSources([path])
     assert sources.verify(0, [block]) is None
     write(tmp_path / "u.txt", b"http://a/1\nhttp\n//a/2xhttp://a/3\n")
     assert sources.verify(0, [block]) == block
@@ -517,12 +516,12 @@ def test_a_block_that_begins_in_the_middle_of_a_line_now_is_not_as_it_was(tmp_pa
 def test_a_directory_in_the_place_of_a_file_is_an_error_when_it_is_read(tmp_path: Path) -> None:
     (tmp_path / "u.txt").mkdir()
     with pytest.raises(SourceError, match="reading failed: Is a directory"):
-        list(Sources([f"{tmp_path}/u.txt"]).read(0))
+        list(FileSources([f"{tmp_path}/u.txt"]).read(0))
 
 
 @pytest.mark.parametrize("name", ["u.txt", "u.parquet"])
 def test_a_file_that_may_not_be_read_is_an_error(tmp_path: Path, name: str) -> None:
-    sources = Sources([write(tmp_path / name, "http://a/\n")])
+    sources = FileSources([write(tmp_path / name, "http://a/\n")])
     with (
         mock.patch("os.open", side_effect=PermissionError(13, "Permission denied")),  # root may read everything
         pytest.raises(SourceError, match=f"{name} cannot be read: permission denied"),

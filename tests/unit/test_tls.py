@@ -60,7 +60,7 @@ def stack() -> Iterator[ExitStack]:
 
 @pytest.fixture
 def contexts() -> Contexts:
-    return Contexts(tls12_tickets=True)
+    return Contexts()
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_without_tickets_tls_1_2_resumes_what_the_server_remembers(
     ca: trustme.CA, folder: Path, stack: ExitStack
 ) -> None:
     server = Server(stack, served_by(ca, TLS12))
-    context = verifying(Contexts(), folder)
+    context = verifying(Contexts(tls12_tickets=False), folder)
     client, peer = server.pair(context.view("key"))
     assert not client.session.has_ticket
     assert context.save("key", client)
@@ -339,7 +339,6 @@ def test_urllib3_makes_resumed_connections_through_a_view(
         views = [get(context, origin.url()) for _ in range(3)]
         assert origin.connections_opened == 3
     assert [view.resumed for view in views] == [False, True, True]
-    assert all(0 < view.handshake_seconds < LIMIT for view in views)
 
 
 @VERSIONS
@@ -417,7 +416,7 @@ def test_a_context_is_what_urllib3_makes_for_itself(
     monkeypatch.undo()
 
     (theirs,) = made
-    ours = Contexts().get(cert_reqs, ca_certs, None, None, None).view("key")
+    ours = Contexts(tls12_tickets=False).get(cert_reqs, ca_certs, None, None, None).view("key")
     for name in (
         *("verify_mode", "check_hostname", "verify_flags", "options", "minimum_version", "maximum_version"),
         *("hostname_checks_common_name", "post_handshake_auth", "security_level", "keylog_filename", "protocol"),

@@ -7,17 +7,18 @@ import functools
 import queue
 import threading
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
 
 from tests.wire import differences, paths, pictures
 from tests.wire.answers import SPLIT, Case, all_cases
 from tests.wire.pictures import Picture
 from tests.wire.scripted import ScriptedServer
-from workerpool import ConnectionLost, Request
+from workerpool import ConnectionLost, Request, WorkerPool
 
 CASES = all_cases()
 LANES = 8
@@ -136,6 +137,56 @@ def test_a_redirect_that_nobody_follows_is_not_cut_short_in_silence(path: str, s
         assert outcome.ok
         assert outcome.response is not None
         outcome.response.close()
+
+
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("path", paths.POOLS)
+def test_nor_is_one_that_a_callable_asked_for(path: str, streams: bool) -> None:
+    case = CASES["redirect cut short"]
+    with paths.POOLS[path]() as pool, ScriptedServer(case) as server, server.visit():
+
+        def get(**options: Any) -> int:
+            with pool.session.get(server.url(), stream=streams, **options) as response:
+                return cast(int, response.status_code)
+
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            pool.submit(get, allow_redirects=False).result(5)
+        assert pool.submit(get).result(5) == 200
+
+
+class Other(HTTPAdapter):
+    """An adapter of the user's own."""
+
+
+def test_nor_is_one_that_came_by_an_adapter_of_the_users_own() -> None:
+    case = CASES["redirect cut short"]
+    adapter = Other()
+    with ScriptedServer(case) as server, server.visit():
+
+        def mounting() -> requests.Session:
+            session = requests.Session()
+            session.mount("http://", adapter)
+            return session
+
+        with WorkerPool(1, retry=None, session_factory=mounting) as pool:
+            cut, followed = pool.stream([Request(server.url(), allow_redirects=False), server.url()], ordered=True)
+        assert isinstance(cut.error, ConnectionLost)
+        assert followed.ok
+        adapter.close()
+
+
+@pytest.mark.parametrize("path", paths.POOLS)
+def test_what_a_hook_sends_is_no_part_of_the_request_that_it_belongs_to(path: str) -> None:
+    case = CASES["redirect cut short"]
+    with paths.POOLS[path]() as pool, ScriptedServer(case) as server, server.visit():
+
+        def hook(response: requests.Response, **_: Any) -> None:
+            prepared = requests.Request("GET", server.url()).prepare()
+            pool.session.send(prepared, allow_redirects=False)
+
+        (outcome,) = pool.stream([Request(server.url("/after"), hooks={"response": hook})])
+        assert outcome.error is None
+        assert outcome.attempts[-1].fast_path is False  # the hook's send may have gone that way
 
 
 @pytest.mark.parametrize("name", SPLIT)

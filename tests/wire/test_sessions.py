@@ -221,6 +221,17 @@ def test_the_path_that_was_taken_is_said(server: ScriptedServer, name: str) -> N
                 outcome.response.close()
 
 
+@pytest.mark.parametrize("odd", [{"X-Odd": "a\nb"}, {"X-Odd": b"bytes"}, {"Expect": "100-continue"}], ids=str)
+def test_one_requests_odd_headers_change_nothing_for_the_next(server: ScriptedServer, odd: Any) -> None:
+    with paths.carrying_pool() as pool, server.visit():
+        witness: Any = pool._transport
+        (first,) = fetch(pool, Request(server.url("/a"), headers=odd))
+        assert first.attempts == () or not first.attempts[-1].fast_path
+        for carried in range(4):  # the first one opens a connection, perhaps
+            fetch(pool, server.url("/b"))
+            assert witness.carried[server.url("/b")] >= carried
+
+
 def test_requests_own_path_takes_over_what_is_odd_and_is_counted_so(server: ScriptedServer) -> None:
     with paths.fast_pool() as pool, server.visit():
         odd, usual = fetch(pool, server.url("/odd"), server.url("/a"))

@@ -1,4 +1,13 @@
-"""A batch around a pool: `source` reads its requests, `run` executes it, `sinks` take its records.
+"""A batch around a pool: requests from `sources`, records of their outcomes to `sinks`, by a `Run`.
 
-What is written of an outcome is `record`'s; how a line becomes a request is `rows`'; bytes become lines in `lines`.
+| module | owns |
+|---|---|
+| `run` | one execution: its end, its deadline, its housekeeper; and what it needs of `Books` |
+| `straight` | the books of a run that keeps nothing |
+| `job/` | a run that survives its process, whose books are a ledger |
+| `sources/` | requests out of files, standard input or a program |
+| `sinks/` | places for records: files, databases, standard output, a function |
+| `record` | what is written of an outcome |
+| `columns`, `arrow` | the types of its fields, and as Arrow's |
+| `tables` | outcomes as rows, Arrow tables and data frames, for programs |
 """

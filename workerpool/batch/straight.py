@@ -11,7 +11,6 @@ from contextlib import closing, contextmanager
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from workerpool.batch.ahead import read_ahead
 from workerpool.batch.job.duplicates import AT_ONCE, Copy, Duplicates
 from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.states import State, state_of
@@ -19,12 +18,13 @@ from workerpool.batch.record import record_of
 from workerpool.batch.run import Pool, Take
 from workerpool.batch.sinks.base import Sink
 from workerpool.batch.sinks.sentences import reason_of
+from workerpool.batch.sources.ahead import read_ahead
 from workerpool.errors import Cancelled, SinkError, SourceError
 from workerpool.model import IDLE, Idle, Outcome, Request
 
 
 class Source(Protocol):
-    """What is needed of `batch.source.Sources`."""
+    """What is needed of `batch.sources.files.FileSources`."""
 
     @property
     def may_wait(self) -> bool: ...

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from workerpool.agent import check_contact, version
+from workerpool.batch.sinks.formats import ENDINGS, OF_FILES
 from workerpool.cli.budget_arguments import BudgetSettings, add_budgets, add_failing, budget_settings_of, count
 from workerpool.cli.connecting import add_connecting, cert_of, proxy_of, verify_of
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor, doctor_settings_of
@@ -162,11 +163,11 @@ def _add_output(add: Callable[..., Any]) -> None:
         "--output",
         required=True,
         metavar="OUTPUT",
-        help="a .jsonl, .csv (.gz may follow), .parquet or .sqlite file, a postgresql:// URL, or - for standard output",
+        help=f"a file that ends in {ENDINGS}, a postgresql:// URL, or - for standard output",
     )
     add(
         "--format",
-        choices=("jsonl", "csv", "parquet", "sqlite"),
+        choices=OF_FILES,
         help="of OUTPUT; default: as it is named, jsonl for -",
     )
     add("--include", metavar="FIELDS", default="", help="add to records: body, headers, or body,headers")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from workerpool.batch.source import Sources
+from workerpool.batch.sources.files import FileSources
 from workerpool.cli.budget_arguments import BudgetSettings
 from workerpool.cli.plan_arguments import PlanSettings
 from workerpool.cli.speaker import put_out, speak
@@ -58,7 +58,7 @@ def _key_of(compared: Sequence[BudgetSettings]) -> KeyOf | None:
     return key_function(found[0], "--limit-by") if found else None
 
 
-def _sources(settings: PlanSettings, records: Records | None) -> Sources:
+def _sources(settings: PlanSettings, records: Records | None) -> FileSources:
     paths, format = settings.sources, settings.input_format
     if not paths and records is not None:
         if not records.sources:
@@ -66,6 +66,6 @@ def _sources(settings: PlanSettings, records: Records | None) -> Sources:
                 f"--from {records.name} has no sources that can be read again: name the SOURCE that is to be planned"
             )
         paths, format = records.sources, format or records.input_format
-    sources = Sources(paths, format=format, note=lambda sentence: speak(f"workerpool: {sentence}"))
+    sources = FileSources(paths, format=format, note=lambda sentence: speak(f"workerpool: {sentence}"))
     sources.check()
     return sources

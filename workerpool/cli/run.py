@@ -15,11 +15,12 @@ from dataclasses import asdict, dataclass
 from typing import NoReturn
 
 from workerpool import events
-from workerpool.batch.given import GivenRequests
-from workerpool.batch.job.job import Job, OpenJob
+from workerpool.batch.job.job import Job
+from workerpool.batch.job.opening import OpenJob
 from workerpool.batch.run import DEADLINE, Books, Run, RunResult
-from workerpool.batch.sinks import STDOUT, sink_for
-from workerpool.batch.source import Sources
+from workerpool.batch.sinks import STDOUT, check_apart, sink_for
+from workerpool.batch.sources.base import Sources
+from workerpool.batch.sources.files import FileSources
 from workerpool.batch.straight import StraightBooks, scratch_duplicates
 from workerpool.cli.arguments import RunSettings
 from workerpool.cli.last_word import (
@@ -78,7 +79,7 @@ class _Ready:
     """What a run needs, opened. `job` is None for one that is not kept."""
 
     books: Books
-    sources: Sources | GivenRequests
+    sources: Sources
     job: OpenJob | None = None
 
     @property
@@ -106,14 +107,9 @@ def _run(settings: RunSettings, speaker: Speaker, owns_process: bool) -> int:
 
 
 def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Ready:
-    sources = Sources(settings.sources, format=settings.input_format, note=speaker.note)
-    sink = sink_for(
-        settings.output,
-        format=settings.format,
-        include=settings.include,
-        overwrite=settings.overwrite,
-        sources=sources.paths,
-    )
+    sources = FileSources(settings.sources, format=settings.input_format, note=speaker.note)
+    sink = sink_for(settings.output, format=settings.format, include=settings.include, overwrite=settings.overwrite)
+    check_apart(settings.output, sources.paths)
     sources.check()
     duplicates = stack.enter_context(scratch_duplicates(sources.paths)) if settings.dedupe else None
     sink.open()

@@ -3,7 +3,8 @@
 Arithmetic that is told the time: a rate (`bucket`), quotas (`windows`), retries (`tokens`), a circuit breaker
 (`circuit`). What is not given is learned of each `answer`: a rate (`adaptive`), how many requests at once a host bears
 (`connections`), both told by `learning`; `announced` keeps within what hosts say in their `headers`. `memory` is the
-home of a given rate. Nothing here reads a clock or waits.
+home of a given rate. Nothing here reads a clock or waits, and, save the budget in a file, nothing has a lock: whoever
+asks holds one for all of it (the crew does).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Protocol
 
 from workerpool.limits.adaptive import AdaptiveRate
 from workerpool.limits.answer import Answer
-from workerpool.limits.bucket import GROUPING, LATENESS, LeakyBucket
+from workerpool.limits.bucket import LATENESS, LeakyBucket
 from workerpool.limits.circuit import Circuit
 from workerpool.limits.connections import AdaptiveConnections
 from workerpool.limits.headers import Allowance, allowance
@@ -21,7 +22,6 @@ from workerpool.limits.memory import MemoryLimiter
 from workerpool.limits.tokens import RetryTokens
 
 __all__ = [
-    "GROUPING",
     "LATENESS",
     "AdaptiveConnections",
     "AdaptiveRate",
@@ -41,26 +41,26 @@ __all__ = [
 class Limiter(Protocol):
     """Gives slots; `MemoryLimiter` explains each method."""
 
-    @property
-    def grouping(self) -> float: ...
-
     def next_at(self, weight: int = 1) -> float: ...
 
     def try_take(self, now: float, weight: int = 1, *, since: float | None = None) -> float | None: ...
 
+    @property
     def rests_at(self) -> float: ...
 
 
 class Shared(Protocol):
     """A budget that several processes share: the pool's rate, each host's, the sockets, pauses.
 
-    Another process may change it at any time, so what `next_at` says is a good guess, and only `try_take` is sure.
+    Another process may change it at any time, so what `next_at` says is a good guess, and only `try_take` is sure. Both
+    are called under the crew's lock: they never wait for a network, and once the budget is made they raise nothing.
+    Times are those of this process's clock.
     """
 
     def next_at(self, host: str | None, weight: int, now: float) -> float:
-        """The earliest time at which it is worth asking again; in the past if that is now.
+        """The earliest time at which it is worth asking `try_take`; in the past if that is now.
 
-        None asks for what holds for all hosts alike: what is shared in all.
+        None asks for what holds for all hosts alike: what is shared in all. To look changes nothing.
         """
 
     def try_take(
@@ -68,6 +68,7 @@ class Shared(Protocol):
     ) -> float | None:
         """Take the pool's slot, the host's, and a place for one more send, all or none; returns the slot's time.
 
+        Where something is missing, this process waits for it from now on, which others may take into account.
         `has_place`: the send has a place already, and needs slots only.
         """
 

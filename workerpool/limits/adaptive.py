@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import math
 
+from workerpool.clock import LONG_AGO
 from workerpool.config import Rate
 from workerpool.limits.announced import LONGEST, AnnouncedWindow
 from workerpool.limits.answer import Answer
-from workerpool.limits.bucket import GROUPING, LATENESS
+from workerpool.limits.bucket import slot_from
 
 START = 8.0
 """Requests per second to a host of which nothing is known."""
@@ -58,11 +59,12 @@ SHORTEST_AT_FIRST = 4.0
 """Seconds, where the limit was found once only: the first fall comes from a rate that grew too fast to tell."""
 
 EVIDENCE, FEW = 8, 2
-"""Accepted requests from which on their rate says something about the limit; and from which on it does where they
-are all that was accepted since the last fall, holds included."""
+"""So many accepted requests tell the rate that the host allows. And so many do, if nothing else was accepted since the
+last fall, holds included."""
 
 FIRST_HOLD, LONGEST_HOLD = 1.0, 60.0
-"""Seconds without a request after the first fall that helped nothing, and the most; each is four times the last."""
+"""Seconds to wait after a fall when nothing at all was accepted since the one before, and the most: each wait is four
+times as long as the last."""
 
 WINDOWS = (10.1, 60.6)
 """Seconds that the windows last that most hosts count by, and a little: worth asking then."""
@@ -75,8 +77,6 @@ OUTAGE = 90.0
 
 KEPT = 600.0
 """Seconds for which what was learned outlives the last request."""
-
-NEVER = float("-inf")
 
 
 class AdaptiveRate:
@@ -97,35 +97,30 @@ class AdaptiveRate:
         self._ceiling = ceiling.per_second if ceiling else math.inf
         self._learned = min(START, self._ceiling)
         self._window = AnnouncedWindow()
-        self._last = NEVER  # the last slot's time
+        self._last = LONG_AGO  # the last slot's time
         self._cost = 1  # and its weight
-        self._hold = NEVER  # nothing before this
+        self._hold = LONG_AGO  # nothing before this
         self._use = 1.0  # the share of the slots that were wanted when they came, lately
         self._accepted = 0  # requests in all
         self._latency = 0.0  # seconds that a request is in flight, on average
         self._known = 0.0  # the limit as far as it is known; 0 until something was refused
         self._is_confirmed = False  # more than one incident found it
         self._curve = 0.0  # seconds of fully used time since the fall
-        self._fell_at = NEVER  # what was sent before belongs to the last incident
+        self._fell_at = LONG_AGO  # what was sent before belongs to the last incident
         self._refused = 0  # requests that the last incident met
         self._paused = 0.0  # seconds that it cost
         self._evidence = 0  # accepted requests that `_known` was taken from
         self._dry = 0  # falls that helped nothing: nothing was accepted since
-        self._dry_since = NEVER
-        self._mark = self._mark_before = NEVER  # accepted requests are counted from these times on
-        self._newest = NEVER  # when the newest of them was sent
+        self._dry_since = LONG_AGO
+        self._mark = self._mark_before = LONG_AGO  # accepted requests are counted from these times on
+        self._newest = LONG_AGO  # when the newest of them was sent
         self._seen = self._seen_before = 0
-        self._cycle_at = NEVER  # and all of them from the last time that the limit was found
+        self._cycle_at = LONG_AGO  # and all of them from the last time that the limit was found
         self._cycle = 0
-        self._spell_at = NEVER  # and since the last fall, for those that meet too few to tell
+        self._spell_at = LONG_AGO  # and since the last fall, for those that meet too few to tell
         self._spell = 0
 
     # -- a limiter ----------------------------------------------------------------------------------------------------
-
-    @property
-    def grouping(self) -> float:
-        """Seconds that a waiter may add to a slot's time in order to take several at one waking."""
-        return GROUPING if self.rate > 1000 else 0.0
 
     @property
     def rate(self) -> float:
@@ -147,7 +142,7 @@ class AdaptiveRate:
         free = self.next_at(weight)
         if free > now:
             return None
-        at = max(free, now if since is None else min(now, max(since, now - LATENESS)))
+        at = max(free, slot_from(now, since))
         interval = self._cost / self.rate
         self._use += 0.1 * (interval / (interval + at - max(free, self._last)) - self._use)
         self._last, self._cost = at, weight
@@ -156,6 +151,7 @@ class AdaptiveRate:
             self._hold = at + FIRST_HOLD  # one asks; the others wait for its answer
         return at
 
+    @property
     def rests_at(self) -> float:
         """The time from which on this limiter holds nothing worth keeping."""
         if self._known or self._window.pace < math.inf:
@@ -177,10 +173,10 @@ class AdaptiveRate:
         took = max(1e-4, answer.ended_at - answer.sent_at)
         self._accepted += 1
         self._latency += (took - self._latency) / min(self._accepted, 20)
-        if self._cycle_at == NEVER:
+        if self._cycle_at == LONG_AGO:
             self._cycle_at = answer.sent_at
         self._cycle += 1
-        if self._spell_at == NEVER:
+        if self._spell_at == LONG_AGO:
             self._spell_at = answer.sent_at
         if answer.sent_at < self._fell_at:
             return
@@ -277,7 +273,7 @@ class AdaptiveRate:
             self._set_limit(self._cycle / max(elapsed, 1e-3), self._cycle)
         if self._cycle >= EVIDENCE:
             self._cycle_at, self._cycle = sent_at, 1
-        self._dry, self._hold = 0, NEVER
+        self._dry, self._hold = 0, LONG_AGO
         self._mark = self._mark_before = sent_at
 
     def _set_limit(self, limit: float, evidence: int) -> None:
@@ -296,7 +292,7 @@ class AdaptiveRate:
         """Count an accepted request; what is long ago is forgotten, soon while the rate still grows fast."""
         least, seconds = self._sample
         self._newest = max(self._newest, sent_at)
-        if self._mark == NEVER:
+        if self._mark == LONG_AGO:
             self._mark = self._mark_before = sent_at
         elif self._seen >= least and sent_at - self._mark >= seconds:
             self._mark_before, self._seen_before = self._mark, self._seen

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+from workerpool.clock import LONG_AGO
 from workerpool.limits.headers import Allowance
 
 LONGEST = 3600.0
@@ -19,8 +20,6 @@ ROUNDING = 1.1
 
 SLIDES = 0.6
 """A window slides if its end moves on by more than this for each second that passes."""
-
-NEVER = float("-inf")
 
 
 class AnnouncedWindow:
@@ -36,15 +35,15 @@ class AnnouncedWindow:
 
     def __init__(self) -> None:
         self.pace = math.inf
-        self.ends_at = NEVER
+        self.ends_at = LONG_AGO
         self._left = math.inf
         self._margin = 0.0  # requests that are kept back, as others may be counted that we know nothing of
         self._fair = math.inf  # the policy's rate, if it is known
         self._span = 0.0  # seconds that a window lasts, as far as is known
-        self._heard_of = NEVER  # when the request was sent whose answer is the newest; older answers say nothing
+        self._heard_of = LONG_AGO  # when the request was sent whose answer is the newest; older answers say nothing
         self._count = 0  # answers about this window
         self._exact = False  # resets have fractions
-        self._first_sent = self._first_end = NEVER
+        self._first_sent = self._first_end = LONG_AGO
 
     def hear(self, said: Allowance, sent_at: float, now: float, rate: float) -> None:
         """Learn from an answer to a request sent at `sent_at`; `rate`: at which requests have been sent since."""
@@ -54,7 +53,7 @@ class AnnouncedWindow:
         if said.limit and said.window:
             self._fair = said.limit / said.window
         if said.remaining is None or said.reset is None:
-            if self.ends_at == NEVER:
+            if self.ends_at == LONG_AGO:
                 self.pace = self._fair
             return
         self._set_end(sent_at, min(said.reset, LONGEST))
@@ -66,13 +65,13 @@ class AnnouncedWindow:
     def next_at(self, last: float, weight: float) -> float:
         """When the next request may be sent after one of `weight` that was sent at `last`."""
         at = last + weight / self.pace if self.pace > 0 else math.inf
-        if at > self.ends_at > NEVER:
+        if at > self.ends_at > LONG_AGO:
             at = max(self.ends_at + self._guard, last + weight / self._opening)
         return min(at, max(last + LONGEST, self.ends_at + 1.0))
 
     def take(self, at: float, weight: float) -> None:
         """Note that a request is sent."""
-        if self.ends_at == NEVER:
+        if self.ends_at == LONG_AGO:
             return
         if at >= self.ends_at:
             self._roll(at)
@@ -120,7 +119,7 @@ class AnnouncedWindow:
     def _roll(self, now: float) -> None:
         """Begin a new window: nothing is known of it but that it is there."""
         self.pace = self._opening
-        self.ends_at = max(self.ends_at, now - self._span) + self._span if self._span > ROUNDING else NEVER
+        self.ends_at = max(self.ends_at, now - self._span) + self._span if self._span > ROUNDING else LONG_AGO
         self._left = self.pace * self._span + self._margin
         self._heard_of = self._first_sent = now
         self._first_end = self.ends_at

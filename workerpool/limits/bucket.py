@@ -1,12 +1,8 @@
-"""The leaky bucket's arithmetic: told what time it is, it says when the next slot is. It never reads a clock or waits.
-
-Not thread-safe: a home (`workerpool.limits.memory`) guards it.
-"""
+"""The leaky bucket's arithmetic: told what time it is, it says when the next slot is. Reads no clock, waits never."""
 
 from __future__ import annotations
 
-from workerpool.config import Rate
-from workerpool.errors import OptionError
+from workerpool.clock import LONG_AGO
 
 LATENESS = 0.010
 """Seconds by which a grant may come after its slot's time and still count as made at that time.
@@ -26,51 +22,35 @@ def slot_from(now: float, since: float | None) -> float:
 
 
 class LeakyBucket:
-    """`rate` slots a second, evenly spaced, with up to `burst` at once after a rest.
+    """A slot every `interval` seconds, with up to `burst` at once after a rest.
 
-    In every window of W seconds the granted weight is at most ``burst + rate * W``. This is the virtual scheduling form
-    of the generic cell rate algorithm (ITU-T I.371, annex A): the state is one number, the time at which the bucket
-    would be empty again.
+    In every window of W seconds the granted weight is at most ``burst + W / interval``. This is the virtual scheduling
+    form of the generic cell rate algorithm (ITU-T I.371, annex A): the state is one number, the time at which the
+    bucket would be empty again. What weighs more than the burst goes by itself, when the bucket is empty.
 
-    Its state is `empty_at` and `latest`, the time of the last grant: a home may keep them elsewhere, and set them.
+    Its state is `empty_at` and `latest`, the time of the last grant. A home may set these and its terms at any time.
 
     What it handles badly: traffic that must all start at one moment (give it a burst), and a demand that pauses: slots
     are not saved up beyond the burst.
     """
 
-    __slots__ = ("_interval", "burst", "empty_at", "latest", "rate")
+    __slots__ = ("burst", "empty_at", "interval", "latest")
 
-    def __init__(self, rate: Rate, burst: int = 1) -> None:
-        self.rate = rate
+    def __init__(self, interval: float, burst: int = 1) -> None:
+        self.interval = interval
         self.burst = burst
-        self._interval = rate.interval
-        self.empty_at = float("-inf")
-        self.latest = float("-inf")  # grants never go back in time, or the bound would not hold
-
-    @property
-    def grouping(self) -> float:
-        """Seconds that a waiter may add to a slot's time in order to take several at one waking."""
-        return GROUPING if self._interval < 0.001 else 0.0
-
-    @property
-    def rests_at(self) -> float:
-        """The time from which on the bucket is as good as new, and may be forgotten."""
-        return self.empty_at
+        self.empty_at = LONG_AGO  # from then on it is as good as new
+        self.latest = LONG_AGO  # grants never go back in time, or the bound would not hold
 
     def next_at(self, weight: int = 1) -> float:
-        """The time of the next slot; in the past if one is free now.
-
-        Raises `OptionError` for a weight above the burst, which no window could ever hold.
-        """
-        if weight > self.burst:
-            raise OptionError(f"weight={weight} is more than burst={self.burst} allows: raise the burst to {weight}")
-        at = self.empty_at + (weight - self.burst) * self._interval
+        """The time of the next slot; in the past if one is free now."""
+        at = self.empty_at + min(0, weight - self.burst) * self.interval
         return max(self.latest, at)
 
     def take(self, at: float, weight: int = 1) -> float:
         """Take the next slot at or after `at`, and return its time."""
         next_at = self.next_at(weight)
         time = max(next_at, at)
-        self.empty_at = (max(time, self.empty_at)) + weight * self._interval
+        self.empty_at = (max(time, self.empty_at)) + weight * self.interval
         self.latest = time
         return time

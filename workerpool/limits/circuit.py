@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from workerpool.clock import LONG_AGO
 from workerpool.config import Breaker
 
 
@@ -22,7 +23,7 @@ class Circuit:
         self._failed = 0  # of these
         self._open_for = rules.open_for
         self.open_until: float | None = None  # None: closed
-        self._heard_at = float("-inf")
+        self._heard_at = LONG_AGO
 
     @property
     def is_closed(self) -> bool:
@@ -33,7 +34,7 @@ class Circuit:
         """The time from which on nothing that it remembers matters."""
         if self.open_until is not None:
             return self.open_until + self._rules.longest
-        return self._heard_at + self._rules.longest if self._failures or self._failed else float("-inf")
+        return self._heard_at + self._rules.longest if self._failures or self._failed else LONG_AGO
 
     def hear(self, failed: bool, sent_at: float, now: float) -> bool | None:
         """Note how a send ended. True: the circuit opens, until `open_until`; False: it closes; None: it stays.

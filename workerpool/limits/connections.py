@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 
+from workerpool.clock import LONG_AGO
 from workerpool.limits.answer import Answer
 
 START = 4
@@ -40,8 +41,6 @@ USUAL = 0.05
 FIRST_WAIT, LONGEST_WAIT = 15.0, 600.0
 """Seconds until a limit that was found by a refusal is tried again, and the most; each is twice the last."""
 
-NEVER = float("-inf")
-
 
 class AdaptiveConnections:
     """The requests in flight that one host bears: `limit`, from 1 to `most`."""
@@ -60,10 +59,10 @@ class AdaptiveConnections:
         self._probed = 0.0  # the limit before it was halved for that; 0 if it is not
         self._sum = self._squares = 0.0  # of this round's latencies
         self._count = self._peak = 0  # of this round: answers, and the most in flight
-        self._from = NEVER  # what was sent before says nothing
+        self._from = LONG_AGO  # what was sent before says nothing
         self._usual = self._usual_square = 1.0  # in flight when one is accepted, on average, and its square
         self._cap = math.inf  # one fewer than were in flight when a request was refused
-        self._cap_until = NEVER
+        self._cap_until = LONG_AGO
         self._wait = FIRST_WAIT
 
     @property

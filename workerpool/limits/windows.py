@@ -1,15 +1,12 @@
-"""How much may be sent in a window that is not spread out: a quota such as 1,000 an hour. Told the time; waits never.
-
-Not thread-safe: a home (`workerpool.limits.memory`) guards it.
-"""
+"""How much may be sent in a window that nothing spreads: a quota such as 1,000 an hour. Told the time; never waits."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
 
+from workerpool.clock import LONG_AGO, NEVER
 from workerpool.config import Rate
-from workerpool.errors import OptionError
 from workerpool.limits.bucket import LATENESS
 
 PARTS = 200
@@ -18,7 +15,7 @@ of the quota is used late, and memory does not grow with it."""
 
 
 class Window:
-    """At most `rate.count` in any `rate.seconds`, as soon as they are wanted.
+    """At most `rate.count` in any `rate.seconds`, as soon as they are wanted. What weighs more takes all of it.
 
     `parts`: into how many parts of it what was sent is counted. `sent` is all its state.
 
@@ -26,11 +23,12 @@ class Window:
     beside it (`Rate`) says how fast these are.
     """
 
-    __slots__ = ("_count", "_part", "_sent", "_total", "seconds")
+    __slots__ = ("_count", "_most", "_part", "_sent", "_total", "seconds")
 
     def __init__(self, rate: Rate, parts: int = PARTS) -> None:
         self.seconds = rate.seconds + LATENESS  # grants may be that much older than they say
         self._count = rate.count
+        self._most = int(rate.count)
         self._part = rate.seconds / parts
         self._sent: deque[list[float]] = deque()
         self._total = 0.0
@@ -48,23 +46,22 @@ class Window:
     @property
     def rests_at(self) -> float:
         """The time from which on nothing counts any more."""
-        return self._sent[-1][1] + self.seconds if self._sent else float("-inf")
+        return self._sent[-1][1] + self.seconds if self._sent else LONG_AGO
 
     def next_at(self, weight: int = 1) -> float:
-        """The time from which on so much fits; raises `OptionError` for what never does."""
-        if weight > self._count:
-            raise OptionError(f"weight={weight} is more than the quota of {self._count:g} in {self.seconds:g} s allows")
-        excess = self._total + weight - self._count
+        """The time from which on so much fits."""
+        excess = self._total + min(weight, self._most) - self._count
         if excess <= 0:
-            return float("-inf")
+            return LONG_AGO
         for _, last, sent in self._sent:
             excess -= sent
             if excess <= 0:
                 return last + self.seconds
-        return float("inf")  # not reached: all that was sent leaves room for any weight that is allowed
+        return NEVER  # not reached: without all that was sent there is room for any weight
 
     def take(self, at: float, weight: int = 1) -> None:
         """Count what is sent at `at`, times that never go back."""
+        weight = min(weight, self._most)
         while self._sent and self._sent[0][1] + self.seconds <= at:
             self._total -= self._sent.popleft()[2]
         if self._sent and at - self._sent[-1][0] < self._part:

@@ -15,8 +15,9 @@ from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import holder_of
 from workerpool.batch.job.status import has_job
 from workerpool.batch.job.terms import FUNCTION
-from workerpool.batch.names import STDIN
-from workerpool.batch.sinks import STDOUT, durable_sink_for, format_of
+from workerpool.batch.sinks import STDOUT, durable_sink_for
+from workerpool.batch.sinks.formats import ENDINGS, format_of
+from workerpool.batch.sources.names import STDIN
 from workerpool.errors import JobError, OptionError, SinkError
 from workerpool.redact import HIDDEN, redact
 
@@ -82,8 +83,8 @@ class Records:
             format_of(self.path, None)
         except OptionError as error:
             raise JobError(
-                f"{self.name} is no file of records: name an output of a run, which ends in .jsonl, .csv, .jsonl.gz, "
-                ".csv.gz, .parquet or .sqlite, or a job's directory"
+                f"{self.name} is no file of records: name an output of a run, which ends in {ENDINGS}, "
+                "or a job's directory"
             ) from error
 
     def _look_at_job(self) -> None:
@@ -106,18 +107,13 @@ class Records:
 
     def _entries(self) -> Iterator[tuple[Any, ...]]:
         if not self._is_job:
-            yield from durable_sink_for(self.path, overwrite=True).entries(None, FIELDS)
+            yield from durable_sink_for(self.path).entries(None, FIELDS)
             return
         # One look at the ledger for both: a run may be taking records from there to the output just now.
         with closing(Ledger(self.path, read_only=True)) as ledger:
             run = ledger.run()
             assert run is not None
-            sink = durable_sink_for(
-                self._output,
-                format=run.settings.get("--format"),
-                include=run.settings.get("--include") or (),
-                overwrite=True,
-            )
+            sink = durable_sink_for(self._output, format=run.settings.get("--format"))
             yield from sink.entries(None if run.is_finished else run.position, FIELDS)
             for line in ledger.held_records():
                 record = json.loads(line)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from workerpool.clock import NEVER
 from workerpool.crew import AHEAD
 from workerpool.intake import Intake, Item
 from workerpool.limits import Answer
@@ -24,7 +25,7 @@ from workerpool.plan.setting import Setting
 from workerpool.pool import window_of
 from workerpool.scheduler import Scheduler
 from workerpool.stream import PATIENCE, READ_ON
-from workerpool.tickets import NEVER, Ticket
+from workerpool.tickets import Ticket
 
 
 @dataclass(slots=True)

@@ -219,7 +219,9 @@ class Child:
             self._feeder.doing = message.wait
             self._pool.crew.look_again()
         elif isinstance(message, Open):
-            self._owners[message.owner] = _Owner(message.room)
+            owner = self._owners[message.owner] = _Owner(message.room)
+            with self._held_lock:
+                owner.is_full = self._is_full
         elif isinstance(message, (GiveUp, Forget)):
             self._end(message)
         elif isinstance(message, Urge):

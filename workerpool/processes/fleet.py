@@ -126,7 +126,8 @@ class Fleet:
                     process = Process(self._heard, self._lost)
                 except OSError as error:
                     self.abandon()
-                    raise ProcessesLost(f"no process could be started: {error}") from error
+                    self._failure = ProcessesLost(f"no process could be started: {error}")
+                    raise self._failure from error
                 with self._lock:
                     self._man(berth, process)
 

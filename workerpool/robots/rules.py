@@ -25,6 +25,9 @@ LONGEST_DELAY = 3600.0
 _SHOWN = 80
 """Characters of a rule that an error repeats."""
 
+_NAMED = 100
+"""Rules, the longest ones, of which one may be named: to try each takes 30 µs, for every URL that is refused."""
+
 _AGENT = re.compile(r"user[- ]?agent\s*[:\s]\s*(.*)", re.IGNORECASE)
 _RULE = re.compile(r"(?:allow|dis{1,2}al{1,2}[ao]w|diasllow|crawl[- ]delay)\s*[:\s]", re.IGNORECASE)
 _DELAY = re.compile(r"crawl", re.IGNORECASE)
@@ -81,10 +84,10 @@ class ReadRules:
     def objection(self, url: str) -> str | None:
         if self._parsed is None or self._parsed.can_fetch(url, "*"):
             return None
-        for line in self._refusals:
+        for line in self._refusals[:_NAMED]:
             if not _alone(line).can_fetch(url, "*"):
                 return f'its rule "{printable(line[:_SHOWN])}{"…" if len(line) > _SHOWN else ""}"'
-        return "its rules"  # not reached: one of them has matched
+        return "its rules"
 
 
 def read_rules(content: bytes, token: str) -> Rules:

@@ -184,8 +184,10 @@ class Robots:
             known = self._sites.setdefault(site, _Known())
             self._rules += rules.size - (known.rules.size if known.rules is not None else 0)
             known.rules, known.until, known.is_awaited = rules, now + seconds, False
-            if known.pace is None or known.pace.delay != rules.delay:
-                known.pace = None if rules.delay is None else Pace(rules.delay)
+            if known.pace is not None:
+                known.pace.delay = rules.delay or 0.0  # for its host, too, which keeps the pace that it was given
+            elif rules.delay is not None:
+                known.pace = Pace(rules.delay)
             self._sites.move_to_end(site)
             self._make_room(site)
 

@@ -7,7 +7,6 @@ close it, so `close` (which any Session's own `close` calls) does nothing.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from typing import Any, Protocol, cast
@@ -26,12 +25,14 @@ from workerpool.errors import InvalidRequest
 from workerpool.transport.bodies import read_redirect, read_whole
 from workerpool.transport.connections import Connections
 from workerpool.transport.deadline import shortest
+from workerpool.transport.failures import out_of_time
 from workerpool.transport.fast import ByRequests, FastPath
 from workerpool.transport.guard import Guard
 from workerpool.transport.messages import Message, message_of
 from workerpool.transport.pools import CountedPoolManager, CountedProxyManager
 from workerpool.transport.redirects import TIME_LEFT
-from workerpool.transport.trace import Trace, idle_max
+from workerpool.transport.trace import Trace, Traces, idle_max, mark
+from workerpool.transport.way import Way
 
 POOLS_KEPT = 4096
 """Recipes for connections, one for each origin and TLS setting, kept by urllib3. A dropped one is made anew."""
@@ -176,11 +177,7 @@ class SharedAdapter(HTTPAdapter):
     ) -> Response:
         """Send at once what the scheduler handed out, and anything else when the governor gives leave."""
         self.check_url(request.url or "", proxies)
-        way = {
-            "verify": verify_setting(verify),
-            "cert": tuple(cert) if isinstance(cert, list) else cert,
-            "proxies": proxies,
-        }
+        way = Way.of(verify=verify, cert=cert, proxies=proxies)
         if self._driven.may_send:
             streams = self._connections.traces.current.streams
             return self._driven.keep(self._transmit(request, timeout, way, streams=streams))
@@ -189,46 +186,52 @@ class SharedAdapter(HTTPAdapter):
             self._connections.watchdog.watch.suspend()
         return self._governor(request, send_once, has_place=self._driven.active)
 
-    def _transmit(self, request: PreparedRequest, timeout: Any, way: dict[str, Any], *, streams: bool) -> Response:
+    def _transmit(self, request: PreparedRequest, timeout: Any, way: Way, *, streams: bool) -> Response:
         """Send once: by the fast path what is plain, and anything else as requests does; `streams`: whether the caller
         reads the body."""
         message = pool = None
         goes_fast = self.fast is not None and isinstance(timeout, tuple) and not is_wrapped()
         if goes_fast and not (streams or request.hooks.get("response")):
-            pool = self.pool_for(request, way)
-            message = pool and message_of(request, self.request_url(request, way["proxies"]), pool)
-        if not message:
-            response = super().send(request, True, timeout, **way)
+            pool = self.pool_or_none(request, way)
+            message = pool and message_of(request, self.request_url(request, way.proxies), pool)
+        trace = self._connections.traces.current
+        if message:
+            response = self.send_message(pool, message, timeout, way)
+        else:
+            response = super().send(request, True, timeout, **way._asdict())
             self._read_ahead(request, response, streams=streams)
-            return response
-        return self.send_message(pool, message, timeout, way)
+        mark(response, trace)
+        return response
 
-    def send_message(self, pool: Any, message: Message, timeout: tuple[Any, Any], way: dict[str, Any]) -> Response:
+    def send_message(self, pool: Any, message: Message, timeout: tuple[Any, Any], way: Way) -> Response:
         """Send by the fast path, and read the whole answer, whoever reads it in the end."""
         assert self.fast is not None
         return self.fast.send(pool, message, *timeout, self.by_requests(timeout, way))
 
-    def by_requests(self, timeout: tuple[Any, Any], way: dict[str, Any]) -> ByRequests:
+    def by_requests(self, timeout: tuple[Any, Any], way: Way) -> ByRequests:
         """What goes on where the fast path hands over."""
         send = super().send
 
         def go_on(request: PreparedRequest) -> Response:
-            response = send(request, True, timeout, **way)
+            response = send(request, True, timeout, **way._asdict())
             self._read_ahead(request, response, streams=False)
             return response
 
         return go_on
 
-    def pool_for(self, request: PreparedRequest, way: dict[str, Any]) -> Any:
-        """The connections for a request; None where requests is to say why there are none."""
+    def pool_for(self, request: PreparedRequest, way: Way) -> Any:
+        """The connections for a request. Raises what requests raises where there can be none."""
+        verify, cert, proxies = way
+        pool = self.get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
+        self.cert_verify(pool, request.url, verify, cert)  # type: ignore[no-untyped-call]
+        return pool
+
+    def pool_or_none(self, request: PreparedRequest, way: Way) -> Any:
+        """The same; None where requests is to say why there are none."""
         try:
-            pool = self.get_connection_with_tls_context(
-                request, way["verify"], proxies=way["proxies"], cert=way["cert"]
-            )
-            self.cert_verify(pool, request.url, way["verify"], way["cert"])  # type: ignore[no-untyped-call]
+            return self.pool_for(request, way)
         except Exception:
             return None
-        return pool
 
     def _read_ahead(self, request: PreparedRequest, response: Response, *, streams: bool) -> None:
         """Read, within the limit, what requests or a hook would read without one; and errors, which may be retried."""
@@ -237,7 +240,7 @@ class SharedAdapter(HTTPAdapter):
         elif response.status_code >= 400 or (request.hooks.get("response") and not streams):
             read_whole(response, self._options.max_body)
 
-    def _governed(self, request: PreparedRequest, stream: bool, timeout: Any, way: dict[str, Any]) -> Send:
+    def _governed(self, request: PreparedRequest, stream: bool, timeout: Any, way: Way) -> Send:
         """What sends `request` once, with a trace and a deadline, when the governor calls it."""
         of_attempt = self._options.timeout
         if timeout is not None:
@@ -299,11 +302,18 @@ class GovernedAdapter(BaseAdapter):
     """
 
     def __init__(
-        self, inner: BaseAdapter, guard: Guard, driven: Driven, governor: Governor, max_body: int | None
+        self,
+        inner: BaseAdapter,
+        guard: Guard,
+        driven: Driven,
+        governor: Governor,
+        traces: Traces,
+        max_body: int | None,
     ) -> None:
         super().__init__()
         self.inner = inner
         self._guard = guard
+        self._traces = traces
         self._max_body = max_body
         self._driven = driven
         self._governor = governor
@@ -312,19 +322,22 @@ class GovernedAdapter(BaseAdapter):
         self._guard.check_foreign(request.url or "")
         if self._driven.may_send:
             response = self._driven.keep(self.inner.send(request, stream, *args, **kwargs))
-            if response.is_redirect:
-                read_redirect(response, self._max_body)
+            self._read_redirect(response, self._traces.current)
             return response
 
         def send_once(host: str, fresh: bool, left: float | None) -> Response:
             response = self.inner.send(request, stream, *args, **kwargs)
-            if response.is_redirect:
-                read_redirect(response, self._max_body)
-            elif not stream:
+            self._read_redirect(response, Trace(host=host))
+            if not (stream or response.is_redirect):
                 read_whole(response, self._max_body)
             return response
 
         return self._governor(request, send_once, has_place=self._driven.active)
+
+    def _read_redirect(self, response: Response, trace: Trace) -> None:
+        if response.is_redirect:
+            trace.unreadable = read_redirect(response, self._max_body)
+        mark(response, trace)
 
     def close(self) -> None:
         self.inner.close()
@@ -352,24 +365,6 @@ def _timeout(value: Any, total: float | None) -> Timeout:
     if isinstance(value, urllib3.Timeout):
         return Timeout(value.connect_timeout, value.read_timeout, value.total or total)  # type: ignore[arg-type]
     return Timeout.of(value, total=total)
-
-
-def verify_setting(verify: Any) -> bool | str:
-    """The setting in one of its three forms: True, False, or a path as text.
-
-    requests takes 0 for False and a `Path`, too, but keeps their connections under the key of True: after one request
-    that verifies nothing, others that should would go over its connection.
-    """
-    if isinstance(verify, (bool, str)):
-        return verify or False
-    return os.fspath(verify) if isinstance(verify, os.PathLike) else bool(verify)
-
-
-def out_of_time(trace: Trace) -> requests.Timeout:
-    """requests' error for a send whose deadline has passed."""
-    if trace.sent_at is None:
-        return requests.ConnectTimeout("no connection in the time allowed")
-    return requests.ReadTimeout("no complete answer in the time allowed")
 
 
 def _socks_manager(connections: Connections, proxy: str, kwargs: dict[str, Any]) -> Any:

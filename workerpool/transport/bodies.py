@@ -211,10 +211,8 @@ def _explained(pieces: Iterator[bytes], header: str) -> Iterator[bytes]:
     try:
         yield from pieces
     except OSError:
-        raise  # the socket's, or that nothing is there yet; among urllib3's classes, but no decoder raises it
+        raise  # among urllib3's classes, but the socket's, not a decoder's: that nothing is there yet, say
     except urllib3.response.BaseHTTPResponse.DECODER_ERROR_CLASSES as error:
-        if isinstance(error, OSError):
-            raise  # no decoder's: it comes from the socket, and may say that there is nothing more yet
         raise urllib3.exceptions.DecodeError(
             f"a body with content-encoding {header!r} does not decode", error
         ) from error

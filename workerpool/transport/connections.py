@@ -70,9 +70,6 @@ class Leases(Protocol):
     Called with the lock of `Connections` held; takes only a lock of its own.
     """
 
-    serves_sockets: bool
-    """Whether somebody tells it of sockets: set by `Connections`, without any lock."""
-
     def allows(self, host: str | None, sockets: int) -> bool:
         """Whether so many may be open to `host`, or in all; takes what is free if one is missing."""
 
@@ -118,8 +115,6 @@ class Connections:
         self._max = max_connections
         self._host_max = host_connections
         self._leases = leases
-        if leases is not None:
-            leases.serves_sockets = True
         # Guards every field below. Its lock is re-entrant: the garbage collector may end a pool, and so call `close`,
         # in the middle of any line here. It ends connections, too, also while another lock is held: see `closed`.
         self._lock = threading.RLock()
@@ -140,7 +135,7 @@ class Connections:
         self._limits = IdleLimits()
         self._reaper = Reaper(self.reap, TICK if leases is None else LEASES_TICK)
         self.dialer = dialer
-        self.contexts = Contexts(tls12_tickets=True)
+        self.contexts = Contexts()
         self.traces = Traces()
         self.watchdog = Watchdog()
 
@@ -172,6 +167,8 @@ class Connections:
                 stack = self._idle_by_key.get(key)
                 if not stack or now - stack[-1].idle_since >= trace.idle_max:
                     return None  # the others have been idle for longer
+                if stack[-1].host_key != host and not self._bring_up(stack, host, now - trace.idle_max):
+                    return None
                 connection = stack.pop()
                 if not stack:
                     del self._idle_by_key[key]
@@ -181,10 +178,8 @@ class Connections:
                 self._sent_fast += is_fast
             # Looking at the socket is a system call, so not under the lock; nobody else has this connection now.
             if not self._is_spent(connection, now):
-                if connection.host_key == host or self._move(connection, host):
-                    trace.reused = was_used
-                    return connection
-                connection.close()
+                trace.reused = was_used
+                return connection
             with self._lock:
                 self._reused -= was_used
                 self._sent_fast -= is_fast
@@ -261,7 +256,7 @@ class Connections:
 
     # -- the budget ---------------------------------------------------------------------------------------------------
 
-    def open_place(self, connection: Counted, *, evict: bool = True, wait: float = PLACE_WAIT) -> bool:
+    def open_place(self, connection: Counted, *, evict: bool = True, wait: float) -> bool:
         """Count `connection` as open before it connects, closing an idle socket where the budget is full.
 
         The scheduler lets no more requests fly than there are places, so waiting happens only while sockets are held
@@ -421,24 +416,26 @@ class Connections:
 
     # -- small things under the lock --------------------------------------------------------------------------------
 
-    def _move(self, connection: Counted, host: str) -> bool:
-        """Count a connection against `host` from now on; False if that host's budget has no room for it.
+    def _bring_up(self, stack: list[Counted], host: str, since: float) -> bool:
+        """Have the last of an origin's idle connections count against `host`; False if none can that became idle after
+        `since`.
 
-        Only where one origin's requests are counted by different keys does this do anything.
+        Only where one origin's requests are counted by different keys. A host without room for one more takes one of
+        its own. Nothing is closed to make room: that takes time, and the caller may be the carrier.
         """
-        while connection.host_key != host:
-            with self._lock:
-                self._let_go()
-                if not self._is_full(host):
-                    if connection.ticket in self._open:
-                        self._open[connection.ticket] = host
-                    connection.host_key = host
-                    return True
-                victim = self._pick_victim(host)
-            if victim is None:
-                return False
-            self._see_off(victim)
-        return True
+        self._let_go()
+        connection = stack[-1]
+        if not self._is_full(host):
+            if connection.ticket in self._open:
+                self._open[connection.ticket] = host
+            connection.host_key = host
+            return True
+        for connection in reversed(stack):
+            if connection.host_key == host and connection.idle_since > since:
+                stack.remove(connection)
+                stack.append(connection)
+                return True
+        return False
 
     def _tidy(self, leases: Leases) -> bool:
         """Close the idle sockets that other processes wait for, and give back their places; whether to go on so."""

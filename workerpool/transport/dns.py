@@ -55,15 +55,6 @@ class Address(NamedTuple):
         return (self.ip, port, self.flow, self.scope) if self.family == socket.AF_INET6 else (self.ip, port)
 
 
-@dataclass(frozen=True, slots=True)
-class ResolverStatistics:
-    """`lookups` that were begun, and `hits`: questions answered from memory. Literal addresses are neither, and nor is
-    a question that waits for a look-up which another thread has asked for."""
-
-    lookups: int = 0
-    hits: int = 0
-
-
 @dataclass(slots=True)
 class _Answer:
     """Addresses, or why there are none: a gaierror's arguments, or anything else that the look-up raised."""
@@ -122,13 +113,6 @@ class Resolver:
         self._questions: dict[str, _Question] = {}  # queued and under way: who asks the same waits for the same
         self._queue: dict[str, _Question] = {}  # not begun yet, oldest first
         self._threads: set[threading.Thread] = set()
-        self._lookups = 0
-        self._hits = 0
-
-    @property
-    def statistics(self) -> ResolverStatistics:
-        with self._lock:
-            return ResolverStatistics(self._lookups, self._hits)
 
     def resolve(self, host: str, timeout: float | None) -> tuple[Address, ...]:
         """Return the addresses of `host`, at least one, in the system's order (RFC 6724) save for a preferred one.
@@ -179,7 +163,6 @@ class Resolver:
                 del self._answers[key]
                 return None
             self._answers.move_to_end(key)
-            self._hits += 1
             return answer
 
     def _ask(self, key: str) -> tuple[_Question, threading.Thread | None]:
@@ -232,7 +215,6 @@ class Resolver:
                 return None
             oldest = next(iter(self._queue))
             key = next((key for key, question in self._queue.items() if question.waiting), oldest)
-            self._lookups += 1
             return self._queue.pop(key)
 
     def _answer(self, host: str) -> _Answer:

@@ -26,8 +26,9 @@ from workerpool.errors import (
 )
 from workerpool.model import origin
 from workerpool.redact import printable, redact
-from workerpool.transport.pools import InvalidHeader, StaleSocket
+from workerpool.transport.connection import InvalidHeader, StaleSocket
 from workerpool.transport.reading import HeadTooLarge
+from workerpool.transport.trace import Trace
 
 _INVALID = (
     requests.exceptions.MissingSchema,
@@ -56,6 +57,13 @@ def translate(error: BaseException, url: str, *, was_sent: bool = False) -> Requ
     ours = _translated(error, origin(url), was_sent)
     ours.__cause__ = error
     return ours
+
+
+def out_of_time(trace: Trace) -> requests.Timeout:
+    """requests' error for a send whose deadline has passed."""
+    if trace.sent_at is None:
+        return requests.ConnectTimeout("no connection in the time allowed")
+    return requests.ReadTimeout("no complete answer in the time allowed")
 
 
 def _translated(error: BaseException, host: str, was_sent: bool) -> RequestError:

@@ -25,11 +25,11 @@ from requests import PreparedRequest, Response
 from requests.models import REDIRECT_STATI
 
 from workerpool.transport.bodies import ENCODED_PIECE, UNREADABLE, collect, decoded, raise_as_requests, too_large
+from workerpool.transport.connection import NOT_YET, HandedOver
 from workerpool.transport.connections import Connections
 from workerpool.transport.http1 import CHUNKED, Body, Head, is_unfinished, parse_head
 from workerpool.transport.lazy import LazyResponse
 from workerpool.transport.messages import Message
-from workerpool.transport.pools import NOT_YET, HandedOver
 from workerpool.transport.trace import Trace
 
 LARGEST = 1024**3

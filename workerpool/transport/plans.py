@@ -8,6 +8,7 @@ belongs to one thread; sessions that are alike share their plans.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -19,9 +20,10 @@ from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 
 from workerpool.model import Request
-from workerpool.transport.adapter import SharedAdapter, is_wrapped, verify_setting
+from workerpool.transport.adapter import SharedAdapter, is_wrapped
 from workerpool.transport.messages import Message, head_around, is_plain_target
 from workerpool.transport.session import Session
+from workerpool.transport.way import Way
 
 PLANS_KEPT = 2048
 """Sites and methods that sessions which are alike have plans for: some 2 KB each."""
@@ -41,12 +43,9 @@ class Plan:
     carry, and `more`, what of it was the request's own.
     """
 
-    __slots__ = ("_end", "_start", "headers", "method", "more", "pool", "site", "way")
+    __slots__ = ("_end", "_start", "headers", "method", "more", "pool", "way")
 
-    def __init__(
-        self, site: str, prepared: PreparedRequest, around: tuple[str, str], pool: Any, way: dict[str, Any], more: Any
-    ) -> None:
-        self.site = site
+    def __init__(self, prepared: PreparedRequest, around: tuple[str, str], pool: Any, way: Way, more: Any) -> None:
         self.method = prepared.method or ""
         self.headers = tuple(prepared.headers.items())
         self.more = more
@@ -106,11 +105,15 @@ class Plans:
         if not self._is_as_before():
             self._note_state()
         key = (request.method, site)
-        plan = self._table.get(key, _UNKNOWN)
-        if plan is _UNKNOWN or (plan is not None and not plan.carries(request.headers)):
+        plan = known = self._table.get(key, _UNKNOWN)
+        if known is _UNKNOWN or (known is not None and not known.carries(request.headers)):
             if len(self._table) >= PLANS_KEPT:
                 self._table.clear()
-            plan = self._table[key] = self._make(request, site)
+            plan = self._make(request.method, site, request.headers)
+            if plan is not None or request.headers is None:
+                self._table[key] = plan
+            elif known is _UNKNOWN:  # one request's odd headers say nothing of the site
+                self._table[key] = self._make(request.method, site, None)
         if plan is None or not is_plain_target(target):
             return None
         return plan, target
@@ -160,15 +163,15 @@ class Plans:
         attributes = len(vars(session))
         return (session.verify, session.cert, session.trust_env, attributes, Session.get_adapter, HTTPAdapter.send)
 
-    def _make(self, request: Request, site: str) -> Plan | None:
+    def _make(self, method: str, site: str, headers: Mapping[str, str] | None) -> Plan | None:
         session = self._session
-        method = request.method.upper()
+        method = method.upper()
         url = f"{site}/"
         if type(session.headers) is not CaseInsensitiveDict or method not in _METHODS:
             return None
         if is_wrapped() or not _OF_SESSIONS.isdisjoint(vars(session)):
             return None
-        more = None if request.headers is None else dict(request.headers)
+        more = None if headers is None else dict(headers)
         # Its jar may be that of `pool.session`, whose cookies are not the pool's; the pool has none for this request.
         own, session.cookies = session.cookies, RequestsCookieJar()
         try:
@@ -179,15 +182,13 @@ class Plans:
             session.cookies = own
         if prepared.url != url or session.get_adapter(url) is not self._adapter:
             return None
-        settings = session.merge_environment_settings(url, {}, True, None, None)
-        way = {name: settings[name] for name in ("verify", "cert", "proxies")}
-        way["verify"] = verify_setting(way["verify"])
-        pool = self._adapter.pool_for(prepared, way)
+        way = Way.of(**session.merge_environment_settings(url, {}, True, None, None))
+        pool = self._adapter.pool_or_none(prepared, way)
         if pool is None:
             return None
-        start = self._adapter.request_url(prepared, way["proxies"]).removesuffix("/")
+        start = self._adapter.request_url(prepared, way.proxies).removesuffix("/")
         around = head_around(method, dict(prepared.headers), None, pool, url)
-        return around and Plan(site, prepared, (around[0] + start, around[1]), pool, way, more)
+        return around and Plan(prepared, (around[0] + start, around[1]), pool, way, more)
 
 
 _OF_SESSIONS = frozenset(name for name, value in vars(requests.Session).items() if callable(value))

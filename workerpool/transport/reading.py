@@ -41,12 +41,8 @@ def chunk_size(line: bytes) -> int:
     ends it, all into memory."""
     match = _CHUNK_SIZE.match(line)
     if match is None:
-        raise bad_chunk_size()
+        raise http.client.HTTPException("the size of a chunk is no number")
     return int(match[1], 16)
-
-
-def bad_chunk_size() -> http.client.HTTPException:
-    return http.client.HTTPException("the size of a chunk is no number")
 
 
 class CountedSource(io.RawIOBase):

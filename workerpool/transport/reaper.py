@@ -53,7 +53,12 @@ class Reaper:
             with self._changed:
                 self._changed.wait(self._tick)
                 self._was_called = False
-            if self._reap():
+            try:
+                is_left = self._reap()
+            except BaseException:
+                self._thread = None  # the next call starts another one
+                raise
+            if is_left:
                 continue
             with self._changed:
                 # In this order, as `call` does the opposite without the lock: it says that it called, then looks for a

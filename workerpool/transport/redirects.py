@@ -70,8 +70,15 @@ def _drop_login(session: Any, following: PreparedRequest, previous: PreparedRequ
     login = following.headers.get("Authorization")
     if login is None or login != previous.headers.get("Authorization"):
         return
-    if not (getattr(session, "trust_env", False) and get_netrc_auth(following.url or "")):
+    if not _login_of(session, following.url or ""):
         del following.headers["Authorization"]
+
+
+def _login_of(session: Any, url: str) -> Any:
+    """What netrc says: a session of ours remembers it."""
+    if hasattr(session, "login_of"):
+        return session.login_of(url)
+    return get_netrc_auth(url) if getattr(session, "trust_env", False) else None
 
 
 def _home(url: str) -> tuple[str, int]:

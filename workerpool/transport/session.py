@@ -25,6 +25,7 @@ from workerpool.config import CookieMode
 from workerpool.transport.adapter import GovernedAdapter, SharedAdapter
 from workerpool.transport.lazy import LazyResponse
 from workerpool.transport.redirects import confine
+from workerpool.transport.trace import taken_off
 
 HOSTS_REMEMBERED = 10_000
 """Hosts whose answers from the environment are kept: about 2 MB."""
@@ -69,9 +70,9 @@ class Session(requests.Session):
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """As requests' own, but what was set on the session or the call goes before ``REQUESTS_CA_BUNDLE``."""
-        if not self.trust_env or (proxies and proxies.get("no_proxy")):
+        if not self.trust_env:
             return super().merge_environment_settings(url, proxies, stream, verify, cert)
-        merged = {**self._environment.look_up(url)[0], **self.proxies, **(proxies or {})}
+        merged = {**self._proxies_of(url, proxies), **self.proxies, **(proxies or {})}
         if verify is None:
             verify = self._env_verify if self.verify is True else self.verify
         return {
@@ -87,24 +88,63 @@ class Session(requests.Session):
             return self._prepare_plain(request)
         if not self.trust_env or request.auth or self.auth:
             return super().prepare_request(request)
-        # requests would read netrc here, again for every request; this session is only ever used by one thread.
-        self.trust_env = False
-        try:
+        with self._asking_nobody():
             prepared = super().prepare_request(request)
-        finally:
-            self.trust_env = True
         return self._with_login(prepared)
 
     def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
         """As requests' own, called for each redirect, and stricter: see `confine`."""
-        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+        if self.trust_env:
+            with self._asking_nobody():
+                super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+            self._with_login(prepared_request)
+        else:
+            super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
         confine(self, prepared_request, response)
+
+    def rebuild_proxies(self, prepared_request: Any, proxies: Any) -> Any:
+        """As requests' own, called for each redirect."""
+        if not self.trust_env:
+            return super().rebuild_proxies(prepared_request, proxies)  # type: ignore[no-untyped-call]
+        url = prepared_request.url
+        scheme = url.partition(":")[0]
+        found = self._proxies_of(url, proxies)
+        proxy = found.get(scheme, found.get("all"))
+        proxies = {**({scheme: proxy} if proxy else {}), **(proxies or {})}
+        with self._asking_nobody():
+            return super().rebuild_proxies(prepared_request, proxies)  # type: ignore[no-untyped-call]
+
+    def login_of(self, url: str) -> Any:
+        """What netrc says for `url`, as requests has it; None if that is nothing."""
+        return self._environment.look_up(url)[1] if self.trust_env else None
+
+    def _proxies_of(self, url: str, given: Any) -> dict[str, str]:
+        """The environment's proxies for `url`; `given` ones may name hosts that need none."""
+        no_proxy = given and given.get("no_proxy")
+        return get_environ_proxies(url, no_proxy) if no_proxy else self._environment.look_up(url)[0]
+
+    @contextmanager
+    def _asking_nobody(self) -> Iterator[None]:
+        """Keep requests from asking the environment again. This session is only ever used by one thread."""
+        trusts, self.trust_env = self.trust_env, False
+        try:
+            yield
+        finally:
+            self.trust_env = trusts
 
     def _is_plain(self, request: requests.Request) -> bool:
         """Whether there is nothing to merge but headers and hooks: no auth, cookies, parameters or body."""
         of_request = request.auth or request.cookies or request.params or request.data or request.files
         of_session = self.auth or self.params or len(self.cookies)
         return not of_request and not of_session and request.json is None and "@" not in str(request.url)
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """As requests' own, which reads the body of a redirect that it does not follow."""
+        response = super().request(*args, **kwargs)
+        trace = taken_off(response)
+        if trace is not None and trace.unreadable is not None:
+            raise trace.unreadable
+        return response
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """As requests' own; the pool's sends are spared work on cookies, hooks and redirects that are not there."""
@@ -141,7 +181,7 @@ class Session(requests.Session):
         prepared._cookies = RequestsCookieJar()
         prepared.prepare_content_length(None)
         prepared.prepare_hooks(hooks)
-        return self._with_login(prepared) if self.trust_env else cast(requests.PreparedRequest, prepared)
+        return self._with_login(prepared)
 
     def _merged_headers(self, more: Any) -> CaseInsensitiveDict[Any]:
         """The session's headers and a request's, checked; without the latter, checked only when they have changed."""
@@ -158,7 +198,7 @@ class Session(requests.Session):
         return cast("CaseInsensitiveDict[Any]", prepared.headers)
 
     def _with_login(self, prepared: requests.PreparedRequest) -> requests.PreparedRequest:
-        login = self._environment.look_up(prepared.url or "")[1]
+        login = self.login_of(prepared.url or "")
         if login is not None:
             prepared.prepare_auth(login)
         return prepared

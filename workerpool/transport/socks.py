@@ -8,15 +8,15 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import socks  # type: ignore[import-untyped]
 from urllib3.contrib.socks import SOCKSProxyManager
 
 from workerpool.clock import LEAST
-from workerpool.transport.connections import Connections
+from workerpool.transport.connection import CountedConnection, CountedHTTPSConnection
 from workerpool.transport.dial import Dialed
-from workerpool.transport.pools import CountedConnection, CountedHTTPSConnection, KeyedPools, pool_classes
+from workerpool.transport.pools import CountedHTTPConnectionPool, CountedHTTPSConnectionPool, CountedPools
 
 
 class CountedSocksConnection(CountedConnection):
@@ -84,9 +84,19 @@ class CountedSocksHTTPSConnection(CountedSocksConnection, CountedHTTPSConnection
     """The same under TLS."""
 
 
-class CountedSocksManager(KeyedPools, SOCKSProxyManager):
+class CountedSocksHTTPConnectionPool(CountedHTTPConnectionPool):
+    """Connections to one origin through the proxy."""
+
+    ConnectionCls = CountedSocksConnection
+
+
+class CountedSocksHTTPSConnectionPool(CountedHTTPSConnectionPool):
+    """The same under TLS."""
+
+    ConnectionCls = CountedSocksHTTPSConnection
+
+
+class CountedSocksManager(CountedPools, SOCKSProxyManager):
     """urllib3's SOCKSProxyManager over `Connections`."""
 
-    def __init__(self, connections: Connections, proxy: str, **kwargs: Any) -> None:
-        super().__init__(proxy, **kwargs)
-        self.pool_classes_by_scheme = pool_classes(connections, CountedSocksConnection, CountedSocksHTTPSConnection)
+    counted: ClassVar = {"http": CountedSocksHTTPConnectionPool, "https": CountedSocksHTTPSConnectionPool}

@@ -103,7 +103,7 @@ class Contexts:
     keys, always has tickets.
     """
 
-    def __init__(self, *, tls12_tickets: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, tls12_tickets: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         self._tls12_tickets = tls12_tickets
         self._clock = clock
         self._lock = threading.Lock()  # guards _slots
@@ -228,10 +228,10 @@ class ContextView:
     passes. Anything else raises TypeError: it would change how other connections are verified. So does loading files;
     a connection that names them again would load them a second time.
 
-    Of the last connection: `handshake_seconds`, 0 for TLS inside TLS, where urllib3 does the handshake; and `resumed`.
+    `resumed`: of the last connection.
     """
 
-    __slots__ = ("_context", "_key", "_object", "_on_socket", "_resumed", "_ssl", "handshake_seconds")
+    __slots__ = ("_context", "_key", "_object", "_on_socket", "_resumed", "_ssl")
 
     _context: Context
     _key: Hashable
@@ -239,7 +239,6 @@ class ContextView:
     _on_socket: Callable[[ssl.SSLSocket], None] | None
     _resumed: bool | None
     _ssl: ssl.SSLContext
-    handshake_seconds: float
 
     def __init__(self, context: Context, key: Hashable, on_socket: Callable[[ssl.SSLSocket], None] | None) -> None:
         self._context = context
@@ -248,7 +247,6 @@ class ContextView:
         self._on_socket = on_socket
         self._object = None
         self._resumed = None
-        self.handshake_seconds = 0.0
 
     @property
     def resumed(self) -> bool | None:
@@ -267,9 +265,7 @@ class ContextView:
             self._trace(made, saved, name)
             if self._on_socket is not None:
                 self._on_socket(made)
-            started = time.perf_counter()
             made.do_handshake()
-            self.handshake_seconds = time.perf_counter() - started
         except BaseException:
             if saved is not None:
                 context._withdraw(key, name, saved)

@@ -37,7 +37,7 @@ class Trace:
     What came: `reused`, whether the socket had been used before; `resumed`, whether a TLS handshake resumed an earlier
     session; `place`, the wait for a place among the sockets; `dns`, `connect`, `tls`, `first_byte` and `body`, as
     `Timings` has them; `sent_at` (`time.perf_counter`), when the request's first byte went out, None before;
-    `has_sent`, whether the fast path has sent all of it; `received`, bytes of the answer; `answered`, whether its
+    `received`, bytes of the answer; `answered`, whether its
     headers are complete; `has_leftover`, whether more came than belongs to it. `fast_path`: whether that was the way it
     went, None if nobody says. `unreadable`: what is wrong with the body of a redirect, which does no harm if that is
     followed. `handed`: a connection with which another path goes on, see `HandedOver`.
@@ -56,7 +56,6 @@ class Trace:
     body: float = 0.0
     sent_at: float | None = None
     received: int = 0
-    has_sent: bool = False
     answered: bool = False
     has_leftover: bool = False
     fast_path: bool | None = None
@@ -77,6 +76,17 @@ class Trace:
             self.first_byte = now - self.sent_at
         else:
             self.body = max(0.0, now - self.sent_at - self.first_byte)
+
+
+def mark(response: Any, trace: Trace) -> None:
+    """Let a response carry the trace of its send, until `taken_off`: a hook may send, too, before anybody asks."""
+    response.trace = trace
+
+
+def taken_off(response: Any) -> Trace | None:
+    """Take its trace off a response; None where it has none, as somebody else has made it."""
+    trace: Trace | None = getattr(response, "__dict__", {}).pop("trace", None)
+    return trace
 
 
 class Traces(threading.local):

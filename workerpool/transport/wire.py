@@ -19,7 +19,7 @@ from requests.utils import default_user_agent
 
 from workerpool import events
 from workerpool.clock import LEAST
-from workerpool.config import Options, Timeout
+from workerpool.config import Options, RetryPolicy, Timeout
 from workerpool.errors import ConnectionLost, Denied, OutcomeUnknown, RequestError, TimedOut, UnexpectedError
 from workerpool.model import DEFAULT_PORTS, Request, origin
 from workerpool.redact import redact
@@ -28,14 +28,12 @@ from workerpool.transport.adapter import (
     GovernedAdapter,
     Governor,
     SharedAdapter,
-    out_of_time,
-    verify_setting,
 )
 from workerpool.transport.bodies import is_repeatable, read_whole, rewind
 from workerpool.transport.connections import Connections, Leases, SocketCounts
 from workerpool.transport.dial import Dialer
 from workerpool.transport.dns import Resolver
-from workerpool.transport.failures import translate
+from workerpool.transport.failures import out_of_time, translate
 from workerpool.transport.fast import Pending
 from workerpool.transport.guard import Guard
 from workerpool.transport.lazy import LazyResponse
@@ -43,7 +41,8 @@ from workerpool.transport.messages import Message
 from workerpool.transport.plans import Plan, Plans, Tables
 from workerpool.transport.redirects import confine, step_of
 from workerpool.transport.session import CookiePolicy, Environment, Session, mount
-from workerpool.transport.trace import Trace, idle_max
+from workerpool.transport.trace import Trace, idle_max, taken_off
+from workerpool.transport.way import Way
 
 
 class Closable(Protocol):
@@ -71,6 +70,15 @@ class Exchange:
     history: list[Response] = field(default_factory=list)
     steps: set[Any] = field(default_factory=set)
     trace: Trace = field(default_factory=Trace)
+
+    @property
+    def method(self) -> str:
+        """Of what is sent next: a redirect may lead from a POST to a GET."""
+        return getattr(self.prepared, "method", None) or self.request.method
+
+    def may_repeat(self, policy: RetryPolicy) -> bool:
+        """Whether what is sent next may be sent twice."""
+        return policy.may_repeat(self.method, self.request.headers or (), self.request.idempotent)
 
     def restart(self) -> None:
         """Go back to the request itself, for another attempt."""
@@ -341,25 +349,29 @@ class RequestsTransport:
         return exchange.first is None or is_repeatable(exchange.first)
 
     def warm(self, session: Any, url: str, host: str) -> bool:
-        self._connections.traces.begin(Trace(host=host))
-        settings = session.merge_environment_settings(url, {}, False, None, None)
+        trace = self._connections.traces.begin(Trace(host=host))
+        way = Way.of(**session.merge_environment_settings(url, {}, False, None, None))
         prepared = session.prepare_request(requests.Request("HEAD", url))
-        self._adapter.check_url(prepared.url or "", settings["proxies"])
+        self._adapter.check_url(prepared.url or "", way.proxies)
         watch = self._connections.watchdog.watch
+        is_open = False
+        failed: Exception | None = None
         watch.begin(self._options.timeout.total)
         try:
-            verify = verify_setting(settings["verify"])
-            pool = self._adapter.get_connection_with_tls_context(
-                prepared, verify, proxies=settings["proxies"], cert=settings["cert"]
-            )
-            self._adapter.cert_verify(  # type: ignore[no-untyped-call]
-                pool, prepared.url, verify, settings["cert"]
-            )
-            return cast(bool, pool.warm(self._options.timeout.connect))
+            pool = self._adapter.pool_for(prepared, way)
+            is_open = pool.warm(self._options.timeout.connect)
         except Exception as error:
-            raise translate(error, url) from error
+            failed = error
         finally:
-            watch.end()
+            has_expired = watch.end()
+        try:
+            if has_expired:
+                raise translate(out_of_time(trace), url) from failed
+            if failed is not None:
+                raise translate(failed, url) from failed
+        finally:
+            del failed
+        return is_open
 
     def counts(self) -> SocketCounts:
         return self._connections.counts()
@@ -386,16 +398,12 @@ class RequestsTransport:
         if kind not in self._foreign:
             self._foreign.add(kind)
             events.emit("adapter.foreign", adapter=kind[1], prefix=prefix)
-        return GovernedAdapter(adapter, self._guard, self._driven, self._governor, self._options.max_body)
+        traces, max_body = self._connections.traces, self._options.max_body
+        return GovernedAdapter(adapter, self._guard, self._driven, self._governor, traces, max_body)
 
     def _trace(self, exchange: Exchange) -> Trace:
-        oldest = idle_max(fresh=exchange.fresh, repeats=self._may_repeat(exchange))
+        oldest = idle_max(fresh=exchange.fresh, repeats=exchange.may_repeat(self._options.retry))
         return Trace(host=exchange.host, idle_max=oldest, streams=exchange.request.stream, fast_path=False)
-
-    def _may_repeat(self, exchange: Exchange) -> bool:
-        request = exchange.request
-        method = request.method if exchange.prepared is None else exchange.prepared.method
-        return self._options.retry.may_repeat(method, request.headers or (), request.idempotent)
 
     def _failure(self, error: Exception | None, exchange: Exchange, *, has_expired: bool) -> RequestError:
         """Say in our words what happened to a send; the library's error becomes the cause."""
@@ -412,9 +420,9 @@ class RequestsTransport:
         if isinstance(ours, Denied) and exchange.history:
             ours = Denied(f"{ours} (a redirect from {redact(exchange.history[-1].url)} leads there)")
         is_unanswered = trace.sent_at is not None and not trace.answered
-        if is_unanswered and isinstance(ours, (ConnectionLost, TimedOut)) and not self._may_repeat(exchange):
-            method = (exchange.prepared.method or exchange.request.method).upper()
-            ours = OutcomeUnknown(f"{ours}; whether the server acted on the {method} is unknown")
+        repeats = exchange.may_repeat(self._options.retry)
+        if is_unanswered and isinstance(ours, (ConnectionLost, TimedOut)) and not repeats:
+            ours = OutcomeUnknown(f"{ours}; whether the server acted on the {exchange.method.upper()} is unknown")
         if ours is not error:
             ours.__cause__ = error
         return ours
@@ -454,7 +462,7 @@ class RequestsTransport:
         if found is None:
             return None
         plan, target = found
-        self._adapter.check_url(exchange.url, plan.way["proxies"])
+        self._adapter.check_url(exchange.url, plan.way.proxies)
         return plan, plan.message(exchange.url, target)
 
     def _accepted(self, session: Any, exchange: Exchange, response: Response, plan: Plan, began: float) -> Response:
@@ -462,7 +470,7 @@ class RequestsTransport:
         if isinstance(response, LazyResponse) and not response.concerns_session:
             return response
         with self._cookies.applied(session):
-            session.conclude(response, began, timeout=None, **plan.way)
+            session.conclude(response, began, timeout=None, **plan.way._asdict())
         return self._finished(exchange, response)
 
     def _send(self, session: Any, exchange: Exchange, prepared: PreparedRequest, timeout: Timeout) -> Response:
@@ -475,14 +483,14 @@ class RequestsTransport:
             response: Response = session.send(
                 prepared, timeout=(timeout.connect, timeout.read), allow_redirects=False, **settings
             )
-        trace = self._connections.traces.current
+        trace = exchange.trace = taken_off(response) or exchange.trace
         if trace.sent_at is None:  # it came over a socket that is not ours
             trace.sent_at, trace.first_byte = started, time.perf_counter() - started
         return self._finished(exchange, response)
 
     def _finished(self, exchange: Exchange, response: Response) -> Response:
         """Read the body, unless the caller is to do that or it has been read."""
-        trace = exchange.trace = self._connections.traces.current
+        trace = exchange.trace
         if trace.unreadable is not None and not (exchange.request.follows_redirects and response.next):
             raise trace.unreadable
         if exchange.history:

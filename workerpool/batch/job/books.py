@@ -11,10 +11,11 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from workerpool.batch.job.duplicates import Copy, Duplicates
 from workerpool.batch.job.heartbeat import Heartbeat
@@ -32,22 +33,13 @@ from workerpool.errors import Cancelled, JobError, OutcomeUnknown, SinkError, So
 from workerpool.model import IDLE, Idle, Outcome, Request, Underway
 from workerpool.redact import redact
 
+if TYPE_CHECKING:
+    from workerpool.batch.job.job import Job
+
 MADE = 256
 """Outcomes that come without a request before they are entered."""
 
 Place = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How a job is to be carried out. `rounds`: further rounds, at the end, for failures that may be tried again."""
-
-    include: Collection[str] = ()
-    ordered: bool = False
-    window: int | None = None
-    rounds: int = 0
-    only_changed: bool = False
-    dedupe: bool = False
 
 
 class JobBooks:
@@ -58,19 +50,20 @@ class JobBooks:
 
     def __init__(
         self,
+        job: Job,
         ledger: Ledger,
         inputs: Inputs,
         sink: DurableSink,
         preparation: Preparation,
-        plan: Plan,
         run: RunRow,
         keys: UniqueKeys | None = None,
     ) -> None:
+        self._job = job
+        self._include = frozenset(job.include)
         self._ledger = ledger
         self._inputs = inputs
         self._sink = sink
         self._preparation = preparation
-        self._plan = plan
         self._phase = run.phase
         self._rounds = run.rounds  # that executions before this one have begun
         self._execution = run.continued
@@ -79,14 +72,14 @@ class JobBooks:
         self._output: str = run.settings["--output"]
         self._take: Take = lambda outcomes: None
         self._stopped: str | None = None
-        self._duplicates = Duplicates(ledger, inputs.place) if plan.dedupe else None
+        self._duplicates = Duplicates(ledger, inputs.place) if job.dedupe else None
         self._keys = keys
         self._made: list[Outcome] = []  # ended without being sent
         self._copies: list[Copy] = []  # ended with another one
         self._underway: dict[Place, tuple[bool, str]] = {}  # what an earlier execution has left
         self._rows: set[Place] = set()  # places of which the ledger knows attempts that failed
         self._announced: set[Place] = set()  # places whose requests were announced; workers' threads add to it
-        self._mover = Mover(ledger, sink, ordered=plan.ordered)
+        self._mover = Mover(ledger, sink, ordered=job.ordered)
         self._unannounced: SinkError | JobError | None = None  # why a request could not be announced, and was not sent
         self._is_fetched = False  # nothing broke off
         self.read = 0
@@ -119,10 +112,10 @@ class JobBooks:
     def _fetch(self, pool: Pool) -> None:
         self._underway = {place: (row.announced, row.attempts) for place, row in self._ledger.underway().items()}
         self._rows = {*self._underway}
-        if self._plan.ordered and self._plan.rounds:
+        if self._job.ordered and self._job.retry_rounds:
             self._inputs.keep_spent()
         self._pass(pool)
-        for _ in range(self._plan.rounds - self._rounds):
+        for _ in range(self._job.retry_rounds - self._rounds):
             if self._is_ending or not self._begin_round():
                 break
             self._pass(pool)
@@ -143,7 +136,7 @@ class JobBooks:
             self._duplicates.begin()
         requests = self._requests()
         with closing(
-            pool.batches(requests, window=self._plan.window, receipts=True, before_send=self._announce)
+            pool.batches(requests, window=self._job.window, receipts=True, before_send=self._announce)
         ) as batches:
             for items in batches:
                 self._enter(items)
@@ -155,7 +148,7 @@ class JobBooks:
         blocks = [*change_all(self._ledger, [State.SPENT], State.AGAIN)]
         if blocks:
             self._ledger.begin_round(blocks, State.SPENT)
-        if self._plan.ordered:
+        if self._job.ordered:
             self._inputs.keep_spent()
         return bool(blocks)
 
@@ -250,7 +243,7 @@ class JobBooks:
                 keys=() if self._keys is None else self._keys.take(),
             )
         )
-        if self._plan.ordered:
+        if self._job.ordered:
             self._mover.front = self._inputs.front()
         self._take(entries.outcomes)
         self._mover.wait_for_room(sum(len(one.record) for one in entries.held if not one.later))
@@ -286,7 +279,7 @@ class JobBooks:
             self._rows.discard(place)
             self._announced.discard(place)
             entries.ended.append(place)
-        if not (self._plan.only_changed and state in (State.UNCHANGED, State.SKIPPED)):
+        if not (self._job.only_changed and state in (State.UNCHANGED, State.SKIPPED)):
             entries.held.append(Held(*place, self._is_for_later(state), encode(record)))
 
     def _note_cancelled(self, outcome: Outcome, entries: _Entering) -> None:
@@ -302,12 +295,12 @@ class JobBooks:
             self._duplicates.give_up(outcome.request)
 
     def _is_for_later(self, state: State) -> bool:
-        if self._plan.ordered:
-            return state is State.SPENT and self._plan.rounds > 0
+        if self._job.ordered:
+            return state is State.SPENT and self._job.retry_rounds > 0
         return state in (State.SPENT, State.FAILED)
 
     def _record(self, outcome: Outcome, state: State) -> Record:
-        record = record_of(outcome, self._plan.include)
+        record = record_of(outcome, self._include)
         if state is State.UNCHANGED:
             record["unchanged"] = True
         elif state is State.SKIPPED:

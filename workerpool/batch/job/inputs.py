@@ -10,12 +10,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
-from workerpool.batch.ahead import read_ahead
 from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.states import BLOCK, TO_DO, Block, State, block_of, count_states, new_block, place_of
-from workerpool.batch.marks import Mark
+from workerpool.batch.sources.ahead import read_ahead
+from workerpool.batch.sources.base import Reading, Sources
+from workerpool.batch.sources.marks import Mark
 from workerpool.errors import JobError
 from workerpool.model import Idle, Request
 
@@ -26,33 +26,6 @@ _TO_DO = frozenset(map(int, TO_DO))
 _IS_TO_DO = bytes(code in _TO_DO for code in range(256))
 _NONE = bytes([State.QUEUED, State.NO_INPUT])
 _NOWHERE = (sys.maxsize, 0)
-
-
-class Reading(Protocol):
-    """What is needed of `batch.reading.Reading`."""
-
-    def __iter__(self) -> Iterator[Request]: ...
-
-    @property
-    def mark(self) -> Mark: ...
-
-    @property
-    def check(self) -> int: ...
-
-    @property
-    def end(self) -> Mark | None: ...
-
-    def restart(self) -> None: ...
-
-
-class Sources(Protocol):
-    """What is needed of `batch.source.Sources`."""
-
-    def read(self, index: int, start: Mark | None = None) -> Reading: ...
-
-    def stop(self) -> None: ...
-
-    def where(self, index: int, ordinal: int) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,25 +61,14 @@ class Span:
 
 
 class Inputs:
-    """What is to be done of a job's sources.
+    """What is to be done of a job's sources."""
 
-    `paths` are the sources' names in their requests. Those in `unsought` can only be read from their beginning, and
-    those in `waiting` may have to be waited for, so that another thread reads them.
-    """
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        sources: Sources,
-        paths: Iterable[str],
-        unsought: Iterable[int] = (),
-        waiting: Iterable[int] = (),
-    ) -> None:
+    def __init__(self, ledger: Ledger, sources: Sources) -> None:
         self._ledger = ledger
         self._sources = sources
-        self._numbers = {path: number for number, path in enumerate(paths)}
-        self._unsought = frozenset(unsought)
-        self._waiting = frozenset(waiting)
+        self._numbers = {path: number for number, path in enumerate(sources.paths)}
+        self._unsought = sources.unsought
+        self._waiting = sources.unsought if sources.may_wait else frozenset()  # which another thread reads
         self._blocks: dict[tuple[int, int], Block] = {}  # that are being read, or not done
         self._changed: dict[tuple[int, int], Block] = {}  # since the last transaction
         self._lines: list[tuple[int, int]] = []  # of sources that have been read to their end since then

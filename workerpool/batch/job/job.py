@@ -8,17 +8,17 @@ from contextlib import ExitStack, closing
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
-from workerpool.batch.given import Given, GivenRequests
-from workerpool.batch.job.books import JobBooks
 from workerpool.batch.job.interrupt import DrainedByInterrupt
 from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import JobLock
-from workerpool.batch.job.opening import Opening, sink_of
+from workerpool.batch.job.opening import Opening, OpenJob, sink_of
 from workerpool.batch.record import check_include
 from workerpool.batch.run import Run, RunResult
 from workerpool.batch.sinks import STDOUT
 from workerpool.batch.sinks.callback import Receive
-from workerpool.batch.source import Sources
+from workerpool.batch.sources.base import Sources
+from workerpool.batch.sources.files import FileSources
+from workerpool.batch.sources.given import Given, GivenRequests
 from workerpool.config import check_count, check_seconds
 from workerpool.errors import OptionError
 from workerpool.model import Outcome
@@ -116,36 +116,26 @@ class Job:
 
         Raises `OptionError`, `SourceError`, `SinkError`, `JobError`, and `JobHeld` while another run holds the job.
         """
-        directory, sources = os.fspath(self.directory), self._sources()
+        sources = self._sources()
         self._check(sources)
         sources.check()
-        sink_of(self, sources.paths, overwrite=self.overwrite)  # refused before the directory is made
-        lock = JobLock(directory, self.wait_lock)
-        try:
-            ledger = Ledger(directory)
-            try:
-                opened = Opening(self, directory, sources, ledger).open()
-                return OpenJob(
-                    books=opened.books,
-                    sources=sources,
-                    run=opened.run,
-                    told=opened.told,
-                    before=opened.before,
-                    lock=lock,
-                )
-            except BaseException:
-                ledger.close()
-                raise
-        except BaseException:
-            lock.release()
-            raise
+        sink = sink_of(self, sources.paths)  # refused before the directory is made
+        directory = os.fspath(self.directory)
+        with ExitStack() as stack:
+            lock = JobLock(directory, self.wait_lock)
+            stack.callback(lock.release)
+            ledger = stack.enter_context(closing(Ledger(directory)))
+            stack.callback(sink.close)
+            opened = Opening(self, sources, sink, ledger, lock).open()
+            stack.pop_all()  # from here on the books close sink and ledger, and who called lets go of the lock
+        return opened
 
-    def _sources(self) -> Sources | GivenRequests:
+    def _sources(self) -> Sources:
         if self._given is not None:
             return self._given
-        return Sources([os.fspath(source) for source in self.sources], format=self.input_format, note=self.note)
+        return FileSources([os.fspath(source) for source in self.sources], format=self.input_format, note=self.note)
 
-    def _check(self, sources: Sources | GivenRequests) -> None:
+    def _check(self, sources: Sources) -> None:
         if self.retry_failed and self.ordered:
             raise OptionError(
                 "--retry-failed with --ordered: what has failed stands between the others there; leave out --ordered, "
@@ -157,23 +147,3 @@ class Job:
             raise OptionError(
                 "--retry-rounds reads the sources again, and one of them can be read once: name files on a disk"
             )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenJob:
-    """A job that is held by this process: its `books` for a `Run`, and `close` for its end.
-
-    `told`: a sentence about what goes on, None for a run that begins. `before`: how many inputs had ended before.
-    `run`: its number.
-    """
-
-    books: JobBooks
-    sources: Sources | GivenRequests
-    run: int
-    told: str | None
-    before: int
-    lock: JobLock = field(repr=False)
-
-    def close(self) -> None:
-        """Let go of the lock. The books are closed by the run."""
-        self.lock.release()

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from workerpool.batch.job.database import Database
 from workerpool.batch.job.states import BLOCK, KNOWN, Block
-from workerpool.batch.marks import Mark
+from workerpool.batch.sources.marks import Mark
 from workerpool.errors import OptionError
 
 FILE = "ledger.sqlite"

@@ -24,8 +24,8 @@ from workerpool.batch.job.rereading import Rereading, without_record
 from workerpool.batch.job.states import BLOCK, ENDED, Block, State
 from workerpool.batch.job.status import check_job
 from workerpool.batch.job.terms import FUNCTION
-from workerpool.batch.names import STDIN
 from workerpool.batch.sinks import STDOUT, durable_sink_for
+from workerpool.batch.sources.names import STDIN
 from workerpool.errors import OptionError, SinkError, SourceError
 from workerpool.model import Request
 from workerpool.redact import HIDDEN, redact
@@ -198,9 +198,7 @@ class _Comparison:
 
     def _entries(self, run: RunRow, output: str) -> Iterator[Pair]:
         """Yield the key and URL of every record, of those in the output and those in the ledger."""
-        sink = durable_sink_for(
-            output, format=run.settings.get("--format"), include=run.settings.get("--include") or (), overwrite=True
-        )
+        sink = durable_sink_for(output, format=run.settings.get("--format"))
         # What is beside a finished output is nobody's: a --retry-failed that was killed before it began leaves it.
         for key, url in sink.entries(None if run.is_finished else run.position):
             yield str(key), url

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from workerpool.batch.job.inputs import End, Turn, by_block
 from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
 from workerpool.batch.job.states import BLOCK, ENDED, Block, State, block_of, new_block, place_of
-from workerpool.batch.marks import BEGINNING, Mark
-from workerpool.batch.source import Sources
+from workerpool.batch.sources.files import FileSources
+from workerpool.batch.sources.marks import BEGINNING, Mark
 from workerpool.model import Request
 
 PLACES = 3
@@ -31,7 +31,7 @@ class Rereading:
     def __init__(self, row: SourceRow, run: RunRow, ledger: Ledger) -> None:
         self._row = row
         path = run.settings["SOURCE"][row.number]  # which is absolute
-        self._sources = Sources([path], format=run.settings.get("--input-format"))
+        self._sources = FileSources([path], format=run.settings.get("--input-format"))
         self._name = self._sources.sources[0].name
         self._reading = self._sources.read(0)
         self._is_finished = run.is_finished

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import IntEnum
 
-from workerpool.batch.marks import Mark
+from workerpool.batch.sources.marks import Mark
 from workerpool.config import RETRIED_STATUSES
 from workerpool.errors import CircuitOpen, HostPaused, OutcomeUnknown, StatusError
 from workerpool.model import Outcome

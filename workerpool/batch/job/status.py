@@ -18,8 +18,8 @@ from workerpool.batch.job.inputs import count_inputs
 from workerpool.batch.job.ledger import FILE, Ledger, RunRow
 from workerpool.batch.job.lock import holder_of
 from workerpool.batch.job.states import ENDED, State
-from workerpool.batch.names import STDIN
-from workerpool.batch.source import Sources
+from workerpool.batch.sources.files import FileSources
+from workerpool.batch.sources.names import STDIN
 from workerpool.errors import JobError, WorkerPoolError
 
 NEXT = {
@@ -164,7 +164,7 @@ def _queued(run: RunRow, counts: Counter[State]) -> int | None:
     if STDIN in paths:
         return None
     try:
-        total = Sources(paths, format=run.settings.get("--input-format")).count()
+        total = FileSources(paths, format=run.settings.get("--input-format")).count()
     except WorkerPoolError:
         return None
     others = sum(counts[state] for state in (*ENDED, State.DEFERRED, State.AGAIN))

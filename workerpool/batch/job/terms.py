@@ -6,17 +6,20 @@ Only what its outcomes hang on is kept: never a rate, which may well be another 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from workerpool.batch.given import GivenRequests
 from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
-from workerpool.batch.marks import Block as Part
-from workerpool.batch.names import STDIN
-from workerpool.batch.source import Sources
+from workerpool.batch.sources.base import Sources
+from workerpool.batch.sources.marks import Block as Part
+from workerpool.batch.sources.names import STDIN
 from workerpool.errors import JobError
 from workerpool.redact import redact
+
+if TYPE_CHECKING:
+    from workerpool.batch.job.job import Job
+    from workerpool.batch.sinks.callback import Receive
 
 GIVE_UP = "or give --restart to give that run up and begin anew"
 
@@ -27,41 +30,30 @@ _SHOWN = 3
 """Sources that a sentence names at most."""
 
 
-def terms_of(
-    sources: Sequence[str],
-    output: object,
-    *,
-    format: str | None,
-    input_format: str | None,
-    include: Collection[str],
-    ordered: bool,
-    dedupe: bool,
-    unique_keys: bool,
-    only_changed: bool,
-    idempotency_keys: bool,
-) -> dict[str, Any]:
+def terms_of(job: Job, sources: Sequence[str]) -> dict[str, Any]:
     """What has to be the same when a run is continued, by the names of the options."""
     return {
         "SOURCE": [source if source in ("", STDIN) else os.path.abspath(source) for source in sources],
-        "--output": _named(output),
-        "--format": format,
-        "--input-format": input_format,
-        "--include": sorted(include),
-        "--ordered": ordered,
-        "--dedupe": dedupe,
-        "--unique-keys": unique_keys,
-        "--only-changed": only_changed,
-        "--idempotency-keys": idempotency_keys,
+        "--output": _named(job.output),
+        "--format": job.format,
+        "--input-format": job.input_format,
+        "--include": sorted(job.include),
+        "--ordered": job.ordered,
+        "--dedupe": job.dedupe,
+        "--unique-keys": job.unique_keys,
+        "--only-changed": job.only_changed,
+        "--idempotency-keys": job.idempotency_keys,
     }
 
 
-def _named(output: object) -> str:
+def _named(output: str | os.PathLike[str] | Receive) -> str:
     """Name an output, without the password that a database's URL may hold."""
-    if not isinstance(output, str):
+    if callable(output):
         return FUNCTION
-    if "://" in output:
-        return redact(output)
-    return output if output == "-" else os.path.abspath(output)
+    path = os.fspath(output)
+    if "://" in path:
+        return redact(path)
+    return path if path == "-" else os.path.abspath(path)
 
 
 def check_terms(directory: str, run: RunRow, terms: dict[str, Any]) -> None:
@@ -98,7 +90,7 @@ def _shown(value: Any) -> str:
     return "as the name says" if value is None else str(value)
 
 
-def source_rows(sources: Sources | GivenRequests) -> list[SourceRow]:
+def source_rows(sources: Sources) -> list[SourceRow]:
     """The sources as they are now."""
     rows = []
     for number, path in enumerate(sources.paths):
@@ -108,7 +100,7 @@ def source_rows(sources: Sources | GivenRequests) -> list[SourceRow]:
     return rows
 
 
-def check_sources(ledger: Ledger, sources: Sources | GivenRequests, rows: Sequence[SourceRow]) -> list[str]:
+def check_sources(ledger: Ledger, sources: Sources, rows: Sequence[SourceRow]) -> list[str]:
     """Compare the sources with what they were when they were read; returns sentences about those that were added to.
 
     Raises `JobError` if a part that was read is not what it was. A file is read again only if its size or time differ.
@@ -137,7 +129,7 @@ def check_sources(ledger: Ledger, sources: Sources | GivenRequests, rows: Sequen
     return notes
 
 
-def _first_change(ledger: Ledger, sources: Sources | GivenRequests, number: int) -> tuple[int, int] | None:
+def _first_change(ledger: Ledger, sources: Sources, number: int) -> tuple[int, int] | None:
     """The first and last ordinal of a part that was read and is not what it was."""
     read = (
         Part(block.start, block.end, block.check)

@@ -1,121 +1,59 @@
-"""Places for the results of a batch, picked by the output's name: `sink_for` a run, `durable_sink_for` a job."""
+"""Places for the results of a batch, picked by the output's name: `sink_for` a run, `durable_sink_for` a job.
+
+| module | owns |
+|---|---|
+| `base` | what a run or a job needs of a place for its records, as protocols |
+| `formats` | which formats there are, what names mean them, and what writes them |
+| `batched` | a run's sink: records in batches |
+| `plain` | a run's plain file, and standard output |
+| `staged` | a job's sink: a partial that becomes the output in one step, over a store |
+| `appended` | the store of text, packed or not: `jsonl` and `csv` make its rows |
+| `parquet`, `sqlite`, `postgres` | stores; `database_url` says which table is meant |
+| `standard_output`, `callback` | for jobs: what cannot take anything back |
+| `place`, `position`, `sentences` | where a partial is; how far it has come; what is said of it |
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
+from collections.abc import Collection, Sequence
 
-from workerpool.batch.columns import Columns, columns_of
-from workerpool.batch.record import fields_of
-from workerpool.batch.sinks.appended import AppendedSink, Rows
-from workerpool.batch.sinks.base import Cadence, DurableSink, FileSink, Sink
+from workerpool.batch.columns import columns_of
+from workerpool.batch.sinks.base import Cadence, DurableSink, Sink
 from workerpool.batch.sinks.batched import BatchedSink
-from workerpool.batch.sinks.csv import CsvRows, csv_sink
-from workerpool.batch.sinks.database_url import SCHEMES
-from workerpool.batch.sinks.jsonl import JsonRows, jsonl_sink
-from workerpool.batch.sinks.parquet import ParquetSink
+from workerpool.batch.sinks.formats import STDOUT, format_of, is_packed
 from workerpool.batch.sinks.place import PARTIAL
-from workerpool.batch.sinks.postgres import PostgresSink
-from workerpool.batch.sinks.sqlite import SqliteSink
+from workerpool.batch.sinks.plain import PlainFile, StandardOutput
+from workerpool.batch.sinks.staged import StagedSink
 from workerpool.batch.sinks.standard_output import StandardOutputSink
-from workerpool.batch.sinks.target import FileTarget, StdoutTarget
 from workerpool.errors import OptionError
 
-FORMATS = ("jsonl", "csv", "parquet", "sqlite")
-"""What a file may hold."""
-
-POSTGRES = "postgres"
-STDOUT = "-"
-
-_ENDINGS = {**{format: format for format in FORMATS}, "sqlite3": "sqlite", "db": "sqlite"}
-_PACKED = ".gz"
-_LINES = ("jsonl", "csv")
-_TABLES: dict[str, Callable[..., DurableSink]] = {"parquet": ParquetSink, "sqlite": SqliteSink, POSTGRES: PostgresSink}
-
-__all__ = [
-    "FORMATS",
-    "STDOUT",
-    "Cadence",
-    "DurableSink",
-    "FileSink",
-    "Sink",
-    "durable_sink_for",
-    "format_of",
-    "sink_for",
-]
+__all__ = ["STDOUT", "Cadence", "DurableSink", "Sink", "check_apart", "durable_sink_for", "format_of", "sink_for"]
 
 
-def format_of(output: str, format: str | None = None) -> str:
-    """Return what is written to `output`: `format` if given, or what its name says; raises `OptionError`.
-
-    It is one of `FORMATS`, or ``postgres`` for a database's URL.
-    """
-    if "://" in output:
-        return _database(output, format)
-    if format is not None and format not in FORMATS:
-        raise OptionError(f"the format {format!r} is unknown: write {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
-    ending = "" if output == STDOUT else Path(output.lower().removesuffix(_PACKED)).suffix[1:]
-    chosen = format or ("jsonl" if output == STDOUT else _ENDINGS.get(ending))
-    if chosen is None:
-        endings = ".jsonl, .csv, .jsonl.gz, .csv.gz, .parquet or .sqlite"
-        raise OptionError(f"the output {output}: end its name in {endings}, or give --format")
-    if chosen not in _LINES and output == STDOUT:
-        raise OptionError(f"the format {chosen} cannot go to standard output: name a file with -o")
-    if chosen not in _LINES and _is_packed(output):
-        raise OptionError(f"the output {output}: {chosen} is not packed by gzip: leave out .gz")
-    return chosen
+def sink_for(output: str, *, format: str | None = None, include: Collection[str] = (), overwrite: bool = False) -> Sink:
+    """Return the sink, not yet opened, of a run for a path, ``-`` or a database's URL; raises `OptionError`."""
+    chosen, columns = format_of(output, format), columns_of(include)
+    if chosen.rows is None or is_packed(output):
+        return BatchedSink(StagedSink(chosen.store_of(output, columns)), overwrite=overwrite)
+    rows = chosen.rows_of(columns)
+    plain = StandardOutput(rows.header) if output == STDOUT else PlainFile(output, rows.header)
+    return BatchedSink(plain, rows.line, overwrite=overwrite)
 
 
-def sink_for(
-    output: str,
-    *,
-    format: str | None = None,
-    include: Collection[str] = (),
-    overwrite: bool = False,
-    sources: Sequence[str] = (),
-) -> Sink:
-    """Return the sink of a run for `output`, a path, ``-`` or a database's URL, not yet opened; raises `OptionError`.
-
-    `sources` are the paths that the batch reads: writing over one of them would empty it before it is read.
-    """
-    chosen = format_of(output, format)
-    _check_apart(output, sources)
-    if chosen not in _LINES or _is_packed(output):
-        return BatchedSink(_durable(output, chosen, columns_of(include), overwrite), overwrite=overwrite)
-    target = StdoutTarget() if output == STDOUT else FileTarget(output, overwrite=overwrite)
-    return jsonl_sink(target) if chosen == "jsonl" else csv_sink(target, fields_of(include))
-
-
-def durable_sink_for(
-    output: str,
-    *,
-    format: str | None = None,
-    include: Collection[str] = (),
-    overwrite: bool = False,
-    sources: Sequence[str] = (),
-) -> DurableSink:
+def durable_sink_for(output: str, *, format: str | None = None, include: Collection[str] = ()) -> DurableSink:
     """Return the sink of a job for `output`, neither begun nor resumed; raises `OptionError`.
 
-    `sources` are the paths that the batch reads. That the output is not there already, unless `overwrite`, is checked
-    by `begin`.
+    To read back its records, `include` may be anything.
     """
-    chosen = format_of(output, format)
-    _check_apart(output, sources)
-    return _durable(output, chosen, columns_of(include, job=True), overwrite)
-
-
-def _durable(output: str, format: str, columns: Columns, overwrite: bool) -> DurableSink:
-    if format in _TABLES:
-        return _TABLES[format](output, columns, overwrite=overwrite)
-    rows: Rows = JsonRows() if format == "jsonl" else CsvRows(columns)
+    chosen, columns = format_of(output, format), columns_of(include, job=True)
     if output == STDOUT:
-        return StandardOutputSink(rows)
-    return AppendedSink(output, rows, packed=_is_packed(output), overwrite=overwrite)
+        return StandardOutputSink(chosen.rows_of(columns))
+    return StagedSink(chosen.store_of(output, columns))
 
 
-def _check_apart(output: str, sources: Sequence[str]) -> None:
-    """Raise `OptionError` if writing `output` would write over one of `sources`."""
+def check_apart(output: str, sources: Sequence[str]) -> None:
+    """Raise `OptionError` if writing `output` would write over one of `sources`, before that is read."""
     for source in sources if output != STDOUT and "://" not in output else ():
         if _is_same(source, output) or _is_same(source, os.path.realpath(output) + PARTIAL):
             raise OptionError(f"the output {output} is one of the sources: name another one")
@@ -126,17 +64,3 @@ def _is_same(source: str, output: str) -> bool:
         return os.path.isfile(output) and os.path.samefile(source, output)
     except (OSError, ValueError):
         return False
-
-
-def _is_packed(output: str) -> bool:
-    return output.lower().endswith(_PACKED)
-
-
-def _database(output: str, format: str | None) -> str:
-    """Return the format of an output that is a URL; errors show its scheme and no more, as it may hold a password."""
-    shown = f"{output.partition('://')[0]}://…"
-    if not output.lower().startswith(SCHEMES):
-        raise OptionError(f"the output {shown} is no database that is known here: write postgresql://…, or name a file")
-    if format is not None:
-        raise OptionError(f"the output {shown} is a database's table, so --format {format} says nothing: leave it out")
-    return POSTGRES

@@ -11,15 +11,14 @@ import gzip
 import io
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
-from workerpool.batch.sinks.base import KEY_AND_URL, Cadence
-from workerpool.batch.sinks.place import Place
-from workerpool.batch.sinks.position import Position, parse
-from workerpool.batch.sinks.target import write_all
-from workerpool.errors import SinkError
+from workerpool.batch.record import Record
+from workerpool.batch.sinks.base import Cadence
+from workerpool.batch.sinks.place import write_all
+from workerpool.batch.sinks.position import Position
+from workerpool.batch.sinks.staged import FileStore
 
 PLAIN = Cadence(seconds=0.25, bytes=1024 * 1024)
 PACKED = Cadence(seconds=5.0, bytes=4 * 1024 * 1024)
@@ -33,118 +32,107 @@ _LEVEL = 6
 
 
 class Rows(Protocol):
-    """What a format makes of rows. `header` is what a file begins with."""
+    """What a format makes of records. `header` is what a file begins with."""
 
-    header: bytes
+    @property
+    def header(self) -> bytes: ...
 
-    def encode(self, rows: Sequence[bytes]) -> bytes: ...
+    @property
+    def line(self) -> Callable[[Record], bytes]:
+        """Encode a record."""
 
-    def entries(self, file: Iterable[bytes], fields: Sequence[str]) -> Iterator[tuple[Any, ...]]: ...
+    def encode(self, rows: Sequence[bytes]) -> bytes:
+        """Encode records that are JSON already."""
+
+    def entries(self, file: Iterable[bytes], fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Read some fields of each record back."""
 
 
-class AppendedSink:
-    """A `DurableSink` that appends to a file."""
+class AppendedStore(FileStore):
+    """A file that is appended to."""
 
-    is_exactly_once = True
-
-    def __init__(self, output: str, rows: Rows, *, packed: bool = False, overwrite: bool = False) -> None:
-        self._place = Place(output)
+    def __init__(self, output: str, rows: Rows, *, packed: bool = False) -> None:
+        super().__init__(output)
+        self.cadence = PACKED if packed else PLAIN
         self._rows = rows
         self._is_packed = packed
-        self._overwrite = overwrite
         self._file = -1
-        self._position = Position()
         self._last = b""  # the bytes before the position, TAIL of them at most
-        self._is_finished = False
 
-    @property
-    def name(self) -> str:
-        return self._place.name
+    def make(self) -> Position:
+        self._open_new()
+        return self._append(self._rows.header, Position(), 0) if self._rows.header else Position()
 
-    @property
-    def cadence(self) -> Cadence:
-        return PACKED if self._is_packed else PLAIN
+    def open(self) -> bool:
+        try:
+            self._file = os.open(self._place.partial, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        self._place.lock(self._file)
+        return True
 
-    def leftover(self) -> str | None:
-        return self._place.leftover()
+    def cut(self, position: Position) -> bool:
+        if (last := _tail(self._file, position)) is None:
+            return False
+        os.ftruncate(self._file, position.bytes)
+        os.fsync(self._file)
+        self._last = last
+        return True
 
-    def begin(self) -> str:
-        self._place.check_new(self._overwrite)
-        with self._place.making_ready():
-            self._make()
-        if self._rows.header:
-            self._append(self._rows.header, 0)
-        return str(self._position)
-
-    def resume(self, position: str) -> None:
-        wanted = parse(position)
-        with self._place.making_ready():
-            try:
-                self._file = os.open(self._place.partial, os.O_RDWR | os.O_CLOEXEC)
-            except FileNotFoundError:
-                self._find_finished(wanted)
-                return
-            self._place.lock(self._file)
-            if (last := _tail(self._file, wanted)) is None:
-                raise self._place.gone(f"is not the file of {wanted.rows:,} records that it was")
-            os.ftruncate(self._file, wanted.bytes)
+    def copy(self, position: Position) -> bool:
+        with open(self._place.path, "rb", buffering=0) as source:
+            if (last := _tail(source.fileno(), position)) is None:
+                return False
+            self._open_new()
+            self._copy(source, position.bytes)
             os.fsync(self._file)
-        self._position, self._last = wanted, last
+        self._last = last
+        return True
 
-    def reopen(self, position: str) -> str:
-        wanted = parse(position)
-        with self._place.making_ready(), ExitStack() as stack:
-            try:
-                source = stack.enter_context(open(self._place.path, "rb", buffering=0))
-            except FileNotFoundError:
-                raise self._place.changed() from None
-            if (last := _tail(source.fileno(), wanted)) is None:
-                raise self._place.changed()
-            self._make()
-            self._copy(source, wanted.bytes)
-            os.fsync(self._file)
-        self._position, self._last = wanted, last
-        return position
+    def find_output(self, position: Position) -> bool:
+        try:
+            file = os.open(self._place.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            if os.fstat(file).st_size != position.bytes or _tail(file, position) is None:
+                return False
+        finally:
+            os.close(file)
+        self._place.sync_directory()
+        return True
 
-    def write(self, rows: Sequence[bytes]) -> str:
-        if rows:
-            self._append(self._rows.encode(rows), len(rows))
-        return str(self._position)
+    def append(self, rows: Sequence[bytes], position: Position) -> Position:
+        self._place.check_there(os.fstat(self._file))
+        return self._append(self._rows.encode(rows), position, len(rows))
 
-    def finish(self) -> None:
-        with self._place.writing(self._position.rows):
-            if not self._is_finished:
-                self._place.check_there(os.fstat(self._file))
-                os.fsync(self._file)
-                self._place.publish(self._place.partial)
-                self._is_finished = True
+    def publish(self) -> None:
+        self._place.check_there(os.fstat(self._file))
+        os.fsync(self._file)
+        self._place.publish(self._place.partial)
 
     def close(self) -> None:
         if self._file >= 0:
             file, self._file = self._file, -1
             os.close(file)
 
-    def entries(self, position: str | None, fields: Sequence[str] = KEY_AND_URL) -> Iterator[tuple[Any, ...]]:
-        with self._place.making_ready(), ExitStack() as stack:
-            file, size = self._open_to_read(position)
-            raw = stack.enter_context(file)
-            begin = io.BufferedReader(_Beginning(raw, size))
+    def read(self, position: Position | None, fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        file, size = self._open_to_read(position)
+        with file:
+            begin = io.BufferedReader(_Beginning(file, size))
             yield from self._rows.entries(gzip.GzipFile(fileobj=begin) if self._is_packed else begin, fields)
 
-    def _open_to_read(self, position: str | None) -> tuple[io.FileIO, int]:
+    def _open_to_read(self, position: Position | None) -> tuple[io.FileIO, int]:
         """Open what holds the records up to `position`; return it and how many of its bytes they are."""
         if position is not None:
             try:
-                return io.FileIO(self._place.partial), parse(position).bytes
+                return io.FileIO(self._place.partial), position.bytes
             except FileNotFoundError:
                 pass
-        try:
-            file = io.FileIO(self._place.path)
-        except FileNotFoundError:
-            raise self._place.changed() from None
+        file = io.FileIO(self._place.path)
         return file, os.fstat(file.fileno()).st_size
 
-    def _make(self) -> None:
+    def _open_new(self) -> None:
         """Have an empty file, locked, in place of whatever was left."""
         self._place.clear()
         self._file = self._place.create(self._place.partial)
@@ -154,40 +142,22 @@ class AppendedSink:
         os.fsync(self._file)
         self._place.sync_directory()
 
-    def _find_finished(self, wanted: Position) -> None:
-        try:
-            file = os.open(self._place.path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise self._place.gone("is gone") from None
-        try:
-            if os.fstat(file).st_size != wanted.bytes or _tail(file, wanted) is None:
-                raise self._place.gone("is gone")
-        finally:
-            os.close(file)
-        self._place.sync_directory()  # the rename was done by a process that may have had no time for this
-        self._position, self._is_finished = wanted, True
-
-    def _append(self, data: bytes, rows: int) -> None:
-        if self._is_finished:
-            raise SinkError(f"{self.name} is finished, and takes no more records", records=self._position.rows)
-        self._place.check_there(os.fstat(self._file))
+    def _append(self, data: bytes, position: Position, rows: int) -> Position:
         packed = gzip.compress(data, _LEVEL, mtime=0) if self._is_packed else data
-        with self._place.writing(self._position.rows):
-            try:
-                self._write(packed)
-            except OSError:
-                os.ftruncate(self._file, self._position.bytes)
-                raise
+        try:
+            os.lseek(self._file, position.bytes, os.SEEK_SET)
+            self._write(packed)
+            os.fsync(self._file)
+        except OSError:
+            os.ftruncate(self._file, position.bytes)
+            raise
         self._last = (self._last + packed[-TAIL:])[-TAIL:]
-        before = self._position
-        self._position = Position(before.rows + rows, before.bytes + len(packed), zlib.crc32(self._last))
+        return Position(position.rows + rows, position.bytes + len(packed), zlib.crc32(self._last))
 
     def _write(self, data: bytes) -> None:
-        os.lseek(self._file, self._position.bytes, os.SEEK_SET)
         _, error = write_all(self._file, data)
         if error is not None:
             raise error
-        os.fsync(self._file)
 
     def _copy(self, source: io.FileIO, size: int) -> None:
         source.seek(0)
@@ -195,9 +165,7 @@ class AppendedSink:
             data = source.read(min(_COPIED, size))
             if not data:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
-            _, error = write_all(self._file, data)
-            if error is not None:
-                raise error
+            self._write(data)
             size -= len(data)
 
 

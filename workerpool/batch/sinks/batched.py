@@ -1,6 +1,6 @@
-"""A run's sink over a job's: batches at the durable sink's cadence, and the output at the end.
+"""A run's sink: gives encoded records to their place in batches, at its cadence, and makes it the output at the end.
 
-Until then the records are in the place that the durable sink keeps beside the output, such as OUTPUT.partial. That is
+Until then records that do not go to a plain file are in a place beside the output, such as OUTPUT.partial. That is
 where they stay, and can be read, after a run that could not end: `abort` writes what was taken and finishes nothing. A
 later run refuses such a place unless it may overwrite, as nobody else has these records. A run that was asked to stop
 ends all the same, so its output is finished with what came in.
@@ -10,21 +10,23 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from workerpool.batch.record import Record
-from workerpool.batch.sinks.base import ABORT_WAIT, DurableSink
+from workerpool.batch.sinks.base import ABORT_WAIT, Batches
 from workerpool.batch.sinks.jsonl import encode
-from workerpool.errors import OptionError
+from workerpool.errors import OptionError, SinkError
 
 
 class BatchedSink:
-    """A `Sink` that gives records to `sink` in batches."""
+    """A `Sink` over `sink`. `encode` may be costly; it runs outside the lock."""
 
-    def __init__(self, sink: DurableSink, *, overwrite: bool = False) -> None:
+    def __init__(self, sink: Batches, encode: Callable[[Record], bytes] = encode, *, overwrite: bool = False) -> None:
         self._sink = sink
+        self._encode = encode
         self._overwrite = overwrite
-        self._cadence = sink.cadence
+        self._seconds, self._most = sink.cadence.seconds, sink.cadence.bytes
         self._lock = threading.Lock()  # guards everything below, and the sink
         self._rows: list[bytes] = []
         self._size = 0
@@ -48,21 +50,22 @@ class BatchedSink:
                 f"{left} holds the results of a job, or of an earlier run that was broken off: "
                 "keep it by another name, give --overwrite to lose it, or name another output"
             )
-        self._sink.begin()
+        self._sink.begin(overwrite=self._overwrite)
 
     def write(self, record: Record) -> None:
-        row = encode(record)
+        row = self._encode(record)
         with self._lock:
-            self._since = self._since if self._rows else time.monotonic()
+            if not self._rows:
+                self._since = time.monotonic()
             self._rows.append(row)
             self._size += len(row)
-            if self._size >= self._cadence.bytes or len(self._rows) >= self._cadence.rows or self._failure:
+            if self._size >= self._most or self._failure:
                 self._write()
 
     def flush(self) -> None:
         """Write what was taken, once it is old enough to be a batch; raises `SinkError`."""
         with self._lock:
-            if self._failure or (self._rows and time.monotonic() - self._since >= self._cadence.seconds):
+            if self._failure or (self._rows and time.monotonic() - self._since >= self._seconds):
                 self._write()
 
     def close(self) -> None:
@@ -95,5 +98,7 @@ class BatchedSink:
             self._sink.write(rows)
         except BaseException as error:  # also one that nobody has foreseen: these records are lost
             self._failure = error  # final: a later batch after a gap would claim that nothing is missing
+            if isinstance(error, SinkError):
+                self._written = max(self._written, error.records)
             raise
         self._written += len(rows)

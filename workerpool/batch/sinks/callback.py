@@ -31,7 +31,7 @@ class CallbackSink:
     def leftover(self) -> str | None:
         return None
 
-    def begin(self) -> str:
+    def begin(self, *, overwrite: bool = False) -> str:
         return str(Position())
 
     def resume(self, position: str) -> None:

@@ -14,19 +14,11 @@ from typing import Any
 
 from workerpool.batch.columns import KINDS, Columns, Kind
 from workerpool.batch.record import FIELDS, Record
-from workerpool.batch.sinks.base import FileSink
-from workerpool.batch.sinks.target import Target
 
 _OURS = frozenset({bool, dict})  # what `_cell` writes; the rest, the csv module writes as it should be
 
 
-def csv_sink(target: Target, fields: Sequence[str]) -> FileSink:
-    """Write records to `target` as CSV with the columns `fields`."""
-    encode = row_encoder(fields)
-    return FileSink(target, encode, header=encode({field: field for field in fields}))
-
-
-def row_encoder(fields: Sequence[str]) -> Callable[[Record], bytes]:
+def _encoder(fields: Sequence[str]) -> Callable[[Record], bytes]:
     """Return a function that writes a record as one row. For one thread: it reuses its buffer."""
     buffer = io.StringIO()
     write = csv.writer(buffer, lineterminator="\n").writerow
@@ -47,15 +39,15 @@ def _cell(value: Any) -> Any:
 
 
 class CsvRows:
-    """Rows of JSON as CSV with the columns of `columns`, for `appended`."""
+    """Rows with the columns of `columns`."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
-        self._encode = row_encoder(columns.names)
-        self.header = self._encode({name: name for name in columns.names})
+        self.line = _encoder(columns.names)
+        self.header = self.line({name: name for name in columns.names})
 
     def encode(self, rows: Sequence[bytes]) -> bytes:
-        return b"".join(map(self._encode, self._columns.records(rows)))
+        return b"".join(map(self.line, self._columns.records(rows)))
 
     def entries(self, file: Iterable[bytes], fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         places = [(FIELDS.index(field), KINDS.get(field, Kind.TEXT)) for field in fields]

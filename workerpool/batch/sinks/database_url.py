@@ -10,7 +10,6 @@ from workerpool.errors import OptionError
 from workerpool.extras import load
 from workerpool.redact import HIDDEN, printable, redact
 
-SCHEMES = ("postgresql://", "postgres://")
 TABLE = "results"
 _PARTIAL = "_partial"
 _LONGEST = 63 - len(_PARTIAL)  # PostgreSQL cuts longer names off, and two tables would become one
@@ -22,10 +21,18 @@ _NAME = re.compile(r"[^\W\d]\w*")
 class DatabaseUrl:
     """A database and a table in it, whose name may have a schema before it."""
 
-    name: str
+    where: str
     table: tuple[str, ...]
     conninfo: str = field(repr=False)
     secret: str = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return f"the table {'.'.join(self.table)} of {self.where}"
+
+    @property
+    def partial_name(self) -> str:
+        return f"the table {'.'.join(self.partial)} of {self.where}"
 
     @property
     def partial(self) -> tuple[str, ...]:
@@ -57,9 +64,8 @@ def database_of(url: str) -> DatabaseUrl:
     settings.setdefault("connect_timeout", _CONNECT_TIMEOUT)
     settings.setdefault("application_name", "workerpool")
     table = _table(wanted[-1] if wanted else TABLE)
-    where = f"{settings.get('host', 'localhost')}/{settings.get('dbname', '')}"
-    name = f"the table {'.'.join(table)} of postgresql://{where}"
-    return DatabaseUrl(name, table, said.make_conninfo(**settings), str(settings.get("password") or ""))
+    where = f"postgresql://{settings.get('host', 'localhost')}/{settings.get('dbname', '')}"
+    return DatabaseUrl(where, table, said.make_conninfo(**settings), str(settings.get("password") or ""))
 
 
 def _table(text: str) -> tuple[str, ...]:

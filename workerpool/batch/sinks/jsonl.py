@@ -7,16 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from json.encoder import encode_basestring as _quoted
 from typing import Any
 
+from workerpool.batch.columns import Columns
 from workerpool.batch.record import FIELDS, Record
-from workerpool.batch.sinks.base import FileSink
-from workerpool.batch.sinks.target import Target
 
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
-
-
-def jsonl_sink(target: Target) -> FileSink:
-    """Write records to `target` as JSON Lines."""
-    return FileSink(target, encode)
 
 
 def encode(record: Record) -> bytes:
@@ -45,9 +39,12 @@ def _composed(record: Record) -> str:
 
 
 class JsonRows:
-    """Rows as they come, for `appended`."""
+    """Rows as they come."""
 
     header = b""
+    line = staticmethod(encode)
+
+    def __init__(self, columns: Columns) -> None: ...
 
     def encode(self, rows: Sequence[bytes]) -> bytes:
         return b"".join(rows)

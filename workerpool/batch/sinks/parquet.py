@@ -10,17 +10,15 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workerpool.batch.arrow import pyarrow, schema_of, table_of
 from workerpool.batch.columns import Columns
-from workerpool.batch.sinks.base import KEY_AND_URL, Cadence
-from workerpool.batch.sinks.place import Place
-from workerpool.batch.sinks.position import Position, parse
-from workerpool.batch.sinks.sentences import write_error
-from workerpool.batch.sinks.target import write_all
+from workerpool.batch.sinks.base import Cadence
+from workerpool.batch.sinks.place import write_all
+from workerpool.batch.sinks.position import Position
+from workerpool.batch.sinks.staged import FileStore
 from workerpool.errors import SinkError
 from workerpool.extras import load
 
@@ -36,112 +34,93 @@ _STEP = 4_096  # rows that are converted or read at a time
 _DONE = ".done"
 
 
-class ParquetSink:
-    """A `DurableSink` that writes parts, and merges them in the end."""
+class ParquetStore(FileStore):
+    """Parts in a directory, which are merged in the end."""
 
-    is_exactly_once = True
     cadence = CADENCE
 
-    def __init__(self, output: str, columns: Columns, *, overwrite: bool = False) -> None:
+    def __init__(self, output: str, columns: Columns) -> None:
+        super().__init__(output)
         self._arrow = pyarrow("a Parquet output")
         self._parquet = load("pyarrow.parquet", "parquet", "a Parquet output")
-        self._place = Place(output)
+        self.errors = (OSError, self._arrow.ArrowException)
         self._columns = columns
         self._schema = schema_of(columns)
-        self._overwrite = overwrite
         self._directory = -1  # open and locked while this is ready
-        self._rows = 0
-        self._is_finished = False
 
-    @property
-    def name(self) -> str:
-        return self._place.name
+    def reason(self, error: Exception) -> str:
+        return _first_line(error) if isinstance(error, self._arrow.ArrowException) else super().reason(error)
 
-    def leftover(self) -> str | None:
-        return self._place.leftover()
+    def refusal(self, error: Exception) -> SinkError:
+        if isinstance(error, self._arrow.ArrowException):
+            return SinkError(f"{self.name} cannot be read: {_first_line(error)}")
+        return super().refusal(error)
 
-    def begin(self) -> str:
-        self._place.check_new(self._overwrite)
-        with self._making_ready():
-            self._make()
-        return str(Position())
+    def make(self) -> Position:
+        self._place.clear()
+        os.mkdir(self._place.partial)
+        self._place.sync_directory()
+        self._lock()
+        return Position()
 
-    def resume(self, position: str) -> None:
-        wanted = parse(position)
-        with self._making_ready():
-            try:
-                self._lock()
-            except FileNotFoundError:
-                self._find_finished(wanted)
-                return
-            parts = self._parts()
-            for rows in [rows for rows in parts if rows > wanted.rows]:
-                os.unlink(self._part(rows))
-            os.fsync(self._directory)
-            self._check([rows for rows in parts if rows <= wanted.rows], wanted)
-        self._rows = wanted.rows
+    def open(self) -> bool:
+        try:
+            self._lock()
+        except FileNotFoundError:
+            return False
+        return True
 
-    def reopen(self, position: str) -> str:
-        wanted = parse(position)
+    def cut(self, position: Position) -> bool:
+        parts = self._parts()
+        for rows in [rows for rows in parts if rows > position.rows]:
+            os.unlink(self._part(rows))
+        os.fsync(self._directory)
+        return self._rows_in([rows for rows in parts if rows <= position.rows]) == position.rows
+
+    def copy(self, position: Position) -> bool:
+        with self._parquet.ParquetFile(self._place.path) as source:
+            if source.metadata.num_rows < position.rows:
+                return False
+            there = self.make()
+            for group in _groups(_first(source.iter_batches(_STEP), position.rows)):
+                there = self._add(self._arrow.Table.from_batches(group), there)
+        return True
+
+    def find_output(self, position: Position) -> bool:
         if not os.path.exists(self._place.path):
-            raise self._place.changed()
-        with self._making_ready(), self._parquet.ParquetFile(self._place.path) as source:
-            if source.metadata.num_rows < wanted.rows:
-                raise self._place.changed()
-            self._make()
-            for group in _groups(_first(source.iter_batches(_STEP), wanted.rows)):
-                self._add(self._arrow.Table.from_batches(group))
-        return str(Position(self._rows))
+            return False
+        if self._parquet.read_metadata(self._place.path).num_rows != position.rows:
+            return False
+        self._place.sync_directory()
+        self._remove_parts()
+        return True
 
-    def write(self, rows: Sequence[bytes]) -> str:
-        if self._is_finished:
-            raise SinkError(f"{self.name} is finished, and takes no more records", records=self._rows)
-        if rows:
-            with self._writing():
-                self._add(self._arrow.concat_tables(self._tables(rows)))
-        return str(Position(self._rows))
+    def append(self, rows: Sequence[bytes], position: Position) -> Position:
+        return self._add(self._arrow.concat_tables(self._tables(rows)), position)
 
-    def finish(self) -> None:
-        with self._writing():
-            if not self._is_finished:
-                self._merge()
-                self._is_finished = True
-            self._remove_parts()
+    def publish(self) -> None:
+        self._merge()
+        self._remove_parts()
 
     def close(self) -> None:
         if self._directory >= 0:
             directory, self._directory = self._directory, -1
             os.close(directory)
 
-    def entries(self, position: str | None, fields: Sequence[str] = KEY_AND_URL) -> Iterator[tuple[Any, ...]]:
-        with self._making_ready():
-            paths = [self._place.path]
-            if position is not None and os.path.isdir(self._place.partial):
-                rows = parse(position).rows
-                paths = [self._part(part) for part in self._parts() if part <= rows]
-            for path in paths:
-                yield from self._read(path, fields)
+    def read(self, position: Position | None, fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        paths = [self._place.path]
+        if position is not None and os.path.isdir(self._place.partial):
+            paths = [self._part(part) for part in self._parts() if part <= position.rows]
+        for path in paths:
+            with self._parquet.ParquetFile(path) as file:
+                for batch in file.iter_batches(_STEP, columns=[*fields]):
+                    yield from zip(*(batch.column(field).to_pylist() for field in fields), strict=True)
 
     def _tables(self, rows: Sequence[bytes]) -> Iterator[pa.Table]:
         """Turn rows into tables step by step: as Python's objects they take several times the memory."""
         for first in range(0, len(rows), _STEP):
             records = self._columns.records(rows[first : first + _STEP])
             yield table_of(records, self._columns, self._schema)
-
-    def _read(self, path: str, fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        if not os.path.exists(path):
-            raise self._place.changed()
-        with self._parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(_STEP, columns=[*fields]):
-                yield from zip(*(batch.column(field).to_pylist() for field in fields), strict=True)
-
-    def _make(self) -> None:
-        """Have an empty directory, locked, in place of whatever was left."""
-        self._place.clear()
-        os.mkdir(self._place.partial)
-        self._place.sync_directory()
-        self._lock()
-        self._rows = 0
 
     def _lock(self) -> None:
         self._directory = os.open(self._place.partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -155,27 +134,26 @@ class ParquetSink:
     def _part(self, rows: int) -> str:
         return os.path.join(self._place.partial, f"{rows:012}{_PART}")
 
-    def _check(self, parts: list[int], wanted: Position) -> None:
-        """Raise `SinkError` unless `parts` hold the records that were confirmed."""
+    def _rows_in(self, parts: list[int]) -> int:
+        """Count the records in `parts` up to the first that does not hold what its name says."""
         before = 0
         for rows in parts:
             if self._parquet.read_metadata(self._part(rows)).num_rows != rows - before:
                 break
             before = rows
-        if before != wanted.rows:
-            raise self._place.gone(f"does not hold the {wanted.rows:,} records that it did")
+        return before
 
-    def _add(self, table: pa.Table) -> None:
+    def _add(self, table: pa.Table, position: Position) -> Position:
         """Write the next part."""
         buffer = self._arrow.BufferOutputStream()
         self._parquet.write_table(table, buffer, compression="zstd")
-        rows = self._rows + table.num_rows
+        rows = position.rows + table.num_rows
         try:
             self._write_part(self._part(rows), memoryview(buffer.getvalue()))
         except OSError:
             Path(self._part(rows)).unlink(missing_ok=True)
             raise
-        self._rows = rows
+        return Position(rows)
 
     def _write_part(self, path: str, data: memoryview) -> None:
         file = self._place.create(path)
@@ -214,30 +192,6 @@ class ParquetSink:
             os.rename(self._place.partial, done)
             self._place.sync_directory()
         shutil.rmtree(done, ignore_errors=True)
-
-    def _find_finished(self, wanted: Position) -> None:
-        if not os.path.exists(self._place.path):
-            raise self._place.gone("is gone")
-        if self._parquet.read_metadata(self._place.path).num_rows != wanted.rows:
-            raise self._place.gone("is gone")
-        self._place.sync_directory()  # the rename was done by a process that may have had no time for this
-        self._rows, self._is_finished = wanted.rows, True
-
-    @contextmanager
-    def _making_ready(self) -> Iterator[None]:
-        with self._place.making_ready():
-            try:
-                yield
-            except self._arrow.ArrowException as error:
-                raise SinkError(f"{self.name} cannot be read: {_first_line(error)}") from error
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with self._place.writing(self._rows):
-            try:
-                yield
-            except self._arrow.ArrowException as error:
-                raise write_error(self.name, _first_line(error), self._rows, self._place.partial_name) from error
 
 
 def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from workerpool.batch.sinks.sentences import reason_of, why_not, write_error
+from workerpool.batch.sinks.sentences import gone
 from workerpool.errors import OptionError, SinkError
 
 PARTIAL = ".partial"
@@ -99,40 +98,20 @@ class Place:
                 return
         except OSError:
             pass
-        raise self.gone("has been removed or replaced")
+        raise gone(self.partial_name, "has been removed or replaced")
 
-    def refusal(self, error: Exception) -> SinkError:
-        """Return the error for a place that cannot be made ready."""
-        return SinkError(f"{self.name} cannot be written: {why_not(self.name, error)}")
 
-    def gone(self, what: str) -> SinkError:
-        """Return the error for a place that does not hold what was confirmed."""
-        return SinkError(
-            f"{self.partial_name} {what}: put it back as it was, or give --restart, which fetches everything again"
-        )
-
-    def changed(self) -> SinkError:
-        """Return the error for a finished output that does not begin with what was confirmed."""
-        return SinkError(
-            f"{self.name} has been removed or changed since it was finished: put it back as it was, or leave out "
-            "--retry-failed to begin the next run"
-        )
-
-    @contextmanager
-    def making_ready(self) -> Iterator[None]:
-        """Turn the system's errors inside into sentences."""
+def write_all(file: int, data: bytes | memoryview) -> tuple[int, OSError | None]:
+    """Write `data`, in as many steps as the system wants; return how many bytes went out, and what ended it early."""
+    rest = memoryview(data)
+    while rest:
         try:
-            yield
+            rest = rest[os.write(file, rest) :]
+        except BlockingIOError:
+            select.select([], [file], [])
         except OSError as error:
-            raise self.refusal(error) from error
-
-    @contextmanager
-    def writing(self, rows: int) -> Iterator[None]:
-        """Turn the system's errors inside into sentences that say that `rows` records are safe."""
-        try:
-            yield
-        except OSError as error:
-            raise write_error(self.name, reason_of(error), rows, self.partial_name) from error
+            return len(data) - len(rest), error
+    return len(data), None
 
 
 def remove_beside(path: str) -> None:

@@ -13,15 +13,14 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from workerpool.batch.columns import Columns, Kind, text_of
 from workerpool.batch.record import Record
-from workerpool.batch.sinks.base import KEY_AND_URL, Cadence
+from workerpool.batch.sinks.base import Cadence
 from workerpool.batch.sinks.database_url import DatabaseUrl, database_of
-from workerpool.batch.sinks.position import Position, parse
-from workerpool.batch.sinks.sentences import write_error
+from workerpool.batch.sinks.position import Position
 from workerpool.errors import OptionError, SinkError
 from workerpool.extras import load
 
@@ -44,136 +43,124 @@ _TYPES = {
 _NUL = "\0"
 
 
-class PostgresSink:
-    """A `DurableSink` that fills a table; `url` is a libpq URL, with ``table=`` among its parameters or not."""
+class PostgresStore:
+    """A table; `url` is a libpq URL, with ``table=`` among its parameters or not."""
 
-    is_exactly_once = True
     cadence = CADENCE
+    hides_causes = True  # which may say the password
 
-    def __init__(self, url: str, columns: Columns, *, overwrite: bool = False) -> None:
+    def __init__(self, url: str, columns: Columns) -> None:
         self._psycopg = load("psycopg", "postgres", "a PostgreSQL output")
         self._sql = load("psycopg.sql", "postgres", "a PostgreSQL output")
+        self.errors: tuple[type[Exception], ...] = (self._psycopg.Error,)
         self._url: DatabaseUrl = database_of(url)
         self._columns = columns
-        self._overwrite = overwrite
         self._connection: psycopg.Connection[Any] | None = None
-        self._rows = 0
-        self._is_finished = False
 
     @property
     def name(self) -> str:
         return self._url.name
 
+    @property
+    def partial_name(self) -> str:
+        return self._url.partial_name
+
+    def reason(self, error: Exception) -> str:
+        if isinstance(error, self._psycopg.errors.LockNotAvailable):
+            return "another process is writing it: let it end, or name another table with ?table="
+        return self._url.reason(error)
+
+    def refusal(self, error: Exception) -> SinkError:
+        return SinkError(f"{self.name} cannot be used: {self.reason(error)}")
+
+    def check_new(self, overwrite: bool) -> None:
+        connection = self._hold()
+        if self._exists(connection, self._url.table):
+            self._check_old(connection, overwrite)
+
     def leftover(self) -> str | None:
-        with self._making_ready():
-            connection = self._connect()
-            try:
-                rows = self._exists(connection, self._url.partial) and self._last(connection, self._url.partial)
-            finally:
-                connection.close()
-        return f"the table {self._url.partial[-1]} of {self.name}" if rows else None
+        with closing(self._connect()) as connection:
+            rows = self._exists(connection, self._url.partial) and self._last(connection, self._url.partial)
+        return self.partial_name if rows else None
 
-    def begin(self) -> str:
-        with self._making_ready():
-            connection = self._ready()
-            if self._exists(connection, self._url.table):
-                self._check_old(connection)
+    def make(self) -> Position:
+        self._create(self._hold())
+        return Position()
+
+    def open(self) -> bool:
+        return self._exists(self._hold(), self._url.partial)
+
+    def cut(self, position: Position) -> bool:
+        connection = self._hold()
+        if self._last(connection, self._url.partial) < position.rows:
+            return False
+        self._run(connection, "DELETE FROM {partial} WHERE id > %s", position.rows)
+        return True
+
+    def copy(self, position: Position) -> bool:
+        connection = self._hold()
+        there = self._exists(connection, self._url.table)
+        if not there or self._last(connection, self._url.table) < position.rows:
+            return False
+        with connection.transaction():
             self._create(connection)
-        return str(Position())
+            kept = "INSERT INTO {partial} ({names}) SELECT {names} FROM {table} WHERE id <= %s"
+            self._run(connection, kept, position.rows)
+        return True
 
-    def resume(self, position: str) -> None:
-        wanted = parse(position)
-        with self._making_ready():
-            connection = self._ready()
-            if not self._exists(connection, self._url.partial):
-                self._find_finished(connection, wanted)
-                return
-            if self._last(connection, self._url.partial) < wanted.rows:
-                raise self._gone(f"does not hold the {wanted.rows:,} records that it did")
-            self._run(connection, "DELETE FROM {partial} WHERE id > %s", wanted.rows)
-        self._rows = wanted.rows
+    def find_output(self, position: Position) -> bool:
+        connection, table = self._hold(), self._url.table
+        return self._exists(connection, table) and self._last(connection, table) == position.rows
 
-    def reopen(self, position: str) -> str:
-        wanted = parse(position)
-        with self._making_ready():
-            connection = self._ready()
-            there = self._exists(connection, self._url.table)
-            if not there or self._last(connection, self._url.table) < wanted.rows:
-                raise SinkError(
-                    f"{self.name} has been removed or changed since it was finished: leave out --retry-failed to begin "
-                    "the next run"
-                )
-            with connection.transaction():
-                self._create(connection)
-                kept = "INSERT INTO {partial} ({names}) SELECT {names} FROM {table} WHERE id <= %s"
-                self._run(connection, kept, wanted.rows)
-        self._rows = wanted.rows
-        return str(Position(wanted.rows))
-
-    def write(self, rows: Sequence[bytes]) -> str:
-        connection = self._check_ready()
+    def append(self, rows: Sequence[bytes], position: Position) -> Position:
+        connection = self._hold()
         records = _without_nul(self._columns.records(rows))
-        cells = enumerate(self._columns.rows(records, _cell), self._rows + 1)
+        cells = enumerate(self._columns.rows(records, _cell), position.rows + 1)
         statement = self._compose("COPY {partial} ({names}) FROM STDIN")
-        with self._writing(), connection.transaction(), connection.cursor().copy(statement) as copy:
+        with connection.transaction(), connection.cursor().copy(statement) as copy:
             for number, row in cells:
                 copy.write_row((number, *row))
-        self._rows += len(rows)
-        return str(Position(self._rows))
+        return Position(position.rows + len(rows))
 
-    def finish(self) -> None:
-        if self._is_finished:
-            return
-        connection = self._check_ready()
-        with self._writing(), connection.transaction():
+    def publish(self) -> None:
+        connection = self._hold()
+        with connection.transaction():
             if self._exists(connection, self._url.table):
                 self._run(connection, "DELETE FROM {table}")
                 self._run(connection, "INSERT INTO {table} ({names}) SELECT {names} FROM {partial} ORDER BY id")
                 self._run(connection, "DROP TABLE {partial}")
             else:
                 self._run(connection, "ALTER TABLE {partial} RENAME TO {last_name}")
-        self._is_finished = True
 
     def close(self) -> None:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             connection.close()
 
-    def entries(self, position: str | None, fields: Sequence[str] = KEY_AND_URL) -> Iterator[tuple[Any, ...]]:
-        with self._making_ready():
-            connection = self._connect()
-            try:
-                yield from self._read(connection, position, fields)
-            finally:
-                connection.close()
-
-    def _read(
-        self, connection: psycopg.Connection[Any], position: str | None, fields: Sequence[str]
-    ) -> Iterator[tuple[Any, ...]]:
-        with connection.transaction():
+    def read(self, position: Position | None, fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        with closing(self._connect()) as connection, connection.transaction():
             names = ", ".join(f'"{field}"' for field in fields)
             statement = f"SELECT {names} FROM {{table}} ORDER BY id"
             values: tuple[int, ...] = ()
             if position is not None and self._exists(connection, self._url.partial):
                 statement = f"SELECT {names} FROM {{partial}} WHERE id <= %s ORDER BY id"
-                values = (parse(position).rows,)
+                values = (position.rows,)
             with connection.cursor("workerpool") as cursor:  # on the server, so that not all rows come at once
                 yield from cursor.execute(self._compose(statement), values)
 
-    def _check_ready(self) -> psycopg.Connection[Any]:
-        if self._connection is None or self._is_finished:
-            raise SinkError(f"{self.name} is finished or closed, and takes no more records", records=self._rows)
-        return self._connection
-
     # -- the connection -----------------------------------------------------------------------------------------------
 
-    def _ready(self) -> psycopg.Connection[Any]:
+    def _hold(self) -> psycopg.Connection[Any]:
         """Connect, and keep others from writing the table until this connection ends."""
-        connection = self._connection = self._connect()
-        connection.execute(f"SET lock_timeout = {LOCK_WAIT * 1000:.0f}")
-        connection.execute("SET synchronous_commit = on")
-        connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (".".join(self._url.table),))
-        return connection
+        if self._connection is None:
+            with ExitStack() as stack:
+                connection = stack.enter_context(closing(self._connect()))
+                connection.execute(f"SET lock_timeout = {LOCK_WAIT * 1000:.0f}")
+                connection.execute("SET synchronous_commit = on")
+                connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (".".join(self._url.table),))
+                stack.pop_all()
+            self._connection = connection
+        return self._connection
 
     def _connect(self) -> psycopg.Connection[Any]:
         connection: psycopg.Connection[Any] = self._psycopg.connect(self._url.conninfo, autocommit=True)
@@ -189,9 +176,9 @@ class PostgresSink:
         columns = ", ".join(f'"{name}" {_TYPES[kind]}' for name, kind in pairs)
         self._run(connection, f"CREATE TABLE {{partial}} (id bigint PRIMARY KEY, {columns})")
 
-    def _check_old(self, connection: psycopg.Connection[Any]) -> None:
+    def _check_old(self, connection: psycopg.Connection[Any], overwrite: bool) -> None:
         """Raise `OptionError` for a table that may not be filled anew, before anything is fetched for it."""
-        if not self._overwrite:
+        if not overwrite:
             raise OptionError(
                 f"{self.name} is there already: give --overwrite to replace its rows, or name another one with ?table="
             )
@@ -219,11 +206,6 @@ class PostgresSink:
         found = connection.execute(statement).fetchone()
         return int(found[0] or 0) if found else 0
 
-    def _find_finished(self, connection: psycopg.Connection[Any], wanted: Position) -> None:
-        if not self._exists(connection, self._url.table) or self._last(connection, self._url.table) != wanted.rows:
-            raise self._gone("is gone")
-        self._rows, self._is_finished = wanted.rows, True
-
     def _run(self, connection: psycopg.Connection[Any], statement: str, *values: int) -> None:
         connection.execute(self._compose(statement), values or None)
 
@@ -236,33 +218,6 @@ class PostgresSink:
             last_name=identifier(self._url.table[-1]),
             names=self._sql.SQL(", ").join(map(identifier, ("id", *self._columns.names))),
         )
-
-    # -- errors -------------------------------------------------------------------------------------------------------
-
-    def _gone(self, what: str) -> SinkError:
-        return SinkError(
-            f"the table {self._url.partial[-1]} of {self.name} {what}: put it back as it was, or give --restart, "
-            "which fetches everything again"
-        )
-
-    @contextmanager
-    def _making_ready(self) -> Iterator[None]:
-        try:
-            yield
-        except self._psycopg.errors.LockNotAvailable as error:
-            raise SinkError(
-                f"{self.name} is being written by another process: let it end, or name another table with ?table="
-            ) from error
-        except self._psycopg.Error as error:
-            raise SinkError(f"{self.name} cannot be used: {self._url.reason(error)}") from None
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except self._psycopg.Error as error:
-            place = f"the table {self._url.partial[-1]}"
-            raise write_error(self.name, self._url.reason(error), self._rows, place) from None
 
 
 def _without_nul(records: Iterable[Record]) -> Iterator[Record]:

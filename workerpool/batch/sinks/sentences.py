@@ -31,6 +31,11 @@ def records_before(number: int, place: str = "") -> str:
     return f"the {number:,} records before are whole{where}" if number > 1 else f"the 1 record before is whole{where}"
 
 
+def gone(partial: str, what: str) -> SinkError:
+    """Return the error for an unfinished output that is not what was confirmed."""
+    return SinkError(f"{partial} {what}: put it back as it was, or give --restart, which fetches everything again")
+
+
 def write_error(name: str, reason: str, records: int, place: str = "") -> SinkError:
     """Return the error for an output that takes no more."""
     return SinkError(f"{name} cannot be written: {reason}; {records_before(records, place)}", records=records)

@@ -11,15 +11,15 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from workerpool.batch.columns import Columns, Kind, text_of
-from workerpool.batch.sinks.base import KEY_AND_URL, Cadence
-from workerpool.batch.sinks.place import Place, remove_beside
-from workerpool.batch.sinks.position import Position, parse
-from workerpool.batch.sinks.sentences import write_error
+from workerpool.batch.sinks.base import Cadence
+from workerpool.batch.sinks.place import remove_beside
+from workerpool.batch.sinks.position import Position
+from workerpool.batch.sinks.staged import FileStore
 from workerpool.errors import SinkError
 
 CADENCE = Cadence(seconds=0.5, bytes=1024 * 1024)
@@ -29,122 +29,115 @@ BUSY = 5.0
 _TYPES = {Kind.SHORT: "INTEGER", Kind.LONG: "INTEGER", Kind.BOOLEAN: "INTEGER", Kind.REAL: "REAL"}
 
 
-class SqliteSink:
-    """A `DurableSink` that fills a table."""
+class SqliteStore(FileStore):
+    """A table in a database file."""
 
-    is_exactly_once = True
     cadence = CADENCE
+    errors = (OSError, sqlite3.Error)
 
-    def __init__(self, output: str, columns: Columns, *, overwrite: bool = False) -> None:
-        self._place = Place(output)
+    def __init__(self, output: str, columns: Columns) -> None:
+        super().__init__(output)
         self._columns = columns
-        self._overwrite = overwrite
         self._database: sqlite3.Connection | None = None
         self._opened: os.stat_result | None = None  # of the file, as it was when the database was opened
-        self._rows = 0
-        self._is_finished = False
 
-    @property
-    def name(self) -> str:
-        return self._place.name
+    def reason(self, error: Exception) -> str:
+        return _reason(error) if isinstance(error, sqlite3.Error) else super().reason(error)
 
-    def leftover(self) -> str | None:
-        return self._place.leftover()
+    def refusal(self, error: Exception) -> SinkError:
+        if isinstance(error, sqlite3.Error):
+            return SinkError(f"{self.partial_name} cannot be used: {_reason(error)}")
+        return super().refusal(error)
 
-    def begin(self) -> str:
-        self._place.check_new(self._overwrite)
-        with self._making_ready():
-            database = self._make()
-            names = zip(self._columns.names, self._columns.kinds, strict=True)
-            columns = ", ".join(f"{name} {_TYPES.get(kind, 'TEXT')}" for name, kind in names)
-            database.execute(f"CREATE TABLE results (id INTEGER PRIMARY KEY, {columns})")
-        return str(Position())
+    def make(self) -> Position:
+        names = zip(self._columns.names, self._columns.kinds, strict=True)
+        columns = ", ".join(f"{name} {_TYPES.get(kind, 'TEXT')}" for name, kind in names)
+        self._open_new().execute(f"CREATE TABLE results (id INTEGER PRIMARY KEY, {columns})")
+        return Position()
 
-    def resume(self, position: str) -> None:
-        wanted = parse(position)
+    def open(self) -> bool:
         if not os.path.lexists(self._place.partial):
-            self._find_finished(wanted)
-            return
-        with self._making_ready():
-            database = self._open()
-            if _last(database) < wanted.rows:
-                raise self._place.gone(f"does not hold the {wanted.rows:,} records that it did")
-            database.execute("DELETE FROM results WHERE id > ?", (wanted.rows,))
-        self._rows = wanted.rows
+            return False
+        self._hold()
+        return True
 
-    def reopen(self, position: str) -> str:
-        wanted = parse(position)
+    def cut(self, position: Position) -> bool:
+        database = self._held()
+        if _last(database) < position.rows:
+            return False
+        database.execute("DELETE FROM results WHERE id > ?", (position.rows,))
+        return True
+
+    def copy(self, position: Position) -> bool:
+        os.stat(self._place.path)
+        with closing(_open(self._place.path, "ro")) as source:
+            if _last(source) < position.rows:
+                return False
+            source.backup(self._open_new())
+        return self.cut(position)
+
+    def find_output(self, position: Position) -> bool:
         if not os.path.exists(self._place.path):
-            raise self._place.changed()
-        with self._making_ready(), closing(_open(self._place.path, "ro")) as source:
-            if _last(source) < wanted.rows:
-                raise self._place.changed()
-            database = self._make()
-            source.backup(database)
-            database.execute("DELETE FROM results WHERE id > ?", (wanted.rows,))
-        self._rows = wanted.rows
-        return str(Position(wanted.rows))
+            return False
+        with closing(_open(self._place.path, "ro")) as database:
+            if _last(database) != position.rows:
+                return False
+        self._place.sync_directory()
+        return True
 
-    def write(self, rows: Sequence[bytes]) -> str:
-        database = self._check_ready()
+    def append(self, rows: Sequence[bytes], position: Position) -> Position:
+        database = self._held()
         marks = ", ".join("?" * (len(self._columns.names) + 1))
         statement = f"INSERT INTO results (id, {', '.join(self._columns.names)}) VALUES ({marks})"
-        cells = enumerate(self._columns.rows(self._columns.records(rows), _cell), self._rows + 1)
-        with self._writing():
-            try:
-                database.execute("BEGIN IMMEDIATE")
-                database.executemany(statement, ((number, *row) for number, row in cells))
-                database.execute("COMMIT")
-            except sqlite3.Error:
-                if database.in_transaction:
-                    database.execute("ROLLBACK")
-                raise
-        self._rows += len(rows)
-        return str(Position(self._rows))
+        cells = enumerate(self._columns.rows(self._columns.records(rows), _cell), position.rows + 1)
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            database.executemany(statement, ((number, *row) for number, row in cells))
+            database.execute("COMMIT")
+        except sqlite3.Error:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
+        return Position(position.rows + len(rows))
 
-    def finish(self) -> None:
-        if self._is_finished:
-            return
-        self._check_ready()
-        with self._writing():
-            self.close()
-            remove_beside(self._place.partial)  # an empty journal of a process that was killed
-            # What the older database's user has left there would be taken for the new one's.
-            remove_beside(self._place.path)
-            self._place.publish(self._place.partial)
-        self._is_finished = True
+    def publish(self) -> None:
+        self._held()
+        self.close()
+        remove_beside(self._place.partial)  # an empty journal of a process that was killed
+        # What the older database's user has left there would be taken for the new one's.
+        remove_beside(self._place.path)
+        self._place.publish(self._place.partial)
 
     def close(self) -> None:
         if self._database is not None:
             database, self._database = self._database, None
             database.close()
 
-    def entries(self, position: str | None, fields: Sequence[str] = KEY_AND_URL) -> Iterator[tuple[Any, ...]]:
-        path, rows = self._place.path, -1
+    def read(self, position: Position | None, fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        path, mode, rows = self._place.path, "ro", -1
         if position is not None and os.path.exists(self._place.partial):
-            path, rows = self._place.partial, parse(position).rows
-        if not os.path.exists(path):
-            raise self._place.changed()
-        with self._making_ready(), closing(_open(path, "rw" if rows >= 0 else "ro")) as database:
+            path, mode, rows = self._place.partial, "rw", position.rows
+        os.stat(path)
+        with closing(_open(path, mode)) as database:
             names = ", ".join(f'"{field}"' for field in fields)
             yield from database.execute(f"SELECT {names} FROM results ORDER BY id LIMIT ?", (rows,))
 
-    def _make(self) -> sqlite3.Connection:
+    def _open_new(self) -> sqlite3.Connection:
         """Have an empty database in place of whatever was left."""
         self._refuse_if_in_use()
         self._place.clear()
         os.close(self._place.create(self._place.partial))
         self._place.sync_directory()
-        return self._open()
+        return self._hold()
 
-    def _open(self) -> sqlite3.Connection:
+    def _hold(self) -> sqlite3.Connection:
         self._database = _open(self._place.partial, "rw")
         self._opened = os.stat(self._place.partial)
         return self._database
 
-    def _check_ready(self) -> sqlite3.Connection:
-        if self._database is None or self._opened is None:
-            raise SinkError(f"{self.name} is finished or closed, and takes no more records", records=self._rows)
+    def _held(self) -> sqlite3.Connection:
+        assert self._database is not None
+        assert self._opened is not None
         self._place.check_there(self._opened)
         return self._database
 
@@ -158,32 +151,6 @@ class SqliteSink:
                 raise
         except sqlite3.DatabaseError:
             pass  # no database, so nobody's
-
-    def _find_finished(self, wanted: Position) -> None:
-        if not os.path.exists(self._place.path):
-            raise self._place.gone("is gone")
-        with self._making_ready():
-            with closing(_open(self._place.path, "ro")) as database:
-                if _last(database) != wanted.rows:
-                    raise self._place.gone("is gone")
-            self._place.sync_directory()  # the rename was done by a process that may have had no time for this
-        self._rows, self._is_finished = wanted.rows, True
-
-    @contextmanager
-    def _making_ready(self) -> Iterator[None]:
-        with self._place.making_ready():
-            try:
-                yield
-            except sqlite3.Error as error:
-                raise SinkError(f"{self._place.partial_name} cannot be used: {_reason(error)}") from error
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with self._place.writing(self._rows):
-            try:
-                yield
-            except sqlite3.Error as error:
-                raise write_error(self.name, _reason(error), self._rows, self._place.partial_name) from error
 
 
 def _open(path: str, mode: str) -> sqlite3.Connection:

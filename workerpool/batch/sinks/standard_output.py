@@ -9,46 +9,38 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from workerpool.batch.sinks.appended import PLAIN, Rows
-from workerpool.batch.sinks.base import KEY_AND_URL, Cadence
+from workerpool.batch.sinks.base import KEY_AND_URL
+from workerpool.batch.sinks.plain import STDOUT_NAME, StandardOutput
 from workerpool.batch.sinks.position import Position, parse
-from workerpool.batch.sinks.sentences import reason_of, write_error
-from workerpool.batch.sinks.target import STDOUT_NAME, StdoutTarget, WriteFailed
 from workerpool.errors import SinkError
 
 
 class StandardOutputSink:
-    """A `DurableSink` that is none: it keeps nothing, and `resume` undoes nothing."""
+    """Has a `DurableSink`'s methods, but cannot undo: after `resume` the last batch may come twice."""
 
     name = STDOUT_NAME
     is_exactly_once = False
+    cadence = PLAIN
 
     def __init__(self, rows: Rows) -> None:
-        self._target = StdoutTarget()
         self._rows = rows
-        self._position = Position()
-
-    @property
-    def cadence(self) -> Cadence:
-        return PLAIN
+        self._output = StandardOutput()
 
     def leftover(self) -> str | None:
         return None
 
-    def begin(self) -> str:
-        self._start(Position())
-        return str(self._position)
+    def begin(self, *, overwrite: bool = False) -> str:
+        return self._start(Position())
 
     def resume(self, position: str) -> None:
         self._start(parse(position))
 
     def reopen(self, position: str) -> str:
-        self._start(parse(position))
-        return position
+        return self._start(parse(position))
 
     def write(self, rows: Sequence[bytes]) -> str:
-        self._append(self._rows.encode(rows))
-        self._position = Position(self._position.rows + len(rows))
-        return str(self._position)
+        self._output.write([self._rows.encode([row]) for row in rows])
+        return str(Position(self._output.rows))
 
     def finish(self) -> None:
         """What was written has gone already."""
@@ -59,15 +51,7 @@ class StandardOutputSink:
     def entries(self, position: str | None, fields: Sequence[str] = KEY_AND_URL) -> Iterator[tuple[Any, ...]]:
         raise SinkError(f"{self.name} cannot be read back: give the job a file as its output")
 
-    def _start(self, position: Position) -> None:
-        self._position = position
-        self._target.open()
-        if self._rows.header:
-            self._append(self._rows.header)
-
-    def _append(self, data: bytes) -> None:
-        try:
-            self._target.append([data])
-        except WriteFailed as failure:
-            reason = self._target.explain(failure.error) or reason_of(failure.error)
-            raise write_error(self.name, reason, self._position.rows) from failure
+    def _start(self, position: Position) -> str:
+        self._output = StandardOutput(self._rows.header, position.rows)
+        self._output.begin()
+        return str(position)

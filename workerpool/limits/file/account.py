@@ -78,8 +78,8 @@ class Account:
         return all(are_whole)
 
     def mend(self, file: mmap.mmap, now: float, *, is_damaged: bool) -> None:
-        """Begin as new, in a slot that is no account's, or that is broken: then, and if `is_damaged`, with a pause, as
-        others may hold something of it, who have to enter that again."""
+        """Begin anew in an empty or a broken slot. In a broken one, or if `is_damaged`, give out nothing for `MENDED`
+        seconds: others may hold places of it, and enter them again meanwhile."""
         is_damaged = is_damaged or self.state.is_broken or self.claims.is_broken or self.history.is_broken
         self.claims.write(file, now)
         self.history.begin(file, now, is_damaged=is_damaged)
@@ -109,13 +109,23 @@ class Account:
             return now + POLL
         return at
 
-    def wait(self, at: float, now: float, *, has_place: bool) -> bool:
-        """Note what is waited for until `at`, as `next_at` said; whether the claims are to be written, for others."""
+    def is_unheard(self, at: float, now: float, *, has_place: bool) -> bool:
+        """Whether others should hear, and have not, that this process waits until `at`, as `next_at` said."""
         if self._members.is_alone or self.state.not_before > now:
             return False
         if not has_place and not self._has_place(now):
-            return not self._starts_anew_fully() and self.claims.wish(now)
-        return bool(self.state.interval) and self.claims.await_slot(at, now, self.state.interval)
+            return not self._starts_anew_fully() and not self.claims.has_wished(now)
+        return bool(self.state.interval) and not self.claims.awaits_slot(at)
+
+    def wait(self, at: float, now: float, *, has_place: bool) -> bool:
+        """Wait until `at`; whether the claims are to be written, so that others hear."""
+        if not self.is_unheard(at, now, has_place=has_place):
+            return False
+        if not has_place and not self._has_place(now):
+            self.claims.wish(now)
+        else:
+            self.claims.await_slot(at, now, self.state.interval)
+        return True
 
     def _has_place(self, now: float) -> bool:
         claims, in_flight = self.claims, self.in_flight
@@ -163,7 +173,7 @@ class Account:
         taken = self.state.take(now, weight, since)
         if self.history:
             self.history.take(file, weight, now)
-            self.state.counts_until = self.history.rests_at()
+            self.state.counts_until = self.history.rests_at
         self.state.write(file, now)
         return taken
 
@@ -185,4 +195,4 @@ def may_evict(slot: Slot, file: mmap.mmap, members: Members, times: Times, now: 
     resident = State(slot.state.payload[:KEY_SIZE], times)
     resident.move(slot.state)
     slot.claims.look(file)
-    return resident.rests_at() <= now and not has_claims(slot.claims, members, now)
+    return resident.rests_at <= now and not has_claims(slot.claims, members, now)

@@ -15,12 +15,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import get_ident
 
-from workerpool.clock import Clock
+from workerpool.clock import LONG_AGO, Clock
 from workerpool.config import Budgets
-from workerpool.errors import BudgetError, OptionError
+from workerpool.errors import BudgetError
 from workerpool.forking import tell_of_forks
 from workerpool.limits.file.account import POLL, Account, may_evict
-from workerpool.limits.file.history import MOST_QUOTAS
 from workerpool.limits.file.machine import Machine
 from workerpool.limits.file.mapped import BudgetFile, Slot
 from workerpool.limits.file.members import Members, Terms
@@ -35,26 +34,23 @@ REMEMBERED = 4096
 class FileBudget:
     """The budget in the file at `path`, as `budget_path` gives it; a `Shared` and a `Leases`.
 
-    `budgets`: this process's own terms; of all members' terms the strictest hold. Raises `BudgetError` if the file
+    `budgets`: this process's own terms; of all members' terms the strictest hold. `serves_sockets`: whether a transport
+    tells it of its sockets, and leaves it when the last one is closed. Raises `BudgetError` if the file
     cannot be used, `OptionError` for what such a budget cannot do.
     """
 
-    def __init__(self, path: str, budgets: Budgets, clock: Clock, machine: Machine | None = None) -> None:
-        for option, rate in (("rate", budgets.rate), ("host_rate", budgets.host_rate)):
-            if rate is not None and len(rate.quotas) > MOST_QUOTAS:
-                raise OptionError(
-                    f"{option}='{rate}' has {len(rate.quotas)} quotas beside its first rate; a budget that processes "
-                    f"share has room for {MOST_QUOTAS}"
-                )
+    def __init__(
+        self, path: str, budgets: Budgets, clock: Clock, machine: Machine | None = None, *, serves_sockets: bool = False
+    ) -> None:
         self.path = path
+        self.serves_sockets = serves_sockets
         self._terms = Terms.of(budgets)
         self._clock = clock
         self._machine = machine or Machine()
         self._times = Times(clock, self._machine.boot())
         self._lock = threading.Lock()  # guards all of what follows, and the file's mapping
-        self._tidying = 0  # the thread that does something for the transport
+        self._inside = 0  # the thread that does something for the transport
         self._is_over = self._is_stale = False
-        self.serves_sockets = False  # whether somebody calls `tidy`; set without the lock, and stays over a fork
         self._file: BudgetFile | None = None
         self._forget()
         with self._lock:
@@ -64,7 +60,7 @@ class FileBudget:
     def start_anew(self) -> None:
         """In a forked child: let go of the parent's membership; the child's own begins with its first use."""
         self._lock = threading.Lock()
-        self._tidying = 0
+        self._inside = 0
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -73,26 +69,26 @@ class FileBudget:
     # -- the scheduler's side -----------------------------------------------------------------------------------------
 
     def next_at(self, host: str | None, weight: int, now: float) -> float:
-        """When it is worth asking again, for a host, or (None) for any; in the past if that is now."""
-        if self._tidying == get_ident():
+        """When it is worth asking again, for a host, or (None) for any; in the past if that is now.
+
+        A look locks no file. What cannot be told without that is worth asking for now, and so is what this process
+        waits for and others have not heard of: `try_take` tells them.
+        """
+        if self._inside == get_ident():
             return now + POLL
         with self._lock:
-            file, pool = self._file or self._opened(), self._pool
-            if host is None:
-                if not self._is_pool_seen(file):
-                    with self._locked(file):
-                        self._account(None, now)
-                return pool.next_at(weight, now, has_place=False)
-            account = self._seen(file, host)
+            file = self._file
+            account = None if file is None else self._seen(file, host)
             if account is None:
-                with self._locked(file):
-                    account = self._account(host, now)
-            at_pool = pool.next_at(weight, now, has_place=False)
-            at_host = account.next_at(weight, now, has_place=False)
+                return now
+            at_pool = at_host = self._pool.next_at(weight, now, has_place=False)
+            if host is not None:
+                at_host = account.next_at(weight, now, has_place=False)
             at = max(at_pool, at_host)
-            if at > now and (waited_for := self._note_wait(account, at_pool, at_host, now, has_place=False)):
-                with self._locked(file):
-                    self._tell(file, waited_for, now)
+            if at > now and any(
+                one.is_unheard(at, now, has_place=False) for one in self._binding(account, at_pool, at_host)
+            ):
+                return now
             return at
 
     def try_take(
@@ -100,9 +96,10 @@ class FileBudget:
     ) -> float | None:
         """Take both slots and a place, or nothing; returns the time of the later slot.
 
-        `since`: as for `MemoryLimiter`. `has_place`: the send has a place already, and needs slots only.
+        `since`: as for `MemoryLimiter`. `has_place`: the send has a place already, and needs slots only. What was not
+        there is waited for from now on, as the others hear.
         """
-        if self._tidying == get_ident():
+        if self._inside == get_ident():
             return None
         with self._lock:
             file, pool = self._file or self._opened(), self._pool
@@ -112,10 +109,7 @@ class FileBudget:
                 at_pool = pool.next_at(weight, now, has_place=has_place)
                 at_host = account.next_at(weight, now, has_place=has_place)
                 if at_pool > now or at_host > now:
-                    waited_for = self._note_wait(account, at_pool, at_host, now, has_place=has_place)
-                    if waited_for:
-                        file.touch()
-                        self._tell(file, waited_for, now)
+                    self._tell(file, account, at_pool, at_host, now, has_place=has_place)
                     return None
                 file.touch()
                 pool.claim(file.map, weight, now, has_place=has_place)
@@ -155,11 +149,6 @@ class FileBudget:
             account.state.write(file.map, now)
             account.tell(file.map, now)
 
-    def paused_until(self, host: str, now: float) -> float:
-        """Until when nobody sends to `host`; in the past if it is not paused."""
-        with self._lock, self._locked(self._opened()):
-            return self._account(host, now).state.not_before
-
     # -- the transport's side -----------------------------------------------------------------------------------------
 
     def allows(self, host: str | None, sockets: int) -> bool:
@@ -175,8 +164,10 @@ class FileBudget:
                 if claims.mine.held == sockets - 1 and claims.may_take_place(now):
                     claims.hold(sockets, now)
                     self._holding[host] = account
-                elif not claims.wish(now):
+                elif claims.has_wished(now):
                     return False
+                else:
+                    claims.wish(now)
                 claims.write(file.map, now)
                 return claims.mine.held >= sockets
 
@@ -184,7 +175,7 @@ class FileBudget:
         """Give back the places without a send or a socket, and tell how many idle sockets to close, as others wait.
 
         `opened`: sockets by host. The answer has a number of sockets for each host, and for the pool as None; closed,
-        they are to be told by calling this again. Called ten times a second while `is_held`.
+        they are to be told by calling this again.
         """
         with self._for_transport():
             if self._file is None:
@@ -192,11 +183,6 @@ class FileBudget:
             now = self._clock.now()
             self._keep_house(self._file, now)
             return self._shrink(self._file, opened, now, self._holding)
-
-    @property
-    def is_held(self) -> bool:
-        """Whether this process holds places, so that `tidy` has to be called on."""
-        return bool(self._holding)
 
     def leave(self) -> None:
         """End this pool's membership, and with it all that it claims. Safe to call again."""
@@ -220,8 +206,8 @@ class FileBudget:
         self._holding: dict[str | None, Account] = {}  # those with places of this process
         self._is_stale = False  # whether members are to be looked at
         self._generation = 0  # counts the times when others may have changed what was read
-        self._is_second = False  # whether this file stands in for one that was removed
-        self._kept_house_at = float("-inf")
+        self._replaces_removed = False  # whether this file stands in for one that was removed
+        self._kept_house_at = LONG_AGO
 
     def _opened(self) -> BudgetFile:
         """The file; opens it, and joins, if that has not been done."""
@@ -249,22 +235,17 @@ class FileBudget:
         self._pool.move(file.pool_slot())
         self._spare.move(file.spare_slot())
 
-    def _seen(self, file: BudgetFile, host: str) -> Account | None:
-        """A host's account as it is now, with that of the pool; None if that cannot be told without the file's lock."""
-        account, pool = self._accounts.get(host), self._pool
+    def _seen(self, file: BudgetFile, host: str | None) -> Account | None:
+        """The account of a host, or of the pool, as it is now, and the pool's in any case; None if that cannot be told
+        without the file's lock."""
+        pool = self._pool
+        account = pool if host is None else self._accounts.get(host)
         if account is None:
             return None
         if account.generation == pool.generation == self._generation and not file.is_touched():
             return account
         self._is_stale = file.look() or self._is_stale
         return account if not self._is_stale and pool.look(file.map) and account.look(file.map) else None
-
-    def _is_pool_seen(self, file: BudgetFile) -> bool:
-        """Look at the pool's account as it is now; whether that can be told without the file's lock."""
-        if self._pool.generation == self._generation and not file.is_touched():
-            return True
-        self._is_stale = file.look() or self._is_stale
-        return not self._is_stale and self._pool.look(file.map)
 
     def _account(self, host: str | None, now: float) -> Account:
         """The account of a host, or of the pool, as it is now; that of the pool is looked at in any case.
@@ -280,7 +261,7 @@ class FileBudget:
                 self._meet(file, now)
             if not pool.look(file.map):
                 file.touch()
-                pool.mend(file.map, now, is_damaged=self._is_second)
+                pool.mend(file.map, now, is_damaged=self._replaces_removed)
             pool.generation = self._generation
         if host is None:
             return pool
@@ -325,10 +306,10 @@ class FileBudget:
             if slot is not None:
                 account.move(slot)
                 if not account.look(file.map):
-                    account.mend(file.map, now, is_damaged=self._is_second)
+                    account.mend(file.map, now, is_damaged=self._replaces_removed)
                 return account
         if not self._spare.look(file.map):
-            self._spare.mend(file.map, now, is_damaged=self._is_second)
+            self._spare.mend(file.map, now, is_damaged=self._replaces_removed)
         if account is not self._spare:
             self._spare.take_over(account, now)
         return self._spare
@@ -347,24 +328,21 @@ class FileBudget:
 
     # -- inside: what is waited for, and what is given back -----------------------------------------------------------
 
-    def _note_wait(
-        self, account: Account, at_pool: float, at_host: float, now: float, *, has_place: bool
-    ) -> list[Account]:
-        """Note what binds as waited for; returns the accounts whose claims are to be written for that."""
-        if self._members.is_alone:
-            return []
+    def _binding(self, account: Account, at_pool: float, at_host: float) -> list[Account]:
+        """Of the pool's account and a host's, what a send waits for the longest, or both."""
         at = max(at_pool, at_host)
-        binding = [one for one, its in ((self._pool, at_pool), (account, at_host)) if its == at]
-        return [one for one in binding if one.wait(at, now, has_place=has_place)]
+        return [one for one, its in ((self._pool, at_pool), (account, at_host)) if its == at]
 
-    def _tell(self, file: BudgetFile, waited_for: Iterable[Account], now: float) -> None:
-        """Let others see what is waited for; if it is a place, see whether who holds it has died."""
-        self._account(None, now)
-        for account in waited_for:
-            account.look(file.map)
-            account.claims.write(file.map, now)
-            if account.claims.mine.wished_at == now and self._members.bury(now):
-                self._generation += 1
+    def _tell(
+        self, file: BudgetFile, account: Account, at_pool: float, at_host: float, now: float, *, has_place: bool
+    ) -> None:
+        """Let others see what is waited for, if they do not; if it is a place, see whether who holds it has died."""
+        for one in self._binding(account, at_pool, at_host):
+            if one.wait(max(at_pool, at_host), now, has_place=has_place):
+                file.touch()
+                one.claims.write(file.map, now)
+                if one.claims.mine.wished_at == now and self._members.bury(now):
+                    self._generation += 1
 
     def _shrink(
         self, file: BudgetFile, opened: Mapping[str, int], now: float, hosts: Iterable[str | None]
@@ -427,7 +405,7 @@ class FileBudget:
         members = Members(file, self._machine, self._terms)
         self._join(file, members, now)
         old.close()
-        self._is_second = True
+        self._replaces_removed = True
         self._members, self._file = members, file
         for account in {self._pool, self._spare, *self._accounts.values()}:
             account.serve(members)
@@ -440,15 +418,15 @@ class FileBudget:
     def _for_transport(self) -> Iterator[None]:
         """Hold the lock on a thread of the transport's.
 
-        The garbage collector may end a stream there in the middle of any line, and its crew then ask the scheduler, and
-        that this budget, what there is: it is told to come back.
+        Meanwhile the garbage collector may close a stream on it. That asks the scheduler, and so this budget, again,
+        which sees that its own thread is inside, and answers "later" instead of waiting for itself.
         """
         with self._lock:
-            self._tidying = get_ident()
+            self._inside = get_ident()
             try:
                 yield
             finally:
-                self._tidying = 0
+                self._inside = 0
 
     @contextmanager
     def _locked(self, file: BudgetFile) -> Iterator[None]:

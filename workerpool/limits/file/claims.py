@@ -12,6 +12,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from workerpool.clock import LONG_AGO
 from workerpool.limits.bucket import LATENESS
 from workerpool.limits.file.members import Members
 from workerpool.limits.file.records import Record
@@ -19,9 +20,9 @@ from workerpool.limits.file.records import Record
 GRACE = LATENESS / 2
 """Seconds for which a slot is left to a member that has had less; then whoever asks may take it, and in time still."""
 LEAD = LATENESS
-"""Seconds of slots by which one member may be ahead of another before it leaves it any."""
+"""Who has had more than another, by this many seconds' worth of slots, leaves it the next one."""
 SAVED = 0.5
-"""Seconds of slots that a member may be behind another one and still get, having come too late for its own."""
+"""How far behind, in seconds' worth of slots, a member may be and still catch up; what is beyond that is lost."""
 ACTIVE = 1.0
 """Seconds after which a member that has not come for its slot does not count as waiting any more."""
 WISH = 0.3
@@ -29,7 +30,6 @@ WISH = 0.3
 TURN = 1.0
 """Seconds for which a member keeps its last place while others wait, where there are fewer places than members."""
 
-LONG_AGO = float("-inf")
 
 _CLAIM = struct.Struct("<HIHHdddd")
 
@@ -166,15 +166,16 @@ class Claims:
             mine.wished_at = LONG_AGO
         mine.held = places
 
-    def wish(self, now: float) -> bool:
-        """Wait for a place; whether that is to be written, as nobody knows of it."""
+    def has_wished(self, now: float) -> bool:
+        """Whether others know for a while yet that this member waits for a place."""
+        return self.mine.wished_at > now - WISH / 3
+
+    def wish(self, now: float) -> None:
+        """Wait for a place. `write` follows."""
         mine = self.mine
         if not mine.waits(now):
             mine.wished = now
-        elif mine.wished_at > now - WISH / 3:
-            return False
         mine.wished_at = now
-        return True
 
     def _share(self, now: float) -> int:
         """Everyone's even share of the places: 0 if there are fewer of them than members who want any."""
@@ -190,14 +191,14 @@ class Claims:
                 until = max(until, claim.due + GRACE)
         return until
 
-    def await_slot(self, at: float, now: float, interval: float) -> bool:
-        """Mean to come for a slot at a time; whether that is to be written, as others would not know."""
-        mine = self.mine
-        if at <= mine.due < at + ACTIVE:
-            return False
+    def awaits_slot(self, at: float) -> bool:
+        """Whether others know that this member comes for a slot at a time."""
+        return at <= self.mine.due < at + ACTIVE
+
+    def await_slot(self, at: float, now: float, interval: float) -> None:
+        """Mean to come for a slot at a time. `write` follows."""
         self._catch_up(now, interval)
-        mine.due = at
-        return True
+        self.mine.due = at
 
     def count(self, weight: int, now: float, interval: float) -> bool:
         """Note that this member has taken a slot; whether that is to be written, as others wait."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import struct
 
+from workerpool.clock import LONG_AGO
 from workerpool.config import Rate
 from workerpool.errors import BudgetError
 from workerpool.limits.file.records import Record
@@ -16,7 +17,6 @@ MOST_QUOTAS = 2
 PARTS = 30
 """Into so many parts each is counted: up to a thirtieth of a quota is used late."""
 
-LONG_AGO = float("-inf")
 
 _NOTED = struct.Struct("<8sdd")  # boot, clock and date of the last write
 _WINDOW = struct.Struct("<dHd")  # seconds, parts, the first time of the last part
@@ -61,16 +61,16 @@ class History:
         return not self.is_broken
 
     def next_at(self, weight: int) -> float:
-        """The time from which on so much fits into every window; what never would, when a window is empty."""
+        """The time from which on so much fits into every window."""
         at = LONG_AGO
-        for quota, window in self._windows.values():
-            at = max(at, window.next_at(min(weight, int(quota.count))))
+        for _, window in self._windows.values():
+            at = max(at, window.next_at(weight))
         return at
 
     def take(self, file: mmap.mmap, weight: int, now: float) -> None:
         """Count what is sent."""
-        for quota, window in self._windows.values():
-            window.take(now, min(weight, int(quota.count)))
+        for _, window in self._windows.values():
+            window.take(now, weight)
         self._write(file, now)
 
     def begin(self, file: mmap.mmap, now: float, *, is_damaged: bool) -> None:
@@ -84,6 +84,7 @@ class History:
                 window.take(now, int(quota.count))
         self._write(file, now)
 
+    @property
     def rests_at(self) -> float:
         """The time from which on nothing counts any more."""
         return max((window.rests_at for _, window in self._windows.values()), default=LONG_AGO)

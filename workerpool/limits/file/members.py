@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from workerpool.clock import LONG_AGO, NEVER
 from workerpool.config import Budgets, Rate
-from workerpool.errors import BudgetError
+from workerpool.errors import BudgetError, OptionError
 from workerpool.limits.file.history import MOST_QUOTAS, joined
 from workerpool.limits.file.machine import Machine
 from workerpool.limits.file.mapped import MEMBERS, BudgetFile
@@ -24,8 +25,6 @@ GOODBYE = 0.25
 SILENCE = 60.0
 """Seconds after which a member is taken for dead that has not been heard of, where its process cannot be seen: it is a
 container's."""
-
-_NOT_GONE = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,14 @@ class Terms:
 
     @classmethod
     def of(cls, budgets: Budgets) -> Terms:
+        """What these budgets allow; raises `OptionError` for what there is no room for."""
         rate, host_rate = budgets.rate, budgets.host_rate
+        for option, given in (("rate", rate), ("host_rate", host_rate)):
+            if given is not None and len(given.quotas) > MOST_QUOTAS:
+                raise OptionError(
+                    f"{option}='{given}' has {len(given.quotas)} quotas beside its first rate; a budget that processes "
+                    f"share has room for {MOST_QUOTAS}"
+                )
         return cls(
             rate.interval if rate else 0.0,
             host_rate.interval if host_rate else 0.0,
@@ -111,7 +117,8 @@ def _numbers(quotas: tuple[Rate, ...]) -> list[float]:
 class Members:
     """The members of `file`, and this pool's own membership. Called with the process's lock held.
 
-    `tenures`: those of all members, by their places; claims of others mean nothing. `terms`: the strictest of them all.
+    `tenures`: those of all members, by their places; claims of others mean nothing. `terms`: the strictest of
+    those that live.
     """
 
     def __init__(self, file: BudgetFile, machine: Machine, own_terms: Terms) -> None:
@@ -129,6 +136,10 @@ class Members:
 
     def look(self) -> None:
         """Read them all: they have changed."""
+        self._read()
+        self._agree()
+
+    def _read(self) -> None:
         self._members.clear()
         for index, record in enumerate(self._records):
             record.look(self._file.map)
@@ -138,17 +149,21 @@ class Members:
                     self._members[index] = member
         self.tenures = {index: member.tenure for index, member in self._members.items()}
         self.is_alone = len(self.tenures) == 1
-        every = [self._own_terms, *(member.terms for member in self._members.values())]
-        self.terms = Terms.strictest(every, self._file.path)
+
+    def _agree(self) -> None:
+        """Find the terms of all who live: what the dead had named must not keep anybody out."""
+        living = [member.terms for member in self._members.values() if member.gone_at == NEVER]
+        self.terms = Terms.strictest([self._own_terms, *living], self._file.path)
 
     def is_member(self) -> bool:
         """Whether this pool's own entry stands."""
         return self.tenures.get(self.place) == self.tenure
 
     def join(self, now: float) -> None:
-        """Enter this pool. The file's lock is held. Raises `BudgetError` if there are too many."""
-        self.look()
+        """Enter this pool. The file's lock is held. Raises `BudgetError` if there is no room for it, or its terms."""
+        self._read()
         self.bury(now)
+        self._agree()
         vacant = next((index for index in range(MEMBERS) if index not in self._members), None)
         if vacant is None:
             raise BudgetError(
@@ -160,9 +175,7 @@ class Members:
         started_at = self._machine.started_at(pid) or 0
         self._enter(
             vacant,
-            Member(
-                pid, started_at, self.tenure, self._boot, self._machine.pid_space(), now, _NOT_GONE, self._own_terms
-            ),
+            Member(pid, started_at, self.tenure, self._boot, self._machine.pid_space(), now, NEVER, self._own_terms),
         )
         self._changed()
 
@@ -199,13 +212,13 @@ class Members:
     def _fate(self, member: Member, now: float) -> float:
         """When a member was found dead, long ago if it may be taken out: as noted, if nothing is new."""
         if member.boot != self._boot:
-            return float("-inf")
-        if member.gone_at != _NOT_GONE:
+            return LONG_AGO
+        if member.gone_at != NEVER:
             is_over = not member.gone_at <= now < member.gone_at + GOODBYE
-            return float("-inf") if is_over else member.gone_at
+            return LONG_AGO if is_over else member.gone_at
         if member.space != self._machine.pid_space():
-            return float("-inf") if not now - SILENCE < member.seen_at <= now + SILENCE else _NOT_GONE
-        return _NOT_GONE if self._machine.started_at(member.pid) == member.started_at else now
+            return LONG_AGO if not now - SILENCE < member.seen_at <= now + SILENCE else NEVER
+        return NEVER if self._machine.started_at(member.pid) == member.started_at else now
 
     def _enter(self, index: int, member: Member) -> None:
         self._records[index].write(self._file.map, member.packed())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import struct
 
-from workerpool.config import Rate
+from workerpool.clock import LONG_AGO
 from workerpool.limits.bucket import LeakyBucket, slot_from
 from workerpool.limits.file.records import Record
 from workerpool.limits.file.times import Times
@@ -13,7 +13,6 @@ from workerpool.limits.file.times import Times
 REMEMBERED = 300.0
 """Seconds after a pause for which a host that starts anew is remembered to do so."""
 
-LONG_AGO = float("-inf")
 KEY_SIZE = 16
 
 _STATE = struct.Struct("<16s8sddddddHH")
@@ -27,20 +26,16 @@ class State:
     host starts anew after a pause, 0 if it does not; `ended`: how many have ended since there were so many places.
     """
 
-    __slots__ = (
-        "_bucket", "_burst", "_empty_at", "_key", "_latest", "_record", "_times", "counts_until", "ended", "interval",
-        "not_before", "places",
-    )  # fmt: skip
+    __slots__ = ("_bucket", "_key", "_record", "_times", "counts_until", "ended", "interval", "not_before", "places")
 
     def __init__(self, key: bytes, times: Times) -> None:
         self._key = key
         self._times = times
         self._record = Record(0, 0)
         self.interval = 0.0
-        self.not_before = self.counts_until = self._empty_at = self._latest = LONG_AGO
+        self.not_before = self.counts_until = LONG_AGO
         self.places = self.ended = 0
-        self._burst = 1
-        self._bucket: LeakyBucket | None = None
+        self._bucket = LeakyBucket(0.0)
 
     def move(self, record: Record) -> None:
         """Be kept in another record; `look` or `begin` follows."""
@@ -49,11 +44,8 @@ class State:
 
     def agree(self, interval: float, burst: int) -> None:
         """Set the rate: seconds between two slots, 0 for none."""
-        self._burst = burst
-        if interval != self.interval:
-            self.interval = interval
-            self._bucket = LeakyBucket(Rate(1, interval)) if interval else None
-            self._fill()
+        self.interval = self._bucket.interval = interval
+        self._bucket.burst = burst
 
     def look(self, file: mmap.mmap) -> bool:
         """Read it if it has changed; whether it is whole, and this account's."""
@@ -66,21 +58,12 @@ class State:
         return self._record.state == "broken"
 
     def next_at(self, weight: int) -> float:
-        """The time of the next slot, in the past if one is free now. What weighs more than the burst goes by itself."""
-        if self._bucket is None:
-            return self.not_before
-        self._bucket.burst = max(self._burst, weight)
-        at = self._bucket.next_at(weight)
-        return max(self.not_before, at)
+        """The time of the next slot, in the past if one is free now."""
+        return max(self.not_before, self._bucket.next_at(weight)) if self.interval else self.not_before
 
     def take(self, now: float, weight: int, since: float | None) -> float:
         """Take the slot that `next_at` says has come; returns its time. `write` follows."""
-        if self._bucket is None:
-            return now
-        self._bucket.burst = max(self._burst, weight)
-        taken = self._bucket.take(slot_from(now, since), weight)
-        self._empty_at, self._latest = self._bucket.empty_at, self._bucket.latest
-        return taken
+        return self._bucket.take(slot_from(now, since), weight)
 
     def pause(self, until: float) -> None:
         """Begin a pause, or prolong it; afterwards the host starts with one request at a time. `write` follows."""
@@ -95,33 +78,32 @@ class State:
             if self.places >= limit:
                 self.places = 0
 
+    @property
     def rests_at(self) -> float:
         """The time from which on it holds nothing worth keeping."""
-        return max(self._empty_at, self.counts_until, self.not_before + (REMEMBERED if self.places else 0.0))
+        return max(self._bucket.empty_at, self.counts_until, self.not_before + (REMEMBERED if self.places else 0.0))
 
     def begin(self, file: mmap.mmap, now: float, *, not_before: float | None = None) -> None:
         """Make it a new account's; with `not_before`, one of which nothing is known any more, so as if just used up."""
         self._forget()
         if not_before is not None:
             self.not_before = not_before
-            self._empty_at = now + self._burst * self.interval
-            self._fill()
+            self._bucket.empty_at = now + self._bucket.burst * self.interval
         self.write(file, now)
 
     def write(self, file: mmap.mmap, now: float) -> None:
-        times = self._times
+        times, bucket = self._times, self._bucket
         self._record.write(
             file,
             _STATE.pack(
-                self._key, times.boot, now, now + times.ahead, self._empty_at, self._latest, self.not_before,
+                self._key, times.boot, now, now + times.ahead, bucket.empty_at, bucket.latest, self.not_before,
                 self.counts_until, self.places, self.ended,
             ),
         )  # fmt: skip
 
     def _forget(self) -> None:
-        self._empty_at = self._latest = self.not_before = self.counts_until = LONG_AGO
+        self._bucket.empty_at = self._bucket.latest = self.not_before = self.counts_until = LONG_AGO
         self.places = self.ended = 0
-        self._fill()
 
     def _read(self) -> None:
         self._forget()
@@ -129,9 +111,5 @@ class State:
             return
         _, boot, noted_at, date, *times, self.places, self.ended = _STATE.unpack(self._record.payload)
         shift = self._times.shift(boot, noted_at, date)
-        self._empty_at, self._latest, self.not_before, self.counts_until = (moment + shift for moment in times)
-        self._fill()
-
-    def _fill(self) -> None:
-        if self._bucket is not None:
-            self._bucket.empty_at, self._bucket.latest = self._empty_at, self._latest
+        bucket = self._bucket
+        bucket.empty_at, bucket.latest, self.not_before, self.counts_until = (moment + shift for moment in times)

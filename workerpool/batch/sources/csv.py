@@ -11,9 +11,9 @@ import csv
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from workerpool.batch import rows
-from workerpool.batch.lines import Line, Lines
-from workerpool.batch.rows import Place
+from workerpool.batch.sources import rows
+from workerpool.batch.sources.lines import Line, Lines
+from workerpool.batch.sources.rows import Place
 from workerpool.errors import SourceError
 from workerpool.model import Request
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from workerpool.batch.packed import PACKINGS, packing_named
+from workerpool.batch.sources.packed import PACKINGS, packing_named
 from workerpool.errors import OptionError, SourceError
 from workerpool.redact import redact
 

@@ -14,10 +14,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
-from workerpool.batch.lines import SHOWN
-from workerpool.batch.marks import Mark, Spot
-from workerpool.batch.packed import Broken
-from workerpool.batch.rows import COLUMNS
+from workerpool.batch.sources.lines import SHOWN
+from workerpool.batch.sources.marks import Mark, Spot
+from workerpool.batch.sources.packed import Broken
+from workerpool.batch.sources.rows import COLUMNS
 from workerpool.errors import OptionError, SourceError
 
 BATCH = 1024

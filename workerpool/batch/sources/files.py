@@ -1,11 +1,11 @@
 """Reads the requests of a batch from files and standard input, lazily: one line or row in memory at a time.
 
-What can be told before anything is sent (a missing file, an unknown kind, no column 'url') is told by `Sources.check`.
+What can be told before anything is sent (a missing file, an unknown kind, no column 'url') is told by `check`.
 After that a bad line is a request with a `problem`, and only bytes that cannot be read end the reading, with a
 `SourceError`. One thread iterates, `stop` comes from any thread. Nothing here decides what a request is: `rows` does.
 
-A source can be read on from a `Mark`, without what is before it, and tells marks and checks as it is read (`Reading`).
-A JSON line is up to 4 MiB long; a CSV field 128 KiB (see `table`). Columns and fields that are not in `rows.COLUMNS`
+A source can be read on from a `Mark`, without what is before it, and tells marks and checks as it is read (`reading`).
+A JSON line is up to 4 MiB long; a CSV field 128 KiB (see `csv`). Columns and fields that are not in `rows.COLUMNS`
 are left alone, and said once.
 """
 
@@ -18,17 +18,17 @@ from contextlib import contextmanager
 from stat import S_ISREG
 from typing import Any
 
-from workerpool.batch import rows
-from workerpool.batch.chunks import Stopped, Wake, read_unpacked
-from workerpool.batch.lines import Line, Lines
-from workerpool.batch.marks import BEGINNING, Block, Fingerprint, LinePositions, Mark
-from workerpool.batch.names import STDIN, Source, sources_named
-from workerpool.batch.packed import CHUNK, Broken, packing_named, packing_of
-from workerpool.batch.parquet import BadValue, ParquetRows, RowPositions, text_of
-from workerpool.batch.reading import Reading
-from workerpool.batch.rows import COLUMNS, Place
-from workerpool.batch.table import Table
-from workerpool.batch.verify import first_changed, first_changed_rows
+from workerpool.batch.sources import rows
+from workerpool.batch.sources.chunks import Stopped, Wake, read_unpacked
+from workerpool.batch.sources.csv import Table
+from workerpool.batch.sources.lines import Line, Lines
+from workerpool.batch.sources.marks import BEGINNING, Block, Fingerprint, LinePositions, Mark
+from workerpool.batch.sources.names import STDIN, Source, sources_named
+from workerpool.batch.sources.packed import CHUNK, Broken, packing_named, packing_of
+from workerpool.batch.sources.parquet import BadValue, ParquetRows, RowPositions, text_of
+from workerpool.batch.sources.reading import FileReading
+from workerpool.batch.sources.rows import COLUMNS, Place
+from workerpool.batch.sources.verify import first_changed, first_changed_rows
 from workerpool.errors import SourceError
 from workerpool.model import Request
 
@@ -38,7 +38,7 @@ COUNTED = 64 * 1024 * 1024
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # opening a named pipe must not wait where `stop` cannot reach
 
 
-class Sources:
+class FileSources:
     """The requests of several sources, one after the other; may be iterated once.
 
     `paths` may be patterns, as in ``data/**/*.csv``. `format` says what every source holds, whatever its name; without
@@ -53,8 +53,6 @@ class Sources:
         self._note = note
         self._noted: set[tuple[str, str]] = set()
         self._wake = Wake()
-        self.is_exhausted = False
-        """Whether every request has been given out."""
 
     def check(self) -> None:
         """Look at every source and raise `SourceError` for the first one that cannot work. Nothing is used up."""
@@ -73,7 +71,7 @@ class Sources:
 
     @property
     def may_wait(self) -> bool:
-        """Whether reading may have to wait for somebody who writes: a source is a pipe or a terminal."""
+        """Whether a source is a pipe or a terminal."""
         return not all(source.is_file for source in self.sources)
 
     @property
@@ -120,9 +118,8 @@ class Sources:
                 if self._wake.is_set:
                     return
                 yield request
-        self.is_exhausted = not self._wake.is_set
 
-    def read(self, index: int, start: Mark | None = None) -> Reading:
+    def read(self, index: int, start: Mark | None = None) -> FileReading:
         """Read the source `sources[index]` alone, from the row that begins at `start`, or from its beginning.
 
         Its requests have the ordinals of a full reading. Raises `SourceError` where `start` is in a pipe, which
@@ -133,9 +130,9 @@ class Sources:
             self._refuse_pipe(source, f"cannot be read from {_unit(source)} {begin.line:,} on")
         if source.format == "parquet":
             of_rows = RowPositions(begin)
-            return Reading(self._rows(source, begin, of_rows), of_rows, begin, self._wake)
+            return FileReading(self._rows(source, begin, of_rows), of_rows, begin, self._wake)
         of_lines = LinePositions(begin)
-        return Reading(self._read(source, begin, of_lines), of_lines, begin, self._wake)
+        return FileReading(self._read(source, begin, of_lines), of_lines, begin, self._wake)
 
     def where(self, index: int, ordinal: int) -> str:
         """Tell people where the request with that ordinal is in the source `sources[index]`."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from workerpool.batch.chunks import Wake
-from workerpool.batch.marks import Mark, Positions, Spot, check_between
+from workerpool.batch.sources.chunks import Wake
+from workerpool.batch.sources.marks import Mark, Positions, Spot, check_between
 from workerpool.model import Request
 
 
-class Reading:
+class FileReading:
     """The requests of one source, from a place in it; may be iterated once, by one thread.
 
     While it is iterated it tells where the row of the request just given begins, and a check of what comes before

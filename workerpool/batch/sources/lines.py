@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from workerpool.batch.chunks import Stopped
-from workerpool.batch.marks import LinePositions
-from workerpool.batch.packed import Broken
+from workerpool.batch.sources.chunks import Stopped
+from workerpool.batch.sources.marks import LinePositions
+from workerpool.batch.sources.packed import Broken
 from workerpool.errors import SourceError
 
 MAX_LINE = 4 * 1024 * 1024

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Iterator
 from itertools import chain
 
-from workerpool.batch.packed import CHUNK, Broken, Packing, may_be_packed, packing_of, unpack
+from workerpool.batch.sources.packed import CHUNK, Broken, Packing, may_be_packed, packing_of, unpack
 
 _SHRUNK = "it is shorter than it was: begin anew with the file as it is"
 

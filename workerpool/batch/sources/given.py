@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set, Sized
 from dataclasses import replace
 
-from workerpool.batch.marks import Block, Fingerprint, Mark
+from workerpool.batch.sources.marks import Block, Fingerprint, Mark
 from workerpool.errors import OptionError, SourceError
 from workerpool.model import Request, new_request
 

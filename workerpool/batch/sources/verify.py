@@ -5,9 +5,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 
-from workerpool.batch.marks import BEGINNING, Block, Mark, Spot, check_between
-from workerpool.batch.packed import Broken
-from workerpool.batch.parquet import ParquetRows, RowPositions
+from workerpool.batch.sources.marks import BEGINNING, Block, Mark, Spot, check_between
+from workerpool.batch.sources.packed import Broken
+from workerpool.batch.sources.parquet import ParquetRows, RowPositions
 
 
 def first_changed(chunks: Iterator[bytes], blocks: Iterable[Block]) -> Block | None:

@@ -1,0 +1,66 @@
+"""A fleet and a process of it, each by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+import requests
+
+from workerpool.errors import ProcessesLost
+from workerpool.model import Outcome, Request
+from workerpool.processes import fleet as fleet_module
+from workerpool.processes.child import Child, _Task
+from workerpool.processes.fleet import Fleet
+from workerpool.processes.messages import LIGHT, Line, Open, Task
+from workerpool.processes.parcels import pack_request
+from workerpool.tickets import Ticket
+
+
+class Process:
+    """A process that does nothing; the first so many of `may_start` can be started."""
+
+    made: list[Process]
+    may_start: int
+
+    def __init__(self, *_: object) -> None:
+        if len(self.made) >= self.may_start:
+            raise OSError("no more processes")
+        self.made.append(self)
+
+    def start(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def tell(self, message: object) -> None: ...
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Process]]:
+    Process.made, Process.may_start = [], 99
+    monkeypatch.setattr(fleet_module, "Process", Process)
+    return Process.made
+
+
+def fleet_of(berths: int) -> Fleet:
+    return Fleet([2] * berths, lambda: ([{}] * berths, None), lambda request: True)
+
+
+def test_a_fleet_that_could_not_be_started_takes_no_requests_later(processes: list[Process]) -> None:
+    Process.may_start = 1
+    fleet = fleet_of(2)
+    for _ in range(2):
+        with pytest.raises(ProcessesLost, match="no process could be started"):
+            fleet.add([Ticket(Request("http://a.test/"), "a")])
+
+
+def test_a_stream_that_begins_while_a_process_holds_all_the_bodies_it_may_waits_as_the_others_do() -> None:
+    child: Any = Child(cast(Line, None), 0)
+    child._held_most = 10
+    response = requests.Response()
+    response._content = b"x" * 20
+    outcome = Outcome(Request("http://a.test/"), response, None)
+    child.take(_Task(child, Task(1, 0, LIGHT, "a", None, pack_request(outcome.request)), None), outcome)
+    child._handle(Open(1, None))
+    assert child._owners[1].is_full

@@ -1,0 +1,16 @@
+"""Where the requests of a batch come from: files, standard input, or a program.
+
+| module | owns |
+|---|---|
+| `base` | what a job needs of sources, as protocols |
+| `files` | the sources that a user names, one after the other; each can be read on from any row |
+| `given` | requests that a program gives itself |
+| `names` | which files are meant, and what is in each |
+| `rows` | how a line or row becomes a request, whatever it was read from |
+| `lines` | bytes parted into lines |
+| `csv`, `parquet` | rows of these two formats |
+| `chunks`, `packed` | bytes as they come, unpacked |
+| `marks`, `reading` | where a row begins, and what the bytes before it add up to |
+| `verify` | whether parts of a source are as they were |
+| `ahead` | reading on another thread where a reading may have to wait |
+"""
