@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from workerpool.config import Budgets
 from workerpool.model import Request
 from workerpool.scheduler import Scheduler
-from workerpool.slow_hosts import PERIOD
+from workerpool.scheduler.slow_hosts import PERIOD
 from workerpool.tickets import NOBODY, Owner, Ticket
 
 WELL, SLOW, SILENT, REFUSING, LIMITED = 0.05, 2.0, 30.0, 0.001, 0.002

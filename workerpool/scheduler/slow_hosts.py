@@ -15,8 +15,8 @@ import heapq
 from itertools import count
 
 from workerpool.clock import LONG_AGO
-from workerpool.hosts import Host
-from workerpool.lanes import Lane
+from workerpool.scheduler.hosts import Host
+from workerpool.scheduler.lanes import Lane
 
 SHARE = 32
 """Of so many places slow hosts get one, together, and at least one, while others want all of them."""

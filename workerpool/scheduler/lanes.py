@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import deque
 
 from workerpool.clock import LONG_AGO, NEVER
-from workerpool.hosts import Host
 from workerpool.limits import Limiter
 from workerpool.meter import Wait
+from workerpool.scheduler.hosts import Host
 from workerpool.tickets import Ticket
 
 
