@@ -125,7 +125,8 @@ class Crew:
         if gate is not None:
             gate.serve(self.hear_robots)
         self._forsaken: deque[bool] = deque()  # whether they have requests; appended to without the lock
-        # Guards every field below, and the scheduler.
+        # Guards every field below, and besides: the scheduler with all that is in it (an owner's `room` and `queued`,
+        # and tickets that wait), the alarm, the meter in `delays`, and that a load sleeps. Not `delays.feeders`.
         lock: Any = ChoreLock(self._forsaken, self._clear_out)
         self._lock: threading.Lock = lock
         self._callables: deque[Call] = deque()
@@ -450,15 +451,18 @@ class Crew:
             self._take_lock()
             try:
                 now = self._before_change()
-                self._called -= has_arrived
+                if has_arrived:
+                    self._called -= 1
                 if ticket is not None and step is not None:
                     self._carry_out(ticket, step, now)
-                self._on_callables -= ran_callable
+                if ran_callable:
+                    self._on_callables -= 1
                 work = self._pick(now)
                 # A turn that still has an outcome to deliver does so before it ends, so that whoever waits for the
                 # crew to be drained finds every outcome delivered.
                 ends = work is None and (step is None or (step.outcome is None and not step.is_given_up))
-                self._turns -= ends
+                if ends:
+                    self._turns -= 1
                 self._settle(now)
                 stays = ends and self._is_unwatched
                 if stays:  # or else nobody would look when the time has come
@@ -542,7 +546,7 @@ class Crew:
     def _carry(self, load: Load) -> None:
         """Carry what was given, and all that can be carried along, until nothing is left.
 
-        This may go on for hours: nothing here keeps hold of what is over.
+        Runs for hours at times, so no local may keep a request that has ended.
         """
         ended: list[tuple[Ticket, Step]] = []
         taken: list[Ticket] = []
@@ -562,7 +566,7 @@ class Crew:
                 while ended:
                     self._announce(*ended.pop(), now)
                 if not goes_on:
-                    return  # and the load is another thread's, perhaps
+                    return  # from here on another thread may be the carrier: the load is not this one's any more
                 self._set_out(load, taken)
                 taken = []
                 self._go_on(load)
@@ -770,7 +774,8 @@ class Crew:
         if (is_ready and not self._is_carrying) or self._called < len(self._heavy) + has_room * len(self._callables):
             self._call_worker()
         if is_ready and self._is_carrying:
-            if not self._is_for_others():  # or else it would look in vain, again and again
+            # Or the carrier would find that the next work is not its own, sleep, and be woken by this line again.
+            if not self._is_for_others():
                 self._call_carrier()
         elif has_room and not is_ready:
             self._set_alarm(now)
@@ -806,7 +811,7 @@ class Crew:
     def _notice_failure(self, turn: Turn, future: Future[None]) -> None:
         """Notice a turn that never ran, because its thread could not be set up, or that a defect of ours has ended.
 
-        Called wherever the turn ended, perhaps at once, under the lock: so another thread does the rest.
+        `add_done_callback` may call this at once, while we hold the lock: so a new thread does the rest.
         """
         error = future.exception()
         if error is not None:

@@ -30,8 +30,8 @@ from workerpool.tickets import Owner, Ticket
 from workerpool.wording import unsent
 
 PATIENCE = 0.05
-"""Seconds without an outcome of a host, workers being idle or soon to be, after which a stream reads on past its share;
-and without an outcome or an arrival, after which it looks whether that is so."""
+"""Two uses: seconds for which a host may give no outcome before the stream reads past it, where workers are idle or
+soon will be; and how often a consumer that waits looks whether that is so."""
 
 READ_ON = 20
 """Windows read on at a time. At 1,000 a window, 100,000 requests of a dead host are passed in about a second."""

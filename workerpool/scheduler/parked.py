@@ -30,9 +30,9 @@ class Parked:
         """Keep a request until a time."""
         heapq.heappush(self.heap, (until, next(self._order), ticket))
 
-    def pop_ripe(self, now: float) -> Ticket | None:
-        """Take a request whose time has come, the earliest first."""
-        return heapq.heappop(self.heap)[2] if self.heap and self.heap[0][0] <= now else None
+    def pop(self) -> Ticket:
+        """Take the request whose time comes first."""
+        return heapq.heappop(self.heap)[2]
 
     def wakes_at(self) -> float:
         """When the next one's time comes."""

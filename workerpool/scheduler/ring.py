@@ -188,7 +188,7 @@ class Ring:
     def serve_line(self, now: float) -> None:
         """Look at as many lanes as the pool has tokens for, of those that stand in line for these."""
         tokens = self._register.tokens
-        if self.in_line and tokens is not None and tokens.next_at() <= now:
+        if tokens is not None and tokens.next_at() <= now:
             for lane in [*islice(self.in_line, max(1, tokens.count(now)))]:
                 del self.in_line[lane]
                 self.enlist(lane, now)

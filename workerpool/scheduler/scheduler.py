@@ -34,8 +34,8 @@ from workerpool.tickets import Caller, Owner, Ticket
 class Scheduler:
     """Lanes, the ring of those that may send, and the heap of what waits for a time. All times are the clock's.
 
-    `floor`: the tokens that a host's retry budget begins with. `places`: how many requests whoever calls it has in
-    flight at most, which slow hosts then do not keep from the others; None if that is not known.
+    `floor`: the tokens that a host's retry budget begins with. `places`: the most requests in
+    flight, as a pool has workers; slow hosts may hold only a part of these while others wait. None if not known.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Scheduler:
         self._register = Register(self._budgets, retries, floor, breaker)
         self._hosts = self._register.hosts
         self._ring = Ring(self._register, shared)
+        self._lanes = self._ring.lanes  # always the same deque, as it is looked at all the time
         self._parked = Parked()
         self.callers: deque[Caller] = deque()
         self._aside: dict[Owner, deque[Ticket]] = {}  # queued requests of owners that are full, oldest first
@@ -151,7 +152,7 @@ class Scheduler:
     def next(self, now: float) -> Ticket | None:
         """Take the next request that may be sent now, with all that it needs; None if there is none."""
         while self.has_ready(now):
-            lane = self._ring.lanes[0]
+            lane = self._lanes[0]
             line = lane.line(now)
             ticket = line[0]
             shared = self._shared
@@ -171,14 +172,14 @@ class Scheduler:
                 shared.give_back(ticket.host, now)
             self._pop(lane, line)
             self._count(ticket, -1)
-        if not self._ring.lanes:
+        if not self._lanes:
             self._ring.since = None
         return None
 
     def resume(self, owner: Owner, now: float) -> None:
         """Bring back what was put aside while `owner` was full or had no room, lanes in the order in which they stood.
 
-        In another order, lanes that come last could do so each time, and never get their turn.
+        Were it reversed, the same lanes would come last at every resume, and starve.
         """
         aside = self._aside.pop(owner, None)
         if aside is None:
@@ -239,7 +240,8 @@ class Scheduler:
 
     def has_ready(self, now: float) -> bool:
         """Whether `next` would give a request now, unless nobody wants it any more."""
-        if self._ring.timers or self._parked.heap or self._register.resting or self._ring.in_line:
+        ring = self._ring
+        if ring.timers or ring.in_line or self._parked.heap or self._register.resting:
             self._ripen(now)
         if not self._prune(now) or self.in_flight >= self._budgets.max_connections:
             return False
@@ -249,7 +251,7 @@ class Scheduler:
         """Whether fewer requests than are needed stand in lanes that may send: other hosts could use the pool soon."""
         self._ripen(now)
         self._prune(now)
-        for lane in self._ring.lanes:
+        for lane in self._lanes:
             needed -= len(lane.queue) + len(lane.retries)
             if needed <= 0:
                 return False
@@ -266,7 +268,7 @@ class Scheduler:
                 wake = min(wake, self._limiter.next_at(self._head_weight(now)) + self._limiter.grouping)
             elif self._shared is not None:
                 wake = min(wake, self._shared.next_at(None, self._head_weight(now), now))
-        if self._slow is not None and not self._ring.lanes and self.in_flight < self._places:
+        if self._slow is not None and not self._lanes and self.in_flight < self._places:
             slow_at = self._slow.wakes_at(now)
             if slow_at is not None:
                 wake = min(wake, slow_at)
@@ -371,7 +373,7 @@ class Scheduler:
         (`all_busy`) nobody may be left to take a request, so callers do not stand back for one: they could wait for
         each other forever.
         """
-        self._prune(now)  # nor for one that waits for receipts: those may never come
+        self._prune(now)  # a request without room for receipts must not hold callers up: its receipts may never come
         for caller in [*self.callers]:
             if not caller.has_place and self.refusal(caller.host, now) is not None:
                 caller.is_refused = True
@@ -437,9 +439,9 @@ class Scheduler:
         while True:
             if slow is not None and slow.has_waiting:
                 self._let_forward(slow, now)
-            if not self._ring.lanes:
+            if not self._lanes:
                 return False
-            lane = self._ring.lanes[0]
+            lane = self._lanes[0]
             if not self._ring.is_open(lane, now):
                 self._ring.put_head_where_it_waits(now)
                 continue
@@ -458,7 +460,7 @@ class Scheduler:
 
     def _let_forward(self, slow: SlowHosts, now: float) -> None:
         """Give its turn to a lane that stood back, if there is a place for it."""
-        while not (self._ring.lanes and self._ring.lanes[0].host.is_slow):
+        while not (self._lanes and self._lanes[0].host.is_slow):
             lane = slow.next(now)
             if lane is None:
                 break
@@ -478,20 +480,20 @@ class Scheduler:
 
     def _note_want(self, now: float) -> None:
         """Note that the ring's first lane stands ready in vain, if it is none of a slow host."""
-        if self._slow is not None and self._ring.lanes and not self._ring.lanes[0].host.is_slow:
+        if self._slow is not None and self._lanes and not self._lanes[0].host.is_slow:
             self._slow.note_want(now)
 
     def _head_may_go(self, now: float) -> bool:
         """Whether the pool's budget lets the head of the ring go: its slot has come, or its refusal needs none."""
         if self._limiter is None:
             shared = self._shared
-            if shared is None or self._ring.lanes[0].host.refused_until > now:
+            if shared is None or self._lanes[0].host.refused_until > now:
                 return True
             return shared.next_at(None, self._head_weight(now), now) <= now
-        return self._ring.lanes[0].host.refused_until > now or self._limiter.next_at(self._head_weight(now)) <= now
+        return self._lanes[0].host.refused_until > now or self._limiter.next_at(self._head_weight(now)) <= now
 
     def _head_weight(self, now: float) -> int:
-        lane = self._ring.lanes[0]
+        lane = self._lanes[0]
         return 1 if lane.is_empty else lane.line(now)[0].request.weight
 
     # -- inside: one admission ----------------------------------------------------------------------------------------
@@ -507,7 +509,7 @@ class Scheduler:
         """Take the head of the ring's first lane: its place, its slots, and its token, unless it is refused."""
         host = lane.host
         refused = host.refused_until > now
-        self._ring.lanes.popleft()
+        self._lanes.popleft()
         self._pop(lane, line)
         host.in_flight += 1
         host.callers_turn = True
@@ -552,7 +554,7 @@ class Scheduler:
                 self._ring.enlist(lane, now)
         if host.waiting:
             self._ring.offer(host, now)
-        if not self._ring.lanes:
+        if not self._lanes:
             self._ring.since = None
 
     def _spend_token(self, tokens: RetryTokens, host: Host, ticket: Ticket, is_first: bool, now: float) -> None:
@@ -573,7 +575,7 @@ class Scheduler:
             if self.in_flight >= self._budgets.max_connections or not host.has_place():
                 return NEVER
             hosts_own = host.listed or host.waiting or host.timed is not None
-            requests_first = (hosts_own and not host.callers_turn) or (self._ring.lanes and not self._callers_first)
+            requests_first = (hosts_own and not host.callers_turn) or (self._lanes and not self._callers_first)
             if requests_first and not all_busy:
                 return NEVER
         at = max(now, host.not_before)
@@ -621,18 +623,22 @@ class Scheduler:
 
     def _ripen(self, now: float) -> None:
         """Bring back what waited for a time that has come."""
-        ring, parked = self._ring, self._parked
-        while True:
-            if ring.timers and ring.timers[0][0] <= min(now, parked.wakes_at()):
+        ring, parked, resting = self._ring, self._parked, self._register.resting
+        while ring.timers or parked.heap:  # in the order of their times
+            at = parked.heap[0][0] if parked.heap else NEVER
+            if ring.timers and ring.timers[0][0] <= min(now, at):
                 ring.ripen(now)
-            elif (ticket := parked.pop_ripe(now)) is not None:
+            elif at <= now:
+                ticket = parked.pop()
                 self._count(ticket, 1)
                 ticket.ripe_at = now
                 self._bring_back(ticket, now)
             else:
                 break
-        ring.serve_line(now)
-        self._register.ripen(now)
+        if ring.in_line:
+            ring.serve_line(now)
+        if resting and resting[0][0] <= now:
+            self._register.ripen(now)
 
     def _count(self, ticket: Ticket, by: int) -> None:
         """Count a request that begins or ends to wait in its lane."""

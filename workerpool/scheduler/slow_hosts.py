@@ -28,8 +28,8 @@ LATE_SECONDS = 0.25
 """... and for more seconds than this."""
 
 FAILED = 2
-"""A send without an answer counts as held for so many times as long as is late: a host with many of them is slow. One
-whose sends are late, but by less than this, has a place still."""
+"""A send without an answer counts as this many times the late limit, so a host with many of them becomes slow. A slow
+host below this still gets one place (`may_try`)."""
 
 PERIOD = 0.1
 """Seconds after which slow hosts may hold twice as many places, if nobody has wanted these since."""
