@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 picks the interpreter; NO_APT=1 keeps everything from calling apt-get.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench soak kills docs clean
+.PHONY: help demo test check format bench soak kills long docs clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -41,9 +41,13 @@ soak: $(READY)  ## Fetch 200,000 URLs from 200 unruly hosts, and check every out
 	@$(BIN)/python benchmarks/soak.py $(ARGS)
 
 kills: $(READY) $(PACKAGES_READY)  ## Kill jobs at hundreds of moments and calls, for every kind of output, and check what they make
-	@WORKERPOOL_ALL_KILLS=1 $(BIN)/python -m pytest tests/integration/test_kills.py -s $(ARGS)
+	@WORKERPOOL_IN_FULL=1 $(BIN)/python -m pytest tests/integration/test_kills.py tests/contract/test_sinks_killed.py -s $(ARGS)
 
-docs: $(READY)  ## Check that every link and every option named in the documentation exists
+long: $(READY) $(PACKAGES_READY)  ## Run the tests, whole also where `make test` runs a sample: about an hour
+	@WORKERPOOL_IN_FULL=1 tools/test $(BIN)/python $(ARGS)
+
+docs: $(READY)  ## Write the tables of options, and check that every link and name in the documentation exists
+	@$(BIN)/python -m tools.reference
 	@$(BIN)/python -m pytest tests/test_docs.py -q $(ARGS)
 
 clean:  ## Remove everything that make made, the environment included

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import settings
 
 #: A developer's shell may route or verify HTTP its own way; the tests talk to loopback servers with their own rules.
 _FOREIGN = (
@@ -19,6 +20,9 @@ for _name in list(os.environ):
         del os.environ[_name]
 os.environ["NETRC"] = os.devnull
 
+IN_FULL = bool(os.environ.get("WORKERPOOL_IN_FULL"))
+"""Whether to run whole what only samples are run of by default, for an hour or so: ``make long``, ``make kills``."""
+
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
 
@@ -29,6 +33,11 @@ def require(present: object, reason: str) -> None:
     if IN_CI:
         pytest.fail(f"CI lacks what this test needs: {reason}")
     pytest.skip(reason)
+
+
+# The same examples each time, unless all is run in full; and none is too slow for a machine with other things to do.
+settings.register_profile("suite", derandomize=not IN_FULL, deadline=None, database=None)
+settings.load_profile("suite")
 
 
 @pytest.fixture(name="require", scope="session")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import logging
 import re
-import subprocess
-import sys
+import runpy
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 
 import workerpool
 import workerpool.errors
+from workerpool.cli.arguments import make_parser
 from workerpool.events import EVENTS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,10 +53,8 @@ COMMANDS = ("run", "status", "reconcile", "jobs", "doctor", "plan")
 
 @cache
 def real_options(name: str) -> frozenset[str]:
-    command = [sys.executable, "-m", "workerpool", name, "--help"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
-    listed = re.findall(r"^  (-[^ ].*?)(?:  |$)", done.stdout, re.MULTILINE)
-    return frozenset(option for line in listed for option in OPTION.findall(line))
+    (commands,) = (action.choices for action in make_parser()._actions if action.dest == "command")
+    return frozenset(word for action in commands[name]._actions for word in action.option_strings)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -94,10 +93,16 @@ def test_the_reference_names_every_option_and_no_other() -> None:
     assert table - {"--version", "-m"} == real - {"-h", "--help"}
 
 
-def test_the_reference_names_every_event_with_its_fields() -> None:
+def test_the_reference_is_what_is_written_from_the_declaration() -> None:
+    written = runpy.run_path(str(ROOT / "tools" / "reference.py"))["written"]
+    for path, text in written().items():
+        assert path.read_text() == text, "make docs writes it"
+
+
+def test_the_reference_names_every_event_with_its_level_and_fields() -> None:
     rows = re.findall(r"^\| `([a-z.]+)` \| (\w+) \| (.*?) \|", text_of(REFERENCE / "events.md"), re.MULTILINE)
-    assert {name: tuple(SPAN.findall(fields)) for name, _, fields in rows} == {
-        name: fields for name, (_, fields) in EVENTS.items()
+    assert {name: (level, tuple(SPAN.findall(fields))) for name, level, fields in rows} == {
+        name: (logging.getLevelName(level), fields) for name, (level, fields) in EVENTS.items()
     }
 
 
@@ -140,7 +145,10 @@ def check_call(node: ast.Call) -> None:
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
     if name not in workerpool.__all__:
         return
-    called = workerpool.WorkerPool if name == "fetch" else getattr(workerpool, name)
-    known = {*inspect.signature(called).parameters, *(("ordered", "window") if name == "fetch" else ())}
+    known = {*inspect.signature(getattr(workerpool, name)).parameters}
+    if "options" in known:  # which are handed on
+        known |= {*inspect.signature(workerpool.WorkerPool).parameters, "processes"}
+    if name == "fetch":
+        known |= {"ordered", "window"}
     for keyword in node.keywords:
         assert keyword.arg is None or keyword.arg in known, f"{name}({keyword.arg}=…)"

@@ -18,6 +18,8 @@ PACKAGE = ROOT / "workerpool"
 LEVELS: dict[str, float] = {
     "errors": 0,
     "redact": 0,
+    "checks": 0.1,  # raises what is in `errors`
+    "wording": 0.1,  # writes no secret: stands on `redact`
     "agent": 1,
     "extras": 1,
     "model": 1,
@@ -27,7 +29,7 @@ LEVELS: dict[str, float] = {
     "events": 1,
     "statistics": 1,
     "locking": 1,
-    "wording": 1.1,
+    "endings": 1.1,
     "meter": 1.1,  # stands on `statistics`, and what it counts is named in the layers above
     "limits": 2,
     "transport": 2,
@@ -37,6 +39,7 @@ LEVELS: dict[str, float] = {
     "domains": 2,
     "keys": 2.1,
     "robots": 2.1,
+    "options": 2.2,
     "scheduler": 3,
     "intake": 3,
     "trip": 3,

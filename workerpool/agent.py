@@ -29,13 +29,13 @@ def version() -> str:
         return "0+not.installed"
 
 
-def check_contact(value: object, option: str = "contact") -> str:
-    """Return `value` if it is a URL or a mail address; raises `OptionError`, naming `option`, if not."""
+def check_contact(value: object) -> str:
+    """Return `value` if it is a URL or a mail address; raises `OptionError` if not."""
     if isinstance(value, str) and value.isascii() and value.isprintable() and _CONTACT.fullmatch(value):
         return value
     shown = f"***@{value.rpartition('@')[2]}" if isinstance(value, str) and "://" in value and "@" in value else value
     raise OptionError(
-        f"{option}={shown!r} tells nobody whom to write to: give a page or an address, "
+        f"contact={shown!r} tells nobody whom to write to: give a page or an address, "
         "as 'https://example.com/bot' or 'me@example.com'"
     )
 

@@ -5,7 +5,6 @@ Nothing here reads the environment or keeps state; every class may be shared bet
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -13,13 +12,14 @@ from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any, Literal
 
+from workerpool.checks import check_callable, check_count, check_flag, check_items, is_number, is_positive
 from workerpool.errors import OptionError
 
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 """The methods that may be repeated without asking (RFC 9110, section 9.2.2)."""
 
 UNNOTICED = 1_000
-"""Requests of a batch that never meets the retry budget."""
+"""A batch of up to so many requests never runs out of retry tokens."""
 
 ROBOTS_REDIRECTS = 5
 """So many redirects to a robots.txt have to be followed (RFC 9309, section 2.3.1.2)."""
@@ -32,17 +32,16 @@ CookieMode = Literal["none", "worker", "shared"]
 AUTO = "auto"
 """In place of a budget: find out what a host takes."""
 
-_UNITS = {
+UNITS = {
     "ms": 0.001, "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0,
     "m": 60.0, "min": 60.0, "minute": 60.0, "minutes": 60.0,
     "h": 3600.0, "hr": 3600.0, "hour": 3600.0, "hours": 3600.0,
     "d": 86400.0, "day": 86400.0, "days": 86400.0,
 }  # fmt: skip
+"""Seconds, by what people call so many."""
+
 _RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/|per)\s*(\d+(?:\.\d+)?)?\s*([a-z]+)\s*", re.IGNORECASE)
 _HOST_PATTERN = re.compile(r"(?:\*\.)?[^\s/*:@\[\]]+(?::\d+)?|\[[0-9a-fA-F:.]+\](?::\d+)?")
-_SIZES = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class Rate:
     quotas: tuple[Rate, ...] = ()
 
     def __post_init__(self) -> None:
-        if not (_is_positive(self.count) and _is_positive(self.seconds)):
+        if not (is_positive(self.count) and is_positive(self.seconds)):
             raise OptionError(f"rate={self.count}/{self.seconds}s: both numbers must be above zero, as in Rate(50, 1)")
         if not isinstance(self.quotas, tuple) or not all(isinstance(quota, Rate) for quota in self.quotas):
             raise OptionError(f"rate.quotas={self.quotas!r} must be a tuple of Rates, as in (Rate(1000, 3600),)")
@@ -84,17 +83,17 @@ class Rate:
             return cls(rates[0].count, rates[0].seconds, tuple(rates[1:]))
         if isinstance(value, str):
             match = _RATE.fullmatch(value)
-            if match and match[3].lower() in _UNITS:
-                count, seconds = float(match[1]), float(match[2] or 1) * _UNITS[match[3].lower()]
+            if match and match[3].lower() in UNITS:
+                count, seconds = float(match[1]), float(match[2] or 1) * UNITS[match[3].lower()]
             elif re.fullmatch(r"\s*\d+(?:\.\d+)?\s*", value):
                 count, seconds = float(value), 1.0
             else:
                 raise _bad_rate(value, option)
-        elif _is_number(value):
+        elif is_number(value):
             count, seconds = float(value), 1.0
         else:
             raise _bad_rate(value, option)
-        if not (_is_positive(count) and _is_positive(seconds)):
+        if not (is_positive(count) and is_positive(seconds)):
             raise _bad_rate(value, option)
         return cls(count, seconds)
 
@@ -129,29 +128,6 @@ def _bad_rate(value: object, option: str) -> OptionError:
     )
 
 
-def parse_duration(value: str | float, option: str) -> float:
-    """Read a duration in seconds from ``90``, ``"90s"``, ``"10m"`` or ``"1h30m"``; raises `OptionError`."""
-    if isinstance(value, str):
-        parts = _DURATION.findall(value.strip())
-        known = all(not unit or unit.lower() in _UNITS for _, unit in parts)
-        if not parts or not known or _DURATION.sub("", value.strip()):
-            raise OptionError(f"{option}={value!r} is no duration: write '90s', '10m' or '1h30m'")
-        seconds = sum(float(number) * _UNITS[unit.lower() or "s"] for number, unit in parts)
-    else:
-        seconds = float(value)
-    if not _is_positive(seconds):
-        raise OptionError(f"{option}={value!r} must be above zero: write '90s', '10m' or '1h30m'")
-    return seconds
-
-
-def parse_size(value: str, option: str) -> int:
-    """Read a size in bytes from ``"1000"``, ``"64KiB"``, ``"10MB"`` or ``"1GiB"``; raises `OptionError`."""
-    match = _SIZE.fullmatch(value)
-    if not match or match[2].lower() not in _SIZES or (size := int(float(match[1]) * _SIZES[match[2].lower()])) < 1:
-        raise OptionError(f"{option}={value!r} is no size above zero: write '64KiB', '10MB' or '1GiB'")
-    return size
-
-
 @dataclass(frozen=True, slots=True)
 class Timeout:
     """How long one attempt may take, in seconds; None means no limit.
@@ -168,7 +144,7 @@ class Timeout:
     def __post_init__(self) -> None:
         for name in ("connect", "read", "total"):
             value = getattr(self, name)
-            if value is not None and not _is_positive(value):
+            if value is not None and not is_positive(value):
                 raise OptionError(f"timeout.{name}={value!r} must be seconds above zero, or None for no limit")
 
     @classmethod
@@ -180,7 +156,7 @@ class Timeout:
         if isinstance(value, Timeout):
             return value
         parts = (*value, total) if isinstance(value, tuple) else (value, value, value)
-        if len(parts) != 3 or not all(part is None or _is_positive(part) for part in parts):
+        if len(parts) != 3 or not all(part is None or is_positive(part) for part in parts):
             raise OptionError(f"{option}={value!r}: give seconds above zero, a pair (connect, read) of them, or None")
         return cls(*parts)
 
@@ -207,9 +183,9 @@ class RetryBudget:
     floor: int | None = None
 
     def __post_init__(self) -> None:
-        if not _is_number(self.share) or not 0 <= self.share <= 10:
+        if not is_number(self.share) or not 0 <= self.share <= 10:
             raise OptionError(f"retry.budget.share={self.share!r} must be a number from 0 to 10: 0.2 is one in five")
-        if not _is_positive(self.per_second):
+        if not is_positive(self.per_second):
             raise OptionError(
                 f"retry.budget.per_second={self.per_second!r} must be above zero, or retries wait for ever"
             )
@@ -238,10 +214,10 @@ class Breaker:
     def __post_init__(self) -> None:
         check_count("breaker.failures", self.failures)
         check_count("breaker.window", self.window)
-        if self.share is not None and not (_is_positive(self.share) and self.share <= 1):
+        if self.share is not None and not (is_positive(self.share) and self.share <= 1):
             raise OptionError(f"breaker.share={self.share!r} must be above 0 and at most 1, or None")
         for name in ("open_for", "longest"):
-            if not _is_positive(getattr(self, name)):
+            if not is_positive(getattr(self, name)):
                 raise OptionError(f"breaker.{name}={getattr(self, name)!r} must be seconds above zero")
         check_flag("breaker.fails_fast", self.fails_fast)
 
@@ -259,23 +235,23 @@ class Breaker:
 class RetryPolicy:
     """When a failed attempt is followed by another one, and when that comes.
 
-    `attempts`: tries in all, the first included (4: up to three retries).
-    `backoff`: the upper end, in seconds, of the first wait; each further one doubles it. The wait is drawn evenly
-        from zero up to that end ("full jitter": AWS Architecture Blog, "Exponential Backoff And Jitter", 2015), so
-        the first retry comes within 0.5 s.
+    `attempts`: tries in all, the first included: with 4, up to three retries.
+    `backoff`: the upper end, in seconds, of the first wait; each further one doubles it. The wait is drawn evenly from
+        zero up to that end ("full jitter": AWS Architecture Blog, "Exponential Backoff And Jitter", 2015), so the first
+        retry comes within 0.5 s.
     `backoff_max`: the longest wait that is drawn, in seconds.
-    `total`: seconds from a request's first send after which it is over: no further attempt begins that could not end
-        by then, and one under way is ended. None for no limit.
-    `retry_after_max`: the longest ``Retry-After``, in seconds, that is waited for. Beyond it the request fails at
-        once, with the time in its error.
-    `budget`: how many retries there may be beside the first tries; None for no limit.
+    `total`: seconds from a request's first send after which it is over: no further attempt begins that could not end by
+        then, and one under way is ended. None for no limit.
+    `retry_after_max`: the longest `Retry-After`, in seconds, that is waited for. Beyond it the request fails at once,
+        with the time in its error.
+    `budget`: how many retries there may be beside the first tries, a `RetryBudget`; None for no limit.
     `statuses`: the statuses that are retried.
-    `methods`: the methods that are retried; another one is if its request says ``idempotent=True`` or carries an
-        ``Idempotency-Key`` header.
-    `retry`, `stop`, `wait`: tenacity strategies of your own, in place of the rules above (`retry` sees the
-        `requests.Response` or requests' exception as ``retry_state.outcome``). `methods` and `attempts` still hold
-        where your strategies do not say more: a `retry` of your own replaces `statuses` and `methods`, a `stop`
-        replaces `attempts`, a `wait` replaces `backoff`.
+    `methods`: the methods that are retried; another one is if its request says `idempotent=True` or carries an
+        `Idempotency-Key` header.
+    `retry`: a tenacity strategy of your own in place of `statuses` and `methods`. It sees the `requests.Response`, or
+        requests' exception, as `retry_state.outcome`.
+    `stop`: a tenacity strategy of your own in place of `attempts`.
+    `wait`: a tenacity strategy of your own in place of `backoff`.
     """
 
     attempts: int = 4
@@ -294,14 +270,14 @@ class RetryPolicy:
         check_count("retry.attempts", self.attempts)
         for name in ("backoff", "backoff_max", "retry_after_max"):
             value = getattr(self, name)
-            if not _is_number(value) or value < 0:
+            if not is_number(value) or value < 0:
                 raise OptionError(f"retry.{name}={value!r} must be seconds, zero or more")
-        if self.total is not None and not _is_positive(self.total):
+        if self.total is not None and not is_positive(self.total):
             raise OptionError(f"retry.total={self.total!r} must be seconds above zero, or None for no limit")
         if self.budget is not None and not isinstance(self.budget, RetryBudget):
             raise OptionError(f"retry.budget={self.budget!r} must be a RetryBudget, or None for no limit")
-        statuses = _items("retry.statuses", self.statuses, int, "statuses as numbers, as in {500, 503}")
-        methods = _items("retry.methods", self.methods, str, "methods, as in {'GET', 'PUT'}")
+        statuses = check_items("retry.statuses", self.statuses, int, "statuses as numbers, as in {500, 503}")
+        methods = check_items("retry.methods", self.methods, str, "methods, as in {'GET', 'PUT'}")
         object.__setattr__(self, "statuses", statuses)
         object.__setattr__(self, "methods", frozenset(method.upper() for method in methods))
         for name in ("retry", "stop", "wait"):
@@ -375,29 +351,34 @@ class GuardRules:
         for pattern in self.allow_hosts or ():
             if not isinstance(pattern, str) or pattern.startswith(".") or not _HOST_PATTERN.fullmatch(pattern):
                 raise OptionError(
-                    f"allow_hosts: {pattern!r} is no host: write 'example.com', '*.example.com' or 'example.com:8443'"
+                    f"allow_hosts={pattern!r} is no host: write 'example.com', '*.example.com' or 'example.com:8443'"
                 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Everything a `WorkerPool` was told, checked; `WorkerPool`'s own docstring explains each."""
+    """What the parts of a pool are told, checked; `WorkerPool`'s own docstring explains each.
+
+    `host_of`: gives a URL's host, whose budgets it counts against; `key_of` a request's key, None if it has none.
+    """
 
     workers: int
     budgets: Budgets
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    timeout: Timeout = field(default_factory=Timeout)
-    cookies: CookieMode = "none"
-    guard: GuardRules = field(default_factory=GuardRules)
-    max_body: int | None = 1024**3
-    max_redirects: int = 30
-    proxies: Mapping[str, str] | None = None
-    verify: bool | str = True
-    cert: str | tuple[str, str] | None = None
-    fast_path: bool = True
-    breaker: Breaker | None = None
-    user_agent: str | None = None
-    robots: bool = False
+    retry: RetryPolicy
+    timeout: Timeout
+    cookies: CookieMode
+    guard: GuardRules
+    max_body: int | None
+    max_redirects: int
+    proxies: Mapping[str, str] | None
+    verify: bool | str
+    cert: str | tuple[str, str] | None
+    fast_path: bool
+    breaker: Breaker | None
+    user_agent: str | None
+    robots: bool
+    host_of: Callable[[str], str]
+    key_of: Callable[[Any], str | None] | None
 
     def __post_init__(self) -> None:
         check_flag("fast_path", self.fast_path)
@@ -409,7 +390,7 @@ class Options:
         check_count("max_redirects", self.max_redirects, least=0)
         if self.robots and self.user_agent is None:
             raise OptionError(
-                "robots=True needs a contact, so that a site can say what is wrong instead of shutting you out: "
+                "robots=True needs contact=, so that a site can say what is wrong instead of shutting you out: "
                 "say contact='https://example.com/bot' or contact='me@example.com'"
             )
         if self.robots and self.max_redirects < ROBOTS_REDIRECTS:
@@ -429,45 +410,14 @@ class Options:
             )
         if self.proxies and self.guard.deny_private and not self.guard.trust_proxy:
             raise OptionError(
-                "deny_private with proxies: the proxy connects wherever it likes, so nothing would be checked; "
+                "deny_private=True with proxies=: the proxy connects wherever it likes, so nothing would be checked; "
                 "say trust_proxy=True if the proxy keeps private addresses out itself"
             )
 
-
-def check_count(option: str, value: object, *, least: int = 1) -> int:
-    """Return `value` if it is a whole number of at least `least`; raise `OptionError` naming `option` if not."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise OptionError(f"{option}={value!r} must be a whole number, {least} or more")
-    return value
-
-
-def check_flag(option: str, value: object) -> None:
-    """Raise `OptionError` naming `option` if `value` is neither True nor False."""
-    if not isinstance(value, bool):
-        raise OptionError(f"{option}={value!r} must be True or False")
-
-
-def check_callable(option: str, value: object, what: str) -> None:
-    """Raise `OptionError` naming `option`, and `what` it takes, if `value` cannot be called and is not None."""
-    if value is not None and not callable(value):
-        raise OptionError(f"{option}={value!r} must be {what}, or None")
-
-
-def check_seconds(option: str, value: object) -> None:
-    """Raise `OptionError` naming `option` if `value` is no number of seconds, 0 or more."""
-    if not _is_number(value) or value < 0:  # type: ignore[operator]
-        raise OptionError(f"{option}={value!r} must be a number of seconds, 0 or more")
-
-
-def _items(option: str, value: Any, kind: type, what: str) -> frozenset[Any]:
-    """`value` as a set; raises `OptionError` if it is no collection of that `kind`. A text is none of letters."""
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        raise OptionError(f"{option}={value!r} must be a collection of {what}")
-    items = [*value]
-    for item in items:
-        if not isinstance(item, kind) or isinstance(item, bool):
-            raise OptionError(f"{option}={value!r} holds {item!r}: it must hold {what}")
-    return frozenset(items)
+    @property
+    def listens(self) -> bool:
+        """Whether anybody learns from answers."""
+        return self.budgets.learns_rate or self.budgets.learns_connections or self.breaker is not None
 
 
 def _are_proxies(proxies: Mapping[Any, Any]) -> bool:
@@ -484,11 +434,3 @@ def _is_cert(cert: object) -> bool:
 def _plain(number: float) -> str:
     """The number without an exponent, which `Rate.of` does not read."""
     return str(int(number)) if number == int(number) else f"{number:f}".rstrip("0")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_positive(value: object) -> bool:
-    return _is_number(value) and value > 0  # type: ignore[operator]

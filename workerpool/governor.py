@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from workerpool.clock import LEAST, Clock
-from workerpool.config import RetryPolicy
+from workerpool.config import Options
 from workerpool.crew import Crew
+from workerpool.endings import circuit_error, paused_error
 from workerpool.errors import Cancelled, ConnectionLost, RequestError, StatusError
 from workerpool.gate import Gate, refusal
-from workerpool.limits import Answer
+from workerpool.limits import Answer, answer_of
 from workerpool.model import Outcome, Request
-from workerpool.retry import Failure, Retries, answer_of
+from workerpool.retry import Failure, Retries
 from workerpool.robots import Allowed, Disallowed, Site, Unknown
 from workerpool.tickets import Caller
 from workerpool.transport import Send, is_repeatable, rewind, translate
-from workerpool.wording import circuit_error, paused_error
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
@@ -31,22 +30,13 @@ if TYPE_CHECKING:
 class CrewGovernor:
     """Waits for leave from a crew. Holds it weakly: a worker thread holds its session, and must not hold the pool."""
 
-    def __init__(
-        self,
-        clock: Clock,
-        retries: Retries,
-        policy: RetryPolicy,
-        host_of: Callable[[str], str],
-        *,
-        key_of: Callable[[Request], str | None] | None = None,
-        listens: bool = False,
-    ) -> None:
+    def __init__(self, clock: Clock, retries: Retries, options: Options) -> None:
         self._clock = clock
         self._retries = retries
-        self._policy = policy
-        self._host_of = host_of
-        self._key_of = key_of
-        self._listens = listens
+        self._policy = options.retry
+        self._host_of = options.host_of
+        self._key_of = options.key_of
+        self._listens = options.listens
         self._crew: weakref.ref[Crew] | None = None
         self._local = threading.local()  # `fetches`: whether this thread is at a robots.txt just now
 

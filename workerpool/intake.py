@@ -21,7 +21,12 @@ from collections.abc import Callable, Iterator
 from io import FileIO
 from typing import Any, TypeAlias
 
+from workerpool.checks import check_count
+from workerpool.config import Budgets
 from workerpool.model import IDLE, Request
+
+WINDOW = 1000
+"""Requests of one stream in memory, unless it is told otherwise; more for pools of over 125 workers."""
 
 IN_MEMORY = 100
 """Windows of backlog kept in memory, about 300 bytes an item; the rest goes to a temporary file."""
@@ -32,6 +37,15 @@ AT_MOST = 1_000
 
 Item: TypeAlias = tuple[int, Request, str]
 """A request read from the source, after its place in it, counted from 0, and before the host that it belongs to."""
+
+
+def window_of(workers: int, budgets: Budgets, window: int | None = None) -> tuple[int, int]:
+    """Requests of one stream in memory at once, and how many of these may be one host's; raises `OptionError`.
+
+    That share is a quarter, as long as that keeps a host's sockets busy.
+    """
+    window = max(WINDOW, 8 * workers) if window is None else check_count("window", window)
+    return window, max(1, window // 4, min(window, 2 * budgets.host_connections))
 
 
 class Intake:

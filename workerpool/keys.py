@@ -22,36 +22,31 @@ KeyOf: TypeAlias = Callable[[Request], str | None]
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
-def key_function(limit_by: LimitBy, option: str = "limit_by") -> KeyOf:
+def key_function(limit_by: LimitBy) -> KeyOf:
     """Make of `limit_by` the function that gives a request's key, or None where no quota by key holds for it.
 
     A header's key is a hash of its value, which may be a secret; requests without that header, or with None as its
     value, have no key. Headers that the session adds by itself are not seen.
 
-    Raises `OptionError`, naming `option`, for what is neither a function nor a header's name.
+    Raises `OptionError` for what is neither a function nor a header's name.
     """
     if isinstance(limit_by, str):
-        if not _HEADER.fullmatch(limit_by):
-            raise OptionError(f"{option}={limit_by!r} is no header's name: write 'X-Api-Key', or give a function")
+        if not is_header(limit_by):
+            raise OptionError(f"limit_by={limit_by!r} is no header's name: write 'X-Api-Key', or give a function")
         return _by_header(limit_by.lower())
     if not callable(limit_by):
         raise OptionError(
-            f"{option}={limit_by!r} must be a header's name such as 'X-Api-Key', or a function of a request"
+            f"limit_by={limit_by!r} must be a header's name such as 'X-Api-Key', or a function of a request"
         )
     if limit_by is domains.registered_domain:
         domains.prepare()
         return domains.registered_domain
-    return _checked(limit_by, option)
+    return _checked(limit_by)
 
 
-def read_limit_by(text: str, option: str = "--limit-by") -> LimitBy:
-    """Read ``domain`` or ``header:NAME``, as the command line has it; raises `OptionError`, naming `option`."""
-    if text == "domain":
-        return domains.registered_domain
-    kind, colon, name = text.partition(":")
-    if kind != "header" or not colon or not _HEADER.fullmatch(name):
-        raise OptionError(f"{option}={text!r} is unknown: write 'domain', or 'header:X-Api-Key' with a header's name")
-    return name
+def is_header(name: str) -> bool:
+    """Whether that can be a header's name."""
+    return _HEADER.fullmatch(name) is not None
 
 
 def _by_header(wanted: str) -> KeyOf:
@@ -64,11 +59,11 @@ def _by_header(wanted: str) -> KeyOf:
     return key_of
 
 
-def _checked(function: Callable[[Request], str | None], option: str) -> KeyOf:
+def _checked(function: Callable[[Request], str | None]) -> KeyOf:
     def key_of(request: Request) -> str | None:
         key = function(request)
         if key is not None and not isinstance(key, str):
-            raise OptionError(f"{option} gave {type(key).__name__} for {request!r}: it must give a text, or None")
+            raise OptionError(f"limit_by gave {type(key).__name__} for {request!r}: it must give a text, or None")
         return key
 
     return key_of

@@ -5,8 +5,8 @@ Any thread may call a pool's methods; inside one of its own workers, those that 
 
 from __future__ import annotations
 
+import inspect
 import os
-import resource
 import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -14,29 +14,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from workerpool import events
-from workerpool.agent import check_contact, user_agent
+from workerpool.checks import check_count
 from workerpool.clock import Clock, SystemClock
-from workerpool.config import (
-    AUTO,
-    Breaker,
-    Budgets,
-    CookieMode,
-    GuardRules,
-    Options,
-    Rate,
-    RetryPolicy,
-    Timeout,
-    check_callable,
-    check_count,
-)
+from workerpool.config import Breaker, Budgets, CookieMode, Options, Rate, RetryPolicy, Timeout
 from workerpool.crew import Crew
 from workerpool.errors import Cancelled, InvalidRequest, OptionError, WrongThread
 from workerpool.forking import tell_of_forks
 from workerpool.gate import Gate
 from workerpool.governor import CrewGovernor
-from workerpool.keys import key_function
+from workerpool.intake import window_of
 from workerpool.limits.file import FileBudget, budget_path
-from workerpool.model import Idle, Outcome, Request, Underway, new_request, origin
+from workerpool.model import Idle, Outcome, Request, Underway, new_request
+from workerpool.options.checking import checked
 from workerpool.retry import Retries
 from workerpool.robots import Robots
 from workerpool.scheduler import Scheduler
@@ -51,61 +40,63 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-WINDOW = 1000
-"""Requests of one stream in memory, unless it is told otherwise; more for pools of over 125 workers."""
-
 
 class WorkerPool(Executor):
     """A pool of threads that fetches HTTP requests inside a connection budget and a rate budget.
 
     It is a `concurrent.futures.Executor` like `ThreadPoolExecutor`, whose first four arguments it shares.
 
-    `max_workers`: threads, each with its own `requests.Session`; None is what `ThreadPoolExecutor` takes.
-    `initializer`, `initargs`: called in each worker before its first work; `pool.session` is there already.
-    `rate`: requests sent per second in all: ``"50/s"``, ``"100/min"``, ``"10/s and 1000/h"``, a number, a `Rate`; None
-        sends as fast as the sockets allow. Retries and redirects count. ``"auto"`` finds out what each host takes, up
-        to `host_rate`: from its refusals (429, 503), and ahead of them from its rate-limit headers.
-    `burst`: requests that may be sent at once after a rest; 1 spaces them evenly.
-    `host_rate`: the same for each host by itself; ``"auto"`` is ``rate="auto"`` without an upper end.
-    `key_rate`: the same for each key of `limit_by` by itself.
-    `limit_by`: what `key_rate` counts by: a function of a `Request` that returns a key, or None for a request that it
-        is not to count; or the name of a header whose value is the key, an API key's, say.
-    `slow_start`: begin with one request at a time at each host, and one more after each round of them.
-    `max_connections`: sockets open at once, idle ones included; None is ``max(64, 2 * max_workers)``, at most half
-        of the process's file descriptors. ``"auto"`` is None, with ``host_connections="auto"``; a number of
-        `host_connections` other than 6 is then the most that it finds out.
-    `host_connections`: sockets open at once to one host; 6, as browsers do, is polite. ``"auto"`` finds out how many
-        make each host faster, from its latency and its refusals; at most as many as there are workers.
-    `budget`: the name of a budget that is shared with every other pool of this user's, on this machine, that names it,
-        whatever process it is in: together they keep to `rate`, `host_rate`, `burst`, `max_connections` and
-        `host_connections`, of each to the strictest that any of them was told, and to each host's pauses. Or the path
-        of its file, as a `pathlib.Path`. Needs Linux.
+    `max_workers`: threads, each with a `requests.Session` of its own. None is what `ThreadPoolExecutor` takes.
+    `thread_name_prefix`: of the threads' names.
+    `initializer`: called in each worker before its first work; `pool.session` is there already.
+    `initargs`: what `initializer` is called with.
+    `rate`: sends a second in all, retries and redirects included: `"50/s"`, `"100/min"`, `"10/s and 1000/h"`, a number,
+        a `Rate`. `"auto"` finds out what each host takes, up to `host_rate`: from its refusals (429, 503), and ahead of
+        them from its rate-limit headers.
+    `burst`: sends at once after a rest. At 1 they are evenly spaced.
+    `host_rate`: the same for each host by itself. `"auto"` is that of `rate`, without an upper end.
+    `key_rate`: the same for each key of `limit_by`, over all hosts.
+    `limit_by`: what `key_rate` counts by: a function of a `Request` that returns its key, or None for a request that is
+        not to count, such as `registered_domain`; or the name of a header whose value is the key.
+    `slow_start`: begin with one request at a time at each host. It sends one more at a time after each round of them.
+    `max_connections`: sockets open at once, idle ones included; at most half of the files that the process may open.
+        `"auto"` is None, with that of `host_connections`; a number there, other than the default, is then the most that
+        is found out.
+    `host_connections`: sockets open at once to one host; 6, as browsers do, is polite. `"auto"` finds out how many make
+        each host faster, from its latency and its refusals; at most as many as there are workers.
+    `budget`: the name of a budget that is shared with every other pool of yours on this machine that names it, whatever
+        process it is in: together they keep to `rate`, `host_rate`, `burst`, `max_connections` and `host_connections`,
+        of each to the strictest that any of them was told, and to each host's pauses. Or the `Path` of its file. Needs
+        Linux.
     `retry`: a `RetryPolicy`, or a number of attempts in all.
-    `breaker`: a `Breaker`, or a number of failures in a row after which a host is left alone for a while; None never.
-    `timeout`: seconds that an attempt may take in all, redirects included, slots excluded; or a pair as requests has
-        it, for connecting and for each wait for data; or a `Timeout`, which has all three.
-    `cookies`: "none" keeps none between requests, so that an outcome does not hang on which worker ran it (a chain
-        of redirects keeps its own); "worker" keeps them in each worker's session; "shared" in one jar for the pool.
-    `session_factory`: makes a worker's session, anything compatible with `requests.Session`. It has `proxies`, `verify`
-        and `cert` of its own, so those given here are an error.
-    `max_body`: bytes of a body, decompressed, beyond which a request fails as `TooLarge`; 1 GiB, None for no limit.
-        Responses that you stream yourself are not bounded.
+    `breaker`: a `Breaker`, or a number of failures in a row after which a host is left alone for a while.
+    `timeout`: seconds that an attempt may take in all, redirects included, waits for its turn excluded; or a pair as in
+        requests, for connecting and for each wait for data, without a total; or a `Timeout`, which has all three.
+    `cookies`: `"none"` keeps none between requests, so that an outcome does not hang on which worker ran it (a chain of
+        redirects keeps its own); `"worker"` keeps them in each worker's session, `"shared"` in one jar for the pool.
+    `max_body`: bytes of an answer, decompressed, beyond which it fails as `TooLarge`; None is no limit. Responses that
+        you stream yourself are not bounded.
     `max_redirects`: hops that a request may take; a circle ends at once.
-    `allow_hosts`: the only hosts that requests, redirects included, may go to: ``"example.com"``,
-        ``"*.example.com"`` for all below it, ``"example.com:8443"``; None allows all.
-    `deny_private`: True refuses addresses that are not public (private, loopback, link-local, …), whatever name led
-        there. With a proxy, which would connect wherever it likes, that is an error unless `trust_proxy` is True.
-    `proxies`, `verify`, `cert`: as in requests, for every request that has none of its own; `verify` and `cert` go
-        before ``REQUESTS_CA_BUNDLE``.
-    `fast_path`: False sends everything through requests' own code, which takes several times as long. Otherwise only
-        what needs it goes there: streamed responses, response hooks, digest and other auth that answers a challenge,
-        bodies that are files or iterators, and adapters that you mount. `Attempt.fast_path` tells.
-    `robots`: True obeys each site's robots.txt (RFC 9309), redirects included, and its Crawl-delay. What it does not
-        allow ends as `RobotsDisallowed`, unsent. Needs `contact`, and the extra ``[crawl]``.
-    `contact`: whom a site's owner can ask about your requests: a URL or a mail address. It goes into the
-        ``User-Agent`` of all requests that bring none: ``workerpool/0.1 (+https://example.com/bot)``.
-    `host_key`: maps a URL to what per-host budgets are counted by; None is the URL's origin.
-    `clock`, `transport`: other implementations of time and of sending, for tests and simulations.
+    `allow_hosts`: the only hosts that requests, redirects included, may go to: `"example.com"`, `"*.example.com"` (not
+        `example.com` itself), `"example.com:8443"`.
+    `deny_private`: refuse private, loopback and other addresses that are not public. Whatever name leads there, they
+        are not connected to.
+    `trust_proxy`: with `deny_private`: leave that to the proxy that is gone through. Else a proxy is an error.
+    `proxies`: as in requests, for every request without its own.
+    `verify`: as in requests, for every request without its own; goes before `REQUESTS_CA_BUNDLE`.
+    `cert`: as in requests, for every request without its own.
+    `fast_path`: send plain requests by the fast path. What needs requests' own code goes there: streamed responses,
+        response hooks, auth that answers a challenge, bodies that are files or iterators, adapters that you mount;
+        `Attempt.fast_path` tells. False sends everything by it, which takes several times as long.
+    `robots`: obey each site's robots.txt and its Crawl-delay; needs `contact`. What it does not allow ends as
+        `RobotsDisallowed`, unsent. Needs the extra `[crawl]`.
+    `contact`: a page or a mail address for the `User-Agent`, so that a site's owner can ask you. It goes into that of
+        requests that bring none: `workerpool/0.1 (+ADDRESS)`.
+    `session_factory`: makes a worker's session: anything compatible with `requests.Session`. It has `proxies`, `verify`
+        and `cert` of its own, so those given to the pool are an error.
+    `host_key`: maps a URL to what per-host budgets are counted by.
+    `clock`: another implementation of time, for tests and simulations.
+    `transport`: another implementation of sending, for tests and simulations.
 
     Raises `OptionError` (a `ValueError`) for a value that cannot work, `BudgetError` for a shared budget whose file
     cannot be used.
@@ -148,57 +139,8 @@ class WorkerPool(Executor):
         transport: Callable[[Options, Governor], Transport] | None = None,
     ) -> None:
         events.prepare()
-        workers = _count_workers(max_workers)
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
-        if not isinstance(thread_name_prefix, str):
-            raise OptionError(f"thread_name_prefix={thread_name_prefix!r} must be a text")
-        if not isinstance(initargs, Iterable):
-            raise OptionError(f"initargs={initargs!r} must be a tuple of what the initializer is called with")
-        self._options = options = Options(
-            workers=workers,
-            budgets=budgets_of(
-                workers,
-                rate=rate,
-                host_rate=host_rate,
-                key_rate=key_rate,
-                burst=burst,
-                max_connections=max_connections,
-                host_connections=host_connections,
-                slow_start=slow_start,
-            ),
-            retry=RetryPolicy.of(retry),
-            breaker=Breaker.of(breaker),
-            timeout=Timeout.of(timeout),
-            cookies=cookies,
-            guard=GuardRules(
-                allow_hosts=_hosts(allow_hosts),
-                deny_private=deny_private,
-                trust_proxy=trust_proxy,
-            ),
-            max_body=max_body,
-            max_redirects=max_redirects,
-            proxies=proxies,
-            verify=verify,
-            cert=cert,
-            fast_path=fast_path,
-            user_agent=None if contact is None else user_agent(check_contact(contact)),
-            robots=robots,
-        )
-        if clock is not None and not callable(getattr(clock, "wait", None)):
-            raise OptionError(f"clock={clock!r} must have now(), time() and wait(), as workerpool.clock.Clock says")
-        check_callable("session_factory", session_factory, "a function that makes a requests.Session")
-        check_callable("host_key", host_key, "a function of a URL")
-        check_callable("transport", transport, "a function that makes a transport")
-        if session_factory is not None and (proxies or verify is not True or cert is not None):
-            raise OptionError(
-                "proxies, verify and cert are not for sessions of a session_factory: set them on the sessions there"
-            )
+        self._options = options = checked(locals())  # all arguments, by their names
         self._clock = clock or SystemClock()
-        self._host_of = host_key or origin
-        self._key_of = None if limit_by is None else key_function(limit_by)
-        if (key_rate is None) != (limit_by is None):
-            raise OptionError("key_rate and limit_by go together: what may be sent for each key, and what the key is")
         self._thread_name_prefix = thread_name_prefix
         self._initializer = (initializer, initargs)
         self._budget = shared = (
@@ -218,7 +160,7 @@ class WorkerPool(Executor):
         budgets = options.budgets
         events.emit(
             "pool.started",
-            workers=workers,
+            workers=options.workers,
             rate=str(budgets.rate),
             host_rate=str(budgets.host_rate),
             max_connections=budgets.max_connections,
@@ -229,21 +171,10 @@ class WorkerPool(Executor):
         options, clock = self._options, self._clock
         budgets, policy = options.budgets, options.retry
         self._retries = retries = Retries(policy, learns=budgets.learns_rate)
-        listens = budgets.learns_rate or budgets.learns_connections or options.breaker is not None
-        governor = CrewGovernor(clock, retries, policy, self._host_of, key_of=self._key_of, listens=listens)
-        gate = Gate(Robots(), clock, self._host_of) if options.robots else None
+        governor = CrewGovernor(clock, retries, options)
+        gate = Gate(Robots(), clock, options.host_of) if options.robots else None
         self._transport = self._make_transport(options, governor)
-        self._worker = Worker(
-            self._transport,
-            clock,
-            retries,
-            policy,
-            options.timeout,
-            self._host_of,
-            key_of=self._key_of,
-            listens=listens,
-            gate=gate,
-        )
+        self._worker = Worker(self._transport, clock, retries, options, gate)
         # The executor's threads hold what they are given here for life: nothing in it may lead back to the pool, or
         # a pool that is dropped without shutdown would never end its threads.
         executor = ThreadPoolExecutor(
@@ -327,8 +258,8 @@ class WorkerPool(Executor):
         if request.weight != 1:
             self._check_weight(request.weight)
         future: Future[Response] = Future()
-        key = None if self._key_of is None else self._key_of(request)
-        self._crew.add([_Promise(request, self._host_of(url), future, key)])
+        key = None if self._options.key_of is None else self._options.key_of(request)
+        self._crew.add([_Promise(request, self._options.host_of(url), future, key)])
         return future
 
     def get(self, url: str, params: Any = None, **kwargs: Any) -> Future[Response]:
@@ -428,7 +359,7 @@ class WorkerPool(Executor):
         """
         self._refuse_inside("warm")
         per_host = min(self._options.budgets.host_connections, self._options.workers)
-        sites = {self._host_of(url): url for url in urls}
+        sites = {self._options.host_of(url): url for url in urls}
         opening = [self.submit(self._warm, host, url) for host, url in sites.items() for _ in range(per_host)]
         return sum(future.result() for future in opening)
 
@@ -476,8 +407,8 @@ class WorkerPool(Executor):
             iter(requests),
             as_request=self._as_request,
             refuse_inside=lambda: self._refuse_inside(name),
-            host_of=self._host_of,
-            key_of=self._key_of,
+            host_of=self._options.host_of,
+            key_of=self._options.key_of,
             may_repeat=self._retries.may_repeat,
             ordered=ordered,
             workers=workers,
@@ -522,55 +453,11 @@ class WorkerPool(Executor):
             return False
 
 
-def default_connections(workers: int) -> int:
-    """Sockets for so many workers: twice as many, at least 64, but under half of what the process may open."""
-    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = max(1, descriptors // 2 - 1) if descriptors != resource.RLIM_INFINITY else 2 * workers + 64
-    return min(max(64, 2 * workers), most)
-
-
-def budgets_of(
-    workers: int,
-    *,
-    rate: Rate | str | float | None = None,
-    host_rate: Rate | str | float | None = None,
-    key_rate: Rate | str | float | None = None,
-    burst: int = 1,
-    max_connections: int | Literal["auto"] | None = None,
-    host_connections: int | Literal["auto"] = 6,
-    slow_start: bool = False,
-) -> Budgets:
-    """The budgets that a pool of so many workers has with these options; `WorkerPool` explains them.
-
-    Raises `OptionError`.
-    """
-    most = default_connections(workers) if max_connections in (None, AUTO) else max_connections
-    learns_connections = AUTO in (max_connections, host_connections)
-    per_host = host_connections
-    if learns_connections:  # the default's number is nobody's upper end
-        is_said = host_connections not in (AUTO, Budgets().host_connections)
-        end = check_count("host_connections", host_connections) if is_said else workers
-        per_host = min(workers, check_count("max_connections", most), end)
-    return Budgets(
-        rate=None if rate in (None, AUTO) else Rate.of(rate),
-        host_rate=None if host_rate in (None, AUTO) else Rate.of(host_rate, "host_rate"),
-        key_rate=None if key_rate is None else Rate.of(key_rate, "key_rate"),
-        burst=burst,
-        max_connections=check_count("max_connections", most),
-        host_connections=check_count("host_connections", per_host),
-        learns_rate=AUTO in (rate, host_rate),
-        learns_connections=learns_connections,
-        slow_start=slow_start,
-    )
-
-
-def window_of(workers: int, budgets: Budgets, window: int | None = None) -> tuple[int, int]:
-    """Requests of one stream in memory at once, and how many of these may be one host's; raises `OptionError`.
-
-    That share is a quarter, as long as that keeps a host's sockets busy.
-    """
-    window = max(WINDOW, 8 * workers) if window is None else check_count("window", window)
-    return window, max(1, window // 4, min(window, 2 * budgets.host_connections))
+def options_of(**given: Any) -> Options:
+    """What a `WorkerPool` of these arguments makes of them; raises `OptionError` as it does. Opens nothing."""
+    bound = inspect.signature(WorkerPool).bind(**given)
+    bound.apply_defaults()
+    return checked(bound.arguments)
 
 
 def _shared(budget: str | os.PathLike[str], budgets: Budgets, clock: Clock, *, serves_sockets: bool) -> FileBudget:
@@ -584,22 +471,6 @@ def _close(transport: Transport, budget: FileBudget | None) -> None:
     transport.close()
     if budget is not None and not budget.serves_sockets:
         budget.leave()  # or else it is the transport that leaves, when its last socket is closed
-
-
-def _hosts(hosts: Iterable[str] | None) -> tuple[str, ...] | None:
-    if isinstance(hosts, str):
-        raise OptionError(f"allow_hosts={hosts!r} must be a list of hosts: write [{hosts!r}]")
-    if hosts is not None and not isinstance(hosts, Iterable):
-        raise OptionError(f"allow_hosts={hosts!r} must be a list of hosts: write ['example.com']")
-    return None if hosts is None else tuple(hosts)
-
-
-def _count_workers(max_workers: int | None) -> int:
-    if max_workers is None:
-        return min(32, (os.cpu_count() or 1) + 4)  # as ThreadPoolExecutor
-    if not isinstance(max_workers, int) or max_workers <= 0:
-        raise OptionError(f"max_workers must be greater than 0, as a whole number; it is {max_workers!r}")
-    return max_workers
 
 
 _REQUEST_OPTIONS = frozenset(Request.__dataclass_fields__) - {

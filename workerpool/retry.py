@@ -7,38 +7,21 @@ would sleep in the worker. A first attempt that succeeds meets none of this.
 
 from __future__ import annotations
 
-import email.utils
 from dataclasses import dataclass
-from datetime import UTC
 from typing import TYPE_CHECKING
 
 import tenacity
 
 from workerpool.config import RetryPolicy
 from workerpool.errors import RequestError
-from workerpool.limits import (  # layer: sibling, because what a response says of limits is read here, once
-    Answer,
-    allowance,
-)
+from workerpool.limits import PAUSING_STATUSES, retry_after  # layer: sibling, because hosts ask for pauses
 from workerpool.model import Request
 
 if TYPE_CHECKING:
     from requests import Response
 
-EPOCH_LIKE = 1_000_000_000
-"""Seconds in ``Retry-After`` from which on the number is taken for a time since the epoch, as some APIs send it.
-
-A thousand times as much is taken for milliseconds.
-"""
-
-LONGEST_WAIT = 10 * 366 * 86400.0
-"""Seconds in ``Retry-After`` that are believed at most: dates beyond it cannot always be written down."""
-
 TOO_MANY_REQUESTS = 429
 """Pauses its host also without ``Retry-After``: while the refused request backs off, at least the first backoff."""
-
-PAUSING_STATUSES = frozenset({429, 503})
-"""The statuses whose ``Retry-After`` speaks for the whole host (RFC 6585, section 4; RFC 9110, section 15.6.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +60,7 @@ class Retries:
 
     def __init__(self, policy: RetryPolicy, *, learns: bool = False) -> None:
         self._policy = policy
-        # Whether what a host takes is learned: a refusal then slows it, and pauses it only if it asks for that.
+        # What a host takes is learned: a refusal slows it, and pauses it only if it asks for that.
         self._learns = learns
         self._stop = policy.stop or tenacity.stop_after_attempt(policy.attempts)
         self._wait = policy.wait or tenacity.wait_random_exponential(multiplier=policy.backoff, max=policy.backoff_max)
@@ -90,8 +73,9 @@ class Retries:
     def judge(self, failure: Failure, wall_time: float) -> Verdict:
         """Say what follows `failure`; `wall_time` is in seconds since the epoch, for dates in headers."""
         policy = self._policy
-        asked = retry_after(failure.response, wall_time)
-        pause = asked if failure.response is not None and failure.response.status_code in PAUSING_STATUSES else None
+        status = None if failure.response is None else failure.response.status_code
+        asked = None if failure.response is None else retry_after(failure.response.headers, wall_time)
+        pause = asked if status in PAUSING_STATUSES else None
         if pause is not None and pause > policy.retry_after_max:
             return Verdict(why_not="the host asked for a longer pause than allowed", pause=pause, refuse=True)
         state = self._state(failure)
@@ -103,7 +87,6 @@ class Retries:
             return Verdict(why_not=f"Retry-After asks for {asked:.0f} s", pause=pause)
         if policy.total is not None and failure.ended_at + wait - failure.started_at > policy.total:
             return Verdict(why_not=f"no time left: the total is {policy.total:g} s", pause=pause)
-        status = None if failure.response is None else failure.response.status_code
         if pause is None and status == TOO_MANY_REQUESTS and not self._learns:
             # It is about the host, not this request: the others would be refused, too. Never as short as a draw near
             # zero, after which the host has had no time to admit more, and attempts would burn.
@@ -144,67 +127,3 @@ class Retries:
         else:
             state.outcome.set_exception(exception)
         return state
-
-
-def answer_of(
-    response: Response | None,
-    sent_at: float,
-    now: float,
-    wall_time: float,
-    *,
-    latency: float | None = None,
-    in_flight: int,
-) -> Answer:
-    """What a response, or that none came, says about its host's limits. `wall_time`: seconds since the epoch."""
-    if response is None:
-        return Answer(sent_at, now, None, refused=False, in_flight=in_flight)
-    refused = response.status_code in PAUSING_STATUSES
-    return Answer(
-        sent_at=sent_at,
-        ended_at=now,
-        status=response.status_code,
-        refused=refused,
-        pause=retry_after(response, wall_time) if refused else None,
-        allowance=allowance(response.headers, wall_time),
-        latency=latency,
-        in_flight=in_flight,
-    )
-
-
-def retry_after(response: Response | None, wall_time: float) -> float | None:
-    """Read ``Retry-After`` (RFC 9110, section 10.2.3) as seconds from now; None if it says nothing of use.
-
-    A date is compared with the response's own ``Date`` where it has one, so that clocks may differ. Zero, negative and
-    past values say nothing of use: obeyed literally they burn the attempts. A number too large for seconds is taken
-    as a time since the epoch.
-    """
-    if response is None:
-        return None
-    text = response.headers.get("Retry-After", "").strip()
-    if not text:
-        return None
-    try:
-        seconds = float(text)
-        if seconds >= 1000 * EPOCH_LIKE:
-            seconds /= 1000
-        if seconds >= EPOCH_LIKE:
-            seconds -= _server_time(response, wall_time)
-    except ValueError:
-        at = _http_date(text)
-        if at is None:
-            return None
-        seconds = at - _server_time(response, wall_time)
-    return min(seconds, LONGEST_WAIT) if 0 < seconds < float("inf") else None
-
-
-def _server_time(response: Response, wall_time: float) -> float:
-    stated = _http_date(response.headers.get("Date", ""))
-    return wall_time if stated is None else stated
-
-
-def _http_date(text: str) -> float | None:
-    try:
-        date = email.utils.parsedate_to_datetime(text)
-        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
-    except (TypeError, ValueError, OverflowError, IndexError):
-        return None

@@ -21,13 +21,13 @@ from typing import Any, Protocol, TypeAlias
 
 from workerpool.clock import NEVER
 from workerpool.delays import Feeder
+from workerpool.endings import unsent
 from workerpool.errors import Cancelled, InvalidRequest
 from workerpool.intake import Intake, Item
 from workerpool.meter import Wait
 from workerpool.model import Attempt, Outcome, Request, Underway
 from workerpool.redact import redact
 from workerpool.tickets import Owner, Ticket
-from workerpool.wording import unsent
 
 PATIENCE = 0.05
 """Two uses: seconds for which a host may give no outcome before the stream reads past it, where workers are idle or

@@ -1,77 +1,71 @@
-"""What outcomes say of how a request ended: sentences, and the errors made of them. Values, any thread."""
+"""How numbers, hosts and lines are written for people, on a terminal of 80 columns. Pure functions, any thread."""
 
 from __future__ import annotations
 
-import http
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+import textwrap
 
-from workerpool.errors import CircuitOpen, HostPaused, RequestError, StatusError
-from workerpool.model import Attempt, Outcome, Request
-from workerpool.redact import printable, redact
+from workerpool.redact import redact
 
-if TYPE_CHECKING:
-    from requests import Response
-
-END_OF_TIME = 253_402_300_799.0
-"""The last second since the epoch that has a date: of the year 9999."""
-
-LONGEST_PHRASE = 100
-"""Characters of a status line's own words that are repeated in an error."""
+WIDTH = 80
+LABEL = 15
+"""Columns of the labels in front of what they say."""
 
 
-def unsent(request: Request, error: RequestError, attempts: tuple[Attempt, ...] | None = None) -> Outcome:
-    """The outcome of a request that ends with `error`, by no answer. `attempts`: made so far; None: its `earlier`."""
-    made = request.earlier if attempts is None else attempts
-    error.key, error.attempts = redact(request.label), len(made)
-    return Outcome(request, None, error, made)
+def row(label: str, text: str, *, deeper: int = 0, width: int = LABEL) -> list[str]:
+    """A label of `width` columns and what it says, on several lines if need be, further ones `deeper` by so many."""
+    first = f"  {label:<{width}}"
+    return wrapped(text, first, " " * (len(first) + deeper))
 
 
-def status_error(response: Response) -> StatusError:
-    try:
-        phrase = response.reason or http.HTTPStatus(response.status_code).phrase
-    except ValueError:
-        phrase = ""
-    phrase = printable(phrase[:LONGEST_PHRASE])  # a server may have written anything there
-    return StatusError(f"HTTP {response.status_code} {phrase}".rstrip(), status=response.status_code)
+def wrapped(text: str, first: str = "", rest: str = "") -> list[str]:
+    """Lines that begin with `first`, and further ones with `rest`. A word, such as a URL, stays whole."""
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    )
 
 
-def paused_error(wait: float, wall_time: float, most: float) -> HostPaused:
-    """A host wants no request for `wait` seconds from `wall_time` on; `most`: seconds that would be waited for."""
-    until = wall_time + wait
-    told = f"the host asked for a pause of {wait:.0f} s, until {utc(until)}; at most {most:g} s are waited for"
-    return HostPaused(told, until=until)
+def shown_host(host: str) -> str:
+    """Shorten an origin for people: no scheme, and no port that goes without saying."""
+    shown = redact(host)
+    scheme, _, rest = shown.partition("://")
+    default = {"http": ":80", "https": ":443"}.get(scheme, "")
+    return rest.removesuffix(default) if default else shown
 
 
-def circuit_error(host: str, wait: float, wall_time: float) -> CircuitOpen:
-    """A host's circuit breaker lets no request through for `wait` seconds from `wall_time` on."""
-    until = wall_time + wait
-    told = f"{host} keeps failing, so nothing is sent to it for {wait:.0f} s, until {utc(until)}"
-    return CircuitOpen(told, until=until)
+def cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def explain(error: RequestError, more: str) -> None:
-    """Add to what an error says."""
-    error.args = (f"{error.args[0]} ({more})", *error.args[1:])
+def number(value: float) -> str:
+    """Write a number with three digits that mean something: 0.25, 4.2, 198.6, 4,300."""
+    if value >= 1_000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
-def history(attempts: Sequence[Attempt]) -> str:
-    """Put the errors of attempts into one clause, equal ones counted: ``2 × HTTP 503, 1 × timed out``."""
-    counts: dict[str, int] = {}
-    for attempt in attempts:
-        if attempt.error:
-            counts[attempt.error] = counts.get(attempt.error, 0) + 1
-    return ", ".join(f"{n} × {error}" for error, n in counts.items())
+def plural(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def told_before(error: str, before: Sequence[Attempt]) -> str:
-    """Say how the attempts before the last one ended, which ended with `error`."""
-    attempts = len(before) + 1
-    if all(earlier.error == error for earlier in before):
-        return f"{attempts} attempts, all alike"
-    return f"attempt {attempts}, after {history(before)}"
+def duration(seconds: float) -> str:
+    """Write seconds for people: 850 µs, 12 ms, 3.2 s, 4 min 05 s, 2 h 10 min."""
+    if seconds < 0.001:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 1:
+        return f"{seconds * 1e3:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def utc(wall_time: float) -> str:
-    return datetime.fromtimestamp(min(wall_time, END_OF_TIME), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+def size(count: int) -> str:
+    """Write bytes for people, in powers of 1,000."""
+    value, unit = float(count), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1_000:
+            break
+        value, unit = value / 1_000, larger
+    return f"{count:,} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from workerpool import events
 from workerpool.clock import Clock
-from workerpool.config import RetryPolicy, Timeout
+from workerpool.config import Options, Timeout
+from workerpool.endings import circuit_error, explain, history, paused_error, status_error, told_before
 from workerpool.errors import (
     BadBody,
     Cancelled,
@@ -23,14 +24,13 @@ from workerpool.errors import (
     TransportError,
     UnexpectedError,
 )
-from workerpool.limits import Answer
-from workerpool.model import Outcome, Request, maker
+from workerpool.limits import Answer, answer_of
+from workerpool.model import Outcome, maker
 from workerpool.redact import redact
-from workerpool.retry import Failure, Retries, Verdict, answer_of
+from workerpool.retry import Failure, Retries, Verdict
 from workerpool.tickets import Ticket
 from workerpool.transport import Carried, Transport
 from workerpool.trip import NO_TIME, Pause, Step, Trip, trip_of
-from workerpool.wording import circuit_error, explain, history, paused_error, status_error, told_before
 
 new_outcome = maker(Outcome)
 
@@ -45,28 +45,18 @@ class Worker:
     """Takes requests one send further. One object for all threads; each thread has its own session."""
 
     def __init__(
-        self,
-        transport: Transport,
-        clock: Clock,
-        retries: Retries,
-        policy: RetryPolicy,
-        timeout: Timeout,
-        host_of: Callable[[str], str],
-        *,
-        key_of: Callable[[Request], str | None] | None = None,
-        listens: bool = False,
-        gate: Gate | None = None,
+        self, transport: Transport, clock: Clock, retries: Retries, options: Options, gate: Gate | None
     ) -> None:
         self._transport = transport
-        self._key_of = key_of
-        self._listens = listens  # whether anybody learns from answers
+        self._key_of = options.key_of
+        self._listens = options.listens
         self._gate = gate  # asked where redirects lead; None if nobody obeys robots.txt
         self._carrying: Any = transport if hasattr(transport, "begin") else None
         self._clock = clock
         self._retries = retries
-        self._policy = policy
-        self._timeout = timeout
-        self._host_of = host_of
+        self._policy = options.retry
+        self._timeout = options.timeout
+        self._host_of = options.host_of
         self._local = threading.local()
         self.failure: BaseException | None = None  # why a thread could not be made a worker: the executor forgets it
 

@@ -167,7 +167,7 @@ def test_a_finished_output_whose_end_nobody_wrote_down_is_found_finished(output:
 def test_an_output_that_is_there_is_refused_unless_overwrite_is_said(output: Output) -> None:
     output.finished(rows(1))
     sink = output.sink()
-    with pytest.raises(OptionError, match="is there already: give --overwrite"):
+    with pytest.raises(OptionError, match="is there already: give overwrite=True"):
         sink.begin()
     sink.close()
     assert output.read() == keys(1)
@@ -260,7 +260,7 @@ def test_a_place_that_is_gone_is_said_with_what_would_do(output: Output, tmp_pat
     position = Output(output.name).finished(rows(1, 2))[-1]
     output.finished(rows(1))  # another output, whose length is another one
     sink = output.sink()
-    with pytest.raises(SinkError, match=r"is gone: put it back as it was, or give --restart") as caught:
+    with pytest.raises(SinkError, match=r"is gone: put it back as it was, or give restart=True") as caught:
         sink.resume(position)
     sink.close()
     assert "hunter2" not in str(caught.value)
@@ -277,7 +277,7 @@ def test_a_place_that_holds_less_than_was_confirmed_is_refused(output: Output) -
     sink.write(rows(3))
     sink.close()
     sink = output.sink()
-    with pytest.raises(SinkError, match="put it back as it was, or give --restart"):
+    with pytest.raises(SinkError, match="put it back as it was, or give restart=True"):
         sink.resume(position)
     sink.close()
 

@@ -16,7 +16,7 @@ from workerpool import Cancelled, ConnectionLost, Request, TimedOut
 from workerpool.testing import Reply
 
 LONG = 20  # seconds that something may take which should be there at once
-LARGE = 5 * 1024 * 1024
+LARGE = 1024 * 1024
 
 
 def octets(count: int) -> bytes:

@@ -337,7 +337,7 @@ def test_a_name_whose_look_up_hangs_meets_the_deadline(monkeypatch: pytest.Monke
         answer.wait(20)
         raise socket.gaierror(socket.EAI_AGAIN, "later")
 
-    monkeypatch.setattr("workerpool.transport.wire.Resolver", lambda: Resolver(look_up=look_up))
+    monkeypatch.setattr("workerpool.transport.sending.Resolver", lambda: Resolver(look_up=look_up))
     with WorkerPool(1, retry=None, timeout=SOON) as pool:
         with pytest.raises(requests.ConnectTimeout), in_time(SOON):
             pool.get("http://name.test/").result()

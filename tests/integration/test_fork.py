@@ -30,6 +30,7 @@ import psutil
 import pytest
 
 from tests.certificates import Authority
+from tests.conftest import IN_FULL
 from workerpool import Request, WorkerPool
 from workerpool.testing import Origin, OriginProcess
 
@@ -221,7 +222,7 @@ def test_a_child_holds_no_socket_of_its_parents(flag: Flags, is_streamed: bool) 
     with Origin() as origin, WorkerPool(4) as pool:
         fetch_all(pool, [origin.url("/delay/0.05")] * 2)
         assert pool.statistics().sockets_idle >= 1
-        slow = pool.get(origin.url("/drip?bytes=20&seconds=2"), stream=is_streamed)
+        slow = pool.get(origin.url("/drip?bytes=20&seconds=1"), stream=is_streamed)
         count = origin.requests
         if is_streamed:
             slow.result(LIMIT)
@@ -301,12 +302,15 @@ def test_a_callable_on_a_worker_may_fork() -> None:
         fetch_all(pool, [origin.url("/")] * 5)
 
 
+FORKS = 20 if IN_FULL else 8
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
 def test_forks_under_load_neither_deadlock_nor_disturb(
     ca: Authority, tmp_path: Path, is_tls: bool, tiny_switch_interval: None
 ) -> None:
-    """Twenty times while every worker is busy: locks may be held, sockets in use, threads about to start."""
+    """Again and again while every worker is busy: locks may be held, sockets in use, threads about to start."""
     chain, key = ca.files("127.0.0.1") if is_tls else (None, None)
     with (
         OriginProcess(certificate=chain, key=key, idle_timeout=0.05, idle_timeout_max=0.2) as server,
@@ -333,14 +337,14 @@ def test_forks_under_load_neither_deadlock_nor_disturb(
             thread.start()
         codes = []
         try:
-            for number in range(20):
+            for number in range(FORKS):
                 threading.Event().wait(0.01 * (number % 5))  # to fork at other points of the load
                 codes.append(Child(act).end())
         finally:
             is_over.set()
             for thread in threads:
                 thread.join(LIMIT)
-        assert codes == [0] * 20
+        assert codes == [0] * FORKS
         assert not failures
         assert not any(thread.is_alive() for thread in threads)
         fetch_all(pool, urls)

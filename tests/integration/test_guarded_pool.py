@@ -43,7 +43,7 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *answers: str, ttl: float = 30.0)
         family = socket.AF_INET6 if ":" in ip else socket.AF_INET
         return [(family, socket.SOCK_STREAM, 6, "", (ip, 0, 0, 0) if ":" in ip else (ip, 0))]
 
-    monkeypatch.setattr("workerpool.transport.wire.Resolver", lambda: Resolver(look_up=look_up, ttl=ttl))
+    monkeypatch.setattr("workerpool.transport.sending.Resolver", lambda: Resolver(look_up=look_up, ttl=ttl))
     return asked
 
 

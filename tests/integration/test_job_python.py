@@ -98,9 +98,9 @@ def test_files_are_sources_as_for_the_command(tmp_path: Path, origin: Origin) ->
         ({"requests": [], "wait_lock": -1}, "wait_lock=-1"),
         ({"requests": [], "skip_recent": "12h"}, "skip_recent='12h'"),
         ({"requests": [], "window": 0}, "window=0"),
-        ({"requests": [], "output": print}, "at-least-once"),
+        ({"requests": [], "output": print}, "at_least_once=True"),
         ({"requests": iter([]), "retry_rounds": 1}, "read once"),
-        ({"requests": [], "retry_failed": True, "restart": True}, "--restart"),
+        ({"requests": [], "retry_failed": True, "restart": True}, "restart=True"),
     ],
 )
 def test_options_that_cannot_work_are_refused_before_there_is_a_directory(

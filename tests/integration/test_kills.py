@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,20 +12,17 @@ import pytest
 
 from benchmarks.nginx import free_port
 from tests import postgres
-from tests.conftest import require
+from tests.conftest import IN_FULL, require
 from tests.jobs.trial import Batch, Doomed, Trial, batch_of, doomed_in
 from workerpool.testing import Origin
 
-FULL = bool(os.environ.get("WORKERPOOL_ALL_KILLS"))
-"""Whether to kill as often as ``make kills`` does: for some quarter of an hour."""
-
-INPUTS = 4000 if FULL else 400
-KILLS = 30 if FULL else 6
-CALLS = 60 if FULL else 9
-OUTPUTS = ("out.jsonl", "out.sqlite", "out.parquet", *(("out.csv", "out.jsonl.gz") if FULL else ()))
+INPUTS = 4000 if IN_FULL else 400
+KILLS = 30 if IN_FULL else 6
+CALLS = 60 if IN_FULL else 9
+OUTPUTS = ("out.jsonl", "out.sqlite", "out.parquet", *(("out.csv", "out.jsonl.gz") if IN_FULL else ()))
 """One for each way to be written; contract/test_sinks_killed.py kills the writers of all kinds."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 if FULL else 120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 if IN_FULL else 120)]
 
 
 @pytest.fixture
@@ -95,8 +91,8 @@ def test_a_run_of_thousands_killed_at_random_moments_ends_with_one_record_for_ea
     tmp_path: Path, origin: Origin, doomed: Doomed
 ) -> None:
     dice = random.Random(1)
-    trial = Trial(tmp_path, origin, doomed, batch_of(origin, 4000 if FULL else 1500, dice), "out.jsonl")
-    finish(trial, kill_at_random(trial, 200 if FULL else 10, dice))
+    trial = Trial(tmp_path, origin, doomed, batch_of(origin, 4000 if IN_FULL else 1500, dice), "out.jsonl")
+    finish(trial, kill_at_random(trial, 200 if IN_FULL else 10, dice))
     print(f"{trial.kills} kills, {trial.repeats()} repeats")
 
 
@@ -146,7 +142,7 @@ def test_a_run_killed_at_one_of_its_calls_ends_with_one_record_for_each_input(
     kills = repeats = 0
     for number in range(CALLS + 1):
         with Origin() as origin:
-            batch = batch_of(origin, 1000 if FULL else 60, random.Random(5))
+            batch = batch_of(origin, 1000 if IN_FULL else 60, random.Random(5))
             trial = Trial(make(tmp_path / str(number)), origin, doomed, batch, output)
             if not counts:
                 finish(trial)

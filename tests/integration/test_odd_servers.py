@@ -11,7 +11,8 @@ from contextlib import contextmanager
 import pytest
 from requests.auth import HTTPDigestAuth
 
-from workerpool import Request, RetryPolicy, WorkerPool
+from tests.waiting import eventually
+from workerpool import Outcome, Request, RetryPolicy, WorkerPool
 from workerpool.testing import Origin, Reply
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -118,19 +119,20 @@ def test_a_body_after_the_answer_to_head_ends_its_connection() -> None:
 
 
 def test_stray_bytes_on_an_idle_connection_teach_nothing_of_idle_limits() -> None:
-    sent = threading.Event()
+    answered, sent = threading.Event(), threading.Event()
 
     def serve(sock: socket.socket) -> None:
         while head(sock):
             sock.sendall(OK)
-            if not sent.wait(0.1):
+            if not sent.is_set():
+                assert answered.wait(10)
                 sock.sendall(b"\r\n")
                 sent.set()
 
     with server(serve) as (url, clients), WorkerPool(1) as pool:
         pool.get(url).result()
-        sent.wait(10)
-        time.sleep(0.05)
+        answered.set()
+        assert sent.wait(10)  # and on a loopback, what was sent has come
         pool.get(url).result()
         assert (len(clients), pool.statistics().sockets_lost) == (2, 0)
 
@@ -191,10 +193,15 @@ def test_a_request_given_up_while_it_was_parked_was_parked_only_so_long() -> Non
     with Origin() as origin:
         pool = WorkerPool(1, retry=RetryPolicy(backoff=0, retry_after_max=100))
         origin.script("/", Reply(status=503, headers={"Retry-After": "60"}))
-        stream = pool.stream([origin.url("/")])
-        threading.Timer(0.5, pool.drain).start()
-        (outcome,) = stream
+        outcomes: list[Outcome] = []
+        reader = threading.Thread(target=lambda: outcomes.extend(pool.stream([origin.url("/")])), daemon=True)
+        reader.start()
+        assert eventually(lambda: pool.statistics().parked == 1)
+        time.sleep(0.3)  # in which it is parked
+        pool.drain()
+        reader.join(10)
         pool.shutdown()
+    (outcome,) = outcomes
     assert 0.2 < outcome.timings.parked < 10
 
 

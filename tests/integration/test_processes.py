@@ -25,11 +25,12 @@ import pytest
 import requests
 
 from tests import elsewhere
+from tests.commands import environment
 from tests.integration.test_receipts import Journal
 from tests.waiting import eventually
 from workerpool import (
     Cancelled,
-    ConnectFailed,
+    ConnectionLost,
     HostPaused,
     InvalidRequest,
     Job,
@@ -65,6 +66,20 @@ def origin() -> Iterator[Origin]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ShardedPool]:
+    """One for all tests that need no other: processes take a second to start."""
+    with ShardedPool(2, WORKERS) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def sharded() -> Iterator[ShardedPool]:
+    """Another one, that tries once."""
+    with ShardedPool(2, 2, retry=1) as made:
+        yield made
+
+
 def urls(origin: Origin, count: int, path: str = "/bytes/10") -> list[str]:
     """So many URLs, of all the origin's hosts in turn."""
     return [origin.url(f"{path}?i={n}", address=ADDRESSES[n % 4]) for n in range(count)]
@@ -85,10 +100,9 @@ def none_is_left(pids: list[int], seconds: float = LONG) -> bool:
 # -- the same as one pool ----------------------------------------------------------------------------------------------
 
 
-def test_every_request_has_one_outcome(origin: Origin) -> None:
+def test_every_request_has_one_outcome(origin: Origin, pool: ShardedPool) -> None:
     given = urls(origin, 500)
-    with ShardedPool(2, WORKERS) as pool:
-        outcomes = [*pool.stream(given)]
+    outcomes = [*pool.stream(given)]
     assert sorted(outcome.url for outcome in outcomes) == sorted(given)
     assert all(outcome.ok for outcome in outcomes)
     assert origin.requests == 500
@@ -123,32 +137,29 @@ def test_workers_and_sockets_are_for_all_processes_together() -> None:
     assert told == {"3 8", "2 8"}  # who may have how many sockets is for the budget to say, which they share
 
 
-def test_outcomes_may_come_in_the_order_of_the_source(origin: Origin) -> None:
+def test_outcomes_may_come_in_the_order_of_the_source(origin: Origin, pool: ShardedPool) -> None:
     given = [*itertools.chain.from_iterable(zip(urls(origin, 60), urls(origin, 60, "/delay/0.01"), strict=True))]
-    with ShardedPool(2, WORKERS) as pool:
-        assert [outcome.url for outcome in pool.stream(given, ordered=True, window=20)] == given
+    assert [outcome.url for outcome in pool.stream(given, ordered=True, window=20)] == given
 
 
-def test_a_source_may_have_nothing_for_now(origin: Origin) -> None:
+def test_a_source_may_have_nothing_for_now(origin: Origin, pool: ShardedPool) -> None:
     def source() -> Iterator[Any]:
         for url in urls(origin, 20):
             yield IDLE
             yield url
 
-    with ShardedPool(2, WORKERS) as pool:
-        assert sum(outcome.ok for outcome in pool.stream(source())) == 20
+    assert sum(outcome.ok for outcome in pool.stream(source())) == 20
 
 
 def test_fetch_takes_a_number_of_processes(origin: Origin) -> None:
     assert sum(outcome.ok for outcome in fetch(urls(origin, 20), processes=2, max_workers=2)) == 20
 
 
-def test_futures_of_responses_come_from_the_processes_too(origin: Origin) -> None:
-    with ShardedPool(2, 2) as pool:
-        assert pool.get(origin.url("/echo"), params={"a": "b"}).result(LONG).json()["path"] == "/echo?a=b"
-        assert pool.post(origin.url("/echo"), json={"a": 1}).result(LONG).json()["body"] == '{"a": 1}'
-        with pytest.raises(requests.ConnectionError):
-            pool.get("http://127.0.0.1:9/").result(LONG)
+def test_futures_of_responses_come_from_the_processes_too(origin: Origin, pool: ShardedPool) -> None:
+    assert pool.get(origin.url("/echo"), params={"a": "b"}).result(LONG).json()["path"] == "/echo?a=b"
+    assert pool.post(origin.url("/echo"), json={"a": 1}).result(LONG).json()["body"] == '{"a": 1}'
+    with pytest.raises(requests.ConnectionError):
+        pool.get("http://127.0.0.1:9/").result(LONG)
 
 
 def test_statistics_are_those_of_all_processes(origin: Origin) -> None:
@@ -171,9 +182,8 @@ def test_statistics_keep_what_a_process_that_was_killed_had_done(origin: Origin)
         assert pool.statistics().requests == 20
 
 
-def test_a_request_of_a_junk_item_is_an_outcome(origin: Origin) -> None:
-    with ShardedPool(2, 2) as pool:
-        odd, *rest = pool.stream([5, *urls(origin, 5)], ordered=True)  # type: ignore[list-item]
+def test_a_request_of_a_junk_item_is_an_outcome(origin: Origin, pool: ShardedPool) -> None:
+    odd, *rest = pool.stream([5, *urls(origin, 5)], ordered=True)  # type: ignore[list-item]
     assert isinstance(odd.error, InvalidRequest)
     assert all(outcome.ok for outcome in rest)
 
@@ -229,13 +239,6 @@ def causes(error: BaseException | None) -> list[type]:
     return [] if error is None else [type(error), *causes(error.__cause__)]
 
 
-@pytest.fixture(scope="module")
-def sharded() -> Iterator[ShardedPool]:
-    """Processes take a second to start."""
-    with ShardedPool(2, 2, retry=1) as pool:
-        yield pool
-
-
 def worded(error: Exception | None) -> str:
     """Its text without the second until which a host wants to be left alone: the two are sent one after the other."""
     return re.sub(r"until [^;]*;", "until then;", str(error))
@@ -269,9 +272,8 @@ def test_an_outcome_reads_as_if_it_had_never_left_its_process(origin: Origin, sh
     )
 
 
-def test_a_response_of_the_fast_path_keeps_what_came(origin: Origin) -> None:
-    with ShardedPool(2, 2) as pool:
-        (outcome,) = pool.stream([origin.url("/gzip?bytes=5000")])
+def test_a_response_of_the_fast_path_keeps_what_came(origin: Origin, pool: ShardedPool) -> None:
+    (outcome,) = pool.stream([origin.url("/gzip?bytes=5000")])
     response = outcome.response
     assert response is not None
     assert "headers" not in vars(response)
@@ -294,7 +296,7 @@ def test_an_error_that_cannot_be_pickled_is_told_by_one_that_can() -> None:
     with ShardedPool(2, 2, retry=1, transport=elsewhere.raising_odd) as pool:
         (outcome,) = pool.stream(["http://h.test/"])
     assert outcome.error is not None
-    assert isinstance(outcome.error, ConnectFailed | Exception)
+    assert isinstance(outcome.error, ConnectionLost)
     assert "OddError: odd error" in str(outcome.error.__cause__)
     assert outcome.error.attempts == 1
 
@@ -310,11 +312,10 @@ def test_an_error_that_cannot_be_pickled_is_told_by_one_that_can() -> None:
     ids=["generator", "lambda", "stream", "unreadable"],
 )
 def test_a_request_that_cannot_be_sent_to_another_process_is_an_outcome_that_says_why(
-    origin: Origin, odd: dict[str, Any], part: str
+    origin: Origin, pool: ShardedPool, odd: dict[str, Any], part: str
 ) -> None:
     given = [origin.url("/bytes/1"), Request(origin.url("/echo"), "PUT", key="the odd one", **odd)]
-    with ShardedPool(2, 2) as pool:
-        good, bad = pool.stream(given, ordered=True)
+    good, bad = pool.stream(given, ordered=True)
     assert good.ok
     assert isinstance(bad.error, InvalidRequest)
     assert part in str(bad.error)
@@ -357,9 +358,8 @@ def test_a_function_of_the_main_module_is_refused_with_what_would_do(tmp_path: P
     )
     done = run_script(tmp_path, script)
     assert "host_key=<function key" in done.stdout
-    assert "only the program's main module has: name a function or a class of a module" in done.stdout.replace(
-        "which only", "only"
-    ).replace(", name", ": name")
+    assert "only the program's main module has" in done.stdout
+    assert "name a function or a class of a module" in done.stdout
 
 
 def test_a_script_needs_no_guard_and_its_processes_leave_its_main_module_alone(tmp_path: Path, origin: Origin) -> None:
@@ -371,13 +371,12 @@ def test_a_script_needs_no_guard_and_its_processes_leave_its_main_module_alone(t
     assert run_script(tmp_path, script).stdout.split() == ["begun", "8"]
 
 
-def test_callables_are_refused() -> None:
-    with ShardedPool(2, 2) as pool:
-        with pytest.raises(WrongThread, match="runs no callables"):
-            pool.submit(print)
-        with pytest.raises(WrongThread, match="other processes"):
-            _ = pool.session
-        assert pool.warm(["http://h.test/"]) == 0
+def test_callables_are_refused(pool: ShardedPool) -> None:
+    with pytest.raises(WrongThread, match="runs no callables"):
+        pool.submit(print)
+    with pytest.raises(WrongThread, match="other processes"):
+        _ = pool.session
+    assert pool.warm(["http://h.test/"]) == 0
 
 
 def test_a_worker_that_cannot_begin_is_told_of(origin: Origin) -> None:
@@ -458,10 +457,10 @@ def test_no_more_sockets_are_open_than_all_processes_may_have(origin: Origin) ->
 def test_a_rate_is_that_of_all_processes_together_by_the_servers_count(origin: Origin) -> None:
     with ShardedPool(2, 8, rate="100/s", host_rate="60/s") as pool:
         began = time.monotonic()
-        assert all(outcome.ok for outcome in pool.stream(urls(origin, 300)))
+        assert all(outcome.ok for outcome in pool.stream(urls(origin, 200)))
         took = time.monotonic() - began
     assert origin.busiest(1.0) <= 1 + 100 + 2  # and what comes `LATENESS` too late
-    assert took > 2.95
+    assert took > 1.95
 
 
 def test_a_hosts_sockets_are_counted_over_processes_where_redirects_lead_to_it(origin: Origin) -> None:
@@ -535,7 +534,7 @@ def test_no_more_than_the_workers_of_all_is_sent_beyond_the_receipts(origin: Ori
     with ShardedPool(2, WORKERS, host_connections=8) as pool:
         for batch in pool.batches(urls(origin, 80, "/x"), receipts=True):
             assert eventually(lambda: journal.pending == WORKERS or journal.sent.total() == 80 or half_is_done(journal))
-            journal.note([told(item) for item in batch])
+            journal.note(batch)
     assert journal.most <= WORKERS
     assert journal.sent.total() == 80
 
@@ -543,11 +542,6 @@ def test_no_more_than_the_workers_of_all_is_sent_beyond_the_receipts(origin: Ori
 def half_is_done(journal: Journal) -> bool:
     """Whether only one process is left with something to send."""
     return journal.pending == WORKERS // 2 and journal.noted.total() > 40
-
-
-def told(item: Outcome | Underway) -> Any:
-    """Name an item as the origin names its arrival, by the last word of its path."""
-    return item
 
 
 def test_a_request_that_waits_for_a_retry_is_told_of_with_its_attempts(origin: Origin) -> None:
@@ -562,7 +556,7 @@ def test_a_request_that_waits_for_a_retry_is_told_of_with_its_attempts(origin: O
     assert last.ok
 
 
-def test_what_may_not_be_repeated_is_told_of_before_it_is_sent(origin: Origin) -> None:
+def test_what_may_not_be_repeated_is_told_of_before_it_is_sent(origin: Origin, pool: ShardedPool) -> None:
     noted: list[str] = []
     late: list[str] = []
 
@@ -574,20 +568,18 @@ def test_what_may_not_be_repeated_is_told_of_before_it_is_sent(origin: Origin) -
     origin.default = answer
     given = [Request(url, "POST" if n % 2 else "GET") for n, url in enumerate(urls(origin, 60))]
     note = lambda request: noted.append(request.url[request.url.index("/", 8) :])  # noqa: E731
-    with ShardedPool(2, WORKERS) as pool:
-        items = [*itertools.chain.from_iterable(pool.batches(given, receipts=True, before_send=note))]
+    items = [*itertools.chain.from_iterable(pool.batches(given, receipts=True, before_send=note))]
     assert all(isinstance(item, Outcome) and item.ok for item in items)
     assert not late
     assert len(noted) == 30
 
 
-def test_what_could_not_be_journalled_is_not_sent(origin: Origin) -> None:
+def test_what_could_not_be_journalled_is_not_sent(origin: Origin, pool: ShardedPool) -> None:
     def refuse(request: Request) -> None:
         raise OSError("no space left")
 
-    with ShardedPool(2, 2) as pool:
-        batches = pool.batches([Request(origin.url("/a"), "POST"), *urls(origin, 5)], receipts=True, before_send=refuse)
-        outcomes = {item.request.method: item for batch in batches for item in batch}
+    batches = pool.batches([Request(origin.url("/a"), "POST"), *urls(origin, 5)], receipts=True, before_send=refuse)
+    outcomes = {item.request.method: item for batch in batches for item in batch}
     failed = outcomes["POST"]
     assert isinstance(failed, Outcome)
     assert isinstance(failed.error, Cancelled)
@@ -642,7 +634,7 @@ def test_what_may_have_been_sent_by_a_process_that_is_killed_and_may_not_be_repe
 def test_attempts_that_a_killed_process_has_made_count(origin: Origin) -> None:
     answers = itertools.count()
     origin.default = lambda arrival: Reply(status=503 if next(answers) < 2 else 200)
-    policy = RetryPolicy(attempts=4, wait=None, backoff=3.0, backoff_max=3.0)
+    policy = RetryPolicy(attempts=4, wait=None, backoff=1.0, backoff_max=1.0)
     with ShardedPool(2, 2, retry=policy) as pool:
         outcomes: list[Outcome] = []
         consumer = threading.Thread(target=lambda: outcomes.extend(pool.stream([origin.url("/a")])))
@@ -721,13 +713,12 @@ def test_processes_that_end_again_and_again_are_told_of() -> None:
         assert eventually(lambda: pool.pids == [])
 
 
-def test_a_drained_stream_ends_soon(origin: Origin) -> None:
-    with ShardedPool(2, WORKERS) as pool:
-        outcomes: list[Outcome] = []
-        for outcome in pool.stream(urls(origin, 2000, "/delay/0.01")):
-            outcomes.append(outcome)
-            if len(outcomes) == 50:
-                pool.drain()
+def test_a_drained_stream_ends_soon(origin: Origin, pool: ShardedPool) -> None:
+    outcomes: list[Outcome] = []
+    for outcome in pool.stream(urls(origin, 2000, "/delay/0.01")):
+        outcomes.append(outcome)
+        if len(outcomes) == 50:
+            pool.drain()
     assert sum(outcome.ok for outcome in outcomes) >= 50
     assert all(outcome.ok or isinstance(outcome.error, Cancelled) for outcome in outcomes)
     assert origin.requests < 500
@@ -739,7 +730,7 @@ def test_leaving_a_stream_forgets_its_requests_and_the_pool_goes_on(origin: Orig
             next(pool.stream(urls(origin, 500, "/delay/0.01")))
             gc.collect()
         assert sum(outcome.ok for outcome in pool.stream(urls(origin, 20))) == 20
-        assert len(pool._fleet._accounts) == 1
+        assert len(pool._fleet._consumers) == 1
         assert eventually(lambda: pool.statistics().queued == 0)
 
 
@@ -833,14 +824,10 @@ def is_still(count: Callable[[], int]) -> bool:
 def run_script(directory: Path, script: str) -> subprocess.CompletedProcess[str]:
     path = directory / "script.py"
     path.write_text(script)
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=60, env=_environment())
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=60, env=environment())
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 
 
 @contextlib.contextmanager
@@ -850,7 +837,7 @@ def running(directory: Path, *words: str) -> Iterator[tuple[subprocess.Popen[byt
     process = subprocess.Popen(
         [*command, "--processes", "2", "--workers", "4"],
         cwd=directory,
-        env=_environment(),
+        env=environment(),
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
@@ -865,16 +852,15 @@ def running(directory: Path, *words: str) -> Iterator[tuple[subprocess.Popen[byt
         process.communicate(timeout=LONG)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=str)
-def test_a_signal_to_the_whole_group_finishes_what_is_being_sent(tmp_path: Path, origin: Origin, number: int) -> None:
+def test_a_signal_to_the_whole_group_finishes_what_is_being_sent(tmp_path: Path, origin: Origin) -> None:
     (tmp_path / "urls.txt").write_text("\n".join(urls(origin, 2000, "/delay/0.05")))
     with running(tmp_path) as (process, children):
         origin.wait_for(20)
         pids = children()
         assert len(pids) == 2
-        os.killpg(process.pid, number)
+        os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=LONG)
-    assert process.returncode == 128 + number, said
+    assert process.returncode == 130, said
     assert b"finishing" in said
     assert b"Traceback" not in said
     records = (tmp_path / "out.jsonl").read_text().splitlines()
@@ -938,6 +924,6 @@ def test_a_job_of_a_program_may_have_several_processes(tmp_path: Path, origin: O
 
 def test_more_processes_than_workers_are_refused_by_the_command_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "workerpool", "run", "-", "-o", "-", "--processes", "3", "--workers", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=_environment(), input="")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment(), input="")
     assert done.returncode == 2
     assert "--processes=3 is more than --workers=2" in done.stderr

@@ -427,7 +427,7 @@ def test_a_login_in_a_url_is_not_sent_with_the_robots_txt(origin: Origin) -> Non
 
 
 def test_robots_without_a_contact_is_refused_with_a_reason() -> None:
-    with pytest.raises(OptionError, match=r"robots=True needs a contact, so that a site can say"):
+    with pytest.raises(OptionError, match=r"robots=True needs contact=, so that a site can say"):
         WorkerPool(robots=True)
 
 
@@ -506,7 +506,7 @@ def test_a_run_obeys_robots_txt_and_counts_what_it_did_not_send(origin: Origin, 
 
 
 def test_robots_on_the_command_line_needs_a_contact(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"--robots needs --contact ADDRESS, so that a site can say"):
+    with pytest.raises(OptionError, match=r"--robots needs --contact, so that a site can say"):
         parse(["run", "urls.txt", "-o", "out.jsonl", "--robots"])
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from workerpool import Cancelled, Request, RetryPolicy, SlotTimeout, WorkerPool
+from tests.waiting import eventually
+from workerpool import Cancelled, Outcome, Request, RetryPolicy, SlotTimeout, WorkerPool
 from workerpool.batch.sources.ahead import AHEAD, read_ahead
 from workerpool.model import IDLE, Idle
 from workerpool.testing import Answer, Origin, ScriptedTransport
@@ -84,9 +85,13 @@ def test_what_a_drained_stream_has_read_ends_as_cancelled() -> None:
             yield url
 
     with WorkerPool(8, host_connections=2, transport=ScriptedTransport(script)) as pool:
-        stream = pool.stream(source(), window=40)
-        threading.Timer(0.3, lambda: (pool.drain(), gate.set())).start()
-        outcomes = [*stream]
+        outcomes: list[Outcome] = []
+        reader = threading.Thread(target=lambda: outcomes.extend(pool.stream(source(), window=40)), daemon=True)
+        reader.start()
+        assert eventually(lambda: read >= 40)
+        pool.drain()
+        gate.set()
+        reader.join(LONG)
     assert len(outcomes) == read
     assert len({outcome.url for outcome in outcomes}) == read
     assert any(isinstance(outcome.error, Cancelled) for outcome in outcomes)
@@ -136,13 +141,13 @@ def test_reading_ahead_is_bounded() -> None:
 
 def test_code_in_a_worker_waits_for_its_slot_no_longer_than_a_request_may_take() -> None:
     """It takes nothing then: the slot that it did not wait for is there for the next one."""
-    with Origin() as origin, WorkerPool(2, rate="1/h", retry=RetryPolicy(total=0.2)) as pool:
+    with Origin() as origin, WorkerPool(2, rate="1/h", retry=RetryPolicy(total=1.0)) as pool:
 
         def fetch() -> int:
             return int(pool.session.get(origin.url("/")).status_code)
 
         assert pool.submit(fetch).result(LONG) == 200
-        with pytest.raises(SlotTimeout, match=r"within 0\.2 s"):
+        with pytest.raises(SlotTimeout, match=r"within 1 s"):
             pool.submit(fetch).result(LONG)
         assert pool.statistics().sent == 1
         assert origin.requests == 1

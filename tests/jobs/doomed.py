@@ -25,12 +25,15 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from workerpool.cli import main as command
 from workerpool.cli import run as of_runs
 from workerpool.config import RetryPolicy
+from workerpool.pool import WorkerPool
+from workerpool.processes import make_pool
 
 SYSTEM = ("write", "pwrite", "fsync", "replace", "ftruncate", "unlink")
 """Functions of `os` that are counted. What SQLite calls by itself is not seen; its statements are."""
@@ -120,14 +123,19 @@ def run(order: dict[str, Any]) -> int:
         real = time.time
         time.time = lambda: real() + offset  # type: ignore[assignment]
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    assert of_runs.RetryPolicy is RetryPolicy
-    of_runs.RetryPolicy = functools.partial(RetryPolicy, backoff=order.get("backoff", 0.01))  # type: ignore[misc]
+    assert of_runs.make_pool is make_pool
+    of_runs.make_pool = functools.partial(_pool_of_short_waits, order.get("backoff", 0.01))  # type: ignore[assignment]
     knife = Knife(order)
     knife.patch()
     code = command(order["argv"])
     sys.stderr.flush()
     Path(f"{order['said']}.calls").write_text(json.dumps(knife.counts))
     return code
+
+
+def _pool_of_short_waits(backoff: float, processes: int, **options: Any) -> WorkerPool:
+    policy = options.pop("retry", RetryPolicy())
+    return make_pool(processes, retry=replace(policy, backoff=backoff), **options)
 
 
 def _load_what_is_written_with(argv: list[str]) -> None:

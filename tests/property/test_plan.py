@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from workerpool.plan.profile import Profile
 from workerpool.plan.records import Sent
 from workerpool.plan.setting import Setting
 from workerpool.plan.simulation import Course, Simulation
+from workerpool.pool import options_of
 
 NAMES = ["a", "b", "c"]
 rates = st.sampled_from([None, Rate(1), Rate(10), Rate(3_000), Rate(30, 60), Rate(20, 1, (Rate(25, 60),))])
@@ -32,7 +34,10 @@ def a_setting(most_workers: int = 20) -> st.SearchStrategy[Setting]:
         slow_start=st.booleans(),
     )
     policies = st.builds(RetryPolicy, attempts=st.integers(1, 4))
-    return st.builds(Setting, workers=st.integers(1, most_workers), budgets=budgets, retry=policies)
+    options = st.builds(
+        partial(replace, options_of()), workers=st.integers(1, most_workers), budgets=budgets, retry=policies
+    )
+    return st.builds(Setting, options=options)
 
 
 def records(sent: list[tuple[str, float, int, bool, str | None]]) -> list[Sent]:
@@ -68,7 +73,7 @@ def test_a_simulated_batch_ends_and_takes_no_less_than_each_budget_leaves(
 ) -> None:
     course = run(setting, order, records(sent))
     assert sum(load.sends for load in course.hosts.values()) >= len(order)
-    assert course.most_at_once <= min(setting.workers, setting.budgets.max_connections)
+    assert course.most_at_once <= min(setting.options.workers, setting.options.budgets.max_connections)
     for bound in bounds_of(course.hosts, Load(), setting, max(course.keys.values(), default=0)):
         assert course.seconds >= bound.seconds * (1 - 1e-9) - 1e-9, bound
 
@@ -81,5 +86,6 @@ def test_more_workers_are_slower_by_no_more_than_a_few_requests(
     """A schedule with more machines may be longer, by less than its longest task for each host that tasks wait for."""
     sent = [Sent("http://a/", True, 200, 1, time, None) for time in times]
     few = run(setting, order, sent)
-    many = run(replace(setting, workers=2 * setting.workers), order, sent)
+    wider = replace(setting.options, workers=2 * setting.options.workers)
+    many = run(replace(setting, options=wider), order, sent)
     assert many.seconds <= few.seconds + len(NAMES) * max(times)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import IN_FULL
 from tests.simulation import (
     Client,
     Host,
@@ -24,7 +25,7 @@ from tests.simulation import (
 from workerpool.config import Rate
 from workerpool.limits import AdaptiveConnections, AdaptiveRate, Allowance, Answer, tell
 
-SEEDS = (1, 2, 3)
+SEEDS = (1, 2, 3) if IN_FULL else (1,)
 NOISY: dict[str, Any] = {"jitter": 1.0, "wake_up": 0.006}
 
 

@@ -25,8 +25,8 @@ def test_a_page_or_an_address_is_a_contact(contact: str) -> None:
     ],
 )  # fmt: skip
 def test_what_nobody_can_write_to_is_refused_with_what_would_do(junk: object) -> None:
-    with pytest.raises(OptionError, match=r"^--contact=.*'me@example\.com'"):
-        check_contact(junk, "--contact")
+    with pytest.raises(OptionError, match=r"^contact=.*'me@example\.com'"):
+        check_contact(junk)
 
 
 def test_a_contact_with_a_login_is_refused_without_repeating_it() -> None:

@@ -156,7 +156,7 @@ def test_what_came_in_can_be_read_beside_the_output_of_a_run_that_was_broken_off
     subprocess.run(command, timeout=30, check=True)
     partial = tmp_path / f"{name}.partial"
     assert keys_in(partial) == ["k1"]
-    with pytest.raises(OptionError, match=r"partial holds the results .* give --overwrite to lose it"):
+    with pytest.raises(OptionError, match=r"partial holds the results .* give overwrite=True to lose it"):
         sink_for(str(tmp_path / name)).open()
     assert keys_in(partial) == ["k1"]
 
@@ -168,6 +168,6 @@ def test_an_output_that_is_there_is_kept_unless_overwrite_is_said(tmp_path: Path
         sink.open()
         sink.write(record_of(outcome(number)))
         sink.close()
-        with pytest.raises(OptionError, match="--overwrite"):
+        with pytest.raises(OptionError, match="overwrite=True"):
             sink_for(str(tmp_path / name)).open()
         assert keys_in(tmp_path / name) == [f"k{number}"]

@@ -8,25 +8,24 @@ import sys
 import pytest
 
 from workerpool.cli import main
-from workerpool.cli.arguments import make_parser, parse
+from workerpool.cli.arguments import GROUPS, RunSettings, make_parser, parse
 from workerpool.cli.looking_arguments import LookSettings
-from workerpool.config import Breaker, Rate, RetryBudget
+from workerpool.config import Breaker, RetryBudget, RetryPolicy
 from workerpool.errors import OptionError
+from workerpool.pool import options_of
 
 
 def test_the_defaults_are_the_contract_s() -> None:
     settings = parse(["run", "a.txt", "-o", "out.jsonl"])
-    assert settings.sources == ("a.txt",)
-    budgets = settings.budgets
-    assert (budgets.workers, budgets.burst, budgets.host_connections, budgets.retries) == (16, 1, 6, 3)
-    assert (budgets.rate, budgets.host_rate, budgets.connections, settings.deadline) == (None, None, None, None)
-    assert (budgets.slow_start, budgets.retry_budget, budgets.breaker) == (False, RetryBudget(), None)
-    assert (settings.timeout, settings.include, settings.format, settings.log_format) == (30.0, frozenset(), None, None)
-    assert (settings.max_body, settings.verify, settings.cert, settings.proxy) == (1024**3, True, None, None)
-    assert (settings.allow_hosts, settings.deny_private, settings.trust_proxy) == (None, False, False)
-    assert settings.fast_path
-    assert (settings.robots, settings.contact, budgets.key_rate, budgets.limit_by) == (False, None, None, None)
-    assert (settings.ordered, settings.overwrite, settings.quiet, settings.progress) == (False, False, False, True)
+    assert isinstance(settings, RunSettings)
+    assert settings == RunSettings(
+        sources=("a.txt",), output="out.jsonl", pool={}, options=options_of(), job=None, processes=1, deadline=None
+    )
+    budgets, options = settings.options.budgets, settings.options
+    assert (options.workers, budgets.burst, budgets.host_connections, options.retry) == (16, 1, 6, RetryPolicy())
+    assert (budgets.rate, budgets.host_rate, budgets.slow_start, options.breaker) == (None, None, False, None)
+    assert (options.timeout.total, options.max_body, options.verify) == (30.0, 1024**3, True)
+    assert settings.has_progress
 
 
 def test_every_option_is_read() -> None:
@@ -36,28 +35,76 @@ def test_every_option_is_read() -> None:
         "--format csv --quiet --no-progress --log-format console --input-format jsonl --max-body 10MB --insecure "
         "--proxy socks5h://127.0.0.1:1080 --allow-host example.com --allow-host *.example.org:8443 --deny-private "
         "--trust-proxy --no-fast-path --slow-start --retry-budget 5% --breaker 7 --fail-fast "
-        "--robots --contact https://example.com/bot --key-rate 10/s --limit-by header:X-Api-Key"
+        "--robots --contact https://example.com/bot --key-rate 10/s --limit-by header:X-Api-Key --budget github "
+        "--processes 2 --dedupe --job a.job --retry-failed --retry-rounds 2 --restart --wait-lock 0s --skip-recent 12h "
+        "--no-conditional --only-changed --unique-keys --idempotency-keys --at-least-once"
     )
     settings = parse(words.split())
-    assert settings.sources == ("a.txt", "b.csv", "-")
-    assert (settings.output, settings.format, settings.input_format) == ("out.x", "csv", "jsonl")
-    budgets = settings.budgets
-    assert (budgets.rate, budgets.host_rate) == (Rate(50, 1), Rate(100, 60))
-    assert (budgets.workers, budgets.burst, budgets.connections, budgets.host_connections) == (3, 2, 9, 4)
-    assert (budgets.slow_start, budgets.retry_budget) == (True, RetryBudget(share=0.05))
-    assert budgets.breaker == Breaker(failures=7, fails_fast=True)
-    assert (budgets.retries, settings.timeout, settings.deadline) == (0, 2.5, 5_400.0)
-    assert (settings.robots, settings.contact) == (True, "https://example.com/bot")
-    assert (budgets.key_rate, budgets.limit_by) == (Rate(10, 1), "X-Api-Key")
-    assert settings.include == {"body", "headers"}
-    assert settings.ordered
-    assert settings.overwrite
-    assert settings.quiet
-    assert not settings.progress
-    assert settings.log_format == "console"
-    assert (settings.max_body, settings.verify, settings.proxy) == (10_000_000, False, "socks5h://127.0.0.1:1080")
-    assert settings.allow_hosts == ("example.com", "*.example.org:8443")
-    assert (settings.deny_private, settings.trust_proxy, settings.fast_path) == (True, True, False)
+    assert isinstance(settings, RunSettings)
+    assert settings == RunSettings(
+        sources=("a.txt", "b.csv", "-"),
+        output="out.x",
+        format="csv",
+        include=frozenset({"body", "headers"}),
+        ordered=True,
+        overwrite=True,
+        input_format="jsonl",
+        processes=2,
+        deadline=5_400.0,
+        quiet=True,
+        no_progress=True,
+        log_format="console",
+        pool={
+            "max_workers": 3,
+            "rate": "50/s",
+            "burst": 2,
+            "host_rate": "100/min",
+            "key_rate": "10/s",
+            "limit_by": "X-Api-Key",
+            "slow_start": True,
+            "max_connections": 9,
+            "host_connections": 4,
+            "budget": "github",
+            "retry": RetryPolicy(attempts=1, budget=RetryBudget(share=0.05)),
+            "breaker": Breaker(failures=7, fails_fast=True),
+            "timeout": 2.5,
+            "max_body": 10_000_000,
+            "verify": False,
+            "proxies": {"http": "socks5h://127.0.0.1:1080", "https": "socks5h://127.0.0.1:1080"},
+            "allow_hosts": ["example.com", "*.example.org:8443"],
+            "deny_private": True,
+            "trust_proxy": True,
+            "robots": True,
+            "contact": "https://example.com/bot",
+            "fast_path": False,
+        },
+        options=settings.options,
+        job={
+            "sources": ("a.txt", "b.csv", "-"),
+            "output": "out.x",
+            "format": "csv",
+            "include": frozenset({"body", "headers"}),
+            "ordered": True,
+            "overwrite": True,
+            "input_format": "jsonl",
+            "dedupe": True,
+            "directory": "a.job",
+            "retry_failed": True,
+            "retry_rounds": 2,
+            "restart": True,
+            "wait_lock": 0.0,
+            "skip_recent": 43_200.0,
+            "conditional": False,
+            "only_changed": True,
+            "unique_keys": True,
+            "idempotency_keys": True,
+            "at_least_once": True,
+        },
+        dedupe=True,
+    )
+    unsaid = {"--ca-bundle", "--cert", "--conditional"}  # the first and the last say the contrary of what is said
+    flags = {option.word for options in GROUPS.values() for option in options}
+    assert flags - set(words.split()) == unsaid
 
 
 @pytest.mark.parametrize(
@@ -77,8 +124,8 @@ def test_every_option_is_read() -> None:
         ("--retry-budget", "-1", "20% or 0.2, or none"),
         ("--breaker", "0", "1 or more"),
         ("--contact", "me", "'me@example.com'"),
-        ("--key-rate", "10/s", "needs --limit-by KEY"),
-        ("--limit-by", "domain", "needs --key-rate RATE"),
+        ("--key-rate", "10/s", "go together"),
+        ("--limit-by", "domain", "go together"),
         ("--retries", "-1", "0 or more"),
         ("--timeout", "0", "--timeout"),
         ("--timeout", "soon", "--timeout"),
@@ -109,14 +156,15 @@ def test_a_bad_value_is_refused_by_name_with_what_would_do(
     assert words in str(caught.value)
     assert main(["run", "a.txt", "-o", "out.jsonl", f"{option}={value}"]) == 2
     errors = capsys.readouterr().err
-    assert errors.startswith(f"workerpool: {option}")
+    assert errors.startswith("workerpool: --")
     assert len(errors.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
     "words",
     ["run a.txt", "run -o out.jsonl", "run a.txt -o x --format xml", "run a.txt -o x --wrokers 3", "", "fly",
-     "run a.txt -o x --work 3", "run a.txt -o x --log-format xml", "run a.txt -o x --input-format xml"],
+     "run a.txt -o x --work 3", "run a.txt -o x --log-format xml", "run a.txt -o x --input-format xml",
+     "run a.txt -o x --insecure --ca-bundle there.pem", "run a.txt -o x --job a --conditional --no-conditional"],
 )  # fmt: skip
 def test_words_that_do_not_fit_are_refused_in_one_sentence(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 2
@@ -152,7 +200,7 @@ def test_the_command_line_loads_rich_only_when_it_draws() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("command", ["run", "status", "reconcile", "jobs", "doctor"])
+@pytest.mark.parametrize("command", ["run", "plan", "status", "reconcile", "jobs", "doctor"])
 def test_the_help_of_each_command_fits_a_terminal_and_lists_its_exit_codes(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from workerpool import (
     Breaker,
+    Job,
     OptionError,
     Rate,
     Request,
@@ -22,8 +23,10 @@ from workerpool import (
     Timeout,
     WorkerPool,
 )
-from workerpool.config import Budgets, parse_duration
-from workerpool.pool import budgets_of, default_connections
+from workerpool.config import Budgets
+from workerpool.options.checking import default_connections
+from workerpool.options.reading import duration, duration_or_0
+from workerpool.pool import options_of
 from workerpool.processes.options import packed_options
 from workerpool.testing import ScriptedTransport
 
@@ -66,16 +69,21 @@ def test_a_rate_that_cannot_be_is_refused_with_words_that_would_do(value: object
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [(90, 90), ("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("1h 30m", 5400), (0.5, 0.5)],
+    [("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("1h 30m", 5400), ("0.5", 0.5)],
 )
-def test_a_duration_is_read_in_the_words_people_use(value: str | float, seconds: float) -> None:
-    assert parse_duration(value, "deadline") == seconds
+def test_a_duration_is_read_in_the_words_people_use(value: str, seconds: float) -> None:
+    assert duration(value, "--deadline") == seconds
 
 
-@pytest.mark.parametrize("value", ["", "soon", "10 parsecs", "-5s", 0, -1, "0s", math.nan, math.inf])
-def test_a_duration_that_cannot_be_is_refused_by_name(value: str | float) -> None:
-    with pytest.raises(OptionError, match="deadline="):
-        parse_duration(value, "deadline")
+@pytest.mark.parametrize("value", ["", "soon", "10 parsecs", "-5s", "0", "-1", "0s", "nan", "inf"])
+def test_a_duration_that_cannot_be_is_refused_by_name(value: str) -> None:
+    with pytest.raises(OptionError, match="--deadline="):
+        duration(value, "--deadline")
+
+
+@pytest.mark.parametrize("text", ["0", "0s", "0.0"])
+def test_no_time_at_all_is_a_duration_where_that_means_something(text: str) -> None:
+    assert duration_or_0(text, "--wait-lock") == 0.0
 
 
 WRONG: dict[type, dict[str, list[Any]]] = {
@@ -125,6 +133,27 @@ WRONG: dict[type, dict[str, list[Any]]] = {
         "stop": [5, "never"],
         "wait": [5, "1s"],
     },
+    Job: {
+        "directory": [5],
+        "sources": ["urls.txt", []],
+        "requests": [5, "http://a.test/"],
+        "include": ["body", ["trailers"]],
+        "ordered": ["yes"],
+        "overwrite": ["yes"],
+        "window": [0, "10"],
+        "retry_rounds": [-1, "2"],
+        "retry_failed": ["yes"],
+        "restart": [1],
+        "wait_lock": [-1, "10m"],
+        "conditional": ["no"],
+        "only_changed": ["yes"],
+        "skip_recent": [-1, "12h"],
+        "dedupe": ["yes"],
+        "unique_keys": ["yes"],
+        "idempotency_keys": ["yes"],
+        "at_least_once": ["yes"],
+        "note": ["print"],
+    },
     RetryBudget: {"share": [-1, "20%"], "per_second": [0, "10"], "floor": [0, "many"]},
     Breaker: {
         "failures": [0, "10"],
@@ -139,11 +168,19 @@ WRONG: dict[type, dict[str, list[Any]]] = {
 }
 """Values that no option takes, by name."""
 
-TOGETHER = {"key_rate": {"limit_by": "X-Api-Key"}, "limit_by": {"key_rate": 10}, "contact": {"robots": True}}
+NEEDED: dict[type, dict[str, Any]] = {Rate: {"count": 1}, Job: {"directory": "a.job", "sources": ["urls.txt"]}}
+"""What there has to be besides."""
+
+TOGETHER: dict[str, dict[str, Any]] = {
+    "requests": {"sources": []},
+    "key_rate": {"limit_by": "X-Api-Key"},
+    "limit_by": {"key_rate": 10},
+    "contact": {"robots": True},
+}
 """Options without which others are refused, whatever they say."""
 
-ELSEWHERE = {"initializer"}
-"""What is refused as `ThreadPoolExecutor` refuses it: by a `TypeError`."""
+ELSEWHERE = {"initializer", "output", "format", "input_format"}
+"""The first is refused as `ThreadPoolExecutor` refuses it, by a `TypeError`; the others when a job is opened."""
 
 
 @pytest.mark.parametrize(
@@ -151,9 +188,8 @@ ELSEWHERE = {"initializer"}
     [(kind, name, value) for kind, names in WRONG.items() for name, values in names.items() for value in values],
 )
 def test_every_option_is_checked_where_it_comes_in_and_named(kind: type, name: str, value: Any) -> None:
-    known = {"count": 1} if kind is Rate else TOGETHER.get(name, {})
     with pytest.raises(OptionError, match=rf"^(?:\w+\.)*{'rate' if kind is Rate else name}\b") as caught:
-        kind(**{**known, name: value})
+        kind(**{**NEEDED.get(kind, {}), **TOGETHER.get(name, {}), name: value})
     assert "\n" not in str(caught.value)
 
 
@@ -177,7 +213,7 @@ def test_what_requests_takes_for_a_certificate_or_a_proxy_is_taken() -> None:
 
 def test_a_number_of_sockets_that_was_said_is_the_most_that_is_found_out() -> None:
     def most(**options: Any) -> int:
-        budgets = budgets_of(16, **options)
+        budgets = options_of(**options).budgets
         assert budgets.learns_connections
         return budgets.host_connections
 
@@ -191,10 +227,9 @@ def test_that_most_holds_in_each_process_too() -> None:
     given = {"max_connections": "auto", "host_connections": 2}
     with WorkerPool(16, transport=ScriptedTransport(), **given) as pool:  # type: ignore[arg-type]
         for packed in packed_options(given, pool._options, 2, Path("/there")):
-            options = {name: pickle.loads(packed[name]) for name in ("max_workers", *given)}
-            with WorkerPool(transport=ScriptedTransport(), **options) as child:
-                assert child._options.budgets.learns_connections
-                assert child._options.budgets.host_connections == 2
+            budgets = options_of(**{name: pickle.loads(packed[name]) for name in ("max_workers", *given)}).budgets
+            assert budgets.learns_connections
+            assert budgets.host_connections == 2
 
 
 @pytest.mark.parametrize("requests", ["http://a.test/", b"http://a.test/"])

@@ -86,6 +86,14 @@ def test_the_own_one_of_a_host_without_room_must_not_have_been_idle_for_too_long
     assert connections.checkout("origin", "two") is own
 
 
+def test_one_that_was_looked_at_is_as_young_as_before(connections: Connections) -> None:
+    older, younger = idle(connections, "origin", "one", "one")
+    for connection in (younger, older):
+        connections._examine(connection, time.monotonic())  # type: ignore[arg-type]
+        assert [*connections._idle] == [older, younger]
+    assert connections.checkout("origin", "one") is younger
+
+
 def test_a_recipe_for_connections_has_no_queue_of_its_own(connections: Connections) -> None:
     """Not with urllib3 2.6 either, which has no `_new_pool_queue`."""
     for url in ("http://a.test", "https://a.test"):

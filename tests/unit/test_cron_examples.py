@@ -31,8 +31,8 @@ def test_the_commands_are_taken_and_keep_a_job_with_a_deadline(name: str) -> Non
     assert len(runs) == 1
     for run in runs:
         assert run.job is not None
-        assert run.job.directory == "crawl.job"
-        assert run.job.only_changed
+        assert run.job["directory"] == "crawl.job"
+        assert run.job["only_changed"]
         assert run.deadline == 50 * 60
     assert [one.command for one in read if isinstance(one, LookSettings)] == ["reconcile"] * (name == "crontab")
 
@@ -58,7 +58,7 @@ def test_the_service_is_ended_as_a_run_wants_it_and_takes_its_ordinary_exits_for
     assert service["SuccessExitStatus"].split() == ["1", "4"]
     (run,) = [parse(words) for words in commands(f"ExecStart={service['ExecStart']}")]
     assert isinstance(run, RunSettings)
-    assert float(service["TimeoutStopSec"]) > run.timeout
+    assert float(service["TimeoutStopSec"]) > run.options.timeout.total
     assert parsed("workerpool-crawl.timer")["Timer"]["OnCalendar"] == "hourly"
 
 

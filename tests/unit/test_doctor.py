@@ -12,6 +12,7 @@ import pytest
 
 from workerpool.cli import main
 from workerpool.cli.arguments import parse
+from workerpool.cli.doctor_arguments import DoctorSettings
 from workerpool.doctor.advice import advise
 from workerpool.doctor.findings import (
     Answer,
@@ -250,20 +251,14 @@ def test_the_json_object_has_the_fields_that_the_reference_names() -> None:
 # -- arguments --------------------------------------------------------------------------------------------------------
 
 
-def test_the_doctor_s_defaults_and_options_are_read(tmp_path: Path) -> None:
+def test_the_doctor_s_defaults_and_options_are_read() -> None:
     plain = parse(["doctor", "https://example.com"])
-    assert dataclasses.asdict(plain) == {
-        "url": "https://example.com",
-        "as_json": False,
-        "timeout": 30.0,
-        "patience": 10.0,
-        "verify": True,
-        "proxy": None,
-    }
+    assert plain == DoctorSettings(url="https://example.com", as_json=False, examiner={})
     words = "doctor http://x/ --json --timeout 2.5 --patience 0 --insecure --proxy socks5h://proxy:1080"
-    told = dataclasses.asdict(parse(words.split()))
-    assert (told["as_json"], told["timeout"], told["patience"]) == (True, 2.5, 0.0)
-    assert (told["verify"], told["proxy"]) == (False, "socks5h://proxy:1080")
+    told = parse(words.split())
+    proxies = dict.fromkeys(("http", "https"), "socks5h://proxy:1080")
+    examiner = {"timeout": 2.5, "patience": 0.0, "verify": False, "proxies": proxies}
+    assert told == DoctorSettings(url="http://x/", as_json=True, examiner=examiner)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ import pytest
 import requests
 
 from workerpool.errors import ProcessesLost
+from workerpool.meter import Wait
 from workerpool.model import Outcome, Request
 from workerpool.processes import fleet as fleet_module
 from workerpool.processes.child import Child, _Task
 from workerpool.processes.fleet import Fleet
-from workerpool.processes.messages import LIGHT, Line, Open, Task
+from workerpool.processes.messages import LIGHT, Line, Open, Task, Work
 from workerpool.processes.parcels import pack_request
 from workerpool.tickets import Ticket
 
@@ -27,13 +28,16 @@ class Process:
     def __init__(self, *_: object) -> None:
         if len(self.made) >= self.may_start:
             raise OSError("no more processes")
+        self.told: list[object] = []
+        self.fault = self.returncode = None
         self.made.append(self)
 
     def start(self) -> None: ...
 
     def kill(self) -> None: ...
 
-    def tell(self, message: object) -> None: ...
+    def tell(self, message: object) -> None:
+        self.told.append(message)
 
 
 @pytest.fixture
@@ -45,6 +49,26 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Process]]:
 
 def fleet_of(berths: int) -> Fleet:
     return Fleet([2] * berths, lambda: ([{}] * berths, None), lambda request: True)
+
+
+class Owner:
+    """A stream that may be left."""
+
+    def __init__(self) -> None:
+        self.is_over = self.is_forsaken = self.is_full = self.needs_receipts = False
+        self.awaited = None
+        self.room, self.queued = 1, 0
+        self.doing = Wait.ANSWERS
+
+
+def test_a_successor_is_not_given_what_nobody_wants_any_more(processes: list[Process]) -> None:
+    fleet, left, stays = fleet_of(1), Owner(), Owner()
+    fleet.add([Ticket(Request("http://a.test/"), "a", owner) for owner in (left, left, stays)])
+    left.is_forsaken = True
+    fleet.forsake(left, has_requests=True)
+    fleet._lost(fleet._berths[0], processes[0])  # type: ignore[arg-type]
+    assert [len(message.tasks) for message in processes[1].told if isinstance(message, Work)] == [1]
+    assert len([message for message in processes[1].told if isinstance(message, Open)]) == 1
 
 
 def test_a_fleet_that_could_not_be_started_takes_no_requests_later(processes: list[Process]) -> None:
@@ -61,6 +85,6 @@ def test_a_stream_that_begins_while_a_process_holds_all_the_bodies_it_may_waits_
     response = requests.Response()
     response._content = b"x" * 20
     outcome = Outcome(Request("http://a.test/"), response, None)
-    child.take(_Task(child, Task(1, 0, LIGHT, "a", None, pack_request(outcome.request)), None), outcome)
+    child.take(_Task(child, Task(1, 0, LIGHT, "a", pack_request(outcome.request)), None), outcome)
     child._handle(Open(1, None))
     assert child._owners[1].is_full

@@ -10,8 +10,9 @@ import pytest
 from workerpool import domains
 from workerpool.domains import registered_domain
 from workerpool.errors import OptionError
-from workerpool.keys import key_function, read_limit_by
+from workerpool.keys import key_function
 from workerpool.model import Request
+from workerpool.options.reading import limit_by
 
 URL = "https://api.example.com/"
 
@@ -68,8 +69,8 @@ def test_what_is_no_headers_name_is_refused(junk: str) -> None:
 
 @pytest.mark.parametrize("junk", [None, 3, ["X-Api-Key"]])
 def test_what_is_neither_a_function_nor_a_header_is_refused(junk: object) -> None:
-    with pytest.raises(OptionError, match=r"--limit-by=.* or a function of a request"):
-        key_function(junk, "--limit-by")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"limit_by=.* or a function of a request"):
+        key_function(junk)  # type: ignore[arg-type]
 
 
 def test_the_registered_domain_is_a_function_that_is_ready_or_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,11 +82,11 @@ def test_the_registered_domain_is_a_function_that_is_ready_or_refused_at_once(mo
 
 
 def test_the_command_line_names_the_domain_or_a_header() -> None:
-    assert read_limit_by("domain") is registered_domain
-    assert read_limit_by("header:X-Api-Key") == "X-Api-Key"
+    assert limit_by("domain", "--limit-by") is registered_domain
+    assert limit_by("header:X-Api-Key", "--limit-by") == "X-Api-Key"
 
 
 @pytest.mark.parametrize("junk", ["", "domains", "X-Api-Key", "header", "header:", "header:a b", "Header:X"])
 def test_other_words_of_the_command_line_are_refused_with_what_would_do(junk: str) -> None:
     with pytest.raises(OptionError, match=r"--limit-by=.*write 'domain', or 'header:X-Api-Key'"):
-        read_limit_by(junk)
+        limit_by(junk, "--limit-by")

@@ -14,7 +14,6 @@ import pytest
 
 from workerpool.cli import main
 from workerpool.cli.arguments import parse
-from workerpool.cli.plan import setting_of
 from workerpool.cli.plan_arguments import PlanSettings
 from workerpool.config import Breaker, Budgets, Rate, RetryPolicy
 from workerpool.errors import OptionError
@@ -26,13 +25,15 @@ from workerpool.plan.bounds import Load, bounds_of, least_time
 from workerpool.plan.profile import KEPT, Profile, usual_waits
 from workerpool.plan.records import FIELDS, Sent
 from workerpool.plan.simulation import Simulation
+from workerpool.pool import options_of
 
 A, B = "http://a.test:80", "http://b.test:80"
 
 
 def make_setting(workers: int = 16, retries: int = 3, breaker: Breaker | None = None, **budgets: Any) -> Setting:
     policy = RetryPolicy(attempts=retries + 1)
-    return Setting(workers=workers, budgets=Budgets(**budgets), retry=policy, breaker=breaker)
+    options = options_of(max_workers=workers, retry=policy, breaker=breaker)
+    return Setting(options=replace(options, budgets=Budgets(**budgets)))
 
 
 def workload_of(hosts: Mapping[str, int], **more: Any) -> Workload:
@@ -123,11 +124,11 @@ def test_with_as_many_workers_as_are_asked_for_workers_do_not_bind() -> None:
 
 def test_sockets_that_nobody_counted_out_grow_with_the_workers_and_bind_nothing() -> None:
     words = ("a.txt", "--workers", "16")
-    given, left = (setting_of(said(*words, *more).budgets) for more in (["--connections", "64"], []))
+    (given,), (left,) = (said(*words, *more).settings for more in (["--connections", "64"], []))
     load = {A: Load(100, 100.0)}
     assert "connections" in {bound.budget for bound in bounds_of(load, Load(), given)}
     assert "connections" not in {bound.budget for bound in bounds_of(load, Load(), left)}
-    few = replace(left, workers=65)
+    few = replace(left, options=replace(left.options, workers=65))
     assert "connections" in {bound.budget for bound in bounds_of(load, Load(), few)}, (
         "as a limit of open files makes it"
     )
@@ -390,19 +391,18 @@ def test_what_is_compared_is_what_was_said_and_changed() -> None:
     settings = said(
         "a.txt", "--rate", "50/s", "--workers", "8", "--compare", "--workers 32", "--compare", "--rate 9/s --retries 0"
     )
-    (first, wider), (second, slower) = settings.compared
-    assert (first, wider.workers, wider.rate) == ("--workers 32", 32, Rate(50))
-    assert (second, slower.workers, slower.rate, slower.retries) == ("--rate 9/s --retries 0", 8, Rate(9), 0)
-    assert (settings.budgets.workers, settings.budgets.retries) == (8, 3)
-    assert setting_of(slower).retry.attempts == 1
+    assert [
+        (each.label, each.options.workers, each.options.budgets.rate, each.options.retry.attempts)
+        for each in settings.settings
+    ] == [("", 8, Rate(50), 4), ("--workers 32", 32, Rate(50), 4), ("--rate 9/s --retries 0", 8, Rate(9), 1)]
 
 
 def test_budgets_that_are_not_said_are_the_pools() -> None:
-    setting = setting_of(said("a.txt").budgets)
-    assert (setting.workers, setting.budgets, setting.breaker) == (16, Budgets(), None)
-    assert setting.retry == RetryPolicy()
-    wide = setting_of(said("a.txt", "--workers", "200", "--connections", "auto").budgets)
-    assert (wide.budgets.max_connections, wide.budgets.host_connections) == (400, 200)
+    (setting,) = said("a.txt").settings
+    assert setting.options.budgets == Budgets()
+    assert setting.options == options_of()
+    (wide,) = said("a.txt", "--workers", "200", "--connections", "auto").settings
+    assert (wide.options.budgets.max_connections, wide.options.budgets.host_connections) == (400, 200)
     assert wide.words("host-connections") == "--host-connections auto, at most 200"
 
 
@@ -416,7 +416,7 @@ def test_budgets_that_are_not_said_are_the_pools() -> None:
         (["a.txt", "--compare", "--workers 0"], "--compare='--workers 0': --workers='0' must be a whole number"),
         (["a.txt", "--compare", "--workers '3"], "No closing quotation"),
         (["a.txt", "--compare", "--output x"], "unrecognized"),
-        (["a.txt", "--compare", "--key-rate 1/s"], "--key-rate needs --limit-by"),
+        (["a.txt", "--compare", "--key-rate 1/s"], "--key-rate and --limit-by go together"),
     ],
 )
 def test_what_cannot_be_planned_is_refused_in_one_sentence(words: list[str], part: str) -> None:
@@ -451,7 +451,7 @@ def test_the_text_says_how_many_workers_are_asked_for_where_they_bind() -> None:
 
 
 def test_the_text_compares_settings_in_a_table() -> None:
-    settings = [make_setting(), Setting(workers=64, budgets=Budgets(), retry=RetryPolicy(), label="--workers 64")]
+    settings = [make_setting(), replace(make_setting(workers=64), label="--workers 64")]
     lines = as_text(estimate(workload_of({A: 500, B: 500, "http://c.test:80": 500}), settings, 0.2)).splitlines()
     head, first, second = next(lines[at : at + 3] for at, line in enumerate(lines) if "compared" in line)
     assert head.split() == ["compared", "at", "least", "sends/s", "in", "flight", "what", "binds"]

@@ -259,7 +259,7 @@ def test_missing_files_and_directories_are_refused_with_what_would_do(tmp_path: 
 
 @pytest.mark.parametrize("name", ["urls", "urls.xml", "urls.gz"])
 def test_a_name_that_does_not_say_its_format_is_refused(name: str) -> None:
-    with pytest.raises(SourceError, match="--input-format"):
+    with pytest.raises(SourceError, match="input_format="):
         FileSources([name])
 
 

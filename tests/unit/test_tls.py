@@ -23,7 +23,8 @@ from urllib3.util.ssltransport import SSLTransport
 
 from workerpool.testing import Origin
 from workerpool.transport import tls
-from workerpool.transport.tls import CONTEXTS_KEPT, SESSIONS_KEPT, VERIFIED_FOR, Context, Contexts, is_dead
+from workerpool.transport.sockets import is_dead, is_readable
+from workerpool.transport.tls import CONTEXTS_KEPT, SESSIONS_KEPT, VERIFIED_FOR, Context, Contexts
 
 LIMIT = 30.0
 """Seconds for whatever must end by itself."""
@@ -795,7 +796,7 @@ def test_a_fresh_socket_with_unread_tickets_is_alive(ca: trustme.CA, context: Co
     client, server = Server(stack, served_by(ca, TLS13)).pair(context.view("key"))
     wait_until_readable(client)
     assert not is_dead(client)
-    assert not tls.is_readable(client)
+    assert not is_readable(client)
     assert client.gettimeout() == LIMIT
     assert context.save("key", client), "the tickets were read"
     server.sendall(b"still usable")

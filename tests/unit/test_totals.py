@@ -15,10 +15,13 @@ from requests import Response
 from workerpool.config import Budgets, Rate
 from workerpool.errors import Cancelled, ConnectionLost, InvalidRequest, RequestError, StatusError
 from workerpool.model import Attempt, Outcome, Request, Timings
-from workerpool.report.summary import WIDTH, Took, duration, number, size, summarize
+from workerpool.report.summary import Took, summarize
 from workerpool.report.totals import OTHERS, Histogram, Tally, Totals, reason_of
 from workerpool.report.why import Allowed
 from workerpool.statistics import Waits
+from workerpool.wording import WIDTH, duration, number, size
+
+ALLOWED = Allowed(workers=16, budgets=Budgets())
 
 
 def outcome(
@@ -122,7 +125,7 @@ def test_the_summary_says_everything_and_fits_a_terminal() -> None:
             sockets_opened=16,
             sockets_reused=1_198,
         ),
-        Allowed(budgets=Budgets(rate=Rate.of("200/s"), host_rate=Rate.of("100/min"))),
+        Allowed(workers=16, budgets=Budgets(rate=Rate.of("200/s"), host_rate=Rate.of("100/min"))),
         Took(elapsed=6.04),
     )
     assert max(len(line) for line in text.splitlines() if "xxx" not in line) <= WIDTH
@@ -146,14 +149,14 @@ def test_what_sends_took_is_added_up() -> None:
 
 
 def test_a_run_of_no_time_is_not_told_what_binds() -> None:
-    lines = summarize(tally(outcome()), figures(Waits(answers=0.1), sent=1), Allowed(), Took(elapsed=0.1)).splitlines()
+    lines = summarize(tally(outcome()), figures(Waits(answers=0.1), sent=1), ALLOWED, Took(elapsed=0.1)).splitlines()
     assert "  waited for     the last answers 100%" in lines
     assert not [line for line in lines if "what binds" in line]
 
 
 def test_the_summary_of_nothing_and_of_what_was_never_sent_is_a_sentence() -> None:
-    assert summarize(tally(), figures(), Allowed(), Took(elapsed=0.01)) == "0 requests in 10 ms: 0 ok"
-    cancelled = summarize(tally(outcome(error=Cancelled("x"), tries=0)), figures(), Allowed(), Took(elapsed=1.0))
+    assert summarize(tally(), figures(), ALLOWED, Took(elapsed=0.01)) == "0 requests in 10 ms: 0 ok"
+    cancelled = summarize(tally(outcome(error=Cancelled("x"), tries=0)), figures(), ALLOWED, Took(elapsed=1.0))
     assert cancelled.startswith("1 request in 1.0 s: 0 ok, 1 cancelled")
     assert "for example" not in cancelled
 

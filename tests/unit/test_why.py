@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from workerpool.config import Budgets, Rate
 from workerpool.meter import Wait
 from workerpool.model import Timings
-from workerpool.report.why import IN_FLIGHT, NAMES, PHASES, Allowed, Course, advise, describe, split
+from workerpool.report.why import IN_FLIGHT, PHASES, WAITS, Allowed, Course, advise, describe, split
 from workerpool.statistics import HostWait, Waits
 
 API = "https://api.example.com:443"
-SHARES = st.dictionaries(st.sampled_from(sorted(NAMES)), st.floats(0, 1e5))
+SHARES = st.dictionaries(st.sampled_from(sorted(WAITS)), st.floats(0, 1e5))
 
 
 def course(waits: dict[str, float], **changes: Any) -> Course:
@@ -32,8 +32,8 @@ def course(waits: dict[str, float], **changes: Any) -> Course:
 
 def test_every_wait_has_a_name_here_and_a_field_in_the_pools_statistics() -> None:
     assert [field.name for field in fields(Waits)] == [*(wait.name.lower() for wait in Wait), "hosts"]
-    assert {*NAMES} | {"idle", "hosts"} == {field.name for field in fields(Waits)}
-    assert {*NAMES} >= IN_FLIGHT
+    assert {*WAITS} | {"idle", "hosts"} == {field.name for field in fields(Waits)}
+    assert {*WAITS} >= IN_FLIGHT
     assert {*PHASES} <= {field.name for field in fields(Timings)}
 
 

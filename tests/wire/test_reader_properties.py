@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from tests.wire.mutations import examples, split_answers
 from workerpool.errors import TooLarge
 from workerpool.transport.bodies import read_redirect, read_whole
-from workerpool.transport.fast import FastPath, Pending
+from workerpool.transport.fast import FastPath
 from workerpool.transport.http1 import Body, Head, header_lines, parse_head, reason_of
+from workerpool.transport.pending import Pending
 from workerpool.transport.reading import Answer, Source
 from workerpool.transport.trace import Trace
 
@@ -90,7 +91,8 @@ def by_fast_path(wire: Wire, first: bytes, head: Head) -> Read:
     """As the fast path does, once it has the head."""
     trace = Trace()
     fast: Any = FastPath(None, MAX_BODY, None)  # type: ignore[arg-type]  # no connection is made
-    pending = Pending(wire, None, None, trace, waits=True)  # type: ignore[arg-type]  # the body asks for neither
+    any_way: Any = None  # the body asks for nothing of that
+    pending = Pending(wire, any_way, any_way, trace, (None, None), any_way, waits=True)
     pending.data = first
     try:
         content, _ = fast._content(pending, head)

@@ -19,6 +19,7 @@ import pytest
 import requests
 import trustme
 
+from tests.conftest import IN_FULL
 from tests.contract.routes import server_context
 from tests.contract.socks_server import SocksServer
 from tests.contract.tinyproxy import tinyproxy
@@ -27,7 +28,7 @@ from tests.wire.unruly import UnrulyServer
 from workerpool import Request, RequestError, RetryPolicy, WorkerPool
 
 LONG = 30.0
-SECONDS = float(os.environ.get("STORM_SECONDS", "1.5"))
+SECONDS = 20.0 if IN_FULL else 0.6
 FAST_PATH = os.environ.get("STORM_PATH", "fast") == "fast"
 THREADS = 6
 CALLABLE_ENDS = (requests.RequestException, RequestError, CancelledError, KeyboardInterrupt)

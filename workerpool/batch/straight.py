@@ -11,8 +11,9 @@ from contextlib import closing, contextmanager
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
+from workerpool.batch.job.answers import ANSWER_TABLES, Answers
+from workerpool.batch.job.database import Database
 from workerpool.batch.job.duplicates import AT_ONCE, Copy, Duplicates
-from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.states import State, state_of
 from workerpool.batch.record import record_of
 from workerpool.batch.run import Pool, Take
@@ -153,5 +154,5 @@ def scratch_duplicates(paths: Sequence[str]) -> Iterator[Duplicates]:
         raise SinkError(
             f"no temporary directory can be made to keep answers in: {reason_of(error)}; TMPDIR names another place"
         ) from error
-    with scratch as directory, closing(Ledger(directory, is_scratch=True)) as ledger:
-        yield Duplicates(ledger, lambda request: (numbers[request.source], request.ordinal))
+    with scratch as directory, closing(Database(f"{directory}/answers", ANSWER_TABLES, 1, is_scratch=True)) as database:
+        yield Duplicates(Answers(database), lambda request: (numbers[request.source], request.ordinal))

@@ -6,12 +6,11 @@ import os
 import sys
 from collections.abc import Sequence
 
+from workerpool.cli.codes import INTERRUPTED, NOT_WRITTEN, USAGE
 from workerpool.cli.speaker import speak
 from workerpool.errors import WorkerPoolError
 
 __all__ = ["main"]
-
-_USAGE, _NOT_WRITTEN, _INTERRUPTED = 2, 5, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,21 +19,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _carry_out(argv)
         _flush_stdout()
     except SystemExit as end:  # --help, --version, and what argparse refuses
-        code = end.code if isinstance(end.code, int) else _USAGE
+        code = end.code if isinstance(end.code, int) else USAGE
         _flush_stdout()
     except KeyboardInterrupt:
-        code = _INTERRUPTED
+        code = INTERRUPTED
     except WorkerPoolError as error:
-        speak(f"workerpool: {error}")
-        code = _USAGE
-    if argv is None and code == _NOT_WRITTEN:
+        from workerpool.options.words import in_flags
+
+        speak(f"workerpool: {in_flags(str(error))}")
+        code = USAGE
+    if argv is None and code == NOT_WRITTEN:
         # The interpreter would wait for requests in flight, whose results have nowhere to go.
         os._exit(code)
     return code
 
 
 def _carry_out(argv: Sequence[str] | None) -> int:
-    from workerpool.agent import version
     from workerpool.cli.arguments import RunSettings, parse
     from workerpool.cli.doctor_arguments import DoctorSettings
     from workerpool.cli.plan_arguments import PlanSettings
@@ -47,7 +47,7 @@ def _carry_out(argv: Sequence[str] | None) -> int:
     if isinstance(settings, DoctorSettings):
         from workerpool.cli.doctor import doctor
 
-        return doctor(settings, owns_process=argv is None, version=version())
+        return doctor(settings, owns_process=argv is None)
     if isinstance(settings, PlanSettings):
         from workerpool.cli.plan import plan
 

@@ -11,31 +11,24 @@ import os
 import sys
 import warnings
 
+from workerpool.agent import version
+from workerpool.cli.codes import FAILED, INTERRUPTED, NOT_WRITTEN, OK
 from workerpool.cli.doctor_arguments import DoctorSettings
-from workerpool.cli.speaker import WIDTH, is_terminal, put_out
+from workerpool.cli.speaker import is_terminal, put_out
 from workerpool.doctor import Examiner, as_text
+from workerpool.wording import WIDTH
 
-OK, NO_ANSWER, NOT_WRITTEN, INTERRUPTED = 0, 1, 5, 130
 
-
-def doctor(settings: DoctorSettings, *, owns_process: bool = False, version: str = "") -> int:
+def doctor(settings: DoctorSettings, *, owns_process: bool = False) -> int:
     """Carry out `workerpool doctor` and return its exit code.
 
     `owns_process` allows it to end the process itself after an interrupt: the interpreter would wait for the request
     in flight, which nobody wants any more.
     """
-    if settings.verify is False:  # it was asked for
+    if settings.examiner.get("verify") is False:  # it was asked for
         warnings.filterwarnings("ignore", message="Unverified HTTPS request")
     line = _Line()
-    examiner = Examiner(
-        settings.url,
-        timeout=settings.timeout,
-        patience=settings.patience,
-        verify=settings.verify,
-        proxies=None if settings.proxy is None else {"http": settings.proxy, "https": settings.proxy},
-        user_agent=f"workerpool-doctor/{version}" if version else "workerpool-doctor",
-        tell=line.show,
-    )
+    examiner = Examiner(settings.url, tell=line.show, user_agent=f"workerpool-doctor/{version()}", **settings.examiner)
     code = OK
     try:
         examiner.examine()
@@ -45,7 +38,7 @@ def doctor(settings: DoctorSettings, *, owns_process: bool = False, version: str
         line.clear()
     found = examiner.examination(interrupted=code == INTERRUPTED)
     if code == OK and found.failure is not None:
-        code = NO_ANSWER
+        code = FAILED
     text = json.dumps(found.as_json(), indent=2) if settings.as_json else as_text(found)
     if not put_out(text, "the findings"):
         code = NOT_WRITTEN

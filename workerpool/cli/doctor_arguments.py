@@ -6,10 +6,10 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-from workerpool.cli.connecting import add_connecting, proxy_of, verify_of
-from workerpool.config import parse_duration
+from workerpool.cli.flags import add, said_of
 from workerpool.errors import OptionError
 from workerpool.model import problem_of
+from workerpool.options import DOCTOR
 from workerpool.redact import redact
 
 _DESCRIPTION = """\
@@ -31,14 +31,11 @@ exit status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorSettings:
-    """What `workerpool doctor` was told, checked. Durations are seconds; `verify` is as in `WorkerPool`."""
+    """What `workerpool doctor` was told, checked. `examiner`: what was said for the `Examiner`, by its arguments."""
 
     url: str
     as_json: bool
-    timeout: float
-    patience: float
-    verify: bool | str
-    proxy: str | None
+    examiner: dict[str, Any]
 
 
 def add_doctor(commands: Any, formatter: Any) -> None:
@@ -52,29 +49,15 @@ def add_doctor(commands: Any, formatter: Any) -> None:
         formatter_class=formatter,
         allow_abbrev=False,
     )
-    add = doctor.add_argument
-    add("url", metavar="URL", help="what to ask for: http:// or https://")
-    add("--json", action="store_true", help="write one JSON object in place of text")
-    add("--timeout", metavar="S", default="30", help="seconds for each request; default: %(default)s")
-    add(
-        "--patience",
-        metavar="S",
-        default="10",
-        help="seconds to leave a connection idle to see when the server closes it; 0: do not; default: %(default)s",
-    )
-    add_connecting(doctor)
+    doctor.add_argument("url", metavar="URL", help="what to ask for: http:// or https://")
+    add(doctor, DOCTOR)
+    doctor.set_defaults(settings_of=settings_of)
 
 
-def doctor_settings_of(said: argparse.Namespace) -> DoctorSettings:
+def settings_of(said: argparse.Namespace) -> DoctorSettings:
     """Check what was said; raises `OptionError` naming the option, its value, and what would do."""
     url = said.url.strip()
     if problem := problem_of(url):
         raise OptionError(f"URL={redact(url)!r}: {problem}")
-    return DoctorSettings(
-        url=url,
-        as_json=said.json,
-        timeout=parse_duration(said.timeout, "--timeout"),
-        patience=0.0 if said.patience.strip() == "0" else parse_duration(said.patience, "--patience"),
-        verify=verify_of(said),
-        proxy=proxy_of(said),
-    )
+    found = said_of(said, DOCTOR)
+    return DoctorSettings(url=url, as_json=found.pop("as_json", False), examiner=found)

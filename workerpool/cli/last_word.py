@@ -5,19 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from workerpool.batch.job.states import ENDED, TO_DO, State
-
-OK, FAILED, USAGE, HELD, AT_DEADLINE, NOT_WRITTEN = 0, 1, 2, 3, 4, 5
-"""Exit codes of `workerpool run`; those of signals are in `signals`."""
-
-_KINDS: Mapping[str, tuple[State, ...]] = {
-    "ok": (State.OK,),
-    "unchanged": (State.UNCHANGED,),
-    "skipped": (State.SKIPPED,),
-    "failed": (State.FAILED, State.SPENT),
-    "unknown": (State.UNKNOWN,),
-    "deferred": (State.DEFERRED, State.AGAIN),
-}
+from workerpool.batch.job.states import ENDED, TO_DO, State, told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +33,8 @@ def last_word(ending: Ending) -> str:
 
 def _parts(counts: Mapping[State, int], ending: Ending) -> list[str]:
     done = sum(counts.get(state, 0) for state in ENDED)
-    named = {name: sum(counts.get(state, 0) for state in states) for name, states in _KINDS.items()}
     inputs = f"{done:,} input{'' if done == 1 else 's'}{'' if ending.how == 'finished' else ' done'}"
-    parts = [inputs, *(f"{count:,} {name}" for name, count in named.items() if count)]
+    parts = [inputs, *(f"{count:,} {name}" for name, count in told(counts).items() if count)]
     if ending.how == "finished":
         return parts
     queued = counts.get(State.QUEUED, 0)

@@ -6,23 +6,22 @@ The answer goes to standard output, errors go to standard error. The main thread
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 
+from workerpool import wording
 from workerpool.batch.job.reconcile import Reconciliation, reconcile
 from workerpool.batch.job.status import JobStatus, find_jobs, look_at
 from workerpool.batch.job.terms import when
+from workerpool.cli.codes import FAILED, HELD, NOT_WRITTEN, OK
 from workerpool.cli.looking_arguments import LookSettings
-from workerpool.cli.speaker import WIDTH, put_out, speak
+from workerpool.cli.speaker import put_out, speak
 from workerpool.errors import JobHeld, WorkerPoolError
-from workerpool.report.summary import duration, plural
+from workerpool.wording import duration, plural, wrapped
 
-OK, NOT_PROVEN, HELD, NOT_WRITTEN = 0, 1, 3, 5
-
-_LABEL = 16
-"""Columns of the labels in front of what they say."""
+_row = partial(wording.row, width=16)
 
 _COUNTED = ("ok", "unchanged", "skipped", "failed", "unknown", "deferred", "queued")
 """The counts that a line names, if there are any."""
@@ -128,7 +127,7 @@ def _reconcile(settings: LookSettings) -> int:
     text = json.dumps(_as_json(found), indent=2) if settings.as_json else "\n".join(_reconcile_lines(found))
     if not put_out(text, "the proof"):
         return NOT_WRITTEN
-    return OK if found.is_proven else NOT_PROVEN
+    return OK if found.is_proven else FAILED
 
 
 def _as_json(found: Reconciliation) -> Mapping[str, object]:
@@ -147,9 +146,7 @@ def _reconcile_lines(found: Reconciliation) -> Iterator[str]:
             held = f", and {found.held:,} in the ledger" if found.held else ""
             yield from _row("records", f"{found.records:,} in {found.output}{held}")
     for sentence in (*found.wrong, *found.unproven, *found.notes):
-        yield from textwrap.wrap(
-            f"- {sentence}", WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-        )
+        yield from wrapped(f"- {sentence}", rest="  ")
 
 
 def _named(counts: Mapping[str, int]) -> dict[str, int]:
@@ -160,18 +157,6 @@ def _named(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 # -- both -------------------------------------------------------------------------------------------------------------
-
-
-def _row(label: str, text: str) -> list[str]:
-    first = f"  {label:<{_LABEL}}"
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=" " * len(first),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def _time(seconds: float | None) -> str:

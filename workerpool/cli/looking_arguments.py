@@ -6,6 +6,9 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
+from workerpool.cli.flags import add, said_of
+from workerpool.options import AS_JSON, RECONCILE
+
 _STATUS = """\
 Say how the job in DIR is: which run it is at, whether a process holds it, what
 has become of its inputs, how its last execution ended, and what to do next.
@@ -48,7 +51,7 @@ class LookSettings:
 
     command: str
     directories: tuple[str, ...]
-    as_json: bool
+    as_json: bool = False
     output: str | None = None
 
 
@@ -66,16 +69,11 @@ def add_looking(commands: Any, formatter: Any) -> None:
         _RECONCILE_END,
     )
     reconcile.add_argument("directory", metavar="DIR", help="that was given to run --job")
-    reconcile.add_argument(
-        "-o",
-        "--output",
-        metavar="OUTPUT",
-        help="the job's output once more, needed only for a URL with a password, which no job keeps",
-    )
     jobs = _add(commands, formatter, "jobs", "[DIR...] [--json]", "list the jobs below a directory", _JOBS, _JOBS_END)
     jobs.add_argument("directories", metavar="DIR", nargs="*", help="where to look; default: here")
-    for parser in (status, reconcile, jobs):
-        parser.add_argument("--json", action="store_true", help="write JSON in place of text")
+    for parser, options in ((status, (AS_JSON,)), (reconcile, RECONCILE), (jobs, (AS_JSON,))):
+        add(parser, options)
+        parser.set_defaults(settings_of=settings_of)
 
 
 def _add(
@@ -93,12 +91,7 @@ def _add(
     return parser
 
 
-def look_settings_of(said: argparse.Namespace) -> LookSettings:
+def settings_of(said: argparse.Namespace) -> LookSettings:
     """What was said."""
     named = (said.directories or ["."]) if said.command == "jobs" else [said.directory]
-    return LookSettings(
-        command=said.command,
-        directories=tuple(named),
-        as_json=said.json,
-        output=getattr(said, "output", None),
-    )
+    return LookSettings(command=said.command, directories=tuple(named), **said_of(said, RECONCILE))

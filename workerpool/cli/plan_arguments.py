@@ -6,13 +6,15 @@ import argparse
 import copy
 import shlex
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from workerpool.cli.budget_arguments import BudgetSettings, add_budgets, add_failing, budget_settings_of
-from workerpool.config import parse_duration
+from workerpool.cli.flags import add, pool_of, said_of
 from workerpool.errors import OptionError
+from workerpool.options import FAILING, LIMITS, PLAN
+from workerpool.pool import options_of
 
-LATENCY = "200ms"
+if TYPE_CHECKING:
+    from workerpool.plan import Setting
 
 _DESCRIPTION = """\
 Say how long a batch will take, which budget binds it, and how many workers it
@@ -36,15 +38,17 @@ exit status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanSettings:
-    """What `workerpool plan` was told, checked. `latency`: seconds. `compared`: what was said, and what it comes to."""
+    """What `workerpool plan` was told, checked. `settings`: what was said of a pool, and then what it is compared with.
+
+    `latency`: seconds.
+    """
 
     sources: tuple[str, ...]
-    input_format: str | None
-    records: str | None
-    latency: float
-    budgets: BudgetSettings
-    compared: tuple[tuple[str, BudgetSettings], ...]
-    as_json: bool
+    settings: tuple[Setting, ...]
+    input_format: str | None = None
+    records: str | None = None
+    latency: float = 0.2
+    as_json: bool = False
 
 
 def add_plan(commands: Any, formatter: Any) -> None:
@@ -61,49 +65,28 @@ def add_plan(commands: Any, formatter: Any) -> None:
     plan.add_argument(
         "sources", nargs="*", metavar="SOURCE", help="a .txt, .csv, .jsonl or .parquet file, a pattern, or -"
     )
-    add = plan.add_argument_group("plan").add_argument
-    add(
-        "--input-format",
-        choices=("txt", "csv", "jsonl", "parquet"),
-        help="of all SOURCEs; default: as named, txt for -",
-    )
-    add(
-        "--from",
-        dest="records",
-        metavar="PATH",
-        help="the job's directory, or the output, of an earlier run: simulate with its timings",
-    )
-    add(
-        "--latency",
-        metavar="DURATION",
-        help=f"that an answer is assumed to take, without --from; default: {LATENCY}",
-    )
-    add(
-        "--compare",
-        metavar="OPTIONS",
-        action="append",
-        default=[],
-        help='other budgets to compare with: those said, changed by OPTIONS, as in "--workers 32"; may be repeated',
-    )
-    add("--json", action="store_true", help="write one JSON object in place of text")
-    add_budgets(plan.add_argument_group("budgets").add_argument)
-    add_failing(plan.add_argument_group("failures").add_argument)
+    add(plan.add_argument_group("plan"), PLAN)
+    add(plan.add_argument_group("budgets"), LIMITS)
+    add(plan.add_argument_group("failures"), FAILING)
+    plan.set_defaults(settings_of=settings_of)
 
 
-def plan_settings_of(said: argparse.Namespace) -> PlanSettings:
+def settings_of(said: argparse.Namespace) -> PlanSettings:
     """Check what was said; raises `OptionError` naming the option, its value, and what would do."""
-    if not said.sources and said.records is None:
+    found = said_of(said, PLAN)
+    if not said.sources and "records" not in found:
         raise OptionError("SOURCE is missing: name a file of requests, or a job's directory by --from")
-    if said.latency is not None and said.records is not None:
+    if "latency" in found and "records" in found:
         raise OptionError("--latency with --from: how long answers take is in the records; leave out one of the two")
+    pool = pool_of(said)
+    compared = [(text.strip(), _changed(said, text)) for text in found.pop("compare", ())]
+    keys = [given["limit_by"] for given in (pool, *(other for _, other in compared)) if "limit_by" in given]
+    if any(limit_by != keys[0] for limit_by in keys):  # the sources are read once for all settings
+        raise OptionError("--compare counts by another --limit-by: make a plan for each of the two")
     return PlanSettings(
         sources=tuple(said.sources),
-        input_format=said.input_format,
-        records=said.records,
-        latency=parse_duration(said.latency or LATENCY, "--latency"),
-        budgets=budget_settings_of(said),
-        compared=tuple((text.strip(), _changed(said, text)) for text in said.compare),
-        as_json=said.json,
+        settings=tuple(_setting(given, label) for label, given in (("", pool), *compared)),
+        **found,
     )
 
 
@@ -114,13 +97,21 @@ class _Parser(argparse.ArgumentParser):
         raise OptionError(message)
 
 
-def _changed(said: argparse.Namespace, text: str) -> BudgetSettings:
-    """The budgets that were said, changed by the options in `text`."""
+def _changed(said: argparse.Namespace, text: str) -> dict[str, Any]:
+    """What was said for a pool, changed by the options in `text`; raises `OptionError`."""
     parser = _Parser(add_help=False, allow_abbrev=False)
-    add_budgets(parser.add_argument)
-    add_failing(parser.add_argument)
+    add(parser, (*LIMITS, *FAILING))
     try:
-        # What the namespace has already, no default replaces.
-        return budget_settings_of(parser.parse_args(shlex.split(text), copy.copy(said)))
+        pool = pool_of(parser.parse_args(shlex.split(text), copy.copy(said)))
+        options_of(**pool)
     except ValueError as error:  # OptionError is one, and shlex's
         raise OptionError(f"--compare={text!r}: {error}: write budgets as for run, as in '--workers 32'") from error
+    return pool
+
+
+def _setting(pool: dict[str, Any], label: str) -> Setting:
+    from workerpool.plan import Setting  # which the other commands can do without
+
+    return Setting(
+        options=options_of(**pool), label=label, has_connections=isinstance(pool.get("max_connections"), int)
+    )

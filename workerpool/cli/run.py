@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import NoReturn
 
 from workerpool import events
@@ -23,27 +23,19 @@ from workerpool.batch.sources.base import Sources
 from workerpool.batch.sources.files import FileSources
 from workerpool.batch.straight import StraightBooks, scratch_duplicates
 from workerpool.cli.arguments import RunSettings
-from workerpool.cli.last_word import (
-    AT_DEADLINE,
-    FAILED,
-    HELD,
-    NOT_WRITTEN,
-    OK,
-    USAGE,
-    Ending,
-    last_word,
-)
+from workerpool.cli.codes import AT_DEADLINE, FAILED, HELD, NOT_WRITTEN, OK, USAGE
+from workerpool.cli.last_word import Ending, last_word
 from workerpool.cli.progress import Moment, Progress, make_progress
 from workerpool.cli.signals import Signals, exit_code, name_of
 from workerpool.cli.speaker import LogStream, Speaker
-from workerpool.config import RetryPolicy
 from workerpool.errors import Cancelled, JobError, JobHeld, SinkError, SourceError, WorkerPoolError
 from workerpool.model import Outcome
 from workerpool.pool import WorkerPool
 from workerpool.processes import ShardedPool, make_pool
-from workerpool.report.summary import Took, duration, plural, summarize
+from workerpool.report.summary import Took, summarize
 from workerpool.report.totals import Tally
 from workerpool.report.why import Allowed
+from workerpool.wording import duration, plural
 
 _FINISHED, _BROKEN = "finished", "stopped, as its results could not be written"
 """How a job's run has ended."""
@@ -54,7 +46,7 @@ def run(settings: RunSettings, *, owns_process: bool = False) -> int:
 
     `owns_process` allows it to end the process instead, where only requests whose results are lost would be waited for.
     """
-    if settings.verify is False:  # the user asked for it, and needs no library's word on it
+    if settings.options.verify is False:  # the user asked for it, and needs no library's word on it
         warnings.filterwarnings("ignore", message="Unverified HTTPS request")
     speaker = Speaker(quiet=settings.quiet, as_json=settings.log_format == "json")
     with ExitStack() as stack:
@@ -91,7 +83,7 @@ class _Ready:
 def _run(settings: RunSettings, speaker: Speaker, owns_process: bool) -> int:
     # Everything that can be refused is, before anything is sent; the output last, as opening it makes it.
     with ExitStack() as stack:
-        pool = _pool(settings)
+        pool = make_pool(settings.processes, thread_name_prefix="workerpool", **settings.pool)
         wait = False
         try:
             ready = (
@@ -119,42 +111,9 @@ def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) ->
 
 def _open_job(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Ready:
     assert settings.job is not None
-    job = Job(
-        sources=settings.sources,
-        output=settings.output,
-        input_format=settings.input_format,
-        format=settings.format,
-        include=settings.include,
-        ordered=settings.ordered,
-        overwrite=settings.overwrite,
-        dedupe=settings.dedupe,
-        note=speaker.note,
-        **asdict(settings.job),
-    )
+    job = Job(note=speaker.note, **settings.job)
     opened = stack.enter_context(closing(job.open()))
     return _Ready(opened.books, opened.sources, opened)
-
-
-def _pool(settings: RunSettings) -> WorkerPool:
-    budgets = settings.budgets
-    return make_pool(
-        settings.processes,
-        max_workers=budgets.workers,
-        thread_name_prefix="workerpool",
-        **budgets.of_pool(),
-        retry=RetryPolicy(attempts=budgets.retries + 1, budget=budgets.retry_budget),
-        timeout=settings.timeout,
-        max_body=settings.max_body,
-        verify=settings.verify,
-        cert=settings.cert,
-        proxies=None if settings.proxy is None else {"http": settings.proxy, "https": settings.proxy},
-        allow_hosts=settings.allow_hosts,
-        deny_private=settings.deny_private,
-        trust_proxy=settings.trust_proxy,
-        fast_path=settings.fast_path,
-        robots=settings.robots,
-        contact=settings.contact,
-    )
 
 
 class _Execution:
@@ -204,7 +163,7 @@ class _Execution:
 
     @contextmanager
     def _display(self) -> Iterator[None]:
-        if not self._settings.progress:
+        if not self._settings.has_progress:
             yield
             return
         to_terminal = self._settings.output == STDOUT and os.isatty(1)
@@ -286,10 +245,10 @@ class _Execution:
         self._say_last_word(self._how(result), code)
 
     def _allowed(self) -> Allowed:
-        settings, budgets = self._settings, self._settings.budgets
+        settings, options = self._settings, self._settings.options
         is_ordered = settings.ordered and settings.job is None  # a job puts its outcomes into order when it has them
         return Allowed(
-            workers=budgets.workers, budgets=budgets.budgets(), ordered=is_ordered, processes=settings.processes
+            workers=options.workers, budgets=options.budgets, ordered=is_ordered, processes=settings.processes
         )
 
     def _say_last_word(self, how: str, code: int) -> None:
@@ -301,7 +260,7 @@ class _Execution:
         total = None if counts is None or how == _FINISHED else self._ready.sources.count()
         assert self._settings.job is not None
         ending = Ending(
-            directory=self._settings.job.directory, run=job.run, how=how, code=code, counts=counts, total=total
+            directory=self._settings.job["directory"], run=job.run, how=how, code=code, counts=counts, total=total
         )
         self._speaker.last_word(last_word(ending), is_well=code == OK)
 

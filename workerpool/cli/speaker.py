@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-import textwrap
 
 from workerpool import events
+from workerpool.options.words import in_flags
 from workerpool.redact import redact
-
-WIDTH = 80
+from workerpool.wording import wrapped
 
 
 def speak(text: str) -> None:
@@ -66,6 +65,7 @@ class Speaker:
 
     def error(self, sentence: str) -> None:
         """Say what ended the run; this is said also if quiet."""
+        sentence = in_flags(sentence)
         events.emit("run.failed", error=sentence)
         if not self._as_json:
             speak(_folded(f"workerpool: {sentence}"))
@@ -94,4 +94,4 @@ def _folded(text: str) -> str:
     """Fold a message for a terminal; in a file it stays one line, to be searched for."""
     if not is_terminal():
         return text
-    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(wrapped(text))

@@ -5,16 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+from workerpool.config import Budgets
 from workerpool.doctor.findings import Answer, Examination, Failure, Reuse, Tls
 from workerpool.limits.headers import Allowance
-from workerpool.report.summary import (  # layer: sibling, because durations and sizes are written in one way
-    duration,
-    number,
-    size,
-)
+from workerpool.wording import duration, number, size
 
-SOCKETS = 6
-"""The default of ``--host-connections``."""
+SOCKETS = Budgets().host_connections
+"""Sockets to a host, unless ``--host-connections`` says more."""
 FEW_REQUESTS = 100
 """Requests a connection below which its end is worth a word: from there on, it costs a request under 1 %."""
 EXPIRES_SOON = 21

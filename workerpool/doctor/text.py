@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 import time
 from collections.abc import Iterator
 
 from workerpool.doctor.findings import Answer, Compression, Cost, Examination, IdleLimit, Reuse, Tls
-from workerpool.redact import redact
-from workerpool.report.summary import (  # layer: sibling, because durations and sizes are written in one way
-    duration,
-    plural,
-    size,
-)
+from workerpool.redact import printable, redact
+from workerpool.wording import duration, plural, row, size, wrapped
 
-WIDTH = 80
-_LABEL = 15
 AT_ONCE = 0.05
 """Seconds of being idle that are none."""
 LITERAL = 0.0005
@@ -29,11 +22,18 @@ _WHY = {
 
 def as_text(found: Examination) -> str:
     """Render what was found, and the advice, without secrets and without characters that could move a cursor."""
-    lines = [line for label, text in _rows(found) for line in _row(label, text)]
+    lines = [*wrapped(_clean(found.url))]
+    for label, text in _rows(found):
+        lines += row(label, _clean(text))
     if found.advice:
-        lines += ["advice", *(line for sentence in found.advice for line in _bullet(sentence))]
-    text = "\n".join([*_fold(_printable(redact(found.url)), 0), *lines])
-    return text
+        lines.append("advice")
+    for sentence in found.advice:
+        lines += wrapped(_clean(sentence), "  · ", "    ")
+    return "\n".join(lines)
+
+
+def _clean(text: str) -> str:
+    return printable(redact(text))
 
 
 def _rows(found: Examination) -> Iterator[tuple[str, str]]:
@@ -149,24 +149,3 @@ def _compression(body: Compression) -> str:
 def _limit(found: Examination, place: int) -> str:
     limit = found.rate_limits[place]
     return f"{limit.header}: {limit.value} ({limit.meaning})"
-
-
-def _row(label: str, text: str) -> Iterator[str]:
-    first, *others = _fold(_printable(redact(text)), _LABEL + 2)
-    yield f"  {label:<{_LABEL}}{first}"
-    yield from (f"{'':<{_LABEL + 2}}{line}" for line in others)
-
-
-def _bullet(sentence: str) -> Iterator[str]:
-    first, *others = _fold(_printable(redact(sentence)), 4)
-    yield f"  · {first}"
-    yield from (f"    {line}" for line in others)
-
-
-def _fold(text: str, indent: int) -> list[str]:
-    return textwrap.wrap(text, WIDTH - indent, break_long_words=False, break_on_hyphens=False) or [""]
-
-
-def _printable(text: str) -> str:
-    """Without what a server could steer a terminal with."""
-    return "".join(character if character.isprintable() else "?" for character in text)

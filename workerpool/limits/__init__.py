@@ -12,17 +12,18 @@ from __future__ import annotations
 from typing import Protocol
 
 from workerpool.limits.adaptive import AdaptiveRate
-from workerpool.limits.answer import Answer
+from workerpool.limits.answer import PAUSING_STATUSES, Answer, answer_of
 from workerpool.limits.bucket import LATENESS, LeakyBucket
 from workerpool.limits.circuit import Circuit
 from workerpool.limits.connections import AdaptiveConnections
-from workerpool.limits.headers import Allowance, allowance
+from workerpool.limits.headers import Allowance, allowance, retry_after
 from workerpool.limits.learning import tell
 from workerpool.limits.memory import MemoryLimiter
 from workerpool.limits.tokens import RetryTokens
 
 __all__ = [
     "LATENESS",
+    "PAUSING_STATUSES",
     "AdaptiveConnections",
     "AdaptiveRate",
     "Allowance",
@@ -34,6 +35,8 @@ __all__ = [
     "RetryTokens",
     "Shared",
     "allowance",
+    "answer_of",
+    "retry_after",
     "tell",
 ]
 

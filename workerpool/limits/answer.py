@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from workerpool.limits.headers import Allowance
+from workerpool.limits.headers import Allowance, allowance, retry_after
+
+if TYPE_CHECKING:
+    from requests import Response
+
+PAUSING_STATUSES = frozenset({429, 503})
+"""The statuses whose ``Retry-After`` speaks for the whole host (RFC 6585, section 4; RFC 9110, section 15.6.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +36,28 @@ class Answer:
     def accepted(self) -> bool:
         """Whether the host's limits let it pass. A server's error says neither this nor the contrary."""
         return self.status is not None and self.status < 500 and not self.refused
+
+
+def answer_of(
+    response: Response | None,
+    sent_at: float,
+    now: float,
+    wall_time: float,
+    *,
+    latency: float | None = None,
+    in_flight: int,
+) -> Answer:
+    """What a response, or that none came, says about its host's limits. `wall_time`: seconds since the epoch."""
+    if response is None:
+        return Answer(sent_at, now, None, refused=False, in_flight=in_flight)
+    refused = response.status_code in PAUSING_STATUSES
+    return Answer(
+        sent_at=sent_at,
+        ended_at=now,
+        status=response.status_code,
+        refused=refused,
+        pause=retry_after(response.headers, wall_time) if refused else None,
+        allowance=allowance(response.headers, wall_time),
+        latency=latency,
+        in_flight=in_flight,
+    )

@@ -5,7 +5,7 @@ three forms that older versions had), and ``X-RateLimit-*`` and ``X-Rate-Limit-*
 and X's reset is a time since the epoch, Discord's has a fraction and comes as ``-Reset-After``, too, others count
 seconds from now, Kong puts the window into the header's name, and OpenAI writes durations such as ``6m0s``.
 
-Nothing here raises: what is not understood says nothing. ``Retry-After`` is `workerpool.retry`'s.
+So is ``Retry-After``. Nothing here raises: what is not understood says nothing.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from datetime import UTC, datetime
 
 from workerpool.config import Rate
 
-EPOCH_LIKE = 1e8
-"""A reset above this many seconds is a time since the epoch: nobody waits for three years. A thousand times as much
-is one in milliseconds."""
+EPOCH_LIKE = 1e9
+"""More seconds than this are a time since the epoch: nobody waits for thirty years. A thousand times as much is one in
+milliseconds."""
+
+LONGEST_WAIT = 10 * 366 * 86400.0
+"""Seconds in ``Retry-After`` that are believed at most: dates beyond it cannot always be written down."""
 
 LONGEST_VALUE = 1_000
 """Characters of a header that are looked at; a longer one says nothing."""
@@ -129,6 +132,18 @@ def seconds_until(value: str, headers: Mapping[str, str], wall_time: float) -> f
         moment /= 1000
     stated = _date(headers.get("Date") or headers.get("date") or "")
     return max(0.0, moment - (wall_time if stated is None else stated))
+
+
+def retry_after(headers: Mapping[str, str], wall_time: float) -> float | None:
+    """Read ``Retry-After`` (RFC 9110, section 10.2.3) as seconds from now; None if it says nothing of use.
+
+    Zero, negative and past values say nothing of use: obeyed literally they burn the attempts.
+    """
+    text = headers.get("Retry-After", "")
+    if number(text) is not None and not _NUMBER.fullmatch(text):
+        return None  # a list
+    seconds = seconds_until(text, headers, wall_time)
+    return min(seconds, LONGEST_WAIT) if seconds else None
 
 
 class _Found:

@@ -14,7 +14,7 @@ from workerpool.config import Rate
 from workerpool.plan.setting import Budget, Setting
 
 SLACK = 0.001
-"""Share of the work for which no further worker is asked for: n sends at a rate take the time of n - 1."""
+"""Work so small that no further worker is asked for it: n sends at a rate take only n - 1 intervals."""
 
 
 @dataclass(slots=True)
@@ -40,11 +40,11 @@ def bounds_of(hosts: Mapping[str, Load], others: Load, setting: Setting, largest
     `others`: hosts that are not known one by one. They count for the budgets of the pool alone. `largest_key`: the
     sends of the key that has the most.
     """
-    budgets = setting.budgets
+    budgets = setting.options.budgets
     sends = sum(load.sends for load in hosts.values()) + others.sends
     busy = sum(load.busy for load in hosts.values()) + others.busy
-    bounds = [Bound(budget="workers", seconds=busy / setting.workers)]
-    if setting.has_connections or budgets.max_connections < setting.workers:
+    bounds = [Bound(budget="workers", seconds=busy / setting.options.workers)]
+    if setting.has_connections or budgets.max_connections < setting.options.workers:
         bounds.append(Bound(budget="connections", seconds=busy / budgets.max_connections))
     if budgets.rate is not None:
         bounds.append(Bound(budget="rate", seconds=least_time(budgets.rate, sends, budgets.burst)))

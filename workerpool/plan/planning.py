@@ -64,7 +64,7 @@ class Prediction:
             "per_second": self.rate,
             "busy": self.busy,
             "most_at_once": self.most_at_once,
-            "workers": setting.workers,
+            "workers": setting.options.workers,
             "workers_asked_for": self.workers,
             "failed": round(self.failed),
             "unsent": round(self.unsent),
@@ -152,7 +152,7 @@ def _least(workload: Workload, setting: Setting, latency: float) -> Prediction:
     bounds = bounds_of(loads, others, setting, workload.largest_key)
     load = Load(workload.requests, workload.requests * latency)
     seconds = max(bounds[0].seconds, latency if workload.requests else 0.0)
-    budgets = setting.budgets
+    budgets = setting.options.budgets
     sockets = sum(min(sends, budgets.host_connections) for sends in workload.hosts.values()) + workload.others
     return Prediction(
         setting=setting,
@@ -160,7 +160,7 @@ def _least(workload: Workload, setting: Setting, latency: float) -> Prediction:
         is_least=True,
         sends=workload.requests,
         busy=load.busy / seconds if seconds else 0.0,
-        most_at_once=min(setting.workers, budgets.max_connections, sockets),
+        most_at_once=min(setting.options.workers, budgets.max_connections, sockets),
         workers=workers_asked_for(bounds, load),
         bounds=bounds,
     )
@@ -196,9 +196,9 @@ def _notes(workload: Workload, settings: Sequence[Setting]) -> list[str]:
         notes.append(
             f"Hosts past the first {len(workload.hosts):,} are counted together, {workload.others:,} requests in all."
         )
-    if any(setting.budgets.learns_rate for setting in settings):
+    if any(setting.options.budgets.learns_rate for setting in settings):
         notes.append("What a rate of auto finds depends on the server, which is taken to refuse nothing.")
-    if any(setting.budgets.learns_connections for setting in settings):
+    if any(setting.options.budgets.learns_connections for setting in settings):
         notes.append("How many connections auto finds depends on the server, which is taken to get no slower.")
     return notes
 

@@ -135,7 +135,7 @@ class Profile:
         self._all = Samples()
         self._hops: list[str] = []
         self._numbers: dict[str, int] = {}
-        self.records = self.failed = self.retried = self.refused = 0
+        self.records = self.retried = 0
         draw = random.Random(seed)
         for sent in records:
             self._add(sent, draw)
@@ -158,9 +158,7 @@ class Profile:
 
     def _add(self, sent: Sent, draw: random.Random) -> None:
         self.records += 1
-        self.failed += not sent.ok
         self.retried += sent.attempts > 1
-        self.refused += sent.status in REFUSALS
         host = origin(sent.url)
         samples = self._hosts.get(host)
         if samples is None and len(self._hosts) < HOSTS:

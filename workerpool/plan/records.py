@@ -1,11 +1,11 @@
 """The records of a finished run, read back as timings: of a job's directory, or of an output by itself.
 
-It only reads, also while a run goes on: then what its output held a moment ago. One thread.
+It only reads, also while a run goes on: then what its output held a moment ago; but see `batch.job.records` on SQLite.
+One thread.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,18 +13,15 @@ from typing import Any, NamedTuple
 
 from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import holder_of
+from workerpool.batch.job.records import UNREADABLE, records_of, went_to
 from workerpool.batch.job.status import has_job
-from workerpool.batch.job.terms import FUNCTION
-from workerpool.batch.sinks import STDOUT, durable_sink_for
+from workerpool.batch.sinks import durable_sink_for
 from workerpool.batch.sinks.formats import ENDINGS, format_of
-from workerpool.batch.sources.names import STDIN
-from workerpool.errors import JobError, OptionError, SinkError
+from workerpool.batch.sources.base import STDIN
+from workerpool.errors import JobError, OptionError
 from workerpool.redact import HIDDEN, redact
 
 FIELDS = ("url", "ok", "status", "attempts", "elapsed", "final_url")
-
-_UNREADABLE = (SinkError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError)
-"""What reading an output may raise in which others have written, or which is another's altogether."""
 
 
 class Sent(NamedTuple):
@@ -73,7 +70,7 @@ class Records:
                     yield Sent(str(url), bool(ok), answered, int(attempts), float(elapsed), final_url or None)
         except OptionError as error:
             raise JobError(f"the records of {self.name} cannot be read back: {error}") from error
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise JobError(
                 f"the records of {self.name} cannot be read back: {redact(str(error))}{self._hint()}"
             ) from error
@@ -96,8 +93,7 @@ class Records:
                 self.took = run.ended - run.began
             paths = [source.path for source in ledger.sources()]
         self._output = str(run.settings["--output"])
-        if self._output in (STDOUT, FUNCTION):
-            place = "standard output" if self._output == STDOUT else self._output
+        if (place := went_to(run)) is not None:
             raise JobError(
                 f"the records of {self.name} went to {place}, and cannot be read back: if they are in a file, name that"
             )
@@ -113,11 +109,7 @@ class Records:
         with closing(Ledger(self.path, read_only=True)) as ledger:
             run = ledger.run()
             assert run is not None
-            sink = durable_sink_for(self._output, format=run.settings.get("--format"))
-            yield from sink.entries(None if run.is_finished else run.position, FIELDS)
-            for line in ledger.held_records():
-                record = json.loads(line)
-                yield tuple([record[field] for field in FIELDS])
+            yield from records_of(ledger, run, FIELDS)
 
     def _hint(self) -> str:
         if not self._is_job:

@@ -16,13 +16,12 @@ from typing import Any
 
 from workerpool.clock import NEVER
 from workerpool.crew import AHEAD
-from workerpool.intake import Intake, Item
+from workerpool.intake import Intake, Item, window_of
 from workerpool.limits import Answer
 from workerpool.model import Request
 from workerpool.plan.bounds import Load
 from workerpool.plan.profile import Draws, History
 from workerpool.plan.setting import Setting
-from workerpool.pool import window_of
 from workerpool.scheduler import Scheduler
 from workerpool.stream import PATIENCE, READ_ON
 from workerpool.tickets import Ticket
@@ -69,18 +68,18 @@ class Simulation:
     def __init__(
         self, setting: Setting, requests: Iterable[tuple[str, str | None]], draws: Draws, *, seed: int = 0
     ) -> None:
-        budgets, policy = setting.budgets, setting.retry
-        self._setting = setting
+        budgets, policy = setting.options.budgets, setting.options.retry
+        self._options = setting.options
         self._draws = draws
         self._random = random.Random(seed)
         self._scheduler = Scheduler(
             budgets,
             retries=policy.budget,
             floor=policy.budget_floor,
-            breaker=setting.breaker,
-            places=setting.workers,
+            breaker=setting.options.breaker,
+            places=setting.options.workers,
         )
-        self._window, share = window_of(setting.workers, budgets)
+        self._window, share = window_of(setting.options.workers, budgets)
         self._intake = Intake(iter(requests), share, self._window, self._as_item)
         self._batch = max(1, share // 8)  # as a stream does: how many have to end before the next are handed out
         self._batch_left = 0
@@ -118,7 +117,7 @@ class Simulation:
         request = self._requests.get(place)
         if request is None:
             host, key = place
-            key = key if self._setting.budgets.key_rate is not None else None
+            key = key if self._options.budgets.key_rate is not None else None
             request = self._requests[place] = Request(host, key=key)
         return number, request, place[0]
 
@@ -141,7 +140,7 @@ class Simulation:
         intake = self._intake
         if not intake.is_blocked or self._outstanding >= self._window:
             return NEVER
-        if not self._scheduler.is_starved(AHEAD * self._setting.workers, self._now):
+        if not self._scheduler.is_starved(AHEAD * self._options.workers, self._now):
             return NEVER
         return max(self._heard_at, self._read_on_at) + PATIENCE
 
@@ -155,7 +154,7 @@ class Simulation:
     def _send(self) -> None:
         """Send all that may be sent now."""
         course, now = self._course, self._now
-        while len(self._flying) < self._setting.workers:
+        while len(self._flying) < self._options.workers:
             ticket = self._scheduler.next(now)
             if ticket is None:
                 break
@@ -187,7 +186,7 @@ class Simulation:
     def _wakes_at(self) -> float:
         """When something happens next."""
         wake = self._flying[0][0] if self._flying else NEVER
-        if len(self._flying) < self._setting.workers:
+        if len(self._flying) < self._options.workers:
             at = self._scheduler.wakes_at(self._now)
             if at is not None and at < wake:
                 return at
@@ -203,7 +202,7 @@ class Simulation:
             history = ticket.history
             redirected = history.hop is not None and not ticket.half
             failed = not redirected and (ticket.tries + 1 < history.attempts or not history.ok)
-            if self._setting.listens:
+            if self._options.listens:
                 self._scheduler.hear(ticket.host, self._answer(ticket, failed), now)
             self._scheduler.release(ticket.host, now, since=ticket.granted_at)
             if redirected and history.hop is not None:
@@ -222,13 +221,13 @@ class Simulation:
     def _tries_again(self, ticket: _Simulated) -> bool:
         """What failed for good at its first attempt does so again; of the rest more is tried if more may be."""
         history = ticket.history
-        return (history.ok or history.attempts > 1) and ticket.tries < self._setting.retry.attempts
+        return (history.ok or history.attempts > 1) and ticket.tries < self._options.retry.attempts
 
     def _park(self, ticket: _Simulated) -> None:
         """Let it wait as the retry policy does, and its host, too, if that refused it."""
-        policy = self._setting.retry
+        policy = self._options.retry
         wait = self._random.uniform(0.0, min(policy.backoff_max, policy.backoff * 2.0 ** min(60, ticket.tries - 1)))
-        if ticket.history.refused and not self._setting.budgets.learns_rate:
+        if ticket.history.refused and not self._options.budgets.learns_rate:
             self._scheduler.pause(ticket.host, self._now + max(wait, policy.backoff), self._now)
         ticket.host = ticket.home
         self._scheduler.park(ticket, self._now + wait)

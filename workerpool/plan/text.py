@@ -8,11 +8,8 @@ from collections.abc import Iterator
 from workerpool.plan.bounds import Bound
 from workerpool.plan.planning import Plan, Prediction
 from workerpool.plan.workload import Workload
-from workerpool.redact import printable, redact
-from workerpool.report.summary import duration, number, plural
-
-WIDTH = 80
-_LABEL = 15
+from workerpool.redact import printable
+from workerpool.wording import cut, duration, number, plural, row, shown_host, wrapped
 
 _FEWER = 0.01
 """Share of the longest bound below which another one is not worth a line."""
@@ -28,15 +25,15 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield _headline(plan, first)
     if plan.workload.requests:
         yield from _prediction(plan.workload, first)
-        yield from _row("taken from", _source(plan))
+        yield from row("taken from", _source(plan))
         if plan.took is not None:
-            yield from _row("took then", f"{duration(plan.took)}, with settings that are not kept")
+            yield from row("took then", f"{duration(plan.took)}, with settings that are not kept")
     if plan.workload.problems:
         yield from _problems(plan.workload)
     if len(plan.predictions) > 1 and plan.workload.requests:
         yield from _table(plan)
     for note in plan.notes if plan.workload.requests else ():
-        yield from _wrapped(f"· {note}", "  ", "    ")
+        yield from wrapped(f"· {note}", "  ", "    ")
 
 
 def _headline(plan: Plan, first: Prediction) -> str:
@@ -53,19 +50,19 @@ def _time(prediction: Prediction) -> str:
 
 
 def _prediction(workload: Workload, found: Prediction) -> Iterator[str]:
-    yield from _row("what binds", _binding(workload, found))
+    yield from row("what binds", _binding(workload, found))
     worth = [bound for bound in found.bounds if bound.seconds > _FEWER * found.bounds[0].seconds]
     width = max((len(duration(bound.seconds)) for bound in worth), default=0)
     for place, bound in enumerate(worth):
         where = "" if bound.host is None else f" at {_host(bound.host)}"
         text = f"{duration(bound.seconds):>{width}}  {found.setting.words(bound.budget)}{where}"
-        yield from _row("" if place else "least time", text, deeper=width + 2)
-    yield from _row("rate", f"{number(found.rate)}/s on average, {plural(round(found.sends), 'send')}")
-    yield from _row("in flight", f"{number(found.busy)} on average, {found.most_at_once:,} at most")
-    yield from _row("workers", _workers(found))
+        yield from row("" if place else "least time", text, deeper=width + 2)
+    yield from row("rate", f"{number(found.rate)}/s on average, {plural(round(found.sends), 'send')}")
+    yield from row("in flight", f"{number(found.busy)} on average, {found.most_at_once:,} at most")
+    yield from row("workers", _workers(found))
     if found.failed or found.unsent:
         unsent = f", {round(found.unsent):,} end unsent" if found.unsent else ""
-        yield from _row("failures", f"{round(found.failed):,} fail{unsent}")
+        yield from row("failures", f"{round(found.failed):,} fail{unsent}")
 
 
 def _binding(workload: Workload, found: Prediction) -> str:
@@ -100,7 +97,7 @@ def _next(found: Prediction, bound: Bound) -> str:
 
 
 def _workers(found: Prediction) -> str:
-    given = found.setting.workers
+    given = found.setting.options.workers
     verdict = "suffice" if found.workers <= given else "are asked for"
     if not found.unbound:
         return f"{found.workers:,} {verdict}, {given:,} are there"
@@ -117,10 +114,10 @@ def _source(plan: Plan) -> str:
 def _problems(workload: Workload) -> Iterator[str]:
     more = f", and {workload.problems - len(workload.examples):,} more" * (workload.problems > len(workload.examples))
     count = plural(workload.problems, "input")
-    yield from _row("no requests", f"{count} that cannot be sent{':' if workload.examples else ''}")
+    yield from row("no requests", f"{count} that cannot be sent{':' if workload.examples else ''}")
     for place, example in enumerate(workload.examples):
         is_last = place == len(workload.examples) - 1
-        yield from _row("", f"{example}{more if is_last else ''}", deeper=2)
+        yield from row("", f"{example}{more if is_last else ''}", deeper=2)
 
 
 def _table(plan: Plan) -> Iterator[str]:
@@ -141,18 +138,4 @@ def _label(place: int, found: Prediction) -> str:
 
 
 def _host(name: str) -> str:
-    """A host without what goes without saying."""
-    default = ":443" if name.startswith("https:") else ":80"
-    shown = redact(name).removesuffix(default).rpartition("://")[2]
-    return shown if len(shown) <= 40 else f"{shown[:39]}…"
-
-
-def _row(label: str, text: str, deeper: int = 0) -> Iterator[str]:
-    first = f"  {label:<{_LABEL}}"
-    yield from _wrapped(text, first, " " * (len(first) + deeper))
-
-
-def _wrapped(text: str, first: str, rest: str) -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
-    )
+    return cut(shown_host(name), 40)

@@ -1,6 +1,6 @@
 """What a fleet keeps books of: berths, what they were given, which hosts are whose, and what streams are told.
 
-No locks of their own, save an account's: the fleet's guards the rest.
+No locks of their own, save a consumer's: the fleet's guards the rest.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from workerpool.delays import Feeder
 from workerpool.meter import Wait
 from workerpool.model import Attempt
-from workerpool.processes.figures import NOTHING
+from workerpool.processes.figures import NOTHING, added, only_past
 from workerpool.processes.messages import Doing, Task
 from workerpool.processes.process import Process
 from workerpool.statistics import PoolStatistics
@@ -25,12 +26,12 @@ HOSTS_KEPT = 10_000
 
 @dataclass(slots=True)
 class Given:
-    """A request that a berth has. `attempts`: that are known of it. `may_be_sent`: it may not be sent again."""
+    """A request that a berth has. `attempts`: that are known of it. `may_have_been_sent`: so it is not sent again."""
 
     ticket: Ticket
     task: Task
     attempts: tuple[Attempt, ...] | None = None
-    may_be_sent: bool = False
+    may_have_been_sent: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -53,9 +54,28 @@ class Berth:
     seen: int = 0  # the last question that was answered
     is_done: bool = False
 
+    def tell(self, message: Any) -> None:
+        """Tell its process, if it has one. Any thread, without the lock."""
+        if (process := self.process) is not None:
+            process.tell(message)
+
+    def of(self, owner: int) -> list[int]:
+        """Its requests that belong to an owner."""
+        return [number for number, given in self.given.items() if given.task.owner == owner]
+
+    def note(self, figures: PoolStatistics, cpu: float) -> None:
+        """Take what its process has done."""
+        self.figures, self.cpu = figures, cpu
+
+    def count_in(self) -> None:
+        """Keep what its process had done, which has ended; the next one knows nothing of the streams."""
+        self.past, self.figures = added([self.past, only_past(self.figures)]), NOTHING
+        self.past_cpu, self.cpu = self.past_cpu + self.cpu, 0.0
+        self.doing = None
+
 
 @dataclass(slots=True, eq=False)
-class Account:
+class Consumer:
     """A stream. `places`: the berths whose sends were told to it and are to be receipted, oldest first."""
 
     number: int
@@ -93,7 +113,7 @@ class Delays:
         for berth in self._berths:
             if not berth.given and berth.doing is not doing and berth.process is not None:
                 berth.doing = doing
-                berth.process.tell(Doing(doing))
+                berth.tell(Doing(doing))
 
 
 class Hosts:

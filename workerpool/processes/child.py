@@ -19,9 +19,10 @@ import threading
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeAlias
 
 from workerpool.crew import Crew
+from workerpool.endings import unsent
 from workerpool.errors import InvalidRequest, OptionError, WorkerPoolError
 from workerpool.meter import Wait
 from workerpool.model import Attempt, Outcome, Request
@@ -62,7 +63,6 @@ from workerpool.processes.parcels import (
 from workerpool.redact import redact
 from workerpool.stream import NAP, body_size
 from workerpool.tickets import NOBODY, Owner, Ticket
-from workerpool.wording import unsent
 
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that reach a whole group of processes, as Ctrl-C does, and that the parent acts on."""
@@ -113,7 +113,7 @@ class _Task(Ticket):
 
     def __init__(self, child: Child, task: Task, owner: Owner) -> None:
         request = unpack_request(task.request)
-        super().__init__(request, task.host, owner, task.key)
+        super().__init__(request, task.host, owner)
         self._child = child
         self.number = task.number
         self.told = len(request.earlier)
@@ -123,7 +123,7 @@ class _Task(Ticket):
         holds_place, self.holds_place = self.holds_place, False
         if holds_place or len(attempts) > self.told:
             self.told = len(attempts)
-            self._child.tell((self.number, holds_place, None, pack_attempts(attempts)))
+            self._child.tell((self, holds_place, None, attempts))
 
     def deliver(self, outcome: Outcome) -> None:
         self.trip = None
@@ -152,6 +152,23 @@ class _Announced(_Task):
         self._leave.put(leave)
 
 
+_News: TypeAlias = tuple[_Task, bool, Outcome | None, tuple[Attempt, ...] | None]
+"""As `News`, of a request of this process's, and not packed: that is for the thread that tells."""
+
+
+def _packed(news: _News) -> News:
+    task, holds_place, outcome, attempts = news
+    if outcome is not None:
+        return task.number, holds_place, pack_outcome(outcome), None
+    return task.number, holds_place, None, pack_attempts(attempts or ())
+
+
+def _size_of(news: _News) -> int:
+    """Bytes of bodies that it holds."""
+    task, _, outcome, _ = news
+    return 0 if outcome is None else task.size
+
+
 class Child:
     """What the process does with each message, and what it tells."""
 
@@ -163,7 +180,7 @@ class Child:
         self._is_refused = False
         self._tasks: dict[int, _Task] = {}  # without an outcome; workers take theirs out
         self._owners: dict[int, _Owner] = {}
-        self._news: queue.SimpleQueue[News | tuple[_Task, Outcome] | None] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[_News | None] = queue.SimpleQueue()
         self._scratch: str | None = None
         self._held_most = 0
         self._held = 0  # bytes of bodies that are still to be sent
@@ -294,7 +311,7 @@ class Child:
 
     # -- what is to be told -------------------------------------------------------------------------------------------
 
-    def tell(self, news: News) -> None:
+    def tell(self, news: _News) -> None:
         """Let the parent know, soon. A worker's thread."""
         self._news.put(news)
 
@@ -309,7 +326,7 @@ class Child:
                     self._is_full = True
                     for owner in [*self._owners.values()]:
                         owner.is_full = True
-        self._news.put((task, outcome))
+        self._news.put((task, task.holds_place, outcome, None))
 
     def _tell_all(self) -> None:
         """Send what is to be told, until nothing will be any more. A thread's whole life."""
@@ -324,31 +341,21 @@ class Child:
                     news.append(self._news.get_nowait())
                 except queue.Empty:
                     break
-                if (last := news[-1]) is not None and isinstance(last[0], _Task):
-                    size += last[0].size
+                if (last := news[-1]) is not None:
+                    size += _size_of(last)
             told_at = time.monotonic()
-            self._tell(news)
-            if news[-1] is None:
+            ends = news[-1] is None
+            self._tell([one for one in news if one is not None])
+            if ends:
                 self._is_done = True  # first: once it is told, the line may end at any moment
                 self.send(Done(self._pool.statistics(), time.process_time()))
                 return
             del news
 
-    def _tell(self, news: Sequence[News | tuple[_Task, Outcome] | None]) -> None:
-        told: list[News] = []
-        size = 0
-        for one in news:
-            if one is None:
-                break
-            if len(one) == 4:
-                told.append(one)
-            else:
-                task, outcome = one
-                told.append((task.number, task.holds_place, pack_outcome(outcome), None))
-                size += task.size
-        if told:
-            self.send(Told(told))
-        if size:
+    def _tell(self, news: Sequence[_News]) -> None:
+        if news:
+            self.send(Told([_packed(one) for one in news]))
+        if size := sum(map(_size_of, news)):
             self._make_room(size)
 
     def _make_room(self, size: int) -> None:

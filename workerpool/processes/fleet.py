@@ -8,8 +8,9 @@ A process that ends unasked is replaced. The next one in its berth is given the 
 the attempts that are known of them. One that may not be repeated and was about to be sent is `OutcomeUnknown`.
 
 Streams call this from their consumers' threads, as they would call a `crew.Crew`. What a process tells comes on a
-thread of its own (`processes.process`). One lock, `_lock`, guards everything here; no outcome is delivered under it,
-and no code of users' is called.
+thread of its own (`processes.process`). One lock, `_lock`, guards everything here, save that `_consumers` and
+`_numbers_of` are read without it; a consumer's lock is taken before it. No outcome is delivered under it, and no code
+of users' is called.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from itertools import count
 from typing import Any, TypeAlias
 
 from workerpool.delays import Feeder
+from workerpool.endings import unsent
 from workerpool.errors import Cancelled, InvalidRequest, OutcomeUnknown, ProcessesLost, RequestError
 from workerpool.model import Outcome, Request
-from workerpool.processes.berths import Account, Berth, Delays, Given, Hosts
-from workerpool.processes.figures import NOTHING, added, only_past, with_age
+from workerpool.processes.berths import Berth, Consumer, Delays, Given, Hosts
+from workerpool.processes.figures import added, with_age
 from workerpool.processes.messages import (
     ASKED,
     LIGHT,
@@ -68,7 +70,6 @@ from workerpool.redact import redact
 from workerpool.statistics import PoolStatistics
 from workerpool.stream import HELD_BYTES, Stream
 from workerpool.tickets import NOBODY, Owner, Ticket
-from workerpool.wording import unsent
 
 Orders: TypeAlias = tuple[Sequence[Mapping[str, bytes]], str | None]
 
@@ -102,7 +103,7 @@ class Fleet:
         self._began, self._ended_at = time.monotonic(), 0.0
         self.delays = Delays(self._berths)
         self._numbers = count(1)
-        self._accounts: dict[int, Account] = {}  # by number
+        self._consumers: dict[int, Consumer] = {}  # by number
         self._numbers_of: dict[Owner, int] = {}
         self._ends: deque[float] = deque(maxlen=MOST_ENDS)
         self._announcing: ThreadPoolExecutor | None = None
@@ -123,7 +124,7 @@ class Fleet:
             for berth, its in zip(self._berths, options, strict=True):
                 berth.options = its
                 try:
-                    process = Process(self._heard, self._lost)
+                    process = self._process_for(berth)
                 except OSError as error:
                     self.abandon()
                     self._failure = ProcessesLost(f"no process could be started: {error}")
@@ -153,12 +154,11 @@ class Fleet:
                 ticket.started = True
                 owner, number = self._number_of(ticket.owner), next(self._numbers)
                 berth = self._hosts.enter(ticket.host)
-                task = Task(number, owner, kind, ticket.host, ticket.key, parcel)
+                task = Task(number, owner, kind, ticket.host, parcel)
                 berth.given[number] = Given(ticket, task)
                 work.setdefault(berth, []).append(task)
             for berth, tasks in work.items():
-                if berth.process is not None:
-                    berth.process.tell(Work(tasks))
+                berth.tell(Work(tasks))
         for ticket, problem in refused:
             told = f"it {problem}, so it cannot be sent by another process: use one process, or leave that out"
             ticket.deliver(unsent(ticket.request, InvalidRequest(redact(told))))
@@ -171,32 +171,31 @@ class Fleet:
 
     def settle(self, owner: Owner, places: int) -> None:
         """Take the receipt for the `places` sends of `owner` that were told first."""
-        account = self._accounts[self._numbers_of[owner]]
-        with account.lock:
-            receipted = [account.places.popleft() for _ in range(places)]
+        consumer = self._consumers[self._numbers_of[owner]]
+        with consumer.lock:
+            receipted = [consumer.places.popleft() for _ in range(places)]
         with self._lock:
             for berth in dict.fromkeys(receipted):
                 number = receipted.count(berth)
-                berth.held[account.number] -= number
-                if berth.process is not None:
-                    berth.process.tell(Settle(account.number, number))
+                berth.held[consumer.number] -= number
+                berth.tell(Settle(consumer.number, number))
 
     def urge(self, ticket: Ticket) -> None:
         """Let a process send a request that its full owner waits for."""
         with self._lock:
             for berth in self._berths:
                 for number, given in berth.given.items():
-                    if given.ticket is ticket and berth.process is not None:
-                        berth.process.tell(Urge(number))
+                    if given.ticket is ticket:
+                        berth.tell(Urge(number))
 
     def resume(self, owner: Owner) -> None:
         """Let the processes send requests of an owner again that is not full any more."""
-        account = self._accounts[self._numbers_of[owner]]
-        with account.lock:
-            if account.is_held:
-                account.is_held = False
+        consumer = self._consumers[self._numbers_of[owner]]
+        with consumer.lock:
+            if consumer.is_held:
+                consumer.is_held = False
                 with self._lock:
-                    self._tell_all(Hold(account.number, is_full=False))
+                    self._tell_all(Hold(consumer.number, is_full=False))
 
     def attend(self, feeder: Feeder) -> None:
         """Tell the processes what a stream does, from now on, where they have nothing to do."""
@@ -215,34 +214,35 @@ class Fleet:
         """Let the processes forget an owner that is over. Takes no lock: see `crew.Crew.forsake`."""
         number = self._numbers_of.get(owner)
         if number is not None:
-            for berth in self._berths:
-                if berth.process is not None:
-                    berth.process.tell(Forget(number))
+            self._tell_all(Forget(number))
 
     def is_starved(self) -> bool:
         """Whether a process could send to further hosts."""
-        self.look()
         with self._lock:
+            self._ask()
             return any(berth.is_starved for berth in self._berths)
 
     # -- looking and ending -------------------------------------------------------------------------------------------
 
     def look(self) -> PoolStatistics:
         """Ask all processes how they stand, and add it up; what one last said, where it does not answer at once."""
-        end = time.monotonic() + LOOK_WAIT
         with self._lock:
-            question = next(self._numbers)
-            asked = [berth for berth in self._berths if berth.process is not None and not berth.is_done]
-            for berth in asked:
-                assert berth.process is not None
-                berth.process.tell(Look(question))
-            while any(berth.seen < question and not berth.is_done for berth in asked):
-                left = end - time.monotonic()
-                if left <= 0 or self._failure is not None:
-                    break
-                self._changed.wait(left)
+            self._ask()
             age = (self._ended_at or time.monotonic()) - self._began
             return added(with_age(added((berth.past, berth.figures)), age) for berth in self._berths)
+
+    def _ask(self) -> None:
+        """Ask all processes how they stand, and wait a little for their answers. Lets go of the lock meanwhile."""
+        end = time.monotonic() + LOOK_WAIT
+        question = next(self._numbers)
+        asked = [berth for berth in self._berths if berth.process is not None and not berth.is_done]
+        for berth in asked:
+            berth.tell(Look(question))
+        while any(berth.seen < question and not berth.is_done for berth in asked):
+            left = end - time.monotonic()
+            if left <= 0 or self._failure is not None:
+                return
+            self._changed.wait(left)
 
     @property
     def cpu(self) -> float:
@@ -302,24 +302,23 @@ class Fleet:
             return 0
         number = self._numbers_of.get(owner)
         if number is None:
+            self._sweep()
             number = self._numbers_of[owner] = next(self._numbers)
-            self._accounts[number] = Account(number, owner)
-            for gone, account in [*self._accounts.items()]:
-                if account.owner.is_forsaken:
-                    self._close_account(gone)
+            self._consumers[number] = Consumer(number, owner)
             for berth in self._berths:
-                if berth.process is not None:
-                    berth.process.tell(Open(number, berth.workers if owner.needs_receipts else None))
+                berth.tell(Open(number, berth.workers if owner.needs_receipts else None))
         return number
 
-    def _close_account(self, number: int) -> None:
-        """Forget a stream that nobody consumes any more, and its requests."""
-        del self._numbers_of[self._accounts.pop(number).owner]
-        self._tell_all(Forget(number))
-        for berth in self._berths:
-            berth.held.pop(number, None)
-            for one in [task for task, given in berth.given.items() if given.task.owner == number]:
-                self._take(berth, one)
+    def _sweep(self) -> None:
+        """Forget the streams that nobody consumes any more, and their requests."""
+        for number, consumer in [*self._consumers.items()]:
+            if consumer.owner.is_forsaken:
+                del self._consumers[number], self._numbers_of[consumer.owner]
+                self._tell_all(Forget(number))
+                for berth in self._berths:
+                    berth.held.pop(number, None)
+                    for one in berth.of(number):
+                        self._take(berth, one)
 
     def _kind_of(self, ticket: Ticket) -> int:
         if type(ticket).before_send is not Ticket.before_send:
@@ -338,40 +337,38 @@ class Fleet:
 
     def _tell_all(self, message: Any) -> None:
         for berth in self._berths:
-            if berth.process is not None:
-                berth.process.tell(message)
+            berth.tell(message)
+
+    def _process_for(self, berth: Berth) -> Process:
+        """Start a process; raises OSError. It is told and heard from `_man` on."""
+        return Process(partial(self._heard, berth), partial(self._lost, berth))
 
     def _man(self, berth: Berth, process: Process) -> None:
         """Put a process into a berth, and give it what is the berth's."""
         berth.process = process
         process.tell(Begin(dict(berth.options), HELD_BYTES // len(self._berths), log_levels(), self._scratch))
-        for number, account in self._accounts.items():
-            needs_receipts = account.owner.needs_receipts
+        self._sweep()  # now: of a stream that is left from here on, `forsake` tells this process by itself
+        for number, consumer in self._consumers.items():
+            needs_receipts = consumer.owner.needs_receipts
             process.tell(Open(number, berth.workers - berth.held.get(number, 0) if needs_receipts else None))
-            if account.is_held:
+            if consumer.is_held:
                 process.tell(Hold(number, is_full=True))
         if berth.given:
             process.tell(Work([given.task for given in berth.given.values()]))
-        for number, account in self._accounts.items():
-            if account.owner.is_forsaken:
-                process.tell(Forget(number))
-            elif account.owner.is_over:
-                process.tell(GiveUp(number))
         if self._is_closing:
             process.tell(Close(self._cancels))
         process.start()
 
     # -- what a process tells: its own thread -------------------------------------------------------------------------
 
-    def _heard(self, process: Process, message: Any) -> None:
-        berth = next(berth for berth in self._berths if berth.process is process)
+    def _heard(self, berth: Berth, process: Process, message: Any) -> None:
         if isinstance(message, Told):
             self._take_news(berth, message.news)
         elif isinstance(message, Sending):
-            self._take_leave(berth, message.number)
+            self._take_leave(berth, process, message.number)
         elif isinstance(message, Seen):
             with self._lock:
-                berth.figures, berth.cpu = message.figures, message.cpu
+                berth.note(message.figures, message.cpu)
                 berth.is_starved, berth.seen = message.is_starved, message.number
                 self._changed.notify_all()
         elif isinstance(message, Logged):
@@ -381,7 +378,7 @@ class Fleet:
                 logger.handle(record)
         elif isinstance(message, Done):
             with self._lock:
-                berth.figures, berth.cpu = message.figures, message.cpu
+                berth.note(message.figures, message.cpu)
                 berth.is_done, berth.is_starved = True, False
                 if all(berth.is_done for berth in self._berths):
                     self._ended_at = time.monotonic()
@@ -412,36 +409,34 @@ class Fleet:
 
     def _give(self, berth: Berth, given: Given, holds_place: bool, give: Callable[[], None]) -> None:
         """Give news to a ticket. Its stream hears them in the order in which the places that they hold are noted."""
-        account = self._accounts.get(given.task.owner)
-        if account is None:
+        consumer = self._consumers.get(given.task.owner)
+        if consumer is None:
             give()
             return
-        with account.lock:
-            if holds_place and account.owner.needs_receipts:
-                account.places.append(berth)
+        with consumer.lock:
+            if holds_place and consumer.owner.needs_receipts:
+                consumer.places.append(berth)
                 given.ticket.holds_place = True
                 with self._lock:
-                    berth.held[account.number] = berth.held.get(account.number, 0) + 1
+                    berth.held[consumer.number] = berth.held.get(consumer.number, 0) + 1
             give()
-            if account.owner.is_full and not account.is_held:
-                account.is_held = True
+            if consumer.owner.is_full and not consumer.is_held:
+                consumer.is_held = True
                 with self._lock:
-                    self._tell_all(Hold(account.number, is_full=True))
+                    self._tell_all(Hold(consumer.number, is_full=True))
 
-    def _take_leave(self, berth: Berth, number: int) -> None:
+    def _take_leave(self, berth: Berth, process: Process, number: int) -> None:
         """Note that a request which may not be repeated is about to be sent, and ask for leave if it needs that."""
         with self._lock:
             given = berth.given.get(number)
             if given is None:
                 return
-            given.may_be_sent = True
+            given.may_have_been_sent = True
             if given.task.kind != ASKED:
                 return
             if self._announcing is None:
                 workers = sum(berth.workers for berth in self._berths)
                 self._announcing = ThreadPoolExecutor(workers, "workerpool-announcing")
-        process = berth.process
-        assert process is not None
         self._announcing.submit(self._announce, process, given)
 
     def _announce(self, process: Process, given: Given) -> None:
@@ -449,39 +444,40 @@ class Fleet:
         try:
             given.ticket.before_send()
         except Exception as raised:
-            given.may_be_sent = False
+            given.may_have_been_sent = False
             error = pack_error(raised)
         process.tell(Leave(given.task.number, error))
 
-    def _lost(self, process: Process) -> None:
+    def _lost(self, berth: Berth, process: Process) -> None:
         """Act on the end of a process: it was asked to, or another one takes its place."""
-        berth = next(berth for berth in self._berths if berth.process is process)
+        following = self._successor(berth, process)
+        with self._lock:
+            if following is None:
+                berth.process = None
+                self._changed.notify_all()
+                return
+            berth.count_in()
+            over = self._over(berth)
+            self._man(berth, following)
+        for given, outcome in over:
+            self._deliver(berth, given, outcome, given.may_have_been_sent and not isinstance(outcome.error, Cancelled))
+
+    def _successor(self, berth: Berth, process: Process) -> Process | None:
+        """Start the next process of a berth; None if nothing is left to do there, or the pool is given up."""
         while True:
             with self._lock:
                 is_over = berth.is_done or (self._is_closing and not berth.given)
                 if is_over or self._is_abandoned or self._failure is not None:
-                    berth.process = None
-                    self._changed.notify_all()
-                    return
+                    return None
                 self._ends.append(time.monotonic())
                 is_too_often = len(self._ends) == MOST_ENDS and self._ends[-1] - self._ends[0] < WITHIN
             if is_too_often:
                 self._fail(ProcessesLost(_too_often(process)))
-                continue
+                return None
             try:
-                following = Process(self._heard, self._lost)
+                return self._process_for(berth)
             except OSError as error:
                 process.fault = error
-                continue
-            break
-        with self._lock:
-            berth.past, berth.figures = added([berth.past, only_past(berth.figures)]), NOTHING
-            berth.past_cpu, berth.cpu = berth.past_cpu + berth.cpu, 0.0
-            berth.doing = None
-            over = self._over(berth)
-            self._man(berth, following)
-        for given, outcome in over:
-            self._deliver(berth, given, outcome, given.may_be_sent and not isinstance(outcome.error, Cancelled))
 
     def _over(self, berth: Berth) -> list[tuple[Given, Outcome]]:
         """Take out the requests of a process that has ended which are not to be sent again. Under the lock."""
@@ -489,7 +485,7 @@ class Fleet:
         for number, given in [*berth.given.items()]:
             request, attempts, owner = given.ticket.request, given.attempts, given.ticket.owner
             error: RequestError | None = None
-            if given.may_be_sent:
+            if given.may_have_been_sent:
                 error = OutcomeUnknown(
                     "it was sent, and the process that had sent it was ended before its answer came; "
                     f"{request.method} is not repeated blindly"
@@ -514,7 +510,7 @@ class Fleet:
                 (berth, given) for berth in self._berths for number in [*berth.given]
                 if (given := self._take(berth, number)) is not None
             ]  # fmt: skip
-            owners = [account.owner for account in self._accounts.values()]
+            owners = [consumer.owner for consumer in self._consumers.values()]
             processes = [berth.process for berth in self._berths if berth.process is not None]
             self._changed.notify_all()
         for process in processes:

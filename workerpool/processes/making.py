@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from workerpool.config import check_count
+from workerpool.checks import check_count
 from workerpool.model import Outcome, Request
 from workerpool.pool import WorkerPool
 from workerpool.processes.pool import ShardedPool

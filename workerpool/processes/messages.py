@@ -45,7 +45,6 @@ class Task(NamedTuple):
     owner: int
     kind: int
     host: str
-    key: str | None  # of a quota
     request: RequestParcel
 
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workerpool.config import AUTO, Options, check_count
+from workerpool.checks import check_count
+from workerpool.config import AUTO, Options
 from workerpool.errors import OptionError
 from workerpool.processes.parcels import Unsendable, pack
 

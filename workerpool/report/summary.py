@@ -5,15 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from workerpool.config import Budgets
 from workerpool.report.totals import CANCELLED, HostTotals, Totals
 from workerpool.report.why import Allowed, Course, advise, describe, split
-from workerpool.statistics import Waits
+from workerpool.statistics import PoolStatistics
+from workerpool.wording import WIDTH, cut, duration, number, plural, row, size
 
-WIDTH = 80
-_LABEL = 15
 _REASONS = 12
 
 SOON = 0.5
@@ -36,23 +34,6 @@ WORDS = {
 """What an error's `reason` is called here; others are shown as they are."""
 
 
-class PoolFigures(Protocol):
-    """What the summary reads of `WorkerPool.statistics()`."""
-
-    @property
-    def sent(self) -> int: ...
-    @property
-    def retries(self) -> int: ...
-    @property
-    def redirects(self) -> int: ...
-    @property
-    def sockets_opened(self) -> int: ...
-    @property
-    def sockets_reused(self) -> int: ...
-    @property
-    def waits(self) -> Waits: ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Took:
     """What a run took: `elapsed` seconds, and `cpu` seconds on all of the machine's `cores` together."""
@@ -62,13 +43,13 @@ class Took:
     cores: int = 1
 
 
-def summarize(totals: Totals, figures: PoolFigures, allowed: Allowed, took: Took) -> str:
+def summarize(totals: Totals, figures: PoolStatistics, allowed: Allowed, took: Took) -> str:
     """Render the summary: outcomes by reason, rate against budget, latencies, sockets, what the time went to, slowest
     hosts, failures."""
     return "\n".join(line.rstrip() for line in _lines(totals, figures, allowed, took))
 
 
-def _lines(totals: Totals, figures: PoolFigures, allowed: Allowed, took: Took) -> Iterator[str]:
+def _lines(totals: Totals, figures: PoolStatistics, allowed: Allowed, took: Took) -> Iterator[str]:
     elapsed = took.elapsed
     cancelled = totals.reasons.get(CANCELLED, 0)
     failed = totals.requests - totals.ok - cancelled
@@ -80,23 +61,21 @@ def _lines(totals: Totals, figures: PoolFigures, allowed: Allowed, took: Took) -
     if failed or cancelled:
         yield from _reasons(totals)
     if figures.sent:
-        yield _row("rate", _reached(totals))
-        yield _row("rate allowed", _limits(allowed.budgets))
-        yield _row("sent", _sent(figures))
-        yield _row("response time", _latencies(totals))
-        yield _row("sockets", f"{figures.sockets_opened:,} opened, reused for {plural(figures.sockets_reused, 'send')}")
-        yield _row("received", size(totals.bytes))
+        yield from row("rate", _reached(totals))
+        yield from row("rate allowed", _limits(allowed.budgets))
+        yield from row("sent", _sent(figures))
+        yield from row("response time", _latencies(totals))
+        yield from row(
+            "sockets", f"{figures.sockets_opened:,} opened, reused for {plural(figures.sockets_reused, 'send')}"
+        )
+        yield from row("received", size(totals.bytes))
         yield from _why(totals, figures, allowed, took)
     if totals.slowest:
         yield from _hosts(totals)
     yield from _examples(totals.examples)
 
 
-def _row(label: str, text: str) -> str:
-    return f"  {label:<{_LABEL}}{text}"
-
-
-def _why(totals: Totals, figures: PoolFigures, allowed: Allowed, took: Took) -> Iterator[str]:
+def _why(totals: Totals, figures: PoolStatistics, allowed: Allowed, took: Took) -> Iterator[str]:
     course = Course(
         elapsed=took.elapsed,
         cpu=took.cpu,
@@ -109,15 +88,9 @@ def _why(totals: Totals, figures: PoolFigures, allowed: Allowed, took: Took) -> 
         reached=_mean_rate(totals),
         pools=allowed.processes or 1,
     )
-    yield from _wrapped("waited for", describe(split(course)))
+    yield from row("waited for", describe(split(course)))
     if took.elapsed >= SOON:
-        yield from _wrapped("what binds", advise(course, allowed))
-
-
-def _wrapped(label: str, text: str) -> Iterator[str]:
-    for line in textwrap.wrap(text, WIDTH - _LABEL - 2, break_on_hyphens=False):
-        yield _row(label, line)
-        label = ""
+        yield from row("what binds", advise(course, allowed))
 
 
 def _reasons(totals: Totals) -> Iterator[str]:
@@ -158,7 +131,7 @@ def _reached(totals: Totals) -> str:
     return f"{text}, {totals.busiest:,} in the busiest second" if is_telling else text
 
 
-def _sent(figures: PoolFigures) -> str:
+def _sent(figures: PoolStatistics) -> str:
     parts = [plural(figures.sent, "send")]
     if figures.retries:
         parts.append(plural(figures.retries, "retry", "retries"))
@@ -182,7 +155,7 @@ def _hosts(totals: Totals) -> Iterator[str]:
 
 def _host(host: HostTotals) -> str:
     figures = f"{duration(host.mean):>9}{duration(host.longest):>9}{host.requests:>10,}{host.failed or '':>8}"
-    return f"    {_cut(host.host, 37):<38}{figures}"
+    return f"    {cut(host.host, 37):<38}{figures}"
 
 
 def _examples(examples: Sequence[tuple[str, str]]) -> Iterator[str]:
@@ -193,42 +166,3 @@ def _examples(examples: Sequence[tuple[str, str]]) -> Iterator[str]:
         lines = textwrap.wrap(text, WIDTH - 6, break_on_hyphens=False, max_lines=3, placeholder=" …")
         yield f"    {lines[0]}" if lines else "    (no text)"
         yield from (f"      {line}" for line in lines[1:])
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def number(value: float) -> str:
-    """Write a number with three digits that mean something: 0.25, 4.2, 198.6, 4,300."""
-    if value >= 1_000:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
-
-
-def plural(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
-def duration(seconds: float) -> str:
-    """Write seconds for people: 850 µs, 12 ms, 3.2 s, 4 min 05 s, 2 h 10 min."""
-    if seconds < 0.001:
-        return f"{seconds * 1e6:.0f} µs"
-    if seconds < 1:
-        return f"{seconds * 1e3:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def size(count: int) -> str:
-    """Write bytes for people, in powers of 1,000."""
-    value, unit = float(count), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1_000:
-            break
-        value, unit = value / 1_000, larger
-    return f"{count:,} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"

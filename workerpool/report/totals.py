@@ -16,6 +16,7 @@ from http import HTTPStatus
 from workerpool.errors import Cancelled, StatusError
 from workerpool.model import Outcome, Timings, origin
 from workerpool.redact import redact
+from workerpool.wording import shown_host
 
 HOSTS = 10_000
 """Hosts that get figures of their own: some 3 MB."""
@@ -265,10 +266,3 @@ def _example(outcome: Outcome) -> str:
     text = redact(str(outcome.error))
     url = redact(outcome.request.url[:EXAMPLE_URL])
     return text if outcome.request.problem or url in text else f"{url} · {text}"
-
-
-def shown_host(host: str) -> str:
-    """Shorten an origin for people: no scheme, and no port that goes without saying."""
-    scheme, _, rest = host.partition("://")
-    default = {"http": ":80", "https": ":443"}.get(scheme, "")
-    return redact(rest.removesuffix(default) if default else host)

@@ -9,33 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from workerpool.config import Budgets, Rate
 from workerpool.model import Timings
-from workerpool.report.totals import shown_host
 from workerpool.statistics import Waits
-
-NAMES = {
-    "ready": "this program",
-    "workers": "workers",
-    "host_sockets": "sockets to a host",
-    "sockets": "sockets in all",
-    "host_rate": "a host's rate",
-    "key_rate": "a key's rate",
-    "rate": "the rate",
-    "shared": "the shared budget",
-    "pause": "a host's pause",
-    "breaker": "a circuit breaker",
-    "backoff": "backoff",
-    "retry_budget": "the retry budget",
-    "robots": "robots.txt",
-    "window": "the window",
-    "source": "the source",
-    "sink": "the output",
-    "answers": "the last answers",
-}
-"""What each of the `Waits` is called here."""
+from workerpool.wording import shown_host
 
 PHASES = {"dns": "DNS", "connect": "connecting", "tls": "TLS", "first_byte": "first byte", "body": "body"}
 
@@ -43,11 +22,10 @@ IN_FLIGHT = frozenset({"workers", "host_sockets", "sockets", "window", "answers"
 """The waits during which the run waits for what requests in flight do."""
 
 CPU_BOUND = 0.85
-"""The share of its time that a process has the CPU from which on nothing else is worth changing: what is left goes to
-threads that change places."""
+"""From this share of CPU time on, the CPU is what binds: the rest is lost in switching between threads."""
 
 MAIN = 0.5
-"""The share of what was in flight beyond which a phase is said to be most of it."""
+"""A phase with more than this share of the time in flight is called most of it."""
 
 HARDLY = 1.05
 """The gain below which a change is not worth making."""
@@ -67,8 +45,8 @@ class Allowed:
     that; None where there is no such option.
     """
 
-    workers: int = 16
-    budgets: Budgets = field(default_factory=Budgets)
+    workers: int
+    budgets: Budgets
     ordered: bool = False
     processes: int | None = None
 
@@ -118,7 +96,7 @@ def split(course: Course) -> Split:
     completes it after the last one.
     """
     waits = course.waits
-    seconds = {name: float(getattr(waits, name)) for name in NAMES}
+    seconds = {name: float(getattr(waits, name)) for name in WAITS}
     seconds["sink"] += max(0.0, course.elapsed * course.pools - sum(seconds.values()))
     total = sum(seconds.values()) or 1.0
     in_flight = sum(seconds[name] for name in IN_FLIGHT) / total
@@ -133,7 +111,7 @@ def split(course: Course) -> Split:
 def describe(parts: Split) -> str:
     """Write the parts as percentages that add up to 100."""
     percents = _percents(parts.parts, 100)
-    text = ", ".join(f"{NAMES[name]} {percent}%" for name, percent in percents)
+    text = ", ".join(f"{WAITS[name][0]} {percent}%" for name, percent in percents)
     flying = sum(percent for name, percent in percents if name in IN_FLIGHT)
     phases = ", ".join(f"{PHASES[name]} {percent}%" for name, percent in _percents(parts.phases, flying))
     return f"{text}; of this, in flight: {phases}" if phases else text
@@ -145,7 +123,8 @@ def advise(course: Course, allowed: Allowed) -> str:
     case = _Case(course, allowed, parts, parts.parts[0])
     if case.part.name in _OWN_WORK and case.cpu >= CPU_BOUND:
         return _on_cpu(case)
-    return _SENTENCES[case.part.name](case)
+    _, sentence = WAITS[case.part.name]
+    return sentence(case)
 
 
 def _largest_first(shares: Mapping[str, float]) -> tuple[Part, ...]:
@@ -352,9 +331,8 @@ def _on_answers(case: _Case) -> str:
 
 def _on_ready(case: _Case) -> str:
     return (
-        f"requests could be sent {case.share}, and this program did not get to it, with a CPU for {case.cpu:.0%} "
-        "of the "
-        "time: the machine is busy with other things"
+        f"requests could be sent {case.share}, and this program did not get to it, with a CPU for {case.cpu:.0%} of "
+        "the time: the machine is busy with other things"
     )
 
 
@@ -365,22 +343,23 @@ def _on_cpu(case: _Case) -> str:
     return f"the program's own CPU was busy {case.cpu:.0%} of the time: more workers or sockets would not help{more}"
 
 
-_SENTENCES: Mapping[str, Callable[[_Case], str]] = {
-    "ready": _on_ready,
-    "workers": _on_places,
-    "host_sockets": _on_host_sockets,
-    "sockets": _on_places,
-    "host_rate": _on_host_rate,
-    "key_rate": _on_key_rate,
-    "rate": _on_rate,
-    "shared": _on_shared,
-    "pause": _on_pause,
-    "breaker": _on_breaker,
-    "backoff": _on_backoff,
-    "retry_budget": _on_retry_budget,
-    "robots": _on_robots,
-    "window": _on_window,
-    "source": _on_source,
-    "sink": _on_sink,
-    "answers": _on_answers,
+WAITS: Mapping[str, tuple[str, Callable[[_Case], str]]] = {
+    "ready": ("this program", _on_ready),
+    "workers": ("workers", _on_places),
+    "host_sockets": ("sockets to a host", _on_host_sockets),
+    "sockets": ("sockets in all", _on_places),
+    "host_rate": ("a host's rate", _on_host_rate),
+    "key_rate": ("a key's rate", _on_key_rate),
+    "rate": ("the rate", _on_rate),
+    "shared": ("the shared budget", _on_shared),
+    "pause": ("a host's pause", _on_pause),
+    "breaker": ("a circuit breaker", _on_breaker),
+    "backoff": ("backoff", _on_backoff),
+    "retry_budget": ("the retry budget", _on_retry_budget),
+    "robots": ("robots.txt", _on_robots),
+    "window": ("the window", _on_window),
+    "source": ("the source", _on_source),
+    "sink": ("the output", _on_sink),
+    "answers": ("the last answers", _on_answers),
 }
+"""What each of the `Waits` is called here, and what is said where it binds."""

@@ -49,12 +49,14 @@ class ScriptedTransport(Transport):
     def __init__(self, script: Callable[[Request, str], Answer] | None = None, *, record: bool = False) -> None:
         self._script = script or (lambda request, url: Answer())
         self._record = record
+        self._max_redirects = 30  # until a pool says
         self._lock = threading.Lock()  # guards the two fields below
         self.urls: list[str] = []
         self.sends = 0
 
     def __call__(self, options: Options, governor: Governor) -> ScriptedTransport:
-        """What the pool does with its `transport` option; the script needs neither argument."""
+        """What the pool does with its `transport` option."""
+        self._max_redirects = options.max_redirects
         return self
 
     def open_session(self) -> Any:
@@ -83,8 +85,8 @@ class ScriptedTransport(Transport):
         if not response.is_redirect or not exchange.request.follows_redirects:
             return False
         exchange.history.append(response)
-        if len(exchange.history) > 30:
-            error = requests.TooManyRedirects("more than 30 redirects", response=response)
+        if len(exchange.history) > self._max_redirects:
+            error = requests.TooManyRedirects(f"more than {self._max_redirects} redirects", response=response)
             raise translate(error, exchange.url) from error
         exchange.url = urljoin(exchange.url, requote_uri(response.headers["location"]))
         return True

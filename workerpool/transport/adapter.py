@@ -1,4 +1,4 @@
-"""The one adapter that all workers' Sessions mount: requests' own, over counted connections, sized to the workers.
+"""The one adapter that all workers' Sessions mount: requests' own, over counted connections.
 
 A `requests.Session` is not thread-safe, but an adapter is, and a shared one lets a request use whatever socket is
 idle, whichever worker used it before: 16 workers at 100 requests a second open 5 sockets, not 16. Only the pool may
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import requests
 import urllib3
 from requests import PreparedRequest, Response
-from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_encoding_from_headers, select_proxy
 from urllib3.exceptions import LocationParseError
@@ -26,62 +26,18 @@ from workerpool.transport.bodies import read_redirect, read_whole
 from workerpool.transport.connections import Connections
 from workerpool.transport.deadline import shortest
 from workerpool.transport.failures import out_of_time
-from workerpool.transport.fast import ByRequests, FastPath
+from workerpool.transport.fast import FastPath
+from workerpool.transport.governed import Driven, Governor, Send
 from workerpool.transport.guard import Guard
-from workerpool.transport.messages import Message, message_of
+from workerpool.transport.messages import message_of
+from workerpool.transport.pending import Pending
 from workerpool.transport.pools import CountedPoolManager, CountedProxyManager
 from workerpool.transport.redirects import TIME_LEFT
-from workerpool.transport.trace import Trace, Traces, idle_max, mark
+from workerpool.transport.trace import Trace, idle_max, mark
 from workerpool.transport.way import Way
 
 POOLS_KEPT = 4096
 """Recipes for connections, one for each origin and TLS setting, kept by urllib3. A dropped one is made anew."""
-
-
-class Send(Protocol):
-    """Sends a request once."""
-
-    def __call__(self, host: str, fresh: bool, left: float | None) -> Response:
-        """Send, counted against the budget of `host`; over a new socket only if `fresh`; within `left` seconds."""
-
-
-class Governor(Protocol):
-    """Sends what the scheduler did not hand out: waits for leave, sends, and retries by the policy, on this thread."""
-
-    def __call__(self, request: PreparedRequest, send: Send, *, has_place: bool) -> Response:
-        """Call `send` when there is leave, and again as long as the policy says so.
-
-        `has_place`: this thread is inside a send of the pool's (an auth that answers a challenge, say), so it has its
-        place already, and only a slot is to be waited for.
-        """
-
-
-class Driven(threading.local):
-    """Whether this thread is inside a send that the scheduler handed out, and whether its one slot is used up."""
-
-    active = False
-    used = False
-    response: Response | None = None
-
-    def __enter__(self) -> None:
-        self.active = True
-        self.used = False
-
-    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
-        self.active = False
-        response, self.response = self.response, None
-        if kind is not None and response is not None:
-            response.close()  # a hook raised, and nobody else has this response
-
-    @property
-    def may_send(self) -> bool:
-        """Whether the scheduler gave leave for a send that has not been made yet."""
-        return self.active and not self.used
-
-    def keep(self, response: Response) -> Response:
-        self.used = True
-        self.response = response
-        return response
 
 
 class SharedAdapter(HTTPAdapter):
@@ -190,34 +146,26 @@ class SharedAdapter(HTTPAdapter):
         """Send once: by the fast path what is plain, and anything else as requests does; `streams`: whether the caller
         reads the body."""
         message = pool = None
-        goes_fast = self.fast is not None and isinstance(timeout, tuple) and not is_wrapped()
-        if goes_fast and not (streams or request.hooks.get("response")):
+        fast = self.fast if isinstance(timeout, tuple) and not is_wrapped() else None
+        if fast is not None and not (streams or request.hooks.get("response")):
             pool = self.pool_or_none(request, way)
             message = pool and message_of(request, self.request_url(request, way.proxies), pool)
         trace = self._connections.traces.current
-        if message:
-            response = self.send_message(pool, message, timeout, way)
+        if fast is not None and message:
+            response = fast.send(pool, message, timeout, way)
         else:
             response = super().send(request, True, timeout, **way._asdict())
             self._read_ahead(request, response, streams=streams)
         mark(response, trace)
         return response
 
-    def send_message(self, pool: Any, message: Message, timeout: tuple[Any, Any], way: Way) -> Response:
-        """Send by the fast path, and read the whole answer, whoever reads it in the end."""
-        assert self.fast is not None
-        return self.fast.send(pool, message, *timeout, self.by_requests(timeout, way))
-
-    def by_requests(self, timeout: tuple[Any, Any], way: Way) -> ByRequests:
-        """What goes on where the fast path hands over."""
-        send = super().send
-
-        def go_on(request: PreparedRequest) -> Response:
-            response = send(request, True, timeout, **way._asdict())
-            self._read_ahead(request, response, streams=False)
-            return response
-
-        return go_on
+    def finish_by_requests(self, pending: Pending) -> Response:
+        """Go on, by requests' own path, with what the fast path has begun: see `Pending`."""
+        request = pending.message.make_request()
+        timeout: Any = pending.timeout
+        response = super().send(request, True, timeout, **pending.way._asdict())
+        self._read_ahead(request, response, streams=False)
+        return response
 
     def pool_for(self, request: PreparedRequest, way: Way) -> Any:
         """The connections for a request. Raises what requests raises where there can be none."""
@@ -292,55 +240,6 @@ class SharedAdapter(HTTPAdapter):
 
     def close(self) -> None:
         """Nothing: a Session that closes must not close the sockets of every other. The pool closes them."""
-
-
-class GovernedAdapter(BaseAdapter):
-    """Puts an adapter that a user mounted under the pool's budgets; its sockets stay its own, and uncounted.
-
-    So its deadline is what its own timeouts make of it; and as nobody sees what it connects to, `deny_private` refuses
-    it, unless whoever connects for the pool is trusted (`trust_proxy`).
-    """
-
-    def __init__(
-        self,
-        inner: BaseAdapter,
-        guard: Guard,
-        driven: Driven,
-        governor: Governor,
-        traces: Traces,
-        max_body: int | None,
-    ) -> None:
-        super().__init__()
-        self.inner = inner
-        self._guard = guard
-        self._traces = traces
-        self._max_body = max_body
-        self._driven = driven
-        self._governor = governor
-
-    def send(self, request: PreparedRequest, stream: bool = False, *args: Any, **kwargs: Any) -> Response:
-        self._guard.check_foreign(request.url or "")
-        if self._driven.may_send:
-            response = self._driven.keep(self.inner.send(request, stream, *args, **kwargs))
-            self._read_redirect(response, self._traces.current)
-            return response
-
-        def send_once(host: str, fresh: bool, left: float | None) -> Response:
-            response = self.inner.send(request, stream, *args, **kwargs)
-            self._read_redirect(response, Trace(host=host))
-            if not (stream or response.is_redirect):
-                read_whole(response, self._max_body)
-            return response
-
-        return self._governor(request, send_once, has_place=self._driven.active)
-
-    def _read_redirect(self, response: Response, trace: Trace) -> None:
-        if response.is_redirect:
-            trace.unreadable = read_redirect(response, self._max_body)
-        mark(response, trace)
-
-    def close(self) -> None:
-        self.inner.close()
 
 
 def _bad_proxy() -> Exception:

@@ -9,8 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
@@ -19,19 +18,20 @@ from workerpool.transport.connections import PLACE_WAIT, Connections
 from workerpool.transport.deadline import Watch, shortest
 from workerpool.transport.dial import Dialed
 from workerpool.transport.reading import Answer, Source
-from workerpool.transport.tls import Context, is_dead
+from workerpool.transport.sockets import is_dead
+from workerpool.transport.tls import Context
 from workerpool.transport.trace import Trace
 
+if TYPE_CHECKING:
+    from workerpool.transport.pending import Pending
+
 IDLE_FROM = 0.02
-"""Seconds without a byte from which a socket counts as one that was idle: a server may have grown tired of it."""
+"""Seconds without a byte from which a socket counts as one that was idle: its server may have closed it meanwhile."""
 
 
-FIRST_PIECE = 16 * 1024
-"""Bytes that are read at once of an answer's beginning: most answers are smaller."""
-NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-"""What a socket that never waits raises where it would have to."""
-SMALL_BODY = 64 * 1024
-"""Bytes of a request's body up to which it goes out in one piece with its head."""
+_TLS_ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+ENDED = (ConnectionError, *_TLS_ENDED)
+"""What a socket raises whose other side is gone."""
 
 
 class StaleSocket(http.client.RemoteDisconnected):
@@ -57,21 +57,6 @@ def _fault_of(headers: Mapping[str, str | bytes]) -> str:
     return "a header, or the URL, has a character in it that cannot be sent"
 
 
-@dataclass(slots=True)
-class HandedOver:
-    """An exchange that the fast path has begun and that requests' own path finishes, from the same connection.
-
-    Either something failed: `error` is then raised again where it came up, so that urllib3 and requests make of it what
-    they always make of it; `has_failed_sending` tells sending from reading. Or the answer is an odd one: `ahead` are
-    its first bytes.
-    """
-
-    connection: CountedConnection
-    ahead: bytes = b""
-    error: Any = None
-    has_failed_sending: bool = False
-
-
 class CountedConnection(HTTPConnection):
     """What our connections add to urllib3's.
 
@@ -87,7 +72,7 @@ class CountedConnection(HTTPConnection):
     times_used = 0
     idle_since = 0.0
     trace: Trace
-    handed: HandedOver | None = None
+    handed: Pending | None = None  # what the fast path has begun, and requests' own finishes: see there
     _HTTPConnection__response: Any  # http.client's own name for it
     _ahead = b""
     _poll: Any = None  # for its socket
@@ -205,8 +190,7 @@ class CountedConnection(HTTPConnection):
 
     def settle(self) -> None:
         """Take note that it becomes idle."""
-        # Who has read the answer may be closing it just now, and http.client closes it with the connection: that may be
-        # another thread, as soon as this one is idle.
+        # Forget http.client's response: `close` would close it, too, perhaps on another thread while its reader does.
         self._HTTPConnection__response = None
         self.idle_since = time.monotonic()
 
@@ -219,102 +203,32 @@ class CountedConnection(HTTPConnection):
             self.connect()
         handed = self.handed
         if handed is None:
-            self._begin(self.sock)
+            self.begins()
         elif handed.has_failed_sending:
             raise handed.error
         try:
             super().request(method, url, body, headers, **kwargs)
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
-            self._check_stale(error)
+        except _TLS_ENDED as error:
+            self.check_stale(error)
             raise
         except ValueError as error:
             if not self._buffer:  # type: ignore[attr-defined]  # the head has been sent
                 raise
             raise InvalidHeader(_fault_of(headers or {})) from error
         if handed is None:
-            self._note_pause(body)
+            self.has_asked(body)
 
-    def ask(self, head: bytes, body: bytes | None, patience: float | None) -> None:
-        """Send a whole request.
-
-        `patience`: seconds to wait for each piece of its answer, None where the deadline alone ends that. Errors are
-        the socket's.
-        """
-        sock = self.sock
-        self._begin(sock)
-        if sock.gettimeout() != patience:
-            sock.settimeout(patience)
-        if body is None or len(body) < SMALL_BODY:
-            self._send_whole(head + body if body else head)
-        else:
-            self._send_whole(head, body)
-        self._note_pause(body)
-
-    def ask_at_once(self, head: bytes) -> bytes:
-        """Send a request without a body, and return what of it could not be sent without waiting: nothing, as a rule.
-
-        From here on the socket never waits. Errors are those of `ask`.
-        """
-        sock = self.sock
-        self._begin(sock)
-        if sock.gettimeout() != 0:
-            sock.settimeout(0)
-        sent = len(head)
-        try:
-            sent = sock.send(head)
-        except NOT_YET:
-            sent = 0
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
-            self._check_stale(error)
-            raise
-        except (BrokenPipeError, ConnectionResetError):
-            pass
-        if sent == len(head):
-            self._note_pause(None)
-        return head[sent:]
-
-    def ask_the_rest(self, data: bytes, patience: float | None) -> None:
-        """Wait again, `patience` seconds at a time, and send what `ask_at_once` could not; raises what `ask` raises."""
-        self.sock.settimeout(patience)
-        if data:
-            self._send_whole(data)
-            self._note_pause(None)
-
-    def _send_whole(self, *pieces: bytes) -> None:
-        try:
-            for piece in pieces:
-                _send_all(self.sock, piece)
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
-            self._check_stale(error)
-            raise
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it may have answered before it had read all
-
-    def hear(self) -> bytes:
-        """Take some bytes of the answer; none where it ends in the middle. Errors are the socket's, `NOT_YET` among
-        them."""
-        trace = self.trace
-        try:
-            data: bytes = self.sock.recv(FIRST_PIECE)
-            if not (data or trace.received):
-                raise http.client.RemoteDisconnected("Remote end closed connection without response")
-        except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
-            self._check_stale(error)
-            raise
-        trace.received += len(data)
-        return data
-
-    def _begin(self, sock: Any) -> None:
+    def begins(self) -> None:
         """Take note that a request is about to be sent."""
         trace = self.trace = self.connections.traces.current
         self.times_used += 1
         self._was_idle = self.times_used > 1
-        self.connections.watchdog.watch.attach(sock)
+        self.connections.watchdog.watch.attach(self.sock)
         trace.received = 0  # a proxy may have answered on the way
         trace.sent_at = time.perf_counter()
 
-    def _note_pause(self, body: Any) -> None:
-        """Take note, where all has been sent, if its socket had to wait for that."""
+    def has_asked(self, body: Any) -> None:
+        """Take note that a request has been sent, with that body."""
         if not self._was_idle and body is None:  # opened ahead; or this thread had to wait before it could send
             self._was_idle = time.monotonic() - self.idle_since > IDLE_FROM
 
@@ -339,12 +253,12 @@ class CountedConnection(HTTPConnection):
         if handed is not None:
             if handed.error is not None:
                 raise handed.error
-            self.handed, self._ahead = None, handed.ahead
+            self.handed, self._ahead = None, handed.data
         self._awaits_response = True
         try:
             response = super().getresponse()
-        except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
-            self._check_stale(error)
+        except ENDED as error:
+            self.check_stale(error)
             raise
         finally:
             self._awaits_response = False
@@ -366,18 +280,11 @@ class CountedConnection(HTTPConnection):
         """Our kind of http.client's response, reading through our reader."""
         return Answer(Source(sock, self.trace, self._ahead), debuglevel, method, url)  # type: ignore[arg-type]
 
-    def _check_stale(self, error: Exception) -> None:
+    def check_stale(self, error: Exception) -> None:
         """Raise `StaleSocket` for a connection that ended before its answer began, if it had been idle before."""
         if self._was_idle and not self.trace.received and not self.connections.watchdog.watch.has_expired:
             self.connections.lost(self, time.monotonic() - self.idle_since)
             raise StaleSocket("the server had closed the connection, which had been idle") from error
-
-
-def _send_all(sock: Any, data: bytes) -> None:
-    """As `sendall`, which TLS has in Python: what is small goes out by one call."""
-    sent = sock.send(data)
-    if sent < len(data):
-        sock.sendall(memoryview(data)[sent:])
 
 
 class CountedHTTPSConnection(CountedConnection, HTTPSConnection):

@@ -15,22 +15,26 @@ import socket
 import threading
 import time
 import weakref
+from bisect import insort
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any, Protocol
 
 from workerpool.transport.deadline import Watchdog, shortest
 from workerpool.transport.dial import Dialer
 from workerpool.transport.idle import IdleLimits
 from workerpool.transport.reaper import LEASES_TICK, TICK, Reaper
-from workerpool.transport.tls import Contexts, plain_socket
+from workerpool.transport.sockets import await_end, end_sending, has_ended, plain_socket
+from workerpool.transport.tls import Contexts
 from workerpool.transport.trace import Traces
 
 PLACE_WAIT = 30.0
 """Seconds that a new connection waits for a place when every open socket is in use outside the pool's own sends."""
 LOOK_AGAIN = 0.05
 """Seconds after which who waits for a place looks again, as nobody tells of what another process has given up."""
+_idle_since = attrgetter("idle_since")
 GOODBYE = 0.25
 """Seconds that a server has to end its side of a socket that makes room for another one."""
 
@@ -83,7 +87,7 @@ class Leases(Protocol):
         """Give back everything, for good. Safe to call again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SocketCounts:
     """Sockets now (`open`, of which `idle`) and over the pool's life.
 
@@ -115,7 +119,8 @@ class Connections:
         self._max = max_connections
         self._host_max = host_connections
         self._leases = leases
-        # Guards every field below. Its lock is re-entrant: the garbage collector may end a pool, and so call `close`,
+        # Guards every field below, but for `_sockets`, whose single writes need no lock under the GIL, and
+        # `is_abandoned`. Re-entrant: the garbage collector may end a pool, and so call `close`,
         # in the middle of any line here. It ends connections, too, also while another lock is held: see `closed`.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -126,9 +131,7 @@ class Connections:
         self._idle: OrderedDict[Counted, Any] = OrderedDict()  # its pool's key, longest idle first
         self._idle_by_key: dict[Any, list[Counted]] = {}
         self._tickets = itertools.count(1)
-        self._opened = self._reused = self._retired = self._lost = self._handshakes = self._resumed = (
-            self._sent_fast
-        ) = 0
+        self._counts = SocketCounts()  # but for `open` and `idle`
         self._closed = False
         self.is_abandoned = False  # in a forked child: what is left of the parent's connections changes nothing
         # These have locks of their own.
@@ -142,17 +145,7 @@ class Connections:
     def counts(self) -> SocketCounts:
         with self._lock:
             self._let_go()
-            return SocketCounts(
-                len(self._open),
-                len(self._idle),
-                self._opened,
-                self._reused,
-                self._retired,
-                self._lost,
-                self._handshakes,
-                self._resumed,
-                self._sent_fast,
-            )
+            return replace(self._counts, open=len(self._open), idle=len(self._idle))
 
     # -- idle connections ---------------------------------------------------------------------------------------------
 
@@ -174,21 +167,21 @@ class Connections:
                     del self._idle_by_key[key]
                 del self._idle[connection]
                 was_used = connection.times_used > 0
-                self._reused += was_used
-                self._sent_fast += is_fast
+                self._counts.reused += was_used
+                self._counts.sent_fast += is_fast
             # Looking at the socket is a system call, so not under the lock; nobody else has this connection now.
             if not self._is_spent(connection, now):
                 trace.reused = was_used
                 return connection
             with self._lock:
-                self._reused -= was_used
-                self._sent_fast -= is_fast
+                self._counts.reused -= was_used
+                self._counts.sent_fast -= is_fast
 
     def went_fast(self, times: int = 1) -> None:
         """Count a send by the fast path over a new connection; -1 takes one back, as requests' own had to read its
         answer."""
         with self._lock:
-            self._sent_fast += times
+            self._counts.sent_fast += times
 
     def checkin(self, key: Any, connection: Counted) -> None:
         """Keep a connection for the next request; one without a socket is done with."""
@@ -215,8 +208,8 @@ class Connections:
         if not is_kept:
             connection.close()
             return
-        # Not under the lock: a thread that starts may have to collect garbage, and call `closed`, before it says that
-        # it has started.
+        # Not under the lock: `Thread.start` waits for the new thread, which may first collect a dropped pool, and so
+        # wait for this lock in `close`.
         self._reaper.call()
 
     def reap(self) -> bool:
@@ -235,9 +228,9 @@ class Connections:
             elif (sock := connection.sock) is not None and (descriptor := sock.fileno()) >= 0:
                 by_descriptor[descriptor] = connection
                 poll.register(descriptor, select.POLLIN)
-        # A connection may be taken, closed, and its descriptor be another's by now: `_examine` looks again.
-        # The longest idle last: each that is put back goes to the front.
-        for descriptor, _ in reversed(poll.poll(0)):
+        # Since the poll, a connection may have been taken and closed, and its descriptor given to another one:
+        # `_examine` looks again.
+        for descriptor, _ in poll.poll(0):
             self._examine(by_descriptor[descriptor], now)
         if self._leases is not None:
             return self._tidy(self._leases)
@@ -248,7 +241,7 @@ class Connections:
         """Note that a connection's server closed it after it had been idle for so many seconds, at most."""
         self._limits.closed_after(connection.site, idle_for)
         with self._lock:
-            self._lost += 1
+            self._counts.lost += 1
 
     def told(self, connection: Counted, keep_alive: str) -> None:
         """Note a ``Keep-Alive`` header."""
@@ -260,7 +253,8 @@ class Connections:
         """Count `connection` as open before it connects, closing an idle socket where the budget is full.
 
         The scheduler lets no more requests fly than there are places, so waiting happens only while sockets are held
-        by responses that somebody streams. Returns False when no place came within `wait` seconds.
+        by responses that somebody streams, or by other processes that share the budget. Returns False when no place
+        came within `wait` seconds.
         """
         deadline = time.monotonic() + wait
         while True:
@@ -292,10 +286,10 @@ class Connections:
     def opened(self, resumed: bool | None) -> None:
         """Count a connection that was made; `resumed`: whether TLS resumed a session, None without TLS."""
         with self._lock:
-            self._opened += 1
+            self._counts.opened += 1
             if resumed is not None:
-                self._handshakes += 1
-                self._resumed += resumed
+                self._counts.handshakes += 1
+                self._counts.resumed += resumed
 
     def holds(self, connection: Counted, sock: Any) -> None:
         """Note the socket of a connection that has a place."""
@@ -323,7 +317,8 @@ class Connections:
             self._idle_by_key.clear()
         for connection in idle:
             connection.close()
-        # The reaper leaves when the last socket is closed. It may be this very thread, and hold a lock of the leases'.
+        # While a reaper runs it is the one to call `leave`, after the last socket. Not here: the garbage collector may
+        # call `close` on the reaper's own thread, inside `leases.tidy`, whose lock it holds.
         if self._leases is not None and not self._reaper.is_running:
             self._leases.leave()
         self._reaper.look_again()
@@ -365,9 +360,10 @@ class Connections:
             return
         with self._lock:
             if not self._closed:
+                insort(self._idle_by_key.setdefault(key, []), connection, key=_idle_since)
                 self._idle[connection] = key
-                self._idle.move_to_end(connection, last=False)
-                self._idle_by_key.setdefault(key, []).insert(0, connection)
+                for younger in [other for other in self._idle if other.idle_since > connection.idle_since]:
+                    self._idle.move_to_end(younger)
                 self._changed.notify_all()
                 return
         connection.close()
@@ -378,12 +374,12 @@ class Connections:
     def _is_spent(self, connection: Counted, now: float, ahead: float = 0.0) -> bool:
         """Whether a connection that nobody else has is no good any more, or in `ahead` seconds; it is closed then."""
         if connection.is_dead():
-            if _has_ended(connection.sock):
+            if has_ended(connection.sock):
                 self.lost(connection, now - connection.idle_since)
         elif self._is_due(connection, now + ahead):
             self._limits.retired(connection.site)
             with self._lock:
-                self._retired += 1
+                self._counts.retired += 1
         else:
             return False
         connection.close()
@@ -396,21 +392,11 @@ class Connections:
         many.
         """
         until = time.monotonic() + shortest(GOODBYE, self.watchdog.watch.left())
-        # The plain socket's methods, also under TLS: nothing that still comes is of interest.
+        for connection in connections:
+            end_sending(connection.sock)
         for connection in connections:
             try:
-                socket.socket.shutdown(plain_socket(connection.sock), socket.SHUT_WR)
-            except (OSError, TypeError):
-                pass  # it is closed already
-        for connection in connections:
-            sock = plain_socket(connection.sock)
-            try:
-                while sock is not None and (patience := until - time.monotonic()) > 0:
-                    sock.settimeout(patience)
-                    if not socket.socket.recv(sock, 65536):
-                        break
-            except OSError:
-                pass
+                await_end(connection.sock, until)
             finally:
                 connection.close()
 
@@ -484,13 +470,3 @@ class Connections:
                 self._remove_idle(connection)
                 return connection
         return None
-
-
-def _has_ended(sock: Any) -> bool:
-    """Whether a dead socket's server has closed it, and not merely sent what nobody has asked for."""
-    if type(sock) is not socket.socket:
-        return True  # of TLS, what was to be read has been read
-    try:
-        return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except OSError:
-        return True

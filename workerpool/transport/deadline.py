@@ -7,14 +7,13 @@ deadline is set.
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 import weakref
 from typing import Any, overload
 
 from workerpool.clock import LEAST
-from workerpool.transport.tls import plain_socket
+from workerpool.transport.sockets import shut_down
 
 NEVER = float("inf")
 
@@ -39,7 +38,7 @@ class Watch:
 
     def __init__(self, watchdog: Watchdog) -> None:
         self._watchdog = watchdog
-        self._lock = threading.Lock()  # guards every field below
+        self._lock = threading.Lock()  # guards every field below; the last two are read without it
         self._socket: Any = None
         self._outer = NEVER  # the whole send's deadline, while that of connecting is set
         self._kept: float | None = None  # what was left when it was suspended
@@ -106,7 +105,7 @@ class Watch:
         with self._lock:
             self._socket = sock
             if self.has_expired:
-                _shut_down(sock)
+                shut_down(sock)
 
     def detach(self, sock: Any) -> bool:
         """Let go of `sock`, before another thread may use it; returns whether it is as it was, not shut down."""
@@ -123,7 +122,7 @@ class Watch:
                 self.deadline = self._outer = NEVER
                 self.has_expired = True
                 if self._socket is not None:
-                    _shut_down(self._socket)
+                    shut_down(self._socket)
 
 
 class Watchdog:
@@ -190,14 +189,3 @@ class Watchdog:
                     return
                 self._looks_at = earliest
                 self._changed.wait(max(0.0, earliest - time.monotonic()))
-
-
-def _shut_down(sock: Any) -> None:
-    """End both directions, whoever waits on them. Not `SSLSocket.shutdown`, which takes the TLS layer away first: the
-    reading thread would go on reading ciphertext."""
-    try:
-        socket.socket.shutdown(plain_socket(sock), socket.SHUT_RDWR)
-    except (OSError, ValueError):
-        pass  # it was closed, or has never been connected
-    except Exception:
-        sock.close()  # something that only looks like a socket: the watchdog goes on for all others

@@ -11,131 +11,28 @@ comes in many pieces, another thread takes over, which waits (`finish`).
 
 from __future__ import annotations
 
-import functools
 import http.client
-import io
-import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NoReturn, cast
 
 import urllib3.exceptions
-from requests import PreparedRequest, Response
+from requests import Response
 from requests.models import REDIRECT_STATI
 
 from workerpool.transport.bodies import ENCODED_PIECE, UNREADABLE, collect, decoded, raise_as_requests, too_large
-from workerpool.transport.connection import NOT_YET, HandedOver
 from workerpool.transport.connections import Connections
 from workerpool.transport.http1 import CHUNKED, Body, Head, is_unfinished, parse_head
 from workerpool.transport.lazy import LazyResponse
 from workerpool.transport.messages import Message
-from workerpool.transport.trace import Trace
+from workerpool.transport.pending import MOST_BYTES, NOT_YET, Pending, Whole
+from workerpool.transport.way import Way
 
 LARGEST = 1024**3
 """Bytes of a body for which memory is asked at once."""
-LARGE = 128 * 1024
-"""Bytes from which the C library asks the system for memory for each body, and gives it back, unless it has seen a
-larger piece being freed."""
-KEPT = 16 * 1024 * 1024
-"""Bytes of such a piece: bodies up to this size are then read into memory that was used before."""
 MOST_PIECES = 16
 """Pieces of an answer that a thread comes back for, where what has come is looked through again for each."""
-MOST_BYTES = 64 * 1024
-"""Bytes of such an answer."""
-MOST_FILLS = 4
-"""How often a thread that others wait for reads of a large body, before it comes back to them."""
-NEVER = float("inf")
-
-ByRequests = Callable[[PreparedRequest], Response]
-"""Sends by requests' own path, which here only takes over what has been begun."""
-
-
-class Pending:
-    """A message that was sent over `connection` of `pool`, and what has come of its answer.
-
-    `waits`: whether the socket does, rather than raise one of `NOT_YET`. If not: `expires_at`, when the answer is late
-    (`time.monotonic` seconds); `needs_thread`, whether a thread is to go on with it that may wait.
-    """
-
-    __slots__ = (
-        "connection", "data", "deadline", "head", "heard_at", "is_silent", "message", "needs_thread", "pieces", "pool",
-        "silence", "trace", "unsent", "waits", "whole",
-    )  # fmt: skip
-
-    def __init__(self, connection: Any, pool: Any, message: Message, trace: Trace, *, waits: bool) -> None:
-        self.connection = connection
-        self.pool = pool
-        self.message = message
-        self.trace = trace
-        self.waits = waits
-        self.data = b""  # of the answer, so far
-        self.head: Head | None = None
-        self.whole: _Whole | None = None  # its body, if that is read into one piece of memory
-        self.pieces = 0
-        self.unsent = b""  # of the message
-        self.needs_thread = False
-        self.deadline = self.silence = NEVER
-        self.heard_at = 0.0
-        self.is_silent = False
-
-    def allow(self, expires_at: float | None, silence: float | None) -> None:
-        """Set when the answer has to be there (`time.monotonic` seconds), and the seconds of each silence."""
-        self.heard_at = time.monotonic()
-        self.deadline = NEVER if expires_at is None else expires_at
-        self.silence = NEVER if silence is None else silence
-
-    @property
-    def sock(self) -> Any:
-        return self.connection.sock
-
-    def close(self) -> None:
-        """Give it up."""
-        self.connection.close()
-
-    @property
-    def expires_at(self) -> float:
-        return min(self.deadline, self.heard_at + self.silence)
-
-    def hear(self) -> bytes:
-        """Take some bytes of the head, none where the connection ends."""
-        self._check_silence()
-        data: bytes = self.connection.hear()
-        return data
-
-    def more(self, size: int) -> bytes:
-        """Take at most `size` bytes of the body, none where the connection ends."""
-        self._check_silence()
-        if not self.waits and len(self.data) > MOST_BYTES:
-            raise BlockingIOError  # as if there was nothing: another thread has to read on
-        piece: bytes = self.connection.sock.recv(size)
-        self.trace.received += len(piece)
-        if not self.waits:
-            self.data += piece  # to be looked through from its start, should this not be all
-        return piece
-
-    def fill(self, whole: _Whole) -> None:
-        """Read the rest of a body. What is there is kept, should this not be all."""
-        self._check_silence()
-        sock = self.connection.sock
-        # Woken once, not for each segment.
-        flags = socket.MSG_WAITALL if self.waits and type(sock) is socket.socket else 0
-        times = 0
-        while whole.left:
-            if not self.waits and times == MOST_FILLS:
-                # TLS inside of TLS may have taken more from its socket than it gave: nothing would tell of the rest.
-                self.needs_thread = not isinstance(sock, socket.socket)
-                raise BlockingIOError  # as if this was all: others wait, too
-            times += 1
-            size = sock.recv_into(whole.rest(), 0, flags)
-            if not size:
-                raise urllib3.exceptions.IncompleteRead(whole.came, whole.left)
-            self.trace.received += size
-            whole.came += size
-
-    def _check_silence(self) -> None:
-        if self.is_silent:
-            raise TimeoutError("timed out")
 
 
 class FastPath:
@@ -146,46 +43,34 @@ class FastPath:
         self._max_body = max_body
         self._adapter = adapter
 
-    def send(
-        self, pool: Any, message: Message, connect: float | None, read: float | None, by_requests: ByRequests
-    ) -> Response:
+    def send(self, pool: Any, message: Message, timeout: tuple[float | None, float | None], way: Way) -> Response:
         """Send `message` over a connection of `pool` and read the whole answer. Raises what requests raises.
 
-        `connect`, `read`: seconds for connecting, and for each silence.
+        `timeout`, `way`: see `Pending`.
         """
         connections = self._connections
         trace = connections.traces.current
         trace.fast_path = True
-        connection: Any = connections.checkout(pool.idle_key, pool.host_key())
+        connection = connections.checkout(pool.idle_key, pool.host_key())
         if connection is None:
             connection = pool.new_connection()
             connections.went_fast()
-        try:
-            if connection.sock is None:
-                pool.connect(connection, connect)
-            connection.ask(message.head, message.body, self._patience(read))
-        except Exception as error:
-            is_sending = connection.sock is not None
-            handed = HandedOver(connection, error=error, has_failed_sending=is_sending)
-            return self._hand_over(handed, trace, message, by_requests)
-        except BaseException:
-            connection.close()
-            raise
-        return self._read_on(Pending(connection, pool, message, trace, waits=True), by_requests)
+        pending = Pending(connection, pool, message, trace, timeout, way, waits=True)
+        self._set_out(pending)
+        return self._read_on(pending)
 
     def begin(
-        self, pool: Any, message: Message, by_requests: ByRequests, *, connects: bool, connect: float | None
+        self, pool: Any, message: Message, timeout: tuple[float | None, float | None], way: Way, *, over_new: bool
     ) -> Pending | None:
-        """Send `message` without waiting for its answer. Raises what requests raises.
+        """Send `message`, which has no body, without waiting for its answer. Raises what requests raises.
 
-        `connects`: over a new connection, which may take `connect` seconds; otherwise over one that is idle, and where
-        there is none, None is returned.
+        `over_new`: over a new connection, for which this waits; otherwise over one that is idle, and where there is
+        none, None is returned.
         """
         connections = self._connections
         trace = connections.traces.current
         trace.fast_path = True
-        connection: Any
-        if connects:
+        if over_new:
             connection = pool.new_connection()
             trace.reused = False
             connections.went_fast()
@@ -193,25 +78,14 @@ class FastPath:
             connection = connections.checkout(pool.idle_key, pool.host_key())
             if connection is None:
                 return None
-        pending = Pending(connection, pool, message, trace, waits=False)
-        try:
-            if connection.sock is None:
-                pool.connect(connection, connect)
-            pending.unsent = connection.ask_at_once(message.head)
-        except Exception as error:
-            is_sending = connection.sock is not None
-            handed = HandedOver(connection, error=error, has_failed_sending=is_sending)
-            self._hand_over(handed, trace, message, by_requests)
-        except BaseException:
-            connection.close()
-            raise
-        pending.needs_thread = bool(pending.unsent)
+        pending = Pending(connection, pool, message, trace, timeout, way, waits=False)
+        self._set_out(pending)
         return pending
 
-    def go_on(self, pending: Pending, by_requests: ByRequests) -> Response | None:
+    def go_on(self, pending: Pending) -> Response | None:
         """Read what has come, without waiting; None if that is not all. Raises what requests raises."""
         try:
-            return self._receive(pending, by_requests)
+            return self._receive(pending)
         except NOT_YET:
             pending.heard_at = time.monotonic()
             if pending.whole is None:
@@ -219,41 +93,61 @@ class FastPath:
                 pending.needs_thread = pending.pieces > MOST_PIECES or len(pending.data) > MOST_BYTES
             return None
 
-    def finish(self, pending: Pending, read: float | None, by_requests: ByRequests) -> Response:
+    def finish(self, pending: Pending) -> Response:
         """Go on with what was begun, on a thread that may wait. Raises what requests raises."""
-        pending.waits = True
         try:
-            pending.connection.ask_the_rest(pending.unsent, self._patience(read))
+            pending.ask_the_rest(self._patience(pending))
         except Exception as error:
-            handed = HandedOver(pending.connection, error=error, has_failed_sending=True)
-            return self._hand_over(handed, pending.trace, pending.message, by_requests)
+            self._raise_as_requests(pending, error, is_sending=True)
         except BaseException:
-            pending.connection.close()
+            pending.close()
             raise
-        return self._read_on(pending, by_requests)
+        return self._read_on(pending)
 
-    def _read_on(self, pending: Pending, by_requests: ByRequests) -> Response:
-        response = self._receive(pending, by_requests)
+    def _set_out(self, pending: Pending) -> None:
+        connection = pending.connection
+        try:
+            if connection.sock is None:
+                pending.pool.connect(connection, pending.timeout[0])
+            pending.ask(self._patience(pending) if pending.waits else 0)
+        except Exception as error:
+            self._raise_as_requests(pending, error, is_sending=connection.sock is not None)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _read_on(self, pending: Pending) -> Response:
+        response = self._receive(pending)
         assert response is not None
         return response
 
-    def _patience(self, read: float | None) -> float | None:
+    def _patience(self, pending: Pending) -> float | None:
         """What the socket's own timeout has to be. None where the deadline ends a silence as soon: without one, no
         system call comes before each read."""
+        read = pending.timeout[1]
         watchdog = self._connections.watchdog
         left = watchdog.watch.left()
         return None if read is None or (left is not None and left <= read and watchdog.is_running) else read
 
-    def _hand_over(self, handed: HandedOver, trace: Trace, message: Message, by_requests: ByRequests) -> Response:
-        connection = handed.connection
-        connection.handed, trace.handed = handed, connection
+    def _raise_as_requests(self, pending: Pending, error: Exception, *, is_sending: bool) -> NoReturn:
+        """Raise what requests makes of an error that came up in sending, or else in reading."""
+        pending.error, pending.has_failed_sending = error, is_sending
+        del error  # see below
+        self._by_requests(pending)
+        raise AssertionError("requests' own path raises what it is told")
+
+    def _by_requests(self, pending: Pending) -> Response:
+        """Let requests' own path finish it, over the same connection: urllib3 gets that from its pool, and it says what
+        is in `pending` where urllib3 connects, sends and reads."""
+        connection, trace = pending.connection, pending.trace
+        connection.handed, trace.handed = pending, connection
         try:
-            return by_requests(message.make_request())
+            return cast(Response, self._adapter.finish_by_requests(pending))
         finally:
             # The error leads back to all of these by its traceback: a circle would wait for the garbage collector.
-            connection.handed = trace.handed = handed.error = None
+            connection.handed = trace.handed = pending.error = None
 
-    def _receive(self, pending: Pending, by_requests: ByRequests) -> Response | None:
+    def _receive(self, pending: Pending) -> Response | None:
         """Read the answer from where that stands; None if it is an odd one, and a thread that may wait has to read it.
 
         Raises `NOT_YET` where the socket does not wait.
@@ -270,7 +164,7 @@ class FastPath:
             except NOT_YET:
                 raise
             except Exception as error:
-                return self._hand_over(HandedOver(connection, error=error), trace, message, by_requests)
+                self._raise_as_requests(pending, error, is_sending=False)
             except BaseException:
                 connection.close()
                 raise
@@ -281,7 +175,7 @@ class FastPath:
                     return None
                 trace.fast_path = False
                 self._connections.went_fast(-1)
-                return self._hand_over(HandedOver(connection, ahead=pending.data), trace, message, by_requests)
+                return self._by_requests(pending)
             pending.head = head
             keep_alive = head.fields.get(b"keep-alive")
             connection.has_answered(None if keep_alive is None else keep_alive.decode("latin-1"))
@@ -335,7 +229,7 @@ class FastPath:
             if whole is None:
                 pending.trace.has_leftover = len(pending.data) > head.end + head.length
                 start = pending.data[head.end : head.end + head.length]
-                whole = pending.whole = _Whole(start, head.length)
+                whole = pending.whole = Whole(start, head.length)
             pending.fill(whole)
             return whole.taken(), head.length
         body = Body(pending.data, head.end, pending.more)
@@ -347,46 +241,6 @@ class FastPath:
         content = collect(pieces, self._max_body)
         pending.trace.has_leftover = body.has_leftover
         return content, body.size
-
-
-class _Whole:
-    """A body of `length` bytes that begins with `start`, read into one piece of memory, which it is returned in.
-
-    Pieces that are joined take twice the memory, and more time. Memory that nothing has been written to is none yet, so
-    a server that promises more than it sends costs nothing.
-    """
-
-    __slots__ = ("_memory", "_view", "came", "length")
-
-    def __init__(self, start: bytes, length: int) -> None:
-        if length > LARGE:
-            _keep_memory()
-        self._memory = io.BytesIO(bytes(length))
-        self._view = self._memory.getbuffer()
-        self._view[: len(start)] = start
-        self.came = len(start)
-        self.length = length
-
-    @property
-    def left(self) -> int:
-        return self.length - self.came
-
-    def rest(self) -> memoryview:
-        """Where the next bytes go."""
-        return self._view[self.came :]
-
-    def taken(self) -> bytes:
-        """The body, which has come whole: the very bytes, not a copy."""
-        self._view.release()
-        return self._memory.getvalue()
-
-
-@functools.cache
-def _keep_memory() -> None:
-    """Let the C library keep freed memory for the next bodies, once in a process: new pages, which the system has to
-    empty first, take half of its time for a body of 1 MiB. See `M_MMAP_THRESHOLD` in mallopt(3); where there is no such
-    thing, this does nothing."""
-    bytes(KEPT)
 
 
 def _small(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -44,7 +44,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class Guard:
-    """The pool's rules about targets. With the default rules only the scheme is checked, and `is_open` says so."""
+    """The pool's rules about targets. With the default rules nothing is checked, and `is_open` says so."""
 
     def __init__(self, rules: GuardRules) -> None:
         self.rules = rules

@@ -29,7 +29,7 @@ from workerpool.transport.dial import Dialer
 from workerpool.transport.dns import Resolver
 from workerpool.transport.guard import Guard
 from workerpool.transport.session import Session
-from workerpool.transport.tls import is_dead
+from workerpool.transport.sockets import is_dead
 
 BODY_MAX = 1_000_000
 """Bytes of an answer that are read so that its connection becomes idle."""

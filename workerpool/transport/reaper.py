@@ -61,8 +61,8 @@ class Reaper:
             if is_left:
                 continue
             with self._changed:
-                # In this order, as `call` does the opposite without the lock: it says that it called, then looks for a
-                # thread. Either it finds none and starts one, or its call is seen here.
+                # Order matters: first give up the thread, then read `_was_called`. `call` does it the other way round,
+                # without the lock. So either it sees no thread and starts one, or this sees its call.
                 thread, self._thread = self._thread, None
                 if not self._was_called:
                     return

@@ -51,8 +51,8 @@ def confine(session: Any, following: PreparedRequest, response: Response) -> Non
                 jar.clear(cookie.domain, cookie.path, cookie.name)
                 continue
         elif not cookie.domain_specified:
-            # One that no chain has brought along, of another host than the one before, came by an earlier request; all
-            # that is known of it is its host.
+            # No home yet: if its domain is the last hop's host, that hop set it, so that is its home. If not, it was in
+            # the session's jar before; then only its host is known, and that is enough for it to go.
             if not cookie.has_nonstandard_attr(_HOME) and cookie.domain in (home[0], f"{home[0]}.local"):
                 cookie.set_nonstandard_attr(_HOME, home)
             if not _may_go(cookie.get_nonstandard_attr(_HOME, there), there):

@@ -1,17 +1,15 @@
 """The Session that a worker gets unless the user brings one: requests' own, asking the environment once for each host.
 
-Also what the pool does to any Session: mounting the shared adapter, and deciding which cookies its requests see. A
-Session belongs to one worker thread; an `Environment` is shared by all of them.
+Also what the pool does to any Session: mounting the shared adapter. A Session belongs to one worker thread; an
+`Environment` is shared by all of them.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from http.cookiejar import Cookie
 from typing import Any, cast
 
 import requests
@@ -21,8 +19,8 @@ from requests.sessions import merge_hooks
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies, get_netrc_auth
 
-from workerpool.config import CookieMode
-from workerpool.transport.adapter import GovernedAdapter, SharedAdapter
+from workerpool.transport.adapter import SharedAdapter
+from workerpool.transport.governed import GovernedAdapter
 from workerpool.transport.lazy import LazyResponse
 from workerpool.transport.redirects import confine
 from workerpool.transport.trace import taken_off
@@ -34,8 +32,8 @@ HOSTS_REMEMBERED = 10_000
 class Environment:
     """What the environment says about a host: its proxies and its netrc login. Asked once a host, by any thread.
 
-    requests asks again on every request, which costs it a third of its time; changes made to the environment while a
-    pool runs are therefore not seen by it.
+    requests asks again on every request, which costs it a third of its time. Later changes of the environment are not
+    seen.
     """
 
     def __init__(self) -> None:
@@ -235,70 +233,3 @@ def _confine_redirects(session: Any) -> None:
         confine(session, following, response)
 
     session.rebuild_auth = rebuild
-
-
-class _SealedJar(RequestsCookieJar):
-    """Cookies that are sent and never change: those that a session was set up with."""
-
-    _sealed = False
-
-    def seal(self) -> None:
-        self._sealed = True
-
-    def set_cookie(self, cookie: Cookie, *args: Any, **kwargs: Any) -> None:
-        if not self._sealed:
-            super().set_cookie(cookie, *args, **kwargs)
-
-    def extract_cookies(self, response: Any, request: Any) -> None:
-        if not self._sealed:
-            super().extract_cookies(response, request)
-
-
-class _SharedJar(RequestsCookieJar):
-    """A jar for all workers: iterating takes a copy under the lock, as a plain jar changes under its readers."""
-
-    def __iter__(self) -> Iterator[Cookie]:  # type: ignore[override]  # requests' stubs say str; it is cookies
-        with self._cookies_lock:  # type: ignore[attr-defined]
-            return iter([*super().__iter__()])
-
-
-class CookiePolicy:
-    """Which cookies the pool's own requests see, by `CookieMode`. `pool.session` in a callable keeps its own jar."""
-
-    def __init__(self, mode: CookieMode) -> None:
-        self._mode = mode
-        self._shared = _SharedJar()
-        self._local = threading.local()
-
-    def adopt(self, session: Any) -> None:
-        """Take note of the cookies that a worker's session was set up with. Called on the worker's thread."""
-        cookies = getattr(session, "cookies", None)
-        if self._mode == "none":
-            jar = _SealedJar()
-            jar.update(cookies or {})
-            jar.seal()
-            self._local.jar = jar
-        elif self._mode == "shared" and cookies:
-            self._shared.update(cookies)
-
-    def has_any(self, session: Any) -> bool:
-        """Whether there may be a cookie for a request of the pool's."""
-        return bool(getattr(self._jar(session), "_cookies", True))
-
-    @contextmanager
-    def applied(self, session: Any) -> Iterator[None]:
-        """Let `session` use the pool's cookies for a moment; its thread is the only one that sees it."""
-        if self._mode == "worker":
-            yield
-            return
-        own = session.cookies
-        session.cookies = self._jar(session)
-        try:
-            yield
-        finally:
-            session.cookies = own
-
-    def _jar(self, session: Any) -> Any:
-        if self._mode == "worker":
-            return session.cookies
-        return self._local.jar if self._mode == "none" else self._shared

@@ -5,14 +5,13 @@ start from nothing. Here all connections with the same settings share a `Context
 which looks like an `ssl.SSLContext` and refuses every change. What a context trusts is exactly what urllib3 would have
 made it trust; it is a matter of time only.
 
-Entered by every worker, and by the reaper (`is_dead`). Refuses to hand a session to another host name, another key or
+Entered by every worker. Refuses to hand a session to another host name, another key or
 another context than it was made for: a resumed handshake shows no certificate, so nothing would be verified there.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import socket
 import ssl
 import threading
@@ -313,53 +312,6 @@ class ContextView:
         traced.began_at = self._context._clock()
         traced.offered = saved
         traced.server_name = server_name
-
-
-def plain_socket(sock: Any) -> Any:
-    """The socket to shut down or close by its descriptor: TLS inside of TLS is none of its own, but has one."""
-    return getattr(sock, "socket", sock)
-
-
-def is_readable(sock: Any) -> bool:
-    """Whether there is something to read, or an end or error to be told of, on an open socket of whichever kind.
-
-    By poll: select knows no descriptor over 1023.
-    """
-    if isinstance(sock, ssl.SSLSocket) and sock.pending():
-        return True  # decrypted already, so the system has nothing left to show
-    poll = select.poll()
-    poll.register(sock.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
-
-
-def is_dead(sock: Any) -> bool:
-    """Whether an idle socket is no good for another request: closed, or with something to read that nobody asked for.
-
-    The caller is the only one who has the socket, and closes it if it is dead: what it had to say has been read, so
-    asking again may find nothing. A fresh TLS 1.3 socket is readable while its tickets are unread, so a
-    readable TLS socket is read, without blocking: if that finds neither data nor an end, all is well, and the tickets
-    are in its session. TLS inside TLS cannot be read without blocking; there, readable means dead.
-    """
-    try:
-        if sock.fileno() < 0:
-            return True
-        if not is_readable(sock):
-            return False
-        return not (isinstance(sock, ssl.SSLSocket) and _has_nothing_to_say(sock))
-    except (OSError, ValueError):
-        return True
-
-
-def _has_nothing_to_say(sock: ssl.SSLSocket) -> bool:
-    timeout = sock.gettimeout()
-    sock.settimeout(0)
-    try:
-        sock.recv(1)
-        return False  # data, or the end
-    except ssl.SSLWantReadError:
-        return True
-    finally:
-        sock.settimeout(timeout)
 
 
 def _is_resumable(session: ssl.SSLSession, version: str | None) -> bool:

@@ -1,7 +1,7 @@
 """What a thread's current send is for, and what came of it: between the wire, the connection and the reader.
 
-A `Trace` is made for each send, by the thread that sends. Who reads a streamed response elsewhere only adds to
-`received`, after everybody else has looked at the rest.
+A `Trace` is made for each send, by the thread that sends. Who reads a streamed response elsewhere only changes
+`received` and `has_leftover`, after everybody else has looked at the rest.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ class Trace:
     long the socket that it takes may have been idle at most, 0 for a new socket only; `streams`, whether the caller
     reads the body.
 
-    What came: `reused`, whether the socket had been used before; `resumed`, whether a TLS handshake resumed an earlier
-    session; `place`, the wait for a place among the sockets; `dns`, `connect`, `tls`, `first_byte` and `body`, as
-    `Timings` has them; `sent_at` (`time.perf_counter`), when the request's first byte went out, None before;
-    `received`, bytes of the answer; `answered`, whether its
-    headers are complete; `has_leftover`, whether more came than belongs to it. `fast_path`: whether that was the way it
-    went, None if nobody says. `unreadable`: what is wrong with the body of a redirect, which does no harm if that is
-    followed. `handed`: a connection with which another path goes on, see `HandedOver`.
+    What came: `reused`, whether the socket had been used before; `resumed`, whether a TLS handshake resumed an
+    earlier session; `place`, the wait for a place among the sockets; `dns`, `connect`, `tls`, `first_byte` and
+    `body`, as `Timings` has them; `sent_at` (`time.perf_counter`), when the request's first byte went out, None
+    before; `received`, bytes of the answer; `answered`, whether its headers are complete; `has_leftover`, whether
+    more came than belongs to it. `fast_path`: whether that was the way it went, None for a send of `pool.session`
+    that went by requests' own, or by an adapter of the user's. `unreadable`: what is wrong with the body of a
+    redirect, which does no harm if that is followed. `handed`: a connection with which another path goes on, see
+    `Pending`.
     """
 
     host: str = ""

@@ -72,13 +72,15 @@ class JobBooks:
         self._output: str = run.settings["--output"]
         self._take: Take = lambda outcomes: None
         self._stopped: str | None = None
-        self._duplicates = Duplicates(ledger, inputs.place) if job.dedupe else None
+        self._duplicates = Duplicates(ledger.answers, inputs.place) if job.dedupe else None
         self._keys = keys
         self._made: list[Outcome] = []  # ended without being sent
         self._copies: list[Copy] = []  # ended with another one
         self._underway: dict[Place, tuple[bool, str]] = {}  # what an earlier execution has left
         self._rows: set[Place] = set()  # places of which the ledger knows attempts that failed
         self._announced: set[Place] = set()  # places whose requests were announced; workers' threads add to it
+        self._entries = Entries()  # what is entered next, and the outcomes that are told of then
+        self._outcomes: list[Outcome] = []
         self._mover = Mover(ledger, sink, ordered=job.ordered)
         self._unannounced: SinkError | JobError | None = None  # why a request could not be announced, and was not sent
         self._is_fetched = False  # nothing broke off
@@ -215,49 +217,43 @@ class JobBooks:
         """Enter what has come in, in one transaction, and tell of it."""
         made, self._made = self._made, []
         copies, self._copies = self._copies, []
-        entries = _Entering()
         for item in items:
             if isinstance(item, Underway):
-                self._note(item, entries)
+                self._note(item)
         for copy in copies:
-            self._note_end(copy.place, copy.outcome, copy.state, copy.record, entries)
+            self._note_end(copy.place, copy.outcome, copy.state, copy.record)
         for outcome in (item for item in chain(items, made) if isinstance(item, Outcome)):
             if isinstance(outcome.error, Cancelled):
-                self._note_cancelled(outcome, entries)
+                self._note_cancelled(outcome)
             else:
-                self._note_outcome(outcome, entries)
-        if entries.outcomes or entries.underway or self._inputs.has_changes:
-            self._write(entries)
+                self._note_outcome(outcome)
+        if self._outcomes or self._entries.underway or self._inputs.has_changes:
+            self._write()
 
-    def _write(self, entries: _Entering) -> None:
-        blocks, lines = self._inputs.changes()
-        self._ledger.enter(
-            Entries(
-                held=entries.held,
-                blocks=blocks,
-                underway=entries.underway,
-                ended=entries.ended,
-                tried_again=entries.tried_again,
-                lines=lines,
-                answers=() if self._duplicates is None else self._duplicates.take_answers(),
-                keys=() if self._keys is None else self._keys.take(),
-            )
-        )
+    def _write(self) -> None:
+        entries, self._entries = self._entries, Entries()
+        outcomes, self._outcomes = self._outcomes, []
+        entries.blocks, entries.lines = self._inputs.changes()
+        if self._duplicates is not None:
+            entries.answers = self._duplicates.take_answers()
+        if self._keys is not None:
+            entries.keys = self._keys.take()
+        self._ledger.enter(entries)
         if self._job.ordered:
             self._mover.front = self._inputs.front()
-        self._take(entries.outcomes)
+        self._take(outcomes)
         self._mover.wait_for_room(sum(len(one.record) for one in entries.held if not one.later))
 
-    def _note(self, item: Underway, entries: _Entering) -> None:
+    def _note(self, item: Underway) -> None:
         place = self._inputs.place(item.request)
         if self._inputs.state(place) in TO_DO:  # or else its outcome has come before it
-            entries.underway.append((*place, attempts_to(item.attempts)))
+            self._entries.underway.append((*place, attempts_to(item.attempts)))
             self._rows.add(place)
 
-    def _note_outcome(self, outcome: Outcome, entries: _Entering) -> None:
+    def _note_outcome(self, outcome: Outcome) -> None:
         state = self._preparation.state_of(outcome)
         record = self._record(outcome, state)
-        self._note_end(self._inputs.place(outcome.request), outcome, state, record, entries)
+        self._note_end(self._inputs.place(outcome.request), outcome, state, record)
         seen = self._preparation.seen(outcome, state)
         if seen is not None:
             self._mover.note_seen(seen)
@@ -265,32 +261,31 @@ class JobBooks:
             return
         for copies in self._duplicates.end(outcome, state, record):
             for copy in copies:
-                self._note_end(copy.place, copy.outcome, copy.state, copy.record, entries)
-            self._write(entries)
-            entries.clear()
+                self._note_end(copy.place, copy.outcome, copy.state, copy.record)
+            self._write()
 
-    def _note_end(self, place: Place, outcome: Outcome, state: State, record: Record, entries: _Entering) -> None:
-        entries.outcomes.append(outcome)
+    def _note_end(self, place: Place, outcome: Outcome, state: State, record: Record) -> None:
+        self._outcomes.append(outcome)
         self._done += 1
         self._good += state in GOOD
         if self._inputs.set(place, state) is State.AGAIN:
-            entries.tried_again.append(place)
+            self._entries.tried_again.append(place)
         if place in self._rows or place in self._announced:
             self._rows.discard(place)
             self._announced.discard(place)
-            entries.ended.append(place)
+            self._entries.ended.append(place)
         if not (self._job.only_changed and state in (State.UNCHANGED, State.SKIPPED)):
-            entries.held.append(Held(*place, self._is_for_later(state), encode(record)))
+            self._entries.held.append(Held(*place, self._is_for_later(state), encode(record)))
 
-    def _note_cancelled(self, outcome: Outcome, entries: _Entering) -> None:
+    def _note_cancelled(self, outcome: Outcome) -> None:
         """It was given up, and is fetched when the run goes on; it may have been announced, but was not sent."""
         place = self._inputs.place(outcome.request)
-        entries.outcomes.append(outcome)
+        self._outcomes.append(outcome)
         if self._stopped == DEADLINE and self._inputs.state(place) is State.QUEUED:
             self._inputs.set(place, State.DEFERRED)
         if place in self._announced:
             self._announced.remove(place)
-            entries.ended.append(place)
+            self._entries.ended.append(place)
         if self._duplicates is not None:
             self._duplicates.give_up(outcome.request)
 
@@ -357,19 +352,3 @@ class JobBooks:
         noting = threading.Thread(target=self._note_last, args=(why,), name="workerpool-noting", daemon=True)
         noting.start()
         noting.join(ABORT_WAIT)  # a disk that hangs must not hold up the end
-
-
-class _Entering:
-    """What is to be entered next, and the outcomes that are to be told of then."""
-
-    __slots__ = ("ended", "held", "outcomes", "tried_again", "underway")
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        self.outcomes: list[Outcome] = []
-        self.held: list[Held] = []
-        self.underway: list[tuple[int, int, str]] = []
-        self.ended: list[Place] = []
-        self.tried_again: list[Place] = []

@@ -23,7 +23,7 @@ LOG_MOST = 32 * 1024 * 1024
 
 
 class Database:
-    """The file `name`, with the `tables` that it is made with, statements that each end in a semicolon.
+    """The file `name`, with the `tables` that it is made of, statements that each end in a semicolon.
 
     `version`: of the tables; a file of another one is refused. `read_only`: as it is at this moment, also while another
     process writes it. `is_scratch`: nobody wants it once the process has ended. Every method raises `JobError` if the
@@ -194,7 +194,6 @@ class Database:
             writer.execute("BEGIN IMMEDIATE")
             for statement in self._tables.split(";")[:-1]:
                 writer.execute(statement)
-            writer.execute("INSERT INTO job VALUES ('id', ?)", (os.urandom(16).hex(),))
             writer.execute(f"PRAGMA user_version = {self._version}")
             writer.execute("COMMIT")
         elif version != self._version:
@@ -217,7 +216,7 @@ class Database:
 
     def _damaged(self, error: Exception) -> JobError:
         return JobError(
-            f"{self.name} is damaged ({error}): keep a copy of its directory, and give --job another one; "
+            f"{self.name} is damaged ({error}): keep a copy of its directory, and give directory= another one; "
             "the output so far stays where it is"
         )
 

@@ -1,8 +1,8 @@
 """Inputs that ask for the same: the first one is fetched, and answers the others.
 
 Two requests are the same if they would be sent alike: by method, canonical URL, parameters and headers, and if they
-only ask for something. Answers and those that wait for one are in a ledger, so memory does not grow with their number:
-it holds what is under way, and what the next transaction is to hold. The run's thread alone uses this.
+only ask for something. Answers and those that wait for one are in a database, so memory does not grow with their
+number: it holds what is under way, and what the next transaction is to hold. The run's thread alone uses this.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from workerpool.batch.job.ledger import Answer, Entries, Follower, Ledger
+from workerpool.batch.job.answers import Answer, Answers, Follower
 from workerpool.batch.job.prepare import hash_of
 from workerpool.batch.job.states import State
 from workerpool.batch.record import Record
@@ -41,19 +41,19 @@ class Copy(NamedTuple):
 class Duplicates:
     """Who waits for whom. `place` gives the identity of a request."""
 
-    def __init__(self, ledger: Ledger, place: Callable[[Request], Place]) -> None:
-        self._ledger = ledger
+    def __init__(self, answers: Answers, place: Callable[[Request], Place]) -> None:
+        self._kept = answers
         self._place = place
         self._leaders: dict[int, Place] = {}
         self._led: dict[Place, int] = {}
-        self._answers: dict[int, Answer] = {}  # not in the ledger yet
-        self._followers: list[Follower] = []  # neither
+        self._answers: dict[int, Answer] = {}  # not in the database yet
+        self._followers: list[Follower] = []  # not there yet, either
 
     def begin(self) -> None:
         """Begin a reading of the inputs: whoever waited for an answer is read again."""
         self._leaders.clear()
         self._led.clear()
-        self._ledger.forget_followers()
+        self._kept.forget_followers()
 
     def meet(self, request: Request) -> Copy | bool:
         """The outcome of a request if one like it has ended, True if it will have that of one under way, else False."""
@@ -61,7 +61,7 @@ class Duplicates:
         if hashed is None:
             return False
         place = self._place(request)
-        answer = self._answers.get(hashed) or self._ledger.answer(hashed)
+        answer = self._answers.get(hashed) or self._kept.answer(hashed)
         if answer is not None:
             return _copy(place, request, answer, json.loads(answer.record))
         if hashed not in self._leaders:
@@ -87,7 +87,7 @@ class Duplicates:
         if self._followers:
             self._write()
         first: Place = (-1, -1)
-        while followers := self._ledger.followers(hashed, first, AT_ONCE):
+        while followers := self._kept.followers(hashed, first, AT_ONCE):
             yield [
                 _copy((one.source, one.ordinal), Request(one.url, outcome.request.method, key=one.key), answer, record)
                 for one in followers
@@ -101,19 +101,19 @@ class Duplicates:
             del self._leaders[hashed]
 
     def take_answers(self) -> list[Answer]:
-        """The answers that the ledger does not have yet, for its next transaction."""
+        """The answers that the database does not have yet, for its next transaction."""
         answers = [*self._answers.values()]
         self._answers.clear()
         return answers
 
     def write_answers(self) -> None:
-        """Give the ledger the answers that it does not have yet."""
+        """Write the answers that the database does not have yet."""
         if self._answers:
-            self._ledger.enter(Entries(answers=self.take_answers()))
+            self._kept.write(self.take_answers())
 
     def _write(self) -> None:
         followers, self._followers = self._followers, []
-        self._ledger.follow(followers)
+        self._kept.follow(followers)
 
 
 def _copy(place: Place, request: Request, answer: Answer, record: Record) -> Copy:

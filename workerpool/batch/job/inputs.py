@@ -11,45 +11,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from workerpool.batch.job.cuts import STEP, Cut, Where, cut_up
 from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.states import BLOCK, TO_DO, Block, State, block_of, count_states, new_block, place_of
 from workerpool.batch.sources.ahead import read_ahead
-from workerpool.batch.sources.base import Reading, Sources
+from workerpool.batch.sources.base import Sources
 from workerpool.batch.sources.marks import Mark
 from workerpool.errors import JobError
 from workerpool.model import Idle, Request
-
-STOP = 16
-"""Ordinals after which it is noted how far a block has been read: a change of the source up to there is noticed."""
 
 _TO_DO = frozenset(map(int, TO_DO))
 _IS_TO_DO = bytes(code in _TO_DO for code in range(256))
 _NONE = bytes([State.QUEUED, State.NO_INPUT])
 _NOWHERE = (sys.maxsize, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """Said by a reading before the first row of a block: where that row begins, and the check of the block before."""
-
-    mark: Mark
-    check: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Said by a reading inside a block, always at the same rows: where one begins, the check of the block so far."""
-
-    mark: Mark
-    check: int
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """Said by a reading at the end of its source: where that is, and the check of the last block."""
-
-    mark: Mark
-    check: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +47,7 @@ class Inputs:
         self._changed: dict[tuple[int, int], Block] = {}  # since the last transaction
         self._lines: list[tuple[int, int]] = []  # of sources that have been read to their end since then
         self._is_stopped = False
-        self._is_unmet = False  # the stop up to which the block at hand was read before has not been met again
+        self._is_unmet = False  # an earlier execution has read a part of the block at hand, and this one is not as far
         self._head = (0, 0)  # what is read next
         self._first_spent: tuple[int, int] | None = None
 
@@ -126,11 +100,12 @@ class Inputs:
         start = None if span.first is None else span.first.start
         self._head = source, 0 if start is None else start.line
         reading = self._sources.read(source, start)
-        items = by_stop(reading)
+        items = cut_up(reading, STEP)
         block: Block | None = None
         before = 0  # the ordinal of the last row
-        turn: Turn | None = None
-        unsure: list[tuple[Request, State]] = []  # of a part that was read before, and may not be what it was
+        turn: Cut | None = None
+        # Rows that an earlier execution read too: held back until the check says that the source is unchanged there.
+        unsure: list[tuple[Request, State]] = []
         for item in read_ahead(items) if source in self._waiting else items:
             if isinstance(item, Request):
                 ordinal = item.ordinal
@@ -153,14 +128,14 @@ class Inputs:
                     yield item, State(state)
             elif isinstance(item, Idle):
                 yield item
-            elif isinstance(item, Stop):
+            elif item.where is Where.STEP:
                 assert block is not None
                 self._note_how_far(block, item)
                 if not (block.is_read or self._is_unmet):
                     yield from unsure
                     unsure.clear()
             else:
-                if isinstance(item, Turn):
+                if item.where is Where.BLOCK:
                     turn = item
                 elif not self._is_stopped:
                     self._check_end(source, before, item.mark)
@@ -180,7 +155,7 @@ class Inputs:
         self._blocks[source, number] = block
         return block
 
-    def _close(self, block: Block, last: int, end: Turn | End) -> None:
+    def _close(self, block: Block, last: int, end: Cut) -> None:
         """Note that a block has been read to its end, `last` being its last input, and what it was."""
         if block.is_read:
             if (block.end, block.check) != (end.mark, end.check):
@@ -250,18 +225,18 @@ class Inputs:
                     return
         self._first_spent = _NOWHERE
 
-    def _note_how_far(self, block: Block, stop: Stop) -> None:
+    def _note_how_far(self, block: Block, cut: Cut) -> None:
         """Note how far a block was read, and what it was, or find it as it was when it was read before."""
         if block.is_read:
             return
-        if block.end is None or stop.mark.line > block.end.line:
+        if block.end is None or cut.mark.line > block.end.line:
             if self._is_unmet:
-                raise self._changed_since(block, stop.mark)
-            block.end, block.check = stop.mark, stop.check
+                raise self._changed_since(block, cut.mark)
+            block.end, block.check = cut.mark, cut.check
             self._change(block)
-        elif stop.mark.line == block.end.line:
-            if (stop.mark, stop.check) != (block.end, block.check):
-                raise self._changed_since(block, stop.mark)
+        elif cut.mark.line == block.end.line:
+            if (cut.mark, cut.check) != (block.end, block.check):
+                raise self._changed_since(block, cut.mark)
             self._is_unmet = False
 
     def _check_end(self, source: int, last: int, end: Mark) -> None:
@@ -273,45 +248,18 @@ class Inputs:
                 where = self._sources.where(source, end.line - 1)
                 raise JobError(
                     f"the source ends after {where}, and the run has read more of it before: "
-                    "give what it was given then, or give --restart to begin anew"
+                    "give what it was given then, or give restart=True to begin anew"
                 )
 
     def _changed_since(self, block: Block, end: Mark) -> JobError:
         where = self._sources.where(block.source, block.start.line)
         return JobError(
             f"from {where} to {end.line - 1:,} the source is not what it was when the run read it first: "
-            "give what it was given then, or give --restart to begin anew"
+            "give what it was given then, or give restart=True to begin anew"
         )
 
     def _change(self, block: Block) -> None:
         self._changed[block.source, block.number] = block
-
-
-def by_block(reading: Reading) -> Iterator[Request | Turn | End]:
-    """Yield the rows of a reading, a `Turn` before the first one of each block, and the `End` if it comes to that."""
-    number = -1
-    for request in reading:
-        if block_of(request.ordinal) != number:
-            number = block_of(request.ordinal)
-            yield Turn(reading.mark, reading.check)
-            reading.restart()
-        yield request
-    if reading.end is not None:
-        yield End(reading.end, reading.check)
-
-
-def by_stop(reading: Reading) -> Iterator[Request | Turn | Stop | End]:
-    """Yield what `by_block` does, and a `Stop` before the first row of every 16 ordinals, if that begins no block."""
-    stop = -1
-    for item in by_block(reading):
-        if isinstance(item, Request):
-            number = (item.ordinal - 1) // STOP
-            if number != stop and stop >= 0:
-                yield Stop(reading.mark, reading.check)
-            stop = number
-        elif isinstance(item, Turn):
-            stop = -1
-        yield item
 
 
 def change_all(ledger: Ledger, before: Iterable[State], after: State) -> Iterator[Block]:

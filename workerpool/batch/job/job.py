@@ -19,10 +19,15 @@ from workerpool.batch.sinks.callback import Receive
 from workerpool.batch.sources.base import Sources
 from workerpool.batch.sources.files import FileSources
 from workerpool.batch.sources.given import Given, GivenRequests
-from workerpool.config import check_count, check_seconds
+from workerpool.checks import check_callable, check_count, check_flag, check_seconds
 from workerpool.errors import OptionError
 from workerpool.model import Outcome
 from workerpool.processes import make_pool
+
+_FLAGS = (
+    "ordered", "overwrite", "retry_failed", "restart", "only_changed", "dedupe", "unique_keys", "idempotency_keys",
+    "at_least_once",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +82,18 @@ class Job:
         if isinstance(self.sources, (str, os.PathLike)):
             raise OptionError(f"sources={self.sources!r} must be a list of names: write [{self.sources!r}]")
         if (self.requests is None) == (not self.sources):
-            raise OptionError("a job reads either `sources`, names of files, or `requests`: give one of the two")
+            raise OptionError(
+                "sources= or requests=: a job reads either names of files or requests, so give one of the two"
+            )
         if self.requests is not None:
             object.__setattr__(self, "_given", GivenRequests(self.requests))
+        if not isinstance(self.directory, (str, os.PathLike)):
+            raise OptionError(f"directory={self.directory!r} must be a path")
+        for name in _FLAGS:
+            check_flag(name, getattr(self, name))
+        if self.conditional is not None:
+            check_flag("conditional", self.conditional)
+        check_callable("note", self.note, "a function of a sentence")
         check_include(self.include)
         check_count("retry_rounds", self.retry_rounds, least=0)
         check_seconds("wait_lock", self.wait_lock)
@@ -138,12 +152,12 @@ class Job:
     def _check(self, sources: Sources) -> None:
         if self.retry_failed and self.ordered:
             raise OptionError(
-                "--retry-failed with --ordered: what has failed stands between the others there; leave out --ordered, "
-                "or use --retry-rounds, whose records come in their places"
+                "retry_failed=True with ordered=True: what has failed stands between the others there; leave out "
+                "ordered=True, or use retry_rounds=, whose records come in their places"
             )
         if self.retry_failed and self.restart:
-            raise OptionError("--retry-failed and --restart: the one goes on with a run, the other gives it up")
+            raise OptionError("retry_failed=True and restart=True: the one goes on with a run, the other gives it up")
         if self.retry_rounds and not sources.can_be_read_again:
             raise OptionError(
-                "--retry-rounds reads the sources again, and one of them can be read once: name files on a disk"
+                "retry_rounds= reads the sources again, and one of them can be read once: name files on a disk"
             )

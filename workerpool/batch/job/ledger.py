@@ -17,9 +17,10 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from workerpool.batch.job.answers import ANSWER_TABLES, Answer, Answers, put_answers
 from workerpool.batch.job.database import Database
 from workerpool.batch.job.states import BLOCK, KNOWN, Block
 from workerpool.batch.sources.marks import Mark
@@ -59,13 +60,10 @@ CREATE TABLE seen (request INTEGER PRIMARY KEY, ok_at INTEGER NOT NULL, etag TEX
 CREATE TABLE fresh (  -- what this run saw: at its end it is sorted into `seen`, where a row by itself costs a page
     number INTEGER PRIMARY KEY, request INTEGER NOT NULL, ok_at INTEGER NOT NULL, etag TEXT, modified TEXT
 );
-CREATE TABLE answers (request INTEGER PRIMARY KEY, state INTEGER NOT NULL, reason TEXT, record BLOB NOT NULL);
-CREATE TABLE followers (
-    request INTEGER NOT NULL, source INTEGER NOT NULL, ordinal INTEGER NOT NULL, "key" TEXT, url TEXT NOT NULL,
-    PRIMARY KEY (request, source, ordinal)
-) WITHOUT ROWID;
 CREATE TABLE keys (hash INTEGER PRIMARY KEY, source INTEGER NOT NULL, ordinal INTEGER NOT NULL);
 """
+
+_OF_LAST = " WHERE number = (SELECT max(number) FROM runs)"
 
 
 class Held(NamedTuple):
@@ -93,25 +91,6 @@ class Seen(NamedTuple):
     modified: str | None
 
 
-class Answer(NamedTuple):
-    """How a request ended that other inputs may ask for, too; `reason` is its error's word, None if it was ok."""
-
-    request: int
-    state: int
-    reason: str | None
-    record: bytes
-
-
-class Follower(NamedTuple):
-    """An input that waits for the answer to a request of another one; `request` is that one's hash."""
-
-    request: int
-    source: int
-    ordinal: int
-    key: str | None
-    url: str
-
-
 class KeyRow(NamedTuple):
     """A key by its hash, and the input that had it first."""
 
@@ -124,14 +103,14 @@ class KeyRow(NamedTuple):
 class Entries:
     """What is entered in one transaction."""
 
-    held: Sequence[Held] = ()
-    blocks: Sequence[Block] = ()
-    underway: Sequence[tuple[int, int, str]] = ()  # source, ordinal, attempts as JSON
-    ended: Sequence[tuple[int, int]] = ()  # of those that are under way no longer
-    tried_again: Sequence[tuple[int, int]] = ()  # whose failure, kept for later, has been overtaken
-    lines: Sequence[tuple[int, int]] = ()  # of sources that have been read to their end: lines, source
-    answers: Sequence[Answer] = ()
-    keys: Sequence[KeyRow] = ()
+    held: list[Held] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+    underway: list[tuple[int, int, str]] = field(default_factory=list)  # source, ordinal, attempts as JSON
+    ended: list[tuple[int, int]] = field(default_factory=list)  # of those that are under way no longer
+    tried_again: list[tuple[int, int]] = field(default_factory=list)  # whose failure, kept for later, is overtaken
+    lines: list[tuple[int, int]] = field(default_factory=list)  # and the source that had so many
+    answers: list[Answer] = field(default_factory=list)
+    keys: list[KeyRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,12 +153,13 @@ class Ledger:
     """The database of one job. Every method raises `JobError` if it is damaged, `SinkError` if it cannot be written.
 
     `read_only`: as it is at this moment, also while a run writes it; raises `JobError` if it cannot be read.
-    `is_scratch`: nobody wants it once the process has ended.
     """
 
-    def __init__(self, directory: str, *, read_only: bool = False, is_scratch: bool = False) -> None:
+    def __init__(self, directory: str, *, read_only: bool = False) -> None:
         self.name = os.path.join(directory, FILE)
-        self._database = Database(self.name, _TABLES, VERSION, read_only=read_only, is_scratch=is_scratch)
+        made = f"INSERT INTO job VALUES ('id', '{os.urandom(16).hex()}');"
+        self._database = Database(self.name, _TABLES + ANSWER_TABLES + made, VERSION, read_only=read_only)
+        self.answers = Answers(self._database)
 
     # -- runs ---------------------------------------------------------------------------------------------------------
 
@@ -258,7 +238,8 @@ class Ledger:
     def continue_run(self, settings: dict[str, Any], sources: Sequence[SourceRow]) -> None:
         """Note that the run goes on, with what its options and the files of its sources are now."""
         with self._database.transaction() as database:
-            database.execute("UPDATE runs SET continued = continued + 1, settings = ?" + _LAST, (json.dumps(settings),))
+            again = "UPDATE runs SET continued = continued + 1, settings = ?" + _OF_LAST
+            database.execute(again, (json.dumps(settings),))
             database.executemany(
                 "UPDATE sources SET size = ?, mtime = ? WHERE number = ?",
                 [(one.size, one.mtime, one.number) for one in sources],
@@ -269,7 +250,7 @@ class Ledger:
         with self._database.transaction() as database:
             database.execute("DELETE FROM job WHERE name = 'making'")
             database.execute(
-                "UPDATE runs SET phase = 'fetching', ended = NULL, kept = NULL, rounds = 0, position = ?" + _LAST,
+                "UPDATE runs SET phase = 'fetching', ended = NULL, kept = NULL, rounds = 0, position = ?" + _OF_LAST,
                 (position,),
             )
             self._put_blocks(database, blocks)
@@ -277,14 +258,14 @@ class Ledger:
     def begin_closing(self) -> None:
         """Every input has ended: what was kept for later is to be moved, too."""
         with self._database.transaction() as database:
-            database.execute("UPDATE runs SET phase = 'closing', kept = position" + _LAST)
+            database.execute("UPDATE runs SET phase = 'closing', kept = position" + _OF_LAST)
             database.execute("UPDATE held SET later = 0 WHERE later")
 
     def end_run(self, output: str) -> None:
         """The output is whole, and in its place: `output` is what was made there."""
         with self._database.transaction() as database:
             database.execute("INSERT OR REPLACE INTO job VALUES ('made', ?)", (output,))
-            database.execute("UPDATE runs SET phase = 'finished', ended = ?" + _LAST, (time.time(),))
+            database.execute("UPDATE runs SET phase = 'finished', ended = ?" + _OF_LAST, (time.time(),))
             database.execute(
                 "INSERT OR REPLACE INTO seen SELECT request, ok_at, etag, modified FROM fresh ORDER BY request, number"
             )
@@ -294,7 +275,7 @@ class Ledger:
     def note_last(self, last: dict[str, Any]) -> None:
         """Note how an execution ended."""
         with self._database.transaction() as database:
-            database.execute("UPDATE runs SET last = ?" + _LAST, (json.dumps(last),))
+            database.execute("UPDATE runs SET last = ?" + _OF_LAST, (json.dumps(last),))
 
     # -- inputs -------------------------------------------------------------------------------------------------------
 
@@ -329,8 +310,7 @@ class Ledger:
                 )
             if entries.ended:
                 database.executemany("DELETE FROM underway WHERE source = ? AND ordinal = ?", entries.ended)
-            if entries.answers:
-                database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", entries.answers)
+            put_answers(database, entries.answers)
             if entries.keys:
                 database.executemany("INSERT INTO keys VALUES (?, ?, ?)", entries.keys)
             if entries.lines:
@@ -377,7 +357,7 @@ class Ledger:
                 database.execute("DELETE FROM held WHERE number BETWEEN ? AND ?", (min(numbers), max(numbers)))
             else:
                 database.executemany("DELETE FROM held WHERE number = ?", [(number,) for number in numbers])
-            database.execute("UPDATE runs SET position = ?" + _LAST, (position,))
+            database.execute("UPDATE runs SET position = ?" + _OF_LAST, (position,))
             self._put_seen(database, seen)
 
     def held(self) -> tuple[int, int]:
@@ -409,32 +389,12 @@ class Ledger:
         with self._database.transaction() as database:
             self._put_seen(database, seen)
 
-    def answer(self, request: int) -> Answer | None:
-        row = self._database.one("SELECT * FROM answers WHERE request = ?", (request,))
-        return None if row is None else Answer(*row)
-
     def begin_round(self, blocks: Sequence[Block], state: int) -> None:
         """Note that failures are to be tried again: `blocks` say which, and answers with `state` are forgotten."""
         with self._database.transaction() as database:
             self._put_blocks(database, blocks)
             database.execute("DELETE FROM answers WHERE state = ?", (state,))
-            database.execute("UPDATE runs SET rounds = rounds + 1" + _LAST)
-
-    def follow(self, followers: Sequence[Follower]) -> None:
-        with self._database.transaction() as database:
-            database.executemany("INSERT OR REPLACE INTO followers VALUES (?, ?, ?, ?, ?)", followers)
-
-    def followers(self, request: int, after: tuple[int, int], most: int) -> list[Follower]:
-        """Up to `most` inputs that wait for the answer to a request, from after the place `after` on."""
-        rows = self._database.all(
-            "SELECT * FROM followers WHERE request = ? AND (source, ordinal) > (?, ?) ORDER BY source, ordinal LIMIT ?",
-            (request, *after, most),
-        )
-        return [Follower(*row) for row in rows]
-
-    def forget_followers(self) -> None:
-        with self._database.transaction() as database:
-            database.execute("DELETE FROM followers")
+            database.execute("UPDATE runs SET rounds = rounds + 1" + _OF_LAST)
 
     def key(self, hashed: int) -> tuple[int, int] | None:
         """The input that had a key first in this run, by its source's number and its ordinal."""
@@ -500,6 +460,3 @@ def _block(
         raise ValueError(f"block {number} of source {source} has states that are none")
     ending = None if end_line is None else Mark(end_line, end)
     return Block(source, number, Mark(line, start), bytearray(states), ending, crc, bool(is_read))
-
-
-_LAST = " WHERE number = (SELECT max(number) FROM runs)"

@@ -66,7 +66,7 @@ class JobLock:
                     waited = f" for {wait:g} s" if wait else ""
                     raise JobHeld(
                         f"another run holds the job {self._directory}{waited}{_shown(self._file)}: "
-                        "let it end, or wait for it with --wait-lock"
+                        "let it end, or wait for it with wait_lock="
                     ) from error
             time.sleep(min(LOOK_AGAIN, max(0.0, until - time.monotonic())))
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}

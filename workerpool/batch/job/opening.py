@@ -38,7 +38,7 @@ def sink_of(job: Job, paths: Sequence[str]) -> DurableSink:
     if not sink.is_exactly_once and not job.at_least_once:
         raise OptionError(
             f"{sink.name} cannot be told what it has already: after a crash some records would come twice. "
-            "Name a file, or give --at-least-once"
+            "Name a file, or give at_least_once=True"
         )
     return sink
 
@@ -111,7 +111,7 @@ class Opening:
         if leftover is not None and not is_ours and not self._job.overwrite:
             raise OptionError(
                 f"{leftover} is there, and is not this job's: another job that writes to {self._sink.name} has an "
-                "unfinished run. Finish that, name another output, or give --overwrite to remove it"
+                "unfinished run. Finish that, name another output, or give overwrite=True to remove it"
             )
 
     def _begin(self, rows: Sequence[SourceRow]) -> None:

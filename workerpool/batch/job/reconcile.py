@@ -8,7 +8,6 @@ lock is written. One thread.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -20,13 +19,13 @@ from workerpool.batch.job.inputs import count_inputs
 from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
 from workerpool.batch.job.lock import FILE, JobLock
 from workerpool.batch.job.multiset import Multiset, Pair, as_stored, bucket_of
+from workerpool.batch.job.records import UNREADABLE, records_of, went_to
 from workerpool.batch.job.rereading import Rereading, without_record
 from workerpool.batch.job.states import BLOCK, ENDED, Block, State
 from workerpool.batch.job.status import check_job
-from workerpool.batch.job.terms import FUNCTION
-from workerpool.batch.sinks import STDOUT, durable_sink_for
-from workerpool.batch.sources.names import STDIN
-from workerpool.errors import OptionError, SinkError, SourceError
+from workerpool.batch.sinks.base import KEY_AND_URL
+from workerpool.batch.sources.base import STDIN
+from workerpool.errors import OptionError, SourceError
 from workerpool.model import Request
 from workerpool.redact import HIDDEN, redact
 
@@ -35,9 +34,6 @@ EXAMPLES = 3
 
 PARTS = 3
 """Parts of the records that are searched for examples."""
-
-_UNREADABLE = (SinkError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
-"""What reading an output may raise in which others have written."""
 
 
 @dataclass(kw_only=True)
@@ -162,7 +158,7 @@ class _Comparison:
         try:
             for pair in entries():
                 there.add(*pair)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             hint = "; give the output once more, with its password, by -o" if HIDDEN in output else ""
             found.unproven.append(f"the records cannot be read back: {redact(str(error))}{hint}")
             return
@@ -189,22 +185,16 @@ class _Comparison:
                     "with its password"
                 )
             output = self._given
-        found.output = redact(output)
-        if output in (STDOUT, FUNCTION):
-            found.output = "standard output" if output == STDOUT else output
+        found.output = went_to(run) or redact(output)
+        if went_to(run) is not None:
             found.notes.append(f"the records went to {found.output}, and cannot be read back: they are not compared")
             return None
         return output
 
     def _entries(self, run: RunRow, output: str) -> Iterator[Pair]:
-        """Yield the key and URL of every record, of those in the output and those in the ledger."""
-        sink = durable_sink_for(output, format=run.settings.get("--format"))
-        # What is beside a finished output is nobody's: a --retry-failed that was killed before it began leaves it.
-        for key, url in sink.entries(None if run.is_finished else run.position):
+        """Yield the key and URL of every record."""
+        for key, url in records_of(self._ledger, run, KEY_AND_URL, output):
             yield str(key), url
-        for line in self._ledger.held_records():
-            record = json.loads(line)
-            yield str(record["key"]), record["url"]
 
     def _examples(self, run: RunRow, parts: frozenset[int], entries: Callable[[], Iterable[Pair]]) -> Iterator[str]:
         """Read everything again, and tell some pairs apart by how often they are there."""

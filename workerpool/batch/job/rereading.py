@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from workerpool.batch.job.inputs import End, Turn, by_block
+from workerpool.batch.job.cuts import Cut, Where, cut_up
 from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
-from workerpool.batch.job.states import BLOCK, ENDED, Block, State, block_of, new_block, place_of
+from workerpool.batch.job.states import BLOCK, DONE, ENDED, Block, State, block_of, new_block, place_of
 from workerpool.batch.sources.files import FileSources
 from workerpool.batch.sources.marks import BEGINNING, Mark
 from workerpool.model import Request
@@ -18,7 +18,6 @@ from workerpool.model import Request
 PLACES = 3
 """Inputs that are named of each kind of difference."""
 
-_DONE = bytes([State.NO_INPUT, *ENDED])
 _AN_INPUT = bytes(code != State.NO_INPUT for code in range(256))
 
 
@@ -49,8 +48,8 @@ class Rereading:
     def read(self, take: Callable[[Request], None]) -> None:
         """Read it to its end, or raise `SourceError`; `take` is called with each input that has a record."""
         block: Block | None = None
-        turn: Turn | None = None
-        for item in by_block(self._reading):
+        turn: Cut | None = None
+        for item in cut_up(self._reading):
             if isinstance(item, Request):
                 if turn is not None or block is None:
                     block, turn = self._turn_to(block_of(item.ordinal), turn.mark if turn else BEGINNING), None
@@ -62,7 +61,7 @@ class Rereading:
                 continue
             if block is not None:
                 self._end_block(block, item)
-            turn = item if isinstance(item, Turn) else None
+            turn = item if item.where is Where.BLOCK else None
         while self._next is not None:
             self._compare(self._next, bytes(BLOCK))
             self._next = next(self._stored, None)
@@ -105,7 +104,7 @@ class Rereading:
             self._note_change(block)
         return block
 
-    def _end_block(self, block: Block, end: Turn | End) -> None:
+    def _end_block(self, block: Block, end: Cut) -> None:
         if block.is_read and (block.end, block.check) != (end.mark, end.check):
             self._note_change(block)
         self._compare(block, bytes(self._mask))
@@ -121,9 +120,9 @@ class Rereading:
                 if mask[at] != claimed[at]:
                     name, places = ("without", self._without) if mask[at] else ("phantoms", self._phantoms)
                     self._add(name, places, first + at)
-        if self._is_finished and block.states.translate(None, _DONE):
+        if self._is_finished and block.states.translate(None, DONE):
             for at in range(BLOCK):
-                if mask[at] and block.states[at] not in _DONE:
+                if mask[at] and block.states[at] not in DONE:
                     self._add("open", self._open, first + at)
 
     def _add(self, name: str, places: list[int], ordinal: int) -> None:

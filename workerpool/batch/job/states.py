@@ -8,6 +8,7 @@ keeps them, and one thread uses them.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -42,20 +43,17 @@ TO_DO = (State.QUEUED, State.DEFERRED, State.AGAIN)
 KNOWN = bytes(State)
 """Every state there is."""
 
-_DONE = bytes([State.NO_INPUT, *ENDED])
+DONE = bytes([State.NO_INPUT, *ENDED])
+"""What nothing is to be done about."""
 
-WORDS = {
-    State.QUEUED: "queued",
-    State.DEFERRED: "deferred",
-    State.AGAIN: "to be tried again",
-    State.OK: "ok",
-    State.UNCHANGED: "unchanged",
-    State.SKIPPED: "skipped",
-    State.FAILED: "failed",
-    State.SPENT: "failed",
-    State.UNKNOWN: "unknown",
+_TOLD: Mapping[str, tuple[State, ...]] = {
+    "ok": (State.OK,),
+    "unchanged": (State.UNCHANGED,),
+    "skipped": (State.SKIPPED,),
+    "failed": (State.FAILED, State.SPENT),
+    "unknown": (State.UNKNOWN,),
+    "deferred": (State.DEFERRED, State.AGAIN),
 }
-"""What people read."""
 
 
 @dataclass(slots=True)
@@ -77,7 +75,7 @@ class Block:
     @property
     def is_done(self) -> bool:
         """Whether everything in it has ended."""
-        return self.is_read and not self.states.translate(None, _DONE)
+        return self.is_read and not self.states.translate(None, DONE)
 
     def set_blanks(self, first: int, last: int) -> bool:
         """Note that the ordinals `first` to `last`, as far as they lie in here, are no inputs; whether any was new."""
@@ -109,6 +107,11 @@ def count_states(states: bytearray) -> Counter[State]:
     counts = Counter({state: states.count(state) for state in State})
     del counts[State.NO_INPUT]
     return counts
+
+
+def told(counts: Mapping[State, int]) -> dict[str, int]:
+    """Count inputs in the words that people read; those that are queued are left out."""
+    return {name: sum(counts.get(state, 0) for state in states) for name, states in _TOLD.items()}
 
 
 def state_of(outcome: Outcome, is_unchanged: bool = False) -> State:

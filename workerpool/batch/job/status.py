@@ -17,9 +17,9 @@ from workerpool.batch.job.heartbeat import read_heartbeat
 from workerpool.batch.job.inputs import count_inputs
 from workerpool.batch.job.ledger import FILE, Ledger, RunRow
 from workerpool.batch.job.lock import holder_of
-from workerpool.batch.job.states import ENDED, State
+from workerpool.batch.job.states import ENDED, State, told
+from workerpool.batch.sources.base import STDIN
 from workerpool.batch.sources.files import FileSources
-from workerpool.batch.sources.names import STDIN
 from workerpool.errors import JobError, WorkerPoolError
 
 NEXT = {
@@ -136,12 +136,7 @@ def _status(directory: str, holder: str | None, run: RunRow, ledger: Ledger) -> 
         continued=run.continued,
         holder=holder,
         output=run.settings.get("--output"),
-        ok=counts[State.OK],
-        unchanged=counts[State.UNCHANGED],
-        skipped=counts[State.SKIPPED],
-        failed=counts[State.FAILED] + counts[State.SPENT],
-        unknown=counts[State.UNKNOWN],
-        deferred=counts[State.DEFERRED] + counts[State.AGAIN],
+        **told(counts),
         queued=counts[State.QUEUED] if is_read else _queued(run, counts),
         waiting=waiting,
         kept=kept,

@@ -11,9 +11,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
-from workerpool.batch.sources.base import Sources
+from workerpool.batch.sources.base import STDIN, Sources
 from workerpool.batch.sources.marks import Block as Part
-from workerpool.batch.sources.names import STDIN
 from workerpool.errors import JobError
 from workerpool.redact import redact
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from workerpool.batch.job.job import Job
     from workerpool.batch.sinks.callback import Receive
 
-GIVE_UP = "or give --restart to give that run up and begin anew"
+GIVE_UP = "or give restart=True to give that run up and begin anew"
 
 FUNCTION = "a function"
 """What an output is called that is one. Files are named by absolute paths."""

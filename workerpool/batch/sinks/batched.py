@@ -48,7 +48,7 @@ class BatchedSink:
         if left is not None:
             raise OptionError(
                 f"{left} holds the results of a job, or of an earlier run that was broken off: "
-                "keep it by another name, give --overwrite to lose it, or name another output"
+                "keep it by another name, give overwrite=True to lose it, or name another output"
             )
         self._sink.begin(overwrite=self._overwrite)
 

@@ -1,4 +1,4 @@
-"""The formats of outputs, each with what writes it: a new one is registered here, and nowhere else in the code."""
+"""The formats of outputs, each with what writes it: a new one is registered here, and named in `workerpool.options`."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def format_of(output: str, format: str | None = None) -> Format:
     ending = Path(output.lower().removesuffix(PACKED)).suffix
     chosen = next((one for one in FORMATS if (one.name == name if name else ending in one.endings)), None)
     if chosen is None:
-        raise OptionError(f"the output {output}: end its name in {ENDINGS}, or give --format")
+        raise OptionError(f"the output {output}: end its name in {ENDINGS}, or give format=")
     if chosen.rows is None and output == STDOUT:
         raise OptionError(f"the format {chosen.name} cannot go to standard output: name a file with -o")
     if chosen.rows is None and is_packed(output):
@@ -91,5 +91,5 @@ def _of_url(output: str, format: str | None) -> Format:
         known = ", ".join(f"{one.schemes[0]}…" for one in FORMATS if one.schemes)
         raise OptionError(f"the output {shown} is no database that is known here: write {known}, or name a file")
     if format is not None:
-        raise OptionError(f"the output {shown} is a database's table, so --format {format} says nothing: leave it out")
+        raise OptionError(f"the output {shown} is a database's table, so format={format!r} says nothing: leave it out")
     return chosen

@@ -38,7 +38,9 @@ class Place:
             what = "a directory" if os.path.isdir(self.path) else "no regular file"
             raise OptionError(f"{self.name} is {what}: name a file that may be made or replaced, or - for a pipe")
         if not overwrite:
-            raise OptionError(f"{self.name} is there already: give --overwrite to replace it, or name another output")
+            raise OptionError(
+                f"{self.name} is there already: give overwrite=True to replace it, or name another output"
+            )
 
     def leftover(self) -> str | None:
         """Name what an unfinished run has left here, if anything."""

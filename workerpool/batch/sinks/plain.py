@@ -78,7 +78,7 @@ class PlainFile(_Plain):
             self._is_regular = stat.S_ISREG(os.fstat(self._file).st_mode)
         except FileExistsError as error:
             raise OptionError(
-                f"{self.name} is there already: give --overwrite to replace it, or name another output"
+                f"{self.name} is there already: give overwrite=True to replace it, or name another output"
             ) from error
         except (OSError, ValueError) as error:
             raise SinkError(f"{self.name} cannot be written: {why_not(self.name, error)}") from error

@@ -180,7 +180,8 @@ class PostgresStore:
         """Raise `OptionError` for a table that may not be filled anew, before anything is fetched for it."""
         if not overwrite:
             raise OptionError(
-                f"{self.name} is there already: give --overwrite to replace its rows, or name another one with ?table="
+                f"{self.name} is there already: give overwrite=True to replace its rows, or name another one with "
+                "?table="
             )
         table = self._sql.Identifier(*self._url.table).as_string(connection)
         columns = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"

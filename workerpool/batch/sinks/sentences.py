@@ -33,7 +33,7 @@ def records_before(number: int, place: str = "") -> str:
 
 def gone(partial: str, what: str) -> SinkError:
     """Return the error for an unfinished output that is not what was confirmed."""
-    return SinkError(f"{partial} {what}: put it back as it was, or give --restart, which fetches everything again")
+    return SinkError(f"{partial} {what}: put it back as it was, or give restart=True, which fetches everything again")
 
 
 def write_error(name: str, reason: str, records: int, place: str = "") -> SinkError:

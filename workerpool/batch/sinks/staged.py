@@ -161,7 +161,7 @@ class StagedSink:
     def _changed(self) -> SinkError:
         return SinkError(
             f"{self.name} has been removed or changed since it was finished: put it back as it was, or leave out "
-            "--retry-failed to begin the next run"
+            "retry_failed=True to begin the next run"
         )
 
     @contextmanager

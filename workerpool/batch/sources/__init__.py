@@ -7,8 +7,9 @@
 | `given` | requests that a program gives itself |
 | `names` | which files are meant, and what is in each |
 | `rows` | how a line or row becomes a request, whatever it was read from |
+| `formats` | which formats there are: lines of URLs and of JSON here, `csv` and `parquet` by themselves |
+| `opened` | one source as its format reads it, and what formats are asked |
 | `lines` | bytes parted into lines |
-| `csv`, `parquet` | rows of these two formats |
 | `chunks`, `packed` | bytes as they come, unpacked |
 | `marks`, `reading` | where a row begins, and what the bytes before it add up to |
 | `verify` | whether parts of a source are as they were |

@@ -8,6 +8,8 @@ from typing import Protocol
 from workerpool.batch.sources.marks import Block, Fingerprint, Mark
 from workerpool.model import Request
 
+STDIN = "-"
+
 
 class Reading(Protocol):
     """The requests of one source, from some row on.

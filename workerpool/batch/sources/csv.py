@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import csv
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from workerpool.batch.sources import rows
 from workerpool.batch.sources.lines import Line, Lines
+from workerpool.batch.sources.marks import BEGINNING, LinePositions, Mark
+from workerpool.batch.sources.opened import Opened, Text
 from workerpool.batch.sources.rows import Place
 from workerpool.errors import SourceError
 from workerpool.model import Request
@@ -21,6 +23,38 @@ ROW_LINES = 10_000
 """Lines that one CSV row may span: past that, a quote was opened and never closed."""
 
 _DELIMITERS = ",;\t"
+
+
+class Csv(Text):
+    """Rows under a line of names."""
+
+    def check(self, opened: Opened) -> None:
+        with opened.lines() as lines:
+            opened.note(_table(opened, lines).names)
+
+    def _requests(self, opened: Opened, start: Mark, positions: LinePositions | None) -> Iterator[Request]:
+        if start != BEGINNING:
+            with opened.lines() as header:
+                table = _table(opened, header)
+            with opened.lines(start, positions) as lines:
+                yield from table.requests(lines)
+            return
+        with opened.lines(start, positions) as lines:
+            table = _table(opened, lines)
+            opened.note(table.names)
+            yield from table.requests(lines)
+
+    def _count(self, lines: Iterable[bytes]) -> int | None:
+        count = 0
+        for line in lines:
+            if line.count(b'"') % 2:  # a row may span lines
+                return None
+            count += not line.isspace()
+        return max(0, count - 1)
+
+
+def _table(opened: Opened, lines: Lines) -> Table:
+    return Table(opened.path, opened.name, next(iter(lines), None))
 
 
 class Table:

@@ -12,30 +12,22 @@ are left alone, and said once.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from functools import partial
 from stat import S_ISREG
-from typing import Any
 
-from workerpool.batch.sources import rows
-from workerpool.batch.sources.chunks import Stopped, Wake, read_unpacked
-from workerpool.batch.sources.csv import Table
-from workerpool.batch.sources.lines import Line, Lines
-from workerpool.batch.sources.marks import BEGINNING, Block, Fingerprint, LinePositions, Mark
-from workerpool.batch.sources.names import STDIN, Source, sources_named
-from workerpool.batch.sources.packed import CHUNK, Broken, packing_named, packing_of
-from workerpool.batch.sources.parquet import BadValue, ParquetRows, RowPositions, text_of
+from workerpool.batch.sources.base import STDIN
+from workerpool.batch.sources.chunks import Wake
+from workerpool.batch.sources.marks import BEGINNING, Block, Fingerprint, Mark
+from workerpool.batch.sources.names import Source, sources_named
+from workerpool.batch.sources.opened import Opened
 from workerpool.batch.sources.reading import FileReading
-from workerpool.batch.sources.rows import COLUMNS, Place
-from workerpool.batch.sources.verify import first_changed, first_changed_rows
+from workerpool.batch.sources.rows import COLUMNS
 from workerpool.errors import SourceError
 from workerpool.model import Request
 
 COUNTED = 64 * 1024 * 1024
 """Bytes up to which files are read once more, in advance, to know how many requests there are: about 0.2 s."""
-
-_OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # opening a named pipe must not wait where `stop` cannot reach
 
 
 class FileSources:
@@ -58,16 +50,8 @@ class FileSources:
         """Look at every source and raise `SourceError` for the first one that cannot work. Nothing is used up."""
         for source in self.sources:
             source.check()
-            if not source.is_file:
-                continue
-            if source.format == "parquet":
-                with self._parquet(source) as file:
-                    self._note_columns(source, file.names)
-                continue
-            with self._lines(source) as lines:
-                first = next(iter(lines), None)
-                if source.format == "csv":
-                    self._note_columns(source, Table(source.path, source.name, first).names)
+            if source.is_file:
+                source.format.check(self._opened(source))
 
     @property
     def may_wait(self) -> bool:
@@ -94,19 +78,13 @@ class FileSources:
         try:
             if self.may_wait:
                 return None
-            texts = [source for source in self.sources if source.format != "parquet"]
+            texts = [source for source in self.sources if source.format.is_text]
             if sum(os.stat(source.path).st_size for source in texts) > COUNTED:
                 return None
-            counts = [self._count(source) for source in self.sources]
+            counts = [source.format.count(self._opened(source)) for source in self.sources]
         except (OSError, SourceError):
             return None
         return None if None in counts else sum(count for count in counts if count)
-
-    def _count(self, source: Source) -> int | None:
-        if source.format != "parquet":
-            return _count_lines(source)
-        with self._parquet(source) as file:
-            return file.count
 
     def stop(self) -> None:
         """Give out no more requests, also where the reader waits for a slow pipe. Any thread, any number of times."""
@@ -114,7 +92,7 @@ class FileSources:
 
     def __iter__(self) -> Iterator[Request]:
         for source in self.sources:
-            for request in self._rows(source) if source.format == "parquet" else self._read(source):
+            for request in source.format.requests(self._opened(source)):
                 if self._wake.is_set:
                     return
                 yield request
@@ -127,17 +105,14 @@ class FileSources:
         """
         source, begin = self.sources[index], start or BEGINNING
         if begin != BEGINNING:
-            self._refuse_pipe(source, f"cannot be read from {_unit(source)} {begin.line:,} on")
-        if source.format == "parquet":
-            of_rows = RowPositions(begin)
-            return FileReading(self._rows(source, begin, of_rows), of_rows, begin, self._wake)
-        of_lines = LinePositions(begin)
-        return FileReading(self._read(source, begin, of_lines), of_lines, begin, self._wake)
+            self._refuse_pipe(source, f"cannot be read from {source.format.unit} {begin.line:,} on")
+        requests, positions = source.format.read(self._opened(source), begin)
+        return FileReading(requests, positions, begin, self._wake)
 
     def where(self, index: int, ordinal: int) -> str:
         """Tell people where the request with that ordinal is in the source `sources[index]`."""
         source = self.sources[index]
-        return f"{source.name}, {_unit(source)} {ordinal:,}"
+        return f"{source.name}, {source.format.unit} {ordinal:,}"
 
     def fingerprint(self, index: int) -> Fingerprint | None:
         """Return what tells whether the source `sources[index]` has changed; None for a pipe, which nothing tells of.
@@ -156,131 +131,17 @@ class FileSources:
         """
         source = self.sources[index]
         self._refuse_pipe(source, "cannot be read a second time")
-        if source.format == "parquet":
-            with self._parquet(source) as file:
-                return first_changed_rows(file, blocks)
-        with self._chunks(source) as chunks:
-            try:
-                return first_changed(chunks, blocks)
-            except Stopped:
-                return None
+        return source.format.first_changed(self._opened(source), blocks)
 
     def _refuse_pipe(self, source: Source, what: str) -> None:
         if source.path == STDIN or not S_ISREG(source.status().st_mode):
             raise SourceError(f"{source.name} {what}: it is no file on a disk")
 
-    def _read(
-        self, source: Source, start: Mark = BEGINNING, positions: LinePositions | None = None
-    ) -> Iterator[Request]:
-        if source.format == "csv" and start != BEGINNING:
-            with self._lines(source) as header:
-                table = Table(source.path, source.name, next(iter(header), None))
-            with self._lines(source, start, positions) as lines:
-                yield from table.requests(lines)
-            return
-        with self._lines(source, start, positions) as lines:
-            if source.format == "csv":
-                table = Table(source.path, source.name, next(iter(lines), None))
-                self._note_columns(source, table.names)
-                yield from table.requests(lines)
-            elif source.format == "jsonl":
-                yield from self._objects(source, lines)
-            else:
-                yield from _urls(source, lines)
-
-    def _rows(
-        self, source: Source, start: Mark = BEGINNING, positions: RowPositions | None = None
-    ) -> Iterator[Request]:
-        number = start.line
-        with self._parquet(source) as file:
-            self._note_columns(source, file.names)
-            try:
-                for number, batch in file.read(start.line):
-                    if positions is not None:
-                        positions.feed(number, batch)
-                    for row in batch:
-                        yield _request(source, number, row)
-                        number += 1
-            except Broken as error:
-                raise SourceError(f"{source.name}, after row {number - 1:,}: {error}") from error
-            if positions is not None:
-                positions.finish(number)
-
-    @contextmanager
-    def _parquet(self, source: Source) -> Iterator[ParquetRows]:
-        source.check()
-        with open(self._open(source), "rb") as file:
-            yield ParquetRows(file, source.name)
-
-    def _open(self, source: Source) -> int:
-        try:
-            return sys.stdin.fileno() if source.path == STDIN else os.open(source.path, _OPEN_FLAGS)
-        except (OSError, AttributeError, ValueError) as error:
-            raise source.unreadable(error) from error
-
-    @contextmanager
-    def _chunks(self, source: Source, offset: int = 0) -> Iterator[Iterator[bytes]]:
-        file = self._open(source)
-        try:
-            yield read_unpacked(file, self._wake, must=packing_named(source.path), offset=offset)
-        finally:
-            if source.path != STDIN:
-                os.close(file)
-
-    @contextmanager
-    def _lines(
-        self, source: Source, start: Mark = BEGINNING, positions: LinePositions | None = None
-    ) -> Iterator[Lines]:
-        with self._chunks(source, start.offset) as chunks:
-            yield Lines(chunks, source.name, first=start.line, positions=positions)
-
-    def _objects(self, source: Source, lines: Iterable[Line]) -> Iterator[Request]:
-        for line in lines:
-            place = Place(source.path, source.name, line.number)
-            if line.problem:
-                yield rows.bad(line.text, place, line.problem)
-            elif text := line.text.strip():
-                request, unknown = rows.from_json(text, place)
-                if unknown:
-                    self._note_columns(source, sorted(unknown))
-                yield request
+    def _opened(self, source: Source) -> Opened:
+        return Opened(source, self._wake, partial(self._note_columns, source))
 
     def _note_columns(self, source: Source, names: Iterable[str]) -> None:
         for name in names:
             if name not in COLUMNS and (source.path, name) not in self._noted and len(self._noted) < 100:
                 self._noted.add((source.path, name))
                 self._note(f"{source.name}: '{name}' is not read (what is: {', '.join(COLUMNS)})")
-
-
-def _request(source: Source, number: int, row: dict[str, Any] | BadValue) -> Request:
-    place = Place(source.path, source.name, number, _unit(source))
-    if isinstance(row, BadValue):
-        return rows.bad(text_of(row), place, str(row))
-    return rows.from_cells(row, place, text_of(row) if not row["url"] else row["url"])
-
-
-def _unit(source: Source) -> str:
-    return "row" if source.format == "parquet" else "line"
-
-
-def _urls(source: Source, lines: Iterable[Line]) -> Iterator[Request]:
-    for number, text, problem in lines:
-        if problem:
-            yield rows.bad(text, Place(source.path, source.name, number), problem)
-        elif url := text.strip():
-            yield rows.from_url(url, source.path, source.name, number)
-
-
-def _count_lines(source: Source) -> int | None:
-    """Count the lines that are not blank; None for what is packed, or has rows that span lines."""
-    with open(source.path, "rb") as file:
-        if packing_named(source.path) or packing_of(file.peek(CHUNK)):
-            return None
-        if source.format == "csv":
-            lines = 0
-            for line in file:
-                if line.count(b'"') % 2:
-                    return None
-                lines += not line.isspace()
-            return max(0, lines - 1)
-        return sum(1 for line in file if not line.isspace())

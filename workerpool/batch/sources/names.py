@@ -13,18 +13,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
 
-from workerpool.batch.sources.packed import PACKINGS, packing_named
+from workerpool.batch.sources.base import STDIN
+from workerpool.batch.sources.formats import ENDINGS, FORMATS, NAMES
+from workerpool.batch.sources.opened import Format
+from workerpool.batch.sources.packed import packing_named
 from workerpool.errors import OptionError, SourceError
 from workerpool.redact import redact
-
-Format = Literal["txt", "csv", "jsonl", "parquet"]
-FORMATS: tuple[str, ...] = get_args(Format)
-
-STDIN = "-"
-
-_WAYS = " ".join(packing.ending for packing in PACKINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +44,7 @@ class Source:
         mode = self.status().st_mode
         if stat.S_ISDIR(mode):
             raise SourceError(f"{self.name} is a directory: name the files in it, as in {self.name.rstrip('/')}/*.txt")
-        if self.format == "parquet" and not stat.S_ISREG(mode):
+        if not self.format.is_text and not stat.S_ISREG(mode):
             raise SourceError(f"{self.name} is no file on a disk: Parquet is read from its end, so store it first")
 
     def status(self) -> os.stat_result:
@@ -74,13 +69,13 @@ def sources_named(paths: Sequence[str], format: str | None) -> list[Source]:
     for a name that does not say what is in the file, or a pattern that no file matches.
     """
     if format is not None and format not in FORMATS:
-        raise OptionError(f"the input format {format!r} is unknown: write {', '.join(FORMATS)}")
+        raise OptionError(f"the input format {format!r} is unknown: write {', '.join(NAMES)}")
     if paths.count(STDIN) > 1:
         raise OptionError("'-' is given twice, and standard input can be read once")
     sources: list[Source] = []
     seen: dict[str, Source] = {}
     for path in paths:
-        for source in (_source(one, cast("Format | None", format)) for one in _expanded(path)):
+        for source in (_source(one, format) for one in _expanded(path)):
             same = seen.setdefault(_identity(source.path), source)
             if same is not source:
                 other = "" if same.path == source.path else f", once as {same.name}"
@@ -109,20 +104,15 @@ def _expanded(path: str) -> Iterator[str]:
     yield from dict.fromkeys(found)  # ** may find a file in more ways than one
 
 
-def _source(path: str, format: Format | None) -> Source:
+def _source(path: str, format: str | None) -> Source:
     name = "standard input" if path == STDIN else redact(path)
     packing = packing_named(path)
     ending = Path(path.lower().removesuffix(packing.ending if packing else "")).suffix[1:]
-    if path == STDIN:
-        ending = "txt"
-    elif format is None and ending not in FORMATS:
-        raise SourceError(
-            f"{name}: its name does not say what is in it: end it in .txt, .csv, .jsonl or .parquet "
-            f"({_WAYS} may follow a text), or give --input-format"
-        )
-    source = Source(path, format or cast(Format, ending), name)
-    if source.format == "parquet" and packing is not None:
+    found = FORMATS.get(format or (NAMES[0] if path == STDIN else ending))
+    if found is None:
+        raise SourceError(f"{name}: its name does not say what is in it: end it in {ENDINGS}, or give input_format=")
+    if not found.is_text and packing is not None:
         raise SourceError(f"{name}: Parquet is packed inside: unpack the file, and name it .parquet")
-    if source.format == "parquet" and path == STDIN:
+    if not found.is_text and path == STDIN:
         raise SourceError("Parquet is read from its end, so it cannot come from standard input: give a file")
-    return source
+    return Source(path, found, name)

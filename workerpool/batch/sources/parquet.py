@@ -8,17 +8,21 @@ its row's problem. One thread for each file. pyarrow is imported when a file is 
 
 from __future__ import annotations
 
-import importlib
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, Any
 
+from workerpool.batch.sources import rows
 from workerpool.batch.sources.lines import SHOWN
-from workerpool.batch.sources.marks import Mark, Spot
+from workerpool.batch.sources.marks import BEGINNING, Block, Mark, Positions, Spot, check_between
+from workerpool.batch.sources.opened import Opened
 from workerpool.batch.sources.packed import Broken
-from workerpool.batch.sources.rows import COLUMNS
-from workerpool.errors import OptionError, SourceError
+from workerpool.batch.sources.rows import COLUMNS, Place
+from workerpool.errors import SourceError
+from workerpool.extras import load
+from workerpool.model import Request
 
 BATCH = 1024
 """Rows that are turned into Python's objects at a time."""
@@ -35,6 +39,60 @@ _NEEDED = {
 }  # fmt: skip
 
 
+class Parquet:
+    """The format of sources."""
+
+    unit = "row"
+    is_text = False
+
+    def check(self, opened: Opened) -> None:
+        with _rows_of(opened) as file:
+            opened.note(file.names)
+
+    def count(self, opened: Opened) -> int | None:
+        with _rows_of(opened) as file:
+            return file.count
+
+    def requests(self, opened: Opened) -> Iterator[Request]:
+        return self._requests(opened, BEGINNING, None)
+
+    def read(self, opened: Opened, start: Mark) -> tuple[Iterator[Request], Positions]:
+        positions = RowPositions(start)
+        return self._requests(opened, start, positions), positions
+
+    def first_changed(self, opened: Opened, blocks: Iterable[Block]) -> Block | None:
+        with _rows_of(opened) as file:
+            return first_changed_rows(file, blocks)
+
+    def _requests(self, opened: Opened, start: Mark, positions: RowPositions | None) -> Iterator[Request]:
+        number = start.line
+        with _rows_of(opened) as file:
+            opened.note(file.names)
+            try:
+                for number, batch in file.read(start.line):
+                    if positions is not None:
+                        positions.feed(number, batch)
+                    for row in batch:
+                        yield _request(Place(opened.path, opened.name, number, self.unit), row)
+                        number += 1
+            except Broken as error:
+                raise SourceError(f"{opened.name}, after row {number - 1:,}: {error}") from error
+            if positions is not None:
+                positions.finish(number)
+
+
+@contextmanager
+def _rows_of(opened: Opened) -> Iterator[ParquetRows]:
+    with opened.file() as file:
+        yield ParquetRows(file, opened.name)
+
+
+def _request(place: Place, row: Row | BadValue) -> Request:
+    if isinstance(row, BadValue):
+        return rows.bad(text_of(row), place, str(row))
+    return rows.from_cells(row, place, text_of(row) if not row["url"] else row["url"])
+
+
 class BadValue(Exception):
     """Why a row's values cannot be read; the text is a sentence without the place."""
 
@@ -46,13 +104,8 @@ class ParquetRows:
     """
 
     def __init__(self, file: IO[bytes], name: str) -> None:
-        try:
-            self._arrow = importlib.import_module("pyarrow")
-            parquet = importlib.import_module("pyarrow.parquet")
-        except ImportError as error:
-            raise OptionError(
-                f"{name}: reading Parquet needs pyarrow: pip install 'workerpool-http[parquet]'"
-            ) from error
+        self._arrow = load("pyarrow", "parquet", f"reading {name}")
+        parquet = load("pyarrow.parquet", "parquet", f"reading {name}")
         try:
             self._file = parquet.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False)
             schema = self._file.schema_arrow
@@ -183,6 +236,31 @@ class RowPositions:
             self._crc = zlib.crc32(data, self._crc)
         self._next = line
         return Spot(Mark(line, line - 1), self._size, self._crc)
+
+
+def first_changed_rows(file: ParquetRows, blocks: Iterable[Block]) -> Block | None:
+    """Return the first of `blocks`, which are in order, whose rows differ; None if none does."""
+    read, positions = file.read(), RowPositions(BEGINNING)
+    reached = 1
+
+    def at(line: int) -> Spot:
+        nonlocal reached
+        while reached < line:
+            first, batch = next(read, (line, None))
+            if batch is None:
+                raise Broken("the rows end here")
+            positions.feed(first, batch)
+            reached = first + len(batch)
+        return positions.at(line)
+
+    for block in blocks:
+        try:
+            same = check_between(at(block.start.line), at(block.end.line)) == block.check
+        except Broken:
+            same = False
+        if not same:
+            return block
+    return None
 
 
 def text_of(row: Row | BadValue) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 
-from workerpool.batch.sources.marks import BEGINNING, Block, Mark, Spot, check_between
+from workerpool.batch.sources.marks import BEGINNING, Block, Mark
 from workerpool.batch.sources.packed import Broken
-from workerpool.batch.sources.parquet import ParquetRows, RowPositions
 
 
 def first_changed(chunks: Iterator[bytes], blocks: Iterable[Block]) -> Block | None:
@@ -64,28 +63,3 @@ class _Span:
             except StopIteration:
                 return False
         return True
-
-
-def first_changed_rows(rows: ParquetRows, blocks: Iterable[Block]) -> Block | None:
-    """Return the first of `blocks`, which are in order, whose rows differ; None if none does."""
-    read, positions = rows.read(), RowPositions(BEGINNING)
-    reached = 1
-
-    def at(line: int) -> Spot:
-        nonlocal reached
-        while reached < line:
-            first, batch = next(read, (line, None))
-            if batch is None:
-                raise Broken("the rows end here")
-            positions.feed(first, batch)
-            reached = first + len(batch)
-        return positions.at(line)
-
-    for block in blocks:
-        try:
-            same = check_between(at(block.start.line), at(block.end.line)) == block.check
-        except Broken:
-            same = False
-        if not same:
-            return block
-    return None

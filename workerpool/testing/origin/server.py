@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
-from workerpool.config import check_count
+from workerpool.checks import check_count
 from workerpool.errors import OptionError
 from workerpool.testing.origin.connection import Manners
 from workerpool.testing.origin.playbook import Playbook

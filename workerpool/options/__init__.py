@@ -1,0 +1,396 @@
+"""Every option, declared once: its name in Python and on the command line, what it means, how its text is read.
+
+Types and defaults are in the signatures of `WorkerPool` and `Job`, checks in `checking` and in the values themselves.
+The parser and its --help are made of this, and `make docs` writes the tables of docs/reference and the docstring of
+`WorkerPool` of it; tests hold its names to the signatures. Values, any thread.
+
+To add an option: the argument in the signature, its check, a row here, and `make docs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from workerpool.config import UNNOTICED, RetryBudget, RetryPolicy
+from workerpool.options.reading import (
+    authorities,
+    certificate,
+    directory,
+    duration,
+    duration_or_0,
+    fields,
+    limit_by,
+    none_or_share,
+    number,
+    number_or_0,
+    number_or_auto,
+    proxies,
+    same,
+    size,
+    tries,
+)
+
+REQUIRED = "required"
+"""In place of what holds if an option is not said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option. `name`: of the argument in Python; "" if there is none of just that form.
+
+    `flag`: on the command line, and what follows it: ``--rate RATE``, ``--format csv|jsonl``; "" if there is none.
+    `means`: in Markdown, without a full stop at its end. Its first sentence is the help; ``{rate}`` becomes that
+    option's name, or its flag. `python`: what it means in Python, where that is
+    something else.
+    `unless`: what holds if it is not said, where that is not the default's value.
+    `read`: makes what Python takes of a flag's text. `value`: of a flag that has no text.
+    `to`: the argument, or the field of one, that a flag without a `name` goes into. `many`: it may be repeated.
+    """
+
+    name: str
+    flag: str
+    means: str
+    unless: str = ""
+    python: str = ""
+    read: Callable[[str, str], Any] = same
+    value: Any = True
+    to: str = ""
+    many: bool = False
+
+    @property
+    def target(self) -> str:
+        """The argument that it goes into, or the field of one."""
+        return self.name or self.to
+
+    @property
+    def word(self) -> str:
+        """The long form of its flag."""
+        return next((word for word in self.flag.split() if word.startswith("--")), "")
+
+
+# fmt: off
+
+OUTPUT = (
+    Option(
+        "output", "-o, --output OUTPUT",
+        "a `.jsonl`, `.csv` (`.gz` may follow), `.parquet` or `.sqlite` file, a `postgresql://` URL, or `-` for "
+        "standard output. [What each is](outputs.md)", REQUIRED,
+        python="a path, a database's URL, or `\"-\"`; [what each is](outputs.md). Or a function that is called "
+        "with lists of records"),
+    Option(
+        "format", "--format jsonl|csv|parquet|sqlite", "of the output", "as named, jsonl for -",
+        python="of the output: `\"jsonl\"`, `\"csv\"`, `\"parquet\"` or `\"sqlite\"`"),
+    Option(
+        "include", "--include FIELDS", "add to records: body, headers, or body,headers", read=fields,
+        python="what to add to records: `\"body\"`, `\"headers\"`, or both"),
+    Option("ordered", "--ordered", "write in the source's order", "as answers come"),
+    Option("overwrite", "--overwrite", "replace an output that is there", "it is refused"),
+)
+
+INPUT_FORMAT = Option(
+    "input_format", "--input-format txt|csv|jsonl|parquet", "of all sources", "as named, txt for -",
+    python="of all sources: `\"txt\"`, `\"csv\"`, `\"jsonl\"` or `\"parquet\"`")
+DEDUPE = Option(
+    "dedupe", "--dedupe",
+    "fetch a URL that several inputs name [once](../howto/jobs.md#fetching-once-what-several-inputs-name), and "
+    "answer them all. With or without a job")
+
+JOB = (
+    Option(
+        "directory", "--job DIR",
+        "keep what was done there, so that the same command goes on with it. After a finished run it begins the "
+        "next one", "nothing is kept", read=directory, python="where its state is kept"),
+    Option(
+        "retry_failed", "--retry-failed",
+        "after a finished run, fetch only what has failed in it. The other records stay"),
+    Option("retry_rounds", "--retry-rounds N", "rounds at the end for failures that may be tried again", "0",
+           read=number_or_0),
+    Option("restart", "--restart", "give up an unfinished run, and begin anew"),
+    Option(
+        "wait_lock", "--wait-lock S", "seconds, or 10m, to wait for another run of the job", "0", read=duration_or_0,
+        python="seconds to wait for another run of the job"),
+    Option(
+        "skip_recent", "--skip-recent AGE", "do not fetch what was ok within 90s, 12h, 24h. Its record says `skipped`",
+        "fetch all", read=duration,
+        python="do not fetch what was ok within so many seconds. Its record says `skipped`"),
+    Option(
+        "conditional", "--conditional",
+        "ask servers only for what has changed since the last run. It asks by `If-None-Match` and `If-Modified-Since`",
+        "unless bodies are included"),
+    Option("", "--no-conditional", "ask servers for everything", value=False, to="conditional"),
+    Option(
+        "only_changed", "--only-changed",
+        "leave out of the output what has not changed since the last run. These are the records that would say "
+        "`unchanged` or `skipped`"),
+    Option(
+        "unique_keys", "--unique-keys",
+        "refuse an input whose key another one had before, unsent. Its key is its URL, if it has none; the failed "
+        "record names both places"),
+    Option("idempotency_keys", "--idempotency-keys",
+           "send an `Idempotency-Key` with POST and PATCH, the same after a crash, and so retry them"),
+    Option(
+        "at_least_once", "--at-least-once", "allow standard output, where a crash may repeat some records",
+        python="take an output that cannot be told what it has already, standard output or a function: a crash may "
+        "repeat some records there"),
+)
+
+BUDGETS = (
+    Option(
+        "rate", "--rate RATE",
+        "sends in all, retries and redirects included: 50/s, 100/min, 30/5min, 10/s and 1000/h, or auto, which "
+        "[finds out](../howto/limits.md) what each host takes. It does so from refusals (429, 503), and ahead of "
+        "them from rate-limit headers", "no limit",
+        python="sends a second in all, retries and redirects included: `\"50/s\"`, `\"100/min\"`, `\"10/s and "
+        "1000/h\"`, a number, a `Rate`. `\"auto\"` [finds out](../howto/limits.md) what each host takes, up "
+        "to `host_rate`: from its refusals (429, 503), and ahead of them from its rate-limit headers"),
+    Option(
+        "host_rate", "--host-rate RATE",
+        "the same for each host; with `{rate}` auto, at most that. By itself, auto is `{rate}` auto without an "
+        "upper end", "no limit",
+        python="the same for each host by itself. `\"auto\"` is that of `rate`, without an upper end"),
+    Option("key_rate", "--key-rate RATE", "the same for each key of `{limit_by}`, over all hosts", "no limit"),
+    Option(
+        "limit_by", "--limit-by KEY",
+        "what `{key_rate}` counts by: domain (example.co.uk; the extra `[crawl]`), or header:NAME (header:X-Api-Key)",
+        read=limit_by,
+        python="what `key_rate` counts by: a function of a `Request` that returns its key, or None for a request "
+        "that is not to count, such as `registered_domain`; or the name of a header whose value is the key"),
+    Option("burst", "--burst N", "sends at once after a rest. At 1 they are evenly spaced", read=number),
+    Option("slow_start", "--slow-start",
+           "begin with one request at a time at each host. It sends one more at a time after each round of them"),
+    Option(
+        "max_connections", "--connections N",
+        "open sockets in all, or auto: find out for each host. Idle ones count; at most half of the files that the "
+        "process may open. Auto is auto as `{host_connections}`; any number there but the default's is then the "
+        "most that is found out", "64, or twice the workers", read=number_or_auto,
+        python="sockets open at once, idle ones included; at most half of the files that the process may open. "
+        "`\"auto\"` is None, with that of `host_connections`; a number there, other than the default, is "
+        "then the most that is found out"),
+    Option(
+        "host_connections", "--host-connections N",
+        "open sockets to one host, or auto. Auto finds out how many make it faster, from its latency and its "
+        "refusals; at most one for each worker", read=number_or_auto,
+        python="sockets open at once to one host; 6, as browsers do, is polite. `\"auto\"` finds out how many make "
+        "each host faster, from its latency and its refusals; at most as many as there are workers"),
+)
+
+WORKERS = Option(
+    "max_workers", "--workers N", "requests in flight at once", read=number,
+    python="threads, each with a `requests.Session` of its own. None is what `ThreadPoolExecutor` takes")
+
+SHARED = Option(
+    "budget", "--budget NAME",
+    "share these limits, and pauses, with [every other program](../howto/shared-budget.md) of yours on this "
+    "machine that gives the same name; of different limits the strictest holds. Needs Linux",
+    python="the name of a [budget that is shared](../howto/shared-budget.md) with every other pool of yours on this "
+    "machine that names it, whatever process it is in: together they keep to `rate`, `host_rate`, `burst`, "
+    "`max_connections` and `host_connections`, of each to the strictest that any of them was told, and to each "
+    "host's pauses. Or the `Path` of its file. Needs Linux")
+
+PROCESSES = Option(
+    "", "--processes N",
+    "that share the work, [by host](../howto/speed.md#more-cores). The other numbers are for all of them together",
+    "1", read=number, to="processes")
+
+FAILING = (
+    Option(
+        "", "--retries N", "tries after the first", f"{RetryPolicy().attempts - 1}", read=tries, to="retry.attempts"),
+    Option(
+        "", "--retry-budget SHARE",
+        "retries beside first tries in the long run, or none for no limit. A share is 20% or 0.2; what is beyond "
+        "that [waits](../howto/retries.md)",
+        f"{RetryBudget().share:.0%}, and every retry of the first {UNNOTICED:,} requests", read=none_or_share,
+        to="retry.budget"),
+    Option("", "--breaker N", "leave a host alone for a while after N failures in a row", "never", read=number,
+           to="breaker.failures"),
+    Option("", "--fail-fast", "with `{breaker.failures}`: end its requests unsent meanwhile", "they wait",
+           to="breaker.fails_fast"),
+)
+
+EACH = (
+    Option(
+        "timeout", "--timeout S",
+        "seconds for each try in all. Or 90s, 10m; redirects are included, waits for its turn are not", read=duration,
+        python="seconds that an attempt may take in all, redirects included, waits for its turn excluded; or a "
+        "pair as in requests, for connecting and for each wait for data, without a total; or a `Timeout`, "
+        "which has all three"),
+    Option(
+        "max_body", "--max-body SIZE", "of an answer, decompressed. 64KiB, 10MB: what is larger fails as `TooLarge`",
+        "1GiB", read=size,
+        python="bytes of an answer, decompressed, beyond which it fails as `TooLarge`; None is no limit. Responses "
+        "that you stream yourself are not bounded"),
+)
+
+DEADLINE = Option("", "--deadline DURATION", "90s, 10m, 1h30m: when to finish what is being sent and stop", "never",
+                  read=duration, to="deadline")
+
+TRUST = (
+    Option(
+        "", "--ca-bundle FILE",
+        "the authorities to trust, in PEM, in place of the usual. A file, or a directory of them", read=authorities,
+        to="verify"),
+    Option("", "--insecure", "accept any certificate", value=False, to="verify"),
+    Option(
+        "", "--proxy URL",
+        "go through this proxy. It speaks http, https, or with the extra `[socks]` socks5 or socks5h",
+        "as the environment says", read=proxies, to="proxies"),
+)
+
+REACH = (
+    Option(
+        "", "--cert FILE", "a certificate of your own and its key, in PEM, for servers that ask for one",
+        read=certificate, to="cert"),
+    Option(
+        "allow_hosts", "--allow-host HOST",
+        "go nowhere else, redirects included: `example.com`, `*.example.com`, `example.com:8443`. The second is "
+        "not `example.com` itself", many=True,
+        python="the only hosts that requests, redirects included, may go to: `\"example.com\"`, "
+        "`\"*.example.com\"` (not `example.com` itself), `\"example.com:8443\"`"),
+    Option(
+        "deny_private", "--deny-private",
+        "refuse private, loopback and other addresses that are not public. Whatever name leads there, they are not "
+        "connected to"),
+    Option("trust_proxy", "--trust-proxy",
+           "with `{deny_private}`: leave that to the proxy that is gone through. Else a proxy is an error"),
+    Option(
+        "robots", "--robots",
+        "obey each site's [robots.txt](../howto/crawl.md) and its Crawl-delay; needs `{contact}`. What it does not "
+        "allow ends as `RobotsDisallowed`, unsent. Needs the extra `[crawl]`"),
+    Option(
+        "contact", "--contact ADDRESS",
+        "a page or a mail address for the `User-Agent`, so that a site's owner can ask you. It goes into that of "
+        "requests that bring none: `workerpool/0.1 (+ADDRESS)`"),
+    Option(
+        "", "--no-fast-path",
+        "send all by requests' own code, to find out what is [the fast path](../design/fast-path.md)'s doing. It "
+        "takes several times as long", value=False, to="fast_path"),
+)
+
+MESSAGES = (
+    Option("", "--quiet", "say nothing but errors", to="quiet"),
+    Option("", "--no-progress", "no progress, but the summary at the end", to="no_progress"),
+    Option(
+        "", "--log-format console|json", "log events to stderr; json: and nothing else there", to="log_format"),
+)
+
+ONLY_PYTHON = (
+    Option("thread_name_prefix", "", "of the threads' names", "the executor's"),
+    Option("initializer", "", "called in each worker before its first work; `pool.session` is there already", "none"),
+    Option("initargs", "", "what `initializer` is called with"),
+    Option("retry", "", "a `RetryPolicy`, or a number of attempts in all", f"{RetryPolicy().attempts} attempts"),
+    Option(
+        "breaker", "", "a `Breaker`, or a number of failures in a row after which a host is left alone for a while",
+        "never"),
+    Option(
+        "cookies", "",
+        "`\"none\"` keeps none between requests, so that an outcome does not hang on which worker ran it (a chain "
+        "of redirects keeps its own); `\"worker\"` keeps them in each worker's session, `\"shared\"` in one jar "
+        "for the pool"),
+    Option("max_redirects", "", "hops that a request may take; a circle ends at once"),
+    Option("proxies", "", "as in requests, for every request without its own", "the environment's"),
+    Option("verify", "", "as in requests, for every request without its own; goes before `REQUESTS_CA_BUNDLE`"),
+    Option("cert", "", "as in requests, for every request without its own", "none"),
+    Option(
+        "fast_path", "",
+        "send plain requests by [the fast path](../design/fast-path.md). What needs requests' own code goes there: "
+        "streamed responses, response hooks, auth that answers a challenge, bodies that are files or iterators, "
+        "adapters that you mount; `Attempt.fast_path` tells. False sends everything by it, which takes several "
+        "times as long"),
+    Option(
+        "session_factory", "",
+        "makes a worker's session: anything compatible with `requests.Session`. It has `proxies`, `verify` and "
+        "`cert` of its own, so those given to the pool are an error", "`requests.Session`'s behaviour"),
+    Option("host_key", "", "maps a URL to what per-host budgets are counted by", "its origin"),
+    Option("clock", "", "another implementation of time, for tests and simulations", "the real one"),
+    Option("transport", "", "another implementation of sending, for tests and simulations", "the real one"),
+)
+
+ONLY_JOB = (
+    Option("sources", "", "names of files, or patterns, as for [the command](cli.md#sources)"),
+    Option("requests", "", "in place of `sources`: an iterable of URLs and `Request`s, or a function that makes one"),
+    Option("window", "", "requests in memory at once", "the pool's"),
+    Option("note", "", "is called with sentences about what is left out or has changed", "says nothing"),
+)
+
+RETRY = (
+    Option("attempts", "", "tries in all, the first included: with 4, up to three retries"),
+    Option(
+        "backoff", "",
+        "the upper end, in seconds, of the first wait; each further one doubles it. The wait is drawn evenly from "
+        "zero up to that end (\"full jitter\": AWS Architecture Blog, \"Exponential Backoff And Jitter\", 2015), "
+        "so the first retry comes within 0.5 s"),
+    Option("backoff_max", "", "the longest wait that is drawn, in seconds"),
+    Option(
+        "total", "",
+        "seconds from a request's first send after which it is over: no further attempt begins that could not end "
+        "by then, and one under way is ended. None for no limit"),
+    Option(
+        "retry_after_max", "",
+        "the longest `Retry-After`, in seconds, that is waited for. [Beyond "
+        "it](../design/decisions/0003-retry-after-beyond-the-cap.md) the request fails at once, with the time in "
+        "its error"),
+    Option(
+        "budget", "", "how many retries there may be beside the first tries, a `RetryBudget`; None for no limit",
+        "`RetryBudget()`"),
+    Option("statuses", "", "the statuses that are retried", "408 425 429 500 502 503 504"),
+    Option(
+        "methods", "",
+        "the methods that are retried; another one is if its request says `idempotent=True` or carries an "
+        "`Idempotency-Key` header", "the idempotent ones of RFC 9110"),
+    Option(
+        "retry", "",
+        "a tenacity strategy of your own in place of `statuses` and `methods`. It sees the `requests.Response`, or "
+        "requests' exception, as `retry_state.outcome`", "none"),
+    Option("stop", "", "a tenacity strategy of your own in place of `attempts`", "none"),
+    Option("wait", "", "a tenacity strategy of your own in place of `backoff`", "none"),
+)
+
+AS_JSON = Option("", "--json", "write one JSON object in place of text", to="as_json")
+
+PLAN = (
+    INPUT_FORMAT,
+    Option(
+        "", "--from PATH",
+        "the job's directory, or the output, of an earlier run: simulate with its timings. Without it, the least "
+        "time that each budget leaves is said; without sources, those of the job are planned", to="records"),
+    Option("", "--latency DURATION", "that an answer is assumed to take, without `{records}`", "200ms", read=duration,
+           to="latency"),
+    Option("", "--compare OPTIONS",
+           "other budgets to compare with: those said, changed by OPTIONS, as in \"--workers 32\"",
+           many=True, to="compare"),
+    AS_JSON,
+)
+
+DOCTOR = (
+    AS_JSON,
+    Option("", "--timeout S", "seconds for each request", "30", read=duration, to="timeout"),
+    Option("", "--patience S", "seconds to leave a connection idle to see when the server closes it; 0: do not", "10",
+           read=duration_or_0, to="patience"),
+    *TRUST,
+)
+
+RECONCILE = (
+    Option("", "-o, --output OUTPUT",
+           "the job's output once more, needed only for a URL with a password, which no job keeps", to="output"),
+    AS_JSON,
+)
+
+# fmt: on
+
+LIMITS = (*BUDGETS, WORKERS)
+"""How much may be sent; a plan has these, and `FAILING`."""
+
+POOL = (*LIMITS, SHARED, *FAILING, *EACH, *TRUST, *REACH)
+"""What goes into a pool's arguments."""
+
+IN_PYTHON = {
+    "WorkerPool": (*POOL, *ONLY_PYTHON),
+    "RetryPolicy": RETRY,
+    "Job": (*OUTPUT, INPUT_FORMAT, DEDUPE, *JOB, *ONLY_JOB),
+}
+"""Where each argument is declared."""
+
+ALL = (*OUTPUT, INPUT_FORMAT, DEDUPE, *JOB, *POOL, PROCESSES, DEADLINE, *MESSAGES, *PLAN, *DOCTOR)
+"""All that have a flag."""
