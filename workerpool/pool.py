@@ -227,8 +227,7 @@ class WorkerPool(Executor):
         if wait and self._worker.session is not None:
             wait = False  # a worker that waited for its own end would wait forever
         # 1. stop the intake, and 2. let what is left end, or cancel it; 3. the last worker closes the sockets.
-        for ticket in self._crew.close(cancel=cancel_futures):
-            self._crew.cancel(ticket, "the pool was shut down")
+        self._crew.close(cancel=cancel_futures)
         if wait:
             self._crew.join()
         if wait and not self._is_shut_down:
