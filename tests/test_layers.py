@@ -29,6 +29,7 @@ LEVELS: dict[str, float] = {
     "events": 1,
     "statistics": 1,
     "locking": 1,
+    "endings": 1.1,
     "meter": 1.1,  # stands on `statistics`, and what it counts is named in the layers above
     "limits": 2,
     "transport": 2,
@@ -39,11 +40,9 @@ LEVELS: dict[str, float] = {
     "keys": 2.1,
     "robots": 2.1,
     "options": 2.2,
-    "hosts": 2.2,
-    "lanes": 2.3,
-    "slow_hosts": 2.4,
     "scheduler": 3,
     "intake": 3,
+    "trip": 3,
     "delays": 3.1,  # looks at the scheduler
     "worker": 4,
     "alarm": 4,

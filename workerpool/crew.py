@@ -32,11 +32,11 @@ from typing import Any
 from workerpool import events
 from workerpool.alarm import Alarm
 from workerpool.clock import NEVER, Clock
-from workerpool.delays import Delays
+from workerpool.delays import Delays, Feeder
 from workerpool.errors import SlotTimeout, UnexpectedError
 from workerpool.gate import Gate, Sorted
 from workerpool.limits import Answer, Limiter
-from workerpool.load import Given, Load, Sending
+from workerpool.load import Load, Sending
 from workerpool.locking import ChoreLock
 from workerpool.model import Outcome
 from workerpool.redact import redact
@@ -44,8 +44,9 @@ from workerpool.robots import Site
 from workerpool.scheduler import Scheduler
 from workerpool.tickets import Caller, Owner, Ticket
 from workerpool.transport import Carried
+from workerpool.trip import Step
 from workerpool.work import Call, Turn
-from workerpool.worker import Step, Worker
+from workerpool.worker import Worker
 
 GIVEN_UP = "its pool or its stream was told to end"
 
@@ -71,6 +72,35 @@ class Counts:
     resent: int = 0
 
 
+class _Change:
+    """A change to what a crew does, begun and ended under its lock: what has held requests up until then is looked at
+    before, and threads and work are brought together after it. Gives the time. For all but each request's own way."""
+
+    __slots__ = ("_crew", "_now")
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+
+    def __enter__(self) -> float:
+        self._crew._lock.acquire()
+        try:
+            now = self._now = self._crew._before_change()
+        except BaseException:
+            self._crew._lock.release()
+            raise
+        return now
+
+    def __exit__(self, *exc_info: object) -> None:
+        crew = self._crew
+        try:
+            crew._settle(self._now)
+            closed = crew._notice_drained()
+        finally:
+            crew._lock.release()
+        if closed:
+            crew._end()
+
+
 class Crew:
     """Worker threads on a `ThreadPoolExecutor`, doing what the scheduler allows and what was submitted."""
 
@@ -94,8 +124,9 @@ class Crew:
         self.gate = gate  # None if nobody obeys robots.txt; never changed
         if gate is not None:
             gate.serve(self.hear_robots)
-        self._forsaken: deque[Owner | None] = deque()  # appended to without the lock
-        # Guards every field below, and the scheduler.
+        self._forsaken: deque[bool] = deque()  # whether they have requests; appended to without the lock
+        # Guards every field below, and besides: the scheduler with all that is in it (an owner's `room` and `queued`,
+        # and tickets that wait), the alarm, the meter in `delays`, and that a load sleeps. Not `delays.feeders`.
         lock: Any = ChoreLock(self._forsaken, self._clear_out)
         self._lock: threading.Lock = lock
         self._callables: deque[Call] = deque()
@@ -104,7 +135,7 @@ class Crew:
         self._on_callables = 0  # callables that are being run
         self._on_requests = 0  # requests that are being sent: heavy, carried, or on a thread of their own
         self._heavy: deque[Sending] = deque()  # requests that the carrier leaves to the others
-        self._given: list[Given] = []  # requests that the others have sent, and leave to the carrier
+        self._given: list[Sending] = []  # requests that the others have sent, and leave to the carrier
         self._load: Load | None = None  # of the turns that carry, one after the other
         self._is_carrying = False  # whether there is one
         self._callable_next = True  # breaks a tie between the two kinds
@@ -174,43 +205,41 @@ class Crew:
         self._scheduler.discard(queued.__contains__, now)
         self.delays.look_at_feeders(now)
 
-    def discard(self, is_unwanted: Callable[[Ticket], bool]) -> list[Ticket]:
-        """Remove and return queued and parked requests; those being sent go on."""
-        with self._lock:
-            now = self._before_change()
-            gone = self._scheduler.discard(is_unwanted, now)
-            self._alarm.look_again()  # it may be waiting for one of these
-            self._settle(now)
-            closed = self._notice_drained()
-        if closed:
-            self._on_closed()
-        return gone
+    def give_up(self, owner: Owner) -> None:
+        """End the requests of an owner that are not being sent: it was told to end."""
+        with _Change(self) as now:
+            gone = self._take_out(lambda ticket: ticket.owner is owner, now)
+        self._deliver_cancelled(gone, "the batch was told to end")
 
     def resume(self, owner: Owner) -> None:
         """Send an owner's requests again: it is not full any more."""
-        with self._lock:
-            now = self._before_change()
+        with _Change(self) as now:
             self._scheduler.resume(owner, now)
-            self._settle(now)
 
     def settle(self, owner: Owner, places: int) -> None:
         """Take the receipt for so many sends of an owner that needs receipts: as many more may follow."""
-        with self._lock:
-            now = self._before_change()
+        with _Change(self) as now:
             self._scheduler.make_room(owner, places, now)
-            self._settle(now)
 
     def urge(self, ticket: Ticket) -> None:
         """Send a request that its full owner awaits, if it was put aside."""
-        with self._lock:
-            now = self._before_change()
+        with _Change(self) as now:
             self._scheduler.urge(ticket, now)
-            self._settle(now)
+
+    def attend(self, feeder: Feeder) -> None:
+        """Look at what a stream does from now on, where nothing is queued."""
+        self.delays.feeders.append(feeder)
+
+    def leave_off(self, feeder: Feeder) -> None:
+        """Look at it no more. Takes no lock: see `forsake`."""
+        self.delays.feeders.remove(feeder)
 
     def look_again(self) -> None:
-        """Note what holds the pool up: a feeder's thread has turned to something else, and nothing is queued."""
-        with self._lock:
-            self.delays.look_at_feeders(self._before_change())
+        """Note what holds the pool up: a feeder's thread has turned to something else. Costs nothing unless nothing is
+        queued."""
+        if self.delays.is_starved:
+            with self._lock:
+                self.delays.look_at_feeders(self._before_change())
 
     def forsake(self, owner: Owner, *, has_requests: bool) -> None:
         """Forget an owner that is over and its requests, at once if the lock is free, or when a thread next looks.
@@ -218,15 +247,8 @@ class Crew:
         Never waits for the lock: the garbage collector may end a stream in the middle of any line, also of one that
         holds it.
         """
-        self._forsaken.append(owner if has_requests else None)
+        self._forsaken.append(has_requests)
         self._clear_out()
-
-    def cancel(self, ticket: Ticket, why: str) -> None:
-        """End a request that `discard` or `close` returned."""
-        outcome = self._worker.cancel(ticket, why)
-        with self._lock:
-            self._counts.ended += ticket.obeys
-        ticket.deliver(outcome)
 
     def is_starved(self) -> bool:
         """Whether workers will soon be idle, with what may be sent to the hosts that are known."""
@@ -267,8 +289,7 @@ class Crew:
         if not tickets:
             return
         way = self.gate.sort(tickets)
-        with self._lock:
-            now = self._before_change()
+        with _Change(self) as now:
             self._at_gate -= len(tickets)
             waiting = [*way.allowed, *(ticket for ticket, _ in way.held)]
             if given_up := [ticket for ticket in waiting if self._is_given_up(ticket)]:
@@ -280,13 +301,8 @@ class Crew:
                     self._scheduler.add(ticket, now)
             self._hold(way, now)
             self._counts.ended += len(way.refused) + len(given_up)
-            self._settle(now)
-            closed = self._notice_drained()
-        for ticket in given_up:
-            ticket.deliver(self._worker.cancel(ticket, GIVEN_UP))
+        self._deliver_cancelled(given_up, GIVEN_UP)
         self._see_to(way)
-        if closed:
-            self._on_closed()
 
     # -- threads that send for themselves -----------------------------------------------------------------------------
 
@@ -338,17 +354,12 @@ class Crew:
     def leave(self, caller: Caller, answer: Answer | None = None) -> None:
         """Give back the place taken by `enter`; `answer` is what came of the send, where something learns from it."""
         circuit = None
-        with self._lock:
-            now = self._before_change()
+        with _Change(self) as now:
             if answer is not None:
                 circuit = self._scheduler.hear(caller.host, answer, now)
             self._scheduler.withdraw(caller, now)
-            self._settle(now)
-            closed = self._notice_drained()
         if circuit is not None:
             _tell_of_circuit(caller.host, circuit)
-        if closed:
-            self._on_closed()
 
     def refusal(self, host: str) -> tuple[float, bool] | None:
         """Until when `host` gets no request at all, and whether its circuit breaker says so; None if it gets them."""
@@ -357,20 +368,10 @@ class Crew:
 
     def pause(self, host: str, until: float, *, refuse: bool, reason: str) -> None:
         """Keep everyone from sending to `host`; see `Scheduler.pause`."""
-        with self._lock:
-            now = self._before_change()
+        with _Change(self) as now:
             is_new = self._scheduler.pause(host, until, now, refuse=refuse)
-            self._settle(now)
         if is_new:
             events.emit("host.paused", host=host, wait=until - now, reason=reason)
-
-    def sleep(self, seconds: float) -> None:
-        """Wait on the pool's clock."""
-        waking = threading.Condition()
-        until = self._clock.now() + seconds
-        with waking:
-            while (left := until - self._clock.now()) > 0:
-                self._clock.wait(waking, left)
 
     @property
     def session(self) -> Any:
@@ -409,14 +410,13 @@ class Crew:
         """Whether `close` was called."""
         return self._closing
 
-    def close(self, *, cancel: bool) -> list[Ticket]:
-        """Take no more work; with `cancel`, forget what is not running. Returns the requests that were forgotten.
+    def close(self, *, cancel: bool) -> None:
+        """Take no more work; with `cancel`, end what is not running.
 
-        Requests whose owner needs receipts are forgotten in any case: the receipts may never come.
+        Requests whose owner needs receipts are ended in any case: the receipts may never come.
         """
         forgotten: list[Call] = []
-        tickets: list[Ticket] = []
-        with self._lock:
+        with _Change(self) as now:
             self._closing = True
             if cancel:
                 # A thread that was called for a callable counts as running it, though it may not have begun yet:
@@ -425,19 +425,11 @@ class Crew:
                 self._callables = deque(waiting[: self._called])
                 forgotten = waiting[self._called :]
                 self._cancelling = True
-            now = self._before_change()
-            tickets = self._scheduler.discard(
-                lambda ticket: cancel or _is_cancelled(ticket) or _needs_receipts(ticket), now
-            )
-            self._alarm.look_again()
-            self._settle(now)
-            closed = self._notice_drained()
+            gone = self._take_out(lambda ticket: cancel or ticket.is_cancelled() or ticket.owner.needs_receipts, now)
         for work in forgotten:
             work.future.cancel()
             work.future.set_running_or_notify_cancel()
-        if closed:
-            self._on_closed()
-        return tickets
+        self._deliver_cancelled(gone, "the pool was shut down")
 
     def join(self) -> None:
         """Wait, after `close`, until all work has ended and every thread with it."""
@@ -459,15 +451,18 @@ class Crew:
             self._take_lock()
             try:
                 now = self._before_change()
-                self._called -= has_arrived
+                if has_arrived:
+                    self._called -= 1
                 if ticket is not None and step is not None:
                     self._carry_out(ticket, step, now)
-                self._on_callables -= ran_callable
+                if ran_callable:
+                    self._on_callables -= 1
                 work = self._pick(now)
                 # A turn that still has an outcome to deliver does so before it ends, so that whoever waits for the
                 # crew to be drained finds every outcome delivered.
                 ends = work is None and (step is None or (step.outcome is None and not step.is_given_up))
-                self._turns -= ends
+                if ends:
+                    self._turns -= 1
                 self._settle(now)
                 stays = ends and self._is_unwatched
                 if stays:  # or else nobody would look when the time has come
@@ -481,7 +476,7 @@ class Crew:
             finally:
                 self._lock.release()
             if closed:
-                self._on_closed()
+                self._end()
             if ticket is not None and step is not None:
                 self._announce(ticket, step, now)
             ticket = step = None
@@ -524,7 +519,7 @@ class Crew:
         """Take a request one step further; None if it is carried from now on, by this thread or another one."""
         ticket, carried = sending.ticket, sending.carried
         if carried is None and ticket.is_light and self._can_carry:
-            begun = None if sending.is_heavy else self._worker.begin(ticket, connects=False)
+            begun = None if sending.found_none_idle else self._worker.begin(ticket, connects=False)
             if begun is None:
                 begun = self._worker.begin(ticket, connects=True)
             if isinstance(begun, Step):
@@ -544,14 +539,14 @@ class Crew:
                     self._load = Load()
                 except OSError:  # no more descriptors
                     return False
-            self._given.append(Given(ticket, carried))
+            self._given.append(Sending(ticket, carried))
             self._call_carrier()
         return True
 
     def _carry(self, load: Load) -> None:
         """Carry what was given, and all that can be carried along, until nothing is left.
 
-        This may go on for hours: nothing here keeps hold of what is over.
+        Runs for hours at times, so no local may keep a request that has ended.
         """
         ended: list[tuple[Ticket, Step]] = []
         taken: list[Ticket] = []
@@ -567,9 +562,11 @@ class Crew:
                     self._settle(now)
                 finally:
                     self._lock.release()
-                self._tell(ended, now)
+                ended.reverse()
+                while ended:
+                    self._announce(*ended.pop(), now)
                 if not goes_on:
-                    return  # and the load is another thread's, perhaps
+                    return  # from here on another thread may be the carrier: the load is not this one's any more
                 self._set_out(load, taken)
                 taken = []
                 self._go_on(load)
@@ -592,8 +589,9 @@ class Crew:
 
         Returns what is to be announced. Under the lock, as the next carrier may have the load once that is released.
         """
-        for given in self._given:
-            self._load_on(load, *given)
+        for ticket, carried, _ in self._given:
+            assert carried is not None
+            self._load_on(load, ticket, carried)
         self._given.clear()
         for ticket, step in load.ended:
             self._carry_out(ticket, step, now)
@@ -618,12 +616,6 @@ class Crew:
                 self._heavy.append(Sending(ticket))
         return taken
 
-    def _tell(self, ended: list[tuple[Ticket, Step]], now: float) -> None:
-        """Announce what has ended, and forget it."""
-        ended.reverse()
-        while ended:
-            self._announce(*ended.pop(), now)
-
     def _set_out(self, load: Load, taken: list[Ticket]) -> None:
         """Send what was taken, without waiting for anything."""
         for ticket in taken:
@@ -631,7 +623,7 @@ class Crew:
             if isinstance(begun, Step):
                 load.ended.append((ticket, begun))
             elif begun is None or begun.needs_thread:
-                load.heavy.append(Sending(ticket, begun, is_heavy=True))
+                load.heavy.append(Sending(ticket, begun, found_none_idle=begun is None))
             else:
                 self._load_on(load, ticket, begun)
 
@@ -639,7 +631,7 @@ class Crew:
         try:
             load.add(ticket, carried)
         except (OSError, ValueError):  # its socket was closed just now: who goes on with it finds out why
-            load.heavy.append(Sending(ticket, carried, is_heavy=True))
+            load.heavy.append(Sending(ticket, carried))
 
     def _go_on(self, load: Load) -> None:
         """Wait until something has come for what is carried, and look at that."""
@@ -650,7 +642,7 @@ class Crew:
                 load.ended.append((entry.ticket, step))
             elif entry.carried.needs_thread:
                 load.remove(entry)
-                load.heavy.append(Sending(entry.ticket, entry.carried, is_heavy=True))
+                load.heavy.append(Sending(entry.ticket, entry.carried))
 
     # -- under the lock: choosing, and what follows -------------------------------------------------------------------
 
@@ -715,7 +707,7 @@ class Crew:
             step.circuit = self._scheduler.hear(ticket.host, step.answer, now)
         was_refused = ticket.refused_until is not None
         self._scheduler.release(ticket.host, now, since=ticket.granted_at, failed=step.failed, was_refused=was_refused)
-        if ticket.holds_place and not step.sent and ticket.owner is not None:
+        if ticket.holds_place and not step.sent:
             ticket.holds_place = False
             self._scheduler.make_room(ticket.owner, 1, now)
         if step.pause is not None:
@@ -739,14 +731,12 @@ class Crew:
                 self._hold(step.held, now)
         elif step.park_until is not None:
             self._counts.retries += 1
-            ticket.host = step.host
+            ticket.host = ticket.trip.host
             self._scheduler.park(ticket, step.park_until)
 
     def _is_given_up(self, ticket: Ticket) -> bool:
         """Whether a request that was sent and has not ended is not to be sent again."""
-        if self._cancelling or (self._closing and _needs_receipts(ticket)):
-            return True
-        return ticket.owner is not None and ticket.owner.is_over
+        return self._cancelling or ticket.owner.is_over or (self._closing and ticket.owner.needs_receipts)
 
     def _announce(self, ticket: Ticket, step: Step, now: float) -> None:
         """Tell the outside, without the lock, what was carried out."""
@@ -784,7 +774,8 @@ class Crew:
         if (is_ready and not self._is_carrying) or self._called < len(self._heavy) + has_room * len(self._callables):
             self._call_worker()
         if is_ready and self._is_carrying:
-            if not self._is_for_others():  # or else it would look in vain, again and again
+            # Or the carrier would find that the next work is not its own, sleep, and be woken by this line again.
+            if not self._is_for_others():
                 self._call_carrier()
         elif has_room and not is_ready:
             self._set_alarm(now)
@@ -820,7 +811,7 @@ class Crew:
     def _notice_failure(self, turn: Turn, future: Future[None]) -> None:
         """Notice a turn that never ran, because its thread could not be set up, or that a defect of ours has ended.
 
-        Called wherever the turn ended, perhaps at once, under the lock: so another thread does the rest.
+        `add_done_callback` may call this at once, while we hold the lock: so a new thread does the rest.
         """
         error = future.exception()
         if error is not None:
@@ -828,6 +819,8 @@ class Crew:
 
     def _break(self, error: BaseException, has_begun: bool) -> None:
         """End all work: there will be no worker to do it."""
+        if isinstance(error, BrokenThreadPool):
+            error.__cause__ = self._worker.failure
         with self._lock:
             self._broken = error
             self._turns -= 1
@@ -841,14 +834,13 @@ class Crew:
             except Exception:
                 pass  # the same defect, perhaps: what is left ends all the same
             if not self._turns:
-                left.update((heavy.ticket, None) for heavy in self._heavy)
-                left.update((given.ticket, None) for given in self._given)
+                left.update((sending.ticket, None) for sending in [*self._heavy, *self._given])
                 self._heavy.clear()
                 self._given.clear()
             closed = self._notice_drained()
         events.emit("worker.failed", error=repr(error))
         if closed:
-            self._on_closed()
+            self._end()
         for work in callables:
             if work.future.set_running_or_notify_cancel():
                 work.future.set_exception(error)
@@ -857,7 +849,7 @@ class Crew:
                 ticket.deliver(step.outcome)
                 continue
             why = "its worker has failed" if has_begun else "no worker could be started"
-            failed = UnexpectedError(redact(f"{why}: {error}"))
+            failed = UnexpectedError(redact(f"{why}: {error.__cause__ or error}"))
             failed.__cause__ = error
             ticket.deliver(self._worker.fail(ticket, failed))
 
@@ -875,7 +867,7 @@ class Crew:
         now = self._before_change()
         self._settle(now)
         if self._notice_drained():
-            self._without_lock(self._on_closed)
+            self._without_lock(self._end)
         elif self._turns == 0 and self._scheduler.has_ready(now):
             # No thread could be called, so the executor has ended with the interpreter.
             self._turns += 1
@@ -895,31 +887,41 @@ class Crew:
             try:
                 has_requests = False
                 while self._forsaken:  # one by one: others may add to it meanwhile
-                    has_requests |= self._forsaken.popleft() is not None
+                    has_requests |= self._forsaken.popleft()
+                # No thread is called here: the executor's own locks may be held, by the line that was interrupted.
                 now = self._before_change()
                 if has_requests:
-                    self._scheduler.discard(_is_forsaken, now)
+                    self._scheduler.discard(lambda ticket: ticket.owner.is_forsaken, now)
                     self._alarm.look_again()
                 self.delays.look_at_feeders(now)
                 closed = self._notice_drained()
             finally:
                 self._lock.release()
             if closed:
-                self._on_closed()
+                self._end()
 
     # -- small things under the lock --------------------------------------------------------------------------------
 
+    def _take_out(self, is_unwanted: Callable[[Ticket], bool], now: float) -> list[Ticket]:
+        """Remove requests that are not being sent, and count them as ended; `_deliver_cancelled` tells that."""
+        gone = self._scheduler.discard(is_unwanted, now)
+        self._counts.ended += sum(ticket.obeys for ticket in gone)
+        self._alarm.look_again()  # it may be waiting for one of these
+        return gone
+
     def _check_open(self) -> None:
-        if self._broken is not None:
-            raise BrokenThreadPool(str(self._broken))
+        self._check_whole()
         if self._closing:
             raise RuntimeError("cannot schedule new futures after shutdown")
+
+    def _check_whole(self) -> None:
+        if self._broken is not None:
+            raise BrokenThreadPool(str(self._broken)) from self._worker.failure
 
     def _check_manned(self, now: float) -> None:
         """Raise if work waits and no thread can do it: the pool is broken, or none could be started, as the interpreter
         is ending, or the system allows no more."""
-        if self._broken is not None:
-            raise BrokenThreadPool(str(self._broken))
+        self._check_whole()
         if self._turns == 0 and (self._callables or self._is_unwatched or self._scheduler.has_ready(now)):
             raise RuntimeError(self._no_thread)
 
@@ -929,29 +931,28 @@ class Crew:
         return not self._turns and not self._callables and (is_idle or self._broken is not None)
 
     def _notice_drained(self) -> bool:
-        """Whether the last work has just ended after `close`: the caller then calls `_on_closed` without the lock."""
+        """Whether the last work has just ended after `close`: the caller then calls `_end` without the lock."""
         if self._is_closed or not (self._closing and self._is_drained()):
             return False
         self._is_closed = True
         self._alarm.end()
+        self._drained.notify_all()
+        return True
+
+    # -- without the lock ---------------------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        """Close what is open: all work has ended, and none will come."""
         if self._load is not None:
             self._load.close()
         self._executor.shutdown(wait=False)
-        self._drained.notify_all()
-        return True
+        self._on_closed()
+
+    def _deliver_cancelled(self, tickets: Iterable[Ticket], why: str) -> None:
+        """Tell the ends of requests that are given up, and counted."""
+        for ticket in tickets:
+            ticket.deliver(self._worker.cancel(ticket, why))
 
 
 def _tell_of_circuit(host: str, has_opened: bool) -> None:
     events.emit("circuit.opened" if has_opened else "circuit.closed", host=host)
-
-
-def _is_cancelled(ticket: Ticket) -> bool:
-    return ticket.is_cancelled is not None and ticket.is_cancelled()
-
-
-def _needs_receipts(ticket: Ticket) -> bool:
-    return ticket.owner is not None and ticket.owner.needs_receipts
-
-
-def _is_forsaken(ticket: Ticket) -> bool:
-    return ticket.owner is not None and ticket.owner.is_forsaken

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from workerpool.clock import LEAST, Clock
 from workerpool.config import Options
 from workerpool.crew import Crew
-from workerpool.errors import Cancelled, CircuitOpen, ConnectionLost, HostPaused, RequestError, StatusError
+from workerpool.endings import circuit_error, paused_error
+from workerpool.errors import Cancelled, ConnectionLost, RequestError, StatusError
 from workerpool.gate import Gate, refusal
 from workerpool.limits import Answer, answer_of
 from workerpool.model import Outcome, Request
@@ -96,8 +97,15 @@ class CrewGovernor:
                 return response
             if response is not None:
                 response.close()  # its socket is not to be held meanwhile
-            crew.sleep(verdict.wait)
+            self._sleep(verdict.wait)
             rewind(request)
+
+    def _sleep(self, seconds: float) -> None:
+        waking = threading.Condition()
+        until = self._clock.now() + seconds
+        with waking:
+            while (left := until - self._clock.now()) > 0:
+                self._clock.wait(waking, left)
 
     def _send_once(
         self,
@@ -179,15 +187,14 @@ class CrewGovernor:
             crew.hear_robots(site, Outcome(fetch, response, error))
 
     def _check_refusal(self, crew: Crew, host: str) -> None:
-        refusal = crew.refusal(host)
-        if refusal is None:
+        refused = crew.refusal(host)
+        if refused is None:
             return
-        until, is_circuit_open = refusal
-        wait = until - self._clock.now()
-        at = self._clock.time() + wait
+        until, is_circuit_open = refused
+        wait, wall_time = until - self._clock.now(), self._clock.time()
         if is_circuit_open:
-            raise CircuitOpen(f"{host} keeps failing, so nothing is sent to it for {wait:.0f} s", until=at)
-        raise HostPaused(f"{host} asked for a pause of {wait:.0f} s more", until=at)
+            raise circuit_error(host, wait, wall_time)
+        raise paused_error(wait, wall_time, self._policy.retry_after_max)
 
 
 def _described(request: PreparedRequest) -> Request:

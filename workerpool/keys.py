@@ -74,6 +74,6 @@ def _as_text(value: str | bytes) -> str:
 
 
 def _hashed(value: str | bytes) -> str:
-    """The same in every process, as they may share a budget."""
+    """What stands for a header's value, which may be a secret, in all that is kept."""
     secret = _as_text(value).strip().encode(errors="backslashreplace")
     return hashlib.blake2b(secret, digest_size=12, person=b"limit-by").hexdigest()

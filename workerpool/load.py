@@ -16,7 +16,7 @@ from typing import NamedTuple
 from workerpool.clock import NEVER
 from workerpool.tickets import Ticket
 from workerpool.transport import Carried
-from workerpool.worker import Step
+from workerpool.trip import Step
 
 LONGEST_WAIT = 3600.0
 """Seconds after which the thread looks again in any case: poll takes no more than some weeks."""
@@ -25,20 +25,13 @@ LONGEST_WAIT = 3600.0
 class Sending(NamedTuple):
     """A request that was taken from the scheduler.
 
-    `carried`: what of it has been begun, if anything. `is_heavy`: the carrier gave it up; without
-    `carried` it found no idle connection, so whoever takes it opens one.
+    `carried`: what of it has been begun, if anything. `found_none_idle`: the carrier has not begun it, as no connection
+    was idle, and one more is of use.
     """
 
     ticket: Ticket
     carried: Carried | None = None
-    is_heavy: bool = False
-
-
-class Given(NamedTuple):
-    """A request that has been sent by another thread than the one that is to carry it."""
-
-    ticket: Ticket
-    carried: Carried
+    found_none_idle: bool = False
 
 
 class Entry(NamedTuple):
@@ -93,7 +86,7 @@ class Load:
         entries, self._entries = self._entries, {}
         for entry in entries.values():
             self._poll.unregister(entry.descriptor)
-            self.heavy.append(Sending(entry.ticket, entry.carried, is_heavy=True))
+            self.heavy.append(Sending(entry.ticket, entry.carried))
 
     def wait(self) -> list[tuple[Entry, bool]]:
         """The requests that something has come for, and those whose answers are late, which are marked by True.

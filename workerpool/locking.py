@@ -1,4 +1,5 @@
-"""A lock with a chore: what somebody leaves who cannot wait for the lock, its holder does after letting go."""
+"""A lock that runs leftover work after each release: threads that must not wait for it (the garbage collector's) leave
+that work in `chores`."""
 
 from __future__ import annotations
 

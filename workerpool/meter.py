@@ -6,8 +6,8 @@ different things. To look at each of them takes time, so that is done every few 
 since the last look goes by what is seen. That is when something is about to change, not when it just has: what lasts
 long is then always seen, even if it began right after a look.
 
-A thread that is on its way to a request whose slot has come costs nothing, as slots keep their own time: it does not
-make the next one later. So where slots are what is waited for, they get these moments, too.
+Slots are dated by their own time, so a thread that takes one a moment late does not delay the next. Where slots are
+what is waited for, these moments are charged to the rate, not to the pool's own work.
 """
 
 from __future__ import annotations

@@ -157,15 +157,7 @@ class WorkerPool(Executor):
                 self._budget.leave()  # nobody else will
             raise
         tell_of_forks(self)
-        budgets = options.budgets
-        events.emit(
-            "pool.started",
-            workers=options.workers,
-            rate=str(budgets.rate),
-            host_rate=str(budgets.host_rate),
-            max_connections=budgets.max_connections,
-            host_connections=budgets.host_connections,
-        )
+        self._tell_start()
 
     def _start(self) -> None:
         options, clock = self._options, self._clock
@@ -194,6 +186,17 @@ class WorkerPool(Executor):
         self._on_dropped = weakref.finalize(self._crew, close)  # for a pool dropped without shutdown
         self._on_dropped.atexit = False
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+
+    def _tell_start(self) -> None:
+        budgets = self._options.budgets
+        events.emit(
+            "pool.started",
+            workers=self._options.workers,
+            rate=str(budgets.rate),
+            host_rate=str(budgets.host_rate),
+            max_connections=budgets.max_connections,
+            host_connections=budgets.host_connections,
+        )
 
     def start_anew(self) -> None:
         """In a forked child: begin with threads, sockets and budgets of its own, and nothing queued.
@@ -224,8 +227,7 @@ class WorkerPool(Executor):
         if wait and self._worker.session is not None:
             wait = False  # a worker that waited for its own end would wait forever
         # 1. stop the intake, and 2. let what is left end, or cancel it; 3. the last worker closes the sockets.
-        for ticket in self._crew.close(cancel=cancel_futures):
-            self._crew.cancel(ticket, "the pool was shut down")
+        self._crew.close(cancel=cancel_futures)
         if wait:
             self._crew.join()
         if wait and not self._is_shut_down:
@@ -463,8 +465,7 @@ def options_of(**given: Any) -> Options:
 
 def _shared(budget: str | os.PathLike[str], budgets: Budgets, clock: Clock, *, serves_sockets: bool) -> FileBudget:
     """The budget of that name, or in that file, for all processes."""
-    path = os.fspath(budget) if isinstance(budget, os.PathLike) else budget_path(budget, os.environ)
-    return FileBudget(path, budgets, clock, serves_sockets=serves_sockets)
+    return FileBudget(budget_path(budget, os.environ), budgets, clock, serves_sockets=serves_sockets)
 
 
 def _close(transport: Transport, budget: FileBudget | None) -> None:

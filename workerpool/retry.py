@@ -7,7 +7,6 @@ would sleep in the worker. A first attempt that succeeds meets none of this.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -128,20 +127,3 @@ class Retries:
         else:
             state.outcome.set_exception(exception)
         return state
-
-
-def history(errors: Sequence[str | None]) -> str:
-    """Put the errors of earlier attempts into one clause, equal ones counted: ``after 2 × HTTP 503, 1 × timed out``."""
-    counts: dict[str, int] = {}
-    for error in errors:
-        if error:
-            counts[error] = counts.get(error, 0) + 1
-    return ", ".join(f"{n} × {error}" for error, n in counts.items())
-
-
-def told_before(error: str, before: Sequence[str | None]) -> str:
-    """Say how the attempts before the last one ended, which ended with `error`."""
-    attempts = len(before) + 1
-    if all(earlier == error for earlier in before):
-        return f"{attempts} attempts, all alike"
-    return f"attempt {attempts}, after {history(before)}"

@@ -21,7 +21,8 @@ from typing import Any, Protocol, TypeAlias
 
 from workerpool.clock import NEVER
 from workerpool.delays import Feeder
-from workerpool.errors import Cancelled, InvalidRequest, RequestError
+from workerpool.endings import unsent
+from workerpool.errors import Cancelled, InvalidRequest
 from workerpool.intake import Intake, Item
 from workerpool.meter import Wait
 from workerpool.model import Attempt, Outcome, Request, Underway
@@ -29,8 +30,8 @@ from workerpool.redact import redact
 from workerpool.tickets import Owner, Ticket
 
 PATIENCE = 0.05
-"""Seconds without an outcome of a host, workers being idle or soon to be, after which a stream reads on past its share;
-and without an outcome or an arrival, after which it looks whether that is so."""
+"""Two uses: seconds for which a host may give no outcome before the stream reads past it, where workers are idle or
+soon will be; and how often a consumer that waits looks whether that is so."""
 
 READ_ON = 20
 """Windows read on at a time. At 1,000 a window, 100,000 requests of a dead host are passed in about a second."""
@@ -45,29 +46,18 @@ HELD_BYTES = 64 * 1024 * 1024
 """Bytes of bodies that wait for the consumer, from which on no more are fetched. Those in flight come on top."""
 
 
-class Delays(Protocol):
-    """What a crew looks at of streams where it has nothing to send; see `delays.Delays`."""
-
-    feeders: list[Feeder]
-
-    @property
-    def is_starved(self) -> bool: ...
-
-
 class Crew(Protocol):
     """What a stream needs of those who do its requests: `crew.Crew`, or processes of their own."""
 
-    @property
-    def delays(self) -> Delays: ...
-
     def add(self, tickets: Iterable[Ticket]) -> None: ...
-    def discard(self, is_unwanted: Callable[[Ticket], bool]) -> list[Ticket]: ...
-    def cancel(self, ticket: Ticket, why: str) -> None: ...
+    def give_up(self, owner: Owner) -> None: ...
     def settle(self, owner: Owner, places: int) -> None: ...
     def urge(self, ticket: Ticket) -> None: ...
     def resume(self, owner: Owner) -> None: ...
-    def forsake(self, owner: Owner, *, has_requests: bool) -> None: ...
+    def attend(self, feeder: Feeder) -> None: ...
+    def leave_off(self, feeder: Feeder) -> None: ...
     def look_again(self) -> None: ...
+    def forsake(self, owner: Owner, *, has_requests: bool) -> None: ...
     def is_starved(self) -> bool: ...
 
 
@@ -121,7 +111,7 @@ Ready: TypeAlias = _Streamed | Underway
 """What the consumer is to hear of next."""
 
 
-class Stream:
+class Stream(Owner):
     """One call of `pool.stream` or `pool.batches`, from its source to its consumer."""
 
     def __init__(
@@ -141,6 +131,7 @@ class Stream:
         receipts: bool = False,
         before_send: Callable[[Request], object] | None = None,
     ) -> None:
+        super().__init__(workers, needs_receipts=receipts, doing=Wait.READY)
         self._crew = crew
         self._as_request = as_request
         self._host_of = host_of
@@ -171,20 +162,10 @@ class Stream:
         self._bytes_lock = threading.Lock()  # guards _bytes_put, and is_full
         self._bytes_put = 0  # of bodies, in all
         self._bytes_taken = 0  # of these, by the consumer; its thread alone writes it
-        # What the scheduler looks at, see `Owner`.
-        self.is_over = False
-        self.is_forsaken = False
-        self.is_full = False
-        self.awaited: Ticket | None = None
-        self.needs_receipts = receipts
-        self.room = workers
-        self.queued = 0
-        # What the crew looks at where it has nothing to send, see `Feeder`.
-        self.doing = Wait.READY
 
     def outcomes(self) -> Generator[Outcome, None, None]:
         """Yield the outcomes, then raise what the source raised. Closing the generator cancels what has not ended."""
-        self._crew.delays.feeders.append(self)
+        self._crew.attend(self)
         try:
             self._refuse_inside()
             while self._goes_on():
@@ -196,7 +177,7 @@ class Stream:
 
     def batches(self) -> Generator[list[Outcome | Underway], None, None]:
         """Yield lists of all that is ready, as `outcomes` yields one by one. To ask for the next one is a receipt."""
-        self._crew.delays.feeders.append(self)
+        self._crew.attend(self)
         try:
             self._refuse_inside()
             while self._goes_on():
@@ -246,8 +227,7 @@ class Stream:
         """Note what the consumer's thread does from now on; if the crew has nothing to send, that is why."""
         if self.doing is not doing:
             self.doing = doing
-            if self._crew.delays.is_starved:
-                self._crew.look_again()
+            self._crew.look_again()
 
     # -- handing out --------------------------------------------------------------------------------------------------
 
@@ -272,9 +252,9 @@ class Stream:
             if self._key_of is not None and ticket.request.problem is None:
                 self._set_key(ticket, self._key_of)
             if ticket.request.problem is not None:
-                ticket.deliver(_invalid(ticket.request, ticket.request.problem))
+                ticket.deliver(unsent(ticket.request, InvalidRequest(ticket.request.problem)))
             elif self.is_over:
-                ticket.deliver(_cancelled(ticket.request, "the batch was told to end"))
+                ticket.deliver(unsent(ticket.request, Cancelled("given up, as the batch was told to end")))
             else:
                 tickets.append(ticket)
                 if self._ordered:
@@ -303,7 +283,7 @@ class Stream:
             self._intake.fail(error)
             why = "the pool was shut down" if type(error) is RuntimeError else redact(str(error))
             for ticket in tickets:
-                ticket.deliver(_cancelled(ticket.request, why))
+                ticket.deliver(unsent(ticket.request, Cancelled(f"given up, as {why}")))
 
     def _set_key(self, ticket: _Streamed, key_of: Callable[[Request], str | None]) -> None:
         try:
@@ -425,14 +405,13 @@ class Stream:
             return
         self.is_over = True
         self._intake.stop()
-        for ticket in self._crew.discard(lambda ticket: ticket.owner is self):
-            self._crew.cancel(ticket, "the batch was told to end")
+        self._crew.give_up(self)
 
     def _abandon(self) -> None:
         """The consumer has left: forget what is not being sent; what is will end unseen."""
         self.is_over = self.is_forsaken = True
         self._intake.close()
-        self._crew.delays.feeders.remove(self)
+        self._crew.leave_off(self)
         self._crew.forsake(self, has_requests=self._unanswered > 0)
 
     def _raise_failure(self) -> None:
@@ -446,19 +425,6 @@ def _text(value: object) -> str:
         return value if isinstance(value, str) else str(value)
     except Exception:
         return f"<{type(value).__name__} that has no text>"
-
-
-def _invalid(request: Request, problem: str) -> Outcome:
-    return _unsent(request, InvalidRequest(problem))
-
-
-def _cancelled(request: Request, why: str) -> Outcome:
-    return _unsent(request, Cancelled(f"given up, as {why}"))
-
-
-def _unsent(request: Request, error: RequestError) -> Outcome:
-    error.key, error.attempts = redact(request.label), len(request.earlier)
-    return Outcome(request, None, error, request.earlier)
 
 
 def body_size(outcome: Outcome) -> int:

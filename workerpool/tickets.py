@@ -1,12 +1,13 @@
 """What waits in the scheduler: a request's `Ticket`, and a `Caller`, a thread that wants to send by itself.
 
-Both are only ever touched under the lock of whoever drives the scheduler, save where a field says otherwise.
+While they wait, they are touched under the lock of whoever drives the scheduler. A request in flight is its thread's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from workerpool.clock import NEVER
 from workerpool.meter import Wait
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from workerpool.limits import Limiter
 
 
-class Owner(Protocol):
+class Owner:
     """What a request may belong to: a stream.
 
     `is_over`: it ends, and nothing of it is to be sent again. `is_forsaken`: nobody takes its outcomes any more.
@@ -28,59 +29,54 @@ class Owner(Protocol):
     receipts, `room` stays above 0. `doing`: see `delays.Feeder`.
     """
 
-    is_over: bool
-    is_forsaken: bool
-    is_full: bool
-    awaited: Ticket | None
-    needs_receipts: bool
-    room: int
-    queued: int
-    doing: Wait
+    def __init__(self, room: int = 1, *, needs_receipts: bool = False, doing: Wait = Wait.SINK) -> None:
+        self.is_over = False
+        self.is_forsaken = False
+        self.is_full = False
+        self.awaited: Ticket | None = None
+        self.needs_receipts = needs_receipts
+        self.room = room
+        self.queued = 0
+        self.doing = doing
+
+    def lets(self, ticket: Ticket) -> bool:
+        """Whether a request of it may be sent now."""
+        return ticket is self.awaited if self.is_full else self.room > 0
 
 
+NOBODY = Owner()
+"""Whose requests are that belong to no stream. It never changes."""
+
+
+@dataclass(slots=True, eq=False)
 class Ticket:
     """One request on its way through the pool, from its arrival to its outcome.
 
-    Who gives requests to the pool makes a subclass, which says what becomes of an outcome. `owner` is what the request
-    belongs to (a stream). `arrived_at`: when it was given to the crew. `trip` is the worker's own: where the request
-    stands between its attempts, None before the first one, so that a full window holds little. `refused_until` is set
-    when the host wants no request before that time (seconds on the pool's clock): the request then ends unsent.
-    `is_circuit_open`: that is its circuit breaker's doing. `key`: what it counts against besides its host, if anything.
-    `slot_wait`: seconds that it stood at the head of its lane before its last send, waiting for slots or for its
-    host's pause to end. `is_retry`: it waits for a token of the retry budget, since `ripe_at`; `excused`: seconds that
-    it has waited for those in all. `in_flight`: sends to its host when it was sent, itself included. `holds_place`:
-    whether it was sent, for an owner that needs receipts, and nobody was told yet. `is_light`: whether to begin it and
-    to take its outcome never takes long, so that a thread may do it which others wait for, too. `obeys`: whether
-    robots.txt is asked about it, in a pool that does so; False for that file itself, which nobody asked for. `pace`:
-    what then spaces its site's requests, if anything.
+    Who gives requests to the pool makes a subclass, which says what becomes of an outcome.
     """
 
-    is_light = False
-    obeys = True
+    is_light: ClassVar[bool] = False
+    """Whether to begin it and to take its outcome never takes long: a thread may do it which others wait for, too."""
+    obeys: ClassVar[bool] = True
+    """Whether robots.txt is asked about it, in a pool that does so; not about that file itself."""
 
-    __slots__ = (
-        "arrived_at", "excused", "granted_at", "holds_place", "host", "in_flight", "is_circuit_open", "is_retry", "key",
-        "owner", "pace", "refused_until", "request", "ripe_at", "slot_wait", "started", "trip",
-    )  # fmt: skip
-
-    def __init__(self, request: Request, host: str, owner: Owner | None = None, key: str | None = None) -> None:
-        self.request = request
-        self.host = host
-        self.key = key
-        self.owner = owner
-        self.trip: Any = None
-        self.started = False
-        self.arrived_at = 0.0
-        self.granted_at = 0.0
-        self.slot_wait = 0.0
-        self.holds_place = False
-        self.refused_until: float | None = None
-        self.is_circuit_open = False
-        self.is_retry = False
-        self.ripe_at = 0.0
-        self.excused = 0.0
-        self.in_flight = 0
-        self.pace: Limiter | None = None
+    request: Request
+    host: str
+    owner: Owner = NOBODY
+    key: str | None = None  # what it counts against besides its host, if anything
+    trip: Any = None  # the worker's own: where it stands between its attempts. None before: a full window holds little
+    started: bool = False  # it has been sent, or is about to be
+    arrived_at: float = 0.0  # when it was given to the crew
+    granted_at: float = 0.0  # when its last send was allowed, or the time of its slot
+    in_flight: int = 0  # sends to its host then, itself included
+    slot_wait: float = 0.0  # seconds at the head of its lane before that, for slots or its host's pause
+    holds_place: bool = False  # it was sent, for an owner that needs receipts, and nobody was told yet
+    refused_until: float | None = None  # its host wants no request before that time: it ends unsent
+    is_circuit_open: bool = False  # and that is its circuit breaker's doing
+    is_retry: bool = False  # it waits for a token of the retry budget,
+    ripe_at: float = 0.0  # since then,
+    excused: float = 0.0  # and has waited for so many seconds for these in all
+    pace: Limiter | None = None  # what spaces the requests of its site, where robots.txt is obeyed
 
     def deliver(self, outcome: Outcome) -> None:
         """Take the outcome; called exactly once, without any lock."""
@@ -102,42 +98,23 @@ class Ticket:
 
     def is_wanted(self) -> bool:
         """Whether to send it: nobody has cancelled it, and its owner has not left."""
-        if self.owner is not None and self.owner.is_forsaken:
-            return False
-        return self.started or self.claim()
+        return not self.owner.is_forsaken and (self.started or self.claim())
 
 
+@dataclass(slots=True, eq=False)
 class Caller:
     """A thread that asks to send something itself, and waits for leave: code inside `submit` using `pool.session`.
 
-    `admitted` turns true when it may send now: its place and its slots are taken. Until then it asks again at
-    `wakes_at` (seconds on the pool's clock). `notify` is called, under the scheduler's lock, when either has changed.
-    `has_place`: it is inside a send already, and waits for slots only. `since`: when it began to wait. `is_retry`: it
-    needs a token of the retry budget. `key`: as for a `Ticket`. `in_flight`: as for a `Ticket`, once it is admitted.
-    `is_refused` turns true, and `notify` is called, when its host wants no request: it is then to be withdrawn.
+    `notify` is called, under the scheduler's lock, when one of the last three has changed.
     """
 
-    __slots__ = (
-        "admitted", "has_place", "host", "in_flight", "is_refused", "is_retry", "key", "notify", "since", "wakes_at",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        host: str,
-        notify: Callable[[], None],
-        *,
-        key: str | None = None,
-        has_place: bool = False,
-        is_retry: bool = False,
-        since: float = 0.0,
-    ) -> None:
-        self.host = host
-        self.key = key
-        self.is_retry = is_retry
-        self.in_flight = 0
-        self.notify = notify
-        self.has_place = has_place
-        self.admitted = False
-        self.is_refused = False
-        self.wakes_at = NEVER
-        self.since = since
+    host: str
+    notify: Callable[[], None]
+    key: str | None = None  # as for a `Ticket`
+    has_place: bool = False  # it is inside a send already, and waits for slots only
+    is_retry: bool = False  # it needs a token of the retry budget
+    since: float = 0.0  # when it began to wait
+    in_flight: int = 0  # as for a `Ticket`, once it is admitted
+    admitted: bool = False  # it may send now: its place and its slots are taken
+    is_refused: bool = False  # its host wants no request: it is to be withdrawn
+    wakes_at: float = NEVER  # otherwise it asks again then, in seconds on the pool's clock

@@ -24,12 +24,17 @@ class Call:
     def run(self) -> None:
         if not self.future.set_running_or_notify_cancel():
             return
+        fn, args, kwargs = self.fn, self.args, self.kwargs
+        # Who hears the result may have dropped these: this thread must not keep them until its next work comes.
+        del self.fn, self.args, self.kwargs
         try:
-            result = self.fn(*self.args, **self.kwargs)
+            result = fn(*args, **kwargs)
         except BaseException as error:
+            del fn, args, kwargs
             self.future.set_exception(error)
             self = None  # type: ignore[assignment]  # breaks the cycle of error, its traceback and this frame
         else:
+            del fn, args, kwargs
             self.future.set_result(result)
 
 

@@ -27,7 +27,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.thread import BrokenThreadPool
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +38,8 @@ from tests.waiting import eventually
 from workerpool import Outcome, Request, RetryPolicy, Timeout, WorkerPool, testing
 from workerpool.load import Load
 from workerpool.locking import ChoreLock
-from workerpool.meter import Wait
 from workerpool.testing import Origin, Reply, ScriptedTransport
-from workerpool.tickets import Ticket
+from workerpool.tickets import Owner, Ticket
 from workerpool.transport import RequestsTransport, fast
 from workerpool.transport.pending import Pending
 
@@ -1293,26 +1291,13 @@ class Unheard(Ticket):
         pass
 
 
-@dataclass(eq=False)
-class Full:
-    """A stream, as the crew knows it, that has no room for more bodies."""
-
-    is_over: bool = False
-    is_forsaken: bool = False
-    is_full: bool = True
-    awaited: Ticket | None = None
-    needs_receipts: bool = False
-    room: int = 1
-    queued: int = 0
-    doing: Wait = Wait.SINK
-
-
 @pytest.mark.parametrize("by", ["another thread", "the collector"])
 def test_a_stream_that_is_left_while_it_is_full_and_the_lock_is_held_does_not_keep_its_pool_from_draining(
     by: str,
 ) -> None:
     """Its requests are put aside, and only who holds the lock can forget them."""
-    pool, stream = WorkerPool(4, transport=ScriptedTransport()), Full()
+    pool, stream = WorkerPool(4, transport=ScriptedTransport()), Owner()
+    stream.is_full = True
 
     def leave() -> None:
         stream.is_over = stream.is_forsaken = True

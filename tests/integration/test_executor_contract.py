@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -185,6 +186,28 @@ def test_shutdown_without_waiting_still_finishes_the_work(threads: Threads) -> N
     pool.shutdown(wait=False)
     assert ended(started)
     assert list(results) == [5, 4, 3, 2, 1, 0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_callable_was_given_is_let_go_before_its_result_is_told(fails: bool) -> None:
+    class Given:
+        pass
+
+    def work(given: Given) -> None:
+        gate.wait(10)
+        del given
+        if fails:
+            raise LookupError("as told")
+
+    gate, alive = threading.Event(), list[object]()
+    with workerpool.WorkerPool(max_workers=1) as pool:
+        given = Given()
+        seen = weakref.ref(given)
+        future = pool.submit(work, given)
+        future.add_done_callback(lambda _: alive.append(seen()))
+        del given
+        gate.set()
+    assert alive == [None]
 
 
 def test_threads_carry_the_prefix() -> None:

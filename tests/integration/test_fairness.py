@@ -12,8 +12,8 @@ import pytest
 
 from workerpool import Request, RetryPolicy, Timeout, WorkerPool
 from workerpool.errors import BadBody, ConnectionLost, Denied, TimedOut, TooLarge
-from workerpool.hosts import Host
-from workerpool.slow_hosts import SlowHosts
+from workerpool.scheduler.hosts import Host
+from workerpool.scheduler.slow_hosts import SlowHosts
 from workerpool.testing import Answer, ManualClock, Origin, OriginProcess, Reply, ScriptedTransport
 from workerpool.transport import Exchange
 

@@ -90,6 +90,23 @@ def test_a_retry_is_made_although_no_thread_can_be_started_to_wait_for_it(deny: 
         assert pool.get("http://a.test/").result(LONG).status_code == 200
 
 
+def test_what_breaks_a_pool_reaches_who_waits_for_it() -> None:
+    def start() -> None:
+        raise LookupError("no such place")
+
+    pool = WorkerPool(1, initializer=start, transport=ScriptedTransport())
+    (outcome,) = pool.stream(["http://a.test/"])
+    assert "no such place" in str(outcome.error)
+    assert outcome.error is not None
+    broken = [outcome.error.__cause__]
+    for ask in (lambda: pool.submit(pow, 2, 2), lambda: pool.get("http://a.test/")):
+        with pytest.raises(BrokenThreadPool) as caught:
+            ask()
+        broken.append(caught.value)
+    assert [type(each) for each in broken] == [BrokenThreadPool] * 3
+    assert [str(each.__cause__) for each in broken if each is not None] == ["no such place"] * 3
+
+
 def test_requests_that_a_broken_pool_does_not_take_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
     goes, breaks, started = threading.Event(), threading.Event(), list[object]()
 

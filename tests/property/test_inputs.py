@@ -80,7 +80,7 @@ def test_each_input_is_given_until_it_has_ended_and_never_after(
         for _ in range(data.draw(st.integers(1, 4), "executions")):
             directory = execute(directory, paths, expected, ended, data)
         execution = Execution(directory, paths)
-        rest = {execution.inputs.place(item[0]) for item in execution.reading if not isinstance(item, Idle)}
+        rest = {execution.inputs.identity(item[0]) for item in execution.reading if not isinstance(item, Idle)}
         assert rest == expected.keys() - ended.keys()
         for place in rest:
             execution.inputs.set(place, State.OK)
@@ -110,7 +110,7 @@ def execute(
     every = data.draw(st.sampled_from([1, 7, 100, 1000]), "ended at once")
     for item in execution.reading:
         assert not isinstance(item, Idle)
-        place = inputs.place(item[0])
+        place = inputs.identity(item[0])
         assert expected[place] == item[0].url
         assert place not in ended
         assert place not in met
@@ -121,8 +121,8 @@ def execute(
                 if spare and request.ordinal % spare == 0:
                     continue
                 state = ENDS[request.ordinal % len(ENDS)]
-                inputs.set(inputs.place(request), state)
-                pending[inputs.place(request)] = state
+                inputs.set(inputs.identity(request), state)
+                pending[inputs.identity(request)] = state
             waiting.clear()
             while behind and behind[0] < inputs.front():
                 place = behind.popleft()

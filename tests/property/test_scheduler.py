@@ -16,29 +16,11 @@ from workerpool.limits import LATENESS, Allowance, Answer, MemoryLimiter
 from workerpool.meter import Wait
 from workerpool.model import Request
 from workerpool.scheduler import Scheduler
-from workerpool.tickets import Caller, Ticket
+from workerpool.tickets import NOBODY, Caller, Owner, Ticket
 
 HOSTS = ["a", "b", "c", "d"]
 rates = st.sampled_from([None, Rate(1), Rate(10), Rate(200), Rate(30, 60)])
 BREAKERS = [None, Breaker(failures=2, open_for=1), Breaker(failures=1, open_for=7, fails_fast=True)]
-
-
-class Owner:
-    is_over = False
-    is_forsaken = False
-    is_full = False
-    awaited: Ticket | None = None
-    needs_receipts = False
-    room = 1
-    queued = 0
-    doing = Wait.SINK
-
-
-class Journalling(Owner):
-    needs_receipts = True
-
-    def __init__(self, room: int) -> None:
-        self.room = room
 
 
 class Claimed(Ticket):
@@ -144,7 +126,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.added = 0
         self.owner = Owner()
         self.room = room
-        self.journalling = Journalling(room)
+        self.journalling = Owner(room, needs_receipts=True)
         self.owed: list[Ticket] = []  # landed, and their owner has given no receipt
         self.queued: set[Ticket] = set()
         self.parked: dict[Ticket, float] = {}
@@ -172,7 +154,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def add(self, host: str, weight: int, whose: str, key: str | None) -> None:
         self.added += 1  # sets order by address, and what is drawn must not hang on that
         request = Request(host, weight=min(weight, self.budgets.burst), ordinal=self.added)
-        owner = {"nobody": None, "owner": self.owner, "journal": self.journalling}[whose]
+        owner = {"nobody": NOBODY, "owner": self.owner, "journal": self.journalling}[whose]
         ticket = Claimed(request, host, owner, key)
         ticket.asked = self._claim
         self.queued.add(ticket)
@@ -541,7 +523,7 @@ def ticket(host: str) -> Ticket:
 
 def test_a_stream_without_room_that_others_pass_serves_its_hosts_in_turn_all_the_same() -> None:
     """One request of it is sent at a time, and each time the rest is put aside for somebody's who cannot be sent."""
-    scheduler, owner = Scheduler(Budgets()), Journalling(room=1)
+    scheduler, owner = Scheduler(Budgets()), Owner(room=1, needs_receipts=True)
     for number in range(30):
         scheduler.add(Ticket(Request(f"http://h{number % 5}.test/"), f"h{number % 5}", owner), 0.0)
     scheduler.pause("away", 1e6, 0.0)

@@ -16,8 +16,8 @@ from tests.conftest import IN_FULL
 from workerpool.config import Budgets
 from workerpool.model import Request
 from workerpool.scheduler import Scheduler
-from workerpool.slow_hosts import PERIOD
-from workerpool.tickets import Ticket
+from workerpool.scheduler.slow_hosts import PERIOD
+from workerpool.tickets import NOBODY, Owner, Ticket
 
 WELL, SLOW, SILENT, REFUSING, LIMITED = 0.05, 2.0, 30.0, 0.001, 0.002
 """Seconds that a send to such a host holds its place."""
@@ -49,7 +49,7 @@ class Pool:
         self.scheduler = Scheduler(Budgets(max_connections=2 * self.workers), places=self.workers)
         self._chance, self._order = random.Random(1), count()
         self._events: list[tuple[float, int, Ticket | None]] = []
-        self._owner = Journalling(self.workers) if self.receipts is not None else None
+        self._owner = NOBODY if self.receipts is None else Owner(self.workers, needs_receipts=True)
 
     def add(self, host: str) -> None:
         self.scheduler.add(Ticket(Request(host), host, self._owner), self.now)
@@ -78,7 +78,6 @@ class Pool:
 
     def _end(self, ticket: Ticket | None) -> str:
         if ticket is None:
-            assert self._owner is not None
             self.scheduler.make_room(self._owner, 1, self.now)
             return ""
         self.scheduler.release(ticket.host, self.now, since=ticket.granted_at)
@@ -86,16 +85,6 @@ class Pool:
         if self.receipts is not None:
             heapq.heappush(self._events, (self.now + self.receipts, next(self._order), None))
         return ticket.host
-
-
-class Journalling:
-    is_over = is_forsaken = is_full = False
-    awaited = None
-    needs_receipts = True
-    queued = 0
-
-    def __init__(self, room: int) -> None:
-        self.room = room
 
 
 def seconds(hosts: Iterable[str], requests: int, workers: int, order: str, receipts: float | None = None) -> float:

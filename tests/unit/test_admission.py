@@ -17,7 +17,7 @@ MANY = 300
 
 
 def ticket(host: str = "a", key: str | None = None) -> Ticket:
-    return Ticket(Request(f"http://{host}.test/"), host, None, key)
+    return Ticket(Request(f"http://{host}.test/"), host, key=key)
 
 
 def take_all(scheduler: Scheduler, now: float) -> list[Ticket]:
@@ -105,8 +105,8 @@ def test_hosts_are_not_all_woken_for_each_token_of_the_pool(monkeypatch: pytest.
     rules = RetryBudget(share=0, per_second=1)
     scheduler = Scheduler(Budgets(), retries=rules, floor=1)
     looks: list[object] = []
-    look = scheduler._opens_at
-    monkeypatch.setattr(scheduler, "_opens_at", lambda lane, now: looks.append(lane) or look(lane, now))
+    look = scheduler._ring.opens_at
+    monkeypatch.setattr(scheduler._ring, "opens_at", lambda lane, now: looks.append(lane) or look(lane, now))
     for number in range(MANY):
         scheduler.add(ticket(f"h{number}"), 0.0)
     at = send_all(scheduler, retried=MANY)

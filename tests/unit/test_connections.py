@@ -53,8 +53,8 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connections]:
         connections.close()
 
 
-def idle(connections: Connections, key: str, *hosts: str) -> list[Connection]:
-    made = [Connection(connections, host) for host in hosts]
+def idle(connections: Connections, key: str, *hosts: str) -> list[Any]:
+    made: list[Any] = [Connection(connections, host) for host in hosts]
     for connection in made:
         assert connections.open_place(connection, wait=0)
         connections.checkin(key, connection)
@@ -89,7 +89,7 @@ def test_the_own_one_of_a_host_without_room_must_not_have_been_idle_for_too_long
 def test_one_that_was_looked_at_is_as_young_as_before(connections: Connections) -> None:
     older, younger = idle(connections, "origin", "one", "one")
     for connection in (younger, older):
-        connections._examine(connection, time.monotonic())  # type: ignore[arg-type]
+        connections._examine(connection, time.monotonic())
         assert [*connections._idle] == [older, younger]
     assert connections.checkout("origin", "one") is younger
 

@@ -13,7 +13,7 @@ from workerpool.limits import Answer, MemoryLimiter
 from workerpool.meter import Wait
 from workerpool.model import Request
 from workerpool.scheduler import Scheduler
-from workerpool.tickets import Caller, Owner, Ticket
+from workerpool.tickets import NOBODY, Caller, Owner, Ticket
 
 
 class Pool:
@@ -26,9 +26,7 @@ class Pool:
         self.delays = Delays(self.scheduler, self.now)
         self.sent: list[Ticket] = []
 
-    def add(
-        self, number: int, host: str = "a", owner: Owner | None = None, key: str | None = None, weight: int = 1
-    ) -> None:
+    def add(self, number: int, host: str = "a", owner: Owner = NOBODY, key: str | None = None, weight: int = 1) -> None:
         self.delays.look(self.now)
         for _ in range(number):
             self.scheduler.add(Ticket(Request(f"http://{host}/", weight=weight), host, owner, key), self.now)
@@ -67,16 +65,11 @@ class Pool:
         }
 
 
-class Streaming:
+class Streaming(Owner):
     """A stream, as far as the scheduler looks at it."""
 
-    is_over = is_forsaken = is_full = needs_receipts = False
-    awaited: Ticket | None = None
-    room = 1
-    queued = 0
-
     def __init__(self, doing: Wait = Wait.READY) -> None:
-        self.doing = doing
+        super().__init__(doing=doing)
 
 
 def test_places_slots_and_workers_are_told_apart() -> None:

@@ -28,13 +28,15 @@ class Process:
     def __init__(self, *_: object) -> None:
         if len(self.made) >= self.may_start:
             raise OSError("no more processes")
+        self.is_killed = False
         self.told: list[object] = []
         self.fault = self.returncode = None
         self.made.append(self)
 
     def start(self) -> None: ...
 
-    def kill(self) -> None: ...
+    def kill(self) -> None:
+        self.is_killed = True
 
     def tell(self, message: object) -> None:
         self.told.append(message)
@@ -69,6 +71,16 @@ def test_a_successor_is_not_given_what_nobody_wants_any_more(processes: list[Pro
     fleet._lost(fleet._berths[0], processes[0])  # type: ignore[arg-type]
     assert [len(message.tasks) for message in processes[1].told if isinstance(message, Work)] == [1]
     assert len([message for message in processes[1].told if isinstance(message, Open)]) == 1
+
+
+def test_a_process_that_is_started_while_its_fleet_is_abandoned_is_ended(
+    processes: list[Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = fleet_of(1)
+    fleet.add([Ticket(Request("http://a.test/"), "a", Owner())])
+    monkeypatch.setattr(fleet_module, "Process", lambda *heard: (Process(*heard), fleet.abandon())[0])
+    fleet._lost(fleet._berths[0], processes[0])  # type: ignore[arg-type]
+    assert [process.is_killed for process in processes] == [True, True]
 
 
 def test_a_fleet_that_could_not_be_started_takes_no_requests_later(processes: list[Process]) -> None:

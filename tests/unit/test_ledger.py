@@ -60,6 +60,13 @@ def test_what_is_entered_after_everything_was_moved_is_moved_by_the_next_flush(l
     assert ledger.held() == (0, 0)
 
 
+def test_what_an_earlier_execution_left_is_moved_though_nothing_is_entered(ledger: Ledger) -> None:
+    ledger.enter(held(1, 2))
+    sink = ListSink()
+    Mover(ledger, sink, ordered=False).flush()  # type: ignore[arg-type]
+    assert sink.records == [b"1", b"2"]
+
+
 def test_what_was_seen_is_noted_now_and_then_also_where_there_is_no_record_of_it(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from workerpool.config import Budgets, Rate
 from workerpool.model import Request
 from workerpool.scheduler import Scheduler
-from workerpool.tickets import Ticket
+from workerpool.tickets import NOBODY, Owner, Ticket
 
 
 def scheduler_with(count: int, *, places: int = 6) -> Scheduler:
@@ -66,15 +66,10 @@ def test_requests_to_a_refusing_host_end_at_once_also_where_no_slot_has_come() -
 
 def test_a_request_behind_those_of_a_full_owner_is_seen_to_be_ready() -> None:
     """The full owner's request needs a slot that comes later; the one behind it needs one that is there."""
-
-    class Owner:
-        is_over = is_forsaken = needs_receipts = False
-        room, queued = 1, 0
-        is_full = True
-        awaited: Ticket | None = None
-
+    full = Owner()
+    full.is_full = True
     scheduler = Scheduler(Budgets(rate=Rate(1), burst=3))
-    for weight, owner in ((2, None), (2, Owner()), (1, None)):
+    for weight, owner in ((2, NOBODY), (2, full), (1, NOBODY)):
         request = Request("http://a.test/", weight=weight)
         scheduler.add(Ticket(request, "a", owner), 0.0)
     assert scheduler.next(0.0) is not None

@@ -259,7 +259,7 @@ class Run:
             written=books.written,
             elapsed=self.elapsed,
             has_failed=bool(counts.failed if books.failed is None else books.failed),
-            # A deadline that came while the last answers did has stopped nothing; a person's signal always counts.
+            # A deadline that passed while the last answers came has cut nothing short. A signal is told in any case.
             stopped=None if self._reason == DEADLINE and books.is_whole and not counts.cancelled else self._reason,
             error=failure or books.source_error,
         )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from workerpool.agent import version
-from workerpool.batch.record import check_include
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor
 from workerpool.cli.flags import add, pool_of, said_of
 from workerpool.cli.looking_arguments import LookSettings, add_looking
@@ -33,7 +32,6 @@ from workerpool.options import (
 )
 from workerpool.options.words import in_flags
 from workerpool.pool import options_of
-from workerpool.processes.options import check_processes
 
 _DESCRIPTION = """\
 Fetch every URL of SOURCE within the budgets that you set, retry what is worth
@@ -181,6 +179,9 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 def settings_of(said: argparse.Namespace) -> RunSettings:
     """Check what was said; raises `OptionError` naming the option, its value, and what would do."""
+    from workerpool.batch.record import check_include  # both of which the other commands can do without
+    from workerpool.processes.options import check_processes
+
     batch = said_of(said, (*OUTPUT, INPUT_FORMAT, DEDUPE))
     check_include(batch.get("include", ()))
     job = said_of(said, JOB)

@@ -34,6 +34,7 @@ from workerpool.limits.headers import Allowance, allowance
 from workerpool.model import Outcome, Request
 from workerpool.pool import WorkerPool
 from workerpool.redact import redact
+from workerpool.transport.idle import SAID
 from workerpool.transport.probe import Probe
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ BODY_MAX = 1_000_000
 WORTH_COMPRESSING = 1_000
 """Bytes of a body from which compression matters: about what one packet carries."""
 
-_IDLE = re.compile(r"timeout\s*=\s*\"?(\d+)", re.IGNORECASE)
 _MAX = re.compile(r"max\s*=\s*\"?(\d+)", re.IGNORECASE)
 
 
@@ -293,7 +293,7 @@ class Examiner:
         return dataclasses.replace(self._handshake, resumed=any(later) if later else None)
 
     def _look_for_idle_limit(self, probe: Probe) -> None:
-        said = self._keep_alive(_IDLE)
+        said = self._keep_alive(SAID)
         reuse = self._reuse()
         if said is not None:
             self._idle = IdleLimit(seconds=float(said), source="said")

@@ -33,7 +33,7 @@ __all__ = [
     "Limiter",
     "MemoryLimiter",
     "RetryTokens",
-    "Shared",
+    "SharedBudget",
     "allowance",
     "answer_of",
     "retry_after",
@@ -52,7 +52,7 @@ class Limiter(Protocol):
     def rests_at(self) -> float: ...
 
 
-class Shared(Protocol):
+class SharedBudget(Protocol):
     """A budget that several processes share: the pool's rate, each host's, the sockets, pauses.
 
     Another process may change it at any time, so what `next_at` says is a good guess, and only `try_take` is sure. Both

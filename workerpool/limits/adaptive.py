@@ -9,8 +9,6 @@ used: neither a pause nor a host with little to do moves it (as RFC 7661 has it 
 incidents stay rare: what they cost, in refused requests and in pauses, has to be earned first.
 
 What hosts announce in headers (`workerpool.limits.announced`) bounds all this.
-
-Not thread-safe: whoever shares it holds one lock, as the crew does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The window that a host announces in its headers, and the pace that makes it last. Told the time; not thread-safe.
+"""The window that a host announces in its headers, and the pace that makes it last. Told the time.
 
 What remains is spread over what is left of the window, so that nothing is refused. Reckoned with are the requests that
 the host had not counted when it answered, resets in whole seconds, others that use up the same window, and windows

@@ -1,7 +1,4 @@
-"""A circuit breaker's state: told how sends ended, it says when its host is to be left alone. Waits never.
-
-Not thread-safe: the scheduler's caller guards it.
-"""
+"""A circuit breaker's state: told how sends ended, it says when its host is to be left alone. Waits never."""
 
 from __future__ import annotations
 

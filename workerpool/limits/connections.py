@@ -5,8 +5,6 @@ once a round the limit is multiplied by the gradient, the latency at little load
 small queue. Unlike there the floor is 1; a round lasts until its mean latency is known, so that a host with quick and
 slow pages is not taken for an overloaded one; and the latency at little load is measured anew from time to time, with
 half as many requests for a round (as BBR does, "ProbeRTT"), as it would else drift up with the load that we are.
-
-Not thread-safe: whoever shares it holds one lock, as the crew does.
 """
 
 from __future__ import annotations

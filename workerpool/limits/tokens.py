@@ -1,7 +1,4 @@
-"""A retry budget's arithmetic: tokens that first tries and time bring, and retries spend. Told the time; waits never.
-
-Not thread-safe: the scheduler's caller guards it.
-"""
+"""A retry budget's arithmetic: tokens that first tries and time bring and retries spend. Told the time, waits never."""
 
 from __future__ import annotations
 

@@ -109,8 +109,9 @@ JOB = (
            read=number_or_0),
     Option("restart", "--restart", "give up an unfinished run, and begin anew"),
     Option(
-        "wait_lock", "--wait-lock S", "seconds, or 10m, to wait for another run of the job", "0", read=duration_or_0,
-        python="seconds to wait for another run of the job"),
+        "wait_lock", "--wait-lock S",
+        "seconds, or 10m, to wait for another run of the job. When they are over, the exit code is 3", "0",
+        read=duration_or_0, python="seconds to wait for another run of the job"),
     Option(
         "skip_recent", "--skip-recent AGE", "do not fetch what was ok within 90s, 12h, 24h. Its record says `skipped`",
         "fetch all", read=duration,

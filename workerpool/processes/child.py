@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
 from workerpool.crew import Crew
+from workerpool.endings import unsent
 from workerpool.errors import InvalidRequest, OptionError, WorkerPoolError
 from workerpool.meter import Wait
 from workerpool.model import Attempt, Outcome, Request
@@ -61,7 +62,7 @@ from workerpool.processes.parcels import (
 )
 from workerpool.redact import redact
 from workerpool.stream import NAP, body_size
-from workerpool.tickets import Ticket
+from workerpool.tickets import NOBODY, Owner, Ticket
 
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that reach a whole group of processes, as Ctrl-C does, and that the parent acts on."""
@@ -81,19 +82,12 @@ def main(descriptor: int, parent: int) -> None:
     Child(Line(Connection(descriptor)), parent).serve()
 
 
-class _Owner:
-    """A stream of the parent's, as far as the scheduler of this process looks at it; see `tickets.Owner`."""
+class _Owner(Owner):
+    """A stream of the parent's. Where it is full or without room, its consumer has not taken what was sent."""
 
     def __init__(self, room: int | None) -> None:
-        self.is_over = False
-        self.is_forsaken = False
-        self.is_full = False
+        super().__init__(sys.maxsize if room is None else room, needs_receipts=room is not None)
         self.is_held = False  # by the parent; it is also full while this process holds too much by itself
-        self.awaited: Ticket | None = None
-        self.doing = Wait.SINK  # if it is full or without room, its consumer has not taken what was sent
-        self.needs_receipts = room is not None
-        self.room = sys.maxsize if room is None else room
-        self.queued = 0
 
 
 class _Feeder:
@@ -117,7 +111,7 @@ class _Task(Ticket):
     __slots__ = ("_child", "number", "size", "told")
     is_light = True
 
-    def __init__(self, child: Child, task: Task, owner: _Owner | None) -> None:
+    def __init__(self, child: Child, task: Task, owner: Owner) -> None:
         request = unpack_request(task.request)
         super().__init__(request, task.host, owner)
         self._child = child
@@ -142,7 +136,7 @@ class _Announced(_Task):
     __slots__ = ("_leave",)
     is_light = False
 
-    def __init__(self, child: Child, task: Task, owner: _Owner | None) -> None:
+    def __init__(self, child: Child, task: Task, owner: Owner) -> None:
         super().__init__(child, task, owner)
         self._leave: queue.SimpleQueue[Leave] | None = queue.SimpleQueue() if task.kind == ASKED else None
 
@@ -265,13 +259,13 @@ class Child:
         except Exception as error:
             self._refuse(error)
             return
-        self._pool.crew.delays.feeders.append(self._feeder)
+        self._pool.crew.attend(self._feeder)
         threading.Thread(target=self._tell_all, name="workerpool-telling", daemon=True).start()
 
     def _add(self, tasks: Sequence[Task]) -> None:
         tickets = []
         for task in tasks:
-            owner = self._owners[task.owner] if task.owner else None
+            owner = self._owners[task.owner] if task.owner else NOBODY
             try:
                 ticket = (_Task if task.kind == LIGHT else _Announced)(self, task, owner)
             except Exception as error:  # what it carries cannot be imported here, or not be made again
@@ -291,7 +285,7 @@ class Child:
 
     def _urge(self, number: int) -> None:
         task = self._tasks.get(number)
-        if task is not None and task.owner is not None:
+        if task is not None and task.owner is not NOBODY:
             task.owner.awaited = task
             self._pool.crew.urge(task)
 
@@ -301,8 +295,7 @@ class Child:
             return
         owner.is_over = True
         if isinstance(message, GiveUp):
-            for ticket in self._pool.crew.discard(lambda ticket: ticket.owner is owner):
-                self._pool.crew.cancel(ticket, "the batch was told to end")
+            self._pool.crew.give_up(owner)
             return
         owner.is_forsaken = True
         self._pool.crew.forsake(owner, has_requests=True)
@@ -407,7 +400,7 @@ class _ToParent(logging.Handler):
 def _unreadable(task: Task, error: Exception) -> OutcomeParcel:
     url, _ = task.request
     why = f"the process that was to send it cannot read what it carries ({redact(str(error))}): use modules on sys.path"
-    return pack_outcome(Outcome(Request(url), None, InvalidRequest(why, key=redact(url))))
+    return pack_outcome(unsent(Request(url), InvalidRequest(why)))
 
 
 def _unpacked(options: dict[str, bytes]) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from functools import partial
 from itertools import count
 from typing import Any, TypeAlias
 
+from workerpool.delays import Feeder
+from workerpool.endings import unsent
 from workerpool.errors import Cancelled, InvalidRequest, OutcomeUnknown, ProcessesLost, RequestError
 from workerpool.model import Outcome, Request
 from workerpool.processes.berths import Berth, Consumer, Delays, Given, Hosts
@@ -67,7 +69,7 @@ from workerpool.processes.process import Process
 from workerpool.redact import redact
 from workerpool.statistics import PoolStatistics
 from workerpool.stream import HELD_BYTES, Stream
-from workerpool.tickets import Owner, Ticket
+from workerpool.tickets import NOBODY, Owner, Ticket
 
 Orders: TypeAlias = tuple[Sequence[Mapping[str, bytes]], str | None]
 
@@ -134,13 +136,13 @@ class Fleet:
 
     def add(self, tickets: Iterable[Ticket]) -> None:
         """Give requests to processes; raises `RuntimeError` after shutdown, `ProcessesLost` if there are none."""
-        refused: list[tuple[Ticket, RequestError]] = []
+        refused: list[tuple[Ticket, Unsendable]] = []
         packed: list[tuple[Ticket, RequestParcel, int]] = []
         for ticket in tickets:
             try:
                 packed.append((ticket, pack_request(ticket.request), self._kind_of(ticket)))
             except Unsendable as error:
-                refused.append((ticket, _unsendable(ticket.request, error)))
+                refused.append((ticket, error))
         if self._make_options is not None and not self._is_closing:
             self.start()
         with self._lock:
@@ -158,27 +160,14 @@ class Fleet:
             for berth, tasks in work.items():
                 berth.tell(Work(tasks))
         for ticket, problem in refused:
-            ticket.deliver(Outcome(ticket.request, None, problem, ticket.request.earlier))
+            told = f"it {problem}, so it cannot be sent by another process: use one process, or leave that out"
+            ticket.deliver(unsent(ticket.request, InvalidRequest(redact(told))))
 
-    def discard(self, is_unwanted: Callable[[Ticket], bool]) -> list[Ticket]:
-        """Let the processes end what they are not sending of a stream that is over; its outcomes come as all others.
-
-        So there is nothing left that the caller would have to end.
-        """
+    def give_up(self, owner: Owner) -> None:
+        """Let the processes end what they are not sending of a stream that is over; its outcomes come as all others."""
         with self._lock:
-            owners = {
-                given.task.owner
-                for berth in self._berths
-                for given in berth.given.values()
-                if is_unwanted(given.ticket)
-            }
-            for owner in owners:
-                self._tell_all(GiveUp(owner))
-        return []
-
-    def cancel(self, ticket: Ticket, why: str) -> None:
-        """End a request that `discard` returned, which never returns any."""
-        raise AssertionError("no request is here to be cancelled")
+            if (number := self._numbers_of.get(owner)) is not None:
+                self._tell_all(GiveUp(number))
 
     def settle(self, owner: Owner, places: int) -> None:
         """Take the receipt for the `places` sends of `owner` that were told first."""
@@ -208,10 +197,18 @@ class Fleet:
                 with self._lock:
                     self._tell_all(Hold(consumer.number, is_full=False))
 
+    def attend(self, feeder: Feeder) -> None:
+        """Tell the processes what a stream does, from now on, where they have nothing to do."""
+        self.delays.feeders.append(feeder)
+
+    def leave_off(self, feeder: Feeder) -> None:
+        self.delays.feeders.remove(feeder)
+
     def look_again(self) -> None:
         """Let processes that have nothing to do know what the streams are at."""
-        with self._lock:
-            self.delays.tell()
+        if self.delays.is_starved:
+            with self._lock:
+                self.delays.tell()
 
     def forsake(self, owner: Owner, *, has_requests: bool) -> None:
         """Let the processes forget an owner that is over. Takes no lock: see `crew.Crew.forsake`."""
@@ -299,9 +296,9 @@ class Fleet:
         if self._is_closing:
             raise RuntimeError("cannot schedule new futures after shutdown")
 
-    def _number_of(self, owner: Owner | None) -> int:
+    def _number_of(self, owner: Owner) -> int:
         """The owner's number; all processes hear of a new one before its first request."""
-        if owner is None:
+        if owner is NOBODY:
             return 0
         number = self._numbers_of.get(owner)
         if number is None:
@@ -361,6 +358,8 @@ class Fleet:
         if self._is_closing:
             process.tell(Close(self._cancels))
         process.start()
+        if self._is_abandoned:  # since it was looked at: `abandon` may not have seen this process
+            process.kill()
 
     # -- what a process tells: its own thread -------------------------------------------------------------------------
 
@@ -487,22 +486,20 @@ class Fleet:
         over = []
         for number, given in [*berth.given.items()]:
             request, attempts, owner = given.ticket.request, given.attempts, given.ticket.owner
-            made = request.earlier if attempts is None else attempts
             error: RequestError | None = None
             if given.may_have_been_sent:
                 error = OutcomeUnknown(
                     "it was sent, and the process that had sent it was ended before its answer came; "
                     f"{request.method} is not repeated blindly"
                 )
-            elif self._cancels or (owner is not None and owner.is_over):
+            elif self._cancels or owner.is_over:
                 error = Cancelled("given up, as the batch was told to end, and the process that had it was ended")
             if error is None:
                 if attempts is not None:
                     given.task = given.task._replace(request=pack_request(request, attempts))
                 continue
-            error.key, error.attempts = redact(request.label), len(made)
             self._take(berth, number)
-            over.append((given, Outcome(request, None, error, made)))
+            over.append((given, unsent(request, error, attempts)))
         return over
 
     def _fail(self, failure: ProcessesLost) -> None:
@@ -524,14 +521,8 @@ class Fleet:
             if isinstance(owner, Stream):
                 owner.fail(failure)
         for berth, given in left:
-            request, made = given.ticket.request, given.attempts or given.ticket.request.earlier
-            error = Cancelled(f"given up, as {failure}", key=redact(request.label), attempts=len(made))
-            self._deliver(berth, given, Outcome(request, None, error, made), False)
-
-
-def _unsendable(request: Request, error: Unsendable) -> RequestError:
-    told = redact(f"it {error}, so it cannot be sent by another process: use one process, or leave that out")
-    return InvalidRequest(told, key=redact(request.label), attempts=len(request.earlier))
+            error = Cancelled(f"given up, as {failure}")
+            self._deliver(berth, given, unsent(given.ticket.request, error, given.attempts), False)
 
 
 def _too_often(process: Process) -> str:

@@ -79,7 +79,7 @@ class ShardedPool(WorkerPool):
         if self._scratch is not None:
             return self._scratch.budget
         assert self._shared is not None
-        return Path(budget_path(self._shared, os.environ) if isinstance(self._shared, str) else self._shared)
+        return Path(budget_path(self._shared, os.environ))
 
     def start_anew(self) -> None:
         """In a forked child: begin with processes of its own, and nothing queued."""

@@ -58,9 +58,6 @@ class SharedAdapter(HTTPAdapter):
         super().__init__(pool_connections=POOLS_KEPT, pool_maxsize=options.workers, max_retries=0, pool_block=False)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
-        self._pool_connections = connections
-        self._pool_maxsize = maxsize
-        self._pool_block = block
         self.poolmanager = CountedPoolManager(
             self._connections, num_pools=connections, maxsize=maxsize, block=block, **pool_kwargs
         )
@@ -104,12 +101,7 @@ class SharedAdapter(HTTPAdapter):
         return cast(Response, response)
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
-        kwargs = {
-            "num_pools": self._pool_connections,
-            "maxsize": self._pool_maxsize,
-            "block": self._pool_block,
-            **proxy_kwargs,
-        }
+        kwargs = {"num_pools": POOLS_KEPT, "maxsize": self._options.workers, "block": False, **proxy_kwargs}
         with self._proxies_lock:
             manager = self.proxy_manager.get(proxy)
             if manager is None:

@@ -61,8 +61,9 @@ class CountedConnection(HTTPConnection):
     """What our connections add to urllib3's.
 
     A place in the budget while open; a count of uses; the deadline's watch on the socket; the trace of each send.
-    `connections`, `host_key` and `site` are set by the pool that makes the connection; `site` is what its socket leads
-    to, a proxy where there is one.
+    `connections`, `host_key` and `site` are set by the pool that makes the connection: `host_key` is the host that it
+    counts against, `site` what its socket leads to, a proxy where there is one. `ticket`: its place, 0 before it has
+    one. `idle_since`: `time.monotonic` seconds.
     """
 
     connections: Connections

@@ -4,6 +4,8 @@ urllib3's connection pools are kept for what they do well (TLS, proxies, HTTP), 
 not used: `Connections` keeps all idle connections of all hosts in one place, under one lock, since a budget over all
 hosts cannot be held by pools that do not know each other. Where processes share a budget, this process's part of it is
 asked, too, and given back. Entered by every worker, by any thread that reads a streamed response, and by the reaper.
+
+Budget and idle order stay together, long as that is: one lock owns both, and each method of one touches the other.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from workerpool.transport.deadline import Watchdog, shortest
 from workerpool.transport.dial import Dialer
@@ -30,6 +32,9 @@ from workerpool.transport.sockets import await_end, end_sending, has_ended, plai
 from workerpool.transport.tls import Contexts
 from workerpool.transport.trace import Traces
 
+if TYPE_CHECKING:
+    from workerpool.transport.connection import CountedConnection
+
 PLACE_WAIT = 30.0
 """Seconds that a new connection waits for a place when every open socket is in use outside the pool's own sends."""
 LOOK_AGAIN = 0.05
@@ -37,35 +42,6 @@ LOOK_AGAIN = 0.05
 _idle_since = attrgetter("idle_since")
 GOODBYE = 0.25
 """Seconds that a server has to end its side of a socket that makes room for another one."""
-
-
-class Counted(Protocol):
-    """A connection, as far as its place in the budget goes.
-
-    `sock`: its socket, None when closed; `ticket`: its place, 0 before it has one; `host_key`: the host that it counts
-    against; `site`: what its socket leads to, for which idle limits are learned; `times_used`, `idle_since`
-    (`time.monotonic` seconds).
-    """
-
-    sock: Any
-    ticket: int
-    host_key: str
-    site: str
-    times_used: int
-    idle_since: float
-
-    @property
-    def has_leftover(self) -> bool:
-        """Whether bytes came after the end of its last answer."""
-
-    def is_dead(self) -> bool:
-        """Whether it is no good for another request: closed, or with something to read that nobody asked for."""
-
-    def settle(self) -> None:
-        """Take note that it becomes idle."""
-
-    def close(self) -> None:
-        """Close it, and say so to `Connections.closed`."""
 
 
 class Leases(Protocol):
@@ -128,8 +104,8 @@ class Connections:
         self._open: dict[int, str] = {}  # a connection's ticket: the host that it counts against
         self._gone: deque[int] = deque()  # tickets of those that have closed since; appended to without the lock
         self._sockets: dict[int, weakref.ref[Any]] = {}  # its socket, also while only a response has it; for `abandon`
-        self._idle: OrderedDict[Counted, Any] = OrderedDict()  # its pool's key, longest idle first
-        self._idle_by_key: dict[Any, list[Counted]] = {}
+        self._idle: OrderedDict[CountedConnection, Any] = OrderedDict()  # its pool's key, longest idle first
+        self._idle_by_key: dict[Any, list[CountedConnection]] = {}
         self._tickets = itertools.count(1)
         self._counts = SocketCounts()  # but for `open` and `idle`
         self._closed = False
@@ -149,7 +125,7 @@ class Connections:
 
     # -- idle connections ---------------------------------------------------------------------------------------------
 
-    def checkout(self, key: Any, host: str) -> Counted | None:
+    def checkout(self, key: Any, host: str) -> CountedConnection | None:
         """Take the most recently used idle connection of a pool that is still good for the current send, or None."""
         trace = self.traces.current
         trace.reused = False
@@ -183,7 +159,7 @@ class Connections:
         with self._lock:
             self._counts.sent_fast += times
 
-    def checkin(self, key: Any, connection: Counted) -> None:
+    def checkin(self, key: Any, connection: CountedConnection) -> None:
         """Keep a connection for the next request; one without a socket is done with."""
         sock = connection.sock
         if sock is None:
@@ -221,7 +197,7 @@ class Connections:
         with self._lock:
             idle = [*self._idle]
         poll = select.poll()
-        by_descriptor: dict[int, Counted] = {}
+        by_descriptor: dict[int, CountedConnection] = {}
         for connection in idle:
             if self._is_due(connection, now + TICK):
                 self._examine(connection, now)
@@ -237,19 +213,19 @@ class Connections:
         with self._lock:
             return bool(self._idle)
 
-    def lost(self, connection: Counted, idle_for: float) -> None:
+    def lost(self, connection: CountedConnection, idle_for: float) -> None:
         """Note that a connection's server closed it after it had been idle for so many seconds, at most."""
         self._limits.closed_after(connection.site, idle_for)
         with self._lock:
             self._counts.lost += 1
 
-    def told(self, connection: Counted, keep_alive: str) -> None:
+    def told(self, connection: CountedConnection, keep_alive: str) -> None:
         """Note a ``Keep-Alive`` header."""
         self._limits.said(connection.site, keep_alive)
 
     # -- the budget ---------------------------------------------------------------------------------------------------
 
-    def open_place(self, connection: Counted, *, evict: bool = True, wait: float) -> bool:
+    def open_place(self, connection: CountedConnection, *, evict: bool = True, wait: float) -> bool:
         """Count `connection` as open before it connects, closing an idle socket where the budget is full.
 
         The scheduler lets no more requests fly than there are places, so waiting happens only while sockets are held
@@ -291,7 +267,7 @@ class Connections:
                 self._counts.handshakes += 1
                 self._counts.resumed += resumed
 
-    def holds(self, connection: Counted, sock: Any) -> None:
+    def holds(self, connection: CountedConnection, sock: Any) -> None:
         """Note the socket of a connection that has a place."""
         self._sockets[connection.ticket] = weakref.ref(sock)
 
@@ -349,7 +325,7 @@ class Connections:
 
     # -- inside: idle connections -----------------------------------------------------------------------------------
 
-    def _examine(self, connection: Counted, now: float) -> None:
+    def _examine(self, connection: CountedConnection, now: float) -> None:
         """Close a connection if it is spent, and leave it where it is if not. The reaper's thread."""
         with self._lock:
             key = self._idle.get(connection)
@@ -368,10 +344,10 @@ class Connections:
                 return
         connection.close()
 
-    def _is_due(self, connection: Counted, at: float) -> bool:
+    def _is_due(self, connection: CountedConnection, at: float) -> bool:
         return at - connection.idle_since > self._limits.limit(connection.site)
 
-    def _is_spent(self, connection: Counted, now: float, ahead: float = 0.0) -> bool:
+    def _is_spent(self, connection: CountedConnection, now: float, ahead: float = 0.0) -> bool:
         """Whether a connection that nobody else has is no good any more, or in `ahead` seconds; it is closed then."""
         if connection.is_dead():
             if has_ended(connection.sock):
@@ -385,7 +361,7 @@ class Connections:
         connection.close()
         return True
 
-    def _see_off(self, *connections: Counted) -> None:
+    def _see_off(self, *connections: CountedConnection) -> None:
         """Close connections that make room, each once its server has closed its side, if it does so soon.
 
         Otherwise a busy server may accept the new connection before it looks at the old one's end, and count one too
@@ -402,7 +378,7 @@ class Connections:
 
     # -- small things under the lock --------------------------------------------------------------------------------
 
-    def _bring_up(self, stack: list[Counted], host: str, since: float) -> bool:
+    def _bring_up(self, stack: list[CountedConnection], host: str, since: float) -> bool:
         """Have the last of an origin's idle connections count against `host`; False if none can that became idle after
         `since`.
 
@@ -456,14 +432,14 @@ class Connections:
             if self._open.pop(ticket, None) is not None:
                 self._changed.notify_all()
 
-    def _remove_idle(self, connection: Counted) -> None:
+    def _remove_idle(self, connection: CountedConnection) -> None:
         key = self._idle.pop(connection)
         stack = self._idle_by_key[key]
         stack.remove(connection)
         if not stack:
             del self._idle_by_key[key]
 
-    def _pick_victim(self, host: str | None) -> Counted | None:
+    def _pick_victim(self, host: str | None) -> CountedConnection | None:
         """Take the longest-idle connection out, of `host` if one is named."""
         for connection in self._idle:
             if host is None or connection.host_key == host:

@@ -16,13 +16,12 @@ from urllib3.util import parse_url
 
 from workerpool.config import GuardRules
 from workerpool.errors import Denied, OptionError
-from workerpool.model import origin
+from workerpool.model import DEFAULT_PORTS, origin
 from workerpool.redact import redact
 from workerpool.transport.dns import Address
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_PORTS = {"http": 80, "https": 443}
 
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 """All that IANA gives out of IPv6 for the internet (RFC 4291, section 2.4, and IANA's IPv6 address space registry)."""
@@ -57,7 +56,7 @@ class Guard:
     def check_url(self, url: str) -> None:
         """Raise `Denied` unless `url` is http or https, and its host one of `allow_hosts`."""
         scheme = url.lstrip().partition(":")[0].lower()
-        if scheme not in _PORTS:
+        if scheme not in DEFAULT_PORTS:
             raise Denied(f"{_target(url)} is neither http nor https, and nothing else is sent: write https://…")
         if self.rules.allow_hosts is not None and not self._allows(url.lstrip(), scheme):
             raise Denied(
@@ -109,7 +108,7 @@ class Guard:
             parts = parse_url(url)
         except LocationParseError:
             return False
-        host, port = _plain(parts.host or ""), parts.port or _PORTS[scheme]
+        host, port = _plain(parts.host or ""), parts.port or DEFAULT_PORTS[scheme]
         if (host, None) in self._hosts or (host, port) in self._hosts:
             return True
         return any((above, None) in self._above or (above, port) in self._above for above in _parents(host))

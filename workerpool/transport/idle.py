@@ -22,7 +22,8 @@ GROWTH = 1.1
 """What each retirement before its time multiplies a limit by that was only seen, not said."""
 SITES_REMEMBERED = 10_000
 
-_TIMEOUT = re.compile(r"timeout\s*=\s*\"?(\d+)", re.IGNORECASE)
+SAID = re.compile(r"timeout\s*=\s*\"?(\d+)", re.IGNORECASE)
+"""What a ``Keep-Alive`` header says, in seconds."""
 
 
 class IdleLimits:
@@ -42,7 +43,7 @@ class IdleLimits:
 
     def said(self, site: str, keep_alive: str) -> None:
         """Note an answer's ``Keep-Alive`` header."""
-        match = _TIMEOUT.search(keep_alive)
+        match = SAID.search(keep_alive)
         seconds = min(IDLE_MAX, float(match[1])) if match else None
         if seconds is not None and self._said.get(site) != seconds:
             with self._lock:

@@ -41,7 +41,7 @@ from workerpool.transport.trace import Trace, idle_max, taken_off
 from workerpool.transport.way import Way
 from workerpool.transport.wire import Exchange
 
-T = TypeVar("T", bound=Response | Pending | None)
+T = TypeVar("T")
 
 
 class RequestsTransport:
@@ -167,7 +167,7 @@ class RequestsTransport:
             has_expired = watch.end()
         if is_done and not has_expired:
             return cast(T, response)
-        if response is not None:  # what seems to be the body's end may be our own doing
+        if isinstance(response, (Response, Pending)):  # what seems to be the body's end may be our own doing
             response.close()
         try:
             raise self._explained(failed, exchange, began, has_expired=has_expired)
@@ -214,29 +214,16 @@ class RequestsTransport:
         return exchange.first is None or is_repeatable(exchange.first)
 
     def warm(self, session: Any, url: str, host: str) -> bool:
-        trace = self._connections.traces.begin(Trace(host=host))
+        exchange = Exchange(Request(url, "HEAD"), url, host, trace=self._connections.traces.begin(Trace(host=host)))
         way = Way.of(**session.merge_environment_settings(url, {}, False, None, None))
         prepared = session.prepare_request(requests.Request("HEAD", url))
         self._adapter.check_url(prepared.url or "", way.proxies)
-        watch = self._connections.watchdog.watch
-        is_open = False
-        failed: Exception | None = None
-        watch.begin(self._options.timeout.total)
-        try:
-            pool = self._adapter.pool_for(prepared, way)
-            is_open = pool.warm(self._options.timeout.connect)
-        except Exception as error:
-            failed = error
-        finally:
-            has_expired = watch.end()
-        try:
-            if has_expired:
-                raise translate(out_of_time(trace), url) from failed
-            if failed is not None:
-                raise translate(failed, url) from failed
-        finally:
-            del failed
-        return is_open
+        timeout = self._options.timeout
+
+        def connect() -> bool:
+            return cast(bool, self._adapter.pool_for(prepared, way).warm(timeout.connect))
+
+        return self._watched(exchange, timeout.total, connect)
 
     def counts(self) -> SocketCounts:
         return self._connections.counts()

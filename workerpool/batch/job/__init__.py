@@ -1,5 +1,13 @@
 """Durable jobs: a batch whose state is in a directory, and which survives the end of its process at any instruction.
 
-`job` opens one, `books` keep it while it runs, `ledger` is its database, `inputs` and `states` what became of each
-input, `prepare` what is done to a request, `terms` what must stay the same, `lock` who may run.
+| module | owns |
+|---|---|
+| `job`, `opening`, `terms` | a job; what one execution of it does; what must be as it was when it goes on |
+| `books`, `mover` | what is entered while it runs, and how records get to the sink |
+| `ledger`, `database`, `answers` | what is kept, how, and what of it is for inputs that ask for the same |
+| `inputs`, `cuts`, `states` | what is to be done; a reading in blocks; what has become of each input |
+| `prepare`, `duplicates`, `keys` | what is done to a request before it is sent |
+| `lock`, `heartbeat`, `interrupt` | who may run; a sign of life; Ctrl-C in a program |
+| `status`, `records` | what can be looked at; records read back |
+| `reconcile`, `rereading`, `multiset` | the proof that nothing is missing |
 """

@@ -59,7 +59,7 @@ class Answers:
             database.executemany("INSERT OR REPLACE INTO followers VALUES (?, ?, ?, ?, ?)", followers)
 
     def followers(self, request: int, after: tuple[int, int], most: int) -> list[Follower]:
-        """Up to `most` inputs that wait for the answer to a request, from after the place `after` on."""
+        """Up to `most` inputs that wait for the answer to a request, from after the input `after` on."""
         rows = self._database.all(
             "SELECT * FROM followers WHERE request = ? AND (source, ordinal) > (?, ?) ORDER BY source, ordinal LIMIT ?",
             (request, *after, most),

@@ -24,7 +24,7 @@ from workerpool.batch.job.keys import UniqueKeys
 from workerpool.batch.job.ledger import Entries, Held, Ledger, RunRow
 from workerpool.batch.job.mover import Mover
 from workerpool.batch.job.prepare import Preparation, attempts_from, attempts_to
-from workerpool.batch.job.states import ENDED, GOOD, TO_DO, State
+from workerpool.batch.job.states import ENDED, GOOD, TO_DO, Identity, State
 from workerpool.batch.record import Record, record_of
 from workerpool.batch.run import DEADLINE, Pool, Take
 from workerpool.batch.sinks.base import ABORT_WAIT, DurableSink
@@ -37,9 +37,7 @@ if TYPE_CHECKING:
     from workerpool.batch.job.job import Job
 
 MADE = 256
-"""Outcomes that come without a request before they are entered."""
-
-Place = tuple[int, int]
+"""Inputs that end unsent (refused, skipped, copies) are entered once there are so many."""
 
 
 class JobBooks:
@@ -72,13 +70,13 @@ class JobBooks:
         self._output: str = run.settings["--output"]
         self._take: Take = lambda outcomes: None
         self._stopped: str | None = None
-        self._duplicates = Duplicates(ledger.answers, inputs.place) if job.dedupe else None
+        self._duplicates = Duplicates(ledger.answers, inputs.identity) if job.dedupe else None
         self._keys = keys
         self._made: list[Outcome] = []  # ended without being sent
         self._copies: list[Copy] = []  # ended with another one
-        self._underway: dict[Place, tuple[bool, str]] = {}  # what an earlier execution has left
-        self._rows: set[Place] = set()  # places of which the ledger knows attempts that failed
-        self._announced: set[Place] = set()  # places whose requests were announced; workers' threads add to it
+        self._underway: dict[Identity, tuple[bool, str]] = {}  # what an earlier execution has left
+        self._rows: set[Identity] = set()  # identities of which the ledger knows attempts that failed
+        self._announced: set[Identity] = set()  # identities whose requests were announced; workers' threads add to it
         self._entries = Entries()  # what is entered next, and the outcomes that are told of then
         self._outcomes: list[Outcome] = []
         self._mover = Mover(ledger, sink, ordered=job.ordered)
@@ -112,7 +110,7 @@ class JobBooks:
         self._is_fetched = True
 
     def _fetch(self, pool: Pool) -> None:
-        self._underway = {place: (row.announced, row.attempts) for place, row in self._ledger.underway().items()}
+        self._underway = {identity: (row.announced, row.attempts) for identity, row in self._ledger.underway().items()}
         self._rows = {*self._underway}
         if self._job.ordered and self._job.retry_rounds:
             self._inputs.keep_spent()
@@ -173,13 +171,13 @@ class JobBooks:
 
     def _prepare(self, request: Request) -> Request | None:
         """Make a request ready to be sent; None if it has its outcome already, or will have that of another one."""
-        place = self._inputs.place(request)
+        identity = self._inputs.identity(request)
         if self._keys is not None and request.problem is None:
-            refused = self._keys.claim(request, place)  # before all else: whatever becomes of it, it had the key
+            refused = self._keys.claim(request, identity)  # before all else: whatever becomes of it, it had the key
             if refused is not None:
                 self._made.append(Outcome(request, None, refused))
                 return None
-        announced, attempts = self._underway.pop(place, (False, "[]"))
+        announced, attempts = self._underway.pop(identity, (False, "[]"))
         if announced:
             error = OutcomeUnknown(
                 f"it was sent, and the run was ended before its answer came; {request.method} is not repeated blindly",
@@ -203,10 +201,10 @@ class JobBooks:
 
     def _announce(self, request: Request) -> None:
         """Note that a request which must not be repeated is about to be sent. Workers' threads."""
-        place = self._inputs.place(request)
-        self._announced.add(place)  # first: if it cannot be announced it is not sent, and what is noted of it goes
+        identity = self._inputs.identity(request)
+        self._announced.add(identity)  # first: where announcing fails halfway, this request's end still removes the row
         try:
-            self._ledger.announce(*place)
+            self._ledger.announce(*identity)
         except (SinkError, JobError) as error:
             self._unannounced = error
             raise
@@ -221,7 +219,7 @@ class JobBooks:
             if isinstance(item, Underway):
                 self._note(item)
         for copy in copies:
-            self._note_end(copy.place, copy.outcome, copy.state, copy.record)
+            self._note_end(copy.identity, copy.outcome, copy.state, copy.record)
         for outcome in (item for item in chain(items, made) if isinstance(item, Outcome)):
             if isinstance(outcome.error, Cancelled):
                 self._note_cancelled(outcome)
@@ -245,15 +243,15 @@ class JobBooks:
         self._mover.wait_for_room(sum(len(one.record) for one in entries.held if not one.later))
 
     def _note(self, item: Underway) -> None:
-        place = self._inputs.place(item.request)
-        if self._inputs.state(place) in TO_DO:  # or else its outcome has come before it
-            self._entries.underway.append((*place, attempts_to(item.attempts)))
-            self._rows.add(place)
+        identity = self._inputs.identity(item.request)
+        if self._inputs.state(identity) in TO_DO:  # or else its outcome has come before it
+            self._entries.underway.append((*identity, attempts_to(item.attempts)))
+            self._rows.add(identity)
 
     def _note_outcome(self, outcome: Outcome) -> None:
         state = self._preparation.state_of(outcome)
         record = self._record(outcome, state)
-        self._note_end(self._inputs.place(outcome.request), outcome, state, record)
+        self._note_end(self._inputs.identity(outcome.request), outcome, state, record)
         seen = self._preparation.seen(outcome, state)
         if seen is not None:
             self._mover.note_seen(seen)
@@ -261,31 +259,31 @@ class JobBooks:
             return
         for copies in self._duplicates.end(outcome, state, record):
             for copy in copies:
-                self._note_end(copy.place, copy.outcome, copy.state, copy.record)
+                self._note_end(copy.identity, copy.outcome, copy.state, copy.record)
             self._write()
 
-    def _note_end(self, place: Place, outcome: Outcome, state: State, record: Record) -> None:
+    def _note_end(self, identity: Identity, outcome: Outcome, state: State, record: Record) -> None:
         self._outcomes.append(outcome)
         self._done += 1
         self._good += state in GOOD
-        if self._inputs.set(place, state) is State.AGAIN:
-            self._entries.tried_again.append(place)
-        if place in self._rows or place in self._announced:
-            self._rows.discard(place)
-            self._announced.discard(place)
-            self._entries.ended.append(place)
+        if self._inputs.set(identity, state) is State.AGAIN:
+            self._entries.tried_again.append(identity)
+        if identity in self._rows or identity in self._announced:
+            self._rows.discard(identity)
+            self._announced.discard(identity)
+            self._entries.ended.append(identity)
         if not (self._job.only_changed and state in (State.UNCHANGED, State.SKIPPED)):
-            self._entries.held.append(Held(*place, self._is_for_later(state), encode(record)))
+            self._entries.held.append(Held(*identity, self._is_for_later(state), encode(record)))
 
     def _note_cancelled(self, outcome: Outcome) -> None:
         """It was given up, and is fetched when the run goes on; it may have been announced, but was not sent."""
-        place = self._inputs.place(outcome.request)
+        identity = self._inputs.identity(outcome.request)
         self._outcomes.append(outcome)
-        if self._stopped == DEADLINE and self._inputs.state(place) is State.QUEUED:
-            self._inputs.set(place, State.DEFERRED)
-        if place in self._announced:
-            self._announced.remove(place)
-            self._entries.ended.append(place)
+        if self._stopped == DEADLINE and self._inputs.state(identity) is State.QUEUED:
+            self._inputs.set(identity, State.DEFERRED)
+        if identity in self._announced:
+            self._announced.remove(identity)
+            self._entries.ended.append(identity)
         if self._duplicates is not None:
             self._duplicates.give_up(outcome.request)
 

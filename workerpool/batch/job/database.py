@@ -19,7 +19,7 @@ from workerpool.batch.sinks.place import sync_directory
 from workerpool.errors import JobError, SinkError
 
 LOG_MOST = 32 * 1024 * 1024
-"""Bytes of SQLite's log from which on it is emptied, which holds everybody up for a moment."""
+"""Above so many bytes SQLite's log is emptied at once, and writers wait for it; below, it is done beside them."""
 
 
 class Database:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from workerpool.batch.job.answers import Answer, Answers, Follower
 from workerpool.batch.job.prepare import hash_of
-from workerpool.batch.job.states import State
+from workerpool.batch.job.states import Identity, State
 from workerpool.batch.record import Record
 from workerpool.batch.sinks.jsonl import encode
 from workerpool.errors import Cancelled, RequestError, StatusError
@@ -23,8 +23,6 @@ from workerpool.redact import redact
 AT_ONCE = 1_000
 """Followers that are answered, or written down, at once."""
 
-Place = tuple[int, int]
-
 
 class Copy(NamedTuple):
     """The outcome of an input that another one was fetched for: its identity, what became of it, and its record.
@@ -32,20 +30,20 @@ class Copy(NamedTuple):
     That is the other one's but for key and URL, and for what tells of sending: nothing was sent for this one.
     """
 
-    place: Place
+    identity: Identity
     outcome: Outcome
     state: State
     record: Record
 
 
 class Duplicates:
-    """Who waits for whom. `place` gives the identity of a request."""
+    """Who waits for whom. `identity` gives that of a request."""
 
-    def __init__(self, answers: Answers, place: Callable[[Request], Place]) -> None:
+    def __init__(self, answers: Answers, identity: Callable[[Request], Identity]) -> None:
         self._kept = answers
-        self._place = place
-        self._leaders: dict[int, Place] = {}
-        self._led: dict[Place, int] = {}
+        self._identity = identity
+        self._leaders: dict[int, Identity] = {}
+        self._led: dict[Identity, int] = {}
         self._answers: dict[int, Answer] = {}  # not in the database yet
         self._followers: list[Follower] = []  # not there yet, either
 
@@ -60,15 +58,15 @@ class Duplicates:
         hashed = None if request.problem is not None else hash_of(request)
         if hashed is None:
             return False
-        place = self._place(request)
+        identity = self._identity(request)
         answer = self._answers.get(hashed) or self._kept.answer(hashed)
         if answer is not None:
-            return _copy(place, request, answer, json.loads(answer.record))
+            return _copy(identity, request, answer, json.loads(answer.record))
         if hashed not in self._leaders:
-            self._leaders[hashed] = place
-            self._led[place] = hashed
+            self._leaders[hashed] = identity
+            self._led[identity] = hashed
             return False
-        self._followers.append(Follower(hashed, *place, request.key, request.url))
+        self._followers.append(Follower(hashed, *identity, request.key, request.url))
         if len(self._followers) >= AT_ONCE:
             self._write()
         return True
@@ -78,7 +76,7 @@ class Duplicates:
 
         `state` is QUEUED for one that was given up.
         """
-        hashed = self._led.pop(self._place(outcome.request), None)
+        hashed = self._led.pop(self._identity(outcome.request), None)
         if hashed is None:
             return
         del self._leaders[hashed]
@@ -86,7 +84,7 @@ class Duplicates:
         answer = self._answers[hashed] = Answer(hashed, state, reason, encode(record))
         if self._followers:
             self._write()
-        first: Place = (-1, -1)
+        first: Identity = (-1, -1)
         while followers := self._kept.followers(hashed, first, AT_ONCE):
             yield [
                 _copy((one.source, one.ordinal), Request(one.url, outcome.request.method, key=one.key), answer, record)
@@ -96,7 +94,7 @@ class Duplicates:
 
     def give_up(self, request: Request) -> None:
         """Note that a request was given up: those that wait for it are read again when the run goes on."""
-        hashed = self._led.pop(self._place(request), None)
+        hashed = self._led.pop(self._identity(request), None)
         if hashed is not None:
             del self._leaders[hashed]
 
@@ -116,7 +114,7 @@ class Duplicates:
         self._kept.follow(followers)
 
 
-def _copy(place: Place, request: Request, answer: Answer, record: Record) -> Copy:
+def _copy(identity: Identity, request: Request, answer: Answer, record: Record) -> Copy:
     text, status = record["error"], record["status"]
     error: RequestError | None = None
     if answer.reason == Cancelled.reason:
@@ -129,4 +127,4 @@ def _copy(place: Place, request: Request, answer: Answer, record: Record) -> Cop
     if error is not None:
         error.key = redact(request.label)
     own = {"key": request.label, "url": request.url, "attempts": 0, "elapsed": 0.0, "started_at": None}
-    return Copy(place, Outcome(request, None, error), State(answer.state), {**record, **own})
+    return Copy(identity, Outcome(request, None, error), State(answer.state), {**record, **own})

@@ -13,7 +13,17 @@ from dataclasses import dataclass
 
 from workerpool.batch.job.cuts import STEP, Cut, Where, cut_up
 from workerpool.batch.job.ledger import Ledger
-from workerpool.batch.job.states import BLOCK, TO_DO, Block, State, block_of, count_states, new_block, place_of
+from workerpool.batch.job.states import (
+    BLOCK,
+    TO_DO,
+    Block,
+    Identity,
+    State,
+    block_of,
+    count_states,
+    index_of,
+    new_block,
+)
 from workerpool.batch.sources.ahead import read_ahead
 from workerpool.batch.sources.base import Sources
 from workerpool.batch.sources.marks import Mark
@@ -51,7 +61,7 @@ class Inputs:
         self._head = (0, 0)  # what is read next
         self._first_spent: tuple[int, int] | None = None
 
-    def place(self, request: Request) -> tuple[int, int]:
+    def identity(self, request: Request) -> Identity:
         """The identity of a request: the number of its source, and its ordinal."""
         return self._numbers[request.source], request.ordinal
 
@@ -119,7 +129,7 @@ class Inputs:
                 before = ordinal
                 self._head = source, ordinal + 1
                 assert block is not None
-                state = block.states[place_of(ordinal)]
+                state = block.states[index_of(ordinal)]
                 if state not in _TO_DO:
                     continue
                 if block.is_read or self._is_unmet:
@@ -169,22 +179,22 @@ class Inputs:
 
     # -- what becomes of them -----------------------------------------------------------------------------------------
 
-    def state(self, place: tuple[int, int]) -> State:
+    def state(self, identity: Identity) -> State:
         """What has become of an input so far; OK for one that was let go, as its block is done."""
-        source, ordinal = place
+        source, ordinal = identity
         block = self._blocks.get((source, block_of(ordinal)))
-        return State.OK if block is None else State(block.states[place_of(ordinal)])
+        return State.OK if block is None else State(block.states[index_of(ordinal)])
 
-    def set(self, place: tuple[int, int], state: State) -> State:
+    def set(self, identity: Identity, state: State) -> State:
         """Note what has become of an input that was given by `to_do`; returns what it was before."""
-        source, ordinal = place
+        source, ordinal = identity
         block = self._blocks[source, block_of(ordinal)]
-        at = place_of(ordinal)
+        at = index_of(ordinal)
         before = State(block.states[at])
         block.states[at] = state
         self._change(block)
         if state is State.SPENT and self._first_spent is not None:
-            self._first_spent = min(self._first_spent, place)
+            self._first_spent = min(self._first_spent, identity)
         return before
 
     def changes(self) -> tuple[list[Block], list[tuple[int, int]]]:
@@ -200,8 +210,8 @@ class Inputs:
     def has_changes(self) -> bool:
         return bool(self._changed or self._lines)
 
-    def front(self) -> tuple[int, int]:
-        """A place before which every input has ended for good."""
+    def front(self) -> Identity:
+        """An identity before which every input has ended for good."""
         front = self._head
         for key in sorted(self._blocks):
             block = self._blocks[key]
@@ -211,8 +221,8 @@ class Inputs:
                 break
         return front if self._first_spent is None else min(front, self._first_spent)
 
-    def end(self) -> tuple[int, int]:
-        """A place after all inputs."""
+    def end(self) -> Identity:
+        """An identity after all inputs."""
         return _NOWHERE
 
     def keep_spent(self) -> None:
@@ -243,7 +253,7 @@ class Inputs:
         """Raise `JobError` if the run knows of inputs after the last one, now that the source ends there."""
         first = block_of(last) if last else 0
         for block in self._ledger.blocks(source, first):
-            after = place_of(last) + 1 if last and block.number == first else 0
+            after = index_of(last) + 1 if last and block.number == first else 0
             if block.states[after:].translate(None, _NONE):
                 where = self._sources.where(source, end.line - 1)
                 raise JobError(

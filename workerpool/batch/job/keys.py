@@ -10,14 +10,13 @@ import hashlib
 from collections.abc import Callable
 
 from workerpool.batch.job.ledger import Entries, KeyRow, Ledger
+from workerpool.batch.job.states import Identity
 from workerpool.errors import InvalidRequest
 from workerpool.model import Request
 from workerpool.redact import redact
 
 AT_ONCE = 1_000
 """Keys that are written down at once, where no transaction has taken them before."""
-
-Place = tuple[int, int]
 
 
 class UniqueKeys:
@@ -26,28 +25,28 @@ class UniqueKeys:
     def __init__(self, ledger: Ledger, where: Callable[[int, int], str]) -> None:
         self._ledger = ledger
         self._where = where
-        self._new: dict[int, Place] = {}  # not in the ledger yet
+        self._new: dict[int, Identity] = {}  # not in the ledger yet
 
-    def claim(self, request: Request, place: Place) -> InvalidRequest | None:
-        """Note that the input at `place` has its key; return what is wrong if another one had it before."""
+    def claim(self, request: Request, identity: Identity) -> InvalidRequest | None:
+        """Note that an input has its key; return what is wrong if another one had it before."""
         hashed = _hash_of(str(request.label))
         first = self._new.get(hashed) or self._ledger.key(hashed)
         if first is None:
-            self._new[hashed] = place
+            self._new[hashed] = identity
             if len(self._new) >= AT_ONCE:
                 self._ledger.enter(Entries(keys=self.take()))
-        if first is None or first == place:
+        if first is None or first == identity:
             return None
         key = redact(str(request.label))
         return InvalidRequest(
-            f"{self._where(*place)}: the key {key!r} was given before, at {self._where(*first)}: "
+            f"{self._where(*identity)}: the key {key!r} was given before, at {self._where(*first)}: "
             "with --unique-keys each input has a key of its own",
             key=key,
         )
 
     def take(self) -> list[KeyRow]:
         """The keys that the ledger does not have yet, for its next transaction."""
-        rows = [KeyRow(hashed, *place) for hashed, place in self._new.items()]
+        rows = [KeyRow(hashed, *identity) for hashed, identity in self._new.items()]
         self._new.clear()
         return rows
 

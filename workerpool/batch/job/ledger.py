@@ -342,6 +342,10 @@ class Ledger:
             "SELECT number, record FROM held WHERE number > ? AND NOT later ORDER BY number", (after,), most
         )
 
+    def waiting_bytes(self) -> int:
+        """The bytes of the records that may go to the sink now."""
+        return int(self._database.one("SELECT coalesce(sum(length(record)), 0) FROM held WHERE NOT later")[0])
+
     def waiting_in_order(self, front: tuple[int, int], most: int) -> list[tuple[int, bytes]]:
         """Records in the order of the inputs, about `most` bytes, of those before `front`, a source and an ordinal."""
         return self._database.read(

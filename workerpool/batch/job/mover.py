@@ -12,6 +12,7 @@ import time
 from collections import deque
 
 from workerpool.batch.job.ledger import Ledger, Seen
+from workerpool.batch.job.states import Identity
 from workerpool.batch.sinks.base import DurableSink
 
 SYNC_EVERY = 1.0
@@ -26,8 +27,6 @@ MOVED_AT_ONCE = 4 * 1024 * 1024
 AHEAD = 64 * 1024 * 1024
 """Bytes of records that may wait for the sink before fetching waits for it, too."""
 
-Place = tuple[int, int]
-
 
 class Mover:
     """From a ledger to a sink, which stands where the ledger says.
@@ -39,17 +38,17 @@ class Mover:
         self._ledger = ledger
         self._sink = sink
         self._ordered = ordered
-        self._moving = threading.Lock()  # guards what is below up to the blank line, and the sink
+        self._moving = threading.Lock()  # guards the sink, _after and the times
         self._after = 0  # the number of the last record that was moved, if they go as they came
         self._last_moved = self._last_synced = self._last_tidied = time.monotonic()
 
-        self._room = threading.Condition()  # guards what is below; said when there is more room
-        self._entered = self._moved = 0  # bytes of records, in the ledger and from there to the sink
-        self._is_stuck = False  # nothing can be moved now
+        self._room = threading.Condition()  # guards _waiting, _is_stuck and _is_over; said when there is more room
+        self._waiting = ledger.waiting_bytes()  # of records; also those that an earlier execution left
+        self._is_stuck = False  # the last look found nothing to move, so waiting for room would not end
         self._is_over = False
 
         self._seen: deque[Seen] = deque()  # for the ledger, from the run's thread to the one that moves
-        self.front: Place = (0, 0)
+        self.front: Identity = (0, 0)
         self.written = 0
         self.is_broken = False
         """Whether sink or ledger has failed: the sink is to get nothing more, as it may have what is not confirmed."""
@@ -61,9 +60,9 @@ class Mover:
     def wait_for_room(self, size: int) -> None:
         """Note that so many bytes were entered; let a sink that is slower than the answers slow them down."""
         with self._room:
-            self._entered += size
+            self._waiting += size
             self._is_stuck = False
-            while self._entered - self._moved > AHEAD and not self._is_stuck and not self._is_over:
+            while self._waiting > AHEAD and not self._is_stuck and not self._is_over:
                 self._room.wait(1.0)
 
     def stop_waiting(self) -> None:
@@ -82,8 +81,9 @@ class Mover:
 
     def _flush(self) -> None:
         now, cadence = time.monotonic(), self._sink.cadence
+        with self._room:
+            waits = self._waiting
         with self._moving:
-            waits = self._entered - self._moved
             if waits >= cadence.bytes or (waits and now - self._last_moved >= cadence.seconds):
                 self._move()
             if now - self._last_synced >= SYNC_EVERY:
@@ -122,7 +122,7 @@ class Mover:
             self._after = max(numbers)
             self.written += len(rows)
             with self._room:
-                self._moved += sum(map(len, records))
+                self._waiting = max(0, self._waiting - sum(map(len, records)))  # those kept for later were not counted
                 self._room.notify_all()
         with self._room:
             self._is_stuck = True

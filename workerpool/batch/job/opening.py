@@ -149,7 +149,7 @@ class Opening:
             ledger,
             inputs,
             self._sink,
-            Preparation(ledger, habits, inputs.place),
+            Preparation(ledger, habits, inputs.identity),
             run,
             UniqueKeys(ledger, sources.where) if job.unique_keys else None,
         )

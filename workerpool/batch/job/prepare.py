@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from workerpool.batch.job.ledger import Ledger, Seen
-from workerpool.batch.job.states import State, state_of
+from workerpool.batch.job.states import Identity, State, state_of
 from workerpool.canonical import canonical
 from workerpool.config import IDEMPOTENT_METHODS, RetryPolicy
 from workerpool.model import Attempt, Outcome, Request
@@ -39,12 +39,12 @@ class Habits:
 
 
 class Preparation:
-    """Makes requests ready by what the ledger knows of those of earlier runs. `place` gives a request's identity."""
+    """Makes requests ready by what the ledger knows of those of earlier runs. `identity` gives that of a request."""
 
-    def __init__(self, ledger: Ledger, habits: Habits, place: Callable[[Request], tuple[int, int]]) -> None:
+    def __init__(self, ledger: Ledger, habits: Habits, identity: Callable[[Request], Identity]) -> None:
         self._ledger = ledger
         self._habits = habits
-        self._place = place
+        self._identity = identity
         self._knows = (habits.conditional or habits.skip_recent is not None) and ledger.has_seen()
         self._namespace = None if habits.keys is None else uuid.uuid5(uuid.NAMESPACE_URL, habits.keys)
 
@@ -96,7 +96,7 @@ class Preparation:
     def _with_key(self, request: Request, namespace: uuid.UUID) -> Request:
         if _header(request, "Idempotency-Key") is not None:
             return request
-        source, ordinal = self._place(request)  # not the source's name, which may be another one from another directory
+        source, ordinal = self._identity(request)  # not by name: that may be another from another directory
         key = str(uuid.uuid5(namespace, f"{ordinal} {source}"))
         return replace(request, headers={**(request.headers or {}), "Idempotency-Key": key})
 

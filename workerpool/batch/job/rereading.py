@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from workerpool.batch.job.cuts import Cut, Where, cut_up
 from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
-from workerpool.batch.job.states import BLOCK, DONE, ENDED, Block, State, block_of, new_block, place_of
+from workerpool.batch.job.states import BLOCK, DONE, ENDED, Block, State, block_of, index_of, new_block
 from workerpool.batch.sources.files import FileSources
 from workerpool.batch.sources.marks import BEGINNING, Mark
 from workerpool.model import Request
@@ -53,7 +53,7 @@ class Rereading:
             if isinstance(item, Request):
                 if turn is not None or block is None:
                     block, turn = self._turn_to(block_of(item.ordinal), turn.mark if turn else BEGINNING), None
-                at = place_of(item.ordinal)
+                at = index_of(item.ordinal)
                 self._mask[at] = 1
                 self.inputs += 1
                 if block.states[at] in self._have_record:

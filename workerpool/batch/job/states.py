@@ -17,12 +17,15 @@ from workerpool.config import RETRIED_STATUSES
 from workerpool.errors import CircuitOpen, HostPaused, OutcomeUnknown, StatusError
 from workerpool.model import Outcome
 
+Identity = tuple[int, int]
+"""Which input it is: the number of its source, and its ordinal."""
+
 BLOCK = 1024
 """Ordinals in a block."""
 
 
 class State(IntEnum):
-    """What has become of an input. Below `OK` it is still to be fetched, or is none."""
+    """What has become of an input. Those below `OK` are still to be fetched, but for `NO_INPUT`."""
 
     QUEUED = 0  # not read, or read and not ended
     NO_INPUT = 1  # a blank line, a header, a further line of a row
@@ -97,8 +100,8 @@ def block_of(ordinal: int) -> int:
     return (ordinal - 1) // BLOCK
 
 
-def place_of(ordinal: int) -> int:
-    """The place of an ordinal in its block."""
+def index_of(ordinal: int) -> int:
+    """The index of an ordinal in its block."""
     return (ordinal - 1) % BLOCK
 
 

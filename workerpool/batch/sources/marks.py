@@ -1,8 +1,9 @@
 """Where the rows of a source begin, and checks that say whether what lies between two places is as it was.
 
 A check is the CRC-32 of some bytes. One running CRC is kept from where the reading began; the check of a part of it
-is worked out from the CRCs before and after that part, so that nothing has to be kept of what was read. Values and pure
-functions, any thread; a `LinePositions` belongs to the thread that reads.
+is worked out from the CRCs before and after that part, so that nothing has to be kept of what was read. A CRC that is
+begun anew for each part would need the bytes between the rows that may still be asked for, and a CSV row may be 10,000
+lines. Values and pure functions, any thread; a `LinePositions` belongs to the thread that reads.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the user named as sources: which files those are, what is in each, and whether that can be looked at.
 
 A name with ``*``, ``?`` or ``[`` in it that is no file's own is a pattern, and stands for the files that match it, by
-name. Looks at directories and at what kind a file is, and reads nothing. Pure otherwise, any thread.
+name. Looks up names and kinds of files, and opens none. Any thread.
 """
 
 from __future__ import annotations

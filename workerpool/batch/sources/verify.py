@@ -1,4 +1,4 @@
-"""Says whether parts of a source are as they were when their checks were made. Pure of state; reads on one thread."""
+"""Says whether parts of a source are as they were when their checks were made. Keeps nothing between calls."""
 
 from __future__ import annotations
 

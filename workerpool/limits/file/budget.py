@@ -26,7 +26,7 @@ from workerpool.limits.file.table import Table
 
 
 class FileBudget:
-    """The budget in the file at `path`, as `budget_path` gives it; a `Shared` and a `Leases`.
+    """The budget in the file at `path`, as `budget_path` gives it; a `SharedBudget` and a `Leases`.
 
     `budgets`: this process's own terms; of all members' terms the strictest hold. `serves_sockets`: whether a transport
     tells it of its sockets, and leaves it when the last one is closed. Raises `BudgetError` if the file

@@ -12,18 +12,20 @@ from workerpool.errors import BudgetError, OptionError
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def budget_path(name: str, environ: Mapping[str, str]) -> str:
-    """The file of the budget called `name`; makes its directory.
+def budget_path(budget: str | os.PathLike[str], environ: Mapping[str, str]) -> str:
+    """The file of a budget: the one at that path, or of that name; then it makes the directory.
 
-    That is `workerpool/` in ``$XDG_RUNTIME_DIR``, or else in ``/run/user/UID``: the same place, which cron does not
+    A name's is `workerpool/` in ``$XDG_RUNTIME_DIR``, or else in ``/run/user/UID``: the same place, which cron does not
     tell its jobs. Where there is neither, `workerpool-UID` in ``$TMPDIR`` or ``/tmp``.
 
     Raises `OptionError` for a name that cannot be a file's, `BudgetError` if the directory cannot be used, or could
     be somebody else's.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if isinstance(budget, os.PathLike):
+        return os.fspath(budget)
+    if not isinstance(budget, str) or not _NAME.fullmatch(budget):
         raise OptionError(
-            f"budget={name!r} is no name for a budget: write letters, digits, '.', '_' and '-', at most 64 of them, "
+            f"budget={budget!r} is no name for a budget: write letters, digits, '.', '_' and '-', at most 64 of them, "
             "beginning with a letter or a digit, as in 'github'"
         )
     user = os.getuid()
@@ -46,7 +48,7 @@ def budget_path(name: str, environ: Mapping[str, str]) -> str:
             f"the directory {directory} for budgets is not safe to use: it must be a directory of user {user}'s own "
             "that nobody else may write to; remove it, or set XDG_RUNTIME_DIR to a directory of your own"
         )
-    return os.path.join(directory, f"{name}.budget")
+    return os.path.join(directory, f"{budget}.budget")
 
 
 def _is_own(directory: str, user: int) -> bool:

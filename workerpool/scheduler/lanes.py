@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import deque
 
 from workerpool.clock import LONG_AGO, NEVER
-from workerpool.hosts import Host
 from workerpool.limits import Limiter
 from workerpool.meter import Wait
+from workerpool.scheduler.hosts import Host
 from workerpool.tickets import Ticket
 
 
@@ -62,7 +62,7 @@ class Lane:
         return max(host.opens_at(self.line(now)[0].request.weight), self.own_at(now))
 
     def own_at(self, now: float) -> float:
-        """When it may be sent, as far as that hangs on something that not all lanes of its host wait for."""
+        """When it may be sent by the lane's own limits: its key's quota, and a token if only retries are left."""
         line, tokens, at = self.line(now), self.host.tokens, LONG_AGO
         if line is self.retries and tokens is not None:
             at = tokens.next_at()

@@ -14,42 +14,28 @@ hosts stand back while others want all of the pool's places (`workerpool.slow_ho
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count, islice
 
 from workerpool.clock import NEVER
 from workerpool.config import Breaker, Budgets, RetryBudget
-from workerpool.hosts import Host
-from workerpool.lanes import Lane
-from workerpool.limits import Answer, Circuit, Limiter, MemoryLimiter, RetryTokens, Shared
+from workerpool.limits import Answer, Limiter, MemoryLimiter, RetryTokens, SharedBudget
 from workerpool.meter import Reasons, Wait
-from workerpool.slow_hosts import SlowHosts
+from workerpool.scheduler.hosts import Host
+from workerpool.scheduler.lanes import Lane
+from workerpool.scheduler.parked import Parked, parted
+from workerpool.scheduler.register import Register
+from workerpool.scheduler.ring import Ring
+from workerpool.scheduler.slow_hosts import SlowHosts
 from workerpool.tickets import Caller, Owner, Ticket
-
-POOLS_SHARE = 4
-"""Hosts' retry budgets that the pool's is worth: one host cannot take what the others need."""
-
-QUOTAS = 1_000
-"""Keys whose quotas are kept before those that rest are looked for."""
-
-SOON = 0.001
-"""Seconds until a budget that other processes share is asked again, if it was spent between a look and a grab."""
-
-RETRIED = 2
-"""Lanes of other hosts that wait for what processes share, and ask again when a send ends: it may have left a place."""
-
-ASKED = 4
-"""Lanes without a token that are asked after each first try whether there is one for them; time asks the others."""
 
 
 class Scheduler:
     """Lanes, the ring of those that may send, and the heap of what waits for a time. All times are the clock's.
 
-    `floor`: the tokens that a host's retry budget begins with. `places`: how many requests whoever calls it has in
-    flight at most, which slow hosts then do not keep from the others; None if that is not known.
+    `floor`: the tokens that a host's retry budget begins with. `places`: the most requests in
+    flight, as a pool has workers; slow hosts may hold only a part of these while others wait. None if not known.
     """
 
     def __init__(
@@ -59,46 +45,36 @@ class Scheduler:
         retries: RetryBudget | None = None,
         floor: float = 0.0,
         breaker: Breaker | None = None,
-        shared: Shared | None = None,
+        shared: SharedBudget | None = None,
         places: int | None = None,
     ) -> None:
         self._budgets = budgets if shared is None or budgets.learns_rate else replace(budgets, host_rate=None)
         self._retries = retries
-        self._floor = floor
         self._breaker = breaker
         self._shared = shared
         self._places = NEVER if places is None else min(places, budgets.max_connections)
         self._slow = None if places is None else SlowHosts(min(places, budgets.max_connections))
         self._limiter = MemoryLimiter(budgets.rate, budgets.burst) if budgets.rate and shared is None else None
-        self._tokens: RetryTokens | None = None  # the pool's retry budget, once there is a host
-        self._hosts: dict[str, Host] = {}
-        self._quotas: dict[str, MemoryLimiter] = {}  # by key
-        self._quotas_kept = QUOTAS
-        self._ring: deque[Lane] = deque()
-        self._heap: list[tuple[float, int, Lane | Ticket]] = []
-        self._resting: list[tuple[float, int, Host]] = []  # idle hosts, by when they may be forgotten; wakes nobody
-        self._tokenless: dict[Lane, None] = {}  # lanes with nothing but retries, and no token for these
-        self._in_line: dict[Lane, None] = {}  # those of them that wait for the pool's: only the first is woken
-        self._denied: dict[Lane, None] = {}  # lanes that wait for what other processes share
-        self._held: dict[str, deque[Ticket]] = {}  # requests aside, by what they wait for
-        self._order = count()
+        self._register = Register(self._budgets, retries, floor, breaker)
+        self._hosts = self._register.hosts
+        self._ring = Ring(self._register, shared)
+        self._lanes = self._ring.lanes  # always the same deque, as it is looked at all the time
+        self._parked = Parked()
         self.callers: deque[Caller] = deque()
         self._aside: dict[Owner, deque[Ticket]] = {}  # queued requests of owners that are full, oldest first
         self._callers_first = True  # whose turn it is, where callers and the ring want the same slot or place
-        self._since: float | None = None  # since when the ring has waited for slots without a break
         self.queued = 0
-        self.parked = 0
         self.in_flight = 0
 
     # -- what comes in ------------------------------------------------------------------------------------------------
 
     def add(self, ticket: Ticket, now: float) -> None:
         """Put a new request at the end of its lane."""
-        lane = self._lane_of(ticket, now)
+        lane = self._register.lane_of(ticket, now)
         lane.queue.append(ticket)
         lane.host.queued += 1
         self._count(ticket, 1)
-        self._enlist(lane, now)
+        self._ring.enlist(lane, now)
 
     def put_first(self, ticket: Ticket, now: float) -> None:
         """Put a request that was in flight at the front of its lane: what was begun is finished first.
@@ -115,19 +91,15 @@ class Scheduler:
         It is to be retried, for which the retry budget then has to have a token.
         """
         ticket.is_retry = self._retries is not None
-        self.parked += 1
-        heapq.heappush(self._heap, (until, next(self._order), ticket))
+        self._parked.park(ticket, until)
 
     def hold(self, ticket: Ticket, name: str) -> None:
         """Keep a request aside until `free` is called for `name`."""
-        self.parked += 1
-        self._held.setdefault(name, deque()).append(ticket)
+        self._parked.hold(ticket, name)
 
     def free(self, name: str) -> list[Ticket]:
         """Remove and return the requests that were held for `name`."""
-        freed = [*self._held.pop(name, ())]
-        self.parked -= len(freed)
-        return freed
+        return self._parked.free(name)
 
     def pause(self, name: str, until: float, now: float, *, refuse: bool = False) -> bool:
         """Let nothing be sent to a host before `until`; with `refuse`, its requests end unsent meanwhile.
@@ -138,7 +110,7 @@ class Scheduler:
         all the same, as each of them knows only itself. Returns whether this is a new pause, as a burst of refusals is
         one.
         """
-        host = self._host(name, now)
+        host = self._register.host(name, now)
         is_new = max(host.not_before, host.refused_until) <= now
         if self._shared is not None and not refuse:  # other processes could only wait, not refuse: the host tells each
             self._shared.pause(name, until, now)
@@ -149,8 +121,8 @@ class Scheduler:
             host.not_before = max(host.not_before, until)
         if host.rate is None:
             host.shrink()
-        self._let_refusals_go(host, now)
-        self._retire(host, now)
+        self._ring.let_refusals_go(host, now)
+        self._register.retire(host, now)
         return is_new
 
     def hear(self, name: str, answer: Answer, now: float) -> bool | None:
@@ -159,8 +131,8 @@ class Scheduler:
         if host.rate is not None or host.connections is not None:
             host.learn(answer, now)
             if host.timed is not None:
-                self._enlist(host.timed, now)  # its slot may come earlier now
-            self._offer(host, now)
+                self._ring.enlist(host.timed, now)  # its slot may come earlier now
+            self._ring.offer(host, now)
         if host.circuit is None:
             return None
         failed = answer.status is None or answer.status >= 500
@@ -170,7 +142,7 @@ class Scheduler:
             if self._breaker is not None and self._breaker.fails_fast:
                 host.is_broken = True
                 host.refused_until = max(host.refused_until, host.circuit.open_until)
-                self._let_refusals_go(host, now)
+                self._ring.let_refusals_go(host, now)
             else:
                 host.not_before = max(host.not_before, host.circuit.open_until)
         return change
@@ -180,7 +152,7 @@ class Scheduler:
     def next(self, now: float) -> Ticket | None:
         """Take the next request that may be sent now, with all that it needs; None if there is none."""
         while self.has_ready(now):
-            lane = self._ring[0]
+            lane = self._lanes[0]
             line = lane.line(now)
             ticket = line[0]
             shared = self._shared
@@ -190,10 +162,7 @@ class Scheduler:
             if granted_at is None:
                 if not self._head_may_go(now):
                     break  # all hosts wait for it, and this lane does so for them
-                self._ring.popleft()
-                self._set_unlisted(lane)
-                self._denied[lane] = None
-                self._set_timer(lane, max(self._opens_at(lane, now), now + SOON))
+                self._ring.deny(now)
                 continue
             # Asked last: a future that has been claimed can be neither cancelled nor claimed again.
             if ticket.is_wanted():
@@ -203,25 +172,25 @@ class Scheduler:
                 shared.give_back(ticket.host, now)
             self._pop(lane, line)
             self._count(ticket, -1)
-        if not self._ring:
-            self._since = None
+        if not self._lanes:
+            self._ring.since = None
         return None
 
     def resume(self, owner: Owner, now: float) -> None:
         """Bring back what was put aside while `owner` was full or had no room, lanes in the order in which they stood.
 
-        In another order, lanes that come last could do so each time, and never get their turn.
+        Were it reversed, the same lanes would come last at every resume, and starve.
         """
         aside = self._aside.pop(owner, None)
         if aside is None:
             return
         lanes: dict[Lane, None] = {}
         for ticket in aside:
-            lanes[self._lane_of(ticket, now)] = None
+            lanes[self._register.lane_of(ticket, now)] = None
         for ticket in reversed(aside):
-            self._push_first(self._lane_of(ticket, now), ticket)
+            self._push_first(self._register.lane_of(ticket, now), ticket)
         for lane in lanes:
-            self._enlist(lane, now)
+            self._ring.enlist(lane, now)
 
     def make_room(self, owner: Owner, places: int, now: float) -> None:
         """Give back places of an owner that needs receipts: these have come, or nothing was sent."""
@@ -230,7 +199,6 @@ class Scheduler:
 
     def urge(self, ticket: Ticket, now: float) -> None:
         """Bring back one request that was put aside: its full owner awaits just that one."""
-        assert ticket.owner is not None
         aside = self._aside.get(ticket.owner)
         if aside is not None and ticket in aside:
             aside.remove(ticket)
@@ -248,7 +216,7 @@ class Scheduler:
         if self.in_flight >= self._places:
             self._note_want(now)
         if self.in_flight >= self._budgets.max_connections:
-            self._since = None
+            self._ring.since = None
         host.in_flight -= 1
         self.in_flight -= 1
         if self._slow is not None:
@@ -258,21 +226,22 @@ class Scheduler:
             if was_slow and (not host.is_slow or self._slow.may_try(host)):
                 for lane in host.lanes.values():
                     lane.stands_back = False
-                    self._enlist(lane, now)
+                    self._ring.enlist(lane, now)
         if self._shared is not None and not was_refused:
             self._shared.give_back(name, now)
-            if self._denied:
-                self._ask_again(host, now)
+            if self._ring.denied:
+                self._ring.ask_again(host, now)
         if host.places < host.most and now >= host.not_before and (host.circuit is None or host.circuit.is_closed):
             host.grow()
         if host.waiting:
-            self._offer(host, now)
+            self._ring.offer(host, now)
         if not host.in_flight and not host.queued:
-            self._retire(host, now)
+            self._register.retire(host, now)
 
     def has_ready(self, now: float) -> bool:
         """Whether `next` would give a request now, unless nobody wants it any more."""
-        if self._heap or self._resting or self._in_line:
+        ring = self._ring
+        if ring.timers or ring.in_line or self._parked.heap or self._register.resting:
             self._ripen(now)
         if not self._prune(now) or self.in_flight >= self._budgets.max_connections:
             return False
@@ -282,7 +251,7 @@ class Scheduler:
         """Whether fewer requests than are needed stand in lanes that may send: other hosts could use the pool soon."""
         self._ripen(now)
         self._prune(now)
-        for lane in self._ring:
+        for lane in self._lanes:
             needed -= len(lane.queue) + len(lane.retries)
             if needed <= 0:
                 return False
@@ -291,9 +260,7 @@ class Scheduler:
     def wakes_at(self, now: float) -> float | None:
         """When to look again if nothing else happens; None if only something else can help. May lie in the past."""
         may_send = self._prune(now)
-        wake = self._heap[0][0] if self._heap else NEVER
-        if self._in_line and self._tokens is not None:
-            wake = min(wake, self._tokens.next_at())
+        wake = min(self._ring.wakes_at(), self._parked.wakes_at())
         if may_send and self.in_flight < self._budgets.max_connections:
             if self._head_may_go(now):
                 return now
@@ -301,7 +268,7 @@ class Scheduler:
                 wake = min(wake, self._limiter.next_at(self._head_weight(now)) + self._limiter.grouping)
             elif self._shared is not None:
                 wake = min(wake, self._shared.next_at(None, self._head_weight(now), now))
-        if self._slow is not None and not self._ring and self.in_flight < self._places:
+        if self._slow is not None and not self._lanes and self.in_flight < self._places:
             slow_at = self._slow.wakes_at(now)
             if slow_at is not None:
                 wake = min(wake, slow_at)
@@ -332,14 +299,13 @@ class Scheduler:
 
     def _hold_ups_of_parked(self, at: float) -> Reasons:
         found: dict[tuple[Wait, str], float] = {}
-        for _, _, item in self._heap:
-            if isinstance(item, Ticket):
-                host = self._hosts.get(item.host)
-                wait = Wait.READY if host is None else host.waits_for(at)
-                key = wait if wait in (Wait.PAUSE, Wait.BREAKER) else Wait.BACKOFF, item.host
-                found[key] = found.get(key, 0) + 1
-        if self._held:
-            found[Wait.ROBOTS, ""] = sum(map(len, self._held.values()))
+        for _, _, ticket in self._parked.heap:
+            host = self._hosts.get(ticket.host)
+            wait = Wait.READY if host is None else host.waits_for(at)
+            key = wait if wait in (Wait.PAUSE, Wait.BREAKER) else Wait.BACKOFF, ticket.host
+            found[key] = found.get(key, 0) + 1
+        if self._parked.held:
+            found[Wait.ROBOTS, ""] = sum(map(len, self._parked.held.values()))
         return found
 
     def _hold_up(self, lane: Lane, at: float, otherwise: Wait, ready: Wait) -> Wait:
@@ -348,14 +314,13 @@ class Scheduler:
         if wait is not Wait.READY:
             return wait
         ticket = lane.queue[0] if lane.queue else lane.retries[0]
-        owner = ticket.owner
-        if owner is not None and (ticket is not owner.awaited if owner.is_full else owner.room <= 0):
-            return _consumer_of(owner)
+        if not ticket.owner.lets(ticket):
+            return _consumer_of(ticket.owner)
         if lane.host.refused_until > at:  # what ends unsent needs no slot
             return Wait.SOCKETS if self.in_flight >= self._budgets.max_connections else otherwise
         if lane.stands_back:
             return Wait.WORKERS
-        is_denied = lane in self._denied and not lane.listed
+        is_denied = lane in self._ring.denied and not lane.listed
         return self._pools_hold_up(ticket.request.weight, at, Wait.SHARED if is_denied else ready)
 
     def _pools_hold_up(self, weight: int, at: float, ready: Wait) -> Wait:
@@ -370,15 +335,15 @@ class Scheduler:
         gone: list[Ticket] = []
         for host in [*self._hosts.values()]:
             for lane in [*host.lanes.values()]:
-                picked, lane.queue = _parted(lane.queue, is_unwanted)
+                picked, lane.queue = parted(lane.queue, is_unwanted)
                 host.queued -= len(picked)
-                more, lane.retries = _parted(lane.retries, is_unwanted)
+                more, lane.retries = parted(lane.retries, is_unwanted)
                 gone += picked + more
                 if lane.is_empty and not lane.listed:
-                    self._drop_lane(lane)
-            self._retire(host, now)
+                    self._register.drop(lane)
+            self._register.retire(host, now)
         for owner, aside in [*self._aside.items()]:
-            picked, kept = _parted(aside, is_unwanted)
+            picked, kept = parted(aside, is_unwanted)
             gone += picked
             if kept:
                 self._aside[owner] = kept
@@ -386,41 +351,20 @@ class Scheduler:
                 del self._aside[owner]
         for ticket in gone:
             self._count(ticket, -1)
-        for name, held in [*self._held.items()]:
-            picked, kept = _parted(held, is_unwanted)
-            self.parked -= len(picked)
-            gone += picked
-            if kept:
-                self._held[name] = kept
-            else:
-                del self._held[name]
-        parked = [item for _, _, item in self._heap if isinstance(item, Ticket) and is_unwanted(item)]
-        if parked:
-            unwanted = set(map(id, parked))
-            self._heap = [entry for entry in self._heap if id(entry[2]) not in unwanted]
-            self.parked -= len(parked)
-        for _, _, item in self._heap:
-            if isinstance(item, Lane) and item.is_empty:
-                item.timer = NEVER  # or the alarm would wait for a lane that has nothing to send
-        self._heap = [entry for entry in self._heap if not (isinstance(entry[2], Lane) and entry[2].is_empty)]
-        heapq.heapify(self._heap)
-        self._in_line = {lane: None for lane in self._in_line if not lane.is_empty}
-        for host in [*self._hosts.values()]:
-            if host.timed is not None and host.timed.is_empty:
-                host.timed = None
-            self._offer(host, now)  # who went may have been what the others stood behind
-        return gone + parked
+        gone += self._parked.discard(is_unwanted)
+        self._ring.forget_empty(now)
+        return gone
 
     # -- callers: threads that send for themselves ------------------------------------------------------------------
 
     def enter(self, caller: Caller, now: float) -> None:
         """Let a caller wait for leave; `admit` gives it."""
-        self._host(caller.host, now).callers += 1
+        self._register.host(caller.host, now).callers += 1
         self.callers.append(caller)
 
     def keep_pace(self, name: str, pace: Limiter, now: float) -> None:
         """Let `pace` give slots to all of a host's requests, beside its budget."""
-        self._host(name, now).keep_pace(pace)
+        self._register.host(name, now).keep_pace(pace)
 
     def admit(self, now: float, *, all_busy: bool) -> None:
         """Admit the waiting callers that may send now, and tell those whose host wants no request.
@@ -429,7 +373,7 @@ class Scheduler:
         (`all_busy`) nobody may be left to take a request, so callers do not stand back for one: they could wait for
         each other forever.
         """
-        self._prune(now)  # nor for one that waits for receipts: those may never come
+        self._prune(now)  # a request without room for receipts must not hold callers up: its receipts may never come
         for caller in [*self.callers]:
             if not caller.has_place and self.refusal(caller.host, now) is not None:
                 caller.is_refused = True
@@ -450,17 +394,22 @@ class Scheduler:
             if not caller.has_place:
                 self.release(caller.host, now)
             elif caller.host in self._hosts:
-                self._retire(self._hosts[caller.host], now)
+                self._register.retire(self._hosts[caller.host], now)
             return
         self.callers.remove(caller)
-        host = self._host(caller.host, now)
+        host = self._register.host(caller.host, now)
         host.callers -= 1
-        self._retire(host, now)
+        self._register.retire(host, now)
 
     def refusal(self, name: str, now: float) -> tuple[float, bool] | None:
         """Until when a host wants no request at all, and whether that is its circuit breaker's doing; or None."""
         host = self._hosts.get(name)
         return (host.refused_until, host.is_broken) if host is not None and host.refused_until > now else None
+
+    @property
+    def parked(self) -> int:
+        """How many requests wait for a time, or are held."""
+        return len(self._parked)
 
     @property
     def hosts(self) -> int:
@@ -477,161 +426,7 @@ class Scheduler:
         """Whether no request is queued, parked or in flight, and no caller waits."""
         return not (self.queued or self.parked or self.in_flight or self.callers)
 
-    # -- inside: hosts and lanes ------------------------------------------------------------------------------------
-
-    def _host(self, name: str, now: float) -> Host:
-        host = self._hosts.get(name)
-        if host is None:
-            circuit = None if self._breaker is None else Circuit(self._breaker)
-            host = self._hosts[name] = Host(name, self._budgets, self._new_tokens(now), circuit)
-        return host
-
-    def _new_tokens(self, now: float) -> RetryTokens | None:
-        rules = self._retries
-        if rules is None:
-            return None
-        if self._tokens is None:
-            self._tokens = RetryTokens(rules.share, POOLS_SHARE * rules.per_second, POOLS_SHARE * self._floor, now)
-        return RetryTokens(rules.share, rules.per_second, self._floor, now, self._tokens)
-
-    def _lane_of(self, ticket: Ticket, now: float) -> Lane:
-        lane = self._lane(ticket.host, ticket.key, now)
-        if ticket.pace is not None:
-            lane.host.keep_pace(ticket.pace)
-        return lane
-
-    def _lane(self, name: str, key: str | None, now: float) -> Lane:
-        host = self._hosts.get(name) or self._host(name, now)
-        lane = host.lanes.get(key)
-        if lane is None:
-            lane = host.lanes[key] = Lane(host, key, self._quota(key, now))
-        return lane
-
-    def _quota(self, key: str | None, now: float) -> Limiter | None:
-        rate = self._budgets.key_rate
-        if key is None or rate is None:
-            return None
-        quota = self._quotas.get(key)
-        if quota is None:
-            if len(self._quotas) >= self._quotas_kept:
-                used = {lane.key for host in self._hosts.values() for lane in host.lanes.values()}  # they hold theirs
-                self._quotas = {
-                    one: limiter for one, limiter in self._quotas.items() if one in used or limiter.rests_at > now
-                }
-                self._quotas_kept = max(QUOTAS, 2 * len(self._quotas))
-            quota = self._quotas[key] = MemoryLimiter(rate, self._budgets.burst)
-        return quota
-
-    def _retire(self, host: Host, now: float) -> None:
-        """Forget a host that holds nothing, or look again when its pause and its budgets are over."""
-        if host.in_flight or host.callers or self._hosts.get(host.name) is not host:
-            return
-        for lane in host.lanes.values():
-            if lane.listed or not lane.is_empty:
-                return
-        over = host.rests_at
-        if over <= now:
-            del self._hosts[host.name]
-        elif not host.rests:
-            host.rests = True
-            heapq.heappush(self._resting, (over, next(self._order), host))
-
     # -- inside: the ring ---------------------------------------------------------------------------------------------
-
-    def _enlist(self, lane: Lane, now: float, *, is_first: bool = False) -> None:
-        """Put a lane into the ring if it may send now, in line for a place, or into the heap for when it may."""
-        host = lane.host
-        if lane.listed or lane.is_empty or lane.stands_back:
-            return
-        if host.timed is lane:
-            host.timed = None
-        has_to_wait = host.in_flight + host.listed >= host.places or host.timed is not None
-        if has_to_wait and host.refused_until <= now:
-            host.waiting[lane] = None
-            lane.since = None  # from now on it waits for a place, not for a slot
-            return
-        if lane.since is None:
-            lane.since = now
-        if lane.head_at is None:
-            lane.head_at = now
-        if host.waiting:
-            host.waiting.pop(lane, None)
-        if self._is_open(lane, now):
-            lane.listed = True
-            host.listed += 1
-            if is_first or host.refused_until > now:
-                self._ring.appendleft(lane)  # its requests end unsent: they need not wait for anybody's slot
-            else:
-                self._ring.append(lane)
-            if self._since is None:
-                self._since = now
-        else:
-            at = self._opens_at(lane, now)
-            if self._waits_for_pools_token(lane, at, now):
-                self._in_line[lane] = None
-                return
-            self._set_timer(lane, at)
-            if lane.own_at(now) <= now:
-                host.timed = lane  # the others need not look: they would all be woken for the same slot
-            if self._shared is not None:
-                self._denied[lane] = None
-            if not lane.queue and not host.may_retry(now):
-                self._tokenless[lane] = None
-
-    def _waits_for_pools_token(self, lane: Lane, at: float, now: float) -> bool:
-        """Whether all that a lane waits for, until `at`, is what lanes of all hosts wait for: they stand in line."""
-        if lane.queue or self._tokens is None or lane.host.may_retry(now):
-            return False
-        return at <= self._tokens.next_at()
-
-    def _opens_at(self, lane: Lane, now: float) -> float:
-        """When a lane may send, places apart; in the past if now."""
-        at = lane.opens_at(now)
-        if self._shared is not None and at <= now and lane.host.refused_until <= now:
-            weight = lane.line(now)[0].request.weight
-            at = self._shared.next_at(lane.host.name, weight, now)
-            if at > now and self._shared.next_at(None, weight, now) >= at:
-                return now  # it is what all hosts wait for, and the head of the ring does so for them
-        return at
-
-    def _is_open(self, lane: Lane, now: float) -> bool:
-        if self._shared is None:
-            return lane.is_open(now)
-        return lane.is_open(now) and self._opens_at(lane, now) <= now
-
-    def _offer(self, host: Host, now: float) -> None:
-        """Give the host's free places to the lanes that wait for them, in their order."""
-        while host.waiting and host.timed is None and host.in_flight + host.listed < host.places:
-            lane = next(iter(host.waiting))
-            del host.waiting[lane]
-            self._enlist(lane, now)
-
-    def _unlist(self, lane: Lane, now: float) -> None:
-        """Take the ring's first lane out, as it may not send now."""
-        self._ring.popleft()
-        self._set_unlisted(lane)
-        self._enlist(lane, now)
-        self._offer(lane.host, now)
-        self._retire(lane.host, now)
-
-    def _set_unlisted(self, lane: Lane) -> None:
-        lane.listed = False
-        lane.host.listed -= 1
-        if lane.is_empty:
-            self._drop_lane(lane)
-
-    def _let_refusals_go(self, host: Host, now: float) -> None:
-        """Bring a host's requests to where they end unsent, if that is what is to become of them."""
-        if host.refused_until <= now:
-            return
-        host.timed = None
-        for lane in host.lanes.values():
-            if lane.listed:
-                self._ring.remove(lane)
-                self._ring.appendleft(lane)
-            else:
-                lane.stands_back = False
-                self._enlist(lane, now)
 
     def _prune(self, now: float) -> bool:
         """Bring a request that may be sent, slots apart, to the head of the ring; whether there is one.
@@ -644,18 +439,18 @@ class Scheduler:
         while True:
             if slow is not None and slow.has_waiting:
                 self._let_forward(slow, now)
-            if not self._ring:
+            if not self._lanes:
                 return False
-            lane = self._ring[0]
-            if not self._is_open(lane, now):
-                self._unlist(lane, now)
+            lane = self._lanes[0]
+            if not self._ring.is_open(lane, now):
+                self._ring.put_head_where_it_waits(now)
                 continue
             if slow is not None and self._stands_back(slow, lane, now):
                 continue
             line = lane.line(now)
             ticket = line[0]
             owner = ticket.owner
-            if owner is None or (ticket is owner.awaited if owner.is_full else owner.room > 0):
+            if (owner.room > 0 and not owner.is_full) or owner.lets(ticket):
                 return True
             if not owner.is_full:
                 self._note_want(now)
@@ -665,11 +460,11 @@ class Scheduler:
 
     def _let_forward(self, slow: SlowHosts, now: float) -> None:
         """Give its turn to a lane that stood back, if there is a place for it."""
-        while not (self._ring and self._ring[0].host.is_slow):
+        while not (self._lanes and self._lanes[0].host.is_slow):
             lane = slow.next(now)
             if lane is None:
                 break
-            self._enlist(lane, now, is_first=True)
+            self._ring.enlist(lane, now, is_first=True)
 
     def _stands_back(self, slow: SlowHosts, lane: Lane, now: float) -> bool:
         """Take the ring's first lane out if its host is slow, and others want the places."""
@@ -680,52 +475,41 @@ class Scheduler:
             host, now, in_flight=self.in_flight, is_alone=len(self._hosts) == 1
         ):
             return False
-        self._ring.popleft()
-        lane.listed = False
-        host.listed -= 1
-        slow.put_back(lane, now)
+        slow.put_back(self._ring.take_head(), now)
         return True
 
     def _note_want(self, now: float) -> None:
         """Note that the ring's first lane stands ready in vain, if it is none of a slow host."""
-        if self._slow is not None and self._ring and not self._ring[0].host.is_slow:
+        if self._slow is not None and self._lanes and not self._lanes[0].host.is_slow:
             self._slow.note_want(now)
 
     def _head_may_go(self, now: float) -> bool:
         """Whether the pool's budget lets the head of the ring go: its slot has come, or its refusal needs none."""
         if self._limiter is None:
             shared = self._shared
-            if shared is None or self._ring[0].host.refused_until > now:
+            if shared is None or self._lanes[0].host.refused_until > now:
                 return True
             return shared.next_at(None, self._head_weight(now), now) <= now
-        return self._ring[0].host.refused_until > now or self._limiter.next_at(self._head_weight(now)) <= now
+        return self._lanes[0].host.refused_until > now or self._limiter.next_at(self._head_weight(now)) <= now
 
     def _head_weight(self, now: float) -> int:
-        lane = self._ring[0]
+        lane = self._lanes[0]
         return 1 if lane.is_empty else lane.line(now)[0].request.weight
 
     # -- inside: one admission ----------------------------------------------------------------------------------------
 
-    def _take_shared(self, shared: Shared, lane: Lane, ticket: Ticket, now: float) -> float | None:
+    def _take_shared(self, shared: SharedBudget, lane: Lane, ticket: Ticket, now: float) -> float | None:
         """Take what other processes share, all of it or nothing; returns the slot's time, None if it was not there."""
         time = shared.try_take(lane.host.name, ticket.request.weight, now, since=lane.since)
         if time is not None:
             lane.since = time
         return time
 
-    def _ask_again(self, host: Host, now: float) -> None:
-        """Let lanes ask again for what processes share, as a place has become free: the host's own, and some others."""
-        asking = [lane for lane in host.lanes.values() if lane in self._denied]
-        for lane in [*asking, *islice(self._denied, RETRIED)]:
-            if lane in self._denied:
-                del self._denied[lane]
-                self._enlist(lane, now)  # which notes it again if it still has to wait
-
     def _grant(self, lane: Lane, line: deque[Ticket], ticket: Ticket, now: float, granted_at: float) -> None:
         """Take the head of the ring's first lane: its place, its slots, and its token, unless it is refused."""
         host = lane.host
         refused = host.refused_until > now
-        self._ring.popleft()
+        self._lanes.popleft()
         self._pop(lane, line)
         host.in_flight += 1
         host.callers_turn = True
@@ -734,7 +518,7 @@ class Scheduler:
         if self._slow is not None:
             self._slow.note_send(host, now)
         owner = ticket.owner
-        if owner is not None and owner.needs_receipts:
+        if owner.needs_receipts:
             owner.queued -= 1
             owner.room -= 1
             ticket.holds_place = True
@@ -753,25 +537,25 @@ class Scheduler:
         if not refused:
             weight = ticket.request.weight
             if self._limiter is not None:
-                ticket.granted_at = self._since = _taken(self._limiter, now, weight, self._since)
+                ticket.granted_at = self._ring.since = _taken(self._limiter, now, weight, self._ring.since)
             if limits:
                 since = lane.since
                 for limiter in limits:
                     lane.since = _taken(limiter, now, weight, since)
             if host.tokens is not None:
                 self._spend_token(host.tokens, host, ticket, is_first, now)
-        self._set_unlisted(lane)
+        self._ring.note_unlisted(lane)
         if lane.is_empty:
             lane.since = None
         else:
             if host.waiting:
                 host.waiting[lane] = None
             else:
-                self._enlist(lane, now)
+                self._ring.enlist(lane, now)
         if host.waiting:
-            self._offer(host, now)
-        if not self._ring:
-            self._since = None
+            self._ring.offer(host, now)
+        if not self._lanes:
+            self._ring.since = None
 
     def _spend_token(self, tokens: RetryTokens, host: Host, ticket: Ticket, is_first: bool, now: float) -> None:
         """Pay for a retry, or earn the share of a first try, which may be what another lane waits for."""
@@ -782,19 +566,16 @@ class Scheduler:
             tokens.spend(now)
         elif is_first:
             tokens.earn(now)
-            if self._tokenless:
-                for lane in [*islice(self._tokenless, ASKED)]:
-                    del self._tokenless[lane]
-                    self._enlist(lane, now)  # which notes it again if there still is none
+            self._ring.ask_tokenless(now)
 
     def _admits_at(self, caller: Caller, now: float, all_busy: bool) -> float:
         """When a caller may be admitted; `NEVER` if that hangs on something else than time."""
-        host = self._host(caller.host, now)
+        host = self._register.host(caller.host, now)
         if not caller.has_place:
             if self.in_flight >= self._budgets.max_connections or not host.has_place():
                 return NEVER
             hosts_own = host.listed or host.waiting or host.timed is not None
-            requests_first = (hosts_own and not host.callers_turn) or (self._ring and not self._callers_first)
+            requests_first = (hosts_own and not host.callers_turn) or (self._lanes and not self._callers_first)
             if requests_first and not all_busy:
                 return NEVER
         at = max(now, host.not_before)
@@ -812,7 +593,7 @@ class Scheduler:
             self._shared.try_take(caller.host, 1, now, since=caller.since, has_place=caller.has_place) is None
         ):
             return False
-        host = self._host(caller.host, now)
+        host = self._register.host(caller.host, now)
         self.callers.remove(caller)
         host.callers -= 1
         self._callers_first = False
@@ -835,51 +616,45 @@ class Scheduler:
         return True
 
     def _limits_of(self, caller: Caller, host: Host, now: float) -> list[Limiter]:
-        quota = self._quota(caller.key, now)
+        quota = self._register.quota(caller.key, now)
         return [one for one in (*host.limiters, quota, self._limiter) if one is not None]
 
     # -- inside: small things -----------------------------------------------------------------------------------------
 
     def _ripen(self, now: float) -> None:
         """Bring back what waited for a time that has come."""
-        heap = self._heap
-        while heap and heap[0][0] <= now:
-            item = heapq.heappop(heap)[2]
-            if isinstance(item, Ticket):
-                self.parked -= 1
-                self._count(item, 1)
-                item.ripe_at = now
-                self._bring_back(item, now)
+        ring, parked, resting = self._ring, self._parked, self._register.resting
+        while ring.timers or parked.heap:  # in the order of their times
+            at = parked.heap[0][0] if parked.heap else NEVER
+            if ring.timers and ring.timers[0][0] <= min(now, at):
+                ring.ripen(now)
+            elif at <= now:
+                ticket = parked.pop()
+                self._count(ticket, 1)
+                ticket.ripe_at = now
+                self._bring_back(ticket, now)
             else:
-                item.timer = NEVER
-                self._tokenless.pop(item, None)
-                self._enlist(item, now)
-                self._offer(item.host, now)
-        tokens = self._tokens
-        if self._in_line and tokens is not None and tokens.next_at() <= now:
-            for lane in [*islice(self._in_line, max(1, tokens.count(now)))]:
-                del self._in_line[lane]
-                self._enlist(lane, now)
-        while self._resting and self._resting[0][0] <= now:
-            host = heapq.heappop(self._resting)[2]
-            host.rests = False
-            self._retire(host, now)
+                break
+        if ring.in_line:
+            ring.serve_line(now)
+        if resting and resting[0][0] <= now:
+            self._register.ripen(now)
 
     def _count(self, ticket: Ticket, by: int) -> None:
         """Count a request that begins or ends to wait in its lane."""
         self.queued += by
         owner = ticket.owner
-        if owner is not None and owner.needs_receipts:
+        if owner.needs_receipts:
             owner.queued += by
 
     def _bring_back(self, ticket: Ticket, now: float) -> None:
         """Put a request that was here before at the front of its lane."""
-        lane = self._lane_of(ticket, now)
+        lane = self._register.lane_of(ticket, now)
         if ticket.is_retry:
             lane.retries.append(ticket)  # those that wait for a token get theirs in turn
         else:
             self._push_first(lane, ticket)
-        self._enlist(lane, now)
+        self._ring.enlist(lane, now)
 
     def _push_first(self, lane: Lane, ticket: Ticket) -> None:
         if ticket.is_retry:
@@ -893,16 +668,6 @@ class Scheduler:
             lane.host.queued -= 1
         return line.popleft()
 
-    def _drop_lane(self, lane: Lane) -> None:
-        """Forget an empty lane of a key: there may be any number of keys. A host's own lane stays with it."""
-        if lane.key is not None and lane.host.lanes.get(lane.key) is lane:
-            del lane.host.lanes[lane.key]
-
-    def _set_timer(self, lane: Lane, at: float) -> None:
-        if at < lane.timer:
-            lane.timer = at
-            heapq.heappush(self._heap, (at, next(self._order), lane))
-
 
 def _consumer_of(owner: Owner) -> Wait:
     """What holds up an owner that is full or has no room: its consumer, or else an outcome is on its way there."""
@@ -914,12 +679,3 @@ def _taken(limiter: Limiter, now: float, weight: int, since: float | None) -> fl
     time = limiter.try_take(now, weight, since=since)
     assert time is not None
     return time
-
-
-def _parted(tickets: deque[Ticket], is_unwanted: Callable[[Ticket], bool]) -> tuple[list[Ticket], deque[Ticket]]:
-    """The unwanted tickets, and the others. Each is asked about once: the answer may change between two questions, as a
-    future may be cancelled, or a stream left, on any thread at any time."""
-    picked, kept = list[Ticket](), deque[Ticket]()
-    for ticket in tickets:
-        (picked if is_unwanted(ticket) else kept).append(ticket)
-    return picked, kept

@@ -22,7 +22,7 @@ from workerpool.limits import (
 from workerpool.meter import Wait
 
 if TYPE_CHECKING:
-    from workerpool.lanes import Lane
+    from workerpool.scheduler.lanes import Lane
 
 REMEMBERED = 300.0
 """Seconds for which what was learned of a host is kept after its last answer."""

@@ -15,8 +15,8 @@ import heapq
 from itertools import count
 
 from workerpool.clock import LONG_AGO
-from workerpool.hosts import Host
-from workerpool.lanes import Lane
+from workerpool.scheduler.hosts import Host
+from workerpool.scheduler.lanes import Lane
 
 SHARE = 32
 """Of so many places slow hosts get one, together, and at least one, while others want all of them."""
@@ -28,8 +28,8 @@ LATE_SECONDS = 0.25
 """... and for more seconds than this."""
 
 FAILED = 2
-"""A send without an answer counts as held for so many times as long as is late: a host with many of them is slow. One
-whose sends are late, but by less than this, has a place still."""
+"""A send without an answer counts as this many times the late limit, so a host with many of them becomes slow. A slow
+host below this still gets one place (`may_try`)."""
 
 PERIOD = 0.1
 """Seconds after which slow hosts may hold twice as many places, if nobody has wanted these since."""

@@ -1,0 +1,18 @@
+"""Which request may be sent now. `Scheduler` alone is for others; its parts are entered by it, under its caller's lock.
+
+| module | owns |
+|---|---|
+| `scheduler` | what comes in and goes out, one admission, and fairness between owners, callers and slow hosts |
+| `ring` | where a lane stands, and when it is looked at again |
+| `parked` | requests aside, until a time or until something is known |
+| `register` | hosts, their lanes, keys' quotas and the retry budgets |
+| `hosts`, `lanes` | what may be sent to one host; its queues |
+| `slow_hosts` | which hosts are slow, and what they may hold |
+
+No module here has a lock, a clock or a thread.
+"""
+
+from workerpool.scheduler.register import POOLS_SHARE, QUOTAS
+from workerpool.scheduler.scheduler import Scheduler
+
+__all__ = ["POOLS_SHARE", "QUOTAS", "Scheduler"]

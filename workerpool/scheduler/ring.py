@@ -1,0 +1,207 @@
+"""The ring: where each lane with requests stands, and when it is looked at again.
+
+A lane that has requests is in exactly one place: in the ring itself (it may send now, the pool's budget apart), in line
+for a place of its host (`Host.waiting`), at a timer, in line for the pool's retry tokens, or among those that stand
+back (`SlowHosts`). A timer may be left over from before, and then only makes somebody look.
+
+Only the scheduler enters, under the lock of its caller.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from itertools import count, islice
+
+from workerpool.clock import NEVER
+from workerpool.limits import SharedBudget
+from workerpool.scheduler.hosts import Host
+from workerpool.scheduler.lanes import Lane
+from workerpool.scheduler.register import Register
+
+SOON = 0.001
+"""Seconds until a budget that other processes share is asked again, if it was spent between a look and a grab."""
+
+RETRIED = 2
+"""Lanes of other hosts that wait for what processes share, and ask again when a send ends: it may have left a place."""
+
+ASKED = 4
+"""Lanes without a token that are asked after each first try whether there is one for them; time asks the others."""
+
+
+class Ring:
+    """Lanes by where they stand."""
+
+    def __init__(self, register: Register, shared: SharedBudget | None) -> None:
+        self._register = register
+        self._shared = shared
+        self._order = count()
+        self.lanes: deque[Lane] = deque()  # those that may send now, in turn
+        self.since: float | None = None  # since when they have waited for the pool's slots without a break
+        self.timers: list[tuple[float, int, Lane]] = []
+        self._tokenless: dict[Lane, None] = {}  # lanes with nothing but retries, and no token for these
+        self.in_line: dict[Lane, None] = {}  # those of them that wait for the pool's: only the first is woken
+        self.denied: dict[Lane, None] = {}  # lanes that wait for what other processes share
+
+    def enlist(self, lane: Lane, now: float, *, is_first: bool = False) -> None:
+        """Put a lane into the ring if it may send now, in line for a place, or into the heap for when it may."""
+        host = lane.host
+        if lane.listed or lane.is_empty or lane.stands_back:
+            return
+        if host.timed is lane:
+            host.timed = None
+        has_to_wait = host.in_flight + host.listed >= host.places or host.timed is not None
+        if has_to_wait and host.refused_until <= now:
+            host.waiting[lane] = None
+            lane.since = None  # from now on it waits for a place, not for a slot
+            return
+        if lane.since is None:
+            lane.since = now
+        if lane.head_at is None:
+            lane.head_at = now
+        if host.waiting:
+            host.waiting.pop(lane, None)
+        if self.is_open(lane, now):
+            lane.listed = True
+            host.listed += 1
+            if is_first or host.refused_until > now:
+                self.lanes.appendleft(lane)  # its requests end unsent: they need not wait for anybody's slot
+            else:
+                self.lanes.append(lane)
+            if self.since is None:
+                self.since = now
+        else:
+            at = self.opens_at(lane, now)
+            if self._waits_for_pools_token(lane, at, now):
+                self.in_line[lane] = None
+                return
+            self._set_timer(lane, at)
+            if lane.own_at(now) <= now:
+                host.timed = lane  # the others need not look: they would all be woken for the same slot
+            if self._shared is not None:
+                self.denied[lane] = None
+            if not lane.queue and not host.may_retry(now):
+                self._tokenless[lane] = None
+
+    def _waits_for_pools_token(self, lane: Lane, at: float, now: float) -> bool:
+        """Whether all that a lane waits for, until `at`, is what lanes of all hosts wait for: they stand in line."""
+        if lane.queue or self._register.tokens is None or lane.host.may_retry(now):
+            return False
+        return at <= self._register.tokens.next_at()
+
+    def opens_at(self, lane: Lane, now: float) -> float:
+        """When a lane may send, places apart; in the past if now."""
+        at = lane.opens_at(now)
+        if self._shared is not None and at <= now and lane.host.refused_until <= now:
+            weight = lane.line(now)[0].request.weight
+            at = self._shared.next_at(lane.host.name, weight, now)
+            if at > now and self._shared.next_at(None, weight, now) >= at:
+                return now  # it is what all hosts wait for, and the head of the ring does so for them
+        return at
+
+    def is_open(self, lane: Lane, now: float) -> bool:
+        """Whether a lane may send now."""
+        if self._shared is None:
+            return lane.is_open(now)
+        return lane.is_open(now) and self.opens_at(lane, now) <= now
+
+    def offer(self, host: Host, now: float) -> None:
+        """Give the host's free places to the lanes that wait for them, in their order."""
+        while host.waiting and host.timed is None and host.in_flight + host.listed < host.places:
+            lane = next(iter(host.waiting))
+            del host.waiting[lane]
+            self.enlist(lane, now)
+
+    def put_head_where_it_waits(self, now: float) -> None:
+        """Take the first lane out, as it may not send now."""
+        lane = self.take_head()
+        self.enlist(lane, now)
+        self.offer(lane.host, now)
+        self._register.retire(lane.host, now)
+
+    def take_head(self) -> Lane:
+        """Take the first lane out."""
+        lane = self.lanes.popleft()
+        self.note_unlisted(lane)
+        return lane
+
+    def note_unlisted(self, lane: Lane) -> None:
+        """Count a lane that has been taken out."""
+        lane.listed = False
+        lane.host.listed -= 1
+        if lane.is_empty:
+            self._register.drop(lane)
+
+    def let_refusals_go(self, host: Host, now: float) -> None:
+        """Bring a host's requests to where they end unsent, if that is what is to become of them."""
+        if host.refused_until <= now:
+            return
+        host.timed = None
+        for lane in host.lanes.values():
+            if lane.listed:
+                self.lanes.remove(lane)
+                self.lanes.appendleft(lane)
+            else:
+                lane.stands_back = False
+                self.enlist(lane, now)
+
+    def ask_again(self, host: Host, now: float) -> None:
+        """Let lanes ask again for what processes share, as a place has become free: the host's own, and some others."""
+        asking = [lane for lane in host.lanes.values() if lane in self.denied]
+        for lane in [*asking, *islice(self.denied, RETRIED)]:
+            if lane in self.denied:
+                del self.denied[lane]
+                self.enlist(lane, now)  # which notes it again if it still has to wait
+
+    def _set_timer(self, lane: Lane, at: float) -> None:
+        if at < lane.timer:
+            lane.timer = at
+            heapq.heappush(self.timers, (at, next(self._order), lane))
+
+    def deny(self, now: float) -> None:
+        """Take the first lane out, as what processes share was gone when it was to be taken; it asks again soon."""
+        lane = self.take_head()
+        self.denied[lane] = None
+        self._set_timer(lane, max(self.opens_at(lane, now), now + SOON))
+
+    def ask_tokenless(self, now: float) -> None:
+        """Let some lanes that only miss a token look whether there is one."""
+        for lane in [*islice(self._tokenless, ASKED)]:
+            del self._tokenless[lane]
+            self.enlist(lane, now)  # which notes it again if there still is none
+
+    def wakes_at(self) -> float:
+        """When a lane that waits for a time is to be looked at."""
+        wake = self.timers[0][0] if self.timers else NEVER
+        if self.in_line and self._register.tokens is not None:
+            wake = min(wake, self._register.tokens.next_at())
+        return wake
+
+    def ripen(self, now: float) -> None:
+        """Look at the lane whose time has come first."""
+        lane = heapq.heappop(self.timers)[2]
+        lane.timer = NEVER
+        self._tokenless.pop(lane, None)
+        self.enlist(lane, now)
+        self.offer(lane.host, now)
+
+    def serve_line(self, now: float) -> None:
+        """Look at as many lanes as the pool has tokens for, of those that stand in line for these."""
+        tokens = self._register.tokens
+        if tokens is not None and tokens.next_at() <= now:
+            for lane in [*islice(self.in_line, max(1, tokens.count(now)))]:
+                del self.in_line[lane]
+                self.enlist(lane, now)
+
+    def forget_empty(self, now: float) -> None:
+        """Wait no longer for lanes that have nothing to send any more."""
+        for _, _, lane in self.timers:
+            if lane.is_empty:
+                lane.timer = NEVER  # or the alarm would wait for it
+        self.timers = [entry for entry in self.timers if not entry[2].is_empty]
+        heapq.heapify(self.timers)
+        self.in_line = {lane: None for lane in self.in_line if not lane.is_empty}
+        for host in [*self._register.hosts.values()]:
+            if host.timed is not None and host.timed.is_empty:
+                host.timed = None
+            self.offer(host, now)  # who went may have been what the others stood behind
