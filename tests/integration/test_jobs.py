@@ -78,7 +78,7 @@ class Place:
 
     @contextmanager
     def running(self, *more: str) -> Iterator[subprocess.Popen[str]]:
-        """A run that has ended some inputs, killed by its id in the end."""
+        """A run that has ended at least two inputs, killed by its id in the end."""
         with started(*self.words(*more), cwd=self.directory, text=True, env=environment()) as process:
             assert eventually(lambda: self._is_under_way(process.pid), PATIENCE)
             yield process
@@ -469,7 +469,7 @@ def test_an_interrupted_run_says_how_to_go_on_also_if_quiet(slow: Place) -> None
 
 
 def test_a_second_signal_ends_a_job_at_once_with_its_last_word(place: Place, origin: Origin) -> None:
-    place.write(origin.url("/bytes/1"), origin.url("/delay/50"))
+    place.write(origin.url("/bytes/1"), origin.url("/bytes/2"), origin.url("/delay/50"))
     with place.running() as process:
         process.send_signal(signal.SIGTERM)
         assert process.stderr is not None
