@@ -23,10 +23,11 @@ demo: $(READY)  ## Fetch a few hundred odd URLs from a server of our own, and lo
 test: $(READY) $(PACKAGES_READY)  ## Run the tests (ARGS="-k limiter" for some of them)
 	@tools/test $(BIN)/python $(ARGS)
 
-check: $(READY)  ## Lint, format, types, dependencies, spelling
+check: $(READY)  ## Lint, format, types, dead code, dependencies, spelling
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/vulture
 	@$(BIN)/codespell workerpool tests benchmarks examples tools docs .ci *.md Makefile setup.cfg pyproject.toml
 	@tools/dependencies $(BIN)
 

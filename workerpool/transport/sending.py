@@ -39,12 +39,12 @@ from workerpool.transport.redirects import confine, step_of
 from workerpool.transport.session import Environment, Session, mount
 from workerpool.transport.trace import Trace, idle_max, taken_off
 from workerpool.transport.way import Way
-from workerpool.transport.wire import Exchange
+from workerpool.transport.wire import CarryingTransport, Exchange
 
 T = TypeVar("T")
 
 
-class RequestsTransport:
+class RequestsTransport(CarryingTransport):
     """A Session per worker over one shared adapter. `leases`: see `Connections`."""
 
     def __init__(

@@ -108,7 +108,10 @@ class Carried(Protocol):
 
 
 class CarryingTransport(Transport, Protocol):
-    """A transport that can send without waiting for the answer, so that one thread carries many requests at once."""
+    """A transport that can send without waiting for the answer, so that one thread carries many requests at once.
+
+    `carried`: what its own `begin` has returned.
+    """
 
     def begin(self, session: Any, exchange: Exchange, timeout: Timeout, *, connects: bool) -> Carried | None:
         """Send `exchange`, and do not wait for the answer; None if that is not possible. Raises as `send`.
@@ -116,11 +119,11 @@ class CarryingTransport(Transport, Protocol):
         `connects`: over a new connection, for which this waits; otherwise over one that is idle.
         """
 
-    def go_on(self, session: Any, exchange: Exchange, carried: Carried, *, is_late: bool) -> Response | None:
+    def go_on(self, session: Any, exchange: Exchange, carried: Any, *, is_late: bool) -> Response | None:
         """Read what has come, without waiting, on any worker's thread; None if that is not all. Raises as `send`.
 
         `is_late`: the answer's time is over.
         """
 
-    def finish(self, session: Any, exchange: Exchange, carried: Carried) -> Response:
+    def finish(self, session: Any, exchange: Exchange, carried: Any) -> Response:
         """Go on as `send` does, on a thread that may wait. Raises as `send`."""
