@@ -99,6 +99,34 @@ def test_the_reference_is_what_is_written_from_the_declaration() -> None:
         assert path.read_text() == text, "make docs writes it"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_name_that_links_to_our_code_is_there(page: Path) -> None:
+    missing = [
+        name
+        for name, link in re.findall(r"\[`([\w.]+)`\]\(([\w./]+\.py)\)", page.read_text())
+        if not defines((page.parent / link).read_text(), name.split("."))
+    ]
+    assert missing == []
+
+
+def defines(code: str, path: list[str]) -> bool:
+    """Whether `code` has such a name at its top level, and in it the next one."""
+    body: list[ast.stmt] = ast.parse(code).body
+    for name in path:
+        found = [node for node in body if name in names_of(node)]
+        if not found:
+            return False
+        body = getattr(found[0], "body", [])
+    return True
+
+
+def names_of(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return [target.id for target in targets if isinstance(target, ast.Name)]
+    return [node.name] if isinstance(node, ast.ClassDef | ast.FunctionDef) else []
+
+
 def test_the_reference_names_every_event_with_its_level_and_fields() -> None:
     rows = re.findall(r"^\| `([a-z.]+)` \| (\w+) \| (.*?) \|", text_of(REFERENCE / "events.md"), re.MULTILINE)
     assert {name: (level, tuple(SPAN.findall(fields))) for name, level, fields in rows} == {
