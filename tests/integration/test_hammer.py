@@ -175,7 +175,7 @@ def test_whatever_happens_every_future_ends_once(
         thread.join(LONG)
         assert not thread.is_alive()
     assert not failures
-    assert len(counted.futures) > 5
+    assert counted.futures
     for future in counted.futures:
         assert future.done()
         if not future.cancelled():
