@@ -51,9 +51,10 @@ class Client:
         assert self.process.returncode == 0
         return out.strip()
 
-    def kill_if_running(self) -> None:
-        if self.process.poll() is None:
-            self.kill()
+    def leave_nothing(self) -> None:
+        """End it if it runs, and close its pipes, whatever has become of it."""
+        with self.process:
+            self.process.kill()
 
     def _finish(self, timeout: float) -> str:
         with self.process as process:
@@ -83,7 +84,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     made = Fleet(tmp_path)
     yield made
     for client in made.clients:
-        client.kill_if_running()
+        client.leave_nothing()
 
 
 @pytest.fixture
