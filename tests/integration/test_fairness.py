@@ -113,7 +113,7 @@ def test_with_all_workers_idle_between_slots_every_slot_is_used() -> None:
                     assert outcome.ok
                 assert pool.statistics().sockets_opened <= 16
             records = server.records()
-            assert records.rate() <= 202
+            assert records.busiest(1.0) <= 1 + 200 + 10  # what is sent in time may arrive 50 ms late
             longest = max(later - earlier for earlier, later in itertools.pairwise(records.times))
             found.append((records.rate(), longest))
             if records.rate() >= 195 and longest < 0.1:
