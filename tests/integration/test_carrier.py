@@ -487,8 +487,8 @@ def test_one_thread_sends_what_is_plain_within_the_budgets() -> None:
         transport.calls.clear()
         assert sum(outcome.ok for outcome in pool.stream(f"{site}/{n}" for n in range(500))) == 500
         assert (transport.count("begin"), transport.count("send")) == (500, 0)
-        assert transport.count("finish") <= 2  # two threads may look for work before one of them carries
-        assert len(transport.threads("begin", "go_on")) <= 2
+        assert transport.count("finish") <= 4  # some threads may look for work before one of them carries
+        assert len(transport.threads("begin", "go_on")) <= 4
         assert pool.statistics().sockets_opened == 7
     assert 5 <= most["/"] <= 7
 

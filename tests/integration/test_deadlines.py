@@ -297,6 +297,15 @@ def test_a_proxy_that_stalls_in_connect_meets_the_deadline(opening: bytes) -> No
         pool.get("https://example.invalid/").result()
 
 
+def test_a_proxy_that_stalls_in_connect_is_a_timeout_also_by_the_wait_for_data_alone() -> None:
+    with (
+        server(dripping(b"", b"")) as (address, _),
+        WorkerPool(1, retry=None, timeout=(SOON, SOON), proxies={"https": f"http://{address}"}) as pool,
+        pytest.raises(requests.Timeout),
+    ):
+        pool.get("https://example.invalid/").result()
+
+
 @pytest.mark.parametrize("drop", [b"", b"x"], ids=["silent", "dripping"])
 def test_a_socks_proxy_that_stalls_meets_the_deadline(drop: bytes) -> None:
     """Its reply announces a name of 255 bytes, which come one at a time or not at all."""

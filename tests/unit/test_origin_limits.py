@@ -213,6 +213,7 @@ def test_a_request_whose_client_goes_away_is_not_answered_any_more(origin: Origi
     origin.reset_records()
     assert origin.records().answers == Answers()
     client.get("/delay/0.1")
+    origin.wait_until(lambda: origin.records().answers.seconds > 0)
     answers = origin.records().answers
     assert (answers.accepted, answers.at_once) == (1, 1)
     assert 0.1 <= answers.seconds < LIMIT

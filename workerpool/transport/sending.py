@@ -269,6 +269,10 @@ class RequestsTransport(CarryingTransport):
             if isinstance(error, RequestError)
             else translate(error, exchange.url, was_sent=trace.sent_at is not None)
         )
+        if isinstance(ours, TimedOut) and not isinstance(error, (RequestError, requests.Timeout)):
+            late = out_of_time(trace)  # what requests calls the failure of a proxy that has only kept silent
+            late.__cause__ = error
+            error = late
         if isinstance(ours, Denied) and exchange.history:
             ours = Denied(f"{ours} (a redirect from {redact(exchange.history[-1].url)} leads there)")
         is_unanswered = trace.sent_at is not None and not trace.answered
