@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import requests
 import trustme
+import urllib3
 from requests.auth import HTTPDigestAuth
 
 from tests.waiting import eventually
@@ -21,6 +23,8 @@ from workerpool import OutcomeUnknown, Request, RetryPolicy, TimedOut, Timeout, 
 from workerpool.testing import Origin, Reply
 from workerpool.transport.deadline import Watchdog
 from workerpool.transport.dns import Resolver
+from workerpool.transport.trace import Trace
+from workerpool.transport.wire import Exchange
 
 SOON = 0.25
 """Seconds of a deadline in these tests."""
@@ -297,13 +301,17 @@ def test_a_proxy_that_stalls_in_connect_meets_the_deadline(opening: bytes) -> No
         pool.get("https://example.invalid/").result()
 
 
-def test_a_proxy_that_stalls_in_connect_is_a_timeout_also_by_the_wait_for_data_alone() -> None:
-    with (
-        server(dripping(b"", b"")) as (address, _),
-        WorkerPool(1, retry=None, timeout=(SOON, SOON), proxies={"https": f"http://{address}"}) as pool,
-        pytest.raises(requests.Timeout),
-    ):
-        pool.get("https://example.invalid/").result()
+def test_a_proxy_that_keeps_silent_is_a_timeout_also_where_requests_calls_it_a_failure_of_the_proxy() -> None:
+    """As it does where urllib3's own timeout comes a moment before the deadline."""
+    silent = urllib3.exceptions.ReadTimeoutError(Mock(), "/", "Read timed out.")
+    failure = requests.exceptions.ProxyError(urllib3.exceptions.ProxyError("Unable to connect to proxy", silent))
+    url = "https://example.invalid/"
+    with WorkerPool(1, timeout=SOON) as pool:
+        exchange = Exchange(Request(url), url, url, trace=Trace(host=url))
+        failed = pool._transport._failure(failure, exchange, has_expired=False)  # type: ignore[attr-defined]
+    assert isinstance(failed, TimedOut)
+    assert isinstance(failed.__cause__, requests.Timeout)
+    assert failed.__cause__.__cause__ is failure
 
 
 @pytest.mark.parametrize("drop", [b"", b"x"], ids=["silent", "dripping"])
