@@ -59,11 +59,14 @@ def translate(error: BaseException, url: str, *, was_sent: bool = False) -> Requ
     return ours
 
 
-def out_of_time(trace: Trace) -> requests.Timeout:
-    """requests' error for a send whose deadline has passed."""
+def out_of_time(trace: Trace, cause: BaseException | None = None) -> requests.Timeout:
+    """requests' error for a send whose deadline has passed; `cause`: what came of that in the library."""
     if trace.sent_at is None:
-        return requests.ConnectTimeout("no connection in the time allowed")
-    return requests.ReadTimeout("no complete answer in the time allowed")
+        late: requests.Timeout = requests.ConnectTimeout("no connection in the time allowed")
+    else:
+        late = requests.ReadTimeout("no complete answer in the time allowed")
+    late.__cause__ = cause
+    return late
 
 
 def _translated(error: BaseException, host: str, was_sent: bool) -> RequestError:

@@ -261,18 +261,14 @@ class RequestsTransport(CarryingTransport):
         """Say in our words what happened to a send; the library's error becomes the cause."""
         trace = exchange.trace
         if has_expired or error is None:
-            late = out_of_time(trace)
-            late.__cause__ = error
-            error = late
+            error = out_of_time(trace, error)
         ours = (
             error
             if isinstance(error, RequestError)
             else translate(error, exchange.url, was_sent=trace.sent_at is not None)
         )
         if isinstance(ours, TimedOut) and not isinstance(error, (RequestError, requests.Timeout)):
-            late = out_of_time(trace)  # what requests calls the failure of a proxy that has only kept silent
-            late.__cause__ = error
-            error = late
+            error = out_of_time(trace, error)  # requests calls it a failure of the proxy, which has only kept silent
         if isinstance(ours, Denied) and exchange.history:
             ours = Denied(f"{ours} (a redirect from {redact(exchange.history[-1].url)} leads there)")
         is_unanswered = trace.sent_at is not None and not trace.answered
