@@ -112,9 +112,16 @@ def test_lists_hold_every_outcome_once_and_are_never_empty(receipts: bool) -> No
 
 
 def test_a_list_holds_all_that_waits() -> None:
-    with WorkerPool(WORKERS, transport=ScriptedTransport()) as pool:
+    first_is_taken = threading.Event()
+
+    def play(request: Request, url: str) -> Answer:
+        assert url.endswith("/0") or first_is_taken.wait(LONG)
+        return Answer()
+
+    with WorkerPool(WORKERS, transport=ScriptedTransport(play)) as pool:
         batches = pool.batches(urls(500))
         first = next(batches)
+        first_is_taken.set()
         assert eventually(lambda: len(first) + stream_of(pool)._ended.qsize() == 500)
         second = next(batches)
         assert len(first) + len(second) == 500
