@@ -64,7 +64,7 @@ class Retries:
         self._learns = learns
         self._stop = policy.stop or tenacity.stop_after_attempt(policy.attempts)
         self._wait = policy.wait or tenacity.wait_random_exponential(multiplier=policy.backoff, max=policy.backoff_max)
-        self._retrying = tenacity.Retrying(stop=tenacity.stop_never, wait=tenacity.wait_none(), reraise=True)
+        self._retrying = tenacity.Retrying()
 
     def needs_verdict(self, status: int) -> bool:
         """Whether a response with this status has to be judged at all: the fast way out for most responses."""

@@ -10,10 +10,13 @@ from workerpool.config import Rate
 from workerpool.limits import LATENESS
 from workerpool.limits.windows import Window
 
-PARTS = 8
+PARTS = 4
 HOUR = 3600.0
 
-wishes = st.lists(st.tuples(st.sampled_from([0.0, 1.0, 20.0, 400.0, 449.0, 3000.0]), st.integers(1, 7)), max_size=40)
+wishes = st.lists(
+    st.tuples(st.sampled_from([0.0, 1.0, 20.0, 400.0, HOUR / PARTS, 3000.0]), st.sampled_from([1, 1, 2, 7])),
+    max_size=40,
+)
 """Seconds until each, and how much it weighs."""
 
 
@@ -35,15 +38,24 @@ def test_no_window_holds_more_than_the_quota_and_no_wish_waits_a_part_too_long(
             if sum(its for end, (_, its) in zip(ends, taken, strict=True) if end > at) + weighs <= count
         )
         now = max(now, window.next_at(weight))
-        assert free <= now <= free + HOUR / PARTS
+        assert free <= now < free + HOUR / PARTS
         window.take(now, weight)
         taken.append((now, weighs))
         assert len([*window.sent]) <= PARTS + 2
+        assert sum(weight for _, _, weight in window.sent) <= count
         assert window.rests_at == now + window.seconds
 
 
 def test_a_grant_counts_for_as_much_longer_as_it_may_have_come_late() -> None:
     assert Window(Rate(1, HOUR)).seconds == HOUR + LATENESS
+
+
+def test_what_is_sent_in_one_part_of_the_window_leaves_it_together() -> None:
+    window, began = Window(Rate(1000, HOUR), PARTS), 5000.0
+    for second in range(1000):
+        window.take(began + second)
+    assert [*window.sent] == [[began, began + 899, 900], [began + 900, began + 999, 100]]
+    assert window.next_at() == began + 899 + window.seconds
 
 
 def test_a_clock_that_is_read_in_another_order_shortens_nothing() -> None:

@@ -565,7 +565,7 @@ class Scheduler:
                 ticket.excused += now - ticket.ripe_at
             tokens.spend(now)
         elif is_first:
-            tokens.earn(now)
+            tokens.earn()
             self._ring.ask_tokenless(now)
 
     def _admits_at(self, caller: Caller, now: float, all_busy: bool) -> float:
@@ -609,7 +609,7 @@ class Scheduler:
             if caller.is_retry:
                 host.tokens.spend(now)
             else:
-                host.tokens.earn(now)
+                host.tokens.earn()
         caller.in_flight = host.in_flight
         caller.admitted = True
         caller.notify()
