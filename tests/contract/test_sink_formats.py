@@ -17,8 +17,8 @@ import psycopg
 import pytest
 from pyarrow import parquet
 
-from tests.contract.killing import keys_in
 from tests.contract.test_sinks import Output, row, rows
+from tests.outputs import keys_in
 from tests.postgres import PASSWORD, Server
 from workerpool.batch.record import FIELDS, JOB_FIELDS
 from workerpool.batch.sinks import durable_sink_for, parts

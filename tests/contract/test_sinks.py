@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.killing import keys_in
+from tests.outputs import FILES, keys_in
 from tests.postgres import Server
 from workerpool.batch.sinks import DurableSink, check_apart, durable_sink_for
 from workerpool.batch.sinks import postgres as postgres_sink
@@ -23,7 +23,6 @@ from workerpool.batch.sinks import sqlite as sqlite_sink
 from workerpool.batch.sinks.formats import OF_FILES, format_of
 from workerpool.errors import OptionError, SinkError
 
-FILES = ["out.jsonl", "out.csv", "out.jsonl.gz", "out.csv.gz", "out.sqlite", "out.parquet"]
 TABLE = "table"
 _numbers = count(1)
 
