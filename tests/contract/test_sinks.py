@@ -384,8 +384,8 @@ def test_a_full_disk_loses_nothing_that_was_confirmed(file: Output) -> None:
         position, error = write_until_full(sink, batches)
     sink.close()
     done = error.records
-    if ".sqlite" not in file.name and ".parquet" not in file.name:
-        assert os.path.getsize(f"{file.name}.partial") == json.loads(position)["bytes"]
+    if bytes_written := json.loads(position)["bytes"]:  # of text: what holds tables counts only records
+        assert os.path.getsize(f"{file.name}.partial") == bytes_written
     assert done in (1, 3, 7, 15)
     assert "records before are whole, in" in str(error)
     sink = file.sink()
