@@ -36,8 +36,8 @@ from tests.certificates import Authority
 from tests.conftest import IN_FULL
 from tests.waiting import eventually
 from workerpool import Outcome, Request, RetryPolicy, Timeout, WorkerPool, testing
-from workerpool.load import Load
-from workerpool.locking import ChoreLock
+from workerpool.crew.load import Load
+from workerpool.crew.locking import ChoreLock
 from workerpool.testing import Origin, Reply, ScriptedTransport
 from workerpool.tickets import Owner, Ticket
 from workerpool.transport import RequestsTransport, fast
@@ -1069,7 +1069,7 @@ def test_what_is_carried_when_a_defect_ends_its_carrier_ends_once(monkeypatch: p
 END = """
 import atexit, threading
 from workerpool import WorkerPool
-from workerpool.locking import ChoreLock
+from workerpool.crew.locking import ChoreLock
 from workerpool.testing import Origin
 
 origin = Origin().start()

@@ -6,11 +6,11 @@ then it goes back to the executor. Work is a request that the scheduler allows t
 
 Most requests need no thread of their own: they can be sent at once, over a socket that is idle, and their answers come
 in one piece. One turn at a time, the *carrier's*, sends such requests one after the other and waits for all their
-answers (`workerpool.load`). While there is one, it alone asks the scheduler; a request that it cannot carry it leaves
+answers (`workerpool.crew.load`). While there is one, it alone asks the scheduler; a request that it cannot carry it leaves
 to the others as *heavy*. If all that was missing is a connection, they make one, send the request, and give the rest of
 it back. As many requests and callables as there are workers are being done at once, carried or not.
 
-What becomes possible only later (a slot, a backoff, a pause) is watched by the alarm (`workerpool.alarm`), which
+What becomes possible only later (a slot, a backoff, a pause) is watched by the alarm (`workerpool.crew.alarm`), which
 calls a worker when the time comes.
 
 One lock, `_lock`, guards everything here and in the scheduler. It is never held while sending, calling users' code,
@@ -30,14 +30,15 @@ from functools import partial
 from typing import Any
 
 from workerpool import events
-from workerpool.alarm import Alarm
 from workerpool.clock import NEVER, Clock
+from workerpool.crew.alarm import Alarm
+from workerpool.crew.load import Load, Sending
+from workerpool.crew.locking import ChoreLock
+from workerpool.crew.work import Call, Turn
 from workerpool.delays import Delays, Feeder
 from workerpool.errors import SlotTimeout, UnexpectedError
 from workerpool.gate import Gate, Sorted
 from workerpool.limits import Answer, Limiter
-from workerpool.load import Load, Sending
-from workerpool.locking import ChoreLock
 from workerpool.model import Outcome
 from workerpool.redact import redact
 from workerpool.robots import Site
@@ -45,7 +46,6 @@ from workerpool.scheduler import Scheduler
 from workerpool.tickets import Caller, Owner, Ticket
 from workerpool.transport import Carried
 from workerpool.trip import Step
-from workerpool.work import Call, Turn
 from workerpool.worker import Worker
 
 GIVEN_UP = "its pool or its stream was told to end"

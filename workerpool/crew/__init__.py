@@ -1,0 +1,14 @@
+"""Which work a worker thread does next, and who wakes it. `Crew` is for others; its parts are entered by it.
+
+| module | owns |
+|---|---|
+| `crew` | the turns of worker threads, choosing work, waking; the lock of crew and scheduler |
+| `load` | the requests that one thread carries at once, and waiting for all their sockets |
+| `work` | what threads are given: a turn, a callable from `submit()` |
+| `alarm` | the thread that waits for a time |
+| `locking` | a lock whose holder, once it has let go, does what others could not wait for |
+"""
+
+from workerpool.crew.crew import AHEAD, Crew
+
+__all__ = ["AHEAD", "Crew"]
