@@ -984,7 +984,7 @@ def test_an_initializer_that_fails_breaks_the_pool_and_what_is_carried_still_end
         got: list[Outcome] = []
         reader = threading.Thread(target=lambda: got.extend(pool.stream([f"{site}/slow"])), daemon=True)
         reader.start()
-        assert eventually(lambda: pool._crew._is_carrying)  # or else one more thread is called for what comes next
+        assert eventually(lambda: pool._crew._carrier.is_carrying)  # or else another is called next
         assert [outcome.ok for outcome in pool.stream([f"{site}/"] * 5)] == [True] * 5
         future = pool.submit(pow, 2, 10)
         with pytest.raises(BrokenThreadPool):
@@ -1055,10 +1055,10 @@ def test_what_is_carried_when_a_defect_ends_its_carrier_ends_once(monkeypatch: p
         warm(pool, f"{site}/", 4)
         wait, calls = Load.wait, itertools.count()
 
-        def defective(load: Load) -> Any:
+        def defective(load: Load, **kwargs: Any) -> Any:
             if next(calls) == 5:
                 raise LookupError("a defect of ours")
-            return wait(load)
+            return wait(load, **kwargs)
 
         monkeypatch.setattr(Load, "wait", defective)
         urls = [f"{site}/{n}" for n in range(50)]

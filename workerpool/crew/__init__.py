@@ -3,7 +3,8 @@
 | module | owns |
 |---|---|
 | `crew` | the turns of worker threads, choosing work, waking; the lock of crew and scheduler |
-| `load` | the requests that one thread carries at once, and waiting for all their sockets |
+| `carrier` | the requests that one thread carries at once, those it leaves to others, those given to it |
+| `load` | the sockets of those that are carried, and waiting for all of them |
 | `work` | what threads are given: a turn, a callable from `submit()` |
 | `alarm` | the thread that waits for a time |
 | `locking` | a lock whose holder, once it has let go, does what others could not wait for |
