@@ -1014,7 +1014,7 @@ def test_a_turn_that_a_defect_has_ended_breaks_the_pool_and_does_not_keep_it_fro
     ending.start()
     ending.join(LONG)
     assert not ending.is_alive()
-    assert pool._crew._called == pool._crew._turns == 0
+    assert pool._crew._threads.called == pool._crew._threads.turns == 0
 
 
 @pytest.mark.parametrize("where", ["_before_change", "_carry_out", "_pick", "_settle"])

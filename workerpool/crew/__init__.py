@@ -5,7 +5,7 @@
 | `crew` | the turns of worker threads, choosing work, waking; the lock of crew and scheduler |
 | `carrier` | the requests that one thread carries at once, those it leaves to others, those given to it |
 | `load` | the sockets of those that are carried, and waiting for all of them |
-| `work` | what threads are given: a turn, a callable from `submit()` |
+| `threads` | the executor's threads, and how many are in a turn; what they run: turns, callables from `submit()` |
 | `alarm` | the thread that waits for a time |
 | `locking` | a lock whose holder, once it has let go, does what others could not wait for |
 """

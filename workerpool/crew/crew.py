@@ -26,7 +26,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.thread import BrokenThreadPool
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from workerpool import events
@@ -34,7 +33,7 @@ from workerpool.clock import NEVER, Clock
 from workerpool.crew.alarm import Alarm
 from workerpool.crew.carrier import Carrier, Sending
 from workerpool.crew.locking import ChoreLock
-from workerpool.crew.work import Call, Turn
+from workerpool.crew.threads import Call, Threads
 from workerpool.delays import Delays, Feeder
 from workerpool.errors import SlotTimeout, UnexpectedError
 from workerpool.gate import Gate, Sorted
@@ -114,7 +113,6 @@ class Crew:
         on_closed: Callable[[], None],
         gate: Gate | None = None,
     ) -> None:
-        self._executor = executor
         self._workers = workers
         self._scheduler = scheduler
         self._worker = worker
@@ -131,8 +129,7 @@ class Crew:
         lock: Any = ChoreLock(self._forsaken, self._clear_out)
         self._lock: threading.Lock = lock
         self._callables: deque[Call] = deque()
-        self._turns = 0  # threads in a turn, or called to one
-        self._called = 0  # of these, not there yet
+        self._threads = Threads(executor, workers)
         self._on_callables = 0  # callables that are being run
         self._on_requests = 0  # requests that are being sent: carried, left to the others, or on a thread of their own
         self._carrier = Carrier(worker)
@@ -142,8 +139,6 @@ class Crew:
         self._closing = False
         self._cancelling = False  # closing, and what is not being sent is given up
         self._is_closed = False
-        self._broken: BaseException | None = None
-        self._no_thread = ""  # why none could be started when one was last called
         self._lost: dict[Ticket, Step | None] = {}  # what turns had in hand that defects of ours have ended
         self._is_unwatched = False  # something waits for a time, and the alarm's thread could not be started
         self._drained = threading.Condition(self._lock)
@@ -401,7 +396,7 @@ class Crew:
     @property
     def broken(self) -> BaseException | None:
         """What made the pool unusable: a session or an initializer that failed."""
-        return self._broken
+        return self._threads.broken
 
     @property
     def is_closing(self) -> bool:
@@ -420,8 +415,8 @@ class Crew:
                 # A thread that was called for a callable counts as running it, though it may not have begun yet:
                 # whether that is cancelled must not depend on how fast a thread starts.
                 waiting = [*self._callables]
-                self._callables = deque(waiting[: self._called])
-                forgotten = waiting[self._called :]
+                self._callables = deque(waiting[: self._threads.called])
+                forgotten = waiting[self._threads.called :]
                 self._cancelling = True
             gone = self._take_out(lambda ticket: cancel or ticket.is_cancelled() or ticket.owner.needs_receipts, now)
         for work in forgotten:
@@ -434,7 +429,7 @@ class Crew:
         with self._lock:
             while not self._is_closed:
                 self._drained.wait()
-        self._executor.shutdown(wait=True)
+        self._threads.shutdown(wait=True)
 
     # -- turns: the rest of this class runs on worker threads and the alarm ----------------------------------------
 
@@ -450,7 +445,7 @@ class Crew:
             try:
                 now = self._before_change()
                 if has_arrived:
-                    self._called -= 1
+                    self._threads.called -= 1
                 if ticket is not None and step is not None:
                     self._carry_out(ticket, step, now)
                 if ran_callable:
@@ -460,15 +455,15 @@ class Crew:
                 # crew to be drained finds every outcome delivered.
                 ends = work is None and (step is None or (step.outcome is None and not step.is_given_up))
                 if ends:
-                    self._turns -= 1
+                    self._threads.turns -= 1
                 self._settle(now)
                 stays = ends and self._is_unwatched
                 if stays:  # or else nobody would look when the time has come
-                    self._turns += 1
+                    self._threads.turns += 1
                     ends = False
                 closed = ends and self._notice_drained()
             except BaseException:
-                self._turns += ends  # `_break` counts this turn out
+                self._threads.turns += ends  # `_break` counts this turn out
                 self._lose(ticket, step, work)
                 raise
             finally:
@@ -641,7 +636,7 @@ class Crew:
         if self._callables and self._is_callables_turn():
             return True
         # No thread can be called, so the carrier has to do it itself, when nothing is carried any more.
-        return bool(self._carrier.for_others) and self._turns == 1
+        return bool(self._carrier.for_others) and self._threads.turns == 1
 
     def _is_callables_turn(self) -> bool:
         fewer = self._on_callables - self._on_requests
@@ -722,7 +717,7 @@ class Crew:
         is_ready = has_room and self._scheduler.has_ready(now)
         carrier = self._carrier
         for_others = len(carrier.for_others) + has_room * len(self._callables)
-        if (is_ready and not carrier.is_carrying) or self._called < for_others:
+        if (is_ready and not carrier.is_carrying) or self._threads.called < for_others:
             self._call_worker()
         if is_ready and carrier.is_carrying:
             # Or the carrier would find that the next work is not its own, sleep, and be woken by this line again.
@@ -733,43 +728,14 @@ class Crew:
         self.delays.note(now, is_full=not has_room, is_ready=is_ready)
 
     def _call_worker(self) -> None:
-        if self._turns >= self._workers:
-            return
-        self._turns += 1
-        self._called += 1
-        turn = Turn(self.run_turn)
-        try:
-            future = self._executor.submit(turn)
-        except RuntimeError as error:
-            # Perhaps it was queued all the same, where no further thread could be started: then it must not count.
-            turn.is_off = True
-            self._turns -= 1
-            self._called -= 1
-            if isinstance(error, BrokenThreadPool):
-                self._broken = error
-            # Otherwise the interpreter is ending, or the system allows no more threads: turns that still run, or the
-            # alarm, finish the work.
-            self._no_thread = str(error)
-            return
-        future.add_done_callback(partial(self._notice_failure, turn))
-
-    def _notice_failure(self, turn: Turn, future: Future[None]) -> None:
-        """Notice a turn that never ran, because its thread could not be set up, or that a defect of ours has ended.
-
-        `add_done_callback` may call this at once, while we hold the lock: so a new thread does the rest.
-        """
-        error = future.exception()
-        if error is not None:
-            threading.Thread(target=self._break, args=(error, turn.has_begun), name="workerpool-broken").start()
+        self._threads.call(self.run_turn, self._break)
 
     def _break(self, error: BaseException, has_begun: bool) -> None:
         """End all work: there will be no worker to do it."""
         if isinstance(error, BrokenThreadPool):
             error.__cause__ = self._worker.failure
         with self._lock:
-            self._broken = error
-            self._turns -= 1
-            self._called -= not has_begun
+            self._threads.lose(error, has_begun=has_begun)
             callables, self._callables = self._callables, deque()
             left, self._lost = self._lost, {}
             now = self._clock.now()
@@ -778,7 +744,7 @@ class Crew:
                 self._settle(now)  # others go on with what has been sent, if there are any
             except Exception:
                 pass  # the same defect, perhaps: what is left ends all the same
-            if not self._turns:
+            if not self._threads.turns:
                 left.update(dict.fromkeys(self._carrier.take_all()))
             closed = self._notice_drained()
         events.emit("worker.failed", error=repr(error))
@@ -803,7 +769,7 @@ class Crew:
             try:
                 self._alarm.set(wake, self._ring)
             except RuntimeError as error:
-                self._is_unwatched, self._no_thread = True, str(error)
+                self._is_unwatched, self._threads.why_none = True, str(error)
 
     def _ring(self) -> None:
         """What the alarm does when its time has come: call a worker, or at the interpreter's end be one."""
@@ -811,10 +777,10 @@ class Crew:
         self._settle(now)
         if self._notice_drained():
             self._without_lock(self._end)
-        elif self._turns == 0 and self._scheduler.has_ready(now):
+        elif self._threads.turns == 0 and self._scheduler.has_ready(now):
             # No thread could be called, so the executor has ended with the interpreter.
-            self._turns += 1
-            self._called += 1
+            self._threads.turns += 1
+            self._threads.called += 1
             self._without_lock(self.run_turn)
 
     def _without_lock(self, act: Callable[[], None]) -> None:
@@ -858,20 +824,20 @@ class Crew:
             raise RuntimeError("cannot schedule new futures after shutdown")
 
     def _check_whole(self) -> None:
-        if self._broken is not None:
-            raise BrokenThreadPool(str(self._broken)) from self._worker.failure
+        if self._threads.broken is not None:
+            raise BrokenThreadPool(str(self._threads.broken)) from self._worker.failure
 
     def _check_manned(self, now: float) -> None:
         """Raise if work waits and no thread can do it: the pool is broken, or none could be started, as the interpreter
         is ending, or the system allows no more."""
         self._check_whole()
-        if self._turns == 0 and (self._callables or self._is_unwatched or self._scheduler.has_ready(now)):
-            raise RuntimeError(self._no_thread)
+        if self._threads.turns == 0 and (self._callables or self._is_unwatched or self._scheduler.has_ready(now)):
+            raise RuntimeError(self._threads.why_none)
 
     def _is_drained(self) -> bool:
         # In a broken pool, what the scheduler has in flight may be a turn's that is no more.
         is_idle = self._scheduler.is_idle and not self._at_gate
-        return not self._turns and not self._callables and (is_idle or self._broken is not None)
+        return not self._threads.turns and not self._callables and (is_idle or self._threads.broken is not None)
 
     def _notice_drained(self) -> bool:
         """Whether the last work has just ended after `close`: the caller then calls `_end` without the lock."""
@@ -887,7 +853,7 @@ class Crew:
     def _end(self) -> None:
         """Close what is open: all work has ended, and none will come."""
         self._carrier.close()
-        self._executor.shutdown(wait=False)
+        self._threads.shutdown(wait=False)
         self._on_closed()
 
     def _deliver_cancelled(self, tickets: Iterable[Ticket], why: str) -> None:
