@@ -1196,8 +1196,7 @@ class Chores:
     def __init__(self) -> None:
         self.waiting: deque[str] = deque()
         self.done: list[str] = []
-        lock: Any = ChoreLock(self.waiting, self.do)
-        self.lock: threading.Lock = lock
+        self.lock = ChoreLock(self.waiting, self.do)
 
     def leave(self, chore: str) -> None:
         self.waiting.append(chore)
@@ -1235,7 +1234,7 @@ def test_a_chore_is_done_at_once_where_the_lock_is_free_and_else_by_its_holder_a
 
 def test_a_chore_is_done_by_a_holder_that_begins_to_wait_for_a_condition() -> None:
     chores, waits = Chores(), threading.Event()
-    condition = threading.Condition(chores.lock)
+    condition = chores.lock.condition()
 
     def wait() -> None:
         with condition:

@@ -19,7 +19,6 @@ delivering an outcome or logging.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -54,9 +53,6 @@ AHEAD = 2
 
 UNWATCHED = 0.1
 """Seconds after which a worker looks again that stays because no thread could be started to wait for a time."""
-
-CONTENDED = 0.0001
-"""Seconds until a worker that finds the lock taken looks again. It is held for a few µs, so this is rare."""
 
 
 @dataclass(slots=True)
@@ -126,8 +122,7 @@ class Crew:
         # Guards every field below, and besides: the scheduler with all that is in it (an owner's `room` and `queued`,
         # and tickets that wait), what the carrier and the others have for each other, the alarm, and the meter in
         # `delays`. Not `delays.feeders`.
-        lock: Any = ChoreLock(self._forsaken, self._clear_out)
-        self._lock: threading.Lock = lock
+        self._lock = ChoreLock(self._forsaken, self._clear_out)
         self._callables: deque[Call] = deque()
         self._threads = Threads(executor, workers)
         self._on_callables = 0  # callables that are being run
@@ -141,7 +136,7 @@ class Crew:
         self._is_closed = False
         self._lost: dict[Ticket, Step | None] = {}  # what turns had in hand that defects of ours have ended
         self._is_unwatched = False  # something waits for a time, and the alarm's thread could not be started
-        self._drained = threading.Condition(self._lock)
+        self._drained = self._lock.condition()
         self._alarm = Alarm(self._lock, clock)
         self.delays = Delays(scheduler, clock.now())
 
@@ -313,7 +308,7 @@ class Crew:
         `key`, `has_place`, `is_retry`: as for a `Caller`. If the host wants no request, now or later, the caller that
         this returns `is_refused`, and nothing is taken. Raises `SlotTimeout`, nothing taken, after `max_wait` seconds.
         """
-        changed = threading.Condition(self._lock)
+        changed = self._lock.condition()
         now = self._clock.now()
         caller = Caller(host, changed.notify, key=key, has_place=has_place, is_retry=is_retry, since=now)
         with self._lock:
@@ -441,7 +436,7 @@ class Crew:
         has_arrived = True
         ran_callable = ends = False
         while True:
-            self._take_lock()
+            self._lock.take_as_one_of_many()
             try:
                 now = self._before_change()
                 if has_arrived:
@@ -498,16 +493,6 @@ class Crew:
         elif work is not None:
             work.is_carrying = False  # another turn may be the carrier
 
-    def _take_lock(self) -> None:
-        """Take the lock as one of many threads, none of which waits in line for it.
-
-        A thread in line is given the lock while it sleeps, before it has the interpreter: the next one finds the lock
-        taken, sleeps, too, and from then on every turn of every worker takes a change of threads (a lock convoy; see
-        decision 12).
-        """
-        while not self._lock.acquire(blocking=False):
-            time.sleep(CONTENDED)
-
     def _send(self, sending: Sending) -> Step | None:
         """Take a request one step further; None if it is carried from now on, by this thread or another one."""
         ticket, carried = sending.ticket, sending.carried
@@ -538,7 +523,7 @@ class Crew:
         goes_on = True
         try:
             while True:
-                self._take_lock()
+                self._lock.take_as_one_of_many()
                 try:
                     now = self._before_change()
                     ended = carrier.take_note()
