@@ -35,7 +35,7 @@ class Scheduler:
     """Lanes, the ring of those that may send, and the heap of what waits for a time. All times are the clock's.
 
     `floor`: the tokens that a host's retry budget begins with. `places`: the most requests in
-    flight, as a pool has workers; slow hosts may hold only a part of these while others wait. None if not known.
+    flight, as a pool has workers; slow hosts may hold only a part of these while others wait.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class Scheduler:
         floor: float = 0.0,
         breaker: Breaker | None = None,
         shared: SharedBudget | None = None,
-        places: int | None = None,
+        places: int,
     ) -> None:
         self._budgets = budgets if shared is None or budgets.learns_rate else replace(budgets, host_rate=None)
         self._retries = retries
         self._breaker = breaker
         self._shared = shared
-        self._places = NEVER if places is None else min(places, budgets.max_connections)
-        self._slow = None if places is None else SlowHosts(min(places, budgets.max_connections))
+        self._places = min(places, budgets.max_connections)
+        self._slow = SlowHosts(self._places)
         self._limiter = MemoryLimiter(budgets.rate, budgets.burst) if budgets.rate and shared is None else None
         self._register = Register(self._budgets, retries, floor, breaker)
         self._hosts = self._register.hosts
@@ -219,14 +219,13 @@ class Scheduler:
             self._ring.since = None
         host.in_flight -= 1
         self.in_flight -= 1
-        if self._slow is not None:
-            was_slow = host.is_slow
-            took = None if since is None or was_refused else now - since
-            self._slow.note_end(host, took, now, failed=failed)
-            if was_slow and (not host.is_slow or self._slow.may_try(host)):
-                for lane in host.lanes.values():
-                    lane.stands_back = False
-                    self._ring.enlist(lane, now)
+        was_slow = host.is_slow
+        took = None if since is None or was_refused else now - since
+        self._slow.note_end(host, took, now, failed=failed)
+        if was_slow and (not host.is_slow or self._slow.may_try(host)):
+            for lane in host.lanes.values():
+                lane.stands_back = False
+                self._ring.enlist(lane, now)
         if self._shared is not None and not was_refused:
             self._shared.give_back(name, now)
             if self._ring.denied:
@@ -268,7 +267,7 @@ class Scheduler:
                 wake = min(wake, self._limiter.next_at(self._head_weight(now)) + self._limiter.grouping)
             elif self._shared is not None:
                 wake = min(wake, self._shared.next_at(None, self._head_weight(now), now))
-        if self._slow is not None and not self._lanes and self.in_flight < self._places:
+        if not self._lanes and self.in_flight < self._places:
             slow_at = self._slow.wakes_at(now)
             if slow_at is not None:
                 wake = min(wake, slow_at)
@@ -435,17 +434,16 @@ class Scheduler:
         no room. These stand in nobody's way, but stay where they are if nobody else waits: for a stream by itself this
         happens all the time.
         """
-        slow = self._slow
         while True:
-            if slow is not None and slow.has_waiting:
-                self._let_forward(slow, now)
+            if self._slow.has_waiting:
+                self._let_forward(now)
             if not self._lanes:
                 return False
             lane = self._lanes[0]
             if not self._ring.is_open(lane, now):
                 self._ring.put_head_where_it_waits(now)
                 continue
-            if slow is not None and self._stands_back(slow, lane, now):
+            if self._stands_back(lane, now):
                 continue
             line = lane.line(now)
             ticket = line[0]
@@ -458,29 +456,29 @@ class Scheduler:
                     return False
             self._aside.setdefault(owner, deque()).append(self._pop(lane, line))
 
-    def _let_forward(self, slow: SlowHosts, now: float) -> None:
+    def _let_forward(self, now: float) -> None:
         """Give its turn to a lane that stood back, if there is a place for it."""
         while not (self._lanes and self._lanes[0].host.is_slow):
-            lane = slow.next(now)
+            lane = self._slow.next(now)
             if lane is None:
                 break
             self._ring.enlist(lane, now, is_first=True)
 
-    def _stands_back(self, slow: SlowHosts, lane: Lane, now: float) -> bool:
+    def _stands_back(self, lane: Lane, now: float) -> bool:
         """Take the ring's first lane out if its host is slow, and others want the places."""
         host = lane.host
         if not host.in_flight and not host.is_slow:
             return False
-        if host.refused_until > now or not slow.must_wait(
+        if host.refused_until > now or not self._slow.must_wait(
             host, now, in_flight=self.in_flight, is_alone=len(self._hosts) == 1
         ):
             return False
-        slow.put_back(self._ring.take_head(), now)
+        self._slow.put_back(self._ring.take_head(), now)
         return True
 
     def _note_want(self, now: float) -> None:
         """Note that the ring's first lane stands ready in vain, if it is none of a slow host."""
-        if self._slow is not None and self._lanes and not self._lanes[0].host.is_slow:
+        if self._lanes and not self._lanes[0].host.is_slow:
             self._slow.note_want(now)
 
     def _head_may_go(self, now: float) -> bool:
@@ -515,8 +513,7 @@ class Scheduler:
         host.callers_turn = True
         self.queued -= 1
         self.in_flight += 1
-        if self._slow is not None:
-            self._slow.note_send(host, now)
+        self._slow.note_send(host, now)
         owner = ticket.owner
         if owner.needs_receipts:
             owner.queued -= 1
@@ -601,8 +598,7 @@ class Scheduler:
             host.callers_turn = False
             host.in_flight += 1
             self.in_flight += 1
-            if self._slow is not None:
-                self._slow.note_send(host, now)
+            self._slow.note_send(host, now)
         for limiter in self._limits_of(caller, host, now):
             _taken(limiter, now, 1, caller.since)
         if host.tokens is not None and not caller.has_place:
