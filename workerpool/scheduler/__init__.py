@@ -7,7 +7,7 @@
 | `parked` | requests aside, until a time or until something is known |
 | `register` | hosts, their lanes, keys' quotas and the retry budgets |
 | `hosts`, `lanes` | what may be sent to one host; its queues |
-| `slow_hosts` | which hosts are slow, and what they may hold |
+| `places` | the pool's places: who holds them, which hosts are slow, and what these may hold |
 
 No module here has a lock, a clock or a thread.
 """

@@ -2,7 +2,7 @@
 
 A lane that has requests is in exactly one place: in the ring itself (it may send now, the pool's budget apart), in line
 for a place of its host (`Host.waiting`), at a timer, in line for the pool's retry tokens, or among those that stand
-back (`SlowHosts`). A timer may be left over from before, and then only makes somebody look.
+back (`Places`). A timer may be left over from before, and then only makes somebody look.
 
 Only the scheduler enters, under the lock of its caller.
 """

@@ -9,7 +9,7 @@ A request is in exactly one state here: queued in its lane, parked until a time,
 flight. Lanes with something to send *now* stand in a ring and are served in turn, one request each, so a host with a
 million requests delays a host with one by one send. What waits for a time (a parked request, a lane's pause, a lane's
 slot, a token) stands in one heap; lanes that wait for a place of their host wait in line there, and those of slow
-hosts stand back while others want all of the pool's places (`workerpool.slow_hosts`).
+hosts stand back while others want all of the pool's places (`Places`).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from workerpool.meter import Reasons, Wait
 from workerpool.scheduler.hosts import Host
 from workerpool.scheduler.lanes import Lane
 from workerpool.scheduler.parked import Parked, parted
+from workerpool.scheduler.places import Places
 from workerpool.scheduler.register import Register
 from workerpool.scheduler.ring import Ring
-from workerpool.scheduler.slow_hosts import SlowHosts
 from workerpool.tickets import Caller, Owner, Ticket
 
 
@@ -52,8 +52,7 @@ class Scheduler:
         self._retries = retries
         self._breaker = breaker
         self._shared = shared
-        self._places = min(places, budgets.max_connections)
-        self._slow = SlowHosts(self._places)
+        self._places = Places(places, budgets.max_connections)
         self._limiter = MemoryLimiter(budgets.rate, budgets.burst) if budgets.rate and shared is None else None
         self._register = Register(self._budgets, retries, floor, breaker)
         self._hosts = self._register.hosts
@@ -64,7 +63,6 @@ class Scheduler:
         self._aside: dict[Owner, deque[Ticket]] = {}  # queued requests of owners that are full, oldest first
         self._callers_first = True  # whose turn it is, where callers and the ring want the same slot or place
         self.queued = 0
-        self.in_flight = 0
 
     # -- what comes in ------------------------------------------------------------------------------------------------
 
@@ -213,16 +211,15 @@ class Scheduler:
         taken nothing that is shared.
         """
         host = self._hosts[name]
-        if self.in_flight >= self._places:
+        places = self._places
+        if places.are_taken:
             self._note_want(now)
-        if self.in_flight >= self._budgets.max_connections:
+        if places.taken >= places.sockets:
             self._ring.since = None
-        host.in_flight -= 1
-        self.in_flight -= 1
         was_slow = host.is_slow
         took = None if since is None or was_refused else now - since
-        self._slow.note_end(host, took, now, failed=failed)
-        if was_slow and (not host.is_slow or self._slow.may_try(host)):
+        places.give_back(host, took, now, failed=failed)
+        if was_slow and (not host.is_slow or places.may_try(host)):
             for lane in host.lanes.values():
                 lane.stands_back = False
                 self._ring.enlist(lane, now)
@@ -242,7 +239,7 @@ class Scheduler:
         ring = self._ring
         if ring.timers or ring.in_line or self._parked.heap or self._register.resting:
             self._ripen(now)
-        if not self._prune(now) or self.in_flight >= self._budgets.max_connections:
+        if not self._prune(now) or self._places.taken >= self._places.sockets:
             return False
         return self._head_may_go(now)
 
@@ -260,15 +257,15 @@ class Scheduler:
         """When to look again if nothing else happens; None if only something else can help. May lie in the past."""
         may_send = self._prune(now)
         wake = min(self._ring.wakes_at(), self._parked.wakes_at())
-        if may_send and self.in_flight < self._budgets.max_connections:
+        if may_send and self._places.taken < self._places.sockets:
             if self._head_may_go(now):
                 return now
             if self._limiter is not None:
                 wake = min(wake, self._limiter.next_at(self._head_weight(now)) + self._limiter.grouping)
             elif self._shared is not None:
                 wake = min(wake, self._shared.next_at(None, self._head_weight(now), now))
-        if not self._lanes and self.in_flight < self._places:
-            slow_at = self._slow.wakes_at(now)
+        if not self._lanes and not self._places.are_taken:
+            slow_at = self._places.wakes_at(now)
             if slow_at is not None:
                 wake = min(wake, slow_at)
         return None if wake == NEVER else wake
@@ -316,14 +313,14 @@ class Scheduler:
         if not ticket.owner.lets(ticket):
             return _consumer_of(ticket.owner)
         if lane.host.refused_until > at:  # what ends unsent needs no slot
-            return Wait.SOCKETS if self.in_flight >= self._budgets.max_connections else otherwise
+            return Wait.SOCKETS if self._places.taken >= self._places.sockets else otherwise
         if lane.stands_back:
             return Wait.WORKERS
         is_denied = lane in self._ring.denied and not lane.listed
         return self._pools_hold_up(ticket.request.weight, at, Wait.SHARED if is_denied else ready)
 
     def _pools_hold_up(self, weight: int, at: float, ready: Wait) -> Wait:
-        if self.in_flight >= self._budgets.max_connections:
+        if self._places.taken >= self._places.sockets:
             return Wait.SOCKETS
         if self._limiter is not None and self._limiter.next_at(weight) > at:
             return Wait.RATE
@@ -411,6 +408,11 @@ class Scheduler:
         return len(self._parked)
 
     @property
+    def in_flight(self) -> int:
+        """How many requests and callers are sending."""
+        return self._places.taken
+
+    @property
     def hosts(self) -> int:
         """How many hosts have something queued, in flight, paused or still being counted."""
         return len(self._hosts)
@@ -423,7 +425,7 @@ class Scheduler:
     @property
     def is_idle(self) -> bool:
         """Whether no request is queued, parked or in flight, and no caller waits."""
-        return not (self.queued or self.parked or self.in_flight or self.callers)
+        return not (self.queued or self.parked or self._places.taken or self.callers)
 
     # -- inside: the ring ---------------------------------------------------------------------------------------------
 
@@ -435,7 +437,7 @@ class Scheduler:
         happens all the time.
         """
         while True:
-            if self._slow.has_waiting:
+            if self._places.has_waiting:
                 self._let_forward(now)
             if not self._lanes:
                 return False
@@ -459,7 +461,7 @@ class Scheduler:
     def _let_forward(self, now: float) -> None:
         """Give its turn to a lane that stood back, if there is a place for it."""
         while not (self._lanes and self._lanes[0].host.is_slow):
-            lane = self._slow.next(now)
+            lane = self._places.next(now)
             if lane is None:
                 break
             self._ring.enlist(lane, now, is_first=True)
@@ -469,17 +471,15 @@ class Scheduler:
         host = lane.host
         if not host.in_flight and not host.is_slow:
             return False
-        if host.refused_until > now or not self._slow.must_wait(
-            host, now, in_flight=self.in_flight, is_alone=len(self._hosts) == 1
-        ):
+        if host.refused_until > now or not self._places.judge(host, now, is_alone=len(self._hosts) == 1):
             return False
-        self._slow.put_back(self._ring.take_head(), now)
+        self._places.put_back(self._ring.take_head(), now)
         return True
 
     def _note_want(self, now: float) -> None:
         """Note that the ring's first lane stands ready in vain, if it is none of a slow host."""
         if self._lanes and not self._lanes[0].host.is_slow:
-            self._slow.note_want(now)
+            self._places.note_want(now)
 
     def _head_may_go(self, now: float) -> bool:
         """Whether the pool's budget lets the head of the ring go: its slot has come, or its refusal needs none."""
@@ -509,11 +509,9 @@ class Scheduler:
         refused = host.refused_until > now
         self._lanes.popleft()
         self._pop(lane, line)
-        host.in_flight += 1
+        self._places.take(host, now)
         host.callers_turn = True
         self.queued -= 1
-        self.in_flight += 1
-        self._slow.note_send(host, now)
         owner = ticket.owner
         if owner.needs_receipts:
             owner.queued -= 1
@@ -569,7 +567,7 @@ class Scheduler:
         """When a caller may be admitted; `NEVER` if that hangs on something else than time."""
         host = self._register.host(caller.host, now)
         if not caller.has_place:
-            if self.in_flight >= self._budgets.max_connections or not host.has_place():
+            if self._places.taken >= self._places.sockets or not host.has_place():
                 return NEVER
             hosts_own = host.listed or host.waiting or host.timed is not None
             requests_first = (hosts_own and not host.callers_turn) or (self._lanes and not self._callers_first)
@@ -596,9 +594,7 @@ class Scheduler:
         self._callers_first = False
         if not caller.has_place:
             host.callers_turn = False
-            host.in_flight += 1
-            self.in_flight += 1
-            self._slow.note_send(host, now)
+            self._places.take(host, now)
         for limiter in self._limits_of(caller, host, now):
             _taken(limiter, now, 1, caller.since)
         if host.tokens is not None and not caller.has_place:
