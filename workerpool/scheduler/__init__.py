@@ -5,6 +5,7 @@
 | `scheduler` | what comes in and goes out, one admission, and fairness between owners, callers and slow hosts |
 | `ring` | where a lane stands, and when it is looked at again |
 | `parked` | requests aside, until a time or until something is known |
+| `aside` | requests of owners that may not send now |
 | `register` | hosts, their lanes, keys' quotas and the retry budgets |
 | `hosts`, `lanes` | what may be sent to one host; its queues |
 | `places` | the pool's places: who holds them, which hosts are slow, and what these may hold |

@@ -22,9 +22,10 @@ from workerpool.clock import NEVER
 from workerpool.config import Breaker, Budgets, RetryBudget
 from workerpool.limits import Answer, Limiter, MemoryLimiter, RetryTokens, SharedBudget
 from workerpool.meter import Reasons, Wait
+from workerpool.scheduler.aside import Aside
 from workerpool.scheduler.hosts import Host
 from workerpool.scheduler.lanes import Lane
-from workerpool.scheduler.parked import Parked, parted
+from workerpool.scheduler.parked import Parked
 from workerpool.scheduler.places import Places
 from workerpool.scheduler.register import Register
 from workerpool.scheduler.ring import Ring
@@ -60,7 +61,7 @@ class Scheduler:
         self._lanes = self._ring.lanes  # always the same deque, as it is looked at all the time
         self._parked = Parked()
         self.callers: deque[Caller] = deque()
-        self._aside: dict[Owner, deque[Ticket]] = {}  # queued requests of owners that are full, oldest first
+        self._aside = Aside(self._register, self._ring)
         self._callers_first = True  # whose turn it is, where callers and the ring want the same slot or place
         self.queued = 0
 
@@ -69,8 +70,7 @@ class Scheduler:
     def add(self, ticket: Ticket, now: float) -> None:
         """Put a new request at the end of its lane."""
         lane = self._register.lane_of(ticket, now)
-        lane.queue.append(ticket)
-        lane.host.queued += 1
+        lane.append(ticket)
         self._count(ticket, 1)
         self._ring.enlist(lane, now)
 
@@ -81,7 +81,7 @@ class Scheduler:
         and one to be sent again, as its socket was dead.
         """
         self._count(ticket, 1)
-        self._bring_back(ticket, now)
+        self._ring.bring_back(ticket, now)
 
     def park(self, ticket: Ticket, until: float) -> None:
         """Keep a request, no longer in flight, aside; at `until` it comes to the front of its lane.
@@ -168,27 +168,15 @@ class Scheduler:
                 return ticket
             if shared is not None:
                 shared.give_back(ticket.host, now)
-            self._pop(lane, line)
+            lane.pop(line)
             self._count(ticket, -1)
         if not self._lanes:
             self._ring.since = None
         return None
 
     def resume(self, owner: Owner, now: float) -> None:
-        """Bring back what was put aside while `owner` was full or had no room, lanes in the order in which they stood.
-
-        Were it reversed, the same lanes would come last at every resume, and starve.
-        """
-        aside = self._aside.pop(owner, None)
-        if aside is None:
-            return
-        lanes: dict[Lane, None] = {}
-        for ticket in aside:
-            lanes[self._register.lane_of(ticket, now)] = None
-        for ticket in reversed(aside):
-            self._push_first(self._register.lane_of(ticket, now), ticket)
-        for lane in lanes:
-            self._ring.enlist(lane, now)
+        """Bring back what was put aside while `owner` was full or had no room."""
+        self._aside.resume(owner, now)
 
     def make_room(self, owner: Owner, places: int, now: float) -> None:
         """Give back places of an owner that needs receipts: these have come, or nothing was sent."""
@@ -197,10 +185,7 @@ class Scheduler:
 
     def urge(self, ticket: Ticket, now: float) -> None:
         """Bring back one request that was put aside: its full owner awaits just that one."""
-        aside = self._aside.get(ticket.owner)
-        if aside is not None and ticket in aside:
-            aside.remove(ticket)
-            self._bring_back(ticket, now)
+        self._aside.urge(ticket, now)
 
     def release(
         self, name: str, now: float, *, since: float | None = None, failed: bool = False, was_refused: bool = False
@@ -279,9 +264,8 @@ class Scheduler:
         ready = otherwise
         if self._shared is not None and (otherwise is Wait.READY or self._shared.next_at(None, 1, at) > at):
             ready = Wait.SHARED  # it is also what is missing where workers are free, and none may send
-        for owner, aside in self._aside.items():
-            if aside:
-                found[_consumer_of(owner), ""] = found.get((_consumer_of(owner), ""), 0) + len(aside)
+        for owner, aside in self._aside.by_owner.items():
+            found[_consumer_of(owner), ""] = found.get((_consumer_of(owner), ""), 0) + len(aside)
         for host in self._hosts.values():
             for lane in host.lanes.values():
                 if not lane.is_empty:
@@ -331,20 +315,11 @@ class Scheduler:
         gone: list[Ticket] = []
         for host in [*self._hosts.values()]:
             for lane in [*host.lanes.values()]:
-                picked, lane.queue = parted(lane.queue, is_unwanted)
-                host.queued -= len(picked)
-                more, lane.retries = parted(lane.retries, is_unwanted)
-                gone += picked + more
+                gone += lane.discard(is_unwanted)
                 if lane.is_empty and not lane.listed:
                     self._register.drop(lane)
             self._register.retire(host, now)
-        for owner, aside in [*self._aside.items()]:
-            picked, kept = parted(aside, is_unwanted)
-            gone += picked
-            if kept:
-                self._aside[owner] = kept
-            else:
-                del self._aside[owner]
+        gone += self._aside.discard(is_unwanted)
         for ticket in gone:
             self._count(ticket, -1)
         gone += self._parked.discard(is_unwanted)
@@ -456,7 +431,7 @@ class Scheduler:
                 self._note_want(now)
                 if owner.queued == self.queued and not self.callers:
                     return False
-            self._aside.setdefault(owner, deque()).append(self._pop(lane, line))
+            self._aside.put(lane.pop(line))
 
     def _let_forward(self, now: float) -> None:
         """Give its turn to a lane that stood back, if there is a place for it."""
@@ -508,7 +483,7 @@ class Scheduler:
         host = lane.host
         refused = host.refused_until > now
         self._lanes.popleft()
-        self._pop(lane, line)
+        lane.pop(line)
         self._places.take(host, now)
         host.callers_turn = True
         self.queued -= 1
@@ -624,7 +599,7 @@ class Scheduler:
                 ticket = parked.pop()
                 self._count(ticket, 1)
                 ticket.ripe_at = now
-                self._bring_back(ticket, now)
+                ring.bring_back(ticket, now)
             else:
                 break
         if ring.in_line:
@@ -638,27 +613,6 @@ class Scheduler:
         owner = ticket.owner
         if owner.needs_receipts:
             owner.queued += by
-
-    def _bring_back(self, ticket: Ticket, now: float) -> None:
-        """Put a request that was here before at the front of its lane."""
-        lane = self._register.lane_of(ticket, now)
-        if ticket.is_retry:
-            lane.retries.append(ticket)  # those that wait for a token get theirs in turn
-        else:
-            self._push_first(lane, ticket)
-        self._ring.enlist(lane, now)
-
-    def _push_first(self, lane: Lane, ticket: Ticket) -> None:
-        if ticket.is_retry:
-            lane.retries.appendleft(ticket)
-        else:
-            lane.queue.appendleft(ticket)
-            lane.host.queued += 1
-
-    def _pop(self, lane: Lane, line: deque[Ticket]) -> Ticket:
-        if line is lane.queue:
-            lane.host.queued -= 1
-        return line.popleft()
 
 
 def _consumer_of(owner: Owner) -> Wait:
