@@ -23,6 +23,7 @@ from workerpool.config import Breaker, Budgets, RetryBudget
 from workerpool.limits import Answer, Limiter, MemoryLimiter, RetryTokens, SharedBudget
 from workerpool.meter import Reasons, Wait
 from workerpool.scheduler.aside import Aside
+from workerpool.scheduler.callers import Callers
 from workerpool.scheduler.hosts import Host
 from workerpool.scheduler.lanes import Lane
 from workerpool.scheduler.parked import Parked
@@ -60,9 +61,9 @@ class Scheduler:
         self._ring = Ring(self._register, shared)
         self._lanes = self._ring.lanes  # always the same deque, as it is looked at all the time
         self._parked = Parked()
-        self.callers: deque[Caller] = deque()
+        self._callers = Callers(self._register, self._ring, self._places, self._limiter, shared)
+        self.callers = self._callers.waiting  # always the same deque, too
         self._aside = Aside(self._register, self._ring)
-        self._callers_first = True  # whose turn it is, where callers and the ring want the same slot or place
         self.queued = 0
 
     # -- what comes in ------------------------------------------------------------------------------------------------
@@ -330,12 +331,7 @@ class Scheduler:
 
     def enter(self, caller: Caller, now: float) -> None:
         """Let a caller wait for leave; `admit` gives it."""
-        self._register.host(caller.host, now).callers += 1
-        self.callers.append(caller)
-
-    def keep_pace(self, name: str, pace: Limiter, now: float) -> None:
-        """Let `pace` give slots to all of a host's requests, beside its budget."""
-        self._register.host(name, now).keep_pace(pace)
+        self._callers.enter(caller, now)
 
     def admit(self, now: float, *, all_busy: bool) -> None:
         """Admit the waiting callers that may send now, and tell those whose host wants no request.
@@ -345,37 +341,22 @@ class Scheduler:
         each other forever.
         """
         self._prune(now)  # a request without room for receipts must not hold callers up: its receipts may never come
-        for caller in [*self.callers]:
-            if not caller.has_place and self.refusal(caller.host, now) is not None:
-                caller.is_refused = True
-                caller.notify()
-                continue
-            wakes_at = self._admits_at(caller, now, all_busy)
-            if wakes_at <= now and self._admit(caller, now):
-                continue
-            if wakes_at <= now:
-                wakes_at = self._admits_at(caller, now, all_busy)
-            if wakes_at != caller.wakes_at:
-                caller.wakes_at = wakes_at
-                caller.notify()
+        self._callers.admit(now, all_busy=all_busy)
 
     def withdraw(self, caller: Caller, now: float) -> None:
         """Take back a caller that gave up waiting, or that has sent."""
-        if caller.admitted:
-            if not caller.has_place:
-                self.release(caller.host, now)
-            elif caller.host in self._hosts:
-                self._register.retire(self._hosts[caller.host], now)
-            return
-        self.callers.remove(caller)
-        host = self._register.host(caller.host, now)
-        host.callers -= 1
-        self._register.retire(host, now)
+        if caller.admitted and not caller.has_place:
+            self.release(caller.host, now)
+        else:
+            self._callers.leave(caller, now)
+
+    def keep_pace(self, name: str, pace: Limiter, now: float) -> None:
+        """Let `pace` give slots to all of a host's requests, beside its budget."""
+        self._register.host(name, now).keep_pace(pace)
 
     def refusal(self, name: str, now: float) -> tuple[float, bool] | None:
         """Until when a host wants no request at all, and whether that is its circuit breaker's doing; or None."""
-        host = self._hosts.get(name)
-        return (host.refused_until, host.is_broken) if host is not None and host.refused_until > now else None
+        return self._register.refusal(name, now)
 
     @property
     def parked(self) -> int:
@@ -498,7 +479,7 @@ class Scheduler:
         ticket.in_flight = host.in_flight
         ticket.refused_until = host.refused_until if refused else None
         ticket.is_circuit_open = refused and host.is_broken
-        self._callers_first = True
+        self._callers.are_first = True
         limits = lane.limits()
         if lane.head_at is not None:
             is_limited = self._limiter is not None or bool(limits) or host.not_before > lane.head_at
@@ -537,54 +518,6 @@ class Scheduler:
         elif is_first:
             tokens.earn(now)
             self._ring.ask_tokenless(now)
-
-    def _admits_at(self, caller: Caller, now: float, all_busy: bool) -> float:
-        """When a caller may be admitted; `NEVER` if that hangs on something else than time."""
-        host = self._register.host(caller.host, now)
-        if not caller.has_place:
-            if self._places.taken >= self._places.sockets or not host.has_place():
-                return NEVER
-            hosts_own = host.listed or host.waiting or host.timed is not None
-            requests_first = (hosts_own and not host.callers_turn) or (self._lanes and not self._callers_first)
-            if requests_first and not all_busy:
-                return NEVER
-        at = max(now, host.not_before)
-        if caller.is_retry and host.tokens is not None:
-            at = max(at, host.tokens.next_at())
-        for limiter in self._limits_of(caller, host, now):
-            at = max(at, limiter.next_at())
-        if self._shared is not None and at <= now:
-            at = max(now, self._shared.next_at(caller.host, 1, now))
-        return at
-
-    def _admit(self, caller: Caller, now: float) -> bool:
-        """Take all that a caller needs, or nothing; whether it was there."""
-        if self._shared is not None and (
-            self._shared.try_take(caller.host, 1, now, since=caller.since, has_place=caller.has_place) is None
-        ):
-            return False
-        host = self._register.host(caller.host, now)
-        self.callers.remove(caller)
-        host.callers -= 1
-        self._callers_first = False
-        if not caller.has_place:
-            host.callers_turn = False
-            self._places.take(host, now)
-        for limiter in self._limits_of(caller, host, now):
-            _taken(limiter, now, 1, caller.since)
-        if host.tokens is not None and not caller.has_place:
-            if caller.is_retry:
-                host.tokens.spend(now)
-            else:
-                host.tokens.earn(now)
-        caller.in_flight = host.in_flight
-        caller.admitted = True
-        caller.notify()
-        return True
-
-    def _limits_of(self, caller: Caller, host: Host, now: float) -> list[Limiter]:
-        quota = self._register.quota(caller.key, now)
-        return [one for one in (*host.limiters, quota, self._limiter) if one is not None]
 
     # -- inside: small things -----------------------------------------------------------------------------------------
 
