@@ -7,6 +7,7 @@
 | `parked` | requests aside, until a time or until something is known |
 | `aside` | requests of owners that may not send now |
 | `callers` | threads that send for themselves |
+| `hold_ups` | what requests wait for |
 | `register` | hosts, their lanes, keys' quotas and the retry budgets |
 | `hosts`, `lanes` | what may be sent to one host; its queues |
 | `places` | the pool's places: who holds them, which hosts are slow, and what these may hold |

@@ -24,6 +24,7 @@ from workerpool.limits import Answer, Limiter, MemoryLimiter, RetryTokens, Share
 from workerpool.meter import Reasons, Wait
 from workerpool.scheduler.aside import Aside
 from workerpool.scheduler.callers import Callers
+from workerpool.scheduler.hold_ups import HoldUps
 from workerpool.scheduler.hosts import Host
 from workerpool.scheduler.lanes import Lane
 from workerpool.scheduler.parked import Parked
@@ -64,6 +65,9 @@ class Scheduler:
         self._callers = Callers(self._register, self._ring, self._places, self._limiter, shared)
         self.callers = self._callers.waiting  # always the same deque, too
         self._aside = Aside(self._register, self._ring)
+        self._hold_ups = HoldUps(
+            self._register, self._ring, self._parked, self._aside, self._callers, self._places, self._limiter, shared
+        )
         self.queued = 0
 
     # -- what comes in ------------------------------------------------------------------------------------------------
@@ -261,55 +265,7 @@ class Scheduler:
 
         `otherwise`: what those waited for that could be sent.
         """
-        found: dict[tuple[Wait, str], float] = {}
-        ready = otherwise
-        if self._shared is not None and (otherwise is Wait.READY or self._shared.next_at(None, 1, at) > at):
-            ready = Wait.SHARED  # it is also what is missing where workers are free, and none may send
-        for owner, aside in self._aside.by_owner.items():
-            found[_consumer_of(owner), ""] = found.get((_consumer_of(owner), ""), 0) + len(aside)
-        for host in self._hosts.values():
-            for lane in host.lanes.values():
-                if not lane.is_empty:
-                    key = self._hold_up(lane, at, otherwise, ready), host.name
-                    found[key] = found.get(key, 0) + len(lane.queue) + len(lane.retries)
-        for caller in self.callers:
-            wait = self._hosts[caller.host].waits_for(at)
-            key = self._pools_hold_up(1, at, ready) if wait is Wait.READY else wait, caller.host
-            found[key] = found.get(key, 0) + 1
-        return found or self._hold_ups_of_parked(at)
-
-    def _hold_ups_of_parked(self, at: float) -> Reasons:
-        found: dict[tuple[Wait, str], float] = {}
-        for _, _, ticket in self._parked.heap:
-            host = self._hosts.get(ticket.host)
-            wait = Wait.READY if host is None else host.waits_for(at)
-            key = wait if wait in (Wait.PAUSE, Wait.BREAKER) else Wait.BACKOFF, ticket.host
-            found[key] = found.get(key, 0) + 1
-        if self._parked.held:
-            found[Wait.ROBOTS, ""] = sum(map(len, self._parked.held.values()))
-        return found
-
-    def _hold_up(self, lane: Lane, at: float, otherwise: Wait, ready: Wait) -> Wait:
-        """`otherwise`: what it waits for if it needs no slot; `ready`: what, if it needs one and its host has one."""
-        wait = lane.waits_for(at)
-        if wait is not Wait.READY:
-            return wait
-        ticket = lane.queue[0] if lane.queue else lane.retries[0]
-        if not ticket.owner.lets(ticket):
-            return _consumer_of(ticket.owner)
-        if lane.host.refused_until > at:  # what ends unsent needs no slot
-            return Wait.SOCKETS if self._places.taken >= self._places.sockets else otherwise
-        if lane.stands_back:
-            return Wait.WORKERS
-        is_denied = lane in self._ring.denied and not lane.listed
-        return self._pools_hold_up(ticket.request.weight, at, Wait.SHARED if is_denied else ready)
-
-    def _pools_hold_up(self, weight: int, at: float, ready: Wait) -> Wait:
-        if self._places.taken >= self._places.sockets:
-            return Wait.SOCKETS
-        if self._limiter is not None and self._limiter.next_at(weight) > at:
-            return Wait.RATE
-        return ready
+        return self._hold_ups.seen(at, otherwise)
 
     def discard(self, is_unwanted: Callable[[Ticket], bool], now: float) -> list[Ticket]:
         """Remove, and return, the waiting requests that `is_unwanted` picks. Those in flight stay."""
@@ -546,11 +502,6 @@ class Scheduler:
         owner = ticket.owner
         if owner.needs_receipts:
             owner.queued += by
-
-
-def _consumer_of(owner: Owner) -> Wait:
-    """What holds up an owner that is full or has no room: its consumer, or else an outcome is on its way there."""
-    return Wait.SINK if owner.doing is Wait.SINK else Wait.READY
 
 
 def _taken(limiter: Limiter, now: float, weight: int, since: float | None) -> float:
