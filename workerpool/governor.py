@@ -15,7 +15,7 @@ from workerpool.config import Options
 from workerpool.crew import Crew
 from workerpool.endings import circuit_error, paused_error
 from workerpool.errors import Cancelled, ConnectionLost, RequestError, StatusError
-from workerpool.gate import Gate, refusal
+from workerpool.gate import Gate, disallowed
 from workerpool.limits import Answer, answer_of
 from workerpool.model import Outcome, Request
 from workerpool.retry import Failure, Retries
@@ -167,7 +167,7 @@ class CrewGovernor:
             self._fetch_robots(crew, gate, verdict.site, described)
             verdict = gate.look(described)
         if isinstance(verdict, Disallowed):
-            raise refusal(verdict)
+            raise disallowed(verdict)
         if isinstance(verdict, Allowed) and verdict.pace is not None:
             crew.keep_pace(host, verdict.pace)
 

@@ -31,11 +31,12 @@ from workerpool import events
 from workerpool.clock import NEVER, Clock
 from workerpool.crew.alarm import Alarm
 from workerpool.crew.carrier import Carrier, Sending
+from workerpool.crew.held import RobotsFetch
 from workerpool.crew.locking import ChoreLock
 from workerpool.crew.threads import Call, Threads
 from workerpool.delays import Delays, Feeder
 from workerpool.errors import SlotTimeout, UnexpectedError
-from workerpool.gate import Gate, Sorted
+from workerpool.gate import Gate, Sorting
 from workerpool.limits import Answer, Limiter
 from workerpool.model import Outcome
 from workerpool.redact import redact
@@ -116,8 +117,6 @@ class Crew:
         self._clock = clock
         self._on_closed = on_closed  # called once, when the last work has ended after `close`
         self.gate = gate  # None if nobody obeys robots.txt; never changed
-        if gate is not None:
-            gate.serve(self.hear_robots)
         self._forsaken: deque[bool] = deque()  # whether they have requests; appended to without the lock
         # Guards every field below, and besides: the scheduler with all that is in it (an owner's `room` and `queued`,
         # and tickets that wait), what the carrier and the others have for each other, the alarm, and the meter in
@@ -160,37 +159,36 @@ class Crew:
 
     def add(self, tickets: Iterable[Ticket]) -> None:
         """Queue requests; raises `RuntimeError`, and takes none, after shutdown, and if no thread can be started."""
-        way = Sorted([*tickets]) if self.gate is None else self.gate.sort(tickets)
+        sorting = Sorting([*tickets]) if self.gate is None else self.gate.sort(tickets)
         try:
             with self._lock:
                 self._check_open()
                 now = self._before_change()
-                for ticket in way.allowed:
+                for ticket in sorting.allowed:
                     ticket.arrived_at = now
                     self._scheduler.add(ticket, now)
-                for ticket, _ in way.held:
+                for ticket, _ in sorting.held:
                     ticket.arrived_at = now
-                self._hold(way, now)
+                fetches = self._hold(sorting, now)
                 self._settle(now)
                 try:
                     self._check_manned(now)
                 except RuntimeError:
-                    self._take_back(way, now)
+                    self._take_back({*sorting.allowed, *fetches, *(ticket for ticket, _ in sorting.held)}, now)
                     raise
-                self._counts.ended += len(way.refused)
+                self._counts.ended += len(sorting.refused)
         except RuntimeError:
             if self.gate is not None:
-                self.gate.forget(way.fetches)
-                for fetch in way.fetches:
+                self.gate.forget(sorting.fetches)
+                for fetch in sorting.fetches:
                     self._free(fetch.site)  # others may be held for it by now
             raise
-        if way.held or way.refused:
-            self._see_to(way)
+        if sorting.held or sorting.refused:
+            self._see_to(sorting)
 
-    def _take_back(self, way: Sorted, now: float) -> None:
+    def _take_back(self, tickets: set[Ticket], now: float) -> None:
         """Take requests out again that have just been queued. Under the lock."""
-        queued = {*way.allowed, *way.fetches, *(ticket for ticket, _ in way.held)}
-        self._scheduler.discard(queued.__contains__, now)
+        self._scheduler.discard(tickets.__contains__, now)
         self.delays.look_at_feeders(now)
 
     def give_up(self, owner: Owner) -> None:
@@ -245,20 +243,25 @@ class Crew:
 
     # -- robots.txt -------------------------------------------------------------------------------------------------
 
-    def _hold(self, way: Sorted, now: float) -> None:
-        """Hold the requests that wait for a robots.txt, and queue what fetches it. Under the lock; see `_see_to`."""
-        for ticket, site in way.held:
-            self._scheduler.hold(ticket, site.name)
-        for fetch in way.fetches:
-            fetch.arrived_at = now
-            self._scheduler.put_first(fetch, now)
+    def _hold(self, sorting: Sorting, now: float) -> list[Ticket]:
+        """Hold the requests that wait for a robots.txt, and queue what fetches it, which is returned.
 
-    def _see_to(self, way: Sorted) -> None:
+        Under the lock; see `_see_to`.
+        """
+        for ticket, site in sorting.held:
+            self._scheduler.hold(ticket, site.name)
+        fetches: list[Ticket] = [RobotsFetch(self, fetch) for fetch in sorting.fetches]
+        for ticket in fetches:
+            ticket.arrived_at = now
+            self._scheduler.put_first(ticket, now)
+        return fetches
+
+    def _see_to(self, sorting: Sorting) -> None:
         """Do the rest for requests that were sorted, without the lock: tell what must not be sent, and that nobody was
         held in vain, as the robots.txt may have come in between."""
-        for ticket, error in way.refused:
+        for ticket, error in sorting.refused:
             ticket.deliver(self._worker.refuse(ticket, error))
-        for site in {site for _, site in way.held}:
+        for site in {site for _, site in sorting.held}:
             if self.gate is not None and not self.gate.awaits(site):
                 self._free(site)
 
@@ -276,21 +279,21 @@ class Crew:
             self._at_gate += len(tickets)
         if not tickets:
             return
-        way = self.gate.sort(tickets)
+        sorting = self.gate.sort(tickets)
         with _Change(self) as now:
             self._at_gate -= len(tickets)
-            waiting = [*way.allowed, *(ticket for ticket, _ in way.held)]
+            waiting = [*sorting.allowed, *(ticket for ticket, _ in sorting.held)]
             if given_up := [ticket for ticket in waiting if self._is_given_up(ticket)]:
-                way.leave_out(given_up)
-            for ticket in way.allowed:
+                sorting.leave_out(given_up)
+            for ticket in sorting.allowed:
                 if ticket.started:
                     self._scheduler.put_first(ticket, now)
                 else:
                     self._scheduler.add(ticket, now)
-            self._hold(way, now)
-            self._counts.ended += len(way.refused) + len(given_up)
+            self._hold(sorting, now)
+            self._counts.ended += len(sorting.refused) + len(given_up)
         self._deliver_cancelled(given_up, GIVEN_UP)
-        self._see_to(way)
+        self._see_to(sorting)
 
     # -- threads that send for themselves -----------------------------------------------------------------------------
 
