@@ -637,7 +637,7 @@ def test_a_request_that_is_held_as_its_robots_txt_comes_is_not_held_for_ever(mon
     """The rules come between the look and the hold. Shutdown, asked for meanwhile, waits for the request."""
     stalling = Stalling()
     pool = polite(transport=stalling.transport)
-    gate = pool._crew.gate
+    gate = pool._crew._turns.gate
     assert gate is not None
     sort, sorts = gate.sort, itertools.count(1)
 
@@ -664,7 +664,7 @@ def test_a_request_that_is_held_as_its_robots_txt_comes_is_not_held_for_ever(mon
 def test_a_drain_between_a_robots_txt_and_what_waited_for_it_ends_that(monkeypatch: pytest.MonkeyPatch) -> None:
     stalling = Stalling()
     with polite(transport=stalling.transport) as pool:
-        gate = pool._crew.gate
+        gate = pool._crew._turns.gate
         assert gate is not None
         sort = gate.sort
 
