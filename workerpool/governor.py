@@ -103,7 +103,7 @@ class CrewGovernor:
             rewind(request)
 
     def _sleep(self, seconds: float) -> None:
-        waking = threading.Condition()
+        waking = threading.Condition()  # guards nothing: the clock waits by one
         until = self._clock.now() + seconds
         with waking:
             while (left := until - self._clock.now()) > 0:
