@@ -93,7 +93,7 @@ class Turns:
         self._on_closed = on_closed
         self._can_carry = worker.can_carry and workers > 1
         self._forsaken: deque[bool] = deque()  # whether they have requests; appended to without the lock
-        lock = ChoreLock(self._forsaken, self._clear_out)
+        lock = ChoreLock(self._forsaken, self._clear_out)  # guards what the dispatcher says
         self.dispatcher = Dispatcher(self, lock, executor, workers, scheduler, worker, clock)
         self._lost: dict[Ticket, Step | None] = {}  # what turns had in hand that defects of ours have ended
 
