@@ -69,7 +69,9 @@ class Outage:
 
 
 def make_scheduler(budget: RetryBudget | None, floor: float, rate: Rate | None = None) -> Scheduler:
-    return Scheduler(Budgets(host_rate=rate, max_connections=64, host_connections=6), retries=budget, floor=floor)
+    return Scheduler(
+        Budgets(host_rate=rate, max_connections=64, host_connections=6), retries=budget, floor=floor, places=1000
+    )
 
 
 def test_hours_of_outage_add_no_more_load_than_the_retry_budget() -> None:
@@ -161,7 +163,7 @@ def test_a_retry_takes_a_token_of_its_hosts_and_of_all_hosts_and_waits_for_eithe
 ) -> None:
     """In each step some seconds pass, and then one of two hosts sends a first try, or a retry if there is a token.
 
-    What there is, is never more than the floor, and grows by three quarters for each first try and by an eighth each second.
+    There are never more than the floor; three quarters of one come with each first try, and an eighth with each second.
     """
     now, floors = 100.0, (3.0, 3.0, 4.0)
     pool = RetryTokens(0.75, 0.125, floors[2], now)
