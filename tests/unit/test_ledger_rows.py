@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from workerpool.batch.job.answers import Answer, Follower
@@ -110,11 +111,14 @@ def test_a_run_that_goes_on_has_the_options_and_files_of_now(ledger: Ledger) -> 
     assert ledger.sources() == [SourceRow(number=0, path="first.txt", size=11, mtime=21, lines=None), SECOND]
 
 
-def test_only_the_last_run_changes(ledger: Ledger, tmp_path: Path) -> None:
+def test_only_the_last_run_changes(ledger: Ledger) -> None:
     ledger.note_last({"exit": 1})
     ledger.begin_run({}, "5", [])
     ledger.note_last({"exit": 0})
     ledger.confirm([], "6")
+    run = ledger.run()
+    assert run is not None
+    assert run.last == {"exit": 0}
     rows = ledger._database.all("SELECT position, last FROM runs ORDER BY number")
     assert rows == [("0", '{"exit": 1}'), ("6", '{"exit": 0}')]
 
@@ -235,7 +239,7 @@ def test_a_block_that_is_entered_again_replaces_what_may_change_of_it(ledger: Le
     assert ledger.block(0, 3) is None
 
 
-@pytest.mark.parametrize("numbers", [[2, 3], [3, 2], [1, 3], [4], [1, 2, 3, 4], []])
+@pytest.mark.parametrize("numbers", [[2, 3], [3, 2], [1, 3], [1, 4], [4], [1, 2, 3, 4], []])
 def test_records_that_the_sink_has_are_forgotten_and_no_others(ledger: Ledger, numbers: list[int]) -> None:
     ledger.enter(Entries(held=held(1, 2, 3, 4)))
     ledger.confirm(numbers, "55", [Seen(70, 1, None, None)] if numbers else [])
@@ -280,3 +284,22 @@ def test_a_ledger_is_found_whole_and_its_log_is_taken_to_its_place(ledger: Ledge
     ledger.tidy()
     assert ledger.check() == []
     assert (tmp_path / "ledger.sqlite").read_bytes().count(b"an answer") == 1
+
+
+def test_a_job_keeps_its_name_and_shares_it_with_no_other(ledger: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with closing(Ledger(str(tmp_path))) as again, closing(Ledger(str(tmp_path / "other"))) as other:
+        assert len(ledger.id) == 32
+        assert again.id == ledger.id != other.id
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_records_that_are_asked_for_in_the_order_of_inputs_have_an_index_for_it(ledger: Ledger, ordered: bool) -> None:
+    ledger.begin_run({}, "0", [], ordered=ordered)
+    indexes = ledger._database.all("SELECT name FROM sqlite_master WHERE type = 'index'")
+    assert (("held_place",) in indexes) is ordered
+
+
+def test_a_closed_ledger_has_no_file_open(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.close()
+    assert [file.path for file in psutil.Process().open_files() if file.path.startswith(str(tmp_path))] == []

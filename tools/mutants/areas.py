@@ -67,7 +67,7 @@ AREAS = (
         ),
     ),
     Area(
-        modules=tuple(f"workerpool/batch/job/{name}.py" for name in ("ledger", "reader", "schema", "books", "records")),
+        modules=tuple(f"workerpool/batch/job/{name}.py" for name in ("ledger", "reader", "schema")),
         tests=("tests/unit/test_ledger.py", "tests/unit/test_ledger_rows.py", "tests/property/test_inputs.py"),
     ),
 )

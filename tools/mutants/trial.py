@@ -26,7 +26,7 @@ import pytest
 
 from tools.mutants.changes import Change
 
-SECONDS = 4.0
+SECONDS = 2.5
 """What the tests of one mutant may take together: the quickest that reach its line are run, and the others left out."""
 
 MEMORY = 4 << 30
