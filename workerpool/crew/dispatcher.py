@@ -57,7 +57,6 @@ class Dispatcher:
     def __init__(
         self,
         turns: Turns,
-        lock: ChoreLock,
         executor: ThreadPoolExecutor,
         workers: int,
         scheduler: Scheduler,
@@ -68,10 +67,10 @@ class Dispatcher:
         self._worker = worker
         # Guards every field below, with what is in it: the scheduler (an owner's `room` and `queued`, and tickets that
         # wait), the threads' counts, the alarm, the meter in `delays`, and what the carrier and the others have for
-        # each other. And `Turns.lost`. Not `delays.feeders`, nor what is being carried.
+        # each other. And `Turns._lost`. Not `delays.feeders`, nor what is being carried.
         # While it is held, these may be taken: the lock of a shared budget, and then that of its file; a future's own,
         # and the executor's. Never those of the robots' rules, of a stream's bytes and of the connections.
-        self.lock = lock
+        self.lock = ChoreLock(turns.forsaken, turns.clear_out)
         self.scheduler = scheduler
         self.clock = clock
         self.workers = workers
@@ -87,8 +86,8 @@ class Dispatcher:
         self.is_cancelling = False  # closing, and what is not being sent is given up
         self.is_closed = False
         self.is_unwatched = False  # something waits for a time, and the alarm's thread could not be started
-        self.drained = lock.condition()
-        self._alarm = Alarm(lock, clock)
+        self.drained = self.lock.condition()
+        self._alarm = Alarm(self.lock, clock)
         self.delays = Delays(scheduler, clock.now())
 
     # -- every change: look, change, wake -----------------------------------------------------------------------------
