@@ -149,7 +149,6 @@ class WorkerPool(Executor):
         self._make_transport = transport or (
             lambda options, governor: RequestsTransport(options, governor, session_factory, shared)
         )
-        self._is_shut_down = False
         try:
             self._start()
         except BaseException:
@@ -209,7 +208,7 @@ class WorkerPool(Executor):
         self._transport.abandon()
         self._start()
         if was_closed:
-            self._crew.close(cancel=True)
+            self._crew.close(cancel=True, is_told=False)
 
     # -- the executor's contract --------------------------------------------------------------------------------------
 
@@ -231,10 +230,6 @@ class WorkerPool(Executor):
         self._crew.close(cancel=cancel_futures)
         if wait:
             self._crew.join()
-        if wait and not self._is_shut_down:
-            self._is_shut_down = True
-            figures = self.statistics()
-            events.emit("pool.stopped", requests=figures.requests, sent=figures.sent)
 
     # -- requests -----------------------------------------------------------------------------------------------------
 

@@ -83,10 +83,12 @@ class Dispatcher:
         self.at_gate = 0  # requests that were held, and are being looked at
         self.counts = Counts()
         self.is_closing = False
+        self.closing_since: float | None = None  # if that is to be told of
         self.is_cancelling = False  # closing, and what is not being sent is given up
-        self.is_closed = False
+        self._has_drained = False  # somebody has been told to close what is open
+        self.is_closed = False  # and has done it
         self.is_unwatched = False  # something waits for a time, and the alarm's thread could not be started
-        self.drained = self.lock.condition()
+        self.closed = self.lock.condition()
         self._alarm = Alarm(self.lock, clock)
         self.delays = Delays(scheduler, clock.now())
 
@@ -291,9 +293,11 @@ class Dispatcher:
         self.scheduler.discard(lambda ticket: ticket.owner.is_forsaken, now)
         self._alarm.look_again()
 
-    def close(self, now: float, *, cancel: bool) -> tuple[list[Call], list[Ticket]]:
+    def close(self, now: float, *, cancel: bool, is_told: bool) -> tuple[list[Call], list[Ticket]]:
         """Take no more work; returns what is not to be run, and the requests that are not to be sent."""
         self.is_closing = True
+        if is_told and self.closing_since is None:
+            self.closing_since = now
         forgotten: list[Call] = []
         if cancel:
             # A thread that was called for a callable counts as running it, though it may not have begun yet:
@@ -307,11 +311,10 @@ class Dispatcher:
 
     def notice_drained(self) -> bool:
         """Whether the last work has just ended after `close`: the caller then calls `Turns.end` without the lock."""
-        if self.is_closed or not (self.is_closing and self._is_drained()):
+        if self._has_drained or not (self.is_closing and self._is_drained()):
             return False
-        self.is_closed = True
+        self._has_drained = True
         self._alarm.end()
-        self.drained.notify_all()
         return True
 
     def _is_drained(self) -> bool:

@@ -253,10 +253,22 @@ class Turns:
     # -- ending -------------------------------------------------------------------------------------------------------
 
     def end(self) -> None:
-        """Close what is open: all work has ended, and none will come. Without the lock."""
-        self.dispatcher.carrier.close()
-        self.dispatcher.threads.shutdown(wait=False)
-        self._on_closed()
+        """Close what is open: all work has ended, and none will come. Without the lock.
+
+        Whoever has seen the last work end does this: a worker, the alarm, or who called `Crew.close`.
+        """
+        dispatcher = self.dispatcher
+        try:
+            dispatcher.carrier.close()
+            dispatcher.threads.shutdown(wait=False)
+            self._on_closed()
+        finally:
+            with dispatcher.lock:
+                dispatcher.is_closed = True
+                dispatcher.closed.notify_all()
+        if dispatcher.closing_since is not None:  # after the rest, as a handler of the log may wait for that
+            counts, elapsed = dispatcher.counts, dispatcher.clock.now() - dispatcher.closing_since
+            events.emit("pool.stopped", requests=counts.ended, sent=counts.sent, elapsed=elapsed)
 
     def deliver_cancelled(self, tickets: Iterable[Ticket], why: str) -> None:
         """Tell the ends of requests that are given up, and counted. Without the lock."""
