@@ -1,7 +1,7 @@
 """What holds a pool up at any moment: the crew's part of `Waits`.
 
 Everything here happens under the crew's lock, save what streams say about themselves (`Feeder.doing`), and whether that
-matters (`Delays.is_starved`).
+matters (`Delays.has_none_queued`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Feeder(Protocol):
 class Delays:
     """Notes what holds the pool up.
 
-    `feeders`: the streams that go on; they come and go in single steps, without the lock. `is_starved`: nothing is
+    `feeders`: the streams that go on; they come and go in single steps, without the lock. `has_none_queued`: nothing is
     queued, so what the feeders do is what counts.
     """
 
@@ -38,7 +38,7 @@ class Delays:
         self._meter = Meter(now)
         self._noted_at = now
         self.feeders: list[Feeder] = []
-        self.is_starved = True
+        self.has_none_queued = True
 
     def look(self, now: float) -> None:
         """Look, at times, what has held requests up until now. To be called before anything changes."""
@@ -53,11 +53,11 @@ class Delays:
         scheduler, meter = self._scheduler, self._meter
         self._noted_at = now
         if is_ready:
-            self.is_starved = False
+            self.has_none_queued = False
             if meter.state is not READY:
                 meter.turn_to(READY, now)
         elif scheduler.queued or scheduler.callers:
-            self.is_starved = False
+            self.has_none_queued = False
             state = FULL if is_full else HELD
             if meter.state != state:
                 meter.turn_to(state, now)
@@ -68,7 +68,7 @@ class Delays:
         """Note what holds from now on if nothing is queued."""
         scheduler = self._scheduler
         if not (scheduler.queued or scheduler.callers):
-            self.is_starved = True  # before feeders are asked what they do: who changes that meanwhile sees this
+            self.has_none_queued = True  # before feeders are asked what they do: who changes that meanwhile sees this
             state = self._starved_for()
             if state != self._meter.state:
                 self._meter.turn_to(state, now)

@@ -85,7 +85,7 @@ class Ticket:
     def before_send(self) -> None:
         """Called right before the first send, without any lock, unless `is_light`. If it raises, nothing is sent."""
 
-    def go_on(self, attempts: tuple[Attempt, ...]) -> None:
+    def note_underway(self, attempts: tuple[Attempt, ...]) -> None:
         """Hear that it was sent and goes on later, after these attempts; called without any lock."""
 
     def claim(self) -> bool:

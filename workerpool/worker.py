@@ -225,7 +225,7 @@ class Worker:
                     held = sorting if sorting.held else None
                 if events.is_on("request.redirected"):
                     self._log("request.redirected", ticket, url=exchange.url, status=response.status_code)
-                ticket.go_on(trip.attempts)
+                ticket.note_underway(trip.attempts)
                 return Step(next_host=next_host, next_key=next_key, held=held)
         trip.add_send(ticket.slot_wait, self._clock.now())
         if not self._retries.needs_verdict(response.status_code):
@@ -238,7 +238,7 @@ class Worker:
             trip.was_resent = trip.exchange.fresh = True
             if events.is_on("request.resent"):
                 self._log("request.resent", ticket)
-            ticket.go_on(trip.attempts)
+            ticket.note_underway(trip.attempts)
             return Step(again=True)
         is_hosts = isinstance(error, TransportError) and not isinstance(error, (BadBody, TooLarge))
         answer = self._answer(ticket, trip, None) if self._listens and is_hosts else None
@@ -287,7 +287,7 @@ class Worker:
         ticket.pace, ticket.key = trip.pace, trip.key
         trip.parked += verdict.wait
         trip.ready_at = now + verdict.wait
-        ticket.go_on(trip.attempts)
+        ticket.note_underway(trip.attempts)
         return Step(park_until=trip.ready_at, pause=pause)
 
     def _pause(self, ticket: Ticket, verdict: Verdict, response: Response | None, now: float) -> Pause | None:

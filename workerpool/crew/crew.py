@@ -83,7 +83,7 @@ class Crew:
         with self._turns.change() as now:
             self._dispatcher.scheduler.resume(owner, now)
 
-    def settle(self, owner: Owner, places: int) -> None:
+    def acknowledge(self, owner: Owner, places: int) -> None:
         """Take the receipt for so many sends of an owner that needs receipts: as many more may follow."""
         with self._turns.change() as now:
             self._dispatcher.scheduler.make_room(owner, places, now)
@@ -115,7 +115,7 @@ class Crew:
         """Note what holds the pool up: a feeder's thread has turned to something else. Costs nothing unless nothing is
         queued."""
         dispatcher = self._dispatcher
-        if dispatcher.delays.is_starved:
+        if dispatcher.delays.has_none_queued:
             with dispatcher.lock:
                 dispatcher.delays.look_at_feeders(dispatcher.before_change())
 

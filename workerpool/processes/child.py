@@ -43,10 +43,10 @@ from workerpool.processes.messages import (
     Look,
     News,
     Open,
+    Receipt,
     Refused,
     Seen,
     Sending,
-    Settle,
     Task,
     Told,
     Urge,
@@ -119,7 +119,7 @@ class _Task(Ticket):
         self.told = len(request.earlier)
         self.size = 0
 
-    def go_on(self, attempts: tuple[Attempt, ...]) -> None:
+    def note_underway(self, attempts: tuple[Attempt, ...]) -> None:
         holds_place, self.holds_place = self.holds_place, False
         if holds_place or len(attempts) > self.told:
             self.told = len(attempts)
@@ -220,9 +220,9 @@ class Child:
             return
         if isinstance(message, Work):
             self._add(message.tasks)
-        elif isinstance(message, Settle):
+        elif isinstance(message, Receipt):
             if (owner := self._owners.get(message.owner)) is not None:
-                self._pool.crew.settle(owner, message.places)
+                self._pool.crew.acknowledge(owner, message.places)
         elif isinstance(message, Hold):
             if (owner := self._owners.get(message.owner)) is not None:
                 self._hold(owner, message.is_full)
