@@ -218,9 +218,11 @@ class Dispatcher:
         self.on_requests -= 1
         counts.sent += step.sent
         if step.answer is not None:
-            step.sent_to = ticket.host
-            step.circuit = scheduler.hear(ticket.host, step.answer, now)  # before the release forgets the host
+            has_opened = scheduler.hear(ticket.host, step.answer, now)  # before the release, which may forget the host
+            if has_opened is not None:
+                step.circuit = ticket.host, has_opened
         was_refused = ticket.refused_until is not None
+        # By the host that it was sent to: what follows may change it.
         scheduler.release(ticket.host, now, since=ticket.granted_at, failed=step.failed, was_refused=was_refused)
         if ticket.holds_place and not step.sent:
             ticket.holds_place = False

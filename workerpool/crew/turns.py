@@ -217,7 +217,7 @@ class Turns:
         if step.is_new_pause and step.pause is not None:
             events.emit("host.paused", host=step.pause.host, wait=step.pause.until - now, reason=step.pause.reason)
         if step.circuit is not None:
-            tell_of_circuit(step.sent_to, step.circuit)
+            tell_of_circuit(*step.circuit)
         if step.outcome is not None:
             ticket.deliver(step.outcome)
         elif step.is_given_up:
