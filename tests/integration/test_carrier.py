@@ -36,8 +36,8 @@ from tests.certificates import Authority
 from tests.conftest import IN_FULL
 from tests.waiting import eventually
 from workerpool import Outcome, Request, RetryPolicy, Timeout, WorkerPool, testing
-from workerpool.load import Load
-from workerpool.locking import ChoreLock
+from workerpool.crew.load import Load
+from workerpool.crew.locking import ChoreLock
 from workerpool.testing import Origin, Reply, ScriptedTransport
 from workerpool.tickets import Owner, Ticket
 from workerpool.transport import RequestsTransport, fast
@@ -984,7 +984,7 @@ def test_an_initializer_that_fails_breaks_the_pool_and_what_is_carried_still_end
         got: list[Outcome] = []
         reader = threading.Thread(target=lambda: got.extend(pool.stream([f"{site}/slow"])), daemon=True)
         reader.start()
-        assert eventually(lambda: pool._crew._is_carrying)  # or else one more thread is called for what comes next
+        assert eventually(lambda: pool._crew._carrier.is_carrying)  # or else another is called next
         assert [outcome.ok for outcome in pool.stream([f"{site}/"] * 5)] == [True] * 5
         future = pool.submit(pow, 2, 10)
         with pytest.raises(BrokenThreadPool):
@@ -1014,7 +1014,7 @@ def test_a_turn_that_a_defect_has_ended_breaks_the_pool_and_does_not_keep_it_fro
     ending.start()
     ending.join(LONG)
     assert not ending.is_alive()
-    assert pool._crew._called == pool._crew._turns == 0
+    assert pool._crew._threads.called == pool._crew._threads.turns == 0
 
 
 @pytest.mark.parametrize("where", ["_before_change", "_carry_out", "_pick", "_settle"])
@@ -1055,10 +1055,10 @@ def test_what_is_carried_when_a_defect_ends_its_carrier_ends_once(monkeypatch: p
         warm(pool, f"{site}/", 4)
         wait, calls = Load.wait, itertools.count()
 
-        def defective(load: Load) -> Any:
+        def defective(load: Load, **kwargs: Any) -> Any:
             if next(calls) == 5:
                 raise LookupError("a defect of ours")
-            return wait(load)
+            return wait(load, **kwargs)
 
         monkeypatch.setattr(Load, "wait", defective)
         urls = [f"{site}/{n}" for n in range(50)]
@@ -1069,7 +1069,7 @@ def test_what_is_carried_when_a_defect_ends_its_carrier_ends_once(monkeypatch: p
 END = """
 import atexit, threading
 from workerpool import WorkerPool
-from workerpool.locking import ChoreLock
+from workerpool.crew.locking import ChoreLock
 from workerpool.testing import Origin
 
 origin = Origin().start()
@@ -1196,8 +1196,7 @@ class Chores:
     def __init__(self) -> None:
         self.waiting: deque[str] = deque()
         self.done: list[str] = []
-        lock: Any = ChoreLock(self.waiting, self.do)
-        self.lock: threading.Lock = lock
+        self.lock = ChoreLock(self.waiting, self.do)
 
     def leave(self, chore: str) -> None:
         self.waiting.append(chore)
@@ -1235,7 +1234,7 @@ def test_a_chore_is_done_at_once_where_the_lock_is_free_and_else_by_its_holder_a
 
 def test_a_chore_is_done_by_a_holder_that_begins_to_wait_for_a_condition() -> None:
     chores, waits = Chores(), threading.Event()
-    condition = threading.Condition(chores.lock)
+    condition = chores.lock.condition()
 
     def wait() -> None:
         with condition:

@@ -76,7 +76,7 @@ def test_a_request_without_a_thread_to_send_it_is_refused_and_the_next_one_is_se
 def test_a_request_that_nobody_could_wait_for_is_refused(deny: Denies) -> None:
     with WorkerPool(2, rate=5, transport=ScriptedTransport()) as pool:
         assert pool.get("http://a.test/").result(LONG).status_code == 200
-        assert eventually(lambda: not pool._crew._turns)
+        assert eventually(lambda: not pool._crew._threads.turns)
         deny("workerpool-alarm", 1)
         with pytest.raises(RuntimeError, match="can't start new thread"):
             pool.get("http://a.test/")
@@ -129,7 +129,7 @@ def test_requests_that_a_broken_pool_does_not_take_end_once(monkeypatch: pytest.
         while not pool.statistics().in_flight:
             yield IDLE
         yield "http://b.test/2"
-        while not pool._crew._executor._broken:  # type: ignore[attr-defined]
+        while not pool._crew._threads._executor._broken:  # type: ignore[attr-defined]
             yield IDLE
         yield "http://c.test/3"
 

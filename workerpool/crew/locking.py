@@ -1,11 +1,16 @@
 """A lock that runs leftover work after each release: threads that must not wait for it (the garbage collector's) leave
-that work in `chores`."""
+that work in `chores`. And how many threads that want it all the time take it."""
 
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sized
+from typing import Any
+
+CONTENDED = 0.0001
+"""Seconds until a thread that finds the lock taken looks again. It is held for a few µs, so this is rare."""
 
 
 class ChoreLock:
@@ -21,10 +26,25 @@ class ChoreLock:
         self._do = weakref.WeakMethod(do)
         self.acquire = self._lock.acquire
 
+    def take_as_one_of_many(self) -> None:
+        """Take the lock as one of many threads, none of which waits in line for it.
+
+        A thread in line is given the lock while it sleeps, before it has the interpreter: the next one finds the lock
+        taken, sleeps, too, and from then on every turn of every thread takes a change of threads (a lock convoy; see
+        decision 12).
+        """
+        while not self.acquire(blocking=False):
+            time.sleep(CONTENDED)
+
     def release(self) -> None:
         self._lock.release()
         if self._chores and (do := self._do()) is not None:
             do()
+
+    def condition(self) -> threading.Condition:
+        """A condition of this lock. A thread that waits for it releases the lock as any other does."""
+        lock: Any = self  # a `threading.Lock`, but for its type
+        return threading.Condition(lock)
 
     def __enter__(self) -> bool:
         return self._lock.acquire()

@@ -6,11 +6,11 @@ then it goes back to the executor. Work is a request that the scheduler allows t
 
 Most requests need no thread of their own: they can be sent at once, over a socket that is idle, and their answers come
 in one piece. One turn at a time, the *carrier's*, sends such requests one after the other and waits for all their
-answers (`workerpool.load`). While there is one, it alone asks the scheduler; a request that it cannot carry it leaves
-to the others as *heavy*. If all that was missing is a connection, they make one, send the request, and give the rest of
-it back. As many requests and callables as there are workers are being done at once, carried or not.
+answers (`workerpool.crew.carrier`). While there is one, it alone asks the scheduler; a request that it cannot carry it
+leaves to the others. If all that was missing is a connection, they make one, send the request, and give the rest of it
+back. As many requests and callables as there are workers are being done at once, carried or not.
 
-What becomes possible only later (a slot, a backoff, a pause) is watched by the alarm (`workerpool.alarm`), which
+What becomes possible only later (a slot, a backoff, a pause) is watched by the alarm (`workerpool.crew.alarm`), which
 calls a worker when the time comes.
 
 One lock, `_lock`, guards everything here and in the scheduler. It is never held while sending, calling users' code,
@@ -19,25 +19,24 @@ delivering an outcome or logging.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.thread import BrokenThreadPool
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from workerpool import events
-from workerpool.alarm import Alarm
 from workerpool.clock import NEVER, Clock
+from workerpool.crew.alarm import Alarm
+from workerpool.crew.carrier import Carrier, Sending
+from workerpool.crew.locking import ChoreLock
+from workerpool.crew.threads import Call, Threads
 from workerpool.delays import Delays, Feeder
 from workerpool.errors import SlotTimeout, UnexpectedError
 from workerpool.gate import Gate, Sorted
 from workerpool.limits import Answer, Limiter
-from workerpool.load import Load, Sending
-from workerpool.locking import ChoreLock
 from workerpool.model import Outcome
 from workerpool.redact import redact
 from workerpool.robots import Site
@@ -45,7 +44,6 @@ from workerpool.scheduler import Scheduler
 from workerpool.tickets import Caller, Owner, Ticket
 from workerpool.transport import Carried
 from workerpool.trip import Step
-from workerpool.work import Call, Turn
 from workerpool.worker import Worker
 
 GIVEN_UP = "its pool or its stream was told to end"
@@ -55,9 +53,6 @@ AHEAD = 2
 
 UNWATCHED = 0.1
 """Seconds after which a worker looks again that stays because no thread could be started to wait for a time."""
-
-CONTENDED = 0.0001
-"""Seconds until a worker that finds the lock taken looks again. It is held for a few µs, so this is rare."""
 
 
 @dataclass(slots=True)
@@ -114,7 +109,6 @@ class Crew:
         on_closed: Callable[[], None],
         gate: Gate | None = None,
     ) -> None:
-        self._executor = executor
         self._workers = workers
         self._scheduler = scheduler
         self._worker = worker
@@ -126,29 +120,23 @@ class Crew:
             gate.serve(self.hear_robots)
         self._forsaken: deque[bool] = deque()  # whether they have requests; appended to without the lock
         # Guards every field below, and besides: the scheduler with all that is in it (an owner's `room` and `queued`,
-        # and tickets that wait), the alarm, the meter in `delays`, and that a load sleeps. Not `delays.feeders`.
-        lock: Any = ChoreLock(self._forsaken, self._clear_out)
-        self._lock: threading.Lock = lock
+        # and tickets that wait), what the carrier and the others have for each other, the alarm, and the meter in
+        # `delays`. Not `delays.feeders`.
+        self._lock = ChoreLock(self._forsaken, self._clear_out)
         self._callables: deque[Call] = deque()
-        self._turns = 0  # threads in a turn, or called to one
-        self._called = 0  # of these, not there yet
+        self._threads = Threads(executor, workers)
         self._on_callables = 0  # callables that are being run
-        self._on_requests = 0  # requests that are being sent: heavy, carried, or on a thread of their own
-        self._heavy: deque[Sending] = deque()  # requests that the carrier leaves to the others
-        self._given: list[Sending] = []  # requests that the others have sent, and leave to the carrier
-        self._load: Load | None = None  # of the turns that carry, one after the other
-        self._is_carrying = False  # whether there is one
+        self._on_requests = 0  # requests that are being sent: carried, left to the others, or on a thread of their own
+        self._carrier = Carrier(worker)
         self._callable_next = True  # breaks a tie between the two kinds
         self._at_gate = 0  # requests that were held, and are being looked at
         self._counts = Counts()
         self._closing = False
         self._cancelling = False  # closing, and what is not being sent is given up
         self._is_closed = False
-        self._broken: BaseException | None = None
-        self._no_thread = ""  # why none could be started when one was last called
         self._lost: dict[Ticket, Step | None] = {}  # what turns had in hand that defects of ours have ended
         self._is_unwatched = False  # something waits for a time, and the alarm's thread could not be started
-        self._drained = threading.Condition(self._lock)
+        self._drained = self._lock.condition()
         self._alarm = Alarm(self._lock, clock)
         self.delays = Delays(scheduler, clock.now())
 
@@ -320,7 +308,7 @@ class Crew:
         `key`, `has_place`, `is_retry`: as for a `Caller`. If the host wants no request, now or later, the caller that
         this returns `is_refused`, and nothing is taken. Raises `SlotTimeout`, nothing taken, after `max_wait` seconds.
         """
-        changed = threading.Condition(self._lock)
+        changed = self._lock.condition()
         now = self._clock.now()
         caller = Caller(host, changed.notify, key=key, has_place=has_place, is_retry=is_retry, since=now)
         with self._lock:
@@ -403,7 +391,7 @@ class Crew:
     @property
     def broken(self) -> BaseException | None:
         """What made the pool unusable: a session or an initializer that failed."""
-        return self._broken
+        return self._threads.broken
 
     @property
     def is_closing(self) -> bool:
@@ -422,8 +410,8 @@ class Crew:
                 # A thread that was called for a callable counts as running it, though it may not have begun yet:
                 # whether that is cancelled must not depend on how fast a thread starts.
                 waiting = [*self._callables]
-                self._callables = deque(waiting[: self._called])
-                forgotten = waiting[self._called :]
+                self._callables = deque(waiting[: self._threads.called])
+                forgotten = waiting[self._threads.called :]
                 self._cancelling = True
             gone = self._take_out(lambda ticket: cancel or ticket.is_cancelled() or ticket.owner.needs_receipts, now)
         for work in forgotten:
@@ -436,7 +424,7 @@ class Crew:
         with self._lock:
             while not self._is_closed:
                 self._drained.wait()
-        self._executor.shutdown(wait=True)
+        self._threads.shutdown(wait=True)
 
     # -- turns: the rest of this class runs on worker threads and the alarm ----------------------------------------
 
@@ -444,15 +432,15 @@ class Crew:
         """Work until there is nothing to do for now. The whole life of an executor's task."""
         ticket: Ticket | None = None
         step: Step | None = None
-        work: Sending | Call | Load | None = None
+        work: Sending | Call | Carrier | None = None
         has_arrived = True
         ran_callable = ends = False
         while True:
-            self._take_lock()
+            self._lock.take_as_one_of_many()
             try:
                 now = self._before_change()
                 if has_arrived:
-                    self._called -= 1
+                    self._threads.called -= 1
                 if ticket is not None and step is not None:
                     self._carry_out(ticket, step, now)
                 if ran_callable:
@@ -462,15 +450,15 @@ class Crew:
                 # crew to be drained finds every outcome delivered.
                 ends = work is None and (step is None or (step.outcome is None and not step.is_given_up))
                 if ends:
-                    self._turns -= 1
+                    self._threads.turns -= 1
                 self._settle(now)
                 stays = ends and self._is_unwatched
                 if stays:  # or else nobody would look when the time has come
-                    self._turns += 1
+                    self._threads.turns += 1
                     ends = False
                 closed = ends and self._notice_drained()
             except BaseException:
-                self._turns += ends  # `_break` counts this turn out
+                self._threads.turns += ends  # `_break` counts this turn out
                 self._lose(ticket, step, work)
                 raise
             finally:
@@ -487,14 +475,14 @@ class Crew:
                 time.sleep(UNWATCHED)
             if isinstance(work, Sending):
                 ticket, step = work.ticket, self._send(work)
-            elif isinstance(work, Load):
+            elif isinstance(work, Carrier):
                 self._carry(work)
             elif work is not None:
                 work.run()
                 ran_callable = True
             work = None
 
-    def _lose(self, ticket: Ticket | None, step: Step | None, work: Sending | Call | Load | None) -> None:
+    def _lose(self, ticket: Ticket | None, step: Step | None, work: Sending | Call | Carrier | None) -> None:
         """Leave to `_break` what a turn has in hand that a defect of ours ends. Under the lock."""
         if ticket is not None:
             self._lost[ticket] = step
@@ -503,17 +491,7 @@ class Crew:
         elif isinstance(work, Call):
             self._callables.append(work)
         elif work is not None:
-            self._is_carrying = False  # another turn may be the carrier
-
-    def _take_lock(self) -> None:
-        """Take the lock as one of many threads, none of which waits in line for it.
-
-        A thread in line is given the lock while it sleeps, before it has the interpreter: the next one finds the lock
-        taken, sleeps, too, and from then on every turn of every worker takes a change of threads (a lock convoy; see
-        decision 12).
-        """
-        while not self._lock.acquire(blocking=False):
-            time.sleep(CONTENDED)
+            work.is_carrying = False  # another turn may be the carrier
 
     def _send(self, sending: Sending) -> Step | None:
         """Take a request one step further; None if it is carried from now on, by this thread or another one."""
@@ -529,21 +507,13 @@ class Crew:
                 return None
         return self._worker.step(ticket, carried)
 
+    def _give(self, ticket: Ticket, carried: Carried) -> bool:
+        with self._lock:
+            return self._carrier.give(ticket, carried)
+
     # -- the carrier's turn -------------------------------------------------------------------------------------------
 
-    def _give(self, ticket: Ticket, carried: Carried) -> bool:
-        """Leave a request to the carrier, which this thread becomes if there is none. False if it cannot be carried."""
-        with self._lock:
-            if self._load is None:
-                try:
-                    self._load = Load()
-                except OSError:  # no more descriptors
-                    return False
-            self._given.append(Sending(ticket, carried))
-            self._call_carrier()
-        return True
-
-    def _carry(self, load: Load) -> None:
+    def _carry(self, carrier: Carrier) -> None:
         """Carry what was given, and all that can be carried along, until nothing is left.
 
         Runs for hours at times, so no local may keep a request that has ended.
@@ -553,12 +523,13 @@ class Crew:
         goes_on = True
         try:
             while True:
-                self._take_lock()
+                self._lock.take_as_one_of_many()
                 try:
                     now = self._before_change()
-                    ended = self._take_note(load, now)
+                    ended = carrier.take_note()
+                    self._carry_out_all(ended, now)
                     taken = self._take(now)
-                    load.sleeps = self._is_carrying = goes_on = bool(taken) or not load.is_empty
+                    goes_on = carrier.stays(bool(taken))
                     self._settle(now)
                 finally:
                     self._lock.release()
@@ -566,43 +537,28 @@ class Crew:
                 while ended:
                     self._announce(*ended.pop(), now)
                 if not goes_on:
-                    return  # from here on another thread may be the carrier: the load is not this one's any more
-                self._set_out(load, taken)
+                    return
+                carrier.set_out(taken)
                 taken = []
-                self._go_on(load)
+                carrier.look_around()
         except BaseException:
             with self._lock:
                 self._lost.update(dict.fromkeys(taken))
                 self._lost.update(ended)
                 if goes_on:
-                    load.leave_all()
-                    self._lost.update(load.ended)
-                    self._heavy += load.heavy
-                    load.ended, load.heavy = [], []
-                    self._is_carrying = False
-                for heavy in self._heavy:
-                    self._lost.pop(heavy.ticket, None)
+                    self._lost.update(carrier.break_off())
+                for sending in carrier.for_others:
+                    self._lost.pop(sending.ticket, None)
             raise
 
-    def _take_note(self, load: Load, now: float) -> list[tuple[Ticket, Step]]:
-        """Carry out what has ended, leave to the others what is theirs from now on, and take both out of the load.
-
-        Returns what is to be announced. Under the lock, as the next carrier may have the load once that is released.
-        """
-        for ticket, carried, _ in self._given:
-            assert carried is not None
-            self._load_on(load, ticket, carried)
-        self._given.clear()
-        for ticket, step in load.ended:
+    def _carry_out_all(self, ended: list[tuple[Ticket, Step]], now: float) -> None:
+        for ticket, step in ended:
             self._carry_out(ticket, step, now)
-        ended, load.ended = load.ended, []
-        self._heavy += load.heavy
-        load.heavy = []
-        return ended
 
     def _take(self, now: float) -> list[Ticket]:
         """Take all requests that may be sent now, and leave to the others what cannot be carried. Under the lock."""
-        if self._heavy:
+        for_others = self._carrier.for_others
+        if for_others:
             self._call_worker()
         taken = []
         while not (self._is_full or self._is_for_others()):
@@ -613,52 +569,25 @@ class Crew:
             if ticket.is_light:
                 taken.append(ticket)
             else:
-                self._heavy.append(Sending(ticket))
+                for_others.append(Sending(ticket))
         return taken
-
-    def _set_out(self, load: Load, taken: list[Ticket]) -> None:
-        """Send what was taken, without waiting for anything."""
-        for ticket in taken:
-            begun = self._worker.begin(ticket, connects=False)
-            if isinstance(begun, Step):
-                load.ended.append((ticket, begun))
-            elif begun is None or begun.needs_thread:
-                load.heavy.append(Sending(ticket, begun, found_none_idle=begun is None))
-            else:
-                self._load_on(load, ticket, begun)
-
-    def _load_on(self, load: Load, ticket: Ticket, carried: Carried) -> None:
-        try:
-            load.add(ticket, carried)
-        except (OSError, ValueError):  # its socket was closed just now: who goes on with it finds out why
-            load.heavy.append(Sending(ticket, carried))
-
-    def _go_on(self, load: Load) -> None:
-        """Wait until something has come for what is carried, and look at that."""
-        for entry, is_late in load.wait():
-            step = self._worker.go_on(entry.ticket, entry.carried, is_late)
-            if step is not None:
-                load.remove(entry)
-                load.ended.append((entry.ticket, step))
-            elif entry.carried.needs_thread:
-                load.remove(entry)
-                load.heavy.append(Sending(entry.ticket, entry.carried))
 
     # -- under the lock: choosing, and what follows -------------------------------------------------------------------
 
-    def _pick(self, now: float) -> Sending | Call | Load | None:
+    def _pick(self, now: float) -> Sending | Call | Carrier | None:
         """Choose the next work for this thread, and count it."""
-        if self._given and not self._is_carrying:
-            self._is_carrying = True
-            return self._load
-        if self._heavy:
-            return self._heavy.popleft()
+        carrier = self._carrier
+        if carrier.given and not carrier.is_carrying:
+            carrier.is_carrying = True
+            return carrier
+        if carrier.for_others:
+            return carrier.for_others.popleft()
         if self._is_full:
             return None
         self._admit_callers(now)
         # Requests are the carrier's to take. But where callables wait, too, this thread keeps the balance: running one
         # after the other, it would leave no room to the carrier.
-        is_requests_turn = not self._is_callables_turn() if self._callables else not self._is_carrying
+        is_requests_turn = not self._is_callables_turn() if self._callables else not carrier.is_carrying
         if is_requests_turn:
             ticket = self._next_request(now)
             if ticket is not None:
@@ -692,7 +621,7 @@ class Crew:
         if self._callables and self._is_callables_turn():
             return True
         # No thread can be called, so the carrier has to do it itself, when nothing is carried any more.
-        return bool(self._heavy) and self._turns == 1
+        return bool(self._carrier.for_others) and self._threads.turns == 1
 
     def _is_callables_turn(self) -> bool:
         fewer = self._on_callables - self._on_requests
@@ -771,60 +700,27 @@ class Crew:
             self._scheduler.admit(now, all_busy=self._is_full)
         has_room = not self._is_full  # or else whoever finishes first looks for more
         is_ready = has_room and self._scheduler.has_ready(now)
-        if (is_ready and not self._is_carrying) or self._called < len(self._heavy) + has_room * len(self._callables):
+        carrier = self._carrier
+        for_others = len(carrier.for_others) + has_room * len(self._callables)
+        if (is_ready and not carrier.is_carrying) or self._threads.called < for_others:
             self._call_worker()
-        if is_ready and self._is_carrying:
+        if is_ready and carrier.is_carrying:
             # Or the carrier would find that the next work is not its own, sleep, and be woken by this line again.
             if not self._is_for_others():
-                self._call_carrier()
+                carrier.call()
         elif has_room and not is_ready:
             self._set_alarm(now)
         self.delays.note(now, is_full=not has_room, is_ready=is_ready)
 
-    def _call_carrier(self) -> None:
-        """Wake the carrier, if there is one, and it sleeps."""
-        if self._is_carrying and self._load is not None and self._load.sleeps:
-            self._load.sleeps = False
-            self._load.wake()
-
     def _call_worker(self) -> None:
-        if self._turns >= self._workers:
-            return
-        self._turns += 1
-        self._called += 1
-        turn = Turn(self.run_turn)
-        try:
-            future = self._executor.submit(turn)
-        except RuntimeError as error:
-            # Perhaps it was queued all the same, where no further thread could be started: then it must not count.
-            turn.is_off = True
-            self._turns -= 1
-            self._called -= 1
-            if isinstance(error, BrokenThreadPool):
-                self._broken = error
-            # Otherwise the interpreter is ending, or the system allows no more threads: turns that still run, or the
-            # alarm, finish the work.
-            self._no_thread = str(error)
-            return
-        future.add_done_callback(partial(self._notice_failure, turn))
-
-    def _notice_failure(self, turn: Turn, future: Future[None]) -> None:
-        """Notice a turn that never ran, because its thread could not be set up, or that a defect of ours has ended.
-
-        `add_done_callback` may call this at once, while we hold the lock: so a new thread does the rest.
-        """
-        error = future.exception()
-        if error is not None:
-            threading.Thread(target=self._break, args=(error, turn.has_begun), name="workerpool-broken").start()
+        self._threads.call(self.run_turn, self._break)
 
     def _break(self, error: BaseException, has_begun: bool) -> None:
         """End all work: there will be no worker to do it."""
         if isinstance(error, BrokenThreadPool):
             error.__cause__ = self._worker.failure
         with self._lock:
-            self._broken = error
-            self._turns -= 1
-            self._called -= not has_begun
+            self._threads.lose(error, has_begun=has_begun)
             callables, self._callables = self._callables, deque()
             left, self._lost = self._lost, {}
             now = self._clock.now()
@@ -833,10 +729,8 @@ class Crew:
                 self._settle(now)  # others go on with what has been sent, if there are any
             except Exception:
                 pass  # the same defect, perhaps: what is left ends all the same
-            if not self._turns:
-                left.update((sending.ticket, None) for sending in [*self._heavy, *self._given])
-                self._heavy.clear()
-                self._given.clear()
+            if not self._threads.turns:
+                left.update(dict.fromkeys(self._carrier.take_all()))
             closed = self._notice_drained()
         events.emit("worker.failed", error=repr(error))
         if closed:
@@ -860,7 +754,7 @@ class Crew:
             try:
                 self._alarm.set(wake, self._ring)
             except RuntimeError as error:
-                self._is_unwatched, self._no_thread = True, str(error)
+                self._is_unwatched, self._threads.why_none = True, str(error)
 
     def _ring(self) -> None:
         """What the alarm does when its time has come: call a worker, or at the interpreter's end be one."""
@@ -868,10 +762,10 @@ class Crew:
         self._settle(now)
         if self._notice_drained():
             self._without_lock(self._end)
-        elif self._turns == 0 and self._scheduler.has_ready(now):
+        elif self._threads.turns == 0 and self._scheduler.has_ready(now):
             # No thread could be called, so the executor has ended with the interpreter.
-            self._turns += 1
-            self._called += 1
+            self._threads.turns += 1
+            self._threads.called += 1
             self._without_lock(self.run_turn)
 
     def _without_lock(self, act: Callable[[], None]) -> None:
@@ -915,20 +809,20 @@ class Crew:
             raise RuntimeError("cannot schedule new futures after shutdown")
 
     def _check_whole(self) -> None:
-        if self._broken is not None:
-            raise BrokenThreadPool(str(self._broken)) from self._worker.failure
+        if self._threads.broken is not None:
+            raise BrokenThreadPool(str(self._threads.broken)) from self._worker.failure
 
     def _check_manned(self, now: float) -> None:
         """Raise if work waits and no thread can do it: the pool is broken, or none could be started, as the interpreter
         is ending, or the system allows no more."""
         self._check_whole()
-        if self._turns == 0 and (self._callables or self._is_unwatched or self._scheduler.has_ready(now)):
-            raise RuntimeError(self._no_thread)
+        if self._threads.turns == 0 and (self._callables or self._is_unwatched or self._scheduler.has_ready(now)):
+            raise RuntimeError(self._threads.why_none)
 
     def _is_drained(self) -> bool:
         # In a broken pool, what the scheduler has in flight may be a turn's that is no more.
         is_idle = self._scheduler.is_idle and not self._at_gate
-        return not self._turns and not self._callables and (is_idle or self._broken is not None)
+        return not self._threads.turns and not self._callables and (is_idle or self._threads.broken is not None)
 
     def _notice_drained(self) -> bool:
         """Whether the last work has just ended after `close`: the caller then calls `_end` without the lock."""
@@ -943,9 +837,8 @@ class Crew:
 
     def _end(self) -> None:
         """Close what is open: all work has ended, and none will come."""
-        if self._load is not None:
-            self._load.close()
-        self._executor.shutdown(wait=False)
+        self._carrier.close()
+        self._threads.shutdown(wait=False)
         self._on_closed()
 
     def _deliver_cancelled(self, tickets: Iterable[Ticket], why: str) -> None:
