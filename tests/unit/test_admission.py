@@ -203,7 +203,7 @@ def test_a_host_that_only_redirects_inside_a_send_led_to_is_forgotten() -> None:
     scheduler.enter(caller, 0.0)
     scheduler.admit(0.0, all_busy=False)
     scheduler.withdraw(caller, 0.0)
-    assert scheduler.hosts == 0
+    assert scheduler.host_count == 0
 
 
 def test_requests_that_end_unsent_do_not_wait_for_those_in_flight() -> None:

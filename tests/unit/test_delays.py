@@ -202,7 +202,7 @@ def test_a_stream_that_turns_to_its_source_while_retries_wait_is_what_holds_the_
     pool.add(1)
     pool.scheduler.park(pool.end(), 9.0)
     pool.note()
-    assert pool.delays.is_starved
+    assert pool.delays.watches_feeders
     pool.now = 2.0
     stream.doing = Wait.SOURCE
     pool.delays.look(pool.now)
@@ -307,7 +307,7 @@ def test_what_a_stream_turns_to_counts_from_then_on() -> None:
     pool, stream = Pool(), Streaming(Wait.SOURCE)
     pool.delays.feeders.append(stream)
     pool.note()
-    assert pool.delays.is_starved
+    assert pool.delays.watches_feeders
     pool.now = 2.0
     stream.doing = Wait.SINK
     pool.delays.look_at_feeders(pool.now)
@@ -319,7 +319,7 @@ def test_a_stream_need_not_tell_what_it_does_while_requests_are_queued() -> None
     pool, stream = Pool(host_connections=1), Streaming(Wait.SOURCE)
     pool.delays.feeders.append(stream)
     pool.add(2)
-    assert not pool.delays.is_starved
+    assert not pool.delays.watches_feeders
     pool.wait(1.0)
     assert pool.seconds() == {"host_sockets": 1.0}
 

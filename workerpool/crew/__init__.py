@@ -10,6 +10,6 @@
 | `locking` | a lock whose holder, once it has let go, does what others could not wait for |
 """
 
-from workerpool.crew.crew import AHEAD, Crew
+from workerpool.crew.crew import Crew
 
-__all__ = ["AHEAD", "Crew"]
+__all__ = ["Crew"]

@@ -48,9 +48,6 @@ from workerpool.worker import Worker
 
 GIVEN_UP = "its pool or its stream was told to end"
 
-AHEAD = 2
-"""Requests that may be sent, for each worker, with which workers will not soon be idle."""
-
 UNWATCHED = 0.1
 """Seconds after which a worker looks again that stays because no thread could be started to wait for a time."""
 
@@ -207,7 +204,7 @@ class Crew:
     def settle(self, owner: Owner, places: int) -> None:
         """Take the receipt for so many sends of an owner that needs receipts: as many more may follow."""
         with _Change(self) as now:
-            self._scheduler.make_room(owner, places, now)
+            self._scheduler.give_places(owner, places, now)
 
     def urge(self, ticket: Ticket) -> None:
         """Send a request that its full owner awaits, if it was put aside."""
@@ -225,7 +222,7 @@ class Crew:
     def look_again(self) -> None:
         """Note what holds the pool up: a feeder's thread has turned to something else. Costs nothing unless nothing is
         queued."""
-        if self.delays.is_starved:
+        if self.delays.watches_feeders:
             with self._lock:
                 self.delays.look_at_feeders(self._before_change())
 
@@ -238,10 +235,10 @@ class Crew:
         self._forsaken.append(has_requests)
         self._clear_out()
 
-    def is_starved(self) -> bool:
+    def needs_more_hosts(self) -> bool:
         """Whether workers will soon be idle, with what may be sent to the hosts that are known."""
         with self._lock:
-            return self._scheduler.is_starved(AHEAD * self._workers, self._clock.now())
+            return self._scheduler.needs_more_hosts(self._clock.now())
 
     # -- robots.txt -------------------------------------------------------------------------------------------------
 
@@ -378,7 +375,7 @@ class Crew:
                 "queued": scheduler.queued,
                 "parked": scheduler.parked,
                 "in_flight": scheduler.in_flight,
-                "hosts": scheduler.hosts,
+                "hosts": scheduler.host_count,
                 "requests": counts.ended,
                 "ok": counts.ok,
                 "sent": counts.sent,
@@ -638,7 +635,7 @@ class Crew:
         self._scheduler.release(ticket.host, now, since=ticket.granted_at, failed=step.failed, was_refused=was_refused)
         if ticket.holds_place and not step.sent:
             ticket.holds_place = False
-            self._scheduler.make_room(ticket.owner, 1, now)
+            self._scheduler.give_places(ticket.owner, 1, now)
         if step.pause is not None:
             pause = step.pause
             step.is_new_pause = self._scheduler.pause(pause.host, pause.until, now, refuse=pause.refuse)

@@ -231,7 +231,9 @@ class Child:
             if isinstance(task, _Announced):
                 task.answer(message)
         elif isinstance(message, Look):
-            self.send(Seen(message.number, self._pool.statistics(), time.process_time(), self._pool.crew.is_starved()))
+            self.send(
+                Seen(message.number, self._pool.statistics(), time.process_time(), self._pool.crew.needs_more_hosts())
+            )
         elif isinstance(message, Doing):
             self._feeder.doing = message.wait
             self._pool.crew.look_again()

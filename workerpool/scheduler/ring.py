@@ -90,12 +90,12 @@ class Ring:
                 host.timed = lane  # the others need not look: they would all be woken for the same slot
             if self._shared is not None:
                 self.denied[lane] = None
-            if not lane.queue and not host.may_retry(now):
+            if not lane.queue and not host.finds_token(now):
                 self._tokenless[lane] = None
 
     def _waits_for_pools_token(self, lane: Lane, at: float, now: float) -> bool:
         """Whether all that a lane waits for, until `at`, is what lanes of all hosts wait for: they stand in line."""
-        if lane.queue or self._register.tokens is None or lane.host.may_retry(now):
+        if lane.queue or self._register.tokens is None or lane.host.finds_token(now):
             return False
         return at <= self._register.tokens.next_at()
 

@@ -31,6 +31,9 @@ from workerpool.scheduler.register import Register
 from workerpool.scheduler.ring import Ring
 from workerpool.tickets import Caller, Owner, Ticket
 
+AHEAD = 2
+"""Requests that may be sent, for each worker, with which workers will not soon be idle."""
+
 
 class Scheduler:
     """Lanes, the ring of those that may send, and the heap of what waits for a time. All times are the clock's.
@@ -51,7 +54,8 @@ class Scheduler:
     ) -> None:
         self._budgets = budgets if shared is None or budgets.learns_rate else replace(budgets, host_rate=None)
         self._retries = retries
-        self._breaker = breaker
+        self._ahead = AHEAD * places
+        self._fails_fast = breaker is not None and breaker.fails_fast
         self._shared = shared
         self._places = Places(places, budgets.max_connections)
         self._limiter = MemoryLimiter(budgets.rate, budgets.burst) if budgets.rate and shared is None else None
@@ -112,16 +116,9 @@ class Scheduler:
         one.
         """
         host = self._register.host(name, now)
-        is_new = max(host.not_before, host.refused_until) <= now
         if self._shared is not None and not refuse:  # other processes could only wait, not refuse: the host tells each
             self._shared.pause(name, until, now)
-        if refuse:
-            host.is_broken = host.is_broken and host.refused_until > now
-            host.refused_until = max(host.refused_until, until)
-        else:
-            host.not_before = max(host.not_before, until)
-        if host.rate is None:
-            host.shrink()
+        is_new = host.pause(until, now, refuse=refuse)
         self._ring.let_refusals_go(host, now)
         self._register.retire(host, now)
         return is_new
@@ -134,18 +131,9 @@ class Scheduler:
             if host.timed is not None:
                 self._ring.enlist(host.timed, now)  # its slot may come earlier now
             self._ring.offer(host, now)
-        if host.circuit is None:
-            return None
-        failed = answer.status is None or answer.status >= 500
-        change = host.circuit.hear(failed, answer.sent_at, now)
-        if change and host.circuit.open_until is not None:
-            host.shrink()
-            if self._breaker is not None and self._breaker.fails_fast:
-                host.is_broken = True
-                host.refused_until = max(host.refused_until, host.circuit.open_until)
-                self._ring.let_refusals_go(host, now)
-            else:
-                host.not_before = max(host.not_before, host.circuit.open_until)
+        change = host.hear(answer, now, fails_fast=self._fails_fast)
+        if change and self._fails_fast:
+            self._ring.let_refusals_go(host, now)
         return change
 
     # -- what goes out ------------------------------------------------------------------------------------------------
@@ -181,7 +169,7 @@ class Scheduler:
         """Bring back what was put aside while `owner` was full or had no room."""
         self._owners.resume(owner, now)
 
-    def make_room(self, owner: Owner, places: int, now: float) -> None:
+    def give_places(self, owner: Owner, places: int, now: float) -> None:
         """Give back places of an owner that needs receipts: these have come, or nothing was sent."""
         self._owners.give_places(owner, places, now)
 
@@ -230,8 +218,9 @@ class Scheduler:
             return False
         return self._head.may_go(now)
 
-    def is_starved(self, needed: int, now: float) -> bool:
-        """Whether fewer requests than are needed stand in lanes that may send: other hosts could use the pool soon."""
+    def needs_more_hosts(self, now: float) -> bool:
+        """Whether workers will soon be idle with what may be sent to the hosts that are known."""
+        needed = self._ahead
         self._ripen(now)
         self._head.bring_forward(now)
         for lane in self._lanes:
@@ -323,12 +312,12 @@ class Scheduler:
         return self._places.taken
 
     @property
-    def hosts(self) -> int:
+    def host_count(self) -> int:
         """How many hosts have something queued, in flight, paused or still being counted."""
         return len(self._hosts)
 
     @property
-    def lanes(self) -> int:
+    def lane_count(self) -> int:
         """How many lanes there are, those of keys included."""
         return sum(len(host.lanes) for host in self._hosts.values())
 
