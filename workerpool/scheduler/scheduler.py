@@ -1,15 +1,15 @@
-"""Which request may be sent now: lanes per host and key, budgets, pauses, and fairness between hosts.
+"""What comes into the scheduler and what goes out, and when to look again.
 
 The scheduler decides and returns; it performs nothing, waits for nothing and reads no clock. It has no lock: whoever
 calls it holds one lock for all of it (the crew does). So one admission takes everything that a send needs, or nothing:
-the host's place and the pool's, the slots of the pool, the host and the key, and a retry's token. What other
-processes share is taken first, as that alone may fail.
+the host's place and the pool's, the slots of the pool, the host and the key, and a retry's token (`Head.grant`). What
+other processes share is taken first, as that alone may fail.
 
-A request is in exactly one state here: queued in its lane, parked until a time, held until something is known, or in
-flight. Lanes with something to send *now* stand in a ring and are served in turn, one request each, so a host with a
-million requests delays a host with one by one send. What waits for a time (a parked request, a lane's pause, a lane's
-slot, a token) stands in one heap; lanes that wait for a place of their host wait in line there, and those of slow
-hosts stand back while others want all of the pool's places (`Places`).
+A request is in exactly one state here: queued in its lane or put aside, parked until a time, held until something is
+known, or in flight. Lanes with something to send *now* stand in a ring and are served in turn, one request each, so a
+host with a million requests delays a host with one by one send. What waits for a time (a parked request, a lane's
+pause, a lane's slot, a token) stands in a heap; lanes that wait for a place of their host wait in line there, and those
+of slow hosts stand back while others want all of the pool's places.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ AHEAD = 2
 
 
 class Scheduler:
-    """Lanes, the ring of those that may send, and the heap of what waits for a time. All times are the clock's.
+    """Which request may be sent now. All times are the clock's.
 
-    `floor`: the tokens that a host's retry budget begins with. `places`: the most requests in
-    flight, as a pool has workers; slow hosts may hold only a part of these while others wait.
+    `floor`: the tokens that a host's retry budget begins with. `places`: the most requests in flight, as a pool has
+    workers; slow hosts may hold only a part of these while others wait.
     """
 
     def __init__(
@@ -149,8 +149,9 @@ class Scheduler:
                 shared = None  # what will not be sent is to cost no slot
             granted_at = now if shared is None else self._head.take_shared(shared, now)
             if granted_at is None:
+                # All hosts wait for what is missing, and this lane does so for them; or only this one does.
                 if not self._head.may_go(now):
-                    break  # all hosts wait for it, and this lane does so for them
+                    break
                 self._ring.deny(now)
                 continue
             # Asked last: a future that has been claimed can be neither cancelled nor claimed again.
@@ -187,6 +188,7 @@ class Scheduler:
         """
         host = self._hosts[name]
         places = self._places
+        # Before the place is given back: until now, who stood ready was waiting for it, and not for a slot.
         if places.are_taken:
             self._head.note_want(now)
         if places.taken >= places.sockets:
@@ -202,6 +204,7 @@ class Scheduler:
             self._shared.give_back(name, now)
             if self._ring.denied:
                 self._ring.ask_again(host, now)
+        # Before its places are offered: there may be one more.
         if host.places < host.most and now >= host.not_before and (host.circuit is None or host.circuit.is_closed):
             host.grow()
         if host.waiting:
@@ -213,7 +216,7 @@ class Scheduler:
         """Whether `next` would give a request now, unless nobody wants it any more."""
         ring = self._ring
         if ring.timers or ring.in_line or self._parked.heap or self._register.resting:
-            self._ripen(now)
+            self._ripen(now)  # first: what it brings back may go to the head of the ring
         if not self._head.bring_forward(now) or self._places.taken >= self._places.sockets:
             return False
         return self._head.may_go(now)
@@ -260,6 +263,7 @@ class Scheduler:
         gone += self._owners.discard(is_unwanted)
         for ticket in gone:
             self._owners.count(ticket, -1)
+        # Only now, as these do not count as queued.
         gone += self._parked.discard(is_unwanted)
         self._ring.forget_empty(now)
         return gone
