@@ -92,7 +92,7 @@ class Head:
         lane = self._lanes[0]
         if lane.host.refused_until > now:
             return now
-        weight = 1 if lane.is_empty else lane.line(now)[0].request.weight
+        weight = lane.line(now)[0].request.weight
         if self._limiter is not None:
             return self._limiter.next_at(weight)
         return now if self._shared is None else self._shared.next_at(None, weight, now)
@@ -112,7 +112,7 @@ class Head:
             return False
         if host.refused_until > now or not self._places.judge(host, now, is_alone=len(self._hosts) == 1):
             return False
-        self._places.put_back(self._ring.take_head(), now)
+        self._places.keep_back(self._ring.take_head(), now)
         return True
 
     # -- one admission ------------------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ STEP = 0.05
 class Places:
     """Who holds places, who is slow, and the lanes that stand back.
 
-    `workers`: the most requests in flight; `sockets`: the same with the callers, who send for themselves.
+    `workers`: the most requests in flight; `sockets`: the most sends, with those of callers, who send for themselves.
     """
 
     def __init__(self, workers: int, sockets: int) -> None:
@@ -130,7 +130,7 @@ class Places:
             return False
         return host.usual_hold < FAILED * self._late
 
-    def put_back(self, lane: Lane, now: float) -> None:
+    def keep_back(self, lane: Lane, now: float) -> None:
         """Let a lane stand back until `next` gives it."""
         lane.stands_back = True
         holds = lane.host.usual_hold
