@@ -12,11 +12,12 @@ from workerpool.errors import ProcessesLost
 from workerpool.meter import Wait
 from workerpool.model import Outcome, Request
 from workerpool.processes import supervisor as supervisor_module
-from workerpool.processes.child import Child, _Task
+from workerpool.processes.child import Child
 from workerpool.processes.fleet import Fleet
 from workerpool.processes.messages import LIGHT, Line, Open, Task, Work
 from workerpool.processes.parcels import pack_request
-from workerpool.tickets import Ticket
+from workerpool.processes.telling import ParentTicket
+from workerpool.tickets import NOBODY, Ticket
 
 
 class Process:
@@ -97,10 +98,11 @@ def test_a_fleet_that_could_not_be_started_takes_no_requests_later(processes: li
 
 def test_a_stream_that_begins_while_a_process_holds_all_the_bodies_it_may_waits_as_the_others_do() -> None:
     child: Any = Child(cast(Line, None), 0)
-    child._held_most = 10
+    teller = child._teller
+    teller._held_most = 10
     response = requests.Response()
     response._content = b"x" * 20
     outcome = Outcome(Request("http://a.test/"), response, None)
-    child.take(_Task(child, Task(1, 0, LIGHT, "a", pack_request(outcome.request)), None), outcome)
+    teller.take(ParentTicket(teller, Task(1, 0, LIGHT, "a", pack_request(outcome.request)), NOBODY), outcome)
     child._handle(Open(1, None))
-    assert child._owners[1].is_full
+    assert teller.streams[1].is_full
