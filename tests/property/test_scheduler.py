@@ -431,8 +431,10 @@ class SchedulerMachine(RuleBasedStateMachine):
             is_ready = scheduler.has_ready(self.now)
             waits = {wait for wait, _ in scheduler.hold_ups(self.now, Wait.WORKERS)}
             assert Wait.WORKERS in waits or not is_ready
-            # A lighter request, or a caller, that could go may have to wait for its turn.
-            if not scheduler.callers and all(ticket.request.weight == 1 for ticket in [*self.queued, *self.parked]):
+            # A lighter request, or a caller, that could go may have to wait for its turn; and a slow host for others.
+            is_light = all(ticket.request.weight == 1 for ticket in [*self.queued, *self.parked])
+            lanes = [lane for host in scheduler._hosts.values() for lane in host.lanes.values()]
+            if is_light and not scheduler.callers and not any(lane.stands_back for lane in lanes):
                 assert is_ready or Wait.WORKERS not in waits
 
     @invariant()

@@ -162,6 +162,15 @@ def test_a_request_that_weighs_more_waits_for_all_its_slots(rate: str, word: str
     assert pool.seconds() == {word: 0.8}
 
 
+def test_a_request_whose_slot_has_come_does_not_wait_for_that_of_a_heavier_one_behind_it() -> None:
+    pool = Pool(1, host_rate=Rate(1), burst=2)
+    pool.add(1)
+    pool.add(1)
+    pool.add(1, key="mine", weight=2)
+    pool.wait(0.5)
+    assert pool.seconds() == {"workers": 0.25, "host_rate": 0.25}
+
+
 def test_retries_wait_for_their_time_and_then_for_a_token() -> None:
     rules = {"retries": RetryBudget(share=0.0, per_second=0.1), "floor": 0.0}
     pool = Pool(rules=rules)

@@ -114,5 +114,5 @@ class Lane:
             return Wait.RETRY_BUDGET
         if self.quota is not None and self.quota.next_at(weight) > now:
             return Wait.KEY_RATE
-        first = self.host.timed  # whose turn is before this one's
-        return Wait.READY if first is None or first is self else first.waits_for(now)
+        first = self.host.timed  # whose turn is before this one's, unless this one stands in the ring already
+        return Wait.READY if first is None or first is self or self.listed else first.waits_for(now)
