@@ -58,7 +58,7 @@ class Crew(Protocol):
     def leave_off(self, feeder: Feeder) -> None: ...
     def look_again(self) -> None: ...
     def forsake(self, owner: Owner, *, has_requests: bool) -> None: ...
-    def is_starved(self) -> bool: ...
+    def needs_more_hosts(self) -> bool: ...
 
 
 class _Streamed(Ticket):
@@ -345,7 +345,7 @@ class Stream(Owner):
 
     def _read_on(self) -> None:
         """Look behind a request that waits for room of its host, if that does not answer and workers need more."""
-        if self._intake.is_stuck(PATIENCE) and self._outstanding < self._window and self._crew.is_starved():
+        if self._intake.is_stuck(PATIENCE) and self._outstanding < self._window and self._crew.needs_more_hosts():
             self._intake.read_on(READ_ON * self._window)
             self._batch_left = 0
 

@@ -48,7 +48,7 @@ NOBODY = Owner()
 """Whose requests are that belong to no stream. It never changes."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Ticket:
     """One request on its way through the pool, from its arrival to its outcome.
 
@@ -77,6 +77,10 @@ class Ticket:
     ripe_at: float = 0.0  # since then,
     excused: float = 0.0  # and has waited for so many seconds for these in all
     pace: Limiter | None = None  # what spaces the requests of its site, where robots.txt is obeyed
+
+    def __repr__(self) -> str:
+        state = "to be retried" if self.is_retry else "has been sent" if self.started else "not sent yet"
+        return f"<{type(self).__name__} {self.request!r}: {state}>"
 
     def deliver(self, outcome: Outcome) -> None:
         """Take the outcome; called exactly once, without any lock."""

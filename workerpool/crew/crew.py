@@ -13,9 +13,6 @@ from workerpool.delays import Feeder
 from workerpool.gate import Sorting
 from workerpool.tickets import Owner, Ticket
 
-AHEAD = 2
-"""Requests that may be sent, for each worker, with which workers will not soon be idle."""
-
 
 class Crew:
     """Takes work, says how it stands, and ends."""
@@ -86,7 +83,7 @@ class Crew:
     def acknowledge(self, owner: Owner, places: int) -> None:
         """Take the receipt for so many sends of an owner that needs receipts: as many more may follow."""
         with self._turns.change() as now:
-            self._dispatcher.scheduler.make_room(owner, places, now)
+            self._dispatcher.scheduler.give_places(owner, places, now)
 
     def urge(self, ticket: Ticket) -> None:
         """Send a request that its full owner awaits, if it was put aside."""
@@ -115,15 +112,15 @@ class Crew:
         """Note what holds the pool up: a feeder's thread has turned to something else. Costs nothing unless nothing is
         queued."""
         dispatcher = self._dispatcher
-        if dispatcher.delays.has_none_queued:
+        if dispatcher.delays.watches_feeders:
             with dispatcher.lock:
                 dispatcher.delays.look_at_feeders(dispatcher.before_change())
 
-    def is_starved(self) -> bool:
+    def needs_more_hosts(self) -> bool:
         """Whether workers will soon be idle, with what may be sent to the hosts that are known."""
         dispatcher = self._dispatcher
         with dispatcher.lock:
-            return dispatcher.scheduler.is_starved(AHEAD * dispatcher.workers, dispatcher.clock.now())
+            return dispatcher.scheduler.needs_more_hosts(dispatcher.clock.now())
 
     def snapshot(self) -> dict[str, Any]:
         """Count the work now and so far; `PoolStatistics` names the fields."""

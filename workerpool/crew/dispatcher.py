@@ -226,7 +226,7 @@ class Dispatcher:
         scheduler.release(ticket.host, now, since=ticket.granted_at, failed=step.failed, was_refused=was_refused)
         if ticket.holds_place and not step.sent:
             ticket.holds_place = False
-            scheduler.make_room(ticket.owner, 1, now)
+            scheduler.give_places(ticket.owner, 1, now)
         if step.pause is not None:
             pause = step.pause
             step.is_new_pause = scheduler.pause(pause.host, pause.until, now, refuse=pause.refuse)
@@ -352,7 +352,7 @@ class Dispatcher:
             "queued": scheduler.queued,
             "parked": scheduler.parked,
             "in_flight": scheduler.in_flight,
-            "hosts": scheduler.hosts,
+            "hosts": scheduler.host_count,
             "requests": counts.ended,
             "ok": counts.ok,
             "sent": counts.sent,

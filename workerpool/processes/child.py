@@ -130,7 +130,7 @@ class Child:
                 ticket.answer(message)
         elif isinstance(message, Look):
             figures, cpu = self._pool.statistics(), time.process_time()
-            self._teller.send(Seen(message.number, figures, cpu, self._pool.crew.is_starved()))
+            self._teller.send(Seen(message.number, figures, cpu, self._pool.crew.needs_more_hosts()))
         elif isinstance(message, Doing):
             self._feeder.doing = message.wait
             self._pool.crew.look_again()
