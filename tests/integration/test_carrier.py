@@ -984,7 +984,7 @@ def test_an_initializer_that_fails_breaks_the_pool_and_what_is_carried_still_end
         got: list[Outcome] = []
         reader = threading.Thread(target=lambda: got.extend(pool.stream([f"{site}/slow"])), daemon=True)
         reader.start()
-        assert eventually(lambda: pool._crew._carrier.is_carrying)  # or else another is called next
+        assert eventually(lambda: pool._crew._dispatcher.carrier.is_carrying)  # or else another is called next
         assert [outcome.ok for outcome in pool.stream([f"{site}/"] * 5)] == [True] * 5
         future = pool.submit(pow, 2, 10)
         with pytest.raises(BrokenThreadPool):
@@ -1005,7 +1005,7 @@ def test_a_turn_that_a_defect_has_ended_breaks_the_pool_and_does_not_keep_it_fro
     def defective(*args: object) -> None:
         raise LookupError("a defect of ours")
 
-    monkeypatch.setattr(pool._crew, "_announce", defective)
+    monkeypatch.setattr(pool._crew._turns, "_announce", defective)
     pool.get("http://a.test/")
     assert eventually(lambda: pool._broken, LONG)
     with pytest.raises(BrokenThreadPool):
@@ -1014,10 +1014,10 @@ def test_a_turn_that_a_defect_has_ended_breaks_the_pool_and_does_not_keep_it_fro
     ending.start()
     ending.join(LONG)
     assert not ending.is_alive()
-    assert pool._crew._threads.called == pool._crew._threads.turns == 0
+    assert pool._crew._dispatcher.threads.called == pool._crew._dispatcher.threads.turns == 0
 
 
-@pytest.mark.parametrize("where", ["_before_change", "_carry_out", "_pick", "_settle"])
+@pytest.mark.parametrize("where", ["before_change", "carry_out", "pick", "wake_for_work"])
 def test_a_request_that_a_turn_has_in_hand_when_a_defect_ends_it_ends_once(
     monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -1028,7 +1028,7 @@ def test_a_request_that_a_turn_has_in_hand_when_a_defect_ends_it_ends_once(
         return testing.Answer()
 
     pool = WorkerPool(1, transport=ScriptedTransport(script))
-    act = getattr(pool._crew, where)
+    act = getattr(pool._crew._dispatcher, where)
 
     def defective(*args: object) -> object:
         if goes.is_set() and not broken.is_set():
@@ -1038,8 +1038,8 @@ def test_a_request_that_a_turn_has_in_hand_when_a_defect_ends_it_ends_once(
 
     future = pool.get("http://a.test/")
     waiting = pool.get("http://a.test/")
-    assert eventually(lambda: pool._crew._on_requests == 1)
-    monkeypatch.setattr(pool._crew, where, defective)
+    assert eventually(lambda: pool._crew._dispatcher.on_requests == 1)
+    monkeypatch.setattr(pool._crew._dispatcher, where, defective)
     goes.set()
     assert future.result(LONG).status_code == 200
     with pytest.raises(LookupError):
@@ -1305,7 +1305,7 @@ def test_a_stream_that_is_left_while_it_is_full_and_the_lock_is_held_does_not_ke
     pool._crew.add([Unheard(Request("http://h.test/"), "h", stream) for _ in range(3)])
     assert pool.get("http://h.test/").result(LONG).ok
     assert pool.statistics().queued == 3
-    with pool._crew._lock:
+    with pool._crew._dispatcher.lock:
         if by == "another thread":
             in_a_thread(leave)
         else:

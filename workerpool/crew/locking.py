@@ -21,7 +21,7 @@ class ChoreLock:
     """
 
     def __init__(self, chores: Sized, do: Callable[[], None]) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards what its object says
         self._chores = chores
         self._do = weakref.WeakMethod(do)
         self.acquire = self._lock.acquire
