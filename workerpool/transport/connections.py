@@ -99,6 +99,10 @@ class Connections:
             self._let_go()
             return replace(self._counts, open=len(self._places), idle=len(self._idle))
 
+    def is_idle(self, connection: CountedConnection) -> bool:
+        """Whether nobody uses it just now. Takes no lock: it may have changed by the time that one is told."""
+        return connection in self._idle
+
     # -- idle connections ---------------------------------------------------------------------------------------------
 
     def checkout(self, key: Any, host: str) -> CountedConnection | None:
