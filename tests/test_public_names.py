@@ -9,6 +9,7 @@ import sys
 import workerpool
 import workerpool.errors
 import workerpool.testing
+from workerpool.agent import version
 
 POOL = {"WorkerPool", "ShardedPool", "fetch", "registered_domain", "PoolStatistics"}
 VALUES = {
@@ -60,6 +61,11 @@ TESTING = {"Arrival", "ManualClock", "Origin", "OriginProcess", "Reply"}
 
 def test_the_package_offers_exactly_these_names() -> None:
     assert set(workerpool.__all__) == POOL | VALUES | ERRORS | BATCH
+
+
+def test_the_package_tells_its_version() -> None:
+    assert workerpool.__version__ == version()
+    assert "__version__" not in vars(workerpool), "it is read when it is asked for"
 
 
 def test_everything_public_says_what_it_is() -> None:

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from workerpool.batch.tables import rows, to_arrow, to_pandas
     from workerpool.processes import ShardedPool, fetch
 
+    __version__: str
+
 _LATER = {
     "Job": "workerpool.batch.job.job",
     "ShardedPool": "workerpool.processes",
@@ -57,6 +59,8 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":  # it is read from the disk, so only when it is asked for
+        return import_module("workerpool.agent").version()
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_LATER[name]), name)
@@ -66,6 +70,7 @@ __all__ = [
     "Attempt",
     "BadBody",
     "Breaker",
+    "BudgetError",
     "Cancelled",
     "CircuitOpen",
     "ConnectFailed",
@@ -87,7 +92,6 @@ __all__ = [
     "RobotsDisallowed",
     "ShardedPool",
     "SlotTimeout",
-    "BudgetError",
     "StatusError",
     "TimedOut",
     "Timeout",
