@@ -219,6 +219,8 @@ class Breaker:
         for name in ("open_for", "longest"):
             if not is_positive(getattr(self, name)):
                 raise OptionError(f"breaker.{name}={getattr(self, name)!r} must be seconds above zero")
+        if self.open_for > self.longest:
+            raise OptionError(f"breaker.open_for={self.open_for!r} is above longest={self.longest!r}: raise that, too")
         check_flag("breaker.fails_fast", self.fails_fast)
 
     @classmethod
