@@ -48,6 +48,7 @@ LEVELS: dict[str, float] = {
     "crew": 4.1,  # steps within a layer: many workers' threads stand on one request's way through a worker
     "stream": 4.2,
     "governor": 4.2,
+    "requesting": 4.3,  # stands on `stream`
     "pool": 5,
     "__init__": 5,
     "processes": 5.5,

@@ -74,8 +74,9 @@ def test_everything_public_says_what_it_is() -> None:
     for module in (workerpool, workerpool.testing):
         for name in module.__all__:
             offered = getattr(module, name)
-            members = vars(offered) if inspect.isclass(offered) else {}
-            for member, value in members.items():
+            kinds = offered.__mro__ if inspect.isclass(offered) else ()
+            ours = [vars(kind) for kind in kinds if kind.__module__.startswith("workerpool")]
+            for member, value in {name: value for members in ours for name, value in members.items()}.items():
                 is_told = member.startswith("_") or not (callable(value) or isinstance(value, property | classmethod))
                 if not is_told and not inspect.getdoc(getattr(offered, member)):
                     silent.append(f"{name}.{member}")
