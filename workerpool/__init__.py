@@ -8,7 +8,7 @@ A request's way: `WorkerPool.stream` reads it (`stream`, `intake`), its host's l
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from workerpool.config import Breaker, Rate, RetryBudget, RetryPolicy, Timeout
+from workerpool.config import Breaker, RetryBudget, RetryPolicy, Timeout
 from workerpool.domains import registered_domain
 from workerpool.errors import (
     BadBody,
@@ -38,6 +38,7 @@ from workerpool.errors import (
 )
 from workerpool.model import Attempt, Outcome, Request, Timings, Underway
 from workerpool.pool import WorkerPool
+from workerpool.rate import Rate
 from workerpool.statistics import PoolStatistics
 
 if TYPE_CHECKING:

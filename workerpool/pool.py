@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from workerpool import events
 from workerpool.clock import Clock, SystemClock
-from workerpool.config import Breaker, Budgets, CookieMode, Options, Rate, RetryPolicy, Timeout
+from workerpool.config import Breaker, Budgets, CookieMode, Options, RetryPolicy, Timeout
 from workerpool.crew import Crew, Turns
 from workerpool.errors import WrongThread
 from workerpool.forking import tell_of_forks
@@ -25,6 +25,7 @@ from workerpool.governor import CrewGovernor
 from workerpool.limits.file import FileBudget, budget_path
 from workerpool.model import Request
 from workerpool.options.checking import checked
+from workerpool.rate import Rate
 from workerpool.requesting import Requesting
 from workerpool.retry import Retries
 from workerpool.robots import Robots
