@@ -19,9 +19,10 @@ import pytest
 from tests.waiting import eventually
 from workerpool import WorkerPool
 from workerpool.clock import SystemClock
-from workerpool.config import Budgets, Rate
+from workerpool.config import Budgets
 from workerpool.errors import OptionError
 from workerpool.limits.file import FileBudget
+from workerpool.rate import Rate
 from workerpool.testing import Origin
 
 ROOT = Path(__file__).resolve().parents[2]

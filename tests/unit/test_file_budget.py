@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workerpool.config import Budgets, Rate
+from workerpool.config import Budgets
 from workerpool.errors import BudgetError, OptionError
 from workerpool.limits.file import FileBudget, budget_path
 from workerpool.limits.file import claims as claims_module
@@ -23,6 +23,7 @@ from workerpool.limits.file import members as members_module
 from workerpool.limits.file import state as state_module
 from workerpool.limits.file.machine import Machine
 from workerpool.limits.file.records import Record, space_of
+from workerpool.rate import Rate
 from workerpool.testing import ManualClock
 
 HOST = "http://a.test:80"

@@ -126,6 +126,11 @@ class ShardedPool(WorkerPool):
         return self._fleet.supervisor.pids
 
     @property
+    def _broken(self) -> bool:
+        """Whether processes could not be started, or ended again and again."""
+        return self._fleet.supervisor.failure is not None
+
+    @property
     def session(self) -> NoReturn:
         """There is none, as no worker is in this process."""
         raise WrongThread("pool.session is a worker's own, and a ShardedPool has its workers in other processes")
