@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+LONG = 20.0
+"""Seconds that something may take which should be there soon."""
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
@@ -38,3 +42,11 @@ def until_accepting(name: str, address: str, port: int, process: subprocess.Pope
             except subprocess.TimeoutExpired:
                 continue
     pytest.fail(f"{name} did not accept within 10 s")
+
+
+def in_a_thread(act: Callable[[], object]) -> None:
+    """Have another thread do it, which fails the test if it does not end."""
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    thread.join(LONG)
+    assert not thread.is_alive()
