@@ -93,7 +93,7 @@ def head(sock: socket.socket) -> str:
         if not piece:
             return ""
         data += piece
-    return data.decode()
+    return data.decode("latin-1")
 
 
 def until_closed(sock: socket.socket) -> None:
