@@ -8,8 +8,6 @@ Usage: killing.py OUTPUT DIRECTORY SCENARIOS: at most so many, spread over all c
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 import os
 import random
@@ -22,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.outputs import keys_in
 from workerpool.batch.sinks import durable_sink_for
 
 RECORDS = 300
@@ -138,31 +137,6 @@ def forked(output: str, directory: Path, seed: int, at: int, mode: str) -> tuple
         return False, 0
     assert os.WEXITSTATUS(status) == 0, "the mover failed"
     return True, int((directory / "calls").read_text())
-
-
-def keys_in(output: str) -> list[str] | None:
-    """Read the keys of a finished output by other means than ours; None if there is none."""
-    if "://" in output:
-        import psycopg
-
-        base, _, table = output.partition("?table=")
-        with psycopg.connect(base) as connection:
-            if connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() == (None,):
-                return None
-            return [key for (key,) in connection.execute(f"SELECT key FROM {table} ORDER BY id")]
-    if not os.path.exists(output):
-        return None
-    if output.endswith(".sqlite"):
-        with sqlite3.connect(output) as database:
-            return [key for (key,) in database.execute("SELECT key FROM results ORDER BY id")]
-    if output.endswith(".parquet"):
-        import pyarrow.parquet
-
-        return list(pyarrow.parquet.read_table(output, columns=["key"], use_threads=False)["key"].to_pylist())
-    with gzip.open(output, "rt", newline="") if output.endswith(".gz") else open(output, newline="") as file:
-        if ".csv" in output:
-            return [cells["key"] for cells in csv.DictReader(file)]
-        return [json.loads(line)["key"] for line in file]
 
 
 def expected(again: bool) -> list[str]:

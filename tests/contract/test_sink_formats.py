@@ -17,12 +17,11 @@ import psycopg
 import pytest
 from pyarrow import parquet
 
-from tests.contract.killing import keys_in
 from tests.contract.test_sinks import Output, row, rows
+from tests.outputs import keys_in
 from tests.postgres import PASSWORD, Server
 from workerpool.batch.record import FIELDS, JOB_FIELDS
-from workerpool.batch.sinks import durable_sink_for
-from workerpool.batch.sinks import parquet as parquet_sink
+from workerpool.batch.sinks import durable_sink_for, parts
 from workerpool.batch.sinks.database_url import database_of
 from workerpool.errors import OptionError, SinkError
 
@@ -143,7 +142,7 @@ def test_parquet_has_the_same_types_whatever_the_values_are(tmp_path: Path) -> N
 def test_parts_become_one_file_of_few_row_groups_packed_with_zstd(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parquet_sink, "GROUP_ROWS", 10)
+    monkeypatch.setattr(parts, "GROUP_ROWS", 10)
     output = Output(str(tmp_path / "out.parquet"))
     output.finished(*(rows(*range(first, first + 3)) for first in range(0, 30, 3)))
     metadata = parquet.read_metadata(output.name)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.killing import keys_in
+from tests.outputs import FILES, keys_in
 from tests.postgres import Server
 from workerpool.batch.sinks import DurableSink, check_apart, durable_sink_for
 from workerpool.batch.sinks import postgres as postgres_sink
@@ -23,7 +23,6 @@ from workerpool.batch.sinks import sqlite as sqlite_sink
 from workerpool.batch.sinks.formats import OF_FILES, format_of
 from workerpool.errors import OptionError, SinkError
 
-FILES = ["out.jsonl", "out.csv", "out.jsonl.gz", "out.csv.gz", "out.sqlite", "out.parquet"]
 TABLE = "table"
 _numbers = count(1)
 
@@ -385,8 +384,8 @@ def test_a_full_disk_loses_nothing_that_was_confirmed(file: Output) -> None:
         position, error = write_until_full(sink, batches)
     sink.close()
     done = error.records
-    if ".sqlite" not in file.name and ".parquet" not in file.name:
-        assert os.path.getsize(f"{file.name}.partial") == json.loads(position)["bytes"]
+    if bytes_written := json.loads(position)["bytes"]:  # of text: what holds tables counts only records
+        assert os.path.getsize(f"{file.name}.partial") == bytes_written
     assert done in (1, 3, 7, 15)
     assert "records before are whole, in" in str(error)
     sink = file.sink()

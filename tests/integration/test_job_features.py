@@ -17,7 +17,7 @@ from benchmarks.nginx import free_port
 from tests import postgres
 from tests.conftest import require
 from tests.jobs.place import Enough, Place, Row
-from tests.jobs.trial import rows_of
+from tests.outputs import FILES, rows_in
 from workerpool import Job, Outcome, Request
 from workerpool.batch.job import mover
 from workerpool.batch.sinks import callback, staged
@@ -395,7 +395,7 @@ def test_only_failures_that_may_end_better_get_further_rounds_and_order_is_kept(
 
 def statuses_of(output: str) -> Counter[tuple[str, int]]:
     """Path and status of each record, read by other means than ours."""
-    rows = [(str(row["url"]).rpartition("/")[2], int(row["status"])) for row in rows_of(output)]
+    rows = [(str(row["url"]).rpartition("/")[2], int(row["status"])) for row in rows_in(output) or []]
     return Counter(rows)
 
 
@@ -406,10 +406,7 @@ def server() -> Iterator[postgres.Server]:
         yield running
 
 
-OUTPUTS = ["out.jsonl", "out.csv", "out.jsonl.gz", "out.csv.gz", "out.sqlite", "out.parquet", "postgres"]
-
-
-@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("output", [*FILES, "postgres"])
 def test_failures_of_a_finished_run_are_fetched_again_and_good_records_stay(
     place: Place, origin: Origin, request: pytest.FixtureRequest, output: str
 ) -> None:

@@ -23,6 +23,7 @@ import pytest
 from benchmarks.nginx import free_port
 from tests.commands import COMMAND, PATIENCE, environment, run_here, started
 from tests.conftest import require
+from tests.outputs import FILES
 from tests.waiting import eventually
 from workerpool.testing import Origin, Reply
 
@@ -127,7 +128,7 @@ def test_a_finished_job_is_proven(place: Place, origin: Origin) -> None:
     assert place.reconcile().items() >= {"code": 0, "proven": True, "inputs": 1501, "records": 1501, "held": 0}.items()
 
 
-@pytest.mark.parametrize("output", ["out.jsonl", "out.csv", "out.csv.gz", "out.sqlite", "out.parquet"])
+@pytest.mark.parametrize("output", FILES)
 def test_odd_keys_and_rows_of_many_lines_are_the_same_in_every_output(
     place: Place, origin: Origin, output: str
 ) -> None:

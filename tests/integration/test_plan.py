@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from benchmarks.plan_accuracy import measure
+from tests.outputs import FILES
 from tests.waiting import eventually
 from workerpool.cli import main
 from workerpool.plan import Records
@@ -59,7 +60,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return said.err
 
 
-@pytest.mark.parametrize("output", ["out.jsonl", "out.csv", "out.csv.gz", "out.sqlite", "out.parquet"])
+@pytest.mark.parametrize("output", FILES)
 def test_a_jobs_records_are_read_whatever_its_output_is(
     place: Path, capsys: pytest.CaptureFixture[str], output: str
 ) -> None:

@@ -5,8 +5,6 @@ One thread, a test's. The server is in the test's process, so that what it count
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 import os
 import random
@@ -25,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.outputs import Row, rows_in
 from workerpool.testing import Origin
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -37,8 +36,6 @@ WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "backgro
 
 UNKNOWN = "is not repeated blindly"
 """What the error of a request says whose answer was never known."""
-
-Row = dict[str, Any]
 
 
 class Doomed:
@@ -208,7 +205,7 @@ class Trial:
 
     def check(self, *, extra: int | None = None, ordered: bool = False) -> list[Row]:
         """Look at the finished output; `extra`: sends beyond an undisturbed run, workers × kills by default."""
-        rows = rows_of(self.output)
+        rows = rows_in(self.output) or []
         found = [(row["key"], row["url"]) for row in rows]
         missing, surplus = Counter(self.batch.inputs) - Counter(found), Counter(found) - Counter(self.batch.inputs)
         assert not missing, f"missing: {list(missing)[:5]}"
@@ -245,28 +242,3 @@ def doomed_in(directory: Path) -> Iterator[Doomed]:
         yield doomed
     finally:
         doomed.close()
-
-
-def rows_of(output: str) -> list[Row]:
-    """Read a finished output by other means than ours."""
-    if "://" in output:
-        import psycopg
-        from psycopg.rows import dict_row
-
-        base, _, table = output.partition("?table=")
-        with psycopg.connect(base, row_factory=dict_row) as connection:
-            return [*connection.execute(f"SELECT * FROM {table} ORDER BY id")]
-    if output.endswith(".sqlite"):
-        with sqlite3.connect(output) as database:
-            database.row_factory = sqlite3.Row
-            rows = [dict(row) for row in database.execute("SELECT * FROM results ORDER BY id")]
-        database.close()
-        return rows
-    if output.endswith(".parquet"):
-        import pyarrow.parquet
-
-        return list(pyarrow.parquet.read_table(output, use_threads=False).to_pylist())
-    with gzip.open(output, "rt", newline="") if output.endswith(".gz") else open(output, newline="") as file:
-        if ".csv" in output:
-            return [{**row, "error": row["error"] or None} for row in csv.DictReader(file)]
-        return [json.loads(line) for line in file]

@@ -8,7 +8,8 @@
 | `plain` | a run's plain file, and standard output |
 | `staged` | a job's sink: a partial that becomes the output in one step, over a store |
 | `appended` | the store of text, packed or not: `jsonl` and `csv` make its rows |
-| `parquet`, `sqlite`, `postgres` | stores; `database_url` says which table is meant |
+| `parts` | the store of columns: a part a batch, merged in the end; `parquet` is such a file |
+| `sqlite`, `postgres` | stores; `database_url` says which table is meant |
 | `standard_output`, `callback` | for jobs: what cannot take anything back |
 | `place`, `position`, `sentences` | where a partial is; how far it has come; what is said of it |
 """

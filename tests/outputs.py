@@ -1,0 +1,56 @@
+"""Every kind of output, and what is in one, read by other means than ours: a new kind is named in `FILES`.
+
+This imports nothing but the standard library until something else is read: processes that are to be killed use it.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+FILES = ("out.jsonl", "out.csv", "out.jsonl.gz", "out.csv.gz", "out.sqlite", "out.parquet")
+"""A name for each kind of file."""
+
+Row = dict[str, Any]
+
+
+def rows_in(output: str) -> list[Row] | None:
+    """Return the records of a finished output, in their order; None if there is none. Cells of CSV are text."""
+    if "://" in output:
+        return _rows_of_a_table(output)
+    if not os.path.exists(output):
+        return None
+    if output.endswith(".sqlite"):
+        with closing(sqlite3.connect(output)) as database:
+            database.row_factory = sqlite3.Row
+            return [dict(row) for row in database.execute("SELECT * FROM results ORDER BY id")]
+    if output.endswith(".parquet"):
+        import pyarrow.parquet
+
+        return list(pyarrow.parquet.read_table(output, use_threads=False).to_pylist())
+    with gzip.open(output, "rt", newline="") if output.endswith(".gz") else open(output, newline="") as file:
+        if ".csv" in output:
+            return [{**row, "error": row["error"] or None} for row in csv.DictReader(file)]
+        return [json.loads(line) for line in file]
+
+
+def keys_in(output: str) -> list[str] | None:
+    """Return the keys of the records in a finished output; None if there is none."""
+    rows = rows_in(output)
+    return None if rows is None else [row["key"] for row in rows]
+
+
+def _rows_of_a_table(url: str) -> list[Row] | None:
+    import psycopg
+    from psycopg.rows import dict_row
+
+    base, _, table = url.partition("?table=")
+    with psycopg.connect(base, row_factory=dict_row) as connection:
+        if connection.execute("SELECT to_regclass(%s) AS found", (table,)).fetchone() == {"found": None}:
+            return None
+        return [*connection.execute(f"SELECT * FROM {table} ORDER BY id")]
