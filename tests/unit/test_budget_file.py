@@ -101,7 +101,7 @@ def test_a_broken_header_is_mended(trial: Trial) -> None:
 def test_thousands_of_hosts_find_room_and_are_forgotten_when_they_rest(trial: Trial) -> None:
     budget = trial.open(host_rate="1/s", max_connections=10_000)
     small = os.path.getsize(trial.path)
-    hosts = [f"http://h{number}.test:80" for number in range(3000)]
+    hosts = [f"http://h{number}.test:80" for number in range(1200)]
     assert all(trial.take(budget, host) for host in hosts)
     assert not any(trial.take(budget, host) for host in hosts)
     grown = os.path.getsize(trial.path)
@@ -110,7 +110,7 @@ def test_thousands_of_hosts_find_room_and_are_forgotten_when_they_rest(trial: Tr
         budget.give_back(host, trial.clock.now())
     budget.tidy({})
     trial.clock.advance(2)
-    for number in range(3000):
+    for number in range(1200):
         assert trial.take(budget, f"http://other{number}.test:80")
     assert os.path.getsize(trial.path) <= 2 * grown
 
@@ -118,9 +118,9 @@ def test_thousands_of_hosts_find_room_and_are_forgotten_when_they_rest(trial: Tr
 def test_a_member_finds_its_hosts_in_a_file_that_another_one_made_grow(trial: Trial) -> None:
     first, second = (trial.open(host_rate="1/s", max_connections=10_000) for _ in range(2))
     assert trial.take(second)
-    for number in range(2000):
+    for number in range(1200):
         assert trial.take(first, f"http://h{number}.test")
-    assert second.try_take("http://h1999.test", 1, trial.clock.now(), since=None) is None
+    assert second.try_take("http://h1199.test", 1, trial.clock.now(), since=None) is None
     assert trial.waits(second) == pytest.approx(1)
 
 
