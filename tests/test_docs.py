@@ -10,6 +10,7 @@ import runpy
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -166,6 +167,16 @@ def test_code_in_the_documentation_compiles_and_names_what_exists(page: Path) ->
                     assert alias.name in workerpool.__all__, alias.name
             if isinstance(node, ast.Call):
                 check_call(node)
+
+
+def test_the_recipes_for_testing_are_tests_that_pass() -> None:
+    names: dict[str, Any] = {}
+    for code in blocks(ROOT / "docs" / "howto" / "testing.md", "python"):
+        exec(code, names)  # as one module, from its first line to its last
+    recipes = [value for name, value in names.items() if name.startswith("test_")]
+    assert len(recipes) == 3
+    for recipe in recipes:
+        recipe()
 
 
 def check_call(node: ast.Call) -> None:

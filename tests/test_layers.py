@@ -28,7 +28,6 @@ LEVELS: dict[str, float] = {
     "forking": 1,
     "events": 1,
     "statistics": 1,
-    "locking": 1,
     "endings": 1.1,
     "meter": 1.1,  # stands on `statistics`, and what it counts is named in the layers above
     "limits": 2,
@@ -45,13 +44,10 @@ LEVELS: dict[str, float] = {
     "trip": 3,
     "delays": 3.1,  # looks at the scheduler
     "worker": 4,
-    "alarm": 4,
-    "work": 4,
     "gate": 4,
-    "load": 4.1,  # steps within a layer: many requests at once stand on one request's way through a worker,
-    "crew": 4.2,  # and many workers' threads on both
-    "stream": 4.3,
-    "governor": 4.3,
+    "crew": 4.1,  # steps within a layer: many workers' threads stand on one request's way through a worker
+    "stream": 4.2,
+    "governor": 4.2,
     "pool": 5,
     "__init__": 5,
     "processes": 5.5,

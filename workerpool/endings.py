@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 END_OF_TIME = 253_402_300_799.0
 """The last second since the epoch that has a date: of the year 9999."""
 
+GIVEN_UP = "its pool or its stream was told to end"
+"""Why a request that was sent is not sent again."""
+
 LONGEST_PHRASE = 100
 """Characters of a status line's own words that are repeated in an error."""
 

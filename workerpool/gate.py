@@ -1,15 +1,15 @@
 """The gate before the scheduler: a request that obeys robots.txt passes when its site's rules are known and allow it.
 
 What waits for rules is held by the scheduler, without a place, a slot or a worker. The fetch of a robots.txt is a
-request like others, with a ticket that brings what came of it back here. Called on any thread, without the crew's lock.
+request like others: the gate says which is to be sent, the crew sends it, and brings back what came of it. Called on
+any thread, without the crew's lock.
 """
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from workerpool import events
@@ -25,30 +25,23 @@ READING = 30.0
 """Seconds that reading the body of a robots.txt may take."""
 
 
-class RobotsFetch(Ticket):
-    """The fetch of a site's robots.txt, redirects included, which obeys nobody."""
+class Fetch(NamedTuple):
+    """A request for a site's robots.txt, and the host that it is sent to."""
 
-    __slots__ = ("_hear", "site")
-    obeys = False
-
-    def __init__(self, site: Site, request: Request, host: str, hear: Callable[[Site, Outcome], None]) -> None:
-        super().__init__(request, host)
-        self.site = site
-        self._hear = hear
-
-    def deliver(self, outcome: Outcome) -> None:
-        self._hear(self.site, outcome)
+    site: Site
+    request: Request
+    host: str
 
 
 @dataclass(slots=True)
-class Sorted:
+class Sorting:
     """Requests by what robots.txt says: to be queued, to be held for their site, and not to be sent. And what is to be
     fetched first."""
 
     allowed: list[Ticket] = field(default_factory=list)
     held: list[tuple[Ticket, Site]] = field(default_factory=list)
     refused: list[tuple[Ticket, RobotsDisallowed]] = field(default_factory=list)
-    fetches: list[RobotsFetch] = field(default_factory=list)
+    fetches: list[Fetch] = field(default_factory=list)
 
     def leave_out(self, tickets: Iterable[Ticket]) -> None:
         """Forget some that are to be queued or held: nobody wants them any more."""
@@ -64,45 +57,37 @@ class Gate:
         self._robots = robots
         self._clock = clock
         self._host_of = host_of
-        self._serves: weakref.WeakMethod[Callable[[Site, Outcome], None]] | None = None
 
-    def serve(self, hear: Callable[[Site, Outcome], None]) -> None:
-        """Name who hears how the fetch of a robots.txt has ended, a method of the crew's: made after the gate.
-
-        Held weakly: worker threads hold the gate, and must not hold the pool.
-        """
-        self._serves = weakref.WeakMethod(hear)
-
-    def sort(self, tickets: Iterable[Ticket]) -> Sorted:
+    def sort(self, tickets: Iterable[Ticket]) -> Sorting:
         """Sort requests that are to be sent next to where they stand: their URL, or where a redirect led them."""
-        into = Sorted()
+        sorting = Sorting()
         for ticket in tickets:
-            self._sort_in(ticket, into)
-        return into
+            self._sort_in(ticket, sorting)
+        return sorting
 
     def look(self, request: Request, url: str | None = None) -> Verdict:
         """Say what robots.txt says of a request, or of where a redirect leads it; see `Robots.look`."""
         return self._robots.look(url or _whole(request), agent_of(request), self._clock.now())
 
-    def _sort_in(self, ticket: Ticket, into: Sorted) -> None:
+    def _sort_in(self, ticket: Ticket, sorting: Sorting) -> None:
         request = ticket.request
         verdict = self.look(request, None if ticket.trip is None else ticket.trip.exchange.url)
         if isinstance(verdict, Unknown):
-            into.held.append((ticket, verdict.site))
+            sorting.held.append((ticket, verdict.site))
             if verdict.is_first:
                 fetch = self.request_for(verdict.site, request)
-                into.fetches.append(RobotsFetch(verdict.site, fetch, self._host(fetch.url, ticket), self._hear))
+                sorting.fetches.append(Fetch(verdict.site, fetch, self._host(fetch.url, ticket)))
         elif isinstance(verdict, Disallowed):
-            into.refused.append((ticket, refusal(verdict)))
+            sorting.refused.append((ticket, disallowed(verdict)))
         else:
             ticket.pace = verdict.pace
-            into.allowed.append(ticket)
+            sorting.allowed.append(ticket)
 
     def awaits(self, site: Site) -> bool:
         """Whether its robots.txt is still being fetched."""
         return self._robots.awaits(site)
 
-    def forget(self, fetches: Iterable[RobotsFetch]) -> None:
+    def forget(self, fetches: Iterable[Fetch]) -> None:
         """Note that these will never be sent: nobody wants what waited for them any more."""
         for fetch in fetches:
             self._robots.forget(fetch.site)
@@ -120,11 +105,6 @@ class Gate:
         events.emit(
             "robots.read", url=site.robots_url, status=answered.status, delay=rules.delay, error=answered.error or None
         )
-
-    def _hear(self, site: Site, outcome: Outcome) -> None:
-        hear = self._serves() if self._serves is not None else None
-        if hear is not None:  # else the pool is gone
-            hear(site, outcome)
 
     def _host(self, robots_url: str, ticket: Ticket) -> str:
         try:
@@ -147,7 +127,7 @@ class Gate:
         )
 
 
-def refusal(verdict: Disallowed) -> RobotsDisallowed:
+def disallowed(verdict: Disallowed) -> RobotsDisallowed:
     return RobotsDisallowed(redact(verdict.why), retry_helps=verdict.is_temporary)
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from workerpool.clock import LEAST, Clock
 from workerpool.config import Options
-from workerpool.crew import Crew
+from workerpool.crew import Door, Turns
 from workerpool.endings import circuit_error, paused_error
 from workerpool.errors import Cancelled, ConnectionLost, RequestError, StatusError
-from workerpool.gate import Gate, refusal
+from workerpool.gate import Gate, disallowed
 from workerpool.limits import Answer, answer_of
 from workerpool.model import Outcome, Request
 from workerpool.retry import Failure, Retries
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 
 class CrewGovernor:
-    """Waits for leave from a crew. Holds it weakly: a worker thread holds its session, and must not hold the pool."""
+    """Waits for leave at a crew's door. Holds what is behind it weakly: a worker thread holds its session, and must not
+    hold the pool."""
 
     def __init__(self, clock: Clock, retries: Retries, options: Options) -> None:
         self._clock = clock
@@ -37,30 +38,31 @@ class CrewGovernor:
         self._host_of = options.host_of
         self._key_of = options.key_of
         self._listens = options.listens
-        self._crew: weakref.ref[Crew] | None = None
+        self._turns: weakref.ref[Turns] | None = None
         self._local = threading.local()  # `fetches`: whether this thread is at a robots.txt just now
 
-    def serve(self, crew: Crew) -> None:
-        """Name the crew to ask: made after the transport, which needs the governor."""
-        self._crew = weakref.ref(crew)
+    def serve(self, turns: Turns) -> None:
+        """Name whom to ask: made after the transport, which needs the governor."""
+        self._turns = weakref.ref(turns)
 
     def __call__(self, request: PreparedRequest, send: Send, *, has_place: bool) -> Response:
         """Send when leave is given, and again while the policy says so. Raises what `send` raises.
 
         Raises `HostPaused` without sending while the host refuses requests, and `RobotsDisallowed`.
         """
-        crew = self._crew() if self._crew is not None else None
-        if crew is None:
+        turns = self._turns() if self._turns is not None else None
+        if turns is None:
             raise RuntimeError("this session belongs to a pool that is gone")
+        door = Door(turns)
         host = self._host_of(request.url or "")
-        if crew.gate is not None and not has_place:
-            self._check_robots(crew, crew.gate, request, host)
+        if door.gate is not None and not has_place:
+            self._check_robots(door, door.gate, request, host)
         if has_place:
-            crew.leave(crew.enter(host, self._policy.total, key=self._key(request), has_place=True))
+            door.exit(door.enter(host, self._policy.total, key=self._key(request), has_place=True))
             return send(host, fresh=False, left=None)
-        return self._send_with_retries(crew, host, request, send)
+        return self._send_with_retries(door, host, request, send)
 
-    def _send_with_retries(self, crew: Crew, host: str, request: PreparedRequest, send: Send) -> Response:
+    def _send_with_retries(self, door: Door, host: str, request: PreparedRequest, send: Send) -> Response:
         started_at = self._clock.now()
         number = 0
         fresh = False  # whether the last send met a dead socket: the next one goes over a new one, at once
@@ -68,7 +70,7 @@ class CrewGovernor:
             number += not fresh
             until = None if self._policy.total is None else started_at + self._policy.total
             response, error = self._send_once(
-                crew, host, request, send, fresh, until, is_retry=number > 1 and not fresh
+                door, host, request, send, fresh, until, is_retry=number > 1 and not fresh
             )
             if error is not None and not fresh and self._was_in_vain(request, error):
                 fresh = True
@@ -89,7 +91,7 @@ class CrewGovernor:
             verdict = self._retries.judge(failure, self._clock.time())
             if verdict.pause is not None:
                 reason = "" if response is None else f"HTTP {response.status_code}"
-                crew.pause(host, self._clock.now() + verdict.pause, refuse=verdict.refuse, reason=reason)
+                door.pause(host, self._clock.now() + verdict.pause, refuse=verdict.refuse, reason=reason)
             if verdict.wait is None or not is_repeatable(request):
                 if error is not None:
                     raise error
@@ -101,7 +103,7 @@ class CrewGovernor:
             rewind(request)
 
     def _sleep(self, seconds: float) -> None:
-        waking = threading.Condition()
+        waking = threading.Condition()  # guards nothing: the clock waits by one
         until = self._clock.now() + seconds
         with waking:
             while (left := until - self._clock.now()) > 0:
@@ -109,7 +111,7 @@ class CrewGovernor:
 
     def _send_once(
         self,
-        crew: Crew,
+        door: Door,
         host: str,
         request: PreparedRequest,
         send: Send,
@@ -118,7 +120,7 @@ class CrewGovernor:
         *,
         is_retry: bool,
     ) -> tuple[Response | None, Exception | None]:
-        caller = self._enter(crew, host, request, until, is_retry=is_retry)
+        caller = self._enter(door, host, request, until, is_retry=is_retry)
         began = self._clock.now()
         response: Response | None = None
         try:
@@ -127,13 +129,13 @@ class CrewGovernor:
         except Exception as error:
             return None, error
         finally:
-            crew.leave(caller, self._answer(caller, response, began) if self._listens else None)
+            door.exit(caller, self._answer(caller, response, began) if self._listens else None)
 
-    def _enter(self, crew: Crew, host: str, request: PreparedRequest, until: float | None, *, is_retry: bool) -> Caller:
+    def _enter(self, door: Door, host: str, request: PreparedRequest, until: float | None, *, is_retry: bool) -> Caller:
         """Wait for leave; raises at once, also while it waits, if the host wants no request."""
         while True:
-            self._check_refusal(crew, host)
-            caller = crew.enter(host, self._left(until), key=self._key(request), is_retry=is_retry)
+            self._check_refusal(door, host)
+            caller = door.enter(host, self._left(until), key=self._key(request), is_retry=is_retry)
             if not caller.is_refused:
                 return caller
 
@@ -153,7 +155,7 @@ class CrewGovernor:
             return False
         return is_repeatable(request) and self._policy.may_repeat(request.method or "GET", request.headers)
 
-    def _check_robots(self, crew: Crew, gate: Gate, request: PreparedRequest, host: str) -> None:
+    def _check_robots(self, door: Door, gate: Gate, request: PreparedRequest, host: str) -> None:
         """Raise `RobotsDisallowed` for what must not be sent, once that is known.
 
         What is not known this thread fetches by itself, even if somebody is at it: that one may need a worker, and all
@@ -164,30 +166,30 @@ class CrewGovernor:
         described = _described(request)
         verdict = gate.look(described)
         if isinstance(verdict, Unknown):
-            self._fetch_robots(crew, gate, verdict.site, described)
+            self._fetch_robots(door, gate, verdict.site, described)
             verdict = gate.look(described)
         if isinstance(verdict, Disallowed):
-            raise refusal(verdict)
+            raise disallowed(verdict)
         if isinstance(verdict, Allowed) and verdict.pace is not None:
-            crew.keep_pace(host, verdict.pace)
+            door.keep_pace(host, verdict.pace)
 
-    def _fetch_robots(self, crew: Crew, gate: Gate, site: Site, request: Request) -> None:
+    def _fetch_robots(self, door: Door, gate: Gate, site: Site, request: Request) -> None:
         fetch = gate.request_for(site, request)
         response: Response | None = None
         error: RequestError | None = Cancelled("given up")
         self._local.fetches = True
         try:
-            response = crew.session.get(fetch.url, headers=fetch.headers, stream=True)
+            response = door.session.get(fetch.url, headers=fetch.headers, stream=True)
             status = response.status_code
             error = StatusError(f"HTTP {status}", status=status) if status >= 400 else None
         except Exception as failed:
             error = failed if isinstance(failed, RequestError) else translate(failed, fetch.url)
         finally:
             self._local.fetches = False
-            crew.hear_robots(site, Outcome(fetch, response, error))
+            door.hear_robots(gate, site, Outcome(fetch, response, error))
 
-    def _check_refusal(self, crew: Crew, host: str) -> None:
-        refused = crew.refusal(host)
+    def _check_refusal(self, door: Door, host: str) -> None:
+        refused = door.refusal(host)
         if refused is None:
             return
         until, is_circuit_open = refused

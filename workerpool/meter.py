@@ -1,10 +1,10 @@
 """What kept a pool from sending one request more, added up over time. Told the time and the reason; decides nothing.
 
-The crew enters under its lock, each time that it has brought threads and work together (`Crew._settle`). Most times
-nothing has changed, which costs a comparison. Some states have several reasons at once, as hosts are held up by
-different things. To look at each of them takes time, so that is done every few milliseconds at most, and all the time
-since the last look goes by what is seen. That is when something is about to change, not when it just has: what lasts
-long is then always seen, even if it began right after a look.
+The crew enters under its lock, each time that it has brought threads and work together (`Dispatcher.wake_for_work`).
+Most times nothing has changed, which costs a comparison. Some states have several reasons at once, as hosts are held up
+by different things. To look at each of them takes time, so that is done every few milliseconds at most, and all the
+time since the last look goes by what is seen. That is when something is about to change, not when it just has: what
+lasts long is then always seen, even if it began right after a look.
 
 Slots are dated by their own time, so a thread that takes one a moment late does not delay the next. Where slots are
 what is waited for, these moments are charged to the rate, not to the pool's own work.

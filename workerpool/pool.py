@@ -17,7 +17,7 @@ from workerpool import events
 from workerpool.checks import check_count
 from workerpool.clock import Clock, SystemClock
 from workerpool.config import Breaker, Budgets, CookieMode, Options, Rate, RetryPolicy, Timeout
-from workerpool.crew import Crew
+from workerpool.crew import Crew, Turns
 from workerpool.errors import Cancelled, InvalidRequest, OptionError, WrongThread
 from workerpool.forking import tell_of_forks
 from workerpool.gate import Gate
@@ -181,9 +181,10 @@ class WorkerPool(Executor):
             shared=self._budget,
         )
         close = partial(_close, self._transport, self._budget)
-        self._crew = Crew(executor, options.workers, scheduler, self._worker, clock, close, gate)
-        governor.serve(self._crew)
-        self._on_dropped = weakref.finalize(self._crew, close)  # for a pool dropped without shutdown
+        turns = Turns(executor, options.workers, scheduler, self._worker, clock, close, gate)
+        self._crew = Crew(turns)
+        governor.serve(turns)
+        self._on_dropped = weakref.finalize(turns, close)  # for a pool dropped without shutdown
         self._on_dropped.atexit = False
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
 

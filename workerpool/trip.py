@@ -19,7 +19,7 @@ from workerpool.transport import Exchange
 if TYPE_CHECKING:
     from requests import Response
 
-    from workerpool.gate import Sorted
+    from workerpool.gate import Sorting
     from workerpool.limits import Limiter
 
 NO_TIME = Timings()
@@ -152,7 +152,7 @@ class Step:
     answer: Answer | None = None  # what came of the send, for what learns from it; None if nothing does
     failed: bool = False  # no answer has come
     next_key: str | None = None  # with `next_host`: what it counts against there
-    held: Sorted | None = None  # with `next_host`: it is held until a robots.txt has come
+    held: Sorting | None = None  # with `next_host`: it is held until a robots.txt has come
 
     is_new_pause: bool = False  # the crew: whether `pause` began one
     is_given_up: bool = False  # whether it is given up instead of going on

@@ -219,10 +219,10 @@ class Worker:
                 trip.add_send(ticket.slot_wait, self._clock.now())
                 held = None
                 if self._gate is not None and ticket.obeys:
-                    way = self._gate.sort([ticket])
-                    if way.refused:
-                        return self._end(ticket, trip, None, way.refused[0][1], trip.ready_at)
-                    held = way if way.held else None
+                    sorting = self._gate.sort([ticket])
+                    if sorting.refused:
+                        return self._end(ticket, trip, None, sorting.refused[0][1], trip.ready_at)
+                    held = sorting if sorting.held else None
                 if events.is_on("request.redirected"):
                     self._log("request.redirected", ticket, url=exchange.url, status=response.status_code)
                 ticket.go_on(trip.attempts)

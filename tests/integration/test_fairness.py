@@ -13,7 +13,7 @@ import pytest
 from workerpool import Request, RetryPolicy, Timeout, WorkerPool
 from workerpool.errors import BadBody, ConnectionLost, Denied, TimedOut, TooLarge
 from workerpool.scheduler.hosts import Host
-from workerpool.scheduler.slow_hosts import SlowHosts
+from workerpool.scheduler.places import Places
 from workerpool.testing import Answer, ManualClock, Origin, OriginProcess, Reply, ScriptedTransport
 from workerpool.transport import Exchange
 
@@ -60,14 +60,14 @@ def test_only_hosts_that_give_no_answer_count_as_such(monkeypatch: pytest.Monkey
         def send(self, session: Any, exchange: Exchange, timeout: Timeout) -> Any:
             raise errors[exchange.url]
 
-    unanswered, note_end = set[str](), SlowHosts.note_end
+    unanswered, give_back = set[str](), Places.give_back
 
-    def note(self: SlowHosts, host: Host, took: float | None, now: float, *, failed: bool = False) -> None:
+    def note(self: Places, host: Host, took: float | None, now: float, *, failed: bool = False) -> None:
         if failed:
             unanswered.add(f"{host.name}/")
-        note_end(self, host, took, now, failed=failed)
+        give_back(self, host, took, now, failed=failed)
 
-    monkeypatch.setattr(SlowHosts, "note_end", note)
+    monkeypatch.setattr(Places, "give_back", note)
     with WorkerPool(2, transport=Failing(), retry=1) as pool:
         assert {type(outcome.error) for outcome in pool.stream(errors)} == set(map(type, errors.values()))
     assert unanswered == {"http://lost.test:80/", "http://late.test:80/"}

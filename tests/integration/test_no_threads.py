@@ -13,7 +13,7 @@ import pytest
 
 from tests.waiting import eventually
 from workerpool import Request, WorkerPool
-from workerpool.crew import Crew
+from workerpool.crew import Turns
 from workerpool.errors import Cancelled
 from workerpool.model import IDLE, Idle
 from workerpool.testing import Answer, ScriptedTransport
@@ -76,7 +76,7 @@ def test_a_request_without_a_thread_to_send_it_is_refused_and_the_next_one_is_se
 def test_a_request_that_nobody_could_wait_for_is_refused(deny: Denies) -> None:
     with WorkerPool(2, rate=5, transport=ScriptedTransport()) as pool:
         assert pool.get("http://a.test/").result(LONG).status_code == 200
-        assert eventually(lambda: not pool._crew._turns)
+        assert eventually(lambda: not pool._crew._dispatcher.threads.turns)
         deny("workerpool-alarm", 1)
         with pytest.raises(RuntimeError, match="can't start new thread"):
             pool.get("http://a.test/")
@@ -120,21 +120,21 @@ def test_requests_that_a_broken_pool_does_not_take_end_once(monkeypatch: pytest.
             assert goes.wait(LONG)
         return Answer()
 
-    def note(crew: Crew, *args: Any) -> None:
+    def note(turns: Turns, *args: Any) -> None:
         breaks.wait(LONG)
-        end_all(crew, *args)
+        end_all(turns, *args)
 
     def source() -> Iterator[str | Idle]:
         yield "http://a.test/1"
         while not pool.statistics().in_flight:
             yield IDLE
         yield "http://b.test/2"
-        while not pool._crew._executor._broken:  # type: ignore[attr-defined]
+        while not pool._crew._dispatcher.threads._executor._broken:  # type: ignore[attr-defined]
             yield IDLE
         yield "http://c.test/3"
 
-    end_all = Crew._break
-    monkeypatch.setattr(Crew, "_break", note)
+    end_all = Turns.break_down
+    monkeypatch.setattr(Turns, "break_down", note)
     pool = WorkerPool(4, initializer=start, transport=ScriptedTransport(answer))
     outcomes = pool.stream(source())
     refused = next(outcomes)

@@ -564,7 +564,7 @@ def test_shutdown_with_cancel_futures_does_not_wait_for_retries_of_what_is_being
     future = pool.get("http://a.test/")
     assert gate.entered.wait(LONG)
     ending = shut_down(pool, cancel_futures=True)
-    assert eventually(lambda: pool._crew._closing)
+    assert eventually(lambda: pool._crew.is_closing)
     gate.open.set()
     join(ending)
     assert future.done()

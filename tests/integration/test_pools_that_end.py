@@ -27,7 +27,7 @@ from tests.recorded import content, only, pool_of, warm
 from tests.servers import OK, answering
 from tests.waiting import LONG, eventually, in_a_thread
 from workerpool import Outcome, Request, RetryPolicy, WorkerPool, testing
-from workerpool.load import Load
+from workerpool.crew.load import Load
 from workerpool.testing import Origin, Reply, ScriptedTransport
 from workerpool.tickets import Owner, Ticket
 
@@ -189,7 +189,7 @@ def test_an_initializer_that_fails_breaks_the_pool_and_what_is_carried_still_end
         got: list[Outcome] = []
         reader = threading.Thread(target=lambda: got.extend(pool.stream([f"{site.url}/slow"])), daemon=True)
         reader.start()
-        assert eventually(lambda: pool._crew._is_carrying)  # or else one more thread is called for what comes next
+        assert eventually(lambda: pool._crew._dispatcher.carrier.is_carrying)  # or else another is called next
         assert [outcome.ok for outcome in pool.stream([f"{site.url}/"] * 5)] == [True] * 5
         future = pool.submit(pow, 2, 10)
         with pytest.raises(BrokenThreadPool):
@@ -210,7 +210,7 @@ def test_a_turn_that_a_defect_has_ended_breaks_the_pool_and_does_not_keep_it_fro
     def defective(*args: object) -> None:
         raise LookupError("a defect of ours")
 
-    monkeypatch.setattr(pool._crew, "_announce", defective)
+    monkeypatch.setattr(pool._crew._turns, "_announce", defective)
     pool.get("http://a.test/")
     assert eventually(lambda: pool._broken, LONG)
     with pytest.raises(BrokenThreadPool):
@@ -219,10 +219,10 @@ def test_a_turn_that_a_defect_has_ended_breaks_the_pool_and_does_not_keep_it_fro
     ending.start()
     ending.join(LONG)
     assert not ending.is_alive()
-    assert pool._crew._called == pool._crew._turns == 0
+    assert pool._crew._dispatcher.threads.called == pool._crew._dispatcher.threads.turns == 0
 
 
-@pytest.mark.parametrize("where", ["_before_change", "_carry_out", "_pick", "_settle"])
+@pytest.mark.parametrize("where", ["before_change", "carry_out", "pick", "wake_for_work"])
 def test_a_request_that_a_turn_has_in_hand_when_a_defect_ends_it_ends_once(
     monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -233,7 +233,7 @@ def test_a_request_that_a_turn_has_in_hand_when_a_defect_ends_it_ends_once(
         return testing.Answer()
 
     pool = WorkerPool(1, transport=ScriptedTransport(script))
-    act = getattr(pool._crew, where)
+    act = getattr(pool._crew._dispatcher, where)
 
     def defective(*args: object) -> object:
         if goes.is_set() and not broken.is_set():
@@ -243,8 +243,8 @@ def test_a_request_that_a_turn_has_in_hand_when_a_defect_ends_it_ends_once(
 
     future = pool.get("http://a.test/")
     waiting = pool.get("http://a.test/")
-    assert eventually(lambda: pool._crew._on_requests == 1)
-    monkeypatch.setattr(pool._crew, where, defective)
+    assert eventually(lambda: pool._crew._dispatcher.on_requests == 1)
+    monkeypatch.setattr(pool._crew._dispatcher, where, defective)
     goes.set()
     assert future.result(LONG).status_code == 200
     with pytest.raises(LookupError):
@@ -260,10 +260,10 @@ def test_what_is_carried_when_a_defect_ends_its_carrier_ends_once(monkeypatch: p
         warm(pool, f"{site.url}/", 4)
         wait, calls = Load.wait, itertools.count()
 
-        def defective(load: Load) -> Any:
+        def defective(load: Load, **kwargs: Any) -> Any:
             if next(calls) == 5:
                 raise LookupError("a defect of ours")
-            return wait(load)
+            return wait(load, **kwargs)
 
         monkeypatch.setattr(Load, "wait", defective)
         urls = [f"{site.url}/{n}" for n in range(50)]
@@ -274,7 +274,7 @@ def test_what_is_carried_when_a_defect_ends_its_carrier_ends_once(monkeypatch: p
 END = """
 import atexit, threading
 from workerpool import WorkerPool
-from workerpool.locking import ChoreLock
+from workerpool.crew.locking import ChoreLock
 from workerpool.testing import Origin
 
 origin = Origin().start()
@@ -386,7 +386,7 @@ def test_a_stream_that_is_left_while_it_is_full_and_the_lock_is_held_does_not_ke
     pool._crew.add([Unheard(Request("http://h.test/"), "h", stream) for _ in range(3)])
     assert pool.get("http://h.test/").result(LONG).ok
     assert pool.statistics().queued == 3
-    with pool._crew._lock:
+    with pool._crew._dispatcher.lock:
         if by == "another thread":
             in_a_thread(leave)
         else:

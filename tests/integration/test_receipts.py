@@ -31,6 +31,7 @@ from workerpool import (
     WorkerPool,
     WrongThread,
 )
+from workerpool.crew import Door
 from workerpool.stream import Stream
 from workerpool.testing import Answer, Arrival, Origin, Reply, ScriptedTransport
 
@@ -310,9 +311,9 @@ def test_a_session_of_a_callable_gets_leave_while_a_consumer_stalls(stalled: Any
     pool, _batches = stalled
 
     def send() -> int:
-        crew = pool._crew
+        door = Door(pool._crew._turns)
         for _ in range(5):
-            crew.leave(crew.enter("http://h0.test:80", LONG))
+            door.exit(door.enter("http://h0.test:80", LONG))
         return 5
 
     callables = [pool.submit(send) for _ in range(2)]

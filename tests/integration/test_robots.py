@@ -21,7 +21,7 @@ from tests.waiting import eventually
 from workerpool import Outcome, Request, RetryPolicy, RobotsDisallowed, WorkerPool, registered_domain
 from workerpool.cli.arguments import parse
 from workerpool.errors import Cancelled, Denied, OptionError, TooManyRedirects
-from workerpool.gate import Sorted
+from workerpool.gate import Sorting
 from workerpool.meter import LOOK_EVERY
 from workerpool.robots import LONGEST
 from workerpool.testing import Answer, Arrival, ManualClock, Origin, Reply, ScriptedTransport
@@ -637,11 +637,11 @@ def test_a_request_that_is_held_as_its_robots_txt_comes_is_not_held_for_ever(mon
     """The rules come between the look and the hold. Shutdown, asked for meanwhile, waits for the request."""
     stalling = Stalling()
     pool = polite(transport=stalling.transport)
-    gate = pool._crew.gate
+    gate = pool._crew._turns.gate
     assert gate is not None
     sort, sorts = gate.sort, itertools.count(1)
 
-    def sort_late(tickets: Iterable[Ticket]) -> Sorted:
+    def sort_late(tickets: Iterable[Ticket]) -> Sorting:
         way = sort(tickets)
         number = next(sorts)
         if number == 2:  # of the second request
@@ -664,11 +664,11 @@ def test_a_request_that_is_held_as_its_robots_txt_comes_is_not_held_for_ever(mon
 def test_a_drain_between_a_robots_txt_and_what_waited_for_it_ends_that(monkeypatch: pytest.MonkeyPatch) -> None:
     stalling = Stalling()
     with polite(transport=stalling.transport) as pool:
-        gate = pool._crew.gate
+        gate = pool._crew._turns.gate
         assert gate is not None
         sort = gate.sort
 
-        def drain_and_sort(tickets: Iterable[Ticket]) -> Sorted:
+        def drain_and_sort(tickets: Iterable[Ticket]) -> Sorting:
             way = sort(tickets)
             if stalling.comes.is_set():
                 pool.drain()

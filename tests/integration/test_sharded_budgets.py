@@ -28,6 +28,7 @@ from workerpool import (
 )
 from workerpool import stream as stream_module
 from workerpool.processes import fleet as fleet_module
+from workerpool.processes import supervisor as supervisor_module
 from workerpool.testing import Arrival, Origin, Reply
 
 
@@ -63,7 +64,7 @@ def test_a_host_that_hangs_delays_no_other(origin: Origin) -> None:
 def test_a_consumer_that_stalls_stops_what_is_fetched(origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
     size, most = 100_000, 2_000_000
     monkeypatch.setattr(stream_module, "HELD_BYTES", most)
-    monkeypatch.setattr(fleet_module, "HELD_BYTES", most)
+    monkeypatch.setattr(supervisor_module, "HELD_BYTES", most)
     with ShardedPool(2, WORKERS) as pool:
         outcomes = pool.stream(urls(origin, 600, f"/bytes/{size}"))
         taken = [next(outcomes)]
@@ -77,7 +78,7 @@ def test_processes_whose_outcomes_are_not_taken_in_stop_fetching(
     origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size, most, go_on, unpack = 100_000, 2_000_000, threading.Event(), fleet_module.unpack_outcome
-    monkeypatch.setattr(fleet_module, "HELD_BYTES", most)
+    monkeypatch.setattr(supervisor_module, "HELD_BYTES", most)
     monkeypatch.setattr(fleet_module, "unpack_outcome", lambda *args: go_on.wait(LONG) and unpack(*args))
     with ShardedPool(2, WORKERS) as pool:
         outcomes: list[Outcome] = []
@@ -95,7 +96,7 @@ def test_an_outcome_whose_turn_it_is_comes_even_if_the_others_hold_all_the_room(
     origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream_module, "HELD_BYTES", 300_000)
-    monkeypatch.setattr(fleet_module, "HELD_BYTES", 300_000)
+    monkeypatch.setattr(supervisor_module, "HELD_BYTES", 300_000)
     given = [origin.url("/delay/0.5"), *urls(origin, 200, "/bytes/50000")]
     with ShardedPool(2, 2) as pool:
         assert [outcome.url for outcome in pool.stream(given, ordered=True)] == given

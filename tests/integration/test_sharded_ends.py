@@ -172,7 +172,7 @@ def test_leaving_a_stream_forgets_its_requests_and_the_pool_goes_on(origin: Orig
             next(pool.stream(urls(origin, 500, "/delay/0.01")))
             gc.collect()
         assert sum(outcome.ok for outcome in pool.stream(urls(origin, 20))) == 20
-        assert len(pool._fleet._consumers) == 1
+        assert len(pool._fleet._consumers._consumers) == 1
         assert eventually(lambda: pool.statistics().queued == 0)
 
 

@@ -228,7 +228,7 @@ def test_leaving_a_limited_stream_while_the_pool_shuts_down_ends_both() -> None:
     next(outcomes)
     ending = threading.Thread(target=pool.shutdown, daemon=True)
     ending.start()
-    assert eventually(lambda: pool._crew._closing)
+    assert eventually(lambda: pool._crew.is_closing)
     outcomes.close()
     ending.join(5)
     assert not ending.is_alive()

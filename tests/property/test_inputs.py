@@ -12,7 +12,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from workerpool.batch.job.inputs import Inputs, count_inputs
-from workerpool.batch.job.ledger import Entries, Ledger, SourceRow
+from workerpool.batch.job.ledger import Entries, Ledger
+from workerpool.batch.job.schema import SourceRow
 from workerpool.batch.job.states import BLOCK, State
 from workerpool.batch.sources.files import FileSources
 from workerpool.model import Idle, Request

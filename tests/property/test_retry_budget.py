@@ -69,7 +69,9 @@ class Outage:
 
 
 def make_scheduler(budget: RetryBudget | None, floor: float, rate: Rate | None = None) -> Scheduler:
-    return Scheduler(Budgets(host_rate=rate, max_connections=64, host_connections=6), retries=budget, floor=floor)
+    return Scheduler(
+        Budgets(host_rate=rate, max_connections=64, host_connections=6), retries=budget, floor=floor, places=1000
+    )
 
 
 def test_hours_of_outage_add_no_more_load_than_the_retry_budget() -> None:

@@ -80,7 +80,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         learns_connections=st.booleans(),
         slow_start=st.booleans(),
         breaker=st.sampled_from(BREAKERS),
-        places=st.sampled_from([None, 1, 2, 5]),
+        places=st.sampled_from([1000, 1, 2, 5]),
     )
     def begin(
         self,
@@ -97,7 +97,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         learns_connections: bool,
         slow_start: bool,
         breaker: Breaker | None,
-        places: int | None,
+        places: int,
     ) -> None:
         self.budgets = Budgets(
             rate=rate,
@@ -523,7 +523,7 @@ def ticket(host: str) -> Ticket:
 
 def test_a_stream_without_room_that_others_pass_serves_its_hosts_in_turn_all_the_same() -> None:
     """One request of it is sent at a time, and each time the rest is put aside for somebody's who cannot be sent."""
-    scheduler, owner = Scheduler(Budgets()), Owner(room=1, needs_receipts=True)
+    scheduler, owner = Scheduler(Budgets(), places=1000), Owner(room=1, needs_receipts=True)
     for number in range(30):
         scheduler.add(Ticket(Request(f"http://h{number % 5}.test/"), f"h{number % 5}", owner), 0.0)
     scheduler.pause("away", 1e6, 0.0)
@@ -546,7 +546,7 @@ def test_a_stream_without_room_that_others_pass_serves_its_hosts_in_turn_all_the
 def test_a_host_with_one_request_waits_for_at_most_one_send_of_each_other_host(
     crowds: list[int], places: int, before: int
 ) -> None:
-    scheduler = Scheduler(Budgets(max_connections=places, host_connections=places))
+    scheduler = Scheduler(Budgets(max_connections=places, host_connections=places), places=1000)
     for host, size in enumerate(crowds):
         for _ in range(size):
             scheduler.add(ticket(f"crowd {host}"), 0.0)
@@ -578,7 +578,7 @@ def test_a_host_with_one_request_waits_for_at_most_one_send_of_each_other_host(
 def test_a_steady_demand_gets_its_whole_rate_though_every_waking_is_a_little_late(
     rate: int, hosts: int, delays: list[float]
 ) -> None:
-    scheduler, now = Scheduler(Budgets(rate=Rate(rate))), 0.0
+    scheduler, now = Scheduler(Budgets(rate=Rate(rate)), places=1000), 0.0
     for n in range(len(delays) + 1):
         scheduler.add(ticket(f"h{n % hosts}"), now)
     stamps = []
@@ -597,7 +597,7 @@ def test_a_steady_demand_gets_its_whole_rate_though_every_waking_is_a_little_lat
 @pytest.mark.parametrize("weight", [1, 2])
 def test_callers_and_requests_of_one_host_under_two_equal_rates_all_get_their_turn(weight: int) -> None:
     """Nobody takes the slot that another waits for, over and over, so that none ever has both."""
-    scheduler, now = Scheduler(Budgets(rate=Rate(1), host_rate=Rate(1), burst=2)), 100.0
+    scheduler, now = Scheduler(Budgets(rate=Rate(1), host_rate=Rate(1), burst=2), places=1000), 100.0
     callers = [Caller(host, lambda: None) for host in "bcaab"]
     scheduler.pause("a", now + 1, now)
     for _ in range(4):
@@ -625,7 +625,7 @@ def test_callers_and_requests_of_one_host_under_two_equal_rates_all_get_their_tu
 
 def test_weights_differ_and_nothing_waits_for_ever() -> None:
     """A slot that was reserved for one weight is exchanged when a host with another weight is first in turn."""
-    scheduler, now = Scheduler(Budgets(rate=Rate(10), burst=3)), 0.0
+    scheduler, now = Scheduler(Budgets(rate=Rate(10), burst=3), places=1000), 0.0
     for n in range(30):
         one = ticket(f"h{n % 4}")
         one.request = Request(one.host, weight=1 + n % 3)

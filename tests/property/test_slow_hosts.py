@@ -16,7 +16,7 @@ from tests.conftest import IN_FULL
 from workerpool.config import Budgets
 from workerpool.model import Request
 from workerpool.scheduler import Scheduler
-from workerpool.scheduler.slow_hosts import PERIOD
+from workerpool.scheduler.places import PERIOD
 from workerpool.tickets import NOBODY, Owner, Ticket
 
 WELL, SLOW, SILENT, REFUSING, LIMITED = 0.05, 2.0, 30.0, 0.001, 0.002

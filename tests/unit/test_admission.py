@@ -82,7 +82,7 @@ def send_all(scheduler: Scheduler, *, retried: int = 0) -> list[float]:
 
 
 def test_the_keys_of_a_host_are_not_all_woken_for_each_of_its_slots() -> None:
-    scheduler, pace = Scheduler(Budgets(key_rate=Rate(1000))), Counted(Rate(10))
+    scheduler, pace = Scheduler(Budgets(key_rate=Rate(1000)), places=1000), Counted(Rate(10))
     scheduler.keep_pace("a", pace, 0.0)
     for number in range(MANY):
         scheduler.add(ticket(key=f"k{number}"), 0.0)
@@ -93,7 +93,7 @@ def test_the_keys_of_a_host_are_not_all_woken_for_each_of_its_slots() -> None:
 
 def test_hosts_are_not_all_woken_for_each_slot_of_what_processes_share() -> None:
     shared = Together(Rate(10))
-    scheduler = Scheduler(Budgets(), shared=shared)
+    scheduler = Scheduler(Budgets(), shared=shared, places=1000)
     for number in range(MANY):
         scheduler.add(ticket(f"h{number}"), 0.0)
     at = send_all(scheduler)
@@ -103,7 +103,7 @@ def test_hosts_are_not_all_woken_for_each_slot_of_what_processes_share() -> None
 
 def test_hosts_are_not_all_woken_for_each_token_of_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     rules = RetryBudget(share=0, per_second=1)
-    scheduler = Scheduler(Budgets(), retries=rules, floor=1)
+    scheduler = Scheduler(Budgets(), retries=rules, floor=1, places=1000)
     looks: list[object] = []
     look = scheduler._ring.opens_at
     monkeypatch.setattr(scheduler._ring, "opens_at", lambda lane, now: looks.append(lane) or look(lane, now))
@@ -116,7 +116,7 @@ def test_hosts_are_not_all_woken_for_each_token_of_the_pool(monkeypatch: pytest.
 
 
 def test_a_key_without_slots_of_its_own_does_not_keep_the_others_from_their_hosts() -> None:
-    scheduler = Scheduler(Budgets(host_rate=Rate(10), key_rate=Rate(1, 3600)))
+    scheduler = Scheduler(Budgets(host_rate=Rate(10), key_rate=Rate(1, 3600)), places=1000)
     for _ in range(3):
         scheduler.add(ticket(key="greedy"), 0.0)
     for number in range(5):
@@ -132,7 +132,7 @@ def test_a_key_without_slots_of_its_own_does_not_keep_the_others_from_their_host
 
 def test_a_slot_that_comes_earlier_than_it_was_expected_is_taken_earlier() -> None:
     """The rate of a host that refuses everything falls to next to nothing; then it accepts again."""
-    scheduler = Scheduler(Budgets(learns_rate=True))
+    scheduler = Scheduler(Budgets(learns_rate=True), places=1000)
     for _ in range(40):
         scheduler.add(ticket(), 0.0)
     assert scheduler.next(0.0) is not None
@@ -149,7 +149,7 @@ def test_a_slot_that_comes_earlier_than_it_was_expected_is_taken_earlier() -> No
 
 
 def test_who_stands_behind_one_that_is_given_up_does_not_wait_for_ever() -> None:
-    scheduler = Scheduler(Budgets(host_rate=Rate(1), key_rate=Rate(1000)))
+    scheduler = Scheduler(Budgets(host_rate=Rate(1), key_rate=Rate(1000)), places=1000)
     first, second, third = (ticket(key=key) for key in "xyz")
     for one in (first, second, third):
         scheduler.add(one, 0.0)
@@ -162,7 +162,7 @@ def test_who_stands_behind_one_that_is_given_up_does_not_wait_for_ever() -> None
 
 
 def test_a_key_has_one_quota_even_if_it_waits_while_thousands_of_others_come_and_go() -> None:
-    scheduler = Scheduler(Budgets(key_rate=Rate(1, 60), max_connections=9999))
+    scheduler = Scheduler(Budgets(key_rate=Rate(1, 60), max_connections=9999), places=1000)
     scheduler.pause("a", 100.0, 0.0)
     scheduler.add(ticket("a", "k"), 0.0)
     for number in range(QUOTAS):
@@ -172,7 +172,7 @@ def test_a_key_has_one_quota_even_if_it_waits_while_thousands_of_others_come_and
 
 
 def test_a_thread_that_sends_by_itself_does_not_stand_back_for_requests_whose_key_is_spent() -> None:
-    scheduler = Scheduler(Budgets(key_rate=Rate(1, 3600)))
+    scheduler = Scheduler(Budgets(key_rate=Rate(1, 3600)), places=1000)
     for _ in range(2):
         scheduler.add(ticket(key="k"), 0.0)
     scheduler.release(take_all(scheduler, 0.0)[0].host, 0.0)
@@ -185,7 +185,7 @@ def test_a_thread_that_sends_by_itself_does_not_stand_back_for_requests_whose_ke
 
 
 def test_a_thread_that_waits_for_a_host_hears_that_it_wants_no_request() -> None:
-    scheduler, told = Scheduler(Budgets(host_connections=1)), list[str]()
+    scheduler, told = Scheduler(Budgets(host_connections=1), places=1000), list[str]()
     scheduler.add(ticket(), 0.0)
     assert scheduler.next(0.0) is not None
     caller = Caller("a", lambda: told.append("look"))
@@ -198,7 +198,7 @@ def test_a_thread_that_waits_for_a_host_hears_that_it_wants_no_request() -> None
 
 
 def test_a_host_that_only_redirects_inside_a_send_led_to_is_forgotten() -> None:
-    scheduler = Scheduler(Budgets())
+    scheduler = Scheduler(Budgets(), places=1000)
     caller = Caller("a", lambda: None, has_place=True)
     scheduler.enter(caller, 0.0)
     scheduler.admit(0.0, all_busy=False)
@@ -207,7 +207,7 @@ def test_a_host_that_only_redirects_inside_a_send_led_to_is_forgotten() -> None:
 
 
 def test_requests_that_end_unsent_do_not_wait_for_those_in_flight() -> None:
-    scheduler = Scheduler(Budgets(), breaker=Breaker(failures=1, fails_fast=True))
+    scheduler = Scheduler(Budgets(), breaker=Breaker(failures=1, fails_fast=True), places=1000)
     for _ in range(20):
         scheduler.add(ticket(), 0.0)
     flying = take_all(scheduler, 0.0)

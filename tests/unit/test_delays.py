@@ -22,7 +22,7 @@ class Pool:
     def __init__(self, workers: int = 16, rules: dict[str, Any] | None = None, **budgets: Any) -> None:
         self.now = 0.0
         self.workers = workers
-        self.scheduler = Scheduler(Budgets(**budgets), **(rules or {}))
+        self.scheduler = Scheduler(Budgets(**budgets), **(rules or {}), places=1000)
         self.delays = Delays(self.scheduler, self.now)
         self.sent: list[Ticket] = []
 

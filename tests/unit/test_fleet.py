@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -11,12 +11,13 @@ import requests
 from workerpool.errors import ProcessesLost
 from workerpool.meter import Wait
 from workerpool.model import Outcome, Request
-from workerpool.processes import fleet as fleet_module
-from workerpool.processes.child import Child, _Task
+from workerpool.processes import supervisor as supervisor_module
+from workerpool.processes.child import Child
 from workerpool.processes.fleet import Fleet
 from workerpool.processes.messages import LIGHT, Line, Open, Task, Work
 from workerpool.processes.parcels import pack_request
-from workerpool.tickets import Ticket
+from workerpool.processes.telling import ParentTicket
+from workerpool.tickets import NOBODY, Ticket
 
 
 class Process:
@@ -45,7 +46,7 @@ class Process:
 @pytest.fixture
 def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Process]]:
     Process.made, Process.may_start = [], 99
-    monkeypatch.setattr(fleet_module, "Process", Process)
+    monkeypatch.setattr(supervisor_module, "Process", Process)
     return Process.made
 
 
@@ -68,19 +69,23 @@ def test_a_successor_is_not_given_what_nobody_wants_any_more(processes: list[Pro
     fleet.add([Ticket(Request("http://a.test/"), "a", owner) for owner in (left, left, stays)])
     left.is_forsaken = True
     fleet.forsake(left, has_requests=True)
-    fleet._lost(fleet._berths[0], processes[0])  # type: ignore[arg-type]
+    fleet.supervisor._lost(fleet._berths[0], processes[0])  # type: ignore[arg-type]
     assert [len(message.tasks) for message in processes[1].told if isinstance(message, Work)] == [1]
     assert len([message for message in processes[1].told if isinstance(message, Open)]) == 1
 
 
-def test_a_process_that_is_started_while_its_fleet_is_abandoned_is_ended(
-    processes: list[Process], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "end", [lambda fleet: fleet.supervisor.abandon(), lambda fleet: fleet._fail(ProcessesLost("a process cannot work"))]
+)
+def test_a_process_that_is_started_while_its_fleet_is_given_up_is_ended(
+    processes: list[Process], monkeypatch: pytest.MonkeyPatch, end: Callable[[Fleet], None]
 ) -> None:
     fleet = fleet_of(1)
     fleet.add([Ticket(Request("http://a.test/"), "a", Owner())])
-    monkeypatch.setattr(fleet_module, "Process", lambda *heard: (Process(*heard), fleet.abandon())[0])
-    fleet._lost(fleet._berths[0], processes[0])  # type: ignore[arg-type]
-    assert [process.is_killed for process in processes] == [True, True]
+    monkeypatch.setattr(Ticket, "deliver", lambda *_: None)
+    monkeypatch.setattr(supervisor_module, "Process", lambda *heard: (Process(*heard), end(fleet))[0])
+    fleet.supervisor._lost(fleet._berths[0], processes[0])  # type: ignore[arg-type]
+    assert processes[1].is_killed
 
 
 def test_a_fleet_that_could_not_be_started_takes_no_requests_later(processes: list[Process]) -> None:
@@ -93,10 +98,11 @@ def test_a_fleet_that_could_not_be_started_takes_no_requests_later(processes: li
 
 def test_a_stream_that_begins_while_a_process_holds_all_the_bodies_it_may_waits_as_the_others_do() -> None:
     child: Any = Child(cast(Line, None), 0)
-    child._held_most = 10
+    teller = child._teller
+    teller._held_most = 10
     response = requests.Response()
     response._content = b"x" * 20
     outcome = Outcome(Request("http://a.test/"), response, None)
-    child.take(_Task(child, Task(1, 0, LIGHT, "a", pack_request(outcome.request)), None), outcome)
+    teller.take(ParentTicket(teller, Task(1, 0, LIGHT, "a", pack_request(outcome.request)), NOBODY), outcome)
     child._handle(Open(1, None))
-    assert child._owners[1].is_full
+    assert teller.streams[1].is_full

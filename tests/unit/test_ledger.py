@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from workerpool.batch.job.ledger import Entries, Held, Ledger, Seen, SourceRow
+from workerpool.batch.job.ledger import Entries, Ledger
 from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.mover import Mover
+from workerpool.batch.job.schema import Held, Seen, SourceRow
 from workerpool.batch.job.states import BLOCK, State, new_block
 from workerpool.batch.sinks import durable_sink_for
 from workerpool.batch.sinks.base import Cadence

@@ -6,18 +6,16 @@ import gc
 import threading
 import weakref
 from collections import deque
-from typing import Any
 
 from tests.waiting import LONG, eventually, in_a_thread
-from workerpool.locking import ChoreLock
+from workerpool.crew.locking import ChoreLock
 
 
 class Chores:
     def __init__(self) -> None:
         self.waiting: deque[str] = deque()
         self.done: list[str] = []
-        lock: Any = ChoreLock(self.waiting, self.do)
-        self.lock: threading.Lock = lock
+        self.lock = ChoreLock(self.waiting, self.do)
 
     def leave(self, chore: str) -> None:
         self.waiting.append(chore)
@@ -48,7 +46,7 @@ def test_a_chore_is_done_at_once_where_the_lock_is_free_and_else_by_its_holder_a
 
 def test_a_chore_is_done_by_a_holder_that_begins_to_wait_for_a_condition() -> None:
     chores, waits = Chores(), threading.Event()
-    condition = threading.Condition(chores.lock)
+    condition = chores.lock.condition()
 
     def wait() -> None:
         with condition:

@@ -306,7 +306,7 @@ def test_a_crawl_delay_is_a_pace_that_all_requests_of_the_site_share_whatever_th
 
 
 def test_a_crawl_delay_that_changes_holds_for_a_host_that_is_busy_all_the_time() -> None:
-    robots, scheduler = Robots(), Scheduler(Budgets())
+    robots, scheduler = Robots(), Scheduler(Budgets(), places=1000)
     sent = []
     for now, delay in [(0.0, b"10"), (sites.KEPT, b"1"), (2 * sites.KEPT, b"20"), (3 * sites.KEPT, b"")]:
         text = b"User-agent: *\n" + (b"Crawl-delay: %b\n" % delay if delay else b"")

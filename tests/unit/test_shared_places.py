@@ -44,7 +44,7 @@ def sent(scheduler: Scheduler, now: float) -> list[str]:
 
 
 def scheduler_with(shared: Places, *urls: str) -> Scheduler:
-    scheduler = Scheduler(Budgets(), shared=shared)
+    scheduler = Scheduler(Budgets(), shared=shared, places=1000)
     for url in urls:
         scheduler.add(Ticket(Request(url), url[0]), 0.0)
     return scheduler

@@ -5,7 +5,7 @@ from __future__ import annotations
 from workerpool.config import Budgets
 from workerpool.model import Request
 from workerpool.scheduler import Scheduler
-from workerpool.scheduler.slow_hosts import LATE_SECONDS, PERIOD
+from workerpool.scheduler.places import LATE_SECONDS, PERIOD
 from workerpool.tickets import Ticket
 
 

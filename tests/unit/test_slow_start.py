@@ -9,7 +9,7 @@ from workerpool.tickets import NOBODY, Owner, Ticket
 
 
 def scheduler_with(count: int, *, places: int = 6) -> Scheduler:
-    scheduler = Scheduler(Budgets(host_connections=places))
+    scheduler = Scheduler(Budgets(host_connections=places), places=1000)
     for number in range(count):
         scheduler.add(Ticket(Request(f"http://a.test/{number}"), "a"), 0.0)
     return scheduler
@@ -52,7 +52,7 @@ def test_another_host_is_not_slowed() -> None:
 
 
 def test_requests_to_a_refusing_host_end_at_once_also_where_no_slot_has_come() -> None:
-    scheduler = Scheduler(Budgets(rate=Rate(1, 3600)))
+    scheduler = Scheduler(Budgets(rate=Rate(1, 3600)), places=1000)
     for host in ("a", "b", "b"):
         scheduler.add(Ticket(Request(f"http://{host}.test/"), host), 0.0)
     first = scheduler.next(0.0)
@@ -68,7 +68,7 @@ def test_a_request_behind_those_of_a_full_owner_is_seen_to_be_ready() -> None:
     """The full owner's request needs a slot that comes later; the one behind it needs one that is there."""
     full = Owner()
     full.is_full = True
-    scheduler = Scheduler(Budgets(rate=Rate(1), burst=3))
+    scheduler = Scheduler(Budgets(rate=Rate(1), burst=3), places=1000)
     for weight, owner in ((2, NOBODY), (2, full), (1, NOBODY)):
         request = Request("http://a.test/", weight=weight)
         scheduler.add(Ticket(request, "a", owner), 0.0)

@@ -15,7 +15,7 @@ from typing import Any
 from tests.wire.answers import End, sized
 from workerpool import BadBody, Request, RequestError, WorkerPool
 from workerpool.config import Timeout
-from workerpool.load import Load
+from workerpool.crew.load import Load
 from workerpool.transport import Exchange
 from workerpool.transport.idle import IdleLimits
 from workerpool.transport.trace import Trace

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import holder_of
+from workerpool.batch.job.reader import LedgerReader
 from workerpool.batch.job.records import UNREADABLE, records_of, went_to
 from workerpool.batch.job.status import has_job
 from workerpool.batch.sinks import durable_sink_for
@@ -85,7 +85,7 @@ class Records:
             ) from error
 
     def _look_at_job(self) -> None:
-        with closing(Ledger(self.path, read_only=True)) as ledger:
+        with closing(LedgerReader(self.path)) as ledger:
             run = ledger.run()
             if run is None:
                 raise JobError(f"{self.name}: no run of this job has begun, so there are no timings")
@@ -106,7 +106,7 @@ class Records:
             yield from durable_sink_for(self.path).entries(None, FIELDS)
             return
         # One look at the ledger for both: a run may be taking records from there to the output just now.
-        with closing(Ledger(self.path, read_only=True)) as ledger:
+        with closing(LedgerReader(self.path)) as ledger:
             run = ledger.run()
             assert run is not None
             yield from records_of(ledger, run, FIELDS)

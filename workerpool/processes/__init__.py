@@ -1,7 +1,12 @@
 """A pool on several processes of one machine: more cores than one process of Python can use.
 
-`pool` is what users see; `fleet` decides which process does what, and what happens when one is killed; `process` is one
-of them from without, `child` from within; `messages` and `parcels` are what they say to each other.
+| module | owns |
+|---|---|
+| `pool`, `making` | what users see, and ask for |
+| `fleet` | which process does which request; `berths` the books of that, `consumers` which stream hears of it |
+| `supervisor` | when processes begin and end; `process` one of them from without; `options`, `scratch` what it gets |
+| `child` | a process from within: what it does with each message; `telling` what it says |
+| `messages`, `parcels` | what both say to each other; `figures` how their numbers are added up |
 """
 
 from workerpool.processes.making import fetch, make_pool

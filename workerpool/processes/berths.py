@@ -1,13 +1,11 @@
-"""What a fleet keeps books of: berths, what they were given, which hosts are whose, and what streams are told.
+"""What a fleet keeps books of: berths, what they were given, which hosts are whose, and what streams are at.
 
-No locks of their own, save a consumer's: the fleet's guards the rest.
+No locks of their own: the fleet's guards them.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +16,7 @@ from workerpool.processes.figures import NOTHING, added, only_past
 from workerpool.processes.messages import Doing, Task
 from workerpool.processes.process import Process
 from workerpool.statistics import PoolStatistics
-from workerpool.tickets import Owner, Ticket
+from workerpool.tickets import Ticket
 
 HOSTS_KEPT = 10_000
 """Hosts without a request whose berth is remembered, for the sockets to them that are still open there."""
@@ -74,15 +72,10 @@ class Berth:
         self.doing = None
 
 
-@dataclass(slots=True, eq=False)
-class Consumer:
-    """A stream. `places`: the berths whose sends were told to it and are to be receipted, oldest first."""
-
-    number: int
-    owner: Owner
-    lock: threading.Lock = field(default_factory=threading.Lock)  # guards what follows, and is held while it is told
-    places: deque[Berth] = field(default_factory=deque)
-    is_held: bool = False
+def tell_all(berths: Iterable[Berth], message: Any) -> None:
+    """Tell the processes of all these."""
+    for berth in berths:
+        berth.tell(message)
 
 
 @dataclass(slots=True)
@@ -117,7 +110,7 @@ class Delays:
 
 
 class Hosts:
-    """Which berth sends to which host."""
+    """Which berth sends to which host, by the requests that it was given and has not ended."""
 
     def __init__(self, berths: Sequence[Berth]) -> None:
         self._berths = berths
@@ -136,7 +129,14 @@ class Hosts:
         host.under_way += 1
         return host.berth
 
-    def leave(self, name: str) -> None:
+    def take(self, berth: Berth, number: int) -> Given | None:
+        """Take a request out of a berth that has ended; None if it has been before."""
+        given = berth.given.pop(number, None)
+        if given is not None:
+            self._leave(given.task.host)
+        return given
+
+    def _leave(self, name: str) -> None:
         """Count one less, and forget the host that has had none for longest, if they are many."""
         host = self._hosts[name]
         host.under_way -= 1

@@ -1,16 +1,16 @@
-"""The processes of a pool as one crew: which of them does which request, and what happens when one of them is killed.
+"""The processes of a pool as one crew: which of them does which request, and what comes of it.
 
 Each process has a *berth*, which outlives it: a share of the workers, the hosts that it sends to and the requests that
 it was given. All requests of a host go to one berth as long as any is under way, and afterwards while it is remembered.
-A new host goes to the berth with the fewest requests.
+A new host goes to the berth with the fewest requests. Which stream's outcomes go where is in `consumers`.
 
-A process that ends unasked is replaced. The next one in its berth is given the requests that have no outcome yet, with
-the attempts that are known of them. One that may not be repeated and was about to be sent is `OutcomeUnknown`.
+A process that ends unasked is replaced (`supervisor`). The next one in its berth is given the requests that have no
+outcome yet, with the attempts that are known of them. One that may not be repeated and was about to be sent is
+`OutcomeUnknown`.
 
 Streams call this from their consumers' threads, as they would call a `crew.Crew`. What a process tells comes on a
-thread of its own (`processes.process`). One lock, `_lock`, guards everything here, save that `_consumers` and
-`_numbers_of` are read without it; a consumer's lock is taken before it. No outcome is delivered under it, and no code
-of users' is called.
+thread of its own (`processes.process`). One lock, `_lock`, guards everything here, save what `consumers` names. No
+outcome is delivered under it, and no code of users' is called.
 """
 
 from __future__ import annotations
@@ -18,43 +18,35 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
-from typing import Any, TypeAlias
+from typing import Any
 
 from workerpool.delays import Feeder
 from workerpool.endings import unsent
 from workerpool.errors import Cancelled, InvalidRequest, OutcomeUnknown, ProcessesLost, RequestError
 from workerpool.model import Outcome, Request
-from workerpool.processes.berths import Berth, Consumer, Delays, Given, Hosts
+from workerpool.processes.berths import Berth, Delays, Given, Hosts
+from workerpool.processes.consumers import Consumers
 from workerpool.processes.figures import added, with_age
 from workerpool.processes.messages import (
     ASKED,
     LIGHT,
     TOLD,
-    Begin,
-    Close,
     Done,
-    Forget,
-    GiveUp,
-    Hold,
     Leave,
     Logged,
     Look,
     News,
-    Open,
     Refused,
     Seen,
     Sending,
-    Settle,
     Task,
     Told,
     Urge,
     Work,
-    log_levels,
 )
 from workerpool.processes.parcels import (
     RequestParcel,
@@ -66,17 +58,11 @@ from workerpool.processes.parcels import (
     unpack_outcome,
 )
 from workerpool.processes.process import Process
+from workerpool.processes.supervisor import Orders, Supervisor
 from workerpool.redact import redact
 from workerpool.statistics import PoolStatistics
-from workerpool.stream import HELD_BYTES, Stream
-from workerpool.tickets import NOBODY, Owner, Ticket
-
-Orders: TypeAlias = tuple[Sequence[Mapping[str, bytes]], str | None]
-
-MOST_ENDS, WITHIN = 5, 60.0
-"""How many processes may end unasked in so many seconds, before the pool is given up. One that is killed now and then
-is replaced for ever; a machine that kills each, or a request that ends each, is told of. Erlang's supervisors count so
-("maximum restart intensity")."""
+from workerpool.stream import Stream
+from workerpool.tickets import Owner, Ticket
 
 LOOK_WAIT = 0.5
 """Seconds that are waited for the processes to say how they stand."""
@@ -93,44 +79,18 @@ class Fleet:
         self, workers: Sequence[int], make_options: Callable[[], Orders], may_repeat: Callable[[Request], bool]
     ) -> None:
         self._berths = [Berth(number, each) for number, each in enumerate(workers)]
-        self._make_options: Callable[[], Orders] | None = make_options
         self._may_repeat = may_repeat
-        self._scratch: str | None = None
-        self._starting = threading.Lock()
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._lock = threading.Lock()  # guards everything here, and of the supervisor and the consumers
+        self._changed = threading.Condition(self._lock)  # a process has said how it stands, or there is none any more
         self._hosts = Hosts(self._berths)
         self._began, self._ended_at = time.monotonic(), 0.0
         self.delays = Delays(self._berths)
-        self._numbers = count(1)
-        self._consumers: dict[int, Consumer] = {}  # by number
-        self._numbers_of: dict[Owner, int] = {}
-        self._ends: deque[float] = deque(maxlen=MOST_ENDS)
+        self._numbers = count(1)  # of requests and of questions
+        self._consumers = Consumers(self._berths, self._hosts, self._lock)
         self._announcing: ThreadPoolExecutor | None = None
-        self._is_closing = self._cancels = False
-        self._is_abandoned = False
-        self._failure: ProcessesLost | None = None
-
-    def start(self) -> None:
-        """Start the processes, if that has not been done.
-
-        Raises `ProcessesLost` if the system does not allow that, and what `make_options` raises.
-        """
-        with self._starting:
-            if self._make_options is None:
-                return
-            options, self._scratch = self._make_options()
-            self._make_options = None  # it leads to the pool, which threads of ours must not keep
-            for berth, its in zip(self._berths, options, strict=True):
-                berth.options = its
-                try:
-                    process = self._process_for(berth)
-                except OSError as error:
-                    self.abandon()
-                    self._failure = ProcessesLost(f"no process could be started: {error}")
-                    raise self._failure from error
-                with self._lock:
-                    self._man(berth, process)
+        self.supervisor = Supervisor(
+            self._berths, self._changed, make_options, heard=self._heard, hand_over=self._hand_over, fail=self._fail
+        )
 
     # -- what a stream asks of a crew ---------------------------------------------------------------------------------
 
@@ -143,16 +103,15 @@ class Fleet:
                 packed.append((ticket, pack_request(ticket.request), self._kind_of(ticket)))
             except Unsendable as error:
                 refused.append((ticket, error))
-        if self._make_options is not None and not self._is_closing:
-            self.start()
+        self.supervisor.start()
         with self._lock:
-            self._check_open()
+            self.supervisor.check_open()
             work: dict[Berth, list[Task]] = {}
             for ticket, parcel, kind in packed:
                 if not ticket.is_wanted():
                     continue
                 ticket.started = True
-                owner, number = self._number_of(ticket.owner), next(self._numbers)
+                owner, number = self._consumers.number_of(ticket.owner), next(self._numbers)
                 berth = self._hosts.enter(ticket.host)
                 task = Task(number, owner, kind, ticket.host, parcel)
                 berth.given[number] = Given(ticket, task)
@@ -166,19 +125,11 @@ class Fleet:
     def give_up(self, owner: Owner) -> None:
         """Let the processes end what they are not sending of a stream that is over; its outcomes come as all others."""
         with self._lock:
-            if (number := self._numbers_of.get(owner)) is not None:
-                self._tell_all(GiveUp(number))
+            self._consumers.give_up(owner)
 
     def settle(self, owner: Owner, places: int) -> None:
         """Take the receipt for the `places` sends of `owner` that were told first."""
-        consumer = self._consumers[self._numbers_of[owner]]
-        with consumer.lock:
-            receipted = [consumer.places.popleft() for _ in range(places)]
-        with self._lock:
-            for berth in dict.fromkeys(receipted):
-                number = receipted.count(berth)
-                berth.held[consumer.number] -= number
-                berth.tell(Settle(consumer.number, number))
+        self._consumers.settle(owner, places)
 
     def urge(self, ticket: Ticket) -> None:
         """Let a process send a request that its full owner waits for."""
@@ -190,12 +141,7 @@ class Fleet:
 
     def resume(self, owner: Owner) -> None:
         """Let the processes send requests of an owner again that is not full any more."""
-        consumer = self._consumers[self._numbers_of[owner]]
-        with consumer.lock:
-            if consumer.is_held:
-                consumer.is_held = False
-                with self._lock:
-                    self._tell_all(Hold(consumer.number, is_full=False))
+        self._consumers.resume(owner)
 
     def attend(self, feeder: Feeder) -> None:
         """Tell the processes what a stream does, from now on, where they have nothing to do."""
@@ -212,9 +158,7 @@ class Fleet:
 
     def forsake(self, owner: Owner, *, has_requests: bool) -> None:
         """Let the processes forget an owner that is over. Takes no lock: see `crew.Crew.forsake`."""
-        number = self._numbers_of.get(owner)
-        if number is not None:
-            self._tell_all(Forget(number))
+        self._consumers.forsake(owner)
 
     def is_starved(self) -> bool:
         """Whether a process could send to further hosts."""
@@ -240,7 +184,7 @@ class Fleet:
             berth.tell(Look(question))
         while any(berth.seen < question and not berth.is_done for berth in asked):
             left = end - time.monotonic()
-            if left <= 0 or self._failure is not None:
+            if left <= 0 or self.supervisor.failure is not None:
                 return
             self._changed.wait(left)
 
@@ -250,75 +194,11 @@ class Fleet:
         with self._lock:
             return sum(berth.past_cpu + berth.cpu for berth in self._berths)
 
-    @property
-    def pids(self) -> list[int]:
-        """The processes' ids."""
-        with self._lock:
-            return [berth.process.pid for berth in self._berths if berth.process is not None]
-
-    @property
-    def is_closing(self) -> bool:
-        return self._is_closing
-
-    def close(self, *, cancel: bool) -> None:
-        """Take no more; the processes end when all has ended, with `cancel` without what is not being sent."""
-        with self._lock:
-            self._is_closing = True
-            self._cancels = self._cancels or cancel
-            self._tell_all(Close(cancel))
-
     def join(self) -> None:
-        """Wait, after `close`, until all processes have ended."""
-        with self._lock:
-            while any(berth.process is not None for berth in self._berths):
-                self._changed.wait()
+        """Wait, after the supervisor's `close`, until all processes have ended."""
+        self.supervisor.join()
         if self._announcing is not None:
             self._announcing.shutdown()
-
-    def abandon(self) -> None:
-        """End all processes at once: nobody wants anything of them any more. Takes no lock."""
-        self._is_abandoned = True
-        for berth in self._berths:
-            if (process := berth.process) is not None:
-                process.kill()
-
-    def disown(self) -> None:
-        """In a forked child of this process: leave the processes to it. Takes no lock."""
-        for berth in self._berths:
-            if berth.process is not None:
-                berth.process.disown()
-
-    # -- under the lock -----------------------------------------------------------------------------------------------
-
-    def _check_open(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-        if self._is_closing:
-            raise RuntimeError("cannot schedule new futures after shutdown")
-
-    def _number_of(self, owner: Owner) -> int:
-        """The owner's number; all processes hear of a new one before its first request."""
-        if owner is NOBODY:
-            return 0
-        number = self._numbers_of.get(owner)
-        if number is None:
-            self._sweep()
-            number = self._numbers_of[owner] = next(self._numbers)
-            self._consumers[number] = Consumer(number, owner)
-            for berth in self._berths:
-                berth.tell(Open(number, berth.workers if owner.needs_receipts else None))
-        return number
-
-    def _sweep(self) -> None:
-        """Forget the streams that nobody consumes any more, and their requests."""
-        for number, consumer in [*self._consumers.items()]:
-            if consumer.owner.is_forsaken:
-                del self._consumers[number], self._numbers_of[consumer.owner]
-                self._tell_all(Forget(number))
-                for berth in self._berths:
-                    berth.held.pop(number, None)
-                    for one in berth.of(number):
-                        self._take(berth, one)
 
     def _kind_of(self, ticket: Ticket) -> int:
         if type(ticket).before_send is not Ticket.before_send:
@@ -327,39 +207,6 @@ class Fleet:
             return LIGHT if self._may_repeat(ticket.request) else TOLD
         except Exception:  # junk for headers: it will end as an outcome when it is to be sent
             return LIGHT
-
-    def _take(self, berth: Berth, number: int) -> Given | None:
-        """Take a request out that has ended; None if it has been before."""
-        given = berth.given.pop(number, None)
-        if given is not None:
-            self._hosts.leave(given.task.host)
-        return given
-
-    def _tell_all(self, message: Any) -> None:
-        for berth in self._berths:
-            berth.tell(message)
-
-    def _process_for(self, berth: Berth) -> Process:
-        """Start a process; raises OSError. It is told and heard from `_man` on."""
-        return Process(partial(self._heard, berth), partial(self._lost, berth))
-
-    def _man(self, berth: Berth, process: Process) -> None:
-        """Put a process into a berth, and give it what is the berth's."""
-        berth.process = process
-        process.tell(Begin(dict(berth.options), HELD_BYTES // len(self._berths), log_levels(), self._scratch))
-        self._sweep()  # now: of a stream that is left from here on, `forsake` tells this process by itself
-        for number, consumer in self._consumers.items():
-            needs_receipts = consumer.owner.needs_receipts
-            process.tell(Open(number, berth.workers - berth.held.get(number, 0) if needs_receipts else None))
-            if consumer.is_held:
-                process.tell(Hold(number, is_full=True))
-        if berth.given:
-            process.tell(Work([given.task for given in berth.given.values()]))
-        if self._is_closing:
-            process.tell(Close(self._cancels))
-        process.start()
-        if self._is_abandoned:  # since it was looked at: `abandon` may not have seen this process
-            process.kill()
 
     # -- what a process tells: its own thread -------------------------------------------------------------------------
 
@@ -392,7 +239,7 @@ class Fleet:
     def _take_news(self, berth: Berth, news: Sequence[News]) -> None:
         with self._lock:
             known = [
-                berth.given.get(number) if outcome is None else self._take(berth, number)
+                berth.given.get(number) if outcome is None else self._hosts.take(berth, number)
                 for number, _, outcome, _ in news
             ]
             if not berth.given:
@@ -404,28 +251,10 @@ class Fleet:
                 self._deliver(berth, given, unpack_outcome(outcome, given.ticket.request), holds_place)
             elif attempts is not None:
                 given.attempts = unpack_attempts(attempts)
-                self._give(berth, given, holds_place, partial(given.ticket.go_on, given.attempts))
+                self._consumers.give(berth, given, holds_place, partial(given.ticket.go_on, given.attempts))
 
     def _deliver(self, berth: Berth, given: Given, outcome: Outcome, holds_place: bool) -> None:
-        self._give(berth, given, holds_place, partial(given.ticket.deliver, outcome))
-
-    def _give(self, berth: Berth, given: Given, holds_place: bool, give: Callable[[], None]) -> None:
-        """Give news to a ticket. Its stream hears them in the order in which the places that they hold are noted."""
-        consumer = self._consumers.get(given.task.owner)
-        if consumer is None:
-            give()
-            return
-        with consumer.lock:
-            if holds_place and consumer.owner.needs_receipts:
-                consumer.places.append(berth)
-                given.ticket.holds_place = True
-                with self._lock:
-                    berth.held[consumer.number] = berth.held.get(consumer.number, 0) + 1
-            give()
-            if consumer.owner.is_full and not consumer.is_held:
-                consumer.is_held = True
-                with self._lock:
-                    self._tell_all(Hold(consumer.number, is_full=True))
+        self._consumers.give(berth, given, holds_place, partial(given.ticket.deliver, outcome))
 
     def _take_leave(self, berth: Berth, process: Process, number: int) -> None:
         """Note that a request which may not be repeated is about to be sent, and ask for leave if it needs that."""
@@ -450,39 +279,18 @@ class Fleet:
             error = pack_error(raised)
         process.tell(Leave(given.task.number, error))
 
-    def _lost(self, berth: Berth, process: Process) -> None:
-        """Act on the end of a process: it was asked to, or another one takes its place."""
-        following = self._successor(berth, process)
-        with self._lock:
-            if following is None:
-                berth.process = None
-                self._changed.notify_all()
-                return
-            berth.count_in()
-            over = self._over(berth)
-            self._man(berth, following)
-        for given, outcome in over:
-            self._deliver(berth, given, outcome, given.may_have_been_sent and not isinstance(outcome.error, Cancelled))
+    # -- the end of a process: its own thread -------------------------------------------------------------------------
 
-    def _successor(self, berth: Berth, process: Process) -> Process | None:
-        """Start the next process of a berth; None if nothing is left to do there, or the pool is given up."""
-        while True:
-            with self._lock:
-                is_over = berth.is_done or (self._is_closing and not berth.given)
-                if is_over or self._is_abandoned or self._failure is not None:
-                    return None
-                self._ends.append(time.monotonic())
-                is_too_often = len(self._ends) == MOST_ENDS and self._ends[-1] - self._ends[0] < WITHIN
-            if is_too_often:
-                self._fail(ProcessesLost(_too_often(process)))
-                return None
-            try:
-                return self._process_for(berth)
-            except OSError as error:
-                process.fault = error
+    def _hand_over(self, berth: Berth) -> Callable[[], None]:
+        """Give a berth's new process what is left there. Under the lock; returns what is to be done after it."""
+        over = self._over(berth)
+        self._consumers.introduce(berth)
+        if berth.given:
+            berth.tell(Work([given.task for given in berth.given.values()]))
+        return partial(self._end, berth, over)
 
     def _over(self, berth: Berth) -> list[tuple[Given, Outcome]]:
-        """Take out the requests of a process that has ended which are not to be sent again. Under the lock."""
+        """Take out the requests of a berth whose process has ended which are not to be sent again. Under the lock."""
         over = []
         for number, given in [*berth.given.items()]:
             request, attempts, owner = given.ticket.request, given.attempts, given.ticket.owner
@@ -492,43 +300,36 @@ class Fleet:
                     "it was sent, and the process that had sent it was ended before its answer came; "
                     f"{request.method} is not repeated blindly"
                 )
-            elif self._cancels or owner.is_over:
+            elif self.supervisor.cancels or owner.is_over:
                 error = Cancelled("given up, as the batch was told to end, and the process that had it was ended")
             if error is None:
                 if attempts is not None:
                     given.task = given.task._replace(request=pack_request(request, attempts))
                 continue
-            self._take(berth, number)
+            self._hosts.take(berth, number)
             over.append((given, unsent(request, error, attempts)))
         return over
+
+    def _end(self, berth: Berth, over: list[tuple[Given, Outcome]]) -> None:
+        for given, outcome in over:
+            self._deliver(berth, given, outcome, given.may_have_been_sent and not isinstance(outcome.error, Cancelled))
 
     def _fail(self, failure: ProcessesLost) -> None:
         """Give the pool up: end all processes, and every request as cancelled."""
         with self._lock:
-            if self._failure is not None:
+            if self.supervisor.failure is not None:
                 return
-            self._failure = failure
+            self.supervisor.failure = failure
             left = [
                 (berth, given) for berth in self._berths for number in [*berth.given]
-                if (given := self._take(berth, number)) is not None
+                if (given := self._hosts.take(berth, number)) is not None
             ]  # fmt: skip
-            owners = [consumer.owner for consumer in self._consumers.values()]
-            processes = [berth.process for berth in self._berths if berth.process is not None]
+            owners = self._consumers.owners()
             self._changed.notify_all()
-        for process in processes:
-            process.kill()
+        self.supervisor.abandon()
         for owner in owners:
             if isinstance(owner, Stream):
                 owner.fail(failure)
         for berth, given in left:
             error = Cancelled(f"given up, as {failure}")
             self._deliver(berth, given, unsent(given.ticket.request, error, given.attempts), False)
-
-
-def _too_often(process: Process) -> str:
-    how = process.fault or process.returncode
-    said = f"signal {-how}" if isinstance(how, int) and how < 0 else f"{how}"
-    return (
-        f"{MOST_ENDS} of its processes have ended unasked within {WITHIN:g} s, the last one by {said}: look whether "
-        "the machine has run out of memory, or whether code that the requests carry ends its process"
-    )

@@ -17,9 +17,10 @@ from workerpool import events
 from workerpool.errors import WrongThread
 from workerpool.limits.file import budget_path
 from workerpool.pool import WorkerPool
-from workerpool.processes.fleet import Fleet, Orders
+from workerpool.processes.fleet import Fleet
 from workerpool.processes.options import check_processes, packed_options, shares
 from workerpool.processes.scratch import Scratch
+from workerpool.processes.supervisor import Orders
 from workerpool.retry import Retries
 from workerpool.statistics import PoolStatistics
 from workerpool.stream import Stream
@@ -53,7 +54,7 @@ class ShardedPool(WorkerPool):
         self._shared: str | os.PathLike[str] | None = options.pop("budget", None)
         self._given = options
         super().__init__(max_workers, **options)  # without a budget to share: this process sends nothing
-        self._fleet.start()
+        self._fleet.supervisor.start()
 
     def _start(self) -> None:
         """Make the fleet; its processes start with the first request, or when `__init__` says so."""
@@ -65,7 +66,7 @@ class ShardedPool(WorkerPool):
         )
         self._crew: Any = self._fleet
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
-        self._on_dropped: Any = weakref.finalize(self, self._fleet.abandon)
+        self._on_dropped: Any = weakref.finalize(self, self._fleet.supervisor.abandon)
         self._on_dropped.atexit = False
 
     def _options_of_processes(self) -> Orders:
@@ -83,19 +84,19 @@ class ShardedPool(WorkerPool):
 
     def start_anew(self) -> None:
         """In a forked child: begin with processes of its own, and nothing queued."""
-        was_closed = self._fleet.is_closing
+        was_closed = self._fleet.supervisor.is_closing
         self._on_dropped.detach()
-        self._fleet.disown()
+        self._fleet.supervisor.disown()
         self._start()
         if was_closed:
-            self._fleet.close(cancel=True)
+            self._fleet.supervisor.close(cancel=True)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more requests, and end when those that were taken have ended; with `wait`, return only then.
 
         `cancel_futures` cancels requests that are not being sent right now.
         """
-        self._fleet.close(cancel=cancel_futures)
+        self._fleet.supervisor.close(cancel=cancel_futures)
         if not wait:
             return
         self._fleet.join()
@@ -118,7 +119,7 @@ class ShardedPool(WorkerPool):
     @property
     def pids(self) -> list[int]:
         """The ids of the processes that there are now."""
-        return self._fleet.pids
+        return self._fleet.supervisor.pids
 
     @property
     def session(self) -> NoReturn:

@@ -34,7 +34,7 @@ class Host:
     `most`: how many may be in flight: the budget, or what was learned. `places`: the same, or fewer for a while after a
     pause. `limiters`: those of the host itself; `rate` is the one of them that learns. `holds`: seconds for which its
     sends hold their places, None until one has ended; `quiet_since`: when one last ended, or began while none was in
-    flight; `is_slow`: what `SlowHosts` makes of that.
+    flight; `is_slow`: what `Places` makes of that.
     """
 
     __slots__ = (

@@ -6,11 +6,13 @@ Only the scheduler touches it, under the lock of its caller.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from workerpool.clock import LONG_AGO, NEVER
 from workerpool.limits import Limiter
 from workerpool.meter import Wait
 from workerpool.scheduler.hosts import Host
+from workerpool.scheduler.parked import parted
 from workerpool.tickets import Ticket
 
 
@@ -34,6 +36,32 @@ class Lane:
     @property
     def is_empty(self) -> bool:
         return not self.queue and not self.retries
+
+    def append(self, ticket: Ticket) -> None:
+        """Put a request at the end."""
+        self.queue.append(ticket)
+        self.host.queued += 1
+
+    def push_first(self, ticket: Ticket) -> None:
+        """Put a request to the front."""
+        if ticket.is_retry:
+            self.retries.appendleft(ticket)
+        else:
+            self.queue.appendleft(ticket)
+            self.host.queued += 1
+
+    def pop(self, line: deque[Ticket]) -> Ticket:
+        """Take the first request of the queue that `line` gave."""
+        if line is self.queue:
+            self.host.queued -= 1
+        return line.popleft()
+
+    def discard(self, is_unwanted: Callable[[Ticket], bool]) -> list[Ticket]:
+        """Remove and return those that `is_unwanted` picks."""
+        gone, self.queue = parted(self.queue, is_unwanted)
+        self.host.queued -= len(gone)
+        retries, self.retries = parted(self.retries, is_unwanted)
+        return gone + retries
 
     def line(self, now: float) -> deque[Ticket]:
         """The queue whose head goes next: a retry before the others, if there is a token for it."""

@@ -54,6 +54,11 @@ class Register:
             host.keep_pace(ticket.pace)
         return lane
 
+    def refusal(self, name: str, now: float) -> tuple[float, bool] | None:
+        """Until when a host wants no request at all, and whether that is its circuit breaker's doing; or None."""
+        host = self.hosts.get(name)
+        return (host.refused_until, host.is_broken) if host is not None and host.refused_until > now else None
+
     def quota(self, key: str | None, now: float) -> Limiter | None:
         """What limits all that counts against a key, if anything does."""
         rate = self._budgets.key_rate

@@ -2,7 +2,7 @@
 
 A lane that has requests is in exactly one place: in the ring itself (it may send now, the pool's budget apart), in line
 for a place of its host (`Host.waiting`), at a timer, in line for the pool's retry tokens, or among those that stand
-back (`SlowHosts`). A timer may be left over from before, and then only makes somebody look.
+back (`Places`). A timer may be left over from before, and then only makes somebody look.
 
 Only the scheduler enters, under the lock of its caller.
 """
@@ -18,6 +18,7 @@ from workerpool.limits import SharedBudget
 from workerpool.scheduler.hosts import Host
 from workerpool.scheduler.lanes import Lane
 from workerpool.scheduler.register import Register
+from workerpool.tickets import Ticket
 
 SOON = 0.001
 """Seconds until a budget that other processes share is asked again, if it was spent between a look and a grab."""
@@ -42,6 +43,15 @@ class Ring:
         self._tokenless: dict[Lane, None] = {}  # lanes with nothing but retries, and no token for these
         self.in_line: dict[Lane, None] = {}  # those of them that wait for the pool's: only the first is woken
         self.denied: dict[Lane, None] = {}  # lanes that wait for what other processes share
+
+    def bring_back(self, ticket: Ticket, now: float) -> None:
+        """Put a request that was here before at the front of its lane."""
+        lane = self._register.lane_of(ticket, now)
+        if ticket.is_retry:
+            lane.retries.append(ticket)  # those that wait for a token get theirs in turn
+        else:
+            lane.push_first(ticket)
+        self.enlist(lane, now)
 
     def enlist(self, lane: Lane, now: float, *, is_first: bool = False) -> None:
         """Put a lane into the ring if it may send now, in line for a place, or into the heap for when it may."""

@@ -9,7 +9,7 @@ A request is in exactly one state here: queued in its lane, parked until a time,
 flight. Lanes with something to send *now* stand in a ring and are served in turn, one request each, so a host with a
 million requests delays a host with one by one send. What waits for a time (a parked request, a lane's pause, a lane's
 slot, a token) stands in one heap; lanes that wait for a place of their host wait in line there, and those of slow
-hosts stand back while others want all of the pool's places (`workerpool.slow_hosts`).
+hosts stand back while others want all of the pool's places (`Places`).
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ from workerpool.clock import NEVER
 from workerpool.config import Breaker, Budgets, RetryBudget
 from workerpool.limits import Answer, Limiter, MemoryLimiter, RetryTokens, SharedBudget
 from workerpool.meter import Reasons, Wait
+from workerpool.scheduler.aside import Aside
+from workerpool.scheduler.callers import Callers
+from workerpool.scheduler.hold_ups import HoldUps
 from workerpool.scheduler.hosts import Host
 from workerpool.scheduler.lanes import Lane
-from workerpool.scheduler.parked import Parked, parted
+from workerpool.scheduler.parked import Parked
+from workerpool.scheduler.places import Places
 from workerpool.scheduler.register import Register
 from workerpool.scheduler.ring import Ring
-from workerpool.scheduler.slow_hosts import SlowHosts
 from workerpool.tickets import Caller, Owner, Ticket
 
 
@@ -35,7 +38,7 @@ class Scheduler:
     """Lanes, the ring of those that may send, and the heap of what waits for a time. All times are the clock's.
 
     `floor`: the tokens that a host's retry budget begins with. `places`: the most requests in
-    flight, as a pool has workers; slow hosts may hold only a part of these while others wait. None if not known.
+    flight, as a pool has workers; slow hosts may hold only a part of these while others wait.
     """
 
     def __init__(
@@ -46,33 +49,33 @@ class Scheduler:
         floor: float = 0.0,
         breaker: Breaker | None = None,
         shared: SharedBudget | None = None,
-        places: int | None = None,
+        places: int,
     ) -> None:
         self._budgets = budgets if shared is None or budgets.learns_rate else replace(budgets, host_rate=None)
         self._retries = retries
         self._breaker = breaker
         self._shared = shared
-        self._places = NEVER if places is None else min(places, budgets.max_connections)
-        self._slow = None if places is None else SlowHosts(min(places, budgets.max_connections))
+        self._places = Places(places, budgets.max_connections)
         self._limiter = MemoryLimiter(budgets.rate, budgets.burst) if budgets.rate and shared is None else None
         self._register = Register(self._budgets, retries, floor, breaker)
         self._hosts = self._register.hosts
         self._ring = Ring(self._register, shared)
         self._lanes = self._ring.lanes  # always the same deque, as it is looked at all the time
         self._parked = Parked()
-        self.callers: deque[Caller] = deque()
-        self._aside: dict[Owner, deque[Ticket]] = {}  # queued requests of owners that are full, oldest first
-        self._callers_first = True  # whose turn it is, where callers and the ring want the same slot or place
+        self._callers = Callers(self._register, self._ring, self._places, self._limiter, shared)
+        self.callers = self._callers.waiting  # always the same deque, too
+        self._aside = Aside(self._register, self._ring)
+        self._hold_ups = HoldUps(
+            self._register, self._ring, self._parked, self._aside, self._callers, self._places, self._limiter, shared
+        )
         self.queued = 0
-        self.in_flight = 0
 
     # -- what comes in ------------------------------------------------------------------------------------------------
 
     def add(self, ticket: Ticket, now: float) -> None:
         """Put a new request at the end of its lane."""
         lane = self._register.lane_of(ticket, now)
-        lane.queue.append(ticket)
-        lane.host.queued += 1
+        lane.append(ticket)
         self._count(ticket, 1)
         self._ring.enlist(lane, now)
 
@@ -83,7 +86,7 @@ class Scheduler:
         and one to be sent again, as its socket was dead.
         """
         self._count(ticket, 1)
-        self._bring_back(ticket, now)
+        self._ring.bring_back(ticket, now)
 
     def park(self, ticket: Ticket, until: float) -> None:
         """Keep a request, no longer in flight, aside; at `until` it comes to the front of its lane.
@@ -170,27 +173,15 @@ class Scheduler:
                 return ticket
             if shared is not None:
                 shared.give_back(ticket.host, now)
-            self._pop(lane, line)
+            lane.pop(line)
             self._count(ticket, -1)
         if not self._lanes:
             self._ring.since = None
         return None
 
     def resume(self, owner: Owner, now: float) -> None:
-        """Bring back what was put aside while `owner` was full or had no room, lanes in the order in which they stood.
-
-        Were it reversed, the same lanes would come last at every resume, and starve.
-        """
-        aside = self._aside.pop(owner, None)
-        if aside is None:
-            return
-        lanes: dict[Lane, None] = {}
-        for ticket in aside:
-            lanes[self._register.lane_of(ticket, now)] = None
-        for ticket in reversed(aside):
-            self._push_first(self._register.lane_of(ticket, now), ticket)
-        for lane in lanes:
-            self._ring.enlist(lane, now)
+        """Bring back what was put aside while `owner` was full or had no room."""
+        self._aside.resume(owner, now)
 
     def make_room(self, owner: Owner, places: int, now: float) -> None:
         """Give back places of an owner that needs receipts: these have come, or nothing was sent."""
@@ -199,10 +190,7 @@ class Scheduler:
 
     def urge(self, ticket: Ticket, now: float) -> None:
         """Bring back one request that was put aside: its full owner awaits just that one."""
-        aside = self._aside.get(ticket.owner)
-        if aside is not None and ticket in aside:
-            aside.remove(ticket)
-            self._bring_back(ticket, now)
+        self._aside.urge(ticket, now)
 
     def release(
         self, name: str, now: float, *, since: float | None = None, failed: bool = False, was_refused: bool = False
@@ -213,20 +201,18 @@ class Scheduler:
         taken nothing that is shared.
         """
         host = self._hosts[name]
-        if self.in_flight >= self._places:
+        places = self._places
+        if places.are_taken:
             self._note_want(now)
-        if self.in_flight >= self._budgets.max_connections:
+        if places.taken >= places.sockets:
             self._ring.since = None
-        host.in_flight -= 1
-        self.in_flight -= 1
-        if self._slow is not None:
-            was_slow = host.is_slow
-            took = None if since is None or was_refused else now - since
-            self._slow.note_end(host, took, now, failed=failed)
-            if was_slow and (not host.is_slow or self._slow.may_try(host)):
-                for lane in host.lanes.values():
-                    lane.stands_back = False
-                    self._ring.enlist(lane, now)
+        was_slow = host.is_slow
+        took = None if since is None or was_refused else now - since
+        places.give_back(host, took, now, failed=failed)
+        if was_slow and (not host.is_slow or places.may_try(host)):
+            for lane in host.lanes.values():
+                lane.stands_back = False
+                self._ring.enlist(lane, now)
         if self._shared is not None and not was_refused:
             self._shared.give_back(name, now)
             if self._ring.denied:
@@ -243,7 +229,7 @@ class Scheduler:
         ring = self._ring
         if ring.timers or ring.in_line or self._parked.heap or self._register.resting:
             self._ripen(now)
-        if not self._prune(now) or self.in_flight >= self._budgets.max_connections:
+        if not self._prune(now) or self._places.taken >= self._places.sockets:
             return False
         return self._head_may_go(now)
 
@@ -261,15 +247,15 @@ class Scheduler:
         """When to look again if nothing else happens; None if only something else can help. May lie in the past."""
         may_send = self._prune(now)
         wake = min(self._ring.wakes_at(), self._parked.wakes_at())
-        if may_send and self.in_flight < self._budgets.max_connections:
+        if may_send and self._places.taken < self._places.sockets:
             if self._head_may_go(now):
                 return now
             if self._limiter is not None:
                 wake = min(wake, self._limiter.next_at(self._head_weight(now)) + self._limiter.grouping)
             elif self._shared is not None:
                 wake = min(wake, self._shared.next_at(None, self._head_weight(now), now))
-        if self._slow is not None and not self._lanes and self.in_flight < self._places:
-            slow_at = self._slow.wakes_at(now)
+        if not self._lanes and not self._places.are_taken:
+            slow_at = self._places.wakes_at(now)
             if slow_at is not None:
                 wake = min(wake, slow_at)
         return None if wake == NEVER else wake
@@ -279,76 +265,18 @@ class Scheduler:
 
         `otherwise`: what those waited for that could be sent.
         """
-        found: dict[tuple[Wait, str], float] = {}
-        ready = otherwise
-        if self._shared is not None and (otherwise is Wait.READY or self._shared.next_at(None, 1, at) > at):
-            ready = Wait.SHARED  # it is also what is missing where workers are free, and none may send
-        for owner, aside in self._aside.items():
-            if aside:
-                found[_consumer_of(owner), ""] = found.get((_consumer_of(owner), ""), 0) + len(aside)
-        for host in self._hosts.values():
-            for lane in host.lanes.values():
-                if not lane.is_empty:
-                    key = self._hold_up(lane, at, otherwise, ready), host.name
-                    found[key] = found.get(key, 0) + len(lane.queue) + len(lane.retries)
-        for caller in self.callers:
-            wait = self._hosts[caller.host].waits_for(at)
-            key = self._pools_hold_up(1, at, ready) if wait is Wait.READY else wait, caller.host
-            found[key] = found.get(key, 0) + 1
-        return found or self._hold_ups_of_parked(at)
-
-    def _hold_ups_of_parked(self, at: float) -> Reasons:
-        found: dict[tuple[Wait, str], float] = {}
-        for _, _, ticket in self._parked.heap:
-            host = self._hosts.get(ticket.host)
-            wait = Wait.READY if host is None else host.waits_for(at)
-            key = wait if wait in (Wait.PAUSE, Wait.BREAKER) else Wait.BACKOFF, ticket.host
-            found[key] = found.get(key, 0) + 1
-        if self._parked.held:
-            found[Wait.ROBOTS, ""] = sum(map(len, self._parked.held.values()))
-        return found
-
-    def _hold_up(self, lane: Lane, at: float, otherwise: Wait, ready: Wait) -> Wait:
-        """`otherwise`: what it waits for if it needs no slot; `ready`: what, if it needs one and its host has one."""
-        wait = lane.waits_for(at)
-        if wait is not Wait.READY:
-            return wait
-        ticket = lane.queue[0] if lane.queue else lane.retries[0]
-        if not ticket.owner.lets(ticket):
-            return _consumer_of(ticket.owner)
-        if lane.host.refused_until > at:  # what ends unsent needs no slot
-            return Wait.SOCKETS if self.in_flight >= self._budgets.max_connections else otherwise
-        if lane.stands_back:
-            return Wait.WORKERS
-        is_denied = lane in self._ring.denied and not lane.listed
-        return self._pools_hold_up(ticket.request.weight, at, Wait.SHARED if is_denied else ready)
-
-    def _pools_hold_up(self, weight: int, at: float, ready: Wait) -> Wait:
-        if self.in_flight >= self._budgets.max_connections:
-            return Wait.SOCKETS
-        if self._limiter is not None and self._limiter.next_at(weight) > at:
-            return Wait.RATE
-        return ready
+        return self._hold_ups.seen(at, otherwise)
 
     def discard(self, is_unwanted: Callable[[Ticket], bool], now: float) -> list[Ticket]:
         """Remove, and return, the waiting requests that `is_unwanted` picks. Those in flight stay."""
         gone: list[Ticket] = []
         for host in [*self._hosts.values()]:
             for lane in [*host.lanes.values()]:
-                picked, lane.queue = parted(lane.queue, is_unwanted)
-                host.queued -= len(picked)
-                more, lane.retries = parted(lane.retries, is_unwanted)
-                gone += picked + more
+                gone += lane.discard(is_unwanted)
                 if lane.is_empty and not lane.listed:
                     self._register.drop(lane)
             self._register.retire(host, now)
-        for owner, aside in [*self._aside.items()]:
-            picked, kept = parted(aside, is_unwanted)
-            gone += picked
-            if kept:
-                self._aside[owner] = kept
-            else:
-                del self._aside[owner]
+        gone += self._aside.discard(is_unwanted)
         for ticket in gone:
             self._count(ticket, -1)
         gone += self._parked.discard(is_unwanted)
@@ -359,12 +287,7 @@ class Scheduler:
 
     def enter(self, caller: Caller, now: float) -> None:
         """Let a caller wait for leave; `admit` gives it."""
-        self._register.host(caller.host, now).callers += 1
-        self.callers.append(caller)
-
-    def keep_pace(self, name: str, pace: Limiter, now: float) -> None:
-        """Let `pace` give slots to all of a host's requests, beside its budget."""
-        self._register.host(name, now).keep_pace(pace)
+        self._callers.enter(caller, now)
 
     def admit(self, now: float, *, all_busy: bool) -> None:
         """Admit the waiting callers that may send now, and tell those whose host wants no request.
@@ -374,42 +297,32 @@ class Scheduler:
         each other forever.
         """
         self._prune(now)  # a request without room for receipts must not hold callers up: its receipts may never come
-        for caller in [*self.callers]:
-            if not caller.has_place and self.refusal(caller.host, now) is not None:
-                caller.is_refused = True
-                caller.notify()
-                continue
-            wakes_at = self._admits_at(caller, now, all_busy)
-            if wakes_at <= now and self._admit(caller, now):
-                continue
-            if wakes_at <= now:
-                wakes_at = self._admits_at(caller, now, all_busy)
-            if wakes_at != caller.wakes_at:
-                caller.wakes_at = wakes_at
-                caller.notify()
+        self._callers.admit(now, all_busy=all_busy)
 
     def withdraw(self, caller: Caller, now: float) -> None:
         """Take back a caller that gave up waiting, or that has sent."""
-        if caller.admitted:
-            if not caller.has_place:
-                self.release(caller.host, now)
-            elif caller.host in self._hosts:
-                self._register.retire(self._hosts[caller.host], now)
-            return
-        self.callers.remove(caller)
-        host = self._register.host(caller.host, now)
-        host.callers -= 1
-        self._register.retire(host, now)
+        if caller.admitted and not caller.has_place:
+            self.release(caller.host, now)
+        else:
+            self._callers.leave(caller, now)
+
+    def keep_pace(self, name: str, pace: Limiter, now: float) -> None:
+        """Let `pace` give slots to all of a host's requests, beside its budget."""
+        self._register.host(name, now).keep_pace(pace)
 
     def refusal(self, name: str, now: float) -> tuple[float, bool] | None:
         """Until when a host wants no request at all, and whether that is its circuit breaker's doing; or None."""
-        host = self._hosts.get(name)
-        return (host.refused_until, host.is_broken) if host is not None and host.refused_until > now else None
+        return self._register.refusal(name, now)
 
     @property
     def parked(self) -> int:
         """How many requests wait for a time, or are held."""
         return len(self._parked)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests and callers are sending."""
+        return self._places.taken
 
     @property
     def hosts(self) -> int:
@@ -424,7 +337,7 @@ class Scheduler:
     @property
     def is_idle(self) -> bool:
         """Whether no request is queued, parked or in flight, and no caller waits."""
-        return not (self.queued or self.parked or self.in_flight or self.callers)
+        return not (self.queued or self.parked or self._places.taken or self.callers)
 
     # -- inside: the ring ---------------------------------------------------------------------------------------------
 
@@ -435,17 +348,16 @@ class Scheduler:
         no room. These stand in nobody's way, but stay where they are if nobody else waits: for a stream by itself this
         happens all the time.
         """
-        slow = self._slow
         while True:
-            if slow is not None and slow.has_waiting:
-                self._let_forward(slow, now)
+            if self._places.has_waiting:
+                self._let_forward(now)
             if not self._lanes:
                 return False
             lane = self._lanes[0]
             if not self._ring.is_open(lane, now):
                 self._ring.put_head_where_it_waits(now)
                 continue
-            if slow is not None and self._stands_back(slow, lane, now):
+            if self._stands_back(lane, now):
                 continue
             line = lane.line(now)
             ticket = line[0]
@@ -456,32 +368,30 @@ class Scheduler:
                 self._note_want(now)
                 if owner.queued == self.queued and not self.callers:
                     return False
-            self._aside.setdefault(owner, deque()).append(self._pop(lane, line))
+            self._aside.put(lane.pop(line))
 
-    def _let_forward(self, slow: SlowHosts, now: float) -> None:
+    def _let_forward(self, now: float) -> None:
         """Give its turn to a lane that stood back, if there is a place for it."""
         while not (self._lanes and self._lanes[0].host.is_slow):
-            lane = slow.next(now)
+            lane = self._places.next(now)
             if lane is None:
                 break
             self._ring.enlist(lane, now, is_first=True)
 
-    def _stands_back(self, slow: SlowHosts, lane: Lane, now: float) -> bool:
+    def _stands_back(self, lane: Lane, now: float) -> bool:
         """Take the ring's first lane out if its host is slow, and others want the places."""
         host = lane.host
         if not host.in_flight and not host.is_slow:
             return False
-        if host.refused_until > now or not slow.must_wait(
-            host, now, in_flight=self.in_flight, is_alone=len(self._hosts) == 1
-        ):
+        if host.refused_until > now or not self._places.judge(host, now, is_alone=len(self._hosts) == 1):
             return False
-        slow.put_back(self._ring.take_head(), now)
+        self._places.put_back(self._ring.take_head(), now)
         return True
 
     def _note_want(self, now: float) -> None:
         """Note that the ring's first lane stands ready in vain, if it is none of a slow host."""
-        if self._slow is not None and self._lanes and not self._lanes[0].host.is_slow:
-            self._slow.note_want(now)
+        if self._lanes and not self._lanes[0].host.is_slow:
+            self._places.note_want(now)
 
     def _head_may_go(self, now: float) -> bool:
         """Whether the pool's budget lets the head of the ring go: its slot has come, or its refusal needs none."""
@@ -510,13 +420,10 @@ class Scheduler:
         host = lane.host
         refused = host.refused_until > now
         self._lanes.popleft()
-        self._pop(lane, line)
-        host.in_flight += 1
+        lane.pop(line)
+        self._places.take(host, now)
         host.callers_turn = True
         self.queued -= 1
-        self.in_flight += 1
-        if self._slow is not None:
-            self._slow.note_send(host, now)
         owner = ticket.owner
         if owner.needs_receipts:
             owner.queued -= 1
@@ -528,7 +435,7 @@ class Scheduler:
         ticket.in_flight = host.in_flight
         ticket.refused_until = host.refused_until if refused else None
         ticket.is_circuit_open = refused and host.is_broken
-        self._callers_first = True
+        self._callers.are_first = True
         limits = lane.limits()
         if lane.head_at is not None:
             is_limited = self._limiter is not None or bool(limits) or host.not_before > lane.head_at
@@ -568,57 +475,6 @@ class Scheduler:
             tokens.earn(now)
             self._ring.ask_tokenless(now)
 
-    def _admits_at(self, caller: Caller, now: float, all_busy: bool) -> float:
-        """When a caller may be admitted; `NEVER` if that hangs on something else than time."""
-        host = self._register.host(caller.host, now)
-        if not caller.has_place:
-            if self.in_flight >= self._budgets.max_connections or not host.has_place():
-                return NEVER
-            hosts_own = host.listed or host.waiting or host.timed is not None
-            requests_first = (hosts_own and not host.callers_turn) or (self._lanes and not self._callers_first)
-            if requests_first and not all_busy:
-                return NEVER
-        at = max(now, host.not_before)
-        if caller.is_retry and host.tokens is not None:
-            at = max(at, host.tokens.next_at())
-        for limiter in self._limits_of(caller, host, now):
-            at = max(at, limiter.next_at())
-        if self._shared is not None and at <= now:
-            at = max(now, self._shared.next_at(caller.host, 1, now))
-        return at
-
-    def _admit(self, caller: Caller, now: float) -> bool:
-        """Take all that a caller needs, or nothing; whether it was there."""
-        if self._shared is not None and (
-            self._shared.try_take(caller.host, 1, now, since=caller.since, has_place=caller.has_place) is None
-        ):
-            return False
-        host = self._register.host(caller.host, now)
-        self.callers.remove(caller)
-        host.callers -= 1
-        self._callers_first = False
-        if not caller.has_place:
-            host.callers_turn = False
-            host.in_flight += 1
-            self.in_flight += 1
-            if self._slow is not None:
-                self._slow.note_send(host, now)
-        for limiter in self._limits_of(caller, host, now):
-            _taken(limiter, now, 1, caller.since)
-        if host.tokens is not None and not caller.has_place:
-            if caller.is_retry:
-                host.tokens.spend(now)
-            else:
-                host.tokens.earn(now)
-        caller.in_flight = host.in_flight
-        caller.admitted = True
-        caller.notify()
-        return True
-
-    def _limits_of(self, caller: Caller, host: Host, now: float) -> list[Limiter]:
-        quota = self._register.quota(caller.key, now)
-        return [one for one in (*host.limiters, quota, self._limiter) if one is not None]
-
     # -- inside: small things -----------------------------------------------------------------------------------------
 
     def _ripen(self, now: float) -> None:
@@ -632,7 +488,7 @@ class Scheduler:
                 ticket = parked.pop()
                 self._count(ticket, 1)
                 ticket.ripe_at = now
-                self._bring_back(ticket, now)
+                ring.bring_back(ticket, now)
             else:
                 break
         if ring.in_line:
@@ -646,32 +502,6 @@ class Scheduler:
         owner = ticket.owner
         if owner.needs_receipts:
             owner.queued += by
-
-    def _bring_back(self, ticket: Ticket, now: float) -> None:
-        """Put a request that was here before at the front of its lane."""
-        lane = self._register.lane_of(ticket, now)
-        if ticket.is_retry:
-            lane.retries.append(ticket)  # those that wait for a token get theirs in turn
-        else:
-            self._push_first(lane, ticket)
-        self._ring.enlist(lane, now)
-
-    def _push_first(self, lane: Lane, ticket: Ticket) -> None:
-        if ticket.is_retry:
-            lane.retries.appendleft(ticket)
-        else:
-            lane.queue.appendleft(ticket)
-            lane.host.queued += 1
-
-    def _pop(self, lane: Lane, line: deque[Ticket]) -> Ticket:
-        if line is lane.queue:
-            lane.host.queued -= 1
-        return line.popleft()
-
-
-def _consumer_of(owner: Owner) -> Wait:
-    """What holds up an owner that is full or has no room: its consumer, or else an outcome is on its way there."""
-    return Wait.SINK if owner.doing is Wait.SINK else Wait.READY
 
 
 def _taken(limiter: Limiter, now: float, weight: int, since: float | None) -> float:

@@ -4,7 +4,8 @@
 |---|---|
 | `job`, `opening`, `terms` | a job; what one execution of it does; what must be as it was when it goes on |
 | `books`, `mover` | what is entered while it runs, and how records get to the sink |
-| `ledger`, `database`, `answers` | what is kept, how, and what of it is for inputs that ask for the same |
+| `ledger`, `reader`, `schema` | what is written down, what that says, and the tables of both |
+| `database`, `answers` | how it is kept; what of it is for inputs that ask for the same |
 | `inputs`, `cuts`, `states` | what is to be done; a reading in blocks; what has become of each input |
 | `prepare`, `duplicates`, `keys` | what is done to a request before it is sent |
 | `lock`, `heartbeat`, `interrupt` | who may run; a sign of life; Ctrl-C in a program |

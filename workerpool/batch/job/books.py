@@ -21,9 +21,10 @@ from workerpool.batch.job.duplicates import Copy, Duplicates
 from workerpool.batch.job.heartbeat import Heartbeat
 from workerpool.batch.job.inputs import Inputs, change_all, count_inputs
 from workerpool.batch.job.keys import UniqueKeys
-from workerpool.batch.job.ledger import Entries, Held, Ledger, RunRow
+from workerpool.batch.job.ledger import Entries, Ledger
 from workerpool.batch.job.mover import Mover
 from workerpool.batch.job.prepare import Preparation, attempts_from, attempts_to
+from workerpool.batch.job.schema import Held, RunRow
 from workerpool.batch.job.states import ENDED, GOOD, TO_DO, Identity, State
 from workerpool.batch.record import Record, record_of
 from workerpool.batch.run import DEADLINE, Pool, Take

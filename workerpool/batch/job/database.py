@@ -25,16 +25,13 @@ LOG_MOST = 32 * 1024 * 1024
 class Database:
     """The file `name`, with the `tables` that it is made of, statements that each end in a semicolon.
 
-    `version`: of the tables; a file of another one is refused. `read_only`: as it is at this moment, also while another
-    process writes it. `is_scratch`: nobody wants it once the process has ended. Every method raises `JobError` if the
-    file is damaged, `SinkError` if it cannot be written.
+    `tables` are None for one that is only read: as it is at this moment, also while another process writes it.
+    `version`: of the tables; a file of another one is refused. `is_scratch`: nobody wants it once the process has
+    ended. Every method raises `JobError` if the file is damaged, `SinkError` if it cannot be written.
     """
 
-    def __init__(
-        self, name: str, tables: str, version: int, *, read_only: bool = False, is_scratch: bool = False
-    ) -> None:
+    def __init__(self, name: str, tables: str | None, version: int, *, is_scratch: bool = False) -> None:
         self.name = name
-        self._tables = tables
         self._version = version
         self._is_scratch = is_scratch
         self._lock = threading.Lock()  # guards the connection that writes, and what is below
@@ -43,11 +40,11 @@ class Database:
         self._synced = 0
         self._log = -1
         with self._told():
-            if read_only:
+            if tables is None:
                 self._writer = self._reader = self._look()
             else:
                 self._writer = self._connect("rwc")
-                self._prepare()
+                self._prepare(tables)
                 self._reader = self._connect("rw")
 
     # -- writing and reading ------------------------------------------------------------------------------------------
@@ -185,14 +182,14 @@ class Database:
             f"{self._version}): name another directory, or finish the run with the version that began it"
         )
 
-    def _prepare(self) -> None:
+    def _prepare(self, tables: str) -> None:
         """Make the tables of a new job, and look whether those that are there are ours."""
         writer = self._writer
         version = writer.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and not writer.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             writer.execute("PRAGMA journal_mode = WAL")
             writer.execute("BEGIN IMMEDIATE")
-            for statement in self._tables.split(";")[:-1]:
+            for statement in tables.split(";")[:-1]:
                 writer.execute(statement)
             writer.execute(f"PRAGMA user_version = {self._version}")
             writer.execute("COMMIT")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from workerpool.batch.job.cuts import STEP, Cut, Where, cut_up
-from workerpool.batch.job.ledger import Ledger
+from workerpool.batch.job.reader import LedgerReader
 from workerpool.batch.job.states import (
     BLOCK,
     TO_DO,
@@ -47,7 +47,7 @@ class Span:
 class Inputs:
     """What is to be done of a job's sources."""
 
-    def __init__(self, ledger: Ledger, sources: Sources) -> None:
+    def __init__(self, ledger: LedgerReader, sources: Sources) -> None:
         self._ledger = ledger
         self._sources = sources
         self._numbers = {path: number for number, path in enumerate(sources.paths)}
@@ -272,7 +272,7 @@ class Inputs:
         self._changed[block.source, block.number] = block
 
 
-def change_all(ledger: Ledger, before: Iterable[State], after: State) -> Iterator[Block]:
+def change_all(ledger: LedgerReader, before: Iterable[State], after: State) -> Iterator[Block]:
     """Yield every block that has states in `before`, these set to `after`; nothing is written."""
     table = bytes(after if code in frozenset(before) else code for code in range(256))
     for row in ledger.sources():
@@ -283,7 +283,7 @@ def change_all(ledger: Ledger, before: Iterable[State], after: State) -> Iterato
                 yield block
 
 
-def count_inputs(ledger: Ledger) -> Counter[State]:
+def count_inputs(ledger: LedgerReader) -> Counter[State]:
     """Count all inputs that have been read by what has become of them."""
     counts: Counter[State] = Counter()
     for row in ledger.sources():

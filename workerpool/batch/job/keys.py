@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from workerpool.batch.job.ledger import Entries, KeyRow, Ledger
+from workerpool.batch.job.ledger import Entries, Ledger
+from workerpool.batch.job.schema import KeyRow
 from workerpool.batch.job.states import Identity
 from workerpool.errors import InvalidRequest
 from workerpool.model import Request

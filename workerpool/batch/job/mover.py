@@ -11,7 +11,8 @@ import threading
 import time
 from collections import deque
 
-from workerpool.batch.job.ledger import Ledger, Seen
+from workerpool.batch.job.ledger import Ledger
+from workerpool.batch.job.schema import Seen
 from workerpool.batch.job.states import Identity
 from workerpool.batch.sinks.base import DurableSink
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from workerpool.batch.job.books import JobBooks
 from workerpool.batch.job.inputs import Inputs, change_all, count_inputs
 from workerpool.batch.job.keys import UniqueKeys
-from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
+from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.prepare import Habits, Preparation
+from workerpool.batch.job.schema import RunRow, SourceRow
 from workerpool.batch.job.states import ENDED, State
 from workerpool.batch.job.terms import check_sources, check_terms, source_rows, terms_of
 from workerpool.batch.sinks import DurableSink, check_apart, durable_sink_for

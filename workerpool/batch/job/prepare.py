@@ -13,7 +13,8 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from workerpool.batch.job.ledger import Ledger, Seen
+from workerpool.batch.job.reader import LedgerReader
+from workerpool.batch.job.schema import Seen
 from workerpool.batch.job.states import Identity, State, state_of
 from workerpool.canonical import canonical
 from workerpool.config import IDEMPOTENT_METHODS, RetryPolicy
@@ -41,7 +42,7 @@ class Habits:
 class Preparation:
     """Makes requests ready by what the ledger knows of those of earlier runs. `identity` gives that of a request."""
 
-    def __init__(self, ledger: Ledger, habits: Habits, identity: Callable[[Request], Identity]) -> None:
+    def __init__(self, ledger: LedgerReader, habits: Habits, identity: Callable[[Request], Identity]) -> None:
         self._ledger = ledger
         self._habits = habits
         self._identity = identity

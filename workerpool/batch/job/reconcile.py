@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from workerpool.batch.job.inputs import count_inputs
-from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
 from workerpool.batch.job.lock import FILE, JobLock
 from workerpool.batch.job.multiset import Multiset, Pair, as_stored, bucket_of
+from workerpool.batch.job.reader import LedgerReader
 from workerpool.batch.job.records import UNREADABLE, records_of, went_to
 from workerpool.batch.job.rereading import Rereading, without_record
+from workerpool.batch.job.schema import RunRow, SourceRow
 from workerpool.batch.job.states import BLOCK, ENDED, Block, State
 from workerpool.batch.job.status import check_job
 from workerpool.batch.sinks.base import KEY_AND_URL
@@ -73,7 +74,7 @@ def reconcile(directory: str, output: str | None = None) -> Reconciliation:
     check_job(directory)
     lock = _lock(directory)
     try:
-        with closing(Ledger(directory, read_only=True)) as ledger:
+        with closing(LedgerReader(directory)) as ledger:
             return _Comparison(directory, ledger, output).compare()
     finally:
         if lock is not None:
@@ -87,7 +88,7 @@ def _lock(directory: str) -> JobLock | None:
 
 
 class _Comparison:
-    def __init__(self, directory: str, ledger: Ledger, output: str | None) -> None:
+    def __init__(self, directory: str, ledger: LedgerReader, output: str | None) -> None:
         self._ledger = ledger
         self._given = output
         self._found = Reconciliation(directory=directory)

@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from workerpool.batch.job.ledger import Ledger, RunRow
+from workerpool.batch.job.reader import LedgerReader
+from workerpool.batch.job.schema import RunRow
 from workerpool.batch.job.terms import FUNCTION
 from workerpool.batch.sinks import STDOUT, durable_sink_for
 from workerpool.errors import SinkError
@@ -25,7 +26,7 @@ def went_to(run: RunRow) -> str | None:
 
 
 def records_of(
-    ledger: Ledger, run: RunRow, fields: Sequence[str], output: str | None = None
+    ledger: LedgerReader, run: RunRow, fields: Sequence[str], output: str | None = None
 ) -> Iterator[tuple[Any, ...]]:
     """Yield some `fields` of every record, as `DurableSink.entries` does; may raise any of `UNREADABLE`.
 

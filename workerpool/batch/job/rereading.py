@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from workerpool.batch.job.cuts import Cut, Where, cut_up
-from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
+from workerpool.batch.job.reader import LedgerReader
+from workerpool.batch.job.schema import RunRow, SourceRow
 from workerpool.batch.job.states import BLOCK, DONE, ENDED, Block, State, block_of, index_of, new_block
 from workerpool.batch.sources.files import FileSources
 from workerpool.batch.sources.marks import BEGINNING, Mark
@@ -27,7 +28,7 @@ class Rereading:
     Raises `SourceError` where the source is not there.
     """
 
-    def __init__(self, row: SourceRow, run: RunRow, ledger: Ledger) -> None:
+    def __init__(self, row: SourceRow, run: RunRow, ledger: LedgerReader) -> None:
         self._row = row
         path = run.settings["SOURCE"][row.number]  # which is absolute
         self._sources = FileSources([path], format=run.settings.get("--input-format"))

@@ -15,8 +15,9 @@ from typing import Any
 
 from workerpool.batch.job.heartbeat import read_heartbeat
 from workerpool.batch.job.inputs import count_inputs
-from workerpool.batch.job.ledger import FILE, Ledger, RunRow
 from workerpool.batch.job.lock import holder_of
+from workerpool.batch.job.reader import LedgerReader
+from workerpool.batch.job.schema import FILE, RunRow
 from workerpool.batch.job.states import ENDED, State, told
 from workerpool.batch.sources.base import STDIN
 from workerpool.batch.sources.files import FileSources
@@ -79,7 +80,7 @@ def look_at(directory: str) -> JobStatus:
     """Say how the job in `directory` is; raises `JobError` if there is none, or it cannot be read."""
     check_job(directory)
     holder = holder_of(directory)  # before the ledger is read: a run that ends in between is shown as running
-    with closing(Ledger(directory, read_only=True)) as ledger:
+    with closing(LedgerReader(directory)) as ledger:
         run = ledger.run()
         if run is None:
             return JobStatus(directory=directory, state="new" if holder is None else "running", holder=holder)
@@ -120,7 +121,7 @@ def _below(directory: str, levels: int) -> Iterator[str]:
             yield from _below(path, levels - 1)
 
 
-def _status(directory: str, holder: str | None, run: RunRow, ledger: Ledger) -> JobStatus:
+def _status(directory: str, holder: str | None, run: RunRow, ledger: LedgerReader) -> JobStatus:
     counts = count_inputs(ledger)
     waiting, kept = ledger.held()
     noted = run.last if run.last is not None and run.last.get("execution") == run.continued else None

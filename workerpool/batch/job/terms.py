@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from workerpool.batch.job.ledger import Ledger, RunRow, SourceRow
+from workerpool.batch.job.reader import LedgerReader
+from workerpool.batch.job.schema import RunRow, SourceRow
 from workerpool.batch.sources.base import STDIN, Sources
 from workerpool.batch.sources.marks import Block as Part
 from workerpool.errors import JobError
@@ -99,7 +100,7 @@ def source_rows(sources: Sources) -> list[SourceRow]:
     return rows
 
 
-def check_sources(ledger: Ledger, sources: Sources, rows: Sequence[SourceRow]) -> list[str]:
+def check_sources(ledger: LedgerReader, sources: Sources, rows: Sequence[SourceRow]) -> list[str]:
     """Compare the sources with what they were when they were read; returns sentences about those that were added to.
 
     Raises `JobError` if a part that was read is not what it was. A file is read again only if its size or time differ.
@@ -128,7 +129,7 @@ def check_sources(ledger: Ledger, sources: Sources, rows: Sequence[SourceRow]) -
     return notes
 
 
-def _first_change(ledger: Ledger, sources: Sources, number: int) -> tuple[int, int] | None:
+def _first_change(ledger: LedgerReader, sources: Sources, number: int) -> tuple[int, int] | None:
     """The first and last ordinal of a part that was read and is not what it was."""
     read = (
         Part(block.start, block.end, block.check)

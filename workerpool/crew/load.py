@@ -1,8 +1,6 @@
-"""What one thread carries: requests that have been sent, and for whose answers it waits all at once.
+"""The requests that one thread carries: their sockets, the first time at which an answer is late, and a bell.
 
-A thread for each request in flight costs more than the requests: two threads that are ready contend for the
-interpreter, at each system call (see decision 13). So one of them carries whatever can be sent without waiting, and the
-others do the rest. One thread at a time uses a load; only `wake` is for any other.
+One thread at a time uses a load, the carrier's (`workerpool.crew.carrier`); only `wake` is for any other.
 """
 
 from __future__ import annotations
@@ -16,22 +14,9 @@ from typing import NamedTuple
 from workerpool.clock import NEVER
 from workerpool.tickets import Ticket
 from workerpool.transport import Carried
-from workerpool.trip import Step
 
 LONGEST_WAIT = 3600.0
 """Seconds after which the thread looks again in any case: poll takes no more than some weeks."""
-
-
-class Sending(NamedTuple):
-    """A request that was taken from the scheduler.
-
-    `carried`: what of it has been begun, if anything. `found_none_idle`: the carrier has not begun it, as no connection
-    was idle, and one more is of use.
-    """
-
-    ticket: Ticket
-    carried: Carried | None = None
-    found_none_idle: bool = False
 
 
 class Entry(NamedTuple):
@@ -45,10 +30,8 @@ class Entry(NamedTuple):
 class Load:
     """The requests that a thread carries, and the bell that calls it while it waits for their sockets.
 
-    `ended`: those that it carries no longer, and what follows; `heavy`: those with which another thread is to go on;
-    neither has been told yet. `sleeps`: whether the thread waits, or is about to, so that it has to be woken for new
-    work. It says so under the crew's lock; that it does not any more, without: it takes that lock next, and sees the
-    work.
+    `sleeps`: whether the thread waits, or is about to, so that it has to be woken for new work. It says so under the
+    crew's lock; that it does not any more, without: it takes that lock next, and sees the work.
     """
 
     def __init__(self) -> None:
@@ -61,8 +44,6 @@ class Load:
         self._poll.register(self._bell, select.POLLIN)
         self._close = weakref.finalize(self, _close, self._bell, self._rope)  # also of a pool that is dropped
         self._close.atexit = False
-        self.ended: list[tuple[Ticket, Step]] = []
-        self.heavy: list[Sending] = []
         self.sleeps = False
 
     @property
@@ -81,24 +62,21 @@ class Load:
         del self._entries[entry.descriptor]
         self._poll.unregister(entry.descriptor)
 
-    def leave_all(self) -> None:
-        """Leave everything that is carried to other threads, as this one has failed."""
+    def take_all(self) -> list[Entry]:
+        """Carry nothing any longer; returns what was carried."""
         entries, self._entries = self._entries, {}
-        for entry in entries.values():
-            self._poll.unregister(entry.descriptor)
-            self.heavy.append(Sending(entry.ticket, entry.carried))
+        for descriptor in entries:
+            self._poll.unregister(descriptor)
+        return [*entries.values()]
 
-    def wait(self) -> list[tuple[Entry, bool]]:
+    def wait(self, *, at_most: float = NEVER) -> list[tuple[Entry, bool]]:
         """The requests that something has come for, and those whose answers are late, which are marked by True.
 
-        Waits for the first of them, unless something is to be told, or it is woken.
+        Waits for the first of them, for `at_most` seconds, unless it is woken.
         """
-        timeout = None
-        if self.ended or self.heavy:
-            timeout = 0.0
-        elif self._looks_at < NEVER:
-            timeout = min(max(0.0, self._looks_at - time.monotonic()), LONGEST_WAIT) * 1000
-        events = self._poll.poll(timeout)
+        if self._looks_at < NEVER and at_most:
+            at_most = min(at_most, max(0.0, self._looks_at - time.monotonic()), LONGEST_WAIT)
+        events = self._poll.poll(None if at_most == NEVER else at_most * 1000)
         self.sleeps = False
         ready: list[tuple[Entry, bool]] = []
         for descriptor, _ in events:

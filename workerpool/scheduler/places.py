@@ -1,4 +1,4 @@
-"""Which hosts are slow, and how many of the pool's places their requests may hold while others want these.
+"""The pool's places: how many are taken, which hosts are slow, and what these may hold while others want places.
 
 A request holds a place from its sending to its end. Hosts take turns by requests, not by time, so hosts that answer
 late, or never, would in the end hold nearly all places, each with as many as its budget allows. So the scheduler tells
@@ -45,35 +45,51 @@ STEP = 0.05
 """By what part one send moves what is typical, once many have ended."""
 
 
-class SlowHosts:
-    """Who is slow, what they hold, and the lanes that stand back. `places`: of the whole pool."""
+class Places:
+    """Who holds places, who is slow, and the lanes that stand back.
 
-    def __init__(self, places: int) -> None:
-        self._places = places
-        self._floor = max(1, places // SHARE)
+    `workers`: the most requests in flight; `sockets`: the same with the callers, who send for themselves.
+    """
+
+    def __init__(self, workers: int, sockets: int) -> None:
+        self._most = min(workers, sockets)
+        self.sockets = sockets
+        self.taken = 0
+        self._floor = max(1, self._most // SHARE)
         self._typical = 0.0  # the median of the seconds after which answers have come, roughly
         self._ended = 0
         self._wanted_at = LONG_AGO  # when somebody else last stood ready in vain
-        self._held = 0  # places of slow hosts
+        self._slow_taken = 0  # by slow hosts
         self._served = 0.0  # seconds: the rank of the lane that was last let forward
         self._back: list[tuple[float, int, Lane]] = []  # those that stand back, by rank
         self._order = count()
 
+    @property
+    def are_taken(self) -> bool:
+        """Whether a request finds no place, as so many are in flight as there are workers."""
+        return self.taken >= self._most
+
     # -- what is told -------------------------------------------------------------------------------------------------
 
-    def note_send(self, host: Host, now: float) -> None:
-        """Count a place that `host` has just taken."""
+    def take(self, host: Host, now: float) -> None:
+        """Take a place of the pool and of `host`."""
+        host.in_flight += 1
+        self.taken += 1
         if host.in_flight == 1:
             host.quiet_since = now
-        self._held += host.is_slow
+        if host.is_slow:
+            self._slow_taken += 1
 
-    def note_end(self, host: Host, took: float | None, now: float, *, failed: bool = False) -> None:
-        """Count a place that `host` has just given back; `took`: seconds that a send has held it, if it was one.
+    def give_back(self, host: Host, took: float | None, now: float, *, failed: bool = False) -> None:
+        """Give back a place of the pool and of `host`; `took`: seconds that a send has held it, if it was one.
 
         `failed`: no answer came. That counts as late, however soon it was known: the others lose threads by it, and
         ten times as much of the processor as by an answer.
         """
-        self._held -= host.is_slow
+        host.in_flight -= 1
+        self.taken -= 1
+        if host.is_slow:
+            self._slow_taken -= 1  # before it is marked anew, which counts the places that it still has
         host.quiet_since = now
         if took is None:
             return
@@ -90,13 +106,13 @@ class SlowHosts:
 
     # -- who stands back ----------------------------------------------------------------------------------------------
 
-    def must_wait(self, host: Host, now: float, *, in_flight: int, is_alone: bool) -> bool:
-        """Whether `host` gets no place now. `in_flight`: places taken in all; `is_alone`: there is no other host."""
+    def judge(self, host: Host, now: float, *, is_alone: bool) -> bool:
+        """Mark `host` as slow if it has become so; whether it gets no place now. `is_alone`: there is no other host."""
         if not host.is_slow:
             if not host.in_flight:
                 return False
             if host.holds is None:
-                if is_alone or in_flight < self._places // NEW:
+                if is_alone or self.taken < self._most // NEW:
                     return False
                 self.note_want(now)
             elif now - host.quiet_since <= self._late:
@@ -110,7 +126,7 @@ class SlowHosts:
         What made them late may have been on our side, or is over; and where hosts that never answer hold all the places
         of slow ones, only the next answer could show it.
         """
-        if host.in_flight or host.holds is None or self._held >= self._places // NEW:
+        if host.in_flight or host.holds is None or self._slow_taken >= self._most // NEW:
             return False
         return host.holds < FAILED * self._late
 
@@ -146,7 +162,7 @@ class SlowHosts:
         if not self._back:
             return None
         doublings = self._doublings(now)
-        return None if self._most(doublings) >= self._places else self._wanted_at + (doublings + 1) * PERIOD
+        return None if self._part(doublings) >= self._most else self._wanted_at + (doublings + 1) * PERIOD
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -165,17 +181,18 @@ class SlowHosts:
     def _mark(self, host: Host, is_slow: bool) -> None:
         if host.is_slow is not is_slow:
             host.is_slow = is_slow
-            self._held += host.in_flight if is_slow else -host.in_flight
+            self._slow_taken += host.in_flight if is_slow else -host.in_flight
 
     def _has_room(self, now: float) -> bool:
-        return self._held < self._floor or self._held < self._most(self._doublings(now))
+        return self._slow_taken < self._floor or self._slow_taken < self._part(self._doublings(now))
 
-    def _most(self, doublings: int) -> int:
-        return min(self._places, self._floor << doublings)
+    def _part(self, doublings: int) -> int:
+        """Places that slow hosts may hold after so many doublings."""
+        return min(self._most, self._floor << doublings)
 
     def _doublings(self, now: float) -> int:
         """How often what slow hosts may hold has doubled since others last wanted it."""
-        doublings, needed = 0, (self._places // self._floor).bit_length()
+        doublings, needed = 0, (self._most // self._floor).bit_length()
         while doublings < needed and self._wanted_at + (doublings + 1) * PERIOD <= now:
             doublings += 1
         return doublings

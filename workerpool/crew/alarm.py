@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 
 from workerpool.clock import NEVER, Clock
+from workerpool.crew.locking import ChoreLock
 
 LINGER = 0.2
 """Seconds for which the thread stays when nothing waits, so that steady limited work does not restart it."""
@@ -18,10 +19,10 @@ LINGER = 0.2
 class Alarm:
     """Calls a function, under `lock`, at the earliest time that it was set to."""
 
-    def __init__(self, lock: threading.Lock, clock: Clock) -> None:
+    def __init__(self, lock: ChoreLock, clock: Clock) -> None:
         self._lock = lock  # guards every field below
         self._clock = clock
-        self._changed = threading.Condition(lock)
+        self._changed = lock.condition()
         self._thread: threading.Thread | None = None
         self._at = NEVER  # the time that the thread waits for
         self._has_ended = False
