@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workerpool.config import Budgets, Rate
+from workerpool.config import Budgets
 from workerpool.limits import LATENESS, MemoryLimiter
 from workerpool.limits.file import FileBudget
+from workerpool.rate import Rate
 from workerpool.testing import ManualClock
 
 HOST = "http://a.test:80"

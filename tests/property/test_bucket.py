@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.contract.test_rates import assert_bounded, rates
-from workerpool.config import Rate
 from workerpool.limits import LeakyBucket
+from workerpool.rate import Rate
 
 arrivals = st.lists(st.tuples(st.floats(0, 2), st.floats(0, 3), st.integers(1, 12)), min_size=1, max_size=120)
 

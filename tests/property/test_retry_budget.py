@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workerpool.config import Budgets, Rate, RetryBudget, RetryPolicy
+from workerpool.config import Budgets, RetryBudget, RetryPolicy
 from workerpool.limits import RetryTokens
 from workerpool.model import Request
+from workerpool.rate import Rate
 from workerpool.scheduler import POOLS_SHARE, Scheduler
 from workerpool.tickets import Ticket
 

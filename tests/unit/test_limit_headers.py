@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from workerpool.config import Rate
 from workerpool.limits import Answer, answer_of
 from workerpool.limits.headers import LONGEST_WAIT, Allowance, allowance, retry_after
+from workerpool.rate import Rate
 
 NOW = 1_800_000_000.0
 DATE = "Fri, 15 Jan 2027 08:00:00 GMT"  # NOW

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from workerpool.config import Rate
+from workerpool.rate import Rate
 
 EPOCH_LIKE = 1e9
 """More seconds than this are a time since the epoch: nobody waits for thirty years. A thousand times as much is one in
