@@ -60,6 +60,7 @@ AREAS = (
             "tests/property/test_scheduler.py",
             "tests/property/test_slow_hosts.py",
             "tests/unit/test_admission.py",
+            "tests/unit/test_callers.py",
             "tests/unit/test_delays.py",
             "tests/unit/test_shared_places.py",
             "tests/unit/test_slow_hosts.py",
