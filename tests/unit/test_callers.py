@@ -1,4 +1,4 @@
-"""Threads that send for themselves: when they get leave, what it costs, and what they are told; and whose turn it is."""
+"""Threads that send for themselves: when they get leave, what it costs, and what they are told; whose turn it is."""
 
 from __future__ import annotations
 
