@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workerpool.clock import LONG_AGO
-from workerpool.config import Rate
 from workerpool.errors import BudgetError
 from workerpool.limits.file.history import MOST_QUOTAS, PARTS, History, joined
 from workerpool.limits.file.records import Record, space_of
 from workerpool.limits.file.state import KEY_SIZE, REMEMBERED, State
 from workerpool.limits.file.times import Times
 from workerpool.limits.windows import Window
+from workerpool.rate import Rate
 from workerpool.testing import ManualClock
 
 HOUR, DAY = Rate(4, 3600), Rate(9, 86400)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from workerpool.clock import NEVER
-from workerpool.config import Budgets, Rate, RetryBudget
+from workerpool.config import Budgets, RetryBudget
 from workerpool.limits import MemoryLimiter
 from workerpool.model import Request
+from workerpool.rate import Rate
 from workerpool.scheduler import Scheduler
 from workerpool.tickets import Caller, Owner, Ticket
 
