@@ -34,7 +34,7 @@ AREAS = (
     ),
     Area(
         modules=tuple(f"{LIMITS}/{name}.py" for name in ("adaptive", "announced", "connections", "learning")),
-        tests=("tests/unit/test_adaptive.py", "tests/property/test_adaptive.py"),
+        tests=("tests/unit/test_announced.py", "tests/unit/test_adaptive.py", "tests/property/test_adaptive.py"),
     ),
     Area(
         modules=(f"{LIMITS}/headers.py", f"{LIMITS}/answer.py"),
@@ -62,6 +62,7 @@ AREAS = (
             "tests/unit/test_admission.py",
             "tests/unit/test_callers.py",
             "tests/unit/test_delays.py",
+            "tests/unit/test_hosts.py",
             "tests/unit/test_shared_places.py",
             "tests/unit/test_slow_hosts.py",
             "tests/unit/test_slow_start.py",
