@@ -56,6 +56,7 @@ AREAS = (
     Area(
         modules=("workerpool/scheduler/*.py",),
         tests=(
+            "tests/property/test_parked.py",
             "tests/property/test_retry_budget.py",
             "tests/property/test_scheduler.py",
             "tests/property/test_slow_hosts.py",
