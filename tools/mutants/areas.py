@@ -34,7 +34,12 @@ AREAS = (
     ),
     Area(
         modules=tuple(f"{LIMITS}/{name}.py" for name in ("adaptive", "announced", "connections", "learning")),
-        tests=("tests/unit/test_announced.py", "tests/unit/test_adaptive.py", "tests/property/test_adaptive.py"),
+        tests=(
+            "tests/property/test_adaptive.py",
+            "tests/unit/test_adaptive.py",
+            "tests/unit/test_announced.py",
+            "tests/unit/test_learned_connections.py",
+        ),
     ),
     Area(
         modules=(f"{LIMITS}/headers.py", f"{LIMITS}/answer.py"),
