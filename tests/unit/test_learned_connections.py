@@ -73,7 +73,48 @@ def test_however_slow_it_is_two_at_once_are_left_one_that_is_served_and_one_that
     assert (limits[0], limits[-1]) == (6, 2)
 
 
-def test_the_latency_at_little_load_is_measured_with_half_as_many_and_then_all_are_allowed_again() -> None:
+def test_a_sign_of_load_that_a_short_queue_explains_leaves_it_as_it_is() -> None:
+    learner = AdaptiveConnections(8)
+    hear(learner, 16)
+    assert hear(learner, 24, 0.136) == 8
+    assert hear(learner, 8, 0.2) == 7
+
+
+def test_the_latency_at_little_load_is_lowered_where_a_round_is_quicker() -> None:
+    learner = AdaptiveConnections(8)
+    hear(learner, 16, 0.2)
+    hear(learner, 32, 0.1)
+    assert hear(learner, 8, 0.25) == 6, "else 0.25 would be hardly more than at little load"
+
+
+def test_a_host_that_answers_in_no_time_is_not_loaded() -> None:
+    assert hear(AdaptiveConnections(8), 8, 0.0) == 8
+
+
+def test_it_grows_by_half_a_short_queue_once_there_was_a_sign_of_load() -> None:
+    learner = AdaptiveConnections(200)
+    for count in (8, 8, 16, 32, 64):
+        hear(learner, count)
+    assert learner.limit == 128
+    hear(learner, 128, 10.0)
+    before = learner.limit
+    hear(learner, 400, 0.1)
+    rounds = 400 // before
+    assert before + 2 * rounds <= learner.limit <= before + 3 * rounds, "a queue of five or six"
+
+
+def test_after_a_refusal_it_doubles_no_more() -> None:
+    learner = AdaptiveConnections(64)
+    hear(learner, 32)
+    assert refuse(learner, 16) == 15
+    hear(learner, 100, 10.0, at=NOW + 1)
+    low = learner.limit
+    assert low < 8
+    hear(learner, 8, 0.1, at=NOW + 1)
+    assert learner.limit <= low + 1
+
+
+def test_the_latency_at_little_load__is_measured_with_half_as_many_and_then_all_are_allowed_again() -> None:
     learner = AdaptiveConnections(8)
     assert hear(learner, 16) == 8
     assert hear(learner, 8, at=NOW + LOADED_PROBE - 0.1) == 8

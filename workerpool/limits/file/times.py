@@ -15,7 +15,7 @@ class Times:
 
     def refresh(self) -> None:
         """Compare both clocks anew: the time of day may have been set. Called now and then."""
-        self.ahead = self._clock.time() - self._clock.now()  # by how many seconds the time of day is
+        self.ahead = self._clock.time() - self._clock.now()  # the time of day is so far ahead
 
     def shift(self, boot: bytes, noted_at: float, date: float) -> float:
         """What to add to times that were noted at a time of the clock and of the day: 0 unless that was another boot.
