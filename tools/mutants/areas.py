@@ -69,6 +69,7 @@ AREAS = (
             "tests/unit/test_callers.py",
             "tests/unit/test_delays.py",
             "tests/unit/test_hosts.py",
+            "tests/unit/test_register.py",
             "tests/unit/test_shared_places.py",
             "tests/unit/test_slow_hosts.py",
             "tests/unit/test_slow_start.py",
