@@ -68,6 +68,7 @@ AREAS = (
             "tests/unit/test_admission.py",
             "tests/unit/test_callers.py",
             "tests/unit/test_delays.py",
+            "tests/unit/test_grants.py",
             "tests/unit/test_hosts.py",
             "tests/unit/test_register.py",
             "tests/unit/test_shared_places.py",
