@@ -10,6 +10,7 @@ from workerpool.limits.bucket import GROUPING
 from workerpool.model import Request
 from workerpool.rate import Rate
 from workerpool.scheduler import Scheduler
+from workerpool.scheduler.ring import SOON
 from workerpool.tickets import Owner, Ticket
 
 
@@ -137,3 +138,115 @@ def test_a_stream_by_itself_that_has_no_room_keeps_its_requests_in_their_lanes_a
     assert go(scheduler, 0.0) == [other]
     scheduler.give_places(owner, 2, 0.0)
     assert [ticket.host for ticket in go(scheduler, 0.0)] == ["a", "b"]
+
+
+def test_what_was_begun_and_comes_back_goes_before_what_waits() -> None:
+    scheduler, owner = Scheduler(Budgets(host_connections=1), places=9), Owner(9, needs_receipts=True)
+    begun, waits = (Ticket(Request("http://a.test/"), "a", owner) for _ in range(2))
+    scheduler.add(begun, 0.0)
+    scheduler.add(waits, 0.0)
+    assert go(scheduler, 0.0) == [begun]
+    scheduler.release("a", 1.0)
+    scheduler.put_first(begun, 1.0)
+    assert (scheduler.queued, owner.queued) == (2, 2)
+    assert go(scheduler, 1.0) == [begun]
+    scheduler.release("a", 2.0)
+    assert go(scheduler, 2.0) == [waits]
+    assert (scheduler.queued, owner.queued) == (0, 0)
+
+
+def test_a_lane_of_a_key_goes_with_the_last_request_that_is_discarded() -> None:
+    scheduler, tickets = scheduler_with(Budgets(), *"aaa", keys="kkl")
+    scheduler.pause("a", 9.0, 0.0)
+    assert go(scheduler, 0.0) == []
+    lanes = scheduler.lane_count
+    assert scheduler.discard(lambda ticket: ticket is tickets[0], 0.0) == tickets[:1]
+    assert scheduler.lane_count == lanes
+    assert scheduler.discard(lambda ticket: ticket is tickets[1], 0.0) == tickets[1:2]
+    assert scheduler.lane_count == lanes - 1
+    assert go(scheduler, 9.0) == tickets[2:]
+
+
+# -- what processes share ---------------------------------------------------------------------------------------------
+
+
+class Shared:
+    """A budget of several processes that says when each host may be asked for, and has nothing for those in `lost`."""
+
+    def __init__(self, **opens: float) -> None:
+        self.opens = opens
+        self.lost: set[str] = set()
+        self.asked: list[tuple[str | None, int]] = []
+        self.given_back: list[tuple[str, float]] = []
+
+    def next_at(self, host: str | None, weight: int, now: float) -> float:
+        self.asked.append((host, weight))
+        return self.opens.get(host or "", 0.0)
+
+    def try_take(
+        self, host: str, weight: int, now: float, *, since: float | None, has_place: bool = False
+    ) -> float | None:
+        return None if host in self.lost or now < self.opens.get(host, 0.0) else now
+
+    def give_back(self, host: str, now: float) -> None:
+        self.given_back.append((host, now))
+
+    def pause(self, host: str, until: float, now: float) -> None:
+        pass
+
+
+def test_a_host_that_has_nothing_of_what_is_shared_waits_and_the_others_go() -> None:
+    shared = Shared(a=5.0)
+    scheduler = Scheduler(Budgets(), shared=shared, places=9)
+    waits, goes = Ticket(Request("http://a.test/", weight=3), "a"), Ticket(Request("http://b.test/", weight=2), "b")
+    scheduler.add(waits, 0.0)
+    scheduler.add(goes, 0.0)
+    assert go(scheduler, 0.0) == [goes]
+    assert scheduler.wakes_at(0.0) == 5.0
+    assert ("a", 3) in shared.asked
+    assert (None, 2) in shared.asked
+    assert go(scheduler, 4.9) == []
+    assert go(scheduler, 5.0) == [waits]
+
+
+def test_what_went_to_another_process_first_is_asked_for_again_soon_and_not_at_once() -> None:
+    shared = Shared()
+    shared.lost = {"a"}
+    scheduler, (waits, goes) = scheduler_with(Budgets(), "a", "b", shared=shared)
+    assert go(scheduler, 1.0) == [goes]
+    again = scheduler.wakes_at(1.0)
+    assert again == 1.0 + SOON
+    shared.lost = set()
+    assert go(scheduler, 1.0 + SOON / 2) == []
+    assert go(scheduler, 1.0 + SOON) == [waits]
+    scheduler.release("a", 2.0)
+    assert shared.given_back == [("a", 2.0)]
+    scheduler.put_first(waits, 2.0)
+    shared.lost = {"a"}
+    shared.opens = {"a": 9.0}
+    assert go(scheduler, 2.0) == []
+    assert scheduler.wakes_at(2.0) == 9.0, "or when it says that it is worth it"
+
+
+def test_a_refused_host_asks_for_nothing_that_is_shared() -> None:
+    shared = Shared(a=5.0)
+    scheduler, tickets = scheduler_with(Budgets(), "a", shared=shared)
+    scheduler.pause("a", 9.0, 0.0, refuse=True)
+    shared.asked.clear()
+    assert go(scheduler, 0.0) == tickets
+    assert shared.asked == []
+
+
+def test_who_waits_for_a_slot_is_not_kept_by_who_waits_for_a_token_of_the_pool() -> None:
+    retries = RetryBudget(share=0.0, per_second=0.001)
+    scheduler, tickets = scheduler_with(Budgets(host_rate=Rate(1)), *"abcdeff", retries=retries, floor=1)
+    first = go(scheduler, 0.0)
+    for ticket in first:
+        scheduler.release(ticket.host, 0.0)
+    for ticket in first[:5]:
+        scheduler.park(ticket, 0.5)
+    assert scheduler.wakes_at(0.0) == 0.5
+    assert go(scheduler, 0.6) == []
+    assert scheduler.wakes_at(0.6) == 1.0
+    assert [ticket.host for ticket in go(scheduler, 1.0)] == ["f", "a", "b", "c", "d"], "the pool has four tokens"
+    assert scheduler.wakes_at(1.0) == pytest.approx(250.0)
