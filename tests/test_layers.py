@@ -41,6 +41,7 @@ LEVELS: dict[str, float] = {
     "options": 2.2,
     "scheduler": 3,
     "intake": 3,
+    "window": 3.1,  # counts what the intake gives
     "trip": 3,
     "delays": 3.1,  # looks at the scheduler
     "worker": 4,

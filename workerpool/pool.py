@@ -22,7 +22,6 @@ from workerpool.errors import Cancelled, InvalidRequest, OptionError, WrongThrea
 from workerpool.forking import tell_of_forks
 from workerpool.gate import Gate
 from workerpool.governor import CrewGovernor
-from workerpool.intake import window_of
 from workerpool.limits.file import FileBudget, budget_path
 from workerpool.model import Idle, Outcome, Request, Underway, new_request
 from workerpool.options.checking import checked
@@ -33,6 +32,7 @@ from workerpool.statistics import PoolStatistics
 from workerpool.stream import Stream
 from workerpool.tickets import Ticket
 from workerpool.transport import Governor, RequestsTransport, Transport
+from workerpool.window import window_of
 from workerpool.worker import Worker
 
 if TYPE_CHECKING:

@@ -23,18 +23,12 @@ from workerpool.clock import NEVER
 from workerpool.delays import Feeder
 from workerpool.endings import unsent
 from workerpool.errors import Cancelled, InvalidRequest
-from workerpool.intake import Intake, Item
+from workerpool.intake import Item
 from workerpool.meter import Wait
 from workerpool.model import Attempt, Outcome, Request, Underway
 from workerpool.redact import redact
 from workerpool.tickets import Owner, Ticket
-
-PATIENCE = 0.05
-"""Two uses: seconds for which a host may give no outcome before the stream reads past it, where workers are idle or
-soon will be; and how often a consumer that waits looks whether that is so."""
-
-READ_ON = 20
-"""Windows read on at a time. At 1,000 a window, 100,000 requests of a dead host are passed in about a second."""
+from workerpool.window import PATIENCE, Window
 
 READING = 0.002
 """Seconds of reading after which what was read is handed out, rather than with what the source gives next."""
@@ -140,24 +134,18 @@ class Stream(Owner):
         self._may_repeat = may_repeat
         self._before_send = before_send
         self._ordered = ordered
-        self._window = window
         # So many without an outcome keep the workers busy for longer than a nap, unless they wait for receipts.
         self._crowd = NEVER if receipts else 4 * workers
         self._is_crowded = False  # outcomes came faster than one a nap when this thread last waited for one
         self._waited_at = 0.0  # when that was, `time.perf_counter`
-        # How many have to end before the next are handed out, once the window or a host's share was full: one by one,
-        # this thread would meet the workers at their lock for every request.
-        self._batch = max(1, share // 8)
-        self._batch_left = 0
-        self._intake = Intake(source, share, window, self._as_item)
+        self._window = Window(source, window, share, self._as_item)
+        self._intake = self._window.intake
         # Put to by workers, read by the consumer. A `put` may interrupt another: `drain` is safe in a signal handler.
         self._ended: queue.SimpleQueue[Ready | None] = queue.SimpleQueue()
         self._ready: deque[Ready] = deque()  # to be yielded next
         self._places = 0  # held by what was yielded last, until the consumer asks for more
         self._early: dict[int, _Streamed] = {}  # if ordered: ended before their turn, by number
         self._turn = 0  # if ordered: the number whose outcome is to be yielded next
-        self._outstanding = 0  # handed out or held here, not yet yielded
-        self._unanswered = 0  # handed out, no outcome yet
         self._tickets: dict[int, _Streamed] = {}  # if ordered: those without an outcome, by number
         self._bytes_lock = threading.Lock()  # guards _bytes_put, and is_full
         self._bytes_put = 0  # of bodies, in all
@@ -218,7 +206,7 @@ class Stream(Owner):
             self._feed()
             if self._ready:
                 return True
-            if self._unanswered or self._intake.is_idle:
+            if self._window.unanswered or self._intake.is_idle:
                 self._receive()
             elif self._intake.is_done:
                 return False
@@ -233,22 +221,16 @@ class Stream(Owner):
 
     def _feed(self) -> None:
         """Hand out requests while there is room; once there was none, not before a batch of them has ended."""
-        if self._batch_left > 0 and self._unanswered > self._batch and not self.is_over:
+        window, announce = self._window, self._before_send
+        if not (window.is_open or self.is_over):
             return
         tickets: list[Ticket] = []
-        intake, announce = self._intake, self._before_send
-        reads = self._outstanding < self._window and not intake.exhausted
+        reads = not (window.is_full or self._intake.exhausted)
         if reads:
             self._turn_to(Wait.SOURCE)
         began = time.perf_counter()
-        while self._outstanding < self._window:
-            item = intake.next()
-            if item is None:
-                self._batch_left = self._batch if intake.is_blocked else 0
-                break
+        while (item := window.next()) is not None:
             ticket = _Streamed(self, *item) if announce is None else self._announced(item, announce)
-            self._outstanding += 1
-            self._unanswered += 1
             if self._key_of is not None and ticket.request.problem is None:
                 self._set_key(ticket, self._key_of)
             if ticket.request.problem is not None:
@@ -266,8 +248,6 @@ class Stream(Owner):
                 if not self._ended.empty():
                     break
                 began = time.perf_counter()
-        else:
-            self._batch_left = self._batch
         if reads:
             self._turn_to(Wait.READY)
         if tickets:
@@ -277,7 +257,7 @@ class Stream(Owner):
         try:
             self._crew.add(tickets)
         except RuntimeError as error:
-            if self._outstanding == len(tickets):
+            if self._window.outstanding == len(tickets):
                 raise
             # The pool takes no more, but what was given to it before is still to be told.
             self._intake.fail(error)
@@ -320,7 +300,7 @@ class Stream(Owner):
                 self._crew.urge(self.awaited)
         intake = self._intake
         self._turn_to(Wait.SOURCE if intake.is_idle else self._why_it_waits())
-        if self._is_crowded and self._unanswered > self._crowd:
+        if self._is_crowded and self._window.unanswered > self._crowd:
             time.sleep(NAP)
         try:
             ticket = self._ended.get(timeout=PATIENCE if intake.is_blocked or intake.is_idle else None)
@@ -345,22 +325,18 @@ class Stream(Owner):
 
     def _read_on(self) -> None:
         """Look behind a request that waits for room of its host, if that does not answer and workers need more."""
-        if self._intake.is_stuck(PATIENCE) and self._outstanding < self._window and self._crew.needs_more_hosts():
-            self._intake.read_on(READ_ON * self._window)
-            self._batch_left = 0
+        if self._window.is_stuck and self._crew.needs_more_hosts():
+            self._window.read_on()
 
     def _why_it_waits(self) -> Wait:
         """Why nothing more is handed out: the window is full, or there is nothing more."""
-        is_full = self._outstanding >= self._window and not self._intake.exhausted
-        return Wait.WINDOW if is_full else Wait.ANSWERS
+        return Wait.WINDOW if self._window.is_full and not self._intake.exhausted else Wait.ANSWERS
 
     def _sort_in(self, ticket: Ready) -> None:
         if isinstance(ticket, Underway):
             self._ready.append(ticket)
             return
-        self._unanswered -= 1
-        self._batch_left -= 1
-        self._intake.ended(ticket.read_for)
+        self._window.ended(ticket.read_for)
         if not self._ordered:
             self._ready.append(ticket)
             return
@@ -377,7 +353,7 @@ class Stream(Owner):
             self._places += 1
             return ticket
         self._places += ticket.holds_place
-        self._outstanding -= 1
+        self._window.told()
         self._bytes_taken += ticket.size
         if self.is_full:
             self._make_room()
@@ -412,7 +388,7 @@ class Stream(Owner):
         self.is_over = self.is_forsaken = True
         self._intake.close()
         self._crew.leave_off(self)
-        self._crew.forsake(self, has_requests=self._unanswered > 0)
+        self._crew.forsake(self, has_requests=self._window.unanswered > 0)
 
     def _raise_failure(self) -> None:
         if self._intake.failure is not None:
