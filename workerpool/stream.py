@@ -45,7 +45,7 @@ class Crew(Protocol):
 
     def add(self, tickets: Iterable[Ticket]) -> None: ...
     def give_up(self, owner: Owner) -> None: ...
-    def settle(self, owner: Owner, places: int) -> None: ...
+    def acknowledge(self, owner: Owner, places: int) -> None: ...
     def urge(self, ticket: Ticket) -> None: ...
     def resume(self, owner: Owner) -> None: ...
     def attend(self, feeder: Feeder) -> None: ...
@@ -73,7 +73,7 @@ class _Streamed(Ticket):
         self.read_for = host
         self.size = 0
 
-    def go_on(self, attempts: tuple[Attempt, ...]) -> None:
+    def note_underway(self, attempts: tuple[Attempt, ...]) -> None:
         if self.holds_place:
             self.holds_place = False
             self._stream.tell(Underway(self.request, attempts))
@@ -173,7 +173,7 @@ class Stream(Owner):
                 yield [self._pop() for _ in range(len(self._ready))]
                 if self._places:
                     places, self._places = self._places, 0
-                    self._crew.settle(self, places)
+                    self._crew.acknowledge(self, places)
         finally:
             self._abandon()
         self._raise_failure()

@@ -89,8 +89,11 @@ class Ticket:
     def before_send(self) -> None:
         """Called right before the first send, without any lock, unless `is_light`. If it raises, nothing is sent."""
 
-    def go_on(self, attempts: tuple[Attempt, ...]) -> None:
-        """Hear that it was sent and goes on later, after these attempts; called without any lock."""
+    def note_underway(self, attempts: tuple[Attempt, ...]) -> None:
+        """Hear that it was sent and goes on later, after these attempts; called without any lock.
+
+        Before the crew is told what follows: after that, another thread may have sent it again, and it may have ended.
+        """
 
     def claim(self) -> bool:
         """Whether the request is still wanted; asked once, right before the first send."""

@@ -4,6 +4,7 @@ what a request over a dead one gets. Counted by the server and by the kernel."""
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle, islice
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -19,6 +21,7 @@ from tests.conftest import IN_FULL
 from tests.waiting import eventually
 from workerpool import OutcomeUnknown, Request, RetryPolicy, WorkerPool
 from workerpool.testing import Origin, OriginProcess, Reply
+from workerpool.transport.connection import CountedConnection
 
 LOOPBACK = [f"127.{n // 250}.{n // 250}.{n % 250 + 1}" for n in range(500)]
 
@@ -83,14 +86,14 @@ def test_no_more_sockets_than_allowed_are_open_over_500_hosts() -> None:
     with OriginProcess(LOOPBACK) as server:
         urls = [
             server.url(f"/redirect-to?url={server.url('/', LOOPBACK[(n * 7 + 1) % 500])}" if n % 5 == 0 else "/", host)
-            for n, host in enumerate(islice(cycle(LOOPBACK), 2000))
+            for n, host in enumerate(islice(cycle(LOOPBACK), 1000))
         ]
         with watching(server.port) as most_by_kernel, WorkerPool(16, max_connections=20) as pool:
             outcomes = list(pool.stream(urls))
             assert pool.statistics().sockets_open <= 20
         assert [outcome.error for outcome in outcomes if not outcome.ok] == []
         records = server.records()
-    assert records.requests == 2400
+    assert records.requests == 1200
     assert records.sockets.peak <= 20
     assert 5 <= most_by_kernel() <= 20
 
@@ -165,6 +168,26 @@ def test_a_limit_of_requests_per_connection_is_absorbed() -> None:
         assert all(outcome.ok for outcome in outcomes)
         assert origin.requests == 200
         assert origin.connections_opened >= 200 / 7
+
+
+def test_a_connection_shows_where_it_leads_and_how_it_stands_but_no_login() -> None:
+    with Origin() as origin:
+        proxy = origin.url("/").replace("//", "//user:secret@")
+        with WorkerPool(1, proxies={"http": proxy}) as pool:
+            connections = cast(Any, pool)._transport._connections
+            for _ in range(2):
+                pool.get("http://name.test/").result()
+            assert eventually(lambda: len(connections._idle) == 1)
+            ((connection, key),) = connections._idle.items()
+            there = f"<CountedConnection 127.0.0.1:{origin.port}: "
+            assert re.fullmatch(re.escape(there) + r"idle for \d\.\d s, 2 sent>", repr(connection))
+            connections.checkout(key, connection.host_key)
+            assert repr(connection) == there + "in use, 2 sent>"
+            connections.checkin(key, connection)
+        assert repr(connection) == there + "closed, 2 sent>"
+    made = CountedConnection("name.test")
+    made.site = "name.test:80"
+    assert repr(made) == "<CountedConnection name.test:80: new, 0 sent>"
 
 
 # -- a request over a dead socket -------------------------------------------------------------------------------------

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from workerpool.config import Breaker, Budgets, Rate, RetryBudget
+from workerpool.config import Breaker, Budgets, RetryBudget
 from workerpool.limits import LATENESS, Allowance, Answer, MemoryLimiter
 from workerpool.meter import Wait
 from workerpool.model import Request
+from workerpool.rate import Rate
 from workerpool.scheduler import Scheduler
 from workerpool.tickets import NOBODY, Caller, Owner, Ticket
 

@@ -7,9 +7,10 @@ import threading
 import pytest
 
 from workerpool.clock import SystemClock
-from workerpool.config import Breaker, Budgets, Rate, RetryBudget
+from workerpool.config import Breaker, Budgets, RetryBudget
 from workerpool.limits import Answer, Circuit, MemoryLimiter
 from workerpool.model import Request
+from workerpool.rate import Rate
 from workerpool.scheduler import QUOTAS, Scheduler
 from workerpool.tickets import Caller, Ticket
 

@@ -80,7 +80,7 @@ class Crew:
         with self._turns.change() as now:
             self._dispatcher.scheduler.resume(owner, now)
 
-    def settle(self, owner: Owner, places: int) -> None:
+    def acknowledge(self, owner: Owner, places: int) -> None:
         """Take the receipt for so many sends of an owner that needs receipts: as many more may follow."""
         with self._turns.change() as now:
             self._dispatcher.scheduler.give_places(owner, places, now)
@@ -139,22 +139,22 @@ class Crew:
 
     # -- ending -------------------------------------------------------------------------------------------------------
 
-    def close(self, *, cancel: bool) -> None:
-        """Take no more work; with `cancel`, end what is not running.
+    def close(self, *, cancel: bool, is_told: bool = True) -> None:
+        """Take no more work; with `cancel`, end what is not running. `is_told`: whether the end is logged.
 
         Requests whose owner needs receipts are ended in any case: the receipts may never come.
         """
         with self._turns.change() as now:
-            forgotten, gone = self._dispatcher.close(now, cancel=cancel)
+            forgotten, gone = self._dispatcher.close(now, cancel=cancel, is_told=is_told)
         for work in forgotten:
             work.future.cancel()
             work.future.set_running_or_notify_cancel()
         self._turns.deliver_cancelled(gone, "the pool was shut down")
 
     def join(self) -> None:
-        """Wait, after `close`, until all work has ended and every thread with it."""
+        """Wait, after `close`, until all work has ended, what was open is closed, and every thread has ended."""
         dispatcher = self._dispatcher
         with dispatcher.lock:
             while not dispatcher.is_closed:
-                dispatcher.drained.wait()
+                dispatcher.closed.wait()
         dispatcher.threads.shutdown(wait=True)

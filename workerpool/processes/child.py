@@ -38,9 +38,9 @@ from workerpool.processes.messages import (
     Logged,
     Look,
     Open,
+    Receipt,
     Refused,
     Seen,
-    Settle,
     Task,
     Told,
     Urge,
@@ -118,9 +118,9 @@ class Child:
             return
         if isinstance(message, Work):
             self._add(message.tasks)
-        elif isinstance(message, Settle):
+        elif isinstance(message, Receipt):
             if (stream := self._teller.streams.get(message.owner)) is not None:
-                self._pool.crew.settle(stream, message.places)
+                self._pool.crew.acknowledge(stream, message.places)
         elif isinstance(message, Hold):
             if (stream := self._teller.streams.get(message.owner)) is not None:
                 self._teller.hold(stream, message.is_full)

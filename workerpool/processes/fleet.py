@@ -127,9 +127,9 @@ class Fleet:
         with self._lock:
             self._consumers.give_up(owner)
 
-    def settle(self, owner: Owner, places: int) -> None:
+    def acknowledge(self, owner: Owner, places: int) -> None:
         """Take the receipt for the `places` sends of `owner` that were told first."""
-        self._consumers.settle(owner, places)
+        self._consumers.acknowledge(owner, places)
 
     def urge(self, ticket: Ticket) -> None:
         """Let a process send a request that its full owner waits for."""
@@ -251,7 +251,7 @@ class Fleet:
                 self._deliver(berth, given, unpack_outcome(outcome, given.ticket.request), holds_place)
             elif attempts is not None:
                 given.attempts = unpack_attempts(attempts)
-                self._consumers.give(berth, given, holds_place, partial(given.ticket.go_on, given.attempts))
+                self._consumers.give(berth, given, holds_place, partial(given.ticket.note_underway, given.attempts))
 
     def _deliver(self, berth: Berth, given: Given, outcome: Outcome, holds_place: bool) -> None:
         self._consumers.give(berth, given, holds_place, partial(given.ticket.deliver, outcome))

@@ -58,7 +58,7 @@ class Work(NamedTuple):
     tasks: list[Task]
 
 
-class Settle(NamedTuple):
+class Receipt(NamedTuple):
     """So many sends of this owner have been receipted."""
 
     owner: int
