@@ -33,7 +33,6 @@ from workerpool.scheduler import Scheduler
 from workerpool.statistics import PoolStatistics
 from workerpool.stream import Stream
 from workerpool.transport import Governor, RequestsTransport, Transport
-from workerpool.window import window_of
 from workerpool.worker import Worker
 
 T = TypeVar("T")

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from workerpool.checks import check_count
 from workerpool.config import Options
 from workerpool.errors import Cancelled, InvalidRequest, OptionError
-from workerpool.intake import window_of
 from workerpool.model import Idle, Outcome, Request, Underway, new_request
 from workerpool.retry import Retries
 from workerpool.stream import Stream
 from workerpool.tickets import Ticket
+from workerpool.window import window_of
 
 if TYPE_CHECKING:
     from requests import Response
