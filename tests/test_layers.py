@@ -42,6 +42,7 @@ LEVELS: dict[str, float] = {
     "options": 2.2,
     "scheduler": 3,
     "intake": 3,
+    "streamed": 3.1,  # makes what the intake gives
     "window": 3.1,  # counts what the intake gives
     "trip": 3,
     "delays": 3.1,  # looks at the scheduler
