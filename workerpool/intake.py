@@ -57,8 +57,8 @@ class Intake:
         self._as_item = as_item
         self._clock = clock
         self._count = 0
-        self._held: dict[str, int] = {}  # requests of a host in the window
-        self.held = 0  # in all
+        self._by_host: dict[str, int] = {}  # requests that were admitted and have no outcome
+        self.admitted = 0  # these in all
         self._backlog: dict[str, _Backlog] = {}
         self._backlogged = 0
         self._spill = _Spill()
@@ -83,7 +83,7 @@ class Intake:
         while item is not None:
             _, _, host = item
             if host not in self._backlog and self._has_room(host):
-                self._hold(host)
+                self._admit(host)
                 return item
             if not self._allowance or not self._keep(item):
                 self._refused = item
@@ -101,12 +101,12 @@ class Intake:
 
     def ended(self, host: str) -> None:
         """Note that a request of `host` no longer takes room in the window."""
-        self.held -= 1
-        left = self._held[host] - 1
+        self.admitted -= 1
+        left = self._by_host[host] - 1
         if left:
-            self._held[host] = left
+            self._by_host[host] = left
         else:
-            del self._held[host]
+            del self._by_host[host]
         if self._refused is not None and self._refused[2] == host:
             self._stuck_since = self._clock()
         if self._backlog:
@@ -188,23 +188,23 @@ class Intake:
 
     def _has_room(self, host: str) -> bool:
         """Whether its share has room: so that one host alone would come to hold its whole share, and no more."""
-        held = self._held.get(host, 0)
-        if not held:
+        admitted = self._by_host.get(host, 0)
+        if not admitted:
             return True
-        if held >= self._share:
+        if admitted >= self._share:
             return False
-        return held * (self._window - self._share) < self._share * (self._window - self.held)
+        return admitted * (self._window - self._share) < self._share * (self._window - self.admitted)
 
-    def _hold(self, host: str) -> None:
-        self._held[host] = self._held.get(host, 0) + 1
-        self.held += 1
+    def _admit(self, host: str) -> None:
+        self._by_host[host] = self._by_host.get(host, 0) + 1
+        self.admitted += 1
 
     def _from_backlog(self, host: str) -> Item:
         backlog = self._backlog[host]
         item = backlog.items.popleft() if backlog.items else self._spill.read(backlog.next_offset())
         backlog.size -= 1
         self._backlogged -= 1
-        self._hold(host)
+        self._admit(host)
         if not backlog.size:
             del self._backlog[host]
         elif self._has_room(host):

@@ -62,7 +62,7 @@ class Window:
     @property
     def unanswered(self) -> int:
         """How many have been handed out and have no outcome yet."""
-        return self.intake.held
+        return self.intake.admitted
 
     @property
     def is_full(self) -> bool:
@@ -72,7 +72,7 @@ class Window:
     @property
     def is_open(self) -> bool:
         """Whether to hand out what there is room for; once there was none, not before a batch has ended."""
-        return self._batch_left <= 0 or self.intake.held <= self._batch
+        return self._batch_left <= 0 or self.intake.admitted <= self._batch
 
     def next(self) -> Item | None:
         """Take the next request to hand out; None if there is no room, or the intake has none that it may give."""
