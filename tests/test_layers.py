@@ -30,7 +30,7 @@ LEVELS: dict[str, float] = {
     "statistics": 1,
     "config": 1.1,  # stands on `rate`
     "endings": 1.1,
-    "meter": 1.1,  # stands on `statistics`, and what it counts is named in the layers above
+    "meter": 1.1,  # stands on `statistics`
     "limits": 2,
     "transport": 2,
     "retry": 2,

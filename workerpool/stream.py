@@ -22,9 +22,9 @@ from workerpool.clock import NEVER
 from workerpool.delays import Feeder
 from workerpool.endings import unsent
 from workerpool.errors import Cancelled, InvalidRequest
-from workerpool.meter import Wait
 from workerpool.model import Outcome, Request, Underway
 from workerpool.redact import redact
+from workerpool.statistics import Wait
 from workerpool.streamed import Maker, Streamed
 from workerpool.tickets import Owner, Ticket
 from workerpool.window import PATIENCE, Window
