@@ -43,7 +43,6 @@ LEVELS: dict[str, float] = {
     "scheduler": 3,
     "intake": 3,
     "trip": 3,
-    "delays": 3.1,  # looks at the scheduler
     "worker": 4,
     "gate": 4,
     "crew": 4.1,  # steps within a layer: many workers' threads stand on one request's way through a worker

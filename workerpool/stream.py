@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
 from workerpool.clock import NEVER
-from workerpool.delays import Feeder
+from workerpool.crew.delays import Feeder
 from workerpool.endings import unsent
 from workerpool.errors import Cancelled, InvalidRequest
 from workerpool.intake import Intake, Item
