@@ -185,7 +185,7 @@ class Head:
                 ticket.excused += now - ticket.ripe_at
             tokens.spend(now)
         elif is_first:
-            tokens.earn(now)
+            tokens.earn()
             self._ring.ask_tokenless(now)
 
 
