@@ -45,7 +45,6 @@ LEVELS: dict[str, float] = {
     "streamed": 3.1,  # makes what the intake gives
     "window": 3.1,  # counts what the intake gives
     "trip": 3,
-    "delays": 3.1,  # looks at the scheduler
     "worker": 4,
     "gate": 4,
     "crew": 4.1,  # steps within a layer: many workers' threads stand on one request's way through a worker

@@ -19,7 +19,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Protocol, TypeAlias
 
 from workerpool.clock import NEVER
-from workerpool.delays import Feeder
+from workerpool.crew.delays import Feeder
 from workerpool.endings import unsent
 from workerpool.errors import Cancelled, InvalidRequest
 from workerpool.model import Outcome, Request, Underway

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from workerpool.config import Breaker, Budgets, RetryBudget
-from workerpool.delays import Delays
+from workerpool.crew.delays import Delays
 from workerpool.limits import Answer, MemoryLimiter
 from workerpool.model import Request
 from workerpool.rate import Rate

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workerpool.delays import Feeder
+from workerpool.crew.delays import Feeder
 from workerpool.model import Attempt
 from workerpool.processes.figures import NOTHING, added, only_past
 from workerpool.processes.messages import Doing, Task
