@@ -29,14 +29,15 @@ def run_here(
     if stdin is None:
         code = main([*words])
     else:
-        with _standard_input(stdin):
+        with standard_input(stdin):
             code = main([*words])
     out, errors = said.readouterr()
     return subprocess.CompletedProcess([*words], code, out, errors)
 
 
 @contextmanager
-def _standard_input(data: bytes) -> Iterator[None]:
+def standard_input(data: bytes) -> Iterator[None]:
+    """Have this process read `data` there, which is less than a pipe holds."""
     reader, writer = os.pipe()
     with open(reader) as file:
         with open(writer, "wb") as pipe:

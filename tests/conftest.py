@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -38,6 +39,12 @@ def require(present: object, reason: str) -> None:
 # The same examples each time, unless all is run in full; and none is too slow for a machine with other things to do.
 settings.register_profile("suite", derandomize=not IN_FULL, deadline=None, database=None)
 settings.load_profile("suite")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass by what thousands of tests consist of, each time that it looks at everything."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(name="require", scope="session")

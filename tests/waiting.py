@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+LONG = 20.0
+"""Seconds that something may take which should be there soon."""
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
@@ -38,3 +42,19 @@ def until_accepting(name: str, address: str, port: int, process: subprocess.Pope
             except subprocess.TimeoutExpired:
                 continue
     pytest.fail(f"{name} did not accept within 10 s")
+
+
+def let_pass(seconds: float) -> None:
+    """For where time itself is what the test is about: a server that drips, a request that is parked for a while.
+
+    It is not for waiting until something has happened, which `eventually` does; tests/test_house.py lists who may.
+    """
+    time.sleep(seconds)
+
+
+def in_a_thread(act: Callable[[], object]) -> None:
+    """Have another thread do it, which fails the test if it does not end."""
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    thread.join(LONG)
+    assert not thread.is_alive()

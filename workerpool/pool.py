@@ -148,7 +148,6 @@ class WorkerPool(Requesting):
         self._make_transport = transport or (
             lambda options, governor: RequestsTransport(options, governor, session_factory, shared)
         )
-        self._is_shut_down = False
         try:
             self._start()
         except BaseException:
@@ -208,7 +207,7 @@ class WorkerPool(Requesting):
         self._transport.abandon()
         self._start()
         if was_closed:
-            self._crew.close(cancel=True)
+            self._crew.close(cancel=True, is_told=False)
 
     # -- the executor's contract --------------------------------------------------------------------------------------
 
@@ -230,10 +229,6 @@ class WorkerPool(Requesting):
         self._crew.close(cancel=cancel_futures)
         if wait:
             self._crew.join()
-        if wait and not self._is_shut_down:
-            self._is_shut_down = True
-            figures = self.statistics()
-            events.emit("pool.stopped", requests=figures.requests, sent=figures.sent)
 
     @property
     def session(self) -> Any:

@@ -47,7 +47,7 @@ def test_every_client_that_is_installed_fetches_everything_over_https(
 @pytest.mark.slow
 def test_every_case_is_measured(tmp_path: Path, require: Callable[[object, str], None]) -> None:
     require(nginx.find(), "nginx is not installed")
-    said, results = measure(tmp_path, "--clients=workerpool,workerpool-run,raw,workerpool-cli,curl")
+    said, results = measure(tmp_path, "--clients=workerpool,workerpool-run,raw,workerpool-cli")
     assert list(results.cases) == [case.name for case in CASES]
     assert "CPU time, workerpool run, with progress ÷ workerpool" in said
     (delayed,) = results.cases["delay"].rows["raw"].turns

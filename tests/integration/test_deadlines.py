@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 import threading
@@ -18,6 +17,8 @@ import trustme
 import urllib3
 from requests.auth import HTTPDigestAuth
 
+from tests.leftovers import Since, descriptors
+from tests.servers import CHUNKED, serving, until_closed
 from tests.waiting import eventually
 from workerpool import OutcomeUnknown, Request, RetryPolicy, TimedOut, Timeout, WorkerPool
 from workerpool.testing import Origin, Reply
@@ -32,60 +33,6 @@ MARGIN = 0.6
 """Seconds that an end may come after its deadline, on a busy machine. A watchdog that fails costs far more."""
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
-CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
-
-
-def threads_named(*names: str) -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name in names]
-
-
-@contextmanager
-def server(serve: Callable[[socket.socket], None], backlog: int = 50) -> Iterator[tuple[str, list[float]]]:
-    """Run `serve` on a thread for each connection; gives the address, and when each connection ended."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
-    ended: list[float] = []
-    conns: list[socket.socket] = []
-    threads: list[threading.Thread] = []
-
-    def run(conn: socket.socket) -> None:
-        try:
-            serve(conn)
-        except OSError:
-            pass
-        finally:
-            ended.append(time.monotonic())
-            conn.close()
-
-    def accept() -> None:
-        while True:
-            try:
-                conn, _ = listener.accept()
-            except OSError:
-                return
-            conns.append(conn)
-            threads.append(threading.Thread(target=run, args=(conn,)))
-            threads[-1].start()
-
-    accepting = threading.Thread(target=accept)
-    accepting.start()
-    try:
-        yield f"127.0.0.1:{listener.getsockname()[1]}", ended
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        accepting.join()
-        for conn in conns:
-            try:
-                conn.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-        for thread in threads:
-            thread.join()
-
-
-def until_closed(conn: socket.socket) -> None:
-    while conn.recv(65536):
-        pass
 
 
 def dripping(opening: bytes, drop: bytes) -> Callable[[socket.socket], None]:
@@ -142,29 +89,29 @@ DRIPS = {
 @pytest.mark.parametrize("where", DRIPS)
 @pytest.mark.parametrize("how", ["pool", "pool.session"])
 def test_a_server_that_drips_meets_the_deadline(where: str, how: str) -> None:
-    with server(dripping(*DRIPS[where])) as (address, ended), WorkerPool(1, retry=None, timeout=SOON) as pool:
-        url = f"http://{address}/"
+    with serving(dripping(*DRIPS[where])) as server, WorkerPool(1, retry=None, timeout=SOON) as pool:
+        url = f"{server.url}/"
         began = time.monotonic()
         with pytest.raises(requests.Timeout):
             ask(pool, how, url)
         took = time.monotonic() - began
         assert SOON - 0.05 <= took <= SOON + MARGIN
-        assert eventually(lambda: len(ended) == 1)
-        assert ended[0] - began <= SOON + MARGIN  # the server sees the end, too
+        assert eventually(lambda: len(server.ended) == 1)
+        assert server.ended[0] - began <= SOON + MARGIN  # the server sees the end, too
         assert pool.statistics().sockets_open == 0
 
 
 def test_the_outcome_is_timed_out_and_its_cause_is_requests_own() -> None:
-    with server(dripping(CHUNKED, b"1\r\nx\r\n")) as (address, _), WorkerPool(1, retry=None, timeout=SOON) as pool:
-        (outcome,) = pool.stream([f"http://{address}/"])
+    with serving(dripping(CHUNKED, b"1\r\nx\r\n")) as server, WorkerPool(1, retry=None, timeout=SOON) as pool:
+        (outcome,) = pool.stream([f"{server.url}/"])
     assert isinstance(outcome.error, TimedOut)
     assert isinstance(outcome.error.__cause__, requests.Timeout)
     assert outcome.response is None
 
 
 def test_a_post_that_was_sent_and_not_answered_in_time_ends_as_unknown() -> None:
-    with server(dripping(b"", b"H")) as (address, _), WorkerPool(1, timeout=SOON) as pool, in_time(SOON):
-        (outcome,) = pool.stream([Request(f"http://{address}/", method="POST", data=b"x")])
+    with serving(dripping(b"", b"H")) as server, WorkerPool(1, timeout=SOON) as pool, in_time(SOON):
+        (outcome,) = pool.stream([Request(f"{server.url}/", method="POST", data=b"x")])
     assert isinstance(outcome.error, OutcomeUnknown)
     assert isinstance(outcome.error.__cause__, requests.Timeout)
     assert len(outcome.attempts) == 1
@@ -187,8 +134,8 @@ def test_a_post_that_was_sent_and_not_answered_in_time_ends_as_unknown() -> None
 )
 @pytest.mark.parametrize("how", ["pool", "pool.session"])
 def test_the_total_holds_however_it_is_said(of_pool: Any, of_request: Any, how: str) -> None:
-    with server(dripping(HEAD, b"X: y\r\n")) as (address, _), WorkerPool(1, retry=None, timeout=of_pool) as pool:
-        url = f"http://{address}/"
+    with serving(dripping(HEAD, b"X: y\r\n")) as server, WorkerPool(1, retry=None, timeout=of_pool) as pool:
+        url = f"{server.url}/"
         with pytest.raises(requests.Timeout), in_time(SOON):
             ask(pool, how, url, timeout=of_request)
 
@@ -204,22 +151,22 @@ def test_the_read_time_is_the_longest_silence_and_not_the_whole(how: str) -> Non
 
 def test_the_policys_total_ends_an_attempt_under_way_and_allows_no_other() -> None:
     policy = RetryPolicy(attempts=100, backoff=0.01, backoff_max=0.02, total=1.0)
-    with server(dripping(HEAD, b"X: y\r\n")) as (address, ended), WorkerPool(1, retry=policy, timeout=0.7) as pool:
+    with serving(dripping(HEAD, b"X: y\r\n")) as server, WorkerPool(1, retry=policy, timeout=0.7) as pool:
         with in_time(1.0):
-            (outcome,) = pool.stream([f"http://{address}/"])
+            (outcome,) = pool.stream([f"{server.url}/"])
         assert isinstance(outcome.error, TimedOut)
         assert len(outcome.attempts) == 2
-        assert eventually(lambda: len(ended) == 2)
+        assert eventually(lambda: len(server.ended) == 2)
 
 
 def test_the_policys_total_holds_for_pool_session_too() -> None:
     with (
-        server(dripping(HEAD, b"X: y\r\n")) as (address, _),
+        serving(dripping(HEAD, b"X: y\r\n")) as server,
         WorkerPool(1, retry=RetryPolicy(total=SOON), timeout=5.0) as pool,
         pytest.raises(requests.Timeout),
         in_time(SOON),
     ):
-        pool.submit(lambda: pool.session.get(f"http://{address}/")).result()
+        pool.submit(lambda: pool.session.get(f"{server.url}/")).result()
 
 
 def test_redirects_share_one_attempts_time() -> None:
@@ -257,22 +204,22 @@ def test_waiting_for_a_slot_is_no_part_of_the_time() -> None:
 
 def test_a_tls_handshake_that_stalls_meets_the_connect_time() -> None:
     with (
-        server(until_closed) as (address, _),
+        serving(until_closed) as server,
         WorkerPool(1, retry=None, timeout=Timeout(SOON, 5, 5)) as pool,
         pytest.raises(requests.ConnectTimeout),
         in_time(SOON),
     ):
-        pool.get(f"https://{address}/").result()
+        pool.get(f"https://{server.address}/").result()
 
 
 def test_a_tls_handshake_that_drips_meets_the_total() -> None:
     with (
-        server(dripping(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc", b"\0")) as (address, _),
+        serving(dripping(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc", b"\0")) as server,
         WorkerPool(1, retry=None, timeout=Timeout(5, 5, SOON)) as pool,
         pytest.raises(requests.ConnectTimeout),
         in_time(SOON),
     ):
-        pool.get(f"https://{address}/").result()
+        pool.get(f"https://{server.address}/").result()
 
 
 def test_an_answer_over_tls_that_drips_meets_the_deadline() -> None:
@@ -293,8 +240,8 @@ def test_an_answer_over_tls_that_drips_meets_the_deadline() -> None:
 @pytest.mark.parametrize("opening", [b"", b"HTTP/1.1 200 Connection established\r\n"], ids=["silent", "dripping"])
 def test_a_proxy_that_stalls_in_connect_meets_the_deadline(opening: bytes) -> None:
     with (
-        server(dripping(opening, b"X: y\r\n" if opening else b"")) as (address, _),
-        WorkerPool(1, retry=None, timeout=SOON, proxies={"https": f"http://{address}"}) as pool,
+        serving(dripping(opening, b"X: y\r\n" if opening else b"")) as server,
+        WorkerPool(1, retry=None, timeout=SOON, proxies={"https": f"http://{server.address}"}) as pool,
         pytest.raises(requests.Timeout),
         in_time(SOON),
     ):
@@ -324,8 +271,8 @@ def test_a_socks_proxy_that_stalls_meets_the_deadline(drop: bytes) -> None:
         dripping(b"\x05\x00\x00\x03\xff", drop)(conn)
 
     with (
-        server(serve) as (address, _),
-        WorkerPool(1, retry=None, timeout=SOON, proxies={"http": f"socks5h://{address}"}) as pool,
+        serving(serve) as server,
+        WorkerPool(1, retry=None, timeout=SOON, proxies={"http": f"socks5h://{server.address}"}) as pool,
         pytest.raises(requests.Timeout),
         in_time(SOON),
     ):
@@ -339,8 +286,8 @@ def test_an_upload_that_nobody_reads_meets_the_deadline(how: str) -> None:
         done.wait(10)
 
     done = threading.Event()
-    with server(serve) as (address, _), WorkerPool(1, timeout=SOON) as pool:
-        url, body = f"http://{address}/", b"x" * 50_000_000
+    with serving(serve) as server, WorkerPool(1, timeout=SOON) as pool:
+        url, body = f"{server.url}/", b"x" * 50_000_000
         with pytest.raises(requests.RequestException) as caught, in_time(SOON):
             ask(pool, how, url, "POST", data=body)
         assert isinstance(caught.value, requests.Timeout)
@@ -348,7 +295,7 @@ def test_an_upload_that_nobody_reads_meets_the_deadline(how: str) -> None:
 
 
 def test_a_name_whose_look_up_hangs_meets_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = threading.Event()
+    answer, begun = threading.Event(), Since()
 
     def look_up(*args: Any) -> Any:
         answer.wait(20)
@@ -359,7 +306,7 @@ def test_a_name_whose_look_up_hangs_meets_the_deadline(monkeypatch: pytest.Monke
         with pytest.raises(requests.ConnectTimeout), in_time(SOON):
             pool.get("http://name.test/").result()
         answer.set()
-    assert eventually(lambda: not threads_named("workerpool-resolver"))
+    assert eventually(lambda: not begun.threads("workerpool-resolver"))
 
 
 def test_waiting_for_a_socket_that_streams_hold_meets_the_deadline() -> None:
@@ -384,16 +331,16 @@ def test_the_answer_to_a_digest_challenge_shares_the_attempts_time() -> None:
 @pytest.mark.parametrize("how", ["pool", "pool.session"])
 def test_a_challenge_that_drips_its_body_meets_the_deadline(how: str) -> None:
     opening = b'HTTP/1.1 401 No\r\nWWW-Authenticate: Digest realm="r", nonce="n", qop="auth"\r\n\r\n'
-    with server(dripping(opening, b"x")) as (address, _), WorkerPool(1, retry=None, timeout=SOON) as pool:
-        url, auth = f"http://{address}/", HTTPDigestAuth("me", "pw")
+    with serving(dripping(opening, b"x")) as server, WorkerPool(1, retry=None, timeout=SOON) as pool:
+        url, auth = f"{server.url}/", HTTPDigestAuth("me", "pw")
         with pytest.raises(requests.Timeout), in_time(SOON):
             ask(pool, how, url, auth=auth)
 
 
 def test_a_challenge_to_a_streamed_request_meets_the_deadline_as_well() -> None:
     opening = b'HTTP/1.1 401 No\r\nWWW-Authenticate: Digest realm="r", nonce="n", qop="auth"\r\n\r\n'
-    with server(dripping(opening, b"x")) as (address, _), WorkerPool(1, retry=None, timeout=SOON) as pool:
-        url, auth = f"http://{address}/", HTTPDigestAuth("me", "pw")
+    with serving(dripping(opening, b"x")) as server, WorkerPool(1, retry=None, timeout=SOON) as pool:
+        url, auth = f"{server.url}/", HTTPDigestAuth("me", "pw")
         with pytest.raises(requests.Timeout), in_time(SOON):
             pool.submit(lambda: pool.session.get(url, auth=auth, stream=True)).result()
 
@@ -401,34 +348,34 @@ def test_a_challenge_to_a_streamed_request_meets_the_deadline_as_well() -> None:
 @pytest.mark.parametrize("factory", [requests.Session, None], ids=["plain session", "own session"])
 def test_a_session_of_the_users_own_making_has_the_pools_deadline(factory: Any) -> None:
     with (
-        server(dripping(HEAD + b"\r\n", b"x")) as (address, _),
+        serving(dripping(HEAD + b"\r\n", b"x")) as server,
         WorkerPool(1, retry=None, timeout=SOON, session_factory=factory) as pool,
     ):
         for how in ("pool", "pool.session"):
             with pytest.raises(requests.Timeout), in_time(SOON):
-                ask(pool, how, f"http://{address}/")
+                ask(pool, how, f"{server.url}/")
 
 
 def test_a_hook_that_reads_the_body_is_under_the_deadline() -> None:
     with (
-        server(dripping(HEAD + b"\r\n", b"x")) as (address, _),
+        serving(dripping(HEAD + b"\r\n", b"x")) as server,
         WorkerPool(1, retry=None, timeout=SOON) as pool,
         pytest.raises(requests.Timeout),
         in_time(SOON),
     ):
-        pool.get(f"http://{address}/", hooks={"response": lambda response, **_: response.content}).result()
+        pool.get(f"{server.url}/", hooks={"response": lambda response, **_: response.content}).result()
 
 
 def test_warming_a_host_that_stalls_meets_the_deadline() -> None:
-    with server(until_closed) as (address, _), WorkerPool(1, timeout=SOON) as pool, in_time(SOON):
-        assert pool.warm([f"https://{address}/"]) == 0
+    with serving(until_closed) as server, WorkerPool(1, timeout=SOON) as pool, in_time(SOON):
+        assert pool.warm([f"https://{server.address}/"]) == 0
 
 
 def test_warming_that_takes_too_long_is_told_as_that() -> None:
-    with server(until_closed) as (address, _), WorkerPool(1, timeout=SOON) as pool:
+    with serving(until_closed) as server, WorkerPool(1, timeout=SOON) as pool:
         transport: Any = pool._transport
         with pytest.raises(TimedOut):
-            pool.submit(lambda: transport.warm(pool.session, f"https://{address}/", address)).result(5)
+            pool.submit(lambda: transport.warm(pool.session, f"https://{server.address}/", server.address)).result(5)
 
 
 # -- a bite hits its own send only ------------------------------------------------------------------------------------
@@ -477,7 +424,7 @@ def test_deadlines_close_to_the_servers_own_time_hit_nobody_else() -> None:
 @pytest.mark.usefixtures("tiny_switch_interval")
 def test_many_threads_and_sockets_of_a_watchdog_never_meet_anothers_deadline() -> None:
     """A socket is shut down if and only if its own deadline passed: `end` and the socket tell the same."""
-    watchdog = Watchdog()
+    watchdog, begun = Watchdog(), Since()
     wrong: list[str] = []
 
     def run(seed: int) -> None:
@@ -508,7 +455,7 @@ def test_many_threads_and_sockets_of_a_watchdog_never_meet_anothers_deadline() -
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert eventually(lambda: not threads_named("workerpool-watchdog"))
+    assert eventually(lambda: not begun.threads("workerpool-watchdog"))
 
 
 def test_the_watchdog_survives_a_socket_that_is_none() -> None:
@@ -547,13 +494,13 @@ def test_a_silence_ends_also_where_no_watchdog_can_be_started(
         conn.recv(1)
 
     monkeypatch.setattr(threading.Thread, "start", no_watchdog)
-    with server(stall) as (url, _), WorkerPool(1, retry=None, timeout=SOON, fast_path=fast_path) as pool:
-        assert isinstance(pool.get(f"http://{url}/").exception(10), requests.RequestException)
+    with serving(stall) as server, WorkerPool(1, retry=None, timeout=SOON, fast_path=fast_path) as pool:
+        assert isinstance(pool.get(f"{server.url}/").exception(10), requests.RequestException)
 
 
 def test_nothing_is_left_behind_by_sends_that_met_their_deadline() -> None:
     """No thread, no socket, no descriptor."""
-    before = len(os.listdir("/proc/self/fd"))
+    begun, before = Since(), descriptors()
     with Origin() as origin:
         with WorkerPool(8, host_connections=8, retry=None, timeout=0.2) as pool:
             paths = ["/drip?bytes=100&seconds=5", "/delay/3", "/", "/unread/3", "/redirect/2", "/chunked"]
@@ -562,5 +509,5 @@ def test_nothing_is_left_behind_by_sends_that_met_their_deadline() -> None:
             assert sum(any(word in url for word in ("drip", "delay", "unread")) for url in late) == 24
             assert eventually(lambda: pool.statistics().sockets_open == pool.statistics().sockets_idle)
         assert pool.statistics().sockets_open == 0
-        assert eventually(lambda: not threads_named("workerpool-watchdog", "workerpool-reaper"), 3)
-    assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        assert eventually(lambda: not begun.threads("workerpool-watchdog", "workerpool-reaper"), 3)
+    assert eventually(lambda: descriptors() <= before)

@@ -135,21 +135,23 @@ def act(pool: WorkerPool, seed: int, counted: Counted, streamed: list[int], ends
             return
 
 
+POOLS: list[tuple[int, dict[str, Any]]] = [
+    (1, {}),
+    (2, {"rate": 2000, "burst": 10, "host_connections": 2}),
+    (3, {"host_rate": 500, "max_connections": 3}),
+    (4, {"rate": 1500, "host_rate": 400, "burst": 5}),
+    (5, {"rate": "auto", "host_connections": "auto"}),
+    (6, {"key_rate": 400, "limit_by": by_hundreds, "host_rate": 500, "burst": 3}),
+    (7, {"breaker": Breaker(failures=2, open_for=0.01, longest=0.05), "slow_start": True}),
+    (8, {"breaker": Breaker(failures=2, share=0.5, window=4, open_for=0.01, longest=0.05, fails_fast=True)}),
+    (9, {"rate": "auto", "key_rate": 300, "limit_by": by_hundreds, "breaker": 3, "slow_start": True}),
+]
+
+
 @pytest.mark.parametrize(
-    ("seed", "options"),
-    [
-        (1, {}),
-        (2, {"rate": 2000, "burst": 10, "host_connections": 2}),
-        (3, {"host_rate": 500, "max_connections": 3}),
-        (4, {"rate": 1500, "host_rate": 400, "burst": 5}),
-        (5, {"rate": "auto", "host_connections": "auto"}),
-        (6, {"key_rate": 400, "limit_by": by_hundreds, "host_rate": 500, "burst": 3}),
-        (7, {"breaker": Breaker(failures=2, open_for=0.01, longest=0.05), "slow_start": True}),
-        (8, {"breaker": Breaker(failures=2, share=0.5, window=4, open_for=0.01, longest=0.05, fails_fast=True)}),
-        (9, {"rate": "auto", "key_rate": 300, "limit_by": by_hundreds, "breaker": 3, "slow_start": True}),
-    ],
+    ("seed", "options", "cancel"),
+    [(seed, options, cancel) for seed, options in POOLS for cancel in (False, True) if IN_FULL or cancel == seed % 2],
 )
-@pytest.mark.parametrize("cancel", [False, True])
 def test_whatever_happens_every_future_ends_once(
     tiny_switch_interval: None, seed: int, options: dict[str, Any], cancel: bool
 ) -> None:
@@ -195,7 +197,7 @@ def test_whatever_happens_every_future_ends_once(
 def test_the_counts_of_an_unruly_stream_add_up(tiny_switch_interval: None, ordered: bool) -> None:
     transport = ScriptedTransport(unruly(7))
     with WorkerPool(8, retry=RetryPolicy(attempts=3, backoff=0.001), transport=transport) as pool:
-        urls = [f"http://h{n % 7}.test/{n}" for n in range(3000)]
+        urls = [f"http://h{n % 7}.test/{n}" for n in range(1500)]
         outcomes = [*pool.stream(urls, ordered=ordered, window=100)]
     now = pool.statistics()
     got = [outcome.url for outcome in outcomes]

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import IN_FULL
 from tests.jobs.trial import Batch, Doomed, Trial, batch_of, doomed_in
 from tests.waiting import eventually
 from workerpool.testing import Origin
@@ -49,20 +50,23 @@ def goes_on(trial: Trial, executions: int = 1) -> None:
 # -- errors of the disk -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lasts", [False, True], ids=["once", "for good"])
+DISK_ERRORS = [
+    ("write", 2, errno.ENOSPC, "no space left on device", False),
+    ("fsync", 4, errno.EIO, "input/output error", True),
+    ("fsync", 7, errno.EIO, "input/output error", False),
+    ("fsync", 12, errno.EIO, "input/output error", True),
+    ("replace", 1, errno.EIO, "input/output error", False),
+    ("sql", 4, errno.ENOSPC, "database or disk is full", True),
+    ("sql", 17, errno.ENOSPC, "database or disk is full", False),
+    ("sql", 25, errno.EIO, "disk I/O error", False),
+    ("sql", 60, errno.ENOSPC, "database or disk is full", True),
+]
+"""Calls that fail, how, what is said of it, and whether all that follow fail, too."""
+
+
 @pytest.mark.parametrize(
-    ("kind", "at", "number", "words"),
-    [
-        ("write", 2, errno.ENOSPC, "no space left on device"),
-        ("fsync", 4, errno.EIO, "input/output error"),
-        ("fsync", 7, errno.EIO, "input/output error"),
-        ("fsync", 12, errno.EIO, "input/output error"),
-        ("replace", 1, errno.EIO, "input/output error"),
-        ("sql", 4, errno.ENOSPC, "database or disk is full"),
-        ("sql", 17, errno.ENOSPC, "database or disk is full"),
-        ("sql", 25, errno.EIO, "disk I/O error"),
-        ("sql", 60, errno.ENOSPC, "database or disk is full"),
-    ],
+    ("kind", "at", "number", "words", "lasts"),
+    [*DISK_ERRORS, *([(*error, not lasts) for *error, lasts in DISK_ERRORS] if IN_FULL else ())],
 )
 def test_an_error_of_the_disk_ends_the_run_with_a_sentence_and_loses_nothing(
     trial: Trial, kind: str, at: int, number: int, words: str, lasts: bool
@@ -168,7 +172,7 @@ def test_a_ledger_that_is_none_is_told_and_left_alone(trial: Trial, tmp_path: Pa
     goes_on(trial)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(6 if IN_FULL else 3))
 def test_a_ledger_with_random_bytes_in_it_is_told_to_be_damaged_or_goes_on(
     trial: Trial, tmp_path: Path, seed: int
 ) -> None:
@@ -260,7 +264,7 @@ def test_two_signals_end_the_run_at_once_and_it_goes_on(tmp_path: Path, origin: 
     trial.check()
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.1, 0.2, 0.4, 0.8])
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.1, 0.2, 0.4, 0.8] if IN_FULL else [0.0, 0.1, 0.4])
 def test_a_run_that_is_told_to_end_in_any_phase_goes_on(
     tmp_path: Path, origin: Origin, doomed: Doomed, seconds: float
 ) -> None:

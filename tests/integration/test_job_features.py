@@ -482,7 +482,7 @@ def urls_of(place: Place) -> Counter[tuple[str, str]]:
 @pytest.mark.parametrize("kind", ["csv", "csv.gz", "jsonl.gz", "parquet"])
 def test_a_source_of_any_kind_is_gone_on_with_where_it_was_left(place: Place, origin: Origin, kind: str) -> None:
     """Rows span lines, and keys repeat: what tells inputs apart is their place alone."""
-    count = 2500
+    count = 1500
     urls = [origin.url(f"/bytes/{n % 50}?n={n}") for n in range(count)]
     keys = [f"two\nlines, {n % 7}" for n in range(count)]
     if kind == "parquet":

@@ -55,13 +55,13 @@ def plain(count: int, first: str = "/bytes/1?first") -> list[str]:
 def test_a_standard_input_given_again_is_passed_by_where_it_was_done(
     tmp_path: Path, origin: Origin, doomed: Doomed
 ) -> None:
-    trial = Piped(tmp_path, origin, doomed, plain(4000, FIRST))
-    killed(trial, 3000, stdin=trial.source)
+    trial = Piped(tmp_path, origin, doomed, plain(2500, FIRST))
+    killed(trial, 2200, stdin=trial.source)
     assert trial.run(stdin=trial.source) == 0, doomed.said
     trial.check()
 
 
-@pytest.mark.parametrize("count", [40, 3000])
+@pytest.mark.parametrize("count", [40, 2500])
 def test_another_standard_input_is_refused(tmp_path: Path, origin: Origin, doomed: Doomed, count: int) -> None:
     trial = Piped(tmp_path, origin, doomed, plain(count, FIRST))
     killed(trial, count - 10, stdin=trial.source)
@@ -80,8 +80,8 @@ def test_another_standard_input_is_refused(tmp_path: Path, origin: Origin, doome
 def test_a_standard_input_that_ends_sooner_than_before_is_refused(
     tmp_path: Path, origin: Origin, doomed: Doomed, count: int
 ) -> None:
-    trial = Piped(tmp_path, origin, doomed, plain(3000, FIRST))
-    killed(trial, 2500, stdin=trial.source)
+    trial = Piped(tmp_path, origin, doomed, plain(2200, FIRST))
+    killed(trial, 2000, stdin=trial.source)
     other = tmp_path / "other.txt"
     other.write_text("".join((tmp_path / "urls.txt").read_text().splitlines(keepends=True)[:count]))
     assert trial.run(stdin=str(other)) == USAGE
@@ -136,7 +136,7 @@ def test_a_file_that_was_changed_where_it_was_read_is_refused_and_goes_on_once_i
 
 
 def test_a_file_that_was_only_touched_or_added_to_goes_on(tmp_path: Path, origin: Origin, doomed: Doomed) -> None:
-    trial = file_of(tmp_path, origin, doomed, 5000)
+    trial = file_of(tmp_path, origin, doomed, 2500)
     killed(trial, 100)
     (tmp_path / "urls.txt").touch()
     killed(trial, 100)

@@ -17,8 +17,8 @@ from tests.jobs.trial import Batch, Doomed, Trial, batch_of, doomed_in
 from workerpool.testing import Origin
 
 INPUTS = 4000 if IN_FULL else 400
-KILLS = 30 if IN_FULL else 6
-CALLS = 60 if IN_FULL else 9
+KILLS = 30 if IN_FULL else 5
+CALLS = 60 if IN_FULL else 6
 OUTPUTS = ("out.jsonl", "out.sqlite", "out.parquet", *(("out.csv", "out.jsonl.gz") if IN_FULL else ()))
 """One for each way to be written; contract/test_sinks_killed.py kills the writers of all kinds."""
 
@@ -35,12 +35,6 @@ def origin() -> Iterator[Origin]:
 def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doomed]:
     with doomed_in(tmp_path_factory.mktemp("doomed")) as made:
         yield made
-
-
-@pytest.fixture(params=OUTPUTS)
-def output(request: pytest.FixtureRequest) -> str:
-    """Each kind of file in turn."""
-    return str(request.param)
 
 
 def finish(trial: Trial, code: int | None = None, **expected: Any) -> None:
@@ -67,6 +61,7 @@ def kill_at_random(trial: Trial, kills: int, dice: random.Random) -> int | None:
     return code
 
 
+@pytest.mark.parametrize("output", OUTPUTS if IN_FULL else OUTPUTS[:1])
 def test_a_run_killed_at_random_moments_ends_with_one_record_for_each_input(
     tmp_path: Path, origin: Origin, doomed: Doomed, output: str
 ) -> None:
@@ -91,8 +86,8 @@ def test_a_run_of_thousands_killed_at_random_moments_ends_with_one_record_for_ea
     tmp_path: Path, origin: Origin, doomed: Doomed
 ) -> None:
     dice = random.Random(1)
-    trial = Trial(tmp_path, origin, doomed, batch_of(origin, 4000 if IN_FULL else 1500, dice), "out.jsonl")
-    finish(trial, kill_at_random(trial, 200 if IN_FULL else 10, dice))
+    trial = Trial(tmp_path, origin, doomed, batch_of(origin, 4000 if IN_FULL else 800, dice), "out.jsonl")
+    finish(trial, kill_at_random(trial, 200 if IN_FULL else 8, dice))
     print(f"{trial.kills} kills, {trial.repeats()} repeats")
 
 
@@ -135,6 +130,7 @@ def test_a_round_of_retries_does_not_send_again_what_must_not_be_repeated(
     assert [arrival.method for arrival in origin.arrivals] == ["POST"]
 
 
+@pytest.mark.parametrize("output", OUTPUTS)
 def test_a_run_killed_at_one_of_its_calls_ends_with_one_record_for_each_input(
     tmp_path: Path, doomed: Doomed, output: str
 ) -> None:

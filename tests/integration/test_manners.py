@@ -20,8 +20,9 @@ from benchmarks.limited_nginx import limiting_connections, limiting_rate
 from benchmarks.manners.clients import CLIENTS
 from benchmarks.manners.hidden import HIDDEN
 from benchmarks.manners.measuring import Row, run
+from tests.conftest import IN_FULL
 
-SECONDS = 4.0
+SECONDS = 4.0 if IN_FULL else 3.0
 """Seconds that a client has."""
 
 

@@ -5,64 +5,14 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 from requests.auth import HTTPDigestAuth
 
-from tests.waiting import eventually
+from tests.servers import OK, Serve, head, serving
+from tests.waiting import eventually, let_pass
 from workerpool import Outcome, Request, RetryPolicy, WorkerPool
 from workerpool.testing import Origin, Reply
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-Serve = Callable[[socket.socket], None]
-
-
-def head(sock: socket.socket) -> bytes:
-    """Read a request without a body; empty at the connection's end."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        try:
-            piece = sock.recv(65536)
-        except OSError:
-            return b""
-        if not piece:
-            return b""
-        data += piece
-    return data
-
-
-@contextmanager
-def server(serve: Serve) -> Iterator[tuple[str, list[int]]]:
-    """Serve each connection by `serve` on a thread; gives the URL, and the ports that clients came from."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    clients: list[int] = []
-
-    def carry(sock: socket.socket) -> None:
-        with sock:
-            try:
-                serve(sock)
-            except OSError:
-                pass
-
-    def accept() -> None:
-        while True:
-            try:
-                sock, address = listening.accept()
-            except OSError:
-                return
-            clients.append(address[1])
-            threading.Thread(target=carry, args=(sock,), daemon=True).start()
-
-    thread = threading.Thread(target=accept, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/", clients
-    finally:
-        listening.shutdown(socket.SHUT_RDWR)
-        listening.close()
-        thread.join(10)
 
 
 def always(answer: bytes) -> Serve:
@@ -96,26 +46,27 @@ def test_the_connection_of_a_body_that_does_not_decode_is_not_used_again() -> No
         while head(sock):
             sock.sendall(answers.pop(0))
 
-    with server(serve) as (url, clients), WorkerPool(1, retry=None) as pool:
-        first, second = pool.stream([url, Request(url, method="POST")])
+    with serving(serve) as server, WorkerPool(1, retry=None) as pool:
+        first, second = pool.stream([server.url, Request(server.url, method="POST")])
         assert first.error is not None
         assert first.error.reason == "body"
         assert second.ok
-        assert len(clients) == 2
+        assert len(server.clients) == 2
 
 
 def test_bytes_after_an_answer_end_its_connection() -> None:
     """Whatever they are, they would be taken for the answer to the next request."""
     two = OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
-    with server(always(two)) as (url, clients), WorkerPool(1) as pool:
-        assert [outcome.response.content for outcome in pool.stream([url] * 3) if outcome.response] == [b"ok"] * 3
-        assert len(clients) == 3
+    with serving(always(two)) as server, WorkerPool(1) as pool:
+        outcomes = [*pool.stream([server.url] * 3)]
+        assert [outcome.response.content for outcome in outcomes if outcome.response] == [b"ok"] * 3
+        assert len(server.clients) == 3
 
 
 def test_a_body_after_the_answer_to_head_ends_its_connection() -> None:
-    with server(always(OK)) as (url, clients), WorkerPool(1) as pool:
-        assert [outcome.status for outcome in pool.stream([Request(url, "HEAD"), url])] == [200, 200]
-        assert len(clients) == 2
+    with serving(always(OK)) as server, WorkerPool(1) as pool:
+        assert [outcome.status for outcome in pool.stream([Request(server.url, "HEAD"), server.url])] == [200, 200]
+        assert len(server.clients) == 2
 
 
 def test_stray_bytes_on_an_idle_connection_teach_nothing_of_idle_limits() -> None:
@@ -129,12 +80,12 @@ def test_stray_bytes_on_an_idle_connection_teach_nothing_of_idle_limits() -> Non
                 sock.sendall(b"\r\n")
                 sent.set()
 
-    with server(serve) as (url, clients), WorkerPool(1) as pool:
-        pool.get(url).result()
+    with serving(serve) as server, WorkerPool(1) as pool:
+        pool.get(server.url).result()
         answered.set()
         assert sent.wait(10)  # and on a loopback, what was sent has come
-        pool.get(url).result()
-        assert (len(clients), pool.statistics().sockets_lost) == (2, 0)
+        pool.get(server.url).result()
+        assert (len(server.clients), pool.statistics().sockets_lost) == (2, 0)
 
 
 def test_a_server_that_drips_after_our_end_holds_up_nobody() -> None:
@@ -143,17 +94,17 @@ def test_a_server_that_drips_after_our_end_holds_up_nobody() -> None:
         sock.sendall(OK)
         sock.recv(1)  # until the pool ends its side
         for _ in range(30):
-            time.sleep(0.1)
+            let_pass(0.1)
             sock.sendall(b"x")
 
     with (
-        server(serve) as (one, _),
-        server(always(OK)) as (other, _),
+        serving(serve) as one,
+        serving(always(OK)) as other,
         WorkerPool(1, max_connections=1, timeout=2, retry=None) as pool,
     ):
-        pool.get(one).result()
+        pool.get(one.url).result()
         began = time.monotonic()
-        assert pool.get(other).result().content == b"ok"
+        assert pool.get(other.url).result().content == b"ok"
         assert time.monotonic() - began < 1.5
 
 
@@ -164,10 +115,10 @@ def test_the_answer_to_a_challenge_waits_for_its_slot_outside_of_the_timeout() -
 
     def serve(sock: socket.socket) -> None:
         while request := head(sock):
-            sock.sendall(OK if b"\r\nAuthorization:" in request else challenge)
+            sock.sendall(OK if "\r\nAuthorization:" in request else challenge)
 
-    with server(serve) as (url, _), WorkerPool(1, rate="1/s", timeout=0.5, retry=None) as pool:
-        (outcome,) = pool.stream([Request(url, auth=HTTPDigestAuth("u", "p"))])
+    with serving(serve) as server, WorkerPool(1, rate="1/s", timeout=0.5, retry=None) as pool:
+        (outcome,) = pool.stream([Request(server.url, auth=HTTPDigestAuth("u", "p"))])
         assert outcome.ok, outcome.error
 
 
@@ -197,33 +148,33 @@ def test_a_request_given_up_while_it_was_parked_was_parked_only_so_long() -> Non
         reader = threading.Thread(target=lambda: outcomes.extend(pool.stream([origin.url("/")])), daemon=True)
         reader.start()
         assert eventually(lambda: pool.statistics().parked == 1)
-        time.sleep(0.3)  # in which it is parked
+        let_pass(0.3)
         pool.drain()
         reader.join(10)
         pool.shutdown()
     (outcome,) = outcomes
-    assert 0.2 < outcome.timings.parked < 10
+    assert 0.3 < outcome.timings.parked < 10
 
 
 def test_conflicting_lengths_are_the_servers_fault_not_the_requests() -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok"
-    with server(always(answer)) as (url, _), WorkerPool(1, retry=None) as pool:
-        (outcome,) = pool.stream([url])
+    with serving(always(answer)) as server, WorkerPool(1, retry=None) as pool:
+        (outcome,) = pool.stream([server.url])
     assert outcome.error is not None
     assert outcome.error.reason == "connection"
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 500 \x1b[2J\x07Oops\r\nContent-Length: 0\r\n\r\n", b"\x1b[2J\r\n\r\n"])
 def test_what_a_server_wrote_does_nothing_to_a_terminal(answer: bytes) -> None:
-    with server(always(answer)) as (url, _), WorkerPool(1, retry=None) as pool:
-        (outcome,) = pool.stream([url])
+    with serving(always(answer)) as server, WorkerPool(1, retry=None) as pool:
+        (outcome,) = pool.stream([server.url])
     assert str(outcome.error).isprintable()
 
 
 def test_too_many_headers_are_too_large() -> None:
     answer = b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(200)) + b"\r\n"
-    with server(always(answer)) as (url, _), WorkerPool(1) as pool:
-        (outcome,) = pool.stream([url])
+    with serving(always(answer)) as server, WorkerPool(1) as pool:
+        (outcome,) = pool.stream([server.url])
     assert outcome.error is not None
     assert (outcome.error.reason, len(outcome.attempts)) == ("size", 1)
 
@@ -237,6 +188,6 @@ def test_a_proxy_whose_url_does_not_parse_is_told_of_without_its_password(monkey
 
 
 def test_what_a_server_wrote_makes_no_endless_error() -> None:
-    with server(always(b"x" * 60_000 + b"\r\n\r\n")) as (url, _), WorkerPool(1, retry=None) as pool:
-        (outcome,) = pool.stream([url])
+    with serving(always(b"x" * 60_000 + b"\r\n\r\n")) as server, WorkerPool(1, retry=None) as pool:
+        (outcome,) = pool.stream([server.url])
     assert len(str(outcome.error)) < 500

@@ -13,6 +13,7 @@ import pytest
 import requests
 from requests.auth import HTTPDigestAuth
 
+from tests.conftest import IN_FULL
 from workerpool import WorkerPool
 from workerpool.testing import Origin, Reply
 from workerpool.testing.origin import Arrival
@@ -22,6 +23,12 @@ from workerpool.transport.redirects import confine
 SECRET = "s3cret"
 TOLD = (SECRET, base64.b64encode(f"me:{SECRET}".encode()).decode(), "Digest ")
 STATUSES = (301, 302, 303, 307, 308)
+
+
+def some_statuses(chain: str) -> tuple[int, ...]:
+    """One of those that keep the method and one of the others, which differ from chain to chain; in full, all."""
+    turn = sum(map(ord, chain))
+    return STATUSES if IN_FULL else (STATUSES[turn % 3], STATUSES[3 + turn % 2])
 
 
 @dataclass
@@ -105,14 +112,15 @@ SECRETS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("sites_in_turn", ["AB", "AC", "ABA", "ABB", "ABBB", "ABC", "ACA", "ACB"])
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_requests_own_secrets_stay_with_its_origin(sites: Sites, way: str, sites_in_turn: str, secret: str) -> None:
+    statuses = some_statuses(sites_in_turn)
     with opened(way) as pool:
-        for status in STATUSES:
+        for status in statuses:
             send = sender(way, pool)
             for relative in (False, True):
                 assert send(sites.chain(sites_in_turn, status, relative=relative), **SECRETS[secret]).status_code == 200
     assert leaks(sites.arrivals("B")) == []
     assert leaks(sites.arrivals("C")) == []
-    assert len(leaks(sites.arrivals("A"))) >= 2 * len(STATUSES)  # its first send had it
+    assert len(leaks(sites.arrivals("A"))) >= 2 * len(statuses)  # its first send had it
 
 
 @EACH_WAY
@@ -164,11 +172,12 @@ def test_a_sessions_cookies_without_a_domain_stay_with_the_first_origin(
     def set_up() -> None:
         pool.session.cookies["a"] = SECRET
 
+    statuses = some_statuses(sites_in_turn)
     with opened(way, initializer=set_up) as pool:
-        for status in STATUSES:
+        for status in statuses:
             sender(way, pool)(sites.chain(sites_in_turn, status))
     assert leaks(sites.arrivals("B") + sites.arrivals("C")) == []
-    assert len(leaks(sites.arrivals("A"))) >= len(STATUSES)
+    assert len(leaks(sites.arrivals("A"))) >= len(statuses)
 
 
 @EACH_WAY

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import IN_FULL
 from tests.waiting import eventually
 from workerpool import WorkerPool
 from workerpool.clock import SystemClock
@@ -153,11 +154,11 @@ def test_processes_killed_at_any_moment_leave_the_budget_whole_and_never_over(fl
     options = {"rate": f"{rate}/s", "host_connections": 2}
     began = time.monotonic()
     running = [fleet.start(**order, options=options) for _ in range(3)]
-    for _ in range(5):
+    for _ in range(12 if IN_FULL else 3):
         threading.Event().wait(dice.uniform(0.05, 0.3))
         running.pop(dice.randrange(len(running))).kill()
         running.append(fleet.start(**order, options=options))
-    survivor = fleet.start(**{**order, "seconds": 2}, options=options)
+    survivor = fleet.start(**{**order, "seconds": 1}, options=options)
     survivor.end()
     for client in running:
         client.kill()
@@ -209,7 +210,7 @@ def test_the_server_never_counts_more_sockets_than_all_processes_may_have(fleet:
     dice = random.Random(7)
     order = {"url": origin.url("/delay/0.005"), "options": {"host_connections": 3}}
     running = [fleet.start(**order) for _ in range(3)]
-    for round_ in range(6):
+    for round_ in range(6 if IN_FULL else 4):
         reached = origin.requests + 150
         origin.wait_for(reached, timeout=30)
         if round_ % 2:

@@ -71,13 +71,13 @@ def test_reconnecting_resumes_sessions(ca: Authority, version: ssl.TLSVersion, m
     """By what attempts and statistics say, and by the server's own count."""
     context = ca.context(version=version)
     with Origin(tls=context, **manners) as origin, WorkerPool(8, verify=ca.file) as pool:
-        outcomes = list(pool.stream([origin.url("/bytes/100")] * 300))
+        outcomes = list(pool.stream([origin.url("/bytes/100")] * 120))
         figures = pool.statistics()
-        assert origin.connections_opened == figures.tls_handshakes == 300
+        assert origin.connections_opened == figures.tls_handshakes == 120
     by_attempts = resumed(outcomes).count(True)
     assert figures.tls_resumed == by_attempts
     assert context.session_stats()["hits"] == by_attempts
-    assert by_attempts >= 0.95 * 300  # but for those that started together, before there was a session
+    assert by_attempts >= 120 - 8  # but for those that started together, before there was a session
 
 
 @EVERY_VERSION

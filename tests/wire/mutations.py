@@ -12,6 +12,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from tests.conftest import IN_FULL
 from tests.wire.answers import all_cases
 from workerpool.transport.http1 import parse_head
 
@@ -95,9 +96,9 @@ split_answers = answers().flatmap(split).filter(bool)
 
 
 def examples(number: int) -> Any:
-    """How many are tried: so many in the suite, or as many as the environment says."""
+    """How many are tried: half as many in the suite, so many in full, or as many as the environment says."""
     return settings(
-        max_examples=int(os.environ.get("WIRE_EXAMPLES", number)),
+        max_examples=int(os.environ.get("WIRE_EXAMPLES", number if IN_FULL else number // 2)),
         deadline=None,
         derandomize="WIRE_EXAMPLES" not in os.environ,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],

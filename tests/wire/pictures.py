@@ -106,6 +106,8 @@ def _request(request: Any) -> Any:
 def without_lots(text: str | bytes) -> bytes:
     """Without what a form and a digest draw by lot."""
     data = text.encode() if isinstance(text, str) else text
+    if len(data) < len('nonce=""') + 16:
+        return data  # as most are, and pictures hold thousands
     return re.sub(rb'\b[0-9a-f]{32}\b|nonce="[0-9a-f]{16}"', b"drawn", data)
 
 

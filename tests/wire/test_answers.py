@@ -14,6 +14,7 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
+from tests.conftest import IN_FULL
 from tests.wire import differences, paths, pictures
 from tests.wire.answers import SPLIT, Case, all_cases
 from tests.wire.pictures import Picture
@@ -21,8 +22,16 @@ from tests.wire.scripted import ScriptedServer
 from workerpool import ConnectionLost, Request, WorkerPool
 
 CASES = all_cases()
+ODD = {
+    name
+    for listed in (*differences.LISTED, *differences.BETWEEN_PATHS, *differences.WHEN_CARRIED)
+    for name in listed.cases
+}
+"""Cases of which something is listed."""
+SAMPLE = [name for number, name in enumerate(CASES) if IN_FULL or name in ODD or CASES[name].waits or number % 3 == 0]
+"""Those, and of the rest a third of each family: its cases differ in a header's value, or in one byte."""
 LANES = 8
-"""Cases that run side by side: most of the time is waiting."""
+"""Cases that run side by side: some wait."""
 
 
 @dataclass(repr=False)  # pytest shows them with a failure
@@ -90,7 +99,7 @@ def survey(request: pytest.FixtureRequest) -> Survey:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # the first one runs all
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", SAMPLE)
 def test_an_answer_is_the_same_on_every_path(survey: Survey, name: str) -> None:
     case, seen = CASES[name], survey.seen[name]
     for ours in (seen.fast, seen.slow, seen.carried):
@@ -112,18 +121,14 @@ def is_plain(case: Case) -> bool:
 
 @pytest.mark.slow
 def test_what_differs_everywhere_differs_somewhere(survey: Survey) -> None:
-    if survey.seen.keys() != CASES.keys():
-        pytest.skip("not every case was run")
+    if survey.seen.keys() != {*SAMPLE}:
+        pytest.skip("only a selection of the cases was run")
     found = {part for seen in survey.seen.values() for part in pictures.differences(seen.plain, seen.slow)}
     assert differences.EVERYWHERE.keys() <= found
 
 
 def test_every_difference_is_about_a_case_that_is_there() -> None:
-    assert {
-        case
-        for listed in (*differences.LISTED, *differences.BETWEEN_PATHS, *differences.WHEN_CARRIED)
-        for case in listed.cases
-    } <= CASES.keys()
+    assert CASES.keys() >= ODD
 
 
 @pytest.mark.parametrize("streams", [False, True])

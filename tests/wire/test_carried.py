@@ -21,6 +21,7 @@ import trustme
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
+from tests.conftest import IN_FULL
 from tests.contract.routes import server_context
 from tests.tunnels import Tunnels
 from tests.wire import paths
@@ -125,10 +126,10 @@ PLACES: dict[str, Callable[[bytes], int]] = {
 def test_where_an_answer_of_the_table_is_cut_makes_no_difference(
     carrier: Carrier, whole: dict[str, Seen], place: str
 ) -> None:
-    different = {}
-    for (answer, end, method), name in CASES.items():
+    different, turn = {}, [*PLACES].index(place)
+    for number, ((answer, end, method), name) in enumerate(CASES.items()):
         at = PLACES[place](answer)
-        if 0 < at < len(answer):
+        if 0 < at < len(answer) and (IN_FULL or (number + turn) % 3 == 0):  # each answer at three or four places
             cut = carrier.run([answer[:at], answer[at:]], end, method)
             if apart(whole[name], cut, first=at):
                 different[name] = (whole[name], cut)
