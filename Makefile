@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 picks the interpreter; NO_APT=1 keeps everything from calling apt-get.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench soak kills long docs clean
+.PHONY: help demo test check format bench soak kills long mutants docs clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGES_READY := $(VENV)/.packages-ready
 BENCH_READY := $(VENV)/.bench-ready
+MUTANTS_READY := $(VENV)/.mutants-ready
 DEBIAN_PACKAGES := nginx-light libpython3.11-testsuite tinyproxy postgresql
 BENCH_PACKAGES := nginx-light curl
 ARGS ?=
@@ -47,6 +48,9 @@ kills: $(READY) $(PACKAGES_READY)  ## Kill jobs at hundreds of moments and calls
 long: $(READY) $(PACKAGES_READY)  ## Run the tests, whole also where `make test` runs a sample: about an hour
 	@WORKERPOOL_IN_FULL=1 tools/test $(BIN)/python $(ARGS)
 
+mutants: $(MUTANTS_READY)  ## Change the code in thousands of small ways, and tell which no test sees (ARGS="limits/bucket")
+	@$(BIN)/python -m tools.mutants $(ARGS)
+
 docs: $(READY)  ## Write the tables of options, and check that every link and name in the documentation exists
 	@$(BIN)/python -m tools.reference
 	@$(BIN)/python -m pytest tests/test_docs.py -q $(ARGS)
@@ -67,4 +71,8 @@ $(PACKAGES_READY): $(READY) tools/debian-packages
 $(BENCH_READY): $(READY) tools/debian-packages
 	@tools/debian-packages $(BENCH_PACKAGES)
 	@tools/environment $(VENV) all,test,dev,bench
+	@touch $@
+
+$(MUTANTS_READY): $(READY)
+	@tools/environment $(VENV) all,test,dev,mutants
 	@touch $@

@@ -22,9 +22,10 @@ from collections.abc import Callable
 from fcntl import LOCK_EX, LOCK_UN, flock
 
 from workerpool.clock import SystemClock
-from workerpool.config import Budgets, Rate
+from workerpool.config import Budgets
 from workerpool.limits import MemoryLimiter
 from workerpool.limits.file import FileBudget
+from workerpool.rate import Rate
 
 CALLS = 100
 HOST = "http://example.test:80"

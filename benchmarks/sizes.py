@@ -5,7 +5,8 @@
 For each directory or file: its lines, and those of them that are code: no empty ones, no comments, no docstrings. A
 function's or a class's lines go from `def` or `class` to its last one, without its docstring and its decorators; what
 is defined inside another function counts by itself, too. What is said is counted in lines: docstrings (also those
-below a constant or a field) and comments (also those behind code), for a hundred lines of code.
+below a constant or a field) and comments (also those behind code), for a hundred lines of code. An import is counted
+once for each module that it leads to, also where it is for types only; `tests/test_layers.py` holds where it may lead.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ SILENT = {tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, token
 class Sizes:
     """What was counted. Lists hold a size and what has it, so that the largest can be named."""
 
+    package: str
     modules: list[tuple[int, str]] = field(default_factory=list)
     classes: list[tuple[int, str]] = field(default_factory=list)
     methods: list[tuple[int, str]] = field(default_factory=list)
@@ -45,6 +47,28 @@ class Sizes:
     modules_explained: int = 0
     public: int = 0
     public_explained: int = 0
+    imports: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)  # places where it may be, best first
+
+    @property
+    def in_circles(self) -> list[str]:
+        """The modules that lead back to themselves."""
+        return [name for name in self.imports if name in self._reached_from(name)]
+
+    def _reached_from(self, name: str) -> set[str]:
+        found: set[str] = set()
+        new = {name}
+        while new:
+            new = {other for one in new for other in self.leads_to(one)} - found
+            found |= new
+        return found
+
+    def leads_to(self, name: str) -> set[str]:
+        """The modules of the package that a module imports: of a package and a module in it, the latter."""
+        found = set()
+        for names in self.imports[name]:
+            files = (f"{path}{end}" for path in names for end in (".py", "/__init__.py"))
+            found.add(next((file.removeprefix("/") for file in files if file.removeprefix("/") in self.imports), name))
+        return found - {name}
 
     def add(self, text: str, name: str) -> None:
         """Count the module `name`, whose text this is."""
@@ -56,6 +80,7 @@ class Sizes:
         self.docstrings += len(said)
         self.modules.append((len(text.splitlines()), name))
         self.modules_explained += ast.get_docstring(tree) is not None
+        self.imports[name] = {names for node in ast.walk(tree) for names in modules_in(node, self.package)}
         for node in ast.walk(tree):
             if isinstance(node, Definition):
                 self.add_definition(node, f"{name}:{node.name}")
@@ -74,6 +99,18 @@ class Sizes:
             count = len(given.posonlyargs) + len(given.args) + len(given.kwonlyargs)
             self.functions.append((size, name))
             self.parameters.append((count, name))
+
+
+def modules_in(node: ast.AST, package: str) -> Iterator[tuple[str, ...]]:
+    """Yield where the modules of `package` may be that an import leads to, as paths from its directory."""
+    names: list[tuple[str, ...]] = []
+    if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        names = [(f"{node.module}.{alias.name}", node.module) for alias in node.names]
+    elif isinstance(node, ast.Import):
+        names = [(alias.name,) for alias in node.names]
+    for places in names:
+        if places[0].partition(".")[0] == package:
+            yield tuple("/".join(place.split(".")[1:]) for place in places)
 
 
 def strings_in(node: ast.AST) -> Iterator[int]:
@@ -114,7 +151,7 @@ def public_in(node: ast.AST) -> Iterator[Definition]:
 
 def measure(where: Path, without: list[str]) -> Sizes:
     """Count a file, or all modules below a directory."""
-    sizes = Sizes()
+    sizes = Sizes(where.resolve().name)
     for path in [where] if where.is_file() else sorted(where.rglob("*.py")):
         name = path.name if path == where else str(path.relative_to(where))
         if not set(Path(name).parts) & set(without):
@@ -151,6 +188,8 @@ def report(where: Path, sizes: Sizes, count: int) -> Iterator[str]:
         f"  with a docstring: {sizes.modules_explained} of {len(sizes.modules)} modules, {sizes.public_explained} of "
         f"{sizes.public} public names"
     )
+    arrows = sum(len(sizes.leads_to(name)) for name in sizes.imports)
+    yield f"  imports: {arrows} between modules, {len(sizes.in_circles)} modules in circles"
     yield f"  longest modules: {largest(sizes.modules, count)}"
     yield f"  longest functions: {largest(sizes.functions, count)}"
     yield f"  longest classes: {largest(sizes.classes, count)}"

@@ -7,10 +7,11 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from workerpool.config import Budgets, Rate
+from workerpool.config import Budgets
 from workerpool.errors import BudgetError
 from workerpool.limits.file import FileBudget
 from workerpool.limits.file.machine import Machine
+from workerpool.rate import Rate
 from workerpool.testing import ManualClock
 
 HOST = "http://a.test:80"

@@ -9,6 +9,7 @@ import sys
 import workerpool
 import workerpool.errors
 import workerpool.testing
+from workerpool.agent import version
 
 POOL = {"WorkerPool", "ShardedPool", "fetch", "registered_domain", "PoolStatistics"}
 VALUES = {
@@ -62,14 +63,20 @@ def test_the_package_offers_exactly_these_names() -> None:
     assert set(workerpool.__all__) == POOL | VALUES | ERRORS | BATCH
 
 
+def test_the_package_tells_its_version() -> None:
+    assert workerpool.__version__ == version()
+    assert "__version__" not in vars(workerpool), "it is read when it is asked for"
+
+
 def test_everything_public_says_what_it_is() -> None:
     """Its own words, or those of the base class that it keeps to."""
     silent = []
     for module in (workerpool, workerpool.testing):
         for name in module.__all__:
             offered = getattr(module, name)
-            members = vars(offered) if inspect.isclass(offered) else {}
-            for member, value in members.items():
+            kinds = offered.__mro__ if inspect.isclass(offered) else ()
+            ours = [vars(kind) for kind in kinds if kind.__module__.startswith("workerpool")]
+            for member, value in {name: value for members in ours for name, value in members.items()}.items():
                 is_told = member.startswith("_") or not (callable(value) or isinstance(value, property | classmethod))
                 if not is_told and not inspect.getdoc(getattr(offered, member)):
                     silent.append(f"{name}.{member}")

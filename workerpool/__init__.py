@@ -8,7 +8,7 @@ A request's way: `WorkerPool.stream` reads it (`stream`, `intake`), its host's l
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from workerpool.config import Breaker, Rate, RetryBudget, RetryPolicy, Timeout
+from workerpool.config import Breaker, RetryBudget, RetryPolicy, Timeout
 from workerpool.domains import registered_domain
 from workerpool.errors import (
     BadBody,
@@ -38,12 +38,15 @@ from workerpool.errors import (
 )
 from workerpool.model import Attempt, Outcome, Request, Timings, Underway
 from workerpool.pool import WorkerPool
+from workerpool.rate import Rate
 from workerpool.statistics import PoolStatistics
 
 if TYPE_CHECKING:
     from workerpool.batch.job.job import Job
     from workerpool.batch.tables import rows, to_arrow, to_pandas
     from workerpool.processes import ShardedPool, fetch
+
+    __version__: str
 
 _LATER = {
     "Job": "workerpool.batch.job.job",
@@ -57,6 +60,8 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":  # it is read from the disk, so only when it is asked for
+        return import_module("workerpool.agent").version()
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_LATER[name]), name)
@@ -66,6 +71,7 @@ __all__ = [
     "Attempt",
     "BadBody",
     "Breaker",
+    "BudgetError",
     "Cancelled",
     "CircuitOpen",
     "ConnectFailed",
@@ -87,7 +93,6 @@ __all__ = [
     "RobotsDisallowed",
     "ShardedPool",
     "SlotTimeout",
-    "BudgetError",
     "StatusError",
     "TimedOut",
     "Timeout",

@@ -1,7 +1,7 @@
 """What holds a pool up at any moment: the crew's part of `Waits`.
 
 Everything here happens under the crew's lock, save what streams say about themselves (`Feeder.doing`), and whether that
-matters (`Delays.is_starved`).
+matters (`Delays.watches_feeders`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Feeder(Protocol):
 
     `doing`: what its consumer's thread is at. `SOURCE` while it asks its source, `SINK` while the consumer has it,
     `READY` in the stream's own code; while it waits for an outcome, `WINDOW` if it would read more had it the room, or
-    else `ANSWERS`. That thread sets it, then looks whether the pool is starved, and if so has the crew look again.
+    else `ANSWERS`. That thread sets it, then looks whether nothing is queued, and if so has the crew look again.
     """
 
     doing: Wait
@@ -29,7 +29,7 @@ class Feeder(Protocol):
 class Delays:
     """Notes what holds the pool up.
 
-    `feeders`: the streams that go on; they come and go in single steps, without the lock. `is_starved`: nothing is
+    `feeders`: the streams that go on; they come and go in single steps, without the lock. `watches_feeders`: nothing is
     queued, so what the feeders do is what counts.
     """
 
@@ -38,7 +38,7 @@ class Delays:
         self._meter = Meter(now)
         self._noted_at = now
         self.feeders: list[Feeder] = []
-        self.is_starved = True
+        self.watches_feeders = True
 
     def look(self, now: float) -> None:
         """Look, at times, what has held requests up until now. To be called before anything changes."""
@@ -46,18 +46,18 @@ class Delays:
         if meter.state >= FULL and meter.is_due(now):
             # As it was when the last change was over: what they waited for may be there now.
             reasons = self._scheduler.hold_ups(self._noted_at, Wait.WORKERS if meter.state == FULL else READY)
-            meter.see(reasons, self._scheduler.lanes + self._scheduler.parked, now)
+            meter.see(reasons, self._scheduler.lane_count + self._scheduler.parked, now)
 
     def note(self, now: float, *, is_full: bool, is_ready: bool) -> None:
         """Note what holds from now on. `is_full`: no worker is free; `is_ready`: one is, and may send."""
         scheduler, meter = self._scheduler, self._meter
         self._noted_at = now
         if is_ready:
-            self.is_starved = False
+            self.watches_feeders = False
             if meter.state is not READY:
                 meter.turn_to(READY, now)
         elif scheduler.queued or scheduler.callers:
-            self.is_starved = False
+            self.watches_feeders = False
             state = FULL if is_full else HELD
             if meter.state != state:
                 meter.turn_to(state, now)
@@ -68,8 +68,8 @@ class Delays:
         """Note what holds from now on if nothing is queued."""
         scheduler = self._scheduler
         if not (scheduler.queued or scheduler.callers):
-            self.is_starved = True  # before feeders are asked what they do: who changes that meanwhile sees this
-            state = self._starved_for()
+            self.watches_feeders = True  # before feeders are asked what they do: who changes that meanwhile sees this
+            state = self._state_by_feeders()
             if state != self._meter.state:
                 self._meter.turn_to(state, now)
 
@@ -78,7 +78,7 @@ class Delays:
         self.look(now)
         return self._meter.waits(now)
 
-    def _starved_for(self) -> int:
+    def _state_by_feeders(self) -> int:
         """The state that holds where nothing is queued."""
         waits: Wait | None = None
         for feeder in self.feeders:

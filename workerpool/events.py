@@ -29,7 +29,7 @@ EVENTS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "circuit.closed": (logging.INFO, ("host",)),
     "robots.read": (logging.INFO, ("url", "status", "delay", "error")),
     "pool.started": (logging.DEBUG, ("workers", "rate", "host_rate", "max_connections", "host_connections")),
-    "pool.stopped": (logging.DEBUG, ("requests", "sent")),
+    "pool.stopped": (logging.DEBUG, ("requests", "sent", "elapsed")),
     "worker.failed": (logging.ERROR, ("error",)),
     "adapter.foreign": (logging.WARNING, ("prefix", "adapter")),
     "warm.failed": (logging.WARNING, ("host", "error")),

@@ -64,7 +64,7 @@ class Retries:
         self._learns = learns
         self._stop = policy.stop or tenacity.stop_after_attempt(policy.attempts)
         self._wait = policy.wait or tenacity.wait_random_exponential(multiplier=policy.backoff, max=policy.backoff_max)
-        self._retrying = tenacity.Retrying(stop=tenacity.stop_never, wait=tenacity.wait_none(), reraise=True)
+        self._retrying = tenacity.Retrying()
 
     def needs_verdict(self, status: int) -> bool:
         """Whether a response with this status has to be judged at all: the fast way out for most responses."""
@@ -82,9 +82,9 @@ class Retries:
         why_not = self._reason_to_end(failure, state)
         if why_not is not None:
             return Verdict(why_not=why_not, pause=pause)
-        wait = max(0.0, float(self._wait(state)), asked or 0.0)
+        wait = max(float(self._wait(state)), asked or 0.0)
         if asked is not None and asked > policy.retry_after_max:
-            return Verdict(why_not=f"Retry-After asks for {asked:.0f} s", pause=pause)
+            return Verdict(why_not=f"Retry-After asks for {asked:.0f} s")
         if policy.total is not None and failure.ended_at + wait - failure.started_at > policy.total:
             return Verdict(why_not=f"no time left: the total is {policy.total:g} s", pause=pause)
         if pause is None and status == TOO_MANY_REQUESTS and not self._learns:

@@ -51,14 +51,14 @@ class Crew(Protocol):
 
     def add(self, tickets: Iterable[Ticket]) -> None: ...
     def give_up(self, owner: Owner) -> None: ...
-    def settle(self, owner: Owner, places: int) -> None: ...
+    def acknowledge(self, owner: Owner, places: int) -> None: ...
     def urge(self, ticket: Ticket) -> None: ...
     def resume(self, owner: Owner) -> None: ...
     def attend(self, feeder: Feeder) -> None: ...
     def leave_off(self, feeder: Feeder) -> None: ...
     def look_again(self) -> None: ...
     def forsake(self, owner: Owner, *, has_requests: bool) -> None: ...
-    def is_starved(self) -> bool: ...
+    def needs_more_hosts(self) -> bool: ...
 
 
 class _Streamed(Ticket):
@@ -79,7 +79,7 @@ class _Streamed(Ticket):
         self.read_for = host
         self.size = 0
 
-    def go_on(self, attempts: tuple[Attempt, ...]) -> None:
+    def note_underway(self, attempts: tuple[Attempt, ...]) -> None:
         if self.holds_place:
             self.holds_place = False
             self._stream.tell(Underway(self.request, attempts))
@@ -185,7 +185,7 @@ class Stream(Owner):
                 yield [self._pop() for _ in range(len(self._ready))]
                 if self._places:
                     places, self._places = self._places, 0
-                    self._crew.settle(self, places)
+                    self._crew.acknowledge(self, places)
         finally:
             self._abandon()
         self._raise_failure()
@@ -345,7 +345,7 @@ class Stream(Owner):
 
     def _read_on(self) -> None:
         """Look behind a request that waits for room of its host, if that does not answer and workers need more."""
-        if self._intake.is_stuck(PATIENCE) and self._outstanding < self._window and self._crew.is_starved():
+        if self._intake.is_stuck(PATIENCE) and self._outstanding < self._window and self._crew.needs_more_hosts():
             self._intake.read_on(READ_ON * self._window)
             self._batch_left = 0
 

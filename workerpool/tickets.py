@@ -48,7 +48,7 @@ NOBODY = Owner()
 """Whose requests are that belong to no stream. It never changes."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Ticket:
     """One request on its way through the pool, from its arrival to its outcome.
 
@@ -78,6 +78,10 @@ class Ticket:
     excused: float = 0.0  # and has waited for so many seconds for these in all
     pace: Limiter | None = None  # what spaces the requests of its site, where robots.txt is obeyed
 
+    def __repr__(self) -> str:
+        state = "to be retried" if self.is_retry else "has been sent" if self.started else "not sent yet"
+        return f"<{type(self).__name__} {self.request!r}: {state}>"
+
     def deliver(self, outcome: Outcome) -> None:
         """Take the outcome; called exactly once, without any lock."""
         raise NotImplementedError
@@ -85,8 +89,11 @@ class Ticket:
     def before_send(self) -> None:
         """Called right before the first send, without any lock, unless `is_light`. If it raises, nothing is sent."""
 
-    def go_on(self, attempts: tuple[Attempt, ...]) -> None:
-        """Hear that it was sent and goes on later, after these attempts; called without any lock."""
+    def note_underway(self, attempts: tuple[Attempt, ...]) -> None:
+        """Hear that it was sent and goes on later, after these attempts; called without any lock.
+
+        Before the crew is told what follows: after that, another thread may have sent it again, and it may have ended.
+        """
 
     def claim(self) -> bool:
         """Whether the request is still wanted; asked once, right before the first send."""

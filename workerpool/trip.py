@@ -156,5 +156,4 @@ class Step:
 
     is_new_pause: bool = False  # the crew: whether `pause` began one
     is_given_up: bool = False  # whether it is given up instead of going on
-    circuit: bool | None = None  # what `Scheduler.hear` said of the host that it was sent to,
-    sent_to: str = ""  # which is this one
+    circuit: tuple[str, bool] | None = None  # the host it was sent to, if its circuit opened (True) or closed

@@ -225,7 +225,7 @@ class Worker:
                     held = sorting if sorting.held else None
                 if events.is_on("request.redirected"):
                     self._log("request.redirected", ticket, url=exchange.url, status=response.status_code)
-                ticket.go_on(trip.attempts)
+                ticket.note_underway(trip.attempts)
                 return Step(next_host=next_host, next_key=next_key, held=held)
         trip.add_send(ticket.slot_wait, self._clock.now())
         if not self._retries.needs_verdict(response.status_code):
@@ -238,7 +238,7 @@ class Worker:
             trip.was_resent = trip.exchange.fresh = True
             if events.is_on("request.resent"):
                 self._log("request.resent", ticket)
-            ticket.go_on(trip.attempts)
+            ticket.note_underway(trip.attempts)
             return Step(again=True)
         is_hosts = isinstance(error, TransportError) and not isinstance(error, (BadBody, TooLarge))
         answer = self._answer(ticket, trip, None) if self._listens and is_hosts else None
@@ -266,9 +266,11 @@ class Worker:
             exception=error.__cause__ if error is not None else None,
         )
         verdict = self._retries.judge(failure, self._clock.time())
+        # Its pause holds also if the request ends here, or cannot be sent again: others wait for the same host.
         pause = self._pause(ticket, verdict, response, now)
         if error is not None and events.is_on("attempt.failed"):
             self._log("attempt.failed", ticket, reason=error.reason, error=str(error))
+        # Asked last, so that what says why it is not retried is the body only if nothing else is in the way.
         if verdict.wait is not None and not self._transport.can_repeat(trip.exchange):
             why_not = "not retried, as its body is an iterator that can be read only once: give bytes or a file"
             verdict = Verdict(why_not=why_not, pause=verdict.pause, refuse=verdict.refuse)
@@ -276,7 +278,7 @@ class Worker:
             if error is not None and pause is not None and pause.refuse:
                 error = paused_error(pause.until - now, self._clock.time(), self._policy.retry_after_max)
             return replace(self._end(ticket, trip, response, error, now, verdict.why_not), pause=pause)
-        _note_attempt(trip, response, error)
+        _note_attempt(trip, response, error)  # before the restart, which forgets the hops that it counts
         trip.response = response
         if response is not None and ticket.request.stream:
             response.close()  # its socket is not to be held meanwhile
@@ -284,10 +286,13 @@ class Worker:
             reason = error.reason if error is not None else "the retry rule"
             self._log("request.parked", ticket, wait=verdict.wait, reason=reason)
         trip.exchange.restart()
-        ticket.pace, ticket.key = trip.pace, trip.key
+        ticket.pace, ticket.key = (
+            trip.pace,
+            trip.key,
+        )  # its own URL's again; the crew sees to the host
         trip.parked += verdict.wait
         trip.ready_at = now + verdict.wait
-        ticket.go_on(trip.attempts)
+        ticket.note_underway(trip.attempts)
         return Step(park_until=trip.ready_at, pause=pause)
 
     def _pause(self, ticket: Ticket, verdict: Verdict, response: Response | None, now: float) -> Pause | None:

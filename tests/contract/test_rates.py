@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workerpool.config import Budgets, Rate
+from workerpool.config import Budgets
 from workerpool.limits import LATENESS, MemoryLimiter
 from workerpool.limits.file import FileBudget
+from workerpool.rate import Rate
 from workerpool.testing import ManualClock
 
 HOST = "http://a.test:80"
@@ -128,6 +129,10 @@ def test_a_waking_that_comes_late_takes_its_slot_as_of_the_slots_time_or_as_of_a
     assert home.try_take(now + 0.014 + 2 * LATENESS, since=now) == pytest.approx(now + 0.014 + LATENESS)
 
 
+def test_no_slot_is_of_the_future_though_its_waiter_read_the_clock_later_than_who_asks(make: Make) -> None:
+    assert make(Rate(100), 1).try_take(BEGAN, since=BEGAN + 0.001) == BEGAN
+
+
 def test_slots_are_evenly_spaced_after_the_burst(make: Make) -> None:
     home, times = make(Rate(10), 3), list[float]()
     while len(times) < 6:
@@ -159,3 +164,22 @@ def test_what_weighs_more_than_a_quota_takes_all_of_it(make: Make) -> None:
     assert home.next_at(weight=4) - BEGAN == pytest.approx(3600, abs=0.1)
     assert home.try_take(BEGAN + 3601, weight=4) == BEGAN + 3601
     assert home.next_at() - BEGAN == pytest.approx(7201, abs=0.1)
+
+
+@given(
+    st.sampled_from(["1/s", "50/min", "10/s and 3/min", "10/s and 3/min and 9/h"]),
+    st.integers(1, 8),
+    st.lists(st.tuples(st.floats(0, 2), st.integers(1, 8)), max_size=20),
+)
+def test_a_rate_in_memory_rests_when_the_greatest_weight_fits(
+    rate: str, burst: int, arrivals: list[tuple[float, int]]
+) -> None:
+    limiter, now = MemoryLimiter(Rate.of(rate), burst), BEGAN
+    for gap, weight in arrivals:
+        now += gap
+        limiter.try_take(now, weight)
+    assert limiter.rests_at == limiter.next_at(10**6)
+
+
+def test_only_above_a_thousand_a_second_a_waiter_may_wait_for_several_slots_together() -> None:
+    assert [MemoryLimiter(Rate(count)).grouping for count in (1, 1000, 1001)] == [0.0, 0.0, 0.005]

@@ -42,7 +42,8 @@ def test_get_head_and_post_are_answered(route: Route) -> None:
         assert pool.get(route.url("/bytes/1000")).result(LONG).content == octets(1000)
         head = pool.head(route.url("/bytes/1000")).result(LONG)
         assert (head.status_code, head.content, head.headers["Content-Length"]) == (200, b"", "1000")
-        echo = pool.post(route.url("/echo"), data=b"a body").result(LONG).json()
+        # A proxy may close its socket right after the answer to HEAD, without a word.
+        echo = pool.post(route.url("/echo"), data=b"a body", idempotent=True).result(LONG).json()
         assert (echo["method"], echo["body"]) == ("POST", "a body")
 
 

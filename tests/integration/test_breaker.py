@@ -96,7 +96,7 @@ def test_what_is_wrong_with_requests_is_no_failure_of_their_host(origin: Origin)
 
 def test_a_circuit_may_stay_open_for_longer_than_there_are_dates(origin: Origin) -> None:
     origin.default = Reply(status=500)
-    outcomes = fetch(origin, Breaker(failures=1, open_for=1e15, fails_fast=True), 3)
+    outcomes = fetch(origin, Breaker(failures=1, open_for=1e15, longest=1e15, fails_fast=True), 3)
     assert [type(outcome.error) for outcome in outcomes[1:]] == [CircuitOpen, CircuitOpen]
 
 

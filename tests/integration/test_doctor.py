@@ -23,8 +23,8 @@ import pytest
 from tests.certificates import VERSIONS, Authority
 from tests.commands import COMMAND, PATIENCE, started
 from tests.tunnels import Tunnels
-from workerpool.config import Rate
 from workerpool.doctor import Examination, Examiner
+from workerpool.rate import Rate
 from workerpool.testing import Origin, Reply
 
 

@@ -539,6 +539,27 @@ def test_shutdown_waits_for_queued_and_parked_requests() -> None:
         next(pool.stream(["http://a.test/"]))
 
 
+def test_shutdown_that_waits_returns_when_what_was_open_is_closed_whoever_closes_it() -> None:
+    closes, goes = threading.Event(), threading.Event()
+
+    class Slow(ScriptedTransport):
+        def close(self) -> None:
+            closes.set()
+            assert goes.wait(LONG)
+
+    pool = WorkerPool(2, transport=Slow())
+    closing = threading.Thread(target=lambda: pool.shutdown(wait=False), daemon=True)
+    closing.start()
+    assert closes.wait(LONG)
+    waiting = threading.Thread(target=pool.shutdown, daemon=True)
+    waiting.start()
+    waiting.join(0.1)
+    assert waiting.is_alive()
+    goes.set()
+    waiting.join(LONG)
+    assert not waiting.is_alive()
+
+
 def test_shutdown_with_cancel_futures_ends_all_but_what_is_being_sent() -> None:
     gate, parked = Gate(), Answer(429, headers={"Retry-After": "100"})
     transport = ScriptedTransport(lambda request, url: parked if "parked" in url else gate(request, url))

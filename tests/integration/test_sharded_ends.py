@@ -156,6 +156,7 @@ def test_processes_that_end_again_and_again_are_told_of() -> None:
             outcomes.append(outcome)  # noqa: PERF402  what comes before it raises counts
 
     with ShardedPool(2, 2, transport=elsewhere.ending) as pool:
+        assert not pool._broken
         with pytest.raises(ProcessesLost, match="ended unasked within 60 s, the last one by signal 9"):
             take()
         assert len(outcomes) == 51
@@ -163,6 +164,7 @@ def test_processes_that_end_again_and_again_are_told_of() -> None:
         assert isinstance(lost.error, Cancelled)
         with pytest.raises(ProcessesLost):
             take()
+        assert pool._broken
         assert eventually(lambda: pool.pids == [])
 
 

@@ -20,9 +20,10 @@ from tests.conftest import IN_FULL
 from tests.waiting import LONG, eventually, let_pass
 from workerpool import WorkerPool
 from workerpool.clock import SystemClock
-from workerpool.config import Budgets, Rate
+from workerpool.config import Budgets
 from workerpool.errors import OptionError
 from workerpool.limits.file import FileBudget
+from workerpool.rate import Rate
 from workerpool.testing import Origin
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,6 +4,7 @@ what a request over a dead one gets. Counted by the server and by the kernel."""
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle, islice
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -20,6 +22,7 @@ from tests.waiting import eventually
 from workerpool import OutcomeUnknown, Request, RetryPolicy, WorkerPool
 from workerpool.testing import Origin, OriginProcess, Reply
 from workerpool.transport import connection, trace
+from workerpool.transport.connection import CountedConnection
 
 LOOPBACK = [f"127.{n // 250}.{n // 250}.{n % 250 + 1}" for n in range(500)]
 
@@ -166,6 +169,26 @@ def test_a_limit_of_requests_per_connection_is_absorbed() -> None:
         assert all(outcome.ok for outcome in outcomes)
         assert origin.requests == 200
         assert origin.connections_opened >= 200 / 7
+
+
+def test_a_connection_shows_where_it_leads_and_how_it_stands_but_no_login() -> None:
+    with Origin() as origin:
+        proxy = origin.url("/").replace("//", "//user:secret@")
+        with WorkerPool(1, proxies={"http": proxy}) as pool:
+            connections = cast(Any, pool)._transport._connections
+            for _ in range(2):
+                pool.get("http://name.test/").result()
+            assert eventually(lambda: len(connections._idle) == 1)
+            ((connection, key),) = connections._idle.items()
+            there = f"<CountedConnection 127.0.0.1:{origin.port}: "
+            assert re.fullmatch(re.escape(there) + r"idle for \d\.\d s, 2 sent>", repr(connection))
+            connections.checkout(key, connection.host_key)
+            assert repr(connection) == there + "in use, 2 sent>"
+            connections.checkin(key, connection)
+        assert repr(connection) == there + "closed, 2 sent>"
+    made = CountedConnection("name.test")
+    made.site = "name.test:80"
+    assert repr(made) == "<CountedConnection name.test:80: new, 0 sent>"
 
 
 # -- a request over a dead socket -------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -146,6 +146,17 @@ def accepts(port: int) -> bool:
     except ConnectionRefusedError:
         return False
     return True
+
+
+def test_a_connection_shows_whether_its_session_was_resumed(ca: Authority) -> None:
+    with Origin(tls=ca.context()) as origin, WorkerPool(1, verify=ca.file) as pool:
+        idle = cast(Any, pool)._transport._connections._idle
+        for shown in (", 1 sent, TLS>", ", 1 sent, TLS resumed>"):
+            fetch(pool, origin.url("/"))
+            assert eventually(lambda: len(idle) == 1)
+            (connection,) = idle
+            assert repr(connection).endswith(shown)
+            connection.sock.close()  # the next one is new
 
 
 def test_a_used_socket_says_nothing_of_resumption(ca: Authority) -> None:

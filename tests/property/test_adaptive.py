@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workerpool.config import Rate
 from workerpool.limits import LATENESS, AdaptiveConnections, AdaptiveRate, Allowance, Answer, tell
+from workerpool.rate import Rate
 
 maybe = st.none() | st.sampled_from([0.0, 0.5, 1.0, 5.0, 60.0, 600.0, 1e6, 1e18])
 allowances = st.none() | st.builds(Allowance, limit=maybe, window=maybe, remaining=maybe, reset=maybe)

@@ -6,16 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.contract.test_rates import assert_bounded, rates
-from workerpool.config import Rate
 from workerpool.limits import LeakyBucket
+from workerpool.rate import Rate
 
-gaps = st.lists(st.floats(0, 2), min_size=1, max_size=120)
+arrivals = st.lists(st.tuples(st.floats(0, 2), st.floats(0, 3), st.integers(1, 12)), min_size=1, max_size=120)
 
 
-@given(rates, st.integers(1, 10), gaps)
-def test_no_window_holds_more_than_burst_plus_rate_times_its_length(rate: Rate, burst: int, gaps: list[float]) -> None:
-    bucket, now, grants = LeakyBucket(rate.interval, burst), 0.0, []
-    for gap in gaps:
+@given(rates, st.integers(1, 10), arrivals)
+def test_no_window_holds_more_than_burst_plus_rate_times_its_length(
+    rate: Rate, burst: int, arrivals: list[tuple[float, float, int]]
+) -> None:
+    """Nor where one is granted as of a time before the last one's, as who has waited may ask for."""
+    bucket, now, grants = LeakyBucket(rate.interval, burst), 0.0, list[tuple[float, int]]()
+    for gap, ago, weight in arrivals:
         now += gap * rate.interval
-        grants.append((bucket.take(now), 1))
+        weight = min(weight, burst)
+        grants.append((bucket.take(now - ago * rate.interval, weight), weight))
+    assert grants == sorted(grants, key=lambda grant: grant[0])
     assert_bounded(grants, rate, burst)

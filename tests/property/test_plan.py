@@ -8,13 +8,14 @@ from functools import partial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workerpool.config import Budgets, Rate, RetryPolicy
+from workerpool.config import Budgets, RetryPolicy
 from workerpool.plan.bounds import Load, bounds_of
 from workerpool.plan.profile import Profile
 from workerpool.plan.records import Sent
 from workerpool.plan.setting import Setting
 from workerpool.plan.simulation import Course, Simulation
 from workerpool.pool import options_of
+from workerpool.rate import Rate
 
 NAMES = ["a", "b", "c"]
 rates = st.sampled_from([None, Rate(1), Rate(10), Rate(3_000), Rate(30, 60), Rate(20, 1, (Rate(25, 60),))])

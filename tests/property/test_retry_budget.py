@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workerpool.config import Budgets, Rate, RetryBudget, RetryPolicy
+from workerpool.config import Budgets, RetryBudget, RetryPolicy
 from workerpool.limits import RetryTokens
 from workerpool.model import Request
+from workerpool.rate import Rate
 from workerpool.scheduler import POOLS_SHARE, Scheduler
 from workerpool.tickets import Ticket
 
@@ -147,7 +148,7 @@ def test_no_more_tokens_are_spent_than_floor_share_and_time_allow_in_any_window(
             now = max(now, tokens.next_at())
             tokens.spend(now)
         else:
-            tokens.earn(now)
+            tokens.earn()
         log.append((now, is_retry))
     for start in range(len(log)):
         spent = earned = 0
@@ -155,3 +156,42 @@ def test_no_more_tokens_are_spent_than_floor_share_and_time_allow_in_any_window(
             spent += is_retry
             earned += not is_retry
             assert spent <= floor + share * earned + per_second * (at - log[start][0]) + 1e-6
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 1)), max_size=40))
+def test_a_retry_takes_a_token_of_its_hosts_and_of_all_hosts_and_waits_for_either(
+    steps: list[tuple[int, bool, int]],
+) -> None:
+    """In each step some seconds pass, and then one of two hosts sends a first try, or a retry if there is a token.
+
+    There are never more than the floor; three quarters of one come with each first try, and an eighth with each second.
+    """
+    now, floors = 100.0, (3.0, 3.0, 4.0)
+    pool = RetryTokens(0.75, 0.125, floors[2], now)
+    hosts = [RetryTokens(0.75, 0.125, floor, now, parent=pool) for floor in floors[:2]]
+    levels = [*floors]
+    for seconds, is_first, host in steps:
+        now += seconds
+        levels = [min(floor, level + 0.125 * seconds) for floor, level in zip(floors, levels, strict=True)]
+        missing = 1 - min(levels[host], levels[2])
+        assert hosts[host].next_at() == now + missing / 0.125 if missing > 0 else hosts[host].next_at() <= now
+        if is_first:
+            hosts[host].earn()
+        elif missing <= 0:
+            hosts[host].spend(now)
+        if is_first or missing <= 0:
+            for one in (host, 2):
+                levels[one] = min(floors[one], levels[one] + (0.75 if is_first else -1.0))
+        for tokens, level, floor in zip([*hosts, pool], levels, floors, strict=True):
+            assert tokens.count(now) == int(level)
+            assert level == floor or tokens.rests_at == now + (floor - level) / 0.125
+            assert level < floor or tokens.rests_at <= now
+
+
+def test_a_clock_that_is_read_in_another_order_brings_and_takes_no_tokens() -> None:
+    tokens = RetryTokens(0.75, 0.125, 4.0, 100.0)
+    tokens.spend(101.0)
+    assert tokens.count(93.0) == 3
+    tokens.spend(93.0)
+    assert tokens.count(101.0) == 2
+    assert tokens.count(109.0) == 3

@@ -78,7 +78,7 @@ class Pool:
 
     def _end(self, ticket: Ticket | None) -> str:
         if ticket is None:
-            self.scheduler.make_room(self._owner, 1, self.now)
+            self.scheduler.give_places(self._owner, 1, self.now)
             return ""
         self.scheduler.release(ticket.host, self.now, since=ticket.granted_at)
         self.ended.setdefault(ticket.host, []).append(self.now)

@@ -19,8 +19,9 @@ from typing import Any
 
 from workerpool import WorkerPool
 from workerpool.clock import SystemClock
-from workerpool.config import Budgets, Rate
+from workerpool.config import Budgets
 from workerpool.limits.file import FileBudget
+from workerpool.rate import Rate
 
 
 def main() -> None:

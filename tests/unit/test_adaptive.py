@@ -22,8 +22,8 @@ from tests.simulation import (
     slots,
     token_bucket,
 )
-from workerpool.config import Rate
 from workerpool.limits import AdaptiveConnections, AdaptiveRate, Allowance, Answer, tell
+from workerpool.rate import Rate
 
 SEEDS = (1, 2, 3) if IN_FULL else (1,)
 NOISY: dict[str, Any] = {"jitter": 1.0, "wake_up": 0.006}

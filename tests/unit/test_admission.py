@@ -7,9 +7,10 @@ import threading
 import pytest
 
 from workerpool.clock import SystemClock
-from workerpool.config import Breaker, Budgets, Rate, RetryBudget
+from workerpool.config import Breaker, Budgets, RetryBudget
 from workerpool.limits import Answer, Circuit, MemoryLimiter
 from workerpool.model import Request
+from workerpool.rate import Rate
 from workerpool.scheduler import QUOTAS, Scheduler
 from workerpool.tickets import Caller, Ticket
 
@@ -203,7 +204,7 @@ def test_a_host_that_only_redirects_inside_a_send_led_to_is_forgotten() -> None:
     scheduler.enter(caller, 0.0)
     scheduler.admit(0.0, all_busy=False)
     scheduler.withdraw(caller, 0.0)
-    assert scheduler.hosts == 0
+    assert scheduler.host_count == 0
 
 
 def test_requests_that_end_unsent_do_not_wait_for_those_in_flight() -> None:
@@ -235,3 +236,18 @@ def test_a_wait_of_more_seconds_than_the_system_knows_is_a_long_one() -> None:
     with condition:
         threading.Thread(target=wake).start()
         SystemClock().wait(condition, 1e300)
+
+
+def test_hosts_lanes_and_requests_say_how_they_stand_and_no_secret() -> None:
+    scheduler = Scheduler(Budgets(), places=1000)
+    for _ in range(2):
+        scheduler.add(Ticket(Request("http://user:secret@a.test/?token=secret"), "a", key="secret"), 0.0)
+    sent = scheduler.next(0.0)
+    host = scheduler._hosts["a"]
+    (lane,) = host.lanes.values()
+    waiting = lane.queue[0]
+    assert repr(host) == "<Host a: 1 queued, 1 of 6 places taken, well>"
+    assert repr(lane) == "<Lane of a: 1 queued, 0 to be retried, in the ring>"
+    assert repr(sent) == f"<Ticket {waiting.request!r}: has been sent>"
+    assert repr(waiting) == f"<Ticket {waiting.request!r}: not sent yet>"
+    assert "secret" not in f"{host!r} {lane!r} {sent!r} {waiting!r}"

@@ -159,7 +159,7 @@ WRONG: dict[type, dict[str, list[Any]]] = {
         "failures": [0, "10"],
         "share": [0, 2, "half"],
         "window": [0, "20"],
-        "open_for": [0, "30"],
+        "open_for": [0, "30", 301],
         "longest": [0, "300"],
         "fails_fast": ["no", 0],
     },

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from workerpool.config import Breaker, Budgets, Rate, RetryBudget
+from workerpool.config import Breaker, Budgets, RetryBudget
 from workerpool.delays import Delays
 from workerpool.limits import Answer, MemoryLimiter
 from workerpool.meter import Wait
 from workerpool.model import Request
+from workerpool.rate import Rate
 from workerpool.scheduler import Scheduler
 from workerpool.tickets import NOBODY, Caller, Owner, Ticket
 
@@ -162,6 +163,15 @@ def test_a_request_that_weighs_more_waits_for_all_its_slots(rate: str, word: str
     assert pool.seconds() == {word: 0.8}
 
 
+def test_a_request_whose_slot_has_come_does_not_wait_for_that_of_a_heavier_one_behind_it() -> None:
+    pool = Pool(1, host_rate=Rate(1), burst=2)
+    pool.add(1)
+    pool.add(1)
+    pool.add(1, key="mine", weight=2)
+    pool.wait(0.5)
+    assert pool.seconds() == {"workers": 0.25, "host_rate": 0.25}
+
+
 def test_retries_wait_for_their_time_and_then_for_a_token() -> None:
     rules = {"retries": RetryBudget(share=0.0, per_second=0.1), "floor": 0.0}
     pool = Pool(rules=rules)
@@ -202,7 +212,7 @@ def test_a_stream_that_turns_to_its_source_while_retries_wait_is_what_holds_the_
     pool.add(1)
     pool.scheduler.park(pool.end(), 9.0)
     pool.note()
-    assert pool.delays.is_starved
+    assert pool.delays.watches_feeders
     pool.now = 2.0
     stream.doing = Wait.SOURCE
     pool.delays.look(pool.now)
@@ -307,7 +317,7 @@ def test_what_a_stream_turns_to_counts_from_then_on() -> None:
     pool, stream = Pool(), Streaming(Wait.SOURCE)
     pool.delays.feeders.append(stream)
     pool.note()
-    assert pool.delays.is_starved
+    assert pool.delays.watches_feeders
     pool.now = 2.0
     stream.doing = Wait.SINK
     pool.delays.look_at_feeders(pool.now)
@@ -319,7 +329,7 @@ def test_a_stream_need_not_tell_what_it_does_while_requests_are_queued() -> None
     pool, stream = Pool(host_connections=1), Streaming(Wait.SOURCE)
     pool.delays.feeders.append(stream)
     pool.add(2)
-    assert not pool.delays.is_starved
+    assert not pool.delays.watches_feeders
     pool.wait(1.0)
     assert pool.seconds() == {"host_sockets": 1.0}
 

@@ -8,12 +8,14 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 
+from tests.waiting import eventually
 from workerpool import Request, RetryPolicy, WorkerPool, events
 from workerpool.testing import Answer, ManualClock, ScriptedTransport
 
@@ -85,6 +87,36 @@ def test_every_event_carries_exactly_its_fields(seen: Seen) -> None:
         level, fields = events.EVENTS[record.event]  # type: ignore[attr-defined]
         assert tuple(record.fields) == fields  # type: ignore[attr-defined]
         assert record.levelno == level
+
+
+def test_a_pool_that_nobody_waits_for_says_once_that_it_has_stopped_and_how_long_that_took(seen: Seen) -> None:
+    asked, goes = threading.Event(), threading.Event()
+
+    def answer(request: Request, url: str) -> Answer:
+        asked.set()
+        assert goes.wait(60)
+        return Answer()
+
+    pool = WorkerPool(2, transport=ScriptedTransport(answer))
+    future = pool.get("http://a.test/")
+    assert asked.wait(60)
+    pool.shutdown(wait=False)
+    assert seen.of("pool.stopped") == []
+    time.sleep(0.01)
+    goes.set()
+    assert future.result(60).ok
+    assert eventually(lambda: seen.of("pool.stopped") != [])
+    pool.shutdown()
+    (stopped,) = seen.of("pool.stopped")
+    assert (stopped["requests"], stopped["sent"]) == (1, 1)
+    assert 0.01 <= stopped["elapsed"] < 60
+
+
+def test_a_handler_may_shut_down_a_pool_that_says_that_it_has_stopped(seen: Seen) -> None:
+    pool = WorkerPool(2, transport=ScriptedTransport())
+    seen.at_each = pool.shutdown
+    pool.shutdown()
+    assert len(seen.of("pool.stopped")) == 1
 
 
 def test_a_parked_request_says_its_key_host_attempt_wait_and_reason(seen: Seen) -> None:

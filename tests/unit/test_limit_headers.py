@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 import timeit
+from email.utils import formatdate
 
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from workerpool.config import Rate
-from workerpool.limits.headers import Allowance, allowance
+from workerpool.limits import Answer, answer_of
+from workerpool.limits.headers import LONGEST_WAIT, Allowance, allowance, retry_after
+from workerpool.rate import Rate
 
 NOW = 1_800_000_000.0
 DATE = "Fri, 15 Jan 2027 08:00:00 GMT"  # NOW
@@ -19,6 +23,13 @@ DATE = "Fri, 15 Jan 2027 08:00:00 GMT"  # NOW
 def read(headers: dict[str, str]) -> tuple[float | None, float | None, float | None, float | None]:
     found = allowance(CaseInsensitiveDict(headers), NOW) or Allowance()
     return found.limit, found.window, found.remaining, found.reset
+
+
+def reply(status: int, headers: dict[str, str]) -> requests.Response:
+    made = requests.Response()
+    made.status_code = status
+    made.headers.update(headers)
+    return made
 
 
 def x(limit: object = None, left: object = None, reset: object = None, prefix: str = "X-RateLimit") -> dict[str, str]:
@@ -52,6 +63,24 @@ def x(limit: object = None, left: object = None, reset: object = None, prefix: s
             },
             (10, 1, 5, 1),
         ),
+        # as long as it lasts: what has no reset binds least, and one that is over next to now for a second
+        ({"RateLimit": '"a";r=1, "b";r=50;t=10'}, (None, None, 50, 10)),
+        ({"RateLimit": '"a";r=5;t=0, "b";r=1;t=100'}, (None, None, 1, 100)),
+        ({"RateLimit": '"a";r=5;t=1, "b";r=8;t=2'}, (None, None, 8, 2)),
+        # of two headers the one that is used up first, and the limit of the one that has it
+        (
+            {"RateLimit": "limit=9, remaining=1, reset=9", "X-RateLimit": "limit=7, remaining=5, reset=9"},
+            (9, None, 1, 9),
+        ),
+        ({"RateLimit-Limit": "100", "RateLimit": "a;r=5;t=3"}, (100, None, 5, 3)),
+        # units: in quotes and capitals, and of limits without a name
+        (
+            {"RateLimit-Policy": '"a";q=9;w=9;qu="Requests"', "RateLimit": "a;r=1;t=9"},
+            (9, 9, 1, 9),
+        ),
+        ({"RateLimit-Policy": "9;w=9;qu=content-bytes", "RateLimit": "limit=9, remaining=1, reset=9"}, (None,) * 4),
+        ({"RateLimit-Policy": "9;w=9;qu=content-bytes", "RateLimit": "9;r=1;t=9"}, (None,) * 4),
+        ({"RateLimit-Policy": '"a";q=9;w=9;qu="content-bytes"', "RateLimit": "a;r=1;t=9"}, (None,) * 4),
         # names that look like syntax
         ({"RateLimit": '"a,b;r=1;t=1";r=50;t=30;acme-x="r=2, t=3"'}, (None, None, 50, 30)),
         ({"RateLimit": '"say \\"r=1\\"";r=50;t=30'}, (None, None, 50, 30)),
@@ -85,11 +114,18 @@ def x(limit: object = None, left: object = None, reset: object = None, prefix: s
             (60, None, 59, 361.5),
         ),
         (x(reset="12ms"), (None, None, None, 0.012)),
+        ({"x-ratelimit-reset-after-requests": "7"}, (None, None, None, 7)),
+        # the last span, the first moment, the last one in seconds, and the first one in milliseconds
+        (x(reset=10**9), (None, None, None, 10**9)),
+        (x(reset=10**9 + 1), (None, None, None, 0)),
+        (x(reset=10**12), (None, None, None, 10**12 - NOW)),
+        (x(reset=10**12 + 1), (None, None, None, 0)),
         # Kong: the window is in the name
         (
             {"X-RateLimit-Limit-Minute": "20", "X-RateLimit-Remaining-Minute": "18", "X-RateLimit-Limit-Hour": "500"},
             (500, 3600, None, None),
         ),
+        ({"X-RateLimit-Limit-Minute": "20", "X-RateLimit-Limit-Day": "unlimited"}, (20, 60, None, None)),
         # nothing, and junk
         ({"Server": "nginx", "Strict-Transport-Security": "max-age=1", "X-Limit": "5"}, (None, None, None, None)),
         (x("", "many", "soon"), (None, None, None, None)),
@@ -99,6 +135,9 @@ def x(limit: object = None, left: object = None, reset: object = None, prefix: s
         ({"RateLimit": "r=" + "9" * 400}, (None, None, None, None)),
         ({"RateLimit": '"\\' * 4000}, (None, None, None, None)),
         ({"X-RateLimit-Limit": "1" * 5000}, (None, None, None, None)),
+        # the longest that is read
+        ({"X-RateLimit-Limit": "7".rjust(1000)}, (7, None, None, None)),
+        ({"X-RateLimit-Limit": "7".rjust(1001)}, (None, None, None, None)),
     ],
 )  # fmt: skip
 def test_what_a_host_says_is_put_together(
@@ -115,6 +154,8 @@ def test_what_a_host_says_is_put_together(
         ({"RateLimit-Limit": "10, 10;w=1, 50;w=60", "RateLimit-Remaining": "9"}, Rate(50, 60)),
         ({"X-RateLimit-Limit": "60", "X-RateLimit-Remaining": "59", "X-RateLimit-Reset": "1800003600"}, Rate(59, 3600)),
         ({"RateLimit": '"default";r=50;t=30'}, Rate(50, 30)),
+        ({"RateLimit": '"default";r=50;t=1'}, Rate(50, 1)),
+        ({"X-RateLimit-Remaining": "50", "X-RateLimit-Reset-After": "0.9"}, None),
         ({"X-RateLimit-Limit": "60"}, None),
         ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "60"}, None),
         ({"RateLimit-Policy": '"default";q=100'}, None),
@@ -126,6 +167,51 @@ def test_the_rate_that_headers_allow_is_the_strictest_policy_s_or_what_is_left(
     headers: dict[str, str], rate: Rate | None
 ) -> None:
     assert (allowance(headers, NOW) or Allowance()).rate == rate
+
+
+def test_headers_of_these_families_that_cannot_be_read_are_none() -> None:
+    assert allowance({"X-RateLimit-Limit": "soon"}, NOW) is None
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_a_date_without_a_zone_is_utcs_wherever_this_runs(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", zone)
+        time.tzset()
+        assert read(x(reset="2027-01-15T08:01:00")) == (None, None, None, 60)
+        assert read(x(reset="2027-01-15T10:01:00+02:00")) == (None, None, None, 60)
+    time.tzset()
+
+
+def test_a_wait_of_more_than_ten_years_is_one_of_ten_years() -> None:
+    assert retry_after({"Retry-After": "999999999"}, NOW) == LONGEST_WAIT
+
+
+def test_an_answer_says_what_its_status_and_headers_say() -> None:
+    said = answer_of(reply(200, {"RateLimit": "a;r=5;t=30"}), 1.0, 2.0, NOW, latency=0.5, in_flight=3)
+    left = Allowance(remaining=5, reset=30)
+    assert said == Answer(1.0, 2.0, 200, False, None, left, latency=0.5, in_flight=3)
+    assert said.accepted
+    assert not answer_of(reply(500, {}), 1.0, 2.0, NOW, in_flight=1).accepted
+    assert answer_of(reply(499, {}), 1.0, 2.0, NOW, in_flight=1).accepted
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_an_answer_that_refuses_says_how_long_to_pause(status: int) -> None:
+    headers = {"Retry-After": formatdate(NOW + 9, usegmt=True), "X-RateLimit-Reset": str(NOW + 30)}
+    said = answer_of(reply(status, headers), 1.0, 2.0, NOW, in_flight=3)
+    assert said == Answer(1.0, 2.0, status, True, 9.0, Allowance(reset=30.0), in_flight=3)
+    assert not said.accepted
+
+
+def test_a_time_to_retry_after_is_a_pause_of_those_only_who_refuse() -> None:
+    assert answer_of(reply(301, {"Retry-After": "9"}), 1.0, 2.0, NOW, in_flight=1).pause is None
+
+
+def test_no_answer_is_neither_refused_nor_accepted() -> None:
+    said = answer_of(None, 1.0, 2.0, NOW, in_flight=3)
+    assert said == Answer(1.0, 2.0, None, False, in_flight=3)
+    assert not said.accepted
 
 
 names = st.sampled_from(

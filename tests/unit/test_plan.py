@@ -15,7 +15,7 @@ import pytest
 from workerpool.cli import main
 from workerpool.cli.arguments import parse
 from workerpool.cli.plan_arguments import PlanSettings
-from workerpool.config import Breaker, Budgets, Rate, RetryPolicy
+from workerpool.config import Breaker, Budgets, RetryPolicy
 from workerpool.errors import OptionError
 from workerpool.keys import key_function
 from workerpool.model import Request
@@ -26,6 +26,7 @@ from workerpool.plan.profile import KEPT, Profile, usual_waits
 from workerpool.plan.records import FIELDS, Sent
 from workerpool.plan.simulation import Simulation
 from workerpool.pool import options_of
+from workerpool.rate import Rate
 
 A, B = "http://a.test:80", "http://b.test:80"
 

@@ -33,6 +33,7 @@ def judge(
     number: int = 1,
     started_at: float = 0.0,
     ended_at: float = 1.0,
+    learns: bool = False,
 ) -> Verdict:
     failure = Failure(
         request=request or Request("http://a.test/"),
@@ -43,7 +44,7 @@ def judge(
         error=error,
         exception=error.__cause__ if error is not None else None,
     )
-    return Retries(policy or RetryPolicy()).judge(failure, NOW)
+    return Retries(policy or RetryPolicy(), learns=learns).judge(failure, NOW)
 
 
 def date(seconds_from_now: float) -> str:
@@ -115,11 +116,53 @@ def test_only_429_and_503_speak_for_the_whole_host(status: int, pauses: bool) ->
 def test_a_pause_beyond_the_cap_refuses_the_host() -> None:
     verdict = judge(answer=response(429, Retry_After="3600"))
     assert (verdict.wait, verdict.pause, verdict.refuse) == (None, 3600, True)
+    assert "longer pause than allowed" in verdict.why_not
+
+
+def test_a_longer_wait_than_allowed_that_is_no_pause_ends_its_own_request_only() -> None:
+    verdict = judge(answer=response(500, Retry_After="3600"))
+    assert (verdict.wait, verdict.pause, verdict.refuse) == (None, None, False)
+    assert "3600 s" in verdict.why_not
+
+
+def test_a_verdict_is_needed_of_failing_statuses_only_unless_the_policy_looks_at_every_response() -> None:
+    assert [Retries(RetryPolicy()).needs_verdict(status) for status in (200, 399, 400, 404)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    assert Retries(RetryPolicy(retry=tenacity.retry_never)).needs_verdict(200)
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 def test_a_status_that_a_retry_may_mend_is_retried(status: int) -> None:
     assert judge(answer=response(status)).wait is not None
+
+
+def test_a_wait_as_long_as_the_cap_is_waited_for() -> None:
+    policy = RetryPolicy(retry_after_max=60)
+    assert judge(policy, response(429, Retry_After="60")).wait == pytest.approx(60, abs=1)
+    assert judge(policy, response(500, Retry_After="60")).wait == pytest.approx(60, abs=1)
+
+
+def test_a_refusal_without_a_time_pauses_its_host_while_it_backs_off_and_at_least_for_the_first_backoff() -> None:
+    assert judge(RetryPolicy(backoff=2, wait=lambda state: 0.1), response(429)).pause == 2
+    assert judge(RetryPolicy(backoff=2, wait=lambda state: 7), response(429)).pause == 7
+    assert judge(RetryPolicy(backoff=2, wait=lambda state: 7), response(429, Retry_After="3")).pause == 3
+    assert judge(RetryPolicy(), response(503)).pause is None
+    assert judge(RetryPolicy(wait=lambda state: 7), response(429), learns=True) == Verdict(wait=7)
+
+
+@pytest.mark.parametrize("policy", [RetryPolicy(attempts=1), RetryPolicy(total=15)])
+def test_a_host_that_asks_for_a_pause_gets_it_though_the_request_ends(policy: RetryPolicy) -> None:
+    verdict = judge(policy, response(503, Retry_After="20"))
+    assert (verdict.wait, verdict.pause) == (None, 20)
+
+
+def test_why_attempts_ended_is_said_where_there_were_several() -> None:
+    assert judge(RetryPolicy(attempts=1)).why_not == ""
+    assert judge(RetryPolicy(attempts=2), number=2).why_not == "no attempts left"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 422, 501, 505])
@@ -167,8 +210,8 @@ def test_attempts_are_bounded() -> None:
 
 def test_the_total_time_bounds_when_an_attempt_may_begin() -> None:
     policy = RetryPolicy(total=10, wait=lambda state: 5)
-    assert judge(policy, ended_at=4.9).wait == 5
-    late = judge(policy, ended_at=5.1)
+    assert judge(policy, started_at=100, ended_at=105).wait == 5
+    late = judge(policy, started_at=100, ended_at=105.1)
     assert late.wait is None
     assert "10 s" in late.why_not
     assert judge(RetryPolicy(total=None, wait=lambda state: 5), ended_at=1e6).wait == 5
@@ -195,7 +238,10 @@ def test_a_users_tenacity_strategies_are_the_policy() -> None:
     lost.__cause__ = requests.ConnectionError("gone")
     assert judge(policy, error=lost).wait == 5
     assert (seen[0].attempt_number, seen[0].start_time, seen[0].seconds_since_start) == (1, 10, 4)
+    assert (seen[0].args, seen[0].kwargs) == ((Request("u", "POST"),), {})
+    assert seen[0].retry_object is not None
     assert seen[0].outcome is not None
+    assert seen[0].outcome.attempt_number == 1
     assert seen[0].outcome.result().status_code == 404
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from workerpool.config import Budgets, Rate
+from workerpool.config import Budgets
 from workerpool.model import Request
+from workerpool.rate import Rate
 from workerpool.scheduler import Scheduler
 from workerpool.tickets import NOBODY, Owner, Ticket
 

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests import Response
 
-from workerpool.config import Budgets, Rate
+from workerpool.config import Budgets
 from workerpool.errors import Cancelled, ConnectionLost, InvalidRequest, RequestError, StatusError
 from workerpool.model import Attempt, Outcome, Request, Timings
+from workerpool.rate import Rate
 from workerpool.report.summary import Took, summarize
 from workerpool.report.totals import OTHERS, Histogram, Tally, Totals, reason_of
 from workerpool.report.why import Allowed

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workerpool.config import Budgets, Rate
+from workerpool.config import Budgets
 from workerpool.meter import Wait
 from workerpool.model import Timings
+from workerpool.rate import Rate
 from workerpool.report.why import IN_FLIGHT, PHASES, WAITS, Allowed, Course, advise, describe, split
 from workerpool.statistics import HostWait, Waits
 

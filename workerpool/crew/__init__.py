@@ -17,8 +17,8 @@ From the top down: the first three ask the turns, these ask the dispatcher, and 
 turns keeps the pool alive: the pool, threads in a turn, and a door while it is used.
 """
 
-from workerpool.crew.crew import AHEAD, Crew
+from workerpool.crew.crew import Crew
 from workerpool.crew.door import Door
 from workerpool.crew.turns import Turns
 
-__all__ = ["AHEAD", "Crew", "Door", "Turns"]
+__all__ = ["Crew", "Door", "Turns"]

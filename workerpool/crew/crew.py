@@ -13,9 +13,6 @@ from workerpool.delays import Feeder
 from workerpool.gate import Sorting
 from workerpool.tickets import Owner, Ticket
 
-AHEAD = 2
-"""Requests that may be sent, for each worker, with which workers will not soon be idle."""
-
 
 class Crew:
     """Takes work, says how it stands, and ends."""
@@ -83,10 +80,10 @@ class Crew:
         with self._turns.change() as now:
             self._dispatcher.scheduler.resume(owner, now)
 
-    def settle(self, owner: Owner, places: int) -> None:
+    def acknowledge(self, owner: Owner, places: int) -> None:
         """Take the receipt for so many sends of an owner that needs receipts: as many more may follow."""
         with self._turns.change() as now:
-            self._dispatcher.scheduler.make_room(owner, places, now)
+            self._dispatcher.scheduler.give_places(owner, places, now)
 
     def urge(self, ticket: Ticket) -> None:
         """Send a request that its full owner awaits, if it was put aside."""
@@ -115,15 +112,15 @@ class Crew:
         """Note what holds the pool up: a feeder's thread has turned to something else. Costs nothing unless nothing is
         queued."""
         dispatcher = self._dispatcher
-        if dispatcher.delays.is_starved:
+        if dispatcher.delays.watches_feeders:
             with dispatcher.lock:
                 dispatcher.delays.look_at_feeders(dispatcher.before_change())
 
-    def is_starved(self) -> bool:
+    def needs_more_hosts(self) -> bool:
         """Whether workers will soon be idle, with what may be sent to the hosts that are known."""
         dispatcher = self._dispatcher
         with dispatcher.lock:
-            return dispatcher.scheduler.is_starved(AHEAD * dispatcher.workers, dispatcher.clock.now())
+            return dispatcher.scheduler.needs_more_hosts(dispatcher.clock.now())
 
     def snapshot(self) -> dict[str, Any]:
         """Count the work now and so far; `PoolStatistics` names the fields."""
@@ -142,22 +139,22 @@ class Crew:
 
     # -- ending -------------------------------------------------------------------------------------------------------
 
-    def close(self, *, cancel: bool) -> None:
-        """Take no more work; with `cancel`, end what is not running.
+    def close(self, *, cancel: bool, is_told: bool = True) -> None:
+        """Take no more work; with `cancel`, end what is not running. `is_told`: whether the end is logged.
 
         Requests whose owner needs receipts are ended in any case: the receipts may never come.
         """
         with self._turns.change() as now:
-            forgotten, gone = self._dispatcher.close(now, cancel=cancel)
+            forgotten, gone = self._dispatcher.close(now, cancel=cancel, is_told=is_told)
         for work in forgotten:
             work.future.cancel()
             work.future.set_running_or_notify_cancel()
         self._turns.deliver_cancelled(gone, "the pool was shut down")
 
     def join(self) -> None:
-        """Wait, after `close`, until all work has ended and every thread with it."""
+        """Wait, after `close`, until all work has ended, what was open is closed, and every thread has ended."""
         dispatcher = self._dispatcher
         with dispatcher.lock:
             while not dispatcher.is_closed:
-                dispatcher.drained.wait()
+                dispatcher.closed.wait()
         dispatcher.threads.shutdown(wait=True)

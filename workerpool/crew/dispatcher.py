@@ -57,7 +57,6 @@ class Dispatcher:
     def __init__(
         self,
         turns: Turns,
-        lock: ChoreLock,
         executor: ThreadPoolExecutor,
         workers: int,
         scheduler: Scheduler,
@@ -68,10 +67,10 @@ class Dispatcher:
         self._worker = worker
         # Guards every field below, with what is in it: the scheduler (an owner's `room` and `queued`, and tickets that
         # wait), the threads' counts, the alarm, the meter in `delays`, and what the carrier and the others have for
-        # each other. And `Turns.lost`. Not `delays.feeders`, nor what is being carried.
+        # each other. And `Turns._lost`. Not `delays.feeders`, nor what is being carried.
         # While it is held, these may be taken: the lock of a shared budget, and then that of its file; a future's own,
         # and the executor's. Never those of the robots' rules, of a stream's bytes and of the connections.
-        self.lock = lock
+        self.lock = ChoreLock(turns.forsaken, turns.clear_out)
         self.scheduler = scheduler
         self.clock = clock
         self.workers = workers
@@ -84,11 +83,13 @@ class Dispatcher:
         self.at_gate = 0  # requests that were held, and are being looked at
         self.counts = Counts()
         self.is_closing = False
+        self.closing_since: float | None = None  # if that is to be told of
         self.is_cancelling = False  # closing, and what is not being sent is given up
-        self.is_closed = False
+        self._has_drained = False  # somebody has been told to close what is open
+        self.is_closed = False  # and has done it
         self.is_unwatched = False  # something waits for a time, and the alarm's thread could not be started
-        self.drained = lock.condition()
-        self._alarm = Alarm(lock, clock)
+        self.closed = self.lock.condition()
+        self._alarm = Alarm(self.lock, clock)
         self.delays = Delays(scheduler, clock.now())
 
     # -- every change: look, change, wake -----------------------------------------------------------------------------
@@ -217,13 +218,15 @@ class Dispatcher:
         self.on_requests -= 1
         counts.sent += step.sent
         if step.answer is not None:
-            step.sent_to = ticket.host
-            step.circuit = scheduler.hear(ticket.host, step.answer, now)  # before the release forgets the host
+            has_opened = scheduler.hear(ticket.host, step.answer, now)  # before the release, which may forget the host
+            if has_opened is not None:
+                step.circuit = ticket.host, has_opened
         was_refused = ticket.refused_until is not None
+        # By the host that it was sent to: what follows may change it.
         scheduler.release(ticket.host, now, since=ticket.granted_at, failed=step.failed, was_refused=was_refused)
         if ticket.holds_place and not step.sent:
             ticket.holds_place = False
-            scheduler.make_room(ticket.owner, 1, now)
+            scheduler.give_places(ticket.owner, 1, now)
         if step.pause is not None:
             pause = step.pause
             step.is_new_pause = scheduler.pause(pause.host, pause.until, now, refuse=pause.refuse)
@@ -292,9 +295,11 @@ class Dispatcher:
         self.scheduler.discard(lambda ticket: ticket.owner.is_forsaken, now)
         self._alarm.look_again()
 
-    def close(self, now: float, *, cancel: bool) -> tuple[list[Call], list[Ticket]]:
+    def close(self, now: float, *, cancel: bool, is_told: bool) -> tuple[list[Call], list[Ticket]]:
         """Take no more work; returns what is not to be run, and the requests that are not to be sent."""
         self.is_closing = True
+        if is_told and self.closing_since is None:
+            self.closing_since = now
         forgotten: list[Call] = []
         if cancel:
             # A thread that was called for a callable counts as running it, though it may not have begun yet:
@@ -308,11 +313,10 @@ class Dispatcher:
 
     def notice_drained(self) -> bool:
         """Whether the last work has just ended after `close`: the caller then calls `Turns.end` without the lock."""
-        if self.is_closed or not (self.is_closing and self._is_drained()):
+        if self._has_drained or not (self.is_closing and self._is_drained()):
             return False
-        self.is_closed = True
+        self._has_drained = True
         self._alarm.end()
-        self.drained.notify_all()
         return True
 
     def _is_drained(self) -> bool:
@@ -348,7 +352,7 @@ class Dispatcher:
             "queued": scheduler.queued,
             "parked": scheduler.parked,
             "in_flight": scheduler.in_flight,
-            "hosts": scheduler.hosts,
+            "hosts": scheduler.host_count,
             "requests": counts.ended,
             "ok": counts.ok,
             "sent": counts.sent,

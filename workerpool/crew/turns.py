@@ -27,7 +27,6 @@ from workerpool.clock import Clock
 from workerpool.crew.carrier import Carrier, Sending
 from workerpool.crew.dispatcher import Dispatcher
 from workerpool.crew.held import see_to
-from workerpool.crew.locking import ChoreLock
 from workerpool.crew.threads import Call
 from workerpool.endings import GIVEN_UP
 from workerpool.errors import UnexpectedError
@@ -92,9 +91,8 @@ class Turns:
         self.gate = gate  # None if nobody obeys robots.txt; never changed
         self._on_closed = on_closed
         self._can_carry = worker.can_carry and workers > 1
-        self._forsaken: deque[bool] = deque()  # whether they have requests; appended to without the lock
-        lock = ChoreLock(self._forsaken, self._clear_out)  # guards what the dispatcher says
-        self.dispatcher = Dispatcher(self, lock, executor, workers, scheduler, worker, clock)
+        self.forsaken: deque[bool] = deque()  # whether they have requests; appended to without the lock
+        self.dispatcher = Dispatcher(self, executor, workers, scheduler, worker, clock)
         self._lost: dict[Ticket, Step | None] = {}  # what turns had in hand that defects of ours have ended
 
     def change(self) -> Change:
@@ -219,7 +217,7 @@ class Turns:
         if step.is_new_pause and step.pause is not None:
             events.emit("host.paused", host=step.pause.host, wait=step.pause.until - now, reason=step.pause.reason)
         if step.circuit is not None:
-            tell_of_circuit(step.sent_to, step.circuit)
+            tell_of_circuit(*step.circuit)
         if step.outcome is not None:
             ticket.deliver(step.outcome)
         elif step.is_given_up:
@@ -255,10 +253,22 @@ class Turns:
     # -- ending -------------------------------------------------------------------------------------------------------
 
     def end(self) -> None:
-        """Close what is open: all work has ended, and none will come. Without the lock."""
-        self.dispatcher.carrier.close()
-        self.dispatcher.threads.shutdown(wait=False)
-        self._on_closed()
+        """Close what is open: all work has ended, and none will come. Without the lock.
+
+        Whoever has seen the last work end does this: a worker, the alarm, or who called `Crew.close`.
+        """
+        dispatcher = self.dispatcher
+        try:
+            dispatcher.carrier.close()
+            dispatcher.threads.shutdown(wait=False)
+            self._on_closed()
+        finally:
+            with dispatcher.lock:
+                dispatcher.is_closed = True
+                dispatcher.closed.notify_all()
+        if dispatcher.closing_since is not None:  # after the rest, as a handler of the log may wait for that
+            counts, elapsed = dispatcher.counts, dispatcher.clock.now() - dispatcher.closing_since
+            events.emit("pool.stopped", requests=counts.ended, sent=counts.sent, elapsed=elapsed)
 
     def deliver_cancelled(self, tickets: Iterable[Ticket], why: str) -> None:
         """Tell the ends of requests that are given up, and counted. Without the lock."""
@@ -267,17 +277,17 @@ class Turns:
 
     def forsake(self, *, has_requests: bool) -> None:
         """Forget an owner that has just been marked as forsaken; see `Crew.forsake`."""
-        self._forsaken.append(has_requests)
-        self._clear_out()
+        self.forsaken.append(has_requests)
+        self.clear_out()
 
-    def _clear_out(self) -> None:
+    def clear_out(self) -> None:
         """Forget the requests of the owners that were forsaken, if nobody holds the lock: who does, calls this next."""
         dispatcher = self.dispatcher
-        while self._forsaken and dispatcher.lock.acquire(blocking=False):
+        while self.forsaken and dispatcher.lock.acquire(blocking=False):
             try:
                 has_requests = False
-                while self._forsaken:  # one by one: others may add to it meanwhile
-                    has_requests |= self._forsaken.popleft()
+                while self.forsaken:  # one by one: others may add to it meanwhile
+                    has_requests |= self.forsaken.popleft()
                 # No thread is called here: the executor's own locks may be held, by the line that was interrupted.
                 now = dispatcher.before_change()
                 if has_requests:

@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from workerpool.config import Rate
 from workerpool.doctor.advice import advise
 from workerpool.doctor.findings import (
     Answer,
@@ -33,6 +32,7 @@ from workerpool.errors import ConnectFailed, Denied, TooLarge
 from workerpool.limits.headers import Allowance, allowance
 from workerpool.model import Outcome, Request
 from workerpool.pool import WorkerPool
+from workerpool.rate import Rate
 from workerpool.redact import redact
 from workerpool.transport.idle import SAID
 from workerpool.transport.probe import Probe

@@ -16,10 +16,10 @@ from __future__ import annotations
 import math
 
 from workerpool.clock import LONG_AGO
-from workerpool.config import Rate
 from workerpool.limits.announced import LONGEST, AnnouncedWindow
 from workerpool.limits.answer import Answer
 from workerpool.limits.bucket import slot_from
+from workerpool.rate import Rate
 
 START = 8.0
 """Requests per second to a host of which nothing is known."""

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from workerpool.config import Rate
+from workerpool.rate import Rate
 
 EPOCH_LIKE = 1e9
 """More seconds than this are a time since the epoch: nobody waits for thirty years. A thousand times as much is one in
@@ -86,10 +86,10 @@ def part_of(name: str) -> str | None:
 
 @dataclass(slots=True)
 class Item:
-    """One limit of a list: its name if it has one, its parameters that are numbers, and the unit it counts in."""
+    """One limit of a list: its parameters that are numbers, its name if it has one, and the unit it counts in."""
 
-    name: str
     numbers: dict[str, float]
+    name: str = ""
     unit: str = ""
 
 
@@ -97,16 +97,17 @@ def items(value: str) -> Iterator[Item]:
     """Take a list of limits apart; a bare number is ``q``, and the ``limit=…, remaining=…`` of draft 07 one item."""
     value = value[:LONGEST_VALUE]
     if _NAMED.match(value):
-        yield _item("", value.replace(",", ";"))
+        yield _item(value.replace(",", ";"))
         return
     if _ITEM.sub("", value).strip(", \t"):
         return  # a quote that does not end
     for text in _ITEM.findall(value):
         head, _, parameters = text.partition(";") if '"' not in text else _parted(text)
-        item = _item(head.strip().strip('"'), parameters)
+        item = _item(parameters)
         if _NUMBER.fullmatch(head):
-            item.name = ""
             item.numbers.setdefault("q", float(head))
+        else:
+            item.name = head.strip().strip('"')
         if item.numbers:
             yield item
 
@@ -165,7 +166,7 @@ class _Found:
         elif part == "policy":
             self.policies += items(value)
         elif part == "limit" and window is not None:
-            self.policies.append(Item("", {"q": number(value) or 0.0, "w": window}))
+            self.policies.append(Item({"q": number(value) or 0.0, "w": window}))
         elif part == "limit":
             self.policies += items(value)
             self.limit = number(value)
@@ -206,8 +207,8 @@ def _without_window(part: str) -> tuple[str, float | None]:
     return (head, None) if last == "requests" else (part, None)
 
 
-def _item(name: str, parameters: str) -> Item:
-    item = Item(name, {})
+def _item(parameters: str) -> Item:
+    item = Item({})
     for piece in _PIECE.findall(parameters):
         key, _, text = piece.partition("=")
         key, text = key.strip().lower(), text.strip().strip('"')

@@ -7,9 +7,9 @@ that guards this: a waiting thread never keeps another one from its slot.
 from __future__ import annotations
 
 from workerpool.clock import LONG_AGO
-from workerpool.config import Rate
 from workerpool.limits.bucket import GROUPING, LeakyBucket, slot_from
 from workerpool.limits.windows import Window
+from workerpool.rate import Rate
 
 
 class MemoryLimiter:

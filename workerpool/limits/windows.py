@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable
 
 from workerpool.clock import LONG_AGO, NEVER
-from workerpool.config import Rate
 from workerpool.limits.bucket import LATENESS
+from workerpool.rate import Rate
 
 PARTS = 200
 """Into so many parts of a window what was sent is counted: a part leaves with its latest send, so up to a two hundredth

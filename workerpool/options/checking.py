@@ -13,10 +13,11 @@ from typing import Any
 
 from workerpool.agent import check_contact, user_agent
 from workerpool.checks import check_callable, check_count
-from workerpool.config import AUTO, Breaker, Budgets, GuardRules, Options, Rate, RetryPolicy, Timeout
+from workerpool.config import AUTO, Breaker, Budgets, GuardRules, Options, RetryPolicy, Timeout
 from workerpool.errors import OptionError
 from workerpool.keys import key_function
 from workerpool.model import origin
+from workerpool.rate import Rate
 
 _AS_GIVEN = ("cookies", "max_body", "max_redirects", "proxies", "verify", "cert", "fast_path", "robots")
 

@@ -14,9 +14,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from workerpool import domains
-from workerpool.config import AUTO, UNITS, RetryBudget
+from workerpool.config import AUTO, RetryBudget
 from workerpool.errors import OptionError
 from workerpool.keys import LimitBy, is_header
+from workerpool.rate import UNITS
 
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 _SIZES = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}

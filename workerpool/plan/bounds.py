@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from workerpool.config import Rate
 from workerpool.plan.setting import Budget, Setting
+from workerpool.rate import Rate
 
 SLACK = 0.001
 """Work so small that no further worker is asked for it: n sends at a rate take only n - 1 intervals."""

@@ -15,7 +15,6 @@ from itertools import count
 from typing import Any
 
 from workerpool.clock import NEVER
-from workerpool.crew import AHEAD
 from workerpool.intake import Intake, Item, window_of
 from workerpool.limits import Answer
 from workerpool.model import Request
@@ -140,7 +139,7 @@ class Simulation:
         intake = self._intake
         if not intake.is_blocked or self._outstanding >= self._window:
             return NEVER
-        if not self._scheduler.is_starved(AHEAD * self._options.workers, self._now):
+        if not self._scheduler.needs_more_hosts(self._now):
             return NEVER
         return max(self._heard_at, self._read_on_at) + PATIENCE
 

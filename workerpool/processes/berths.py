@@ -47,7 +47,7 @@ class Berth:
     past_cpu: float = 0.0
     figures: PoolStatistics = NOTHING
     cpu: float = 0.0  # seconds that its processes have had
-    is_starved: bool = False
+    needs_more_hosts: bool = False
     doing: Wait | None = None  # what its process knows of the streams
     seen: int = 0  # the last question that was answered
     is_done: bool = False
@@ -92,8 +92,8 @@ class Delays:
         self.feeders: list[Feeder] = []
 
     @property
-    def is_starved(self) -> bool:
-        """Whether some process has nothing to do. Asked without the lock, all the time."""
+    def watches_feeders(self) -> bool:
+        """Whether what they do matters: some process has nothing to do. Asked without the lock, all the time."""
         return not all(berth.given for berth in self._berths)
 
     def tell(self) -> None:

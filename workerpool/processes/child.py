@@ -38,9 +38,9 @@ from workerpool.processes.messages import (
     Logged,
     Look,
     Open,
+    Receipt,
     Refused,
     Seen,
-    Settle,
     Task,
     Told,
     Urge,
@@ -118,9 +118,9 @@ class Child:
             return
         if isinstance(message, Work):
             self._add(message.tasks)
-        elif isinstance(message, Settle):
+        elif isinstance(message, Receipt):
             if (stream := self._teller.streams.get(message.owner)) is not None:
-                self._pool.crew.settle(stream, message.places)
+                self._pool.crew.acknowledge(stream, message.places)
         elif isinstance(message, Hold):
             if (stream := self._teller.streams.get(message.owner)) is not None:
                 self._teller.hold(stream, message.is_full)
@@ -130,7 +130,7 @@ class Child:
                 ticket.answer(message)
         elif isinstance(message, Look):
             figures, cpu = self._pool.statistics(), time.process_time()
-            self._teller.send(Seen(message.number, figures, cpu, self._pool.crew.is_starved()))
+            self._teller.send(Seen(message.number, figures, cpu, self._pool.crew.needs_more_hosts()))
         elif isinstance(message, Doing):
             self._feeder.doing = message.wait
             self._pool.crew.look_again()

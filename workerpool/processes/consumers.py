@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 
 from workerpool.processes.berths import Berth, Given, Hosts, tell_all
-from workerpool.processes.messages import Forget, GiveUp, Hold, Open, Settle
+from workerpool.processes.messages import Forget, GiveUp, Hold, Open, Receipt
 from workerpool.tickets import NOBODY, Owner
 
 
@@ -99,7 +99,7 @@ class Consumers:
                 with self._lock:
                     tell_all(self._berths, Hold(consumer.number, is_full=True))
 
-    def settle(self, owner: Owner, places: int) -> None:
+    def acknowledge(self, owner: Owner, places: int) -> None:
         """Take the receipt for the `places` sends of `owner` that were told first."""
         consumer = self._consumers[self._numbers[owner]]
         with consumer.lock:
@@ -108,7 +108,7 @@ class Consumers:
             for berth in dict.fromkeys(receipted):
                 number = receipted.count(berth)
                 berth.held[consumer.number] -= number
-                berth.tell(Settle(consumer.number, number))
+                berth.tell(Receipt(consumer.number, number))
 
     def resume(self, owner: Owner) -> None:
         """Let the processes send requests of an owner again that is not full any more."""

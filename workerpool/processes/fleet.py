@@ -127,9 +127,9 @@ class Fleet:
         with self._lock:
             self._consumers.give_up(owner)
 
-    def settle(self, owner: Owner, places: int) -> None:
+    def acknowledge(self, owner: Owner, places: int) -> None:
         """Take the receipt for the `places` sends of `owner` that were told first."""
-        self._consumers.settle(owner, places)
+        self._consumers.acknowledge(owner, places)
 
     def urge(self, ticket: Ticket) -> None:
         """Let a process send a request that its full owner waits for."""
@@ -152,7 +152,7 @@ class Fleet:
 
     def look_again(self) -> None:
         """Let processes that have nothing to do know what the streams are at."""
-        if self.delays.is_starved:
+        if self.delays.watches_feeders:
             with self._lock:
                 self.delays.tell()
 
@@ -160,11 +160,11 @@ class Fleet:
         """Let the processes forget an owner that is over. Takes no lock: see `crew.Crew.forsake`."""
         self._consumers.forsake(owner)
 
-    def is_starved(self) -> bool:
+    def needs_more_hosts(self) -> bool:
         """Whether a process could send to further hosts."""
         with self._lock:
             self._ask()
-            return any(berth.is_starved for berth in self._berths)
+            return any(berth.needs_more_hosts for berth in self._berths)
 
     # -- looking and ending -------------------------------------------------------------------------------------------
 
@@ -218,7 +218,7 @@ class Fleet:
         elif isinstance(message, Seen):
             with self._lock:
                 berth.note(message.figures, message.cpu)
-                berth.is_starved, berth.seen = message.is_starved, message.number
+                berth.needs_more_hosts, berth.seen = message.needs_more_hosts, message.number
                 self._changed.notify_all()
         elif isinstance(message, Logged):
             record = logging.makeLogRecord(message.record)
@@ -228,7 +228,7 @@ class Fleet:
         elif isinstance(message, Done):
             with self._lock:
                 berth.note(message.figures, message.cpu)
-                berth.is_done, berth.is_starved = True, False
+                berth.is_done, berth.needs_more_hosts = True, False
                 if all(berth.is_done for berth in self._berths):
                     self._ended_at = time.monotonic()
                 self._changed.notify_all()
@@ -251,7 +251,7 @@ class Fleet:
                 self._deliver(berth, given, unpack_outcome(outcome, given.ticket.request), holds_place)
             elif attempts is not None:
                 given.attempts = unpack_attempts(attempts)
-                self._consumers.give(berth, given, holds_place, partial(given.ticket.go_on, given.attempts))
+                self._consumers.give(berth, given, holds_place, partial(given.ticket.note_underway, given.attempts))
 
     def _deliver(self, berth: Berth, given: Given, outcome: Outcome, holds_place: bool) -> None:
         self._consumers.give(berth, given, holds_place, partial(given.ticket.deliver, outcome))

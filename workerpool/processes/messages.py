@@ -58,7 +58,7 @@ class Work(NamedTuple):
     tasks: list[Task]
 
 
-class Settle(NamedTuple):
+class Receipt(NamedTuple):
     """So many sends of this owner have been receipted."""
 
     owner: int
@@ -144,12 +144,12 @@ class Sending(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """How it stands. `is_starved`: whether requests to further hosts could be sent. `cpu`: seconds it has had."""
+    """How it stands. `needs_more_hosts`: whether requests to further hosts could be sent. `cpu`: seconds it has had."""
 
     number: int
     figures: PoolStatistics
     cpu: float
-    is_starved: bool
+    needs_more_hosts: bool
 
 
 class Logged(NamedTuple):

@@ -53,6 +53,8 @@ class ShardedPool(WorkerPool):
         self._processes = processes
         self._shared: str | os.PathLike[str] | None = options.pop("budget", None)
         self._given = options
+        self._closing_since: float | None = None
+        self._is_shut_down = False
         super().__init__(max_workers, **options)  # without a budget to share: this process sends nothing
         self._fleet.supervisor.start()
 
@@ -96,6 +98,8 @@ class ShardedPool(WorkerPool):
 
         `cancel_futures` cancels requests that are not being sent right now.
         """
+        if self._closing_since is None:
+            self._closing_since = self._clock.now()
         self._fleet.supervisor.close(cancel=cancel_futures)
         if not wait:
             return
@@ -104,8 +108,8 @@ class ShardedPool(WorkerPool):
             self._scratch.remove()
         if not self._is_shut_down:
             self._is_shut_down = True
-            figures = self._fleet.look()
-            events.emit("pool.stopped", requests=figures.requests, sent=figures.sent)
+            figures, elapsed = self._fleet.look(), self._clock.now() - self._closing_since
+            events.emit("pool.stopped", requests=figures.requests, sent=figures.sent, elapsed=elapsed)
 
     def statistics(self) -> PoolStatistics:
         """Return a frozen picture of all processes together, which are asked for it: about a millisecond."""
@@ -120,6 +124,11 @@ class ShardedPool(WorkerPool):
     def pids(self) -> list[int]:
         """The ids of the processes that there are now."""
         return self._fleet.supervisor.pids
+
+    @property
+    def _broken(self) -> bool:
+        """Whether processes could not be started, or ended again and again."""
+        return self._fleet.supervisor.failure is not None
 
     @property
     def session(self) -> NoReturn:

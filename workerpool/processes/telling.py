@@ -47,7 +47,7 @@ class ParentTicket(Ticket):
         self.told = len(request.earlier)
         self.size = 0
 
-    def go_on(self, attempts: tuple[Attempt, ...]) -> None:
+    def note_underway(self, attempts: tuple[Attempt, ...]) -> None:
         holds_place, self.holds_place = self.holds_place, False
         if holds_place or len(attempts) > self.told:
             self.told = len(attempts)

@@ -11,8 +11,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from workerpool.config import Budgets, Rate
+from workerpool.config import Budgets
 from workerpool.model import Timings
+from workerpool.rate import Rate
 from workerpool.statistics import Waits
 from workerpool.wording import shown_host
 

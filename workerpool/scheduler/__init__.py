@@ -2,10 +2,11 @@
 
 | module | owns |
 |---|---|
-| `scheduler` | what comes in and goes out, one admission, and fairness between owners, callers and slow hosts |
+| `scheduler` | what comes in, what goes out, and when to look again |
 | `ring` | where a lane stands, and when it is looked at again |
 | `parked` | requests aside, until a time or until something is known |
-| `aside` | requests of owners that may not send now |
+| `head` | which request is next, when it may go, and its admission |
+| `owners` | what each owner has queued and may send, and what is put aside meanwhile |
 | `callers` | threads that send for themselves |
 | `hold_ups` | what requests wait for |
 | `register` | hosts, their lanes, keys' quotas and the retry budgets |

@@ -108,7 +108,7 @@ class Callers:
             if caller.is_retry:
                 host.tokens.spend(now)
             else:
-                host.tokens.earn(now)
+                host.tokens.earn()
         caller.in_flight = host.in_flight
         caller.admitted = True
         caller.notify()

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from workerpool.limits import MemoryLimiter, SharedBudget
 from workerpool.meter import Reasons, Wait
-from workerpool.scheduler.aside import Aside
 from workerpool.scheduler.callers import Callers
 from workerpool.scheduler.lanes import Lane
+from workerpool.scheduler.owners import Owners
 from workerpool.scheduler.parked import Parked
 from workerpool.scheduler.places import Places
 from workerpool.scheduler.register import Register
@@ -27,7 +27,7 @@ class HoldUps:
     register: Register
     ring: Ring
     parked: Parked
-    aside: Aside
+    owners: Owners
     callers: Callers
     places: Places
     limiter: MemoryLimiter | None
@@ -39,7 +39,7 @@ class HoldUps:
         ready = otherwise
         if self.shared is not None and (otherwise is Wait.READY or self.shared.next_at(None, 1, at) > at):
             ready = Wait.SHARED  # it is also what is missing where workers are free, and none may send
-        for owner, aside in self.aside.by_owner.items():
+        for owner, aside in self.owners.aside.items():
             found[_consumer_of(owner), ""] += len(aside)
         for host in self.register.hosts.values():
             for lane in host.lanes.values():

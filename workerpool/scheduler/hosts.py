@@ -5,6 +5,7 @@ Only the scheduler touches it, under the lock of its caller.
 
 from __future__ import annotations
 
+from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING
 
 from workerpool.clock import LONG_AGO
@@ -28,53 +29,58 @@ REMEMBERED = 300.0
 """Seconds for which what was learned of a host is kept after its last answer."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Host:
-    """One host's budgets, its pause, and the lanes of requests for it.
+    """One host's budgets, its pause, and the lanes of requests for it."""
 
-    `most`: how many may be in flight: the budget, or what was learned. `places`: the same, or fewer for a while after a
-    pause. `limiters`: those of the host itself; `rate` is the one of them that learns. `holds`: seconds for which its
-    sends hold their places, None until one has ended; `quiet_since`: when one last ended, or began while none was in
-    flight; `is_slow`: what `Places` makes of that.
-    """
+    name: str
+    budgets: InitVar[Budgets]
+    tokens: RetryTokens | None
+    circuit: Circuit | None
 
-    __slots__ = (
-        "callers", "callers_turn", "circuit", "connections", "ended", "heard_at", "holds", "in_flight", "is_broken",
-        "is_slow", "lanes", "limiters", "listed", "most", "name", "not_before", "paces", "places", "queued",
-        "quiet_since", "rate", "refused_until", "rests", "timed", "tokenless_at", "tokens", "waiting",
-    )  # fmt: skip
+    limiters: tuple[Limiter, ...] = ()  # what gives it slots, its keys' quotas apart
+    paces: tuple[Limiter, ...] = ()  # those of them that its robots.txt asks for
+    rate: AdaptiveRate | None = None  # the one of them that learns
+    connections: AdaptiveConnections | None = None
+    heard_at: float = LONG_AGO  # when something was last learned
+    tokenless_at: float = LONG_AGO  # when a token was last missing
 
-    def __init__(self, name: str, budgets: Budgets, tokens: RetryTokens | None, circuit: Circuit | None) -> None:
-        self.name = name
-        self.rate: AdaptiveRate | None = AdaptiveRate(budgets.host_rate) if budgets.learns_rate else None
-        self.limiters: tuple[Limiter, ...] = ()
-        if self.rate is not None:
+    most: int = field(init=False)  # how many may be in flight: the budget, or what was learned
+    places: int = field(init=False)  # the same, or fewer for a while after a pause
+    ended: int = 0  # how many have ended since it had this many places, while they are fewer than the most
+    in_flight: int = 0
+    usual_hold: float | None = None  # seconds for which its sends hold their places, once one has ended
+    quiet_since: float = LONG_AGO  # when one last ended, or began while none was in flight
+    is_slow: bool = False  # what `Places` makes of that
+
+    not_before: float = LONG_AGO  # its pause ends
+    refused_until: float = LONG_AGO  # until then its requests end unsent
+    is_broken: bool = False  # and that is the circuit's doing
+
+    lanes: dict[str | None, Lane] = field(default_factory=dict)  # by the user's key
+    waiting: dict[Lane, None] = field(default_factory=dict)  # who waits for a place, or behind `timed`, in their order
+    timed: Lane | None = None  # the one that waits for the host's time: its slot, or its pause's end
+    listed: int = 0  # of its lanes, how many stand in the ring
+    queued: int = 0  # requests in its lanes, apart from those that wait for a token
+    callers: int = 0  # how many callers wait for a place
+    callers_turn: bool = True
+    rests: bool = False  # stands in the heap of resting hosts
+
+    def __post_init__(self, budgets: Budgets) -> None:
+        rate = budgets.host_rate
+        if budgets.learns_rate:
+            self.rate = AdaptiveRate(rate)
             self.limiters = (self.rate,)
-        if budgets.host_rate is not None and (self.rate is None or budgets.host_rate.quotas):
-            self.limiters = (*self.limiters, MemoryLimiter(budgets.host_rate, budgets.burst))
-        self.connections = AdaptiveConnections(budgets.host_connections) if budgets.learns_connections else None
+        if rate is not None and (self.rate is None or rate.quotas):
+            self.limiters = (*self.limiters, MemoryLimiter(rate, budgets.burst))
+        if budgets.learns_connections:
+            self.connections = AdaptiveConnections(budgets.host_connections)
         self.most = budgets.host_connections if self.connections is None else self.connections.limit
-        self.paces: tuple[Limiter, ...] = ()  # those of the limiters that its robots.txt asks for
         self.places = 1 if budgets.slow_start else self.most
-        self.ended = 0  # how many have ended since it had this many places, while they are fewer than the most
-        self.tokens = tokens
-        self.tokenless_at = LONG_AGO  # when one was last missing
-        self.circuit = circuit
-        self.heard_at = LONG_AGO  # when something was last learned
-        self.in_flight = 0
-        self.holds: float | None = None
-        self.quiet_since = LONG_AGO
-        self.is_slow = False
-        self.not_before = LONG_AGO  # its pause ends
-        self.refused_until = LONG_AGO  # until then its requests end unsent
-        self.is_broken = False  # and that is the circuit's doing
-        self.lanes: dict[str | None, Lane] = {}  # by the user's key
-        self.waiting: dict[Lane, None] = {}  # those that wait for a place, or behind `timed`, in their order
-        self.timed: Lane | None = None  # the one that waits for the host's time: its slot, or its pause's end
-        self.listed = 0  # of its lanes, how many stand in the ring
-        self.queued = 0  # requests in its lanes, apart from those that wait for a token
-        self.callers = 0  # how many callers wait for a place
-        self.callers_turn = True
-        self.rests = False  # stands in the heap of resting hosts
+
+    def __repr__(self) -> str:
+        state = "slow" if self.is_slow else "well"
+        return f"<Host {self.name}: {self.queued} queued, {self.in_flight} of {self.places} places taken, {state}>"
 
     def keep_pace(self, pace: Limiter) -> None:
         """Let `pace` give slots to all its requests from now on, beside the limiters that are there."""
@@ -92,12 +98,45 @@ class Host:
             at = max(at, limiter.next_at(weight))
         return at
 
-    def may_retry(self, now: float) -> bool:
-        """Whether there is a token for a retry."""
+    def finds_token(self, now: float) -> bool:
+        """Look for a token for a retry, and note where there is none; whether there is one."""
         if self.tokens is None or self.tokens.next_at() <= now:
             return True
         self.tokenless_at = now
         return False
+
+    def pause(self, until: float, now: float, *, refuse: bool) -> bool:
+        """Have nothing sent before `until`, or with `refuse`, its requests end unsent; whether this is a new pause.
+
+        It begins again with one place after it. Where its rate is learned, that paces those who waited.
+        """
+        is_new = max(self.not_before, self.refused_until) <= now
+        if refuse:
+            self.is_broken = self.is_broken and self.refused_until > now
+            self.refused_until = max(self.refused_until, until)
+        else:
+            self.not_before = max(self.not_before, until)
+        if self.rate is None:
+            self.shrink()
+        return is_new
+
+    def hear(self, answer: Answer, now: float, *, fails_fast: bool) -> bool | None:
+        """Tell its circuit of an answer. True: it has opened, which is a pause; False: it has closed; None: neither.
+
+        `fails_fast`: its requests end unsent while it is open.
+        """
+        if self.circuit is None:
+            return None
+        failed = answer.status is None or answer.status >= 500
+        change = self.circuit.hear(failed, answer.sent_at, now)
+        if change and self.circuit.open_until is not None:
+            self.shrink()
+            if fails_fast:
+                self.is_broken = True
+                self.refused_until = max(self.refused_until, self.circuit.open_until)
+            else:
+                self.not_before = max(self.not_before, self.circuit.open_until)
+        return change
 
     def shrink(self) -> None:
         """Begin again with one place."""

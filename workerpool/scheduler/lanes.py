@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from workerpool.clock import LONG_AGO, NEVER
 from workerpool.limits import Limiter
@@ -16,22 +17,24 @@ from workerpool.scheduler.parked import parted
 from workerpool.tickets import Ticket
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Lane:
     """Requests for one host, and with one key where the user limits by key. `quota`: the key's slots, of all hosts."""
 
-    __slots__ = ("head_at", "host", "key", "listed", "queue", "quota", "retries", "since", "stands_back", "timer")
+    host: Host
+    key: str | None
+    quota: Limiter | None
+    queue: deque[Ticket] = field(default_factory=deque)
+    retries: deque[Ticket] = field(default_factory=deque)  # those that need a token of the retry budget
+    since: float | None = None  # since when the queue has waited for slots without a break
+    head_at: float | None = None  # since when the head of the queue has had a place, and waits for slots
+    listed: bool = False  # stands in the ring
+    stands_back: bool = False  # as its host is slow, and others want the places
+    timer: float = NEVER  # the earliest time at which the heap holds this lane
 
-    def __init__(self, host: Host, key: str | None, quota: Limiter | None) -> None:
-        self.host = host
-        self.key = key
-        self.quota = quota
-        self.queue: deque[Ticket] = deque()
-        self.retries: deque[Ticket] = deque()  # those that need a token of the retry budget
-        self.since: float | None = None  # since when the queue has waited for slots without a break
-        self.head_at: float | None = None  # since when the head of the queue has had a place, and waits for slots
-        self.listed = False  # stands in the ring
-        self.stands_back = False  # as its host is slow, and others want the places
-        self.timer = NEVER  # the earliest time at which the heap holds this lane
+    def __repr__(self) -> str:
+        where = "in the ring" if self.listed else "stands back" if self.stands_back else "waits"
+        return f"<Lane of {self.host.name}: {len(self.queue)} queued, {len(self.retries)} to be retried, {where}>"
 
     @property
     def is_empty(self) -> bool:
@@ -65,7 +68,7 @@ class Lane:
 
     def line(self, now: float) -> deque[Ticket]:
         """The queue whose head goes next: a retry before the others, if there is a token for it."""
-        if self.retries and (not self.queue or self.host.refused_until > now or self.host.may_retry(now)):
+        if self.retries and (not self.queue or self.host.refused_until > now or self.host.finds_token(now)):
             return self.retries
         return self.queue
 
@@ -111,5 +114,5 @@ class Lane:
             return Wait.RETRY_BUDGET
         if self.quota is not None and self.quota.next_at(weight) > now:
             return Wait.KEY_RATE
-        first = self.host.timed  # whose turn is before this one's
-        return Wait.READY if first is None or first is self else first.waits_for(now)
+        first = self.host.timed  # whose turn is before this one's, unless this one stands in the ring already
+        return Wait.READY if first is None or first is self or self.listed else first.waits_for(now)

@@ -48,7 +48,7 @@ STEP = 0.05
 class Places:
     """Who holds places, who is slow, and the lanes that stand back.
 
-    `workers`: the most requests in flight; `sockets`: the same with the callers, who send for themselves.
+    `workers`: the most requests in flight; `sockets`: the most sends, with those of callers, who send for themselves.
     """
 
     def __init__(self, workers: int, sockets: int) -> None:
@@ -97,8 +97,8 @@ class Places:
             took = max(took, FAILED * self._late)
         else:
             self._learn_typical(took)
-        host.holds = took if host.holds is None else host.holds + SMOOTHING * (took - host.holds)
-        self._mark(host, host.holds > self._late)
+        host.usual_hold = took if host.usual_hold is None else host.usual_hold + SMOOTHING * (took - host.usual_hold)
+        self._mark(host, host.usual_hold > self._late)
 
     def note_want(self, now: float) -> None:
         """Note that somebody who is not slow stands ready, and all places are taken."""
@@ -111,7 +111,7 @@ class Places:
         if not host.is_slow:
             if not host.in_flight:
                 return False
-            if host.holds is None:
+            if host.usual_hold is None:
                 if is_alone or self.taken < self._most // NEW:
                     return False
                 self.note_want(now)
@@ -126,14 +126,14 @@ class Places:
         What made them late may have been on our side, or is over; and where hosts that never answer hold all the places
         of slow ones, only the next answer could show it.
         """
-        if host.in_flight or host.holds is None or self._slow_taken >= self._most // NEW:
+        if host.in_flight or host.usual_hold is None or self._slow_taken >= self._most // NEW:
             return False
-        return host.holds < FAILED * self._late
+        return host.usual_hold < FAILED * self._late
 
-    def put_back(self, lane: Lane, now: float) -> None:
+    def keep_back(self, lane: Lane, now: float) -> None:
         """Let a lane stand back until `next` gives it."""
         lane.stands_back = True
-        holds = lane.host.holds
+        holds = lane.host.usual_hold
         rank = self._served + (now - lane.host.quiet_since if holds is None else holds)
         heapq.heappush(self._back, (rank, next(self._order), lane))
 

@@ -59,12 +59,13 @@ class Ring:
         if lane.listed or lane.is_empty or lane.stands_back:
             return
         if host.timed is lane:
-            host.timed = None
+            host.timed = None  # first, or it would have to wait behind itself
         has_to_wait = host.in_flight + host.listed >= host.places or host.timed is not None
         if has_to_wait and host.refused_until <= now:
             host.waiting[lane] = None
             lane.since = None  # from now on it waits for a place, not for a slot
             return
+        # From here on it has a place, so what it waits for is a slot.
         if lane.since is None:
             lane.since = now
         if lane.head_at is None:
@@ -82,6 +83,7 @@ class Ring:
                 self.since = now
         else:
             at = self.opens_at(lane, now)
+            # Before it gets a timer: all such lanes would be woken for each token.
             if self._waits_for_pools_token(lane, at, now):
                 self.in_line[lane] = None
                 return
@@ -90,12 +92,12 @@ class Ring:
                 host.timed = lane  # the others need not look: they would all be woken for the same slot
             if self._shared is not None:
                 self.denied[lane] = None
-            if not lane.queue and not host.may_retry(now):
+            if not lane.queue and not host.finds_token(now):
                 self._tokenless[lane] = None
 
     def _waits_for_pools_token(self, lane: Lane, at: float, now: float) -> bool:
         """Whether all that a lane waits for, until `at`, is what lanes of all hosts wait for: they stand in line."""
-        if lane.queue or self._register.tokens is None or lane.host.may_retry(now):
+        if lane.queue or self._register.tokens is None or lane.host.finds_token(now):
             return False
         return at <= self._register.tokens.next_at()
 

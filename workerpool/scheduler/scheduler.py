@@ -1,44 +1,45 @@
-"""Which request may be sent now: lanes per host and key, budgets, pauses, and fairness between hosts.
+"""What comes into the scheduler and what goes out, and when to look again.
 
 The scheduler decides and returns; it performs nothing, waits for nothing and reads no clock. It has no lock: whoever
 calls it holds one lock for all of it (the crew does). So one admission takes everything that a send needs, or nothing:
-the host's place and the pool's, the slots of the pool, the host and the key, and a retry's token. What other
-processes share is taken first, as that alone may fail.
+the host's place and the pool's, the slots of the pool, the host and the key, and a retry's token (`Head.grant`). What
+other processes share is taken first, as that alone may fail.
 
-A request is in exactly one state here: queued in its lane, parked until a time, held until something is known, or in
-flight. Lanes with something to send *now* stand in a ring and are served in turn, one request each, so a host with a
-million requests delays a host with one by one send. What waits for a time (a parked request, a lane's pause, a lane's
-slot, a token) stands in one heap; lanes that wait for a place of their host wait in line there, and those of slow
-hosts stand back while others want all of the pool's places (`Places`).
+A request is in exactly one state here: queued in its lane or put aside, parked until a time, held until something is
+known, or in flight. Lanes with something to send *now* stand in a ring and are served in turn, one request each, so a
+host with a million requests delays a host with one by one send. What waits for a time (a parked request, a lane's
+pause, a lane's slot, a token) stands in a heap; lanes that wait for a place of their host wait in line there, and those
+of slow hosts stand back while others want all of the pool's places.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
 from workerpool.clock import NEVER
 from workerpool.config import Breaker, Budgets, RetryBudget
-from workerpool.limits import Answer, Limiter, MemoryLimiter, RetryTokens, SharedBudget
+from workerpool.limits import Answer, Limiter, MemoryLimiter, SharedBudget
 from workerpool.meter import Reasons, Wait
-from workerpool.scheduler.aside import Aside
 from workerpool.scheduler.callers import Callers
+from workerpool.scheduler.head import Head
 from workerpool.scheduler.hold_ups import HoldUps
-from workerpool.scheduler.hosts import Host
-from workerpool.scheduler.lanes import Lane
+from workerpool.scheduler.owners import Owners
 from workerpool.scheduler.parked import Parked
 from workerpool.scheduler.places import Places
 from workerpool.scheduler.register import Register
 from workerpool.scheduler.ring import Ring
 from workerpool.tickets import Caller, Owner, Ticket
 
+AHEAD = 2
+"""Requests that may be sent, for each worker, with which workers will not soon be idle."""
+
 
 class Scheduler:
-    """Lanes, the ring of those that may send, and the heap of what waits for a time. All times are the clock's.
+    """Which request may be sent now. All times are the clock's.
 
-    `floor`: the tokens that a host's retry budget begins with. `places`: the most requests in
-    flight, as a pool has workers; slow hosts may hold only a part of these while others wait.
+    `floor`: the tokens that a host's retry budget begins with. `places`: the most requests in flight, as a pool has
+    workers; slow hosts may hold only a part of these while others wait.
     """
 
     def __init__(
@@ -53,7 +54,8 @@ class Scheduler:
     ) -> None:
         self._budgets = budgets if shared is None or budgets.learns_rate else replace(budgets, host_rate=None)
         self._retries = retries
-        self._breaker = breaker
+        self._ahead = AHEAD * places
+        self._fails_fast = breaker is not None and breaker.fails_fast
         self._shared = shared
         self._places = Places(places, budgets.max_connections)
         self._limiter = MemoryLimiter(budgets.rate, budgets.burst) if budgets.rate and shared is None else None
@@ -64,11 +66,11 @@ class Scheduler:
         self._parked = Parked()
         self._callers = Callers(self._register, self._ring, self._places, self._limiter, shared)
         self.callers = self._callers.waiting  # always the same deque, too
-        self._aside = Aside(self._register, self._ring)
+        self._owners = Owners(self._register, self._ring)
+        self._head = Head(self._register, self._ring, self._places, self._owners, self._callers, self._limiter, shared)
         self._hold_ups = HoldUps(
-            self._register, self._ring, self._parked, self._aside, self._callers, self._places, self._limiter, shared
+            self._register, self._ring, self._parked, self._owners, self._callers, self._places, self._limiter, shared
         )
-        self.queued = 0
 
     # -- what comes in ------------------------------------------------------------------------------------------------
 
@@ -76,7 +78,7 @@ class Scheduler:
         """Put a new request at the end of its lane."""
         lane = self._register.lane_of(ticket, now)
         lane.append(ticket)
-        self._count(ticket, 1)
+        self._owners.count(ticket, 1)
         self._ring.enlist(lane, now)
 
     def put_first(self, ticket: Ticket, now: float) -> None:
@@ -85,7 +87,7 @@ class Scheduler:
         A redirect's next hop, so that few requests at a time are between two hops, which is what a crash would repeat;
         and one to be sent again, as its socket was dead.
         """
-        self._count(ticket, 1)
+        self._owners.count(ticket, 1)
         self._ring.bring_back(ticket, now)
 
     def park(self, ticket: Ticket, until: float) -> None:
@@ -114,16 +116,9 @@ class Scheduler:
         one.
         """
         host = self._register.host(name, now)
-        is_new = max(host.not_before, host.refused_until) <= now
         if self._shared is not None and not refuse:  # other processes could only wait, not refuse: the host tells each
             self._shared.pause(name, until, now)
-        if refuse:
-            host.is_broken = host.is_broken and host.refused_until > now
-            host.refused_until = max(host.refused_until, until)
-        else:
-            host.not_before = max(host.not_before, until)
-        if host.rate is None:
-            host.shrink()
+        is_new = host.pause(until, now, refuse=refuse)
         self._ring.let_refusals_go(host, now)
         self._register.retire(host, now)
         return is_new
@@ -136,18 +131,9 @@ class Scheduler:
             if host.timed is not None:
                 self._ring.enlist(host.timed, now)  # its slot may come earlier now
             self._ring.offer(host, now)
-        if host.circuit is None:
-            return None
-        failed = answer.status is None or answer.status >= 500
-        change = host.circuit.hear(failed, answer.sent_at, now)
-        if change and host.circuit.open_until is not None:
-            host.shrink()
-            if self._breaker is not None and self._breaker.fails_fast:
-                host.is_broken = True
-                host.refused_until = max(host.refused_until, host.circuit.open_until)
-                self._ring.let_refusals_go(host, now)
-            else:
-                host.not_before = max(host.not_before, host.circuit.open_until)
+        change = host.hear(answer, now, fails_fast=self._fails_fast)
+        if change and self._fails_fast:
+            self._ring.let_refusals_go(host, now)
         return change
 
     # -- what goes out ------------------------------------------------------------------------------------------------
@@ -161,36 +147,36 @@ class Scheduler:
             shared = self._shared
             if shared is not None and (lane.host.refused_until > now or ticket.is_cancelled()):
                 shared = None  # what will not be sent is to cost no slot
-            granted_at = now if shared is None else self._take_shared(shared, lane, ticket, now)
+            granted_at = now if shared is None else self._head.take_shared(shared, now)
             if granted_at is None:
-                if not self._head_may_go(now):
-                    break  # all hosts wait for it, and this lane does so for them
+                # All hosts wait for what is missing, and this lane does so for them; or only this one does.
+                if not self._head.may_go(now):
+                    break
                 self._ring.deny(now)
                 continue
             # Asked last: a future that has been claimed can be neither cancelled nor claimed again.
             if ticket.is_wanted():
-                self._grant(lane, line, ticket, now, granted_at)
+                self._head.grant(lane, line, now, granted_at)
                 return ticket
             if shared is not None:
                 shared.give_back(ticket.host, now)
             lane.pop(line)
-            self._count(ticket, -1)
+            self._owners.count(ticket, -1)
         if not self._lanes:
             self._ring.since = None
         return None
 
     def resume(self, owner: Owner, now: float) -> None:
         """Bring back what was put aside while `owner` was full or had no room."""
-        self._aside.resume(owner, now)
+        self._owners.resume(owner, now)
 
-    def make_room(self, owner: Owner, places: int, now: float) -> None:
+    def give_places(self, owner: Owner, places: int, now: float) -> None:
         """Give back places of an owner that needs receipts: these have come, or nothing was sent."""
-        owner.room += places
-        self.resume(owner, now)
+        self._owners.give_places(owner, places, now)
 
     def urge(self, ticket: Ticket, now: float) -> None:
         """Bring back one request that was put aside: its full owner awaits just that one."""
-        self._aside.urge(ticket, now)
+        self._owners.urge(ticket, now)
 
     def release(
         self, name: str, now: float, *, since: float | None = None, failed: bool = False, was_refused: bool = False
@@ -202,8 +188,9 @@ class Scheduler:
         """
         host = self._hosts[name]
         places = self._places
+        # Before the place is given back: until now, who stood ready was waiting for it, and not for a slot.
         if places.are_taken:
-            self._note_want(now)
+            self._head.note_want(now)
         if places.taken >= places.sockets:
             self._ring.since = None
         was_slow = host.is_slow
@@ -217,6 +204,7 @@ class Scheduler:
             self._shared.give_back(name, now)
             if self._ring.denied:
                 self._ring.ask_again(host, now)
+        # Before its places are offered: there may be one more.
         if host.places < host.most and now >= host.not_before and (host.circuit is None or host.circuit.is_closed):
             host.grow()
         if host.waiting:
@@ -228,15 +216,16 @@ class Scheduler:
         """Whether `next` would give a request now, unless nobody wants it any more."""
         ring = self._ring
         if ring.timers or ring.in_line or self._parked.heap or self._register.resting:
-            self._ripen(now)
-        if not self._prune(now) or self._places.taken >= self._places.sockets:
+            self._ripen(now)  # first: what it brings back may go to the head of the ring
+        if not self._head.bring_forward(now) or self._places.taken >= self._places.sockets:
             return False
-        return self._head_may_go(now)
+        return self._head.may_go(now)
 
-    def is_starved(self, needed: int, now: float) -> bool:
-        """Whether fewer requests than are needed stand in lanes that may send: other hosts could use the pool soon."""
+    def needs_more_hosts(self, now: float) -> bool:
+        """Whether workers will soon be idle with what may be sent to the hosts that are known."""
+        needed = self._ahead
         self._ripen(now)
-        self._prune(now)
+        self._head.bring_forward(now)
         for lane in self._lanes:
             needed -= len(lane.queue) + len(lane.retries)
             if needed <= 0:
@@ -245,15 +234,10 @@ class Scheduler:
 
     def wakes_at(self, now: float) -> float | None:
         """When to look again if nothing else happens; None if only something else can help. May lie in the past."""
-        may_send = self._prune(now)
+        may_send = self._head.bring_forward(now)
         wake = min(self._ring.wakes_at(), self._parked.wakes_at())
         if may_send and self._places.taken < self._places.sockets:
-            if self._head_may_go(now):
-                return now
-            if self._limiter is not None:
-                wake = min(wake, self._limiter.next_at(self._head_weight(now)) + self._limiter.grouping)
-            elif self._shared is not None:
-                wake = min(wake, self._shared.next_at(None, self._head_weight(now), now))
+            wake = min(wake, self._head.wakes_at(now))
         if not self._lanes and not self._places.are_taken:
             slow_at = self._places.wakes_at(now)
             if slow_at is not None:
@@ -276,9 +260,10 @@ class Scheduler:
                 if lane.is_empty and not lane.listed:
                     self._register.drop(lane)
             self._register.retire(host, now)
-        gone += self._aside.discard(is_unwanted)
+        gone += self._owners.discard(is_unwanted)
         for ticket in gone:
-            self._count(ticket, -1)
+            self._owners.count(ticket, -1)
+        # Only now, as these do not count as queued.
         gone += self._parked.discard(is_unwanted)
         self._ring.forget_empty(now)
         return gone
@@ -296,7 +281,8 @@ class Scheduler:
         (`all_busy`) nobody may be left to take a request, so callers do not stand back for one: they could wait for
         each other forever.
         """
-        self._prune(now)  # a request without room for receipts must not hold callers up: its receipts may never come
+        # First: a request without room for receipts must not hold callers up, as its receipts may never come.
+        self._head.bring_forward(now)
         self._callers.admit(now, all_busy=all_busy)
 
     def withdraw(self, caller: Caller, now: float) -> None:
@@ -315,6 +301,11 @@ class Scheduler:
         return self._register.refusal(name, now)
 
     @property
+    def queued(self) -> int:
+        """How many requests wait for their turn."""
+        return self._owners.queued
+
+    @property
     def parked(self) -> int:
         """How many requests wait for a time, or are held."""
         return len(self._parked)
@@ -325,157 +316,19 @@ class Scheduler:
         return self._places.taken
 
     @property
-    def hosts(self) -> int:
+    def host_count(self) -> int:
         """How many hosts have something queued, in flight, paused or still being counted."""
         return len(self._hosts)
 
     @property
-    def lanes(self) -> int:
+    def lane_count(self) -> int:
         """How many lanes there are, those of keys included."""
         return sum(len(host.lanes) for host in self._hosts.values())
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is queued, parked or in flight, and no caller waits."""
-        return not (self.queued or self.parked or self._places.taken or self.callers)
-
-    # -- inside: the ring ---------------------------------------------------------------------------------------------
-
-    def _prune(self, now: float) -> bool:
-        """Bring a request that may be sent, slots apart, to the head of the ring; whether there is one.
-
-        Lanes stand there that a pause or a discard has closed since, and requests whose owner has become full, or has
-        no room. These stand in nobody's way, but stay where they are if nobody else waits: for a stream by itself this
-        happens all the time.
-        """
-        while True:
-            if self._places.has_waiting:
-                self._let_forward(now)
-            if not self._lanes:
-                return False
-            lane = self._lanes[0]
-            if not self._ring.is_open(lane, now):
-                self._ring.put_head_where_it_waits(now)
-                continue
-            if self._stands_back(lane, now):
-                continue
-            line = lane.line(now)
-            ticket = line[0]
-            owner = ticket.owner
-            if (owner.room > 0 and not owner.is_full) or owner.lets(ticket):
-                return True
-            if not owner.is_full:
-                self._note_want(now)
-                if owner.queued == self.queued and not self.callers:
-                    return False
-            self._aside.put(lane.pop(line))
-
-    def _let_forward(self, now: float) -> None:
-        """Give its turn to a lane that stood back, if there is a place for it."""
-        while not (self._lanes and self._lanes[0].host.is_slow):
-            lane = self._places.next(now)
-            if lane is None:
-                break
-            self._ring.enlist(lane, now, is_first=True)
-
-    def _stands_back(self, lane: Lane, now: float) -> bool:
-        """Take the ring's first lane out if its host is slow, and others want the places."""
-        host = lane.host
-        if not host.in_flight and not host.is_slow:
-            return False
-        if host.refused_until > now or not self._places.judge(host, now, is_alone=len(self._hosts) == 1):
-            return False
-        self._places.put_back(self._ring.take_head(), now)
-        return True
-
-    def _note_want(self, now: float) -> None:
-        """Note that the ring's first lane stands ready in vain, if it is none of a slow host."""
-        if self._lanes and not self._lanes[0].host.is_slow:
-            self._places.note_want(now)
-
-    def _head_may_go(self, now: float) -> bool:
-        """Whether the pool's budget lets the head of the ring go: its slot has come, or its refusal needs none."""
-        if self._limiter is None:
-            shared = self._shared
-            if shared is None or self._lanes[0].host.refused_until > now:
-                return True
-            return shared.next_at(None, self._head_weight(now), now) <= now
-        return self._lanes[0].host.refused_until > now or self._limiter.next_at(self._head_weight(now)) <= now
-
-    def _head_weight(self, now: float) -> int:
-        lane = self._lanes[0]
-        return 1 if lane.is_empty else lane.line(now)[0].request.weight
-
-    # -- inside: one admission ----------------------------------------------------------------------------------------
-
-    def _take_shared(self, shared: SharedBudget, lane: Lane, ticket: Ticket, now: float) -> float | None:
-        """Take what other processes share, all of it or nothing; returns the slot's time, None if it was not there."""
-        time = shared.try_take(lane.host.name, ticket.request.weight, now, since=lane.since)
-        if time is not None:
-            lane.since = time
-        return time
-
-    def _grant(self, lane: Lane, line: deque[Ticket], ticket: Ticket, now: float, granted_at: float) -> None:
-        """Take the head of the ring's first lane: its place, its slots, and its token, unless it is refused."""
-        host = lane.host
-        refused = host.refused_until > now
-        self._lanes.popleft()
-        lane.pop(line)
-        self._places.take(host, now)
-        host.callers_turn = True
-        self.queued -= 1
-        owner = ticket.owner
-        if owner.needs_receipts:
-            owner.queued -= 1
-            owner.room -= 1
-            ticket.holds_place = True
-        is_first = not ticket.started
-        ticket.started = True
-        ticket.granted_at = granted_at
-        ticket.in_flight = host.in_flight
-        ticket.refused_until = host.refused_until if refused else None
-        ticket.is_circuit_open = refused and host.is_broken
-        self._callers.are_first = True
-        limits = lane.limits()
-        if lane.head_at is not None:
-            is_limited = self._limiter is not None or bool(limits) or host.not_before > lane.head_at
-            ticket.slot_wait = now - lane.head_at if is_limited else 0.0
-            lane.head_at = None
-        if not refused:
-            weight = ticket.request.weight
-            if self._limiter is not None:
-                ticket.granted_at = self._ring.since = _taken(self._limiter, now, weight, self._ring.since)
-            if limits:
-                since = lane.since
-                for limiter in limits:
-                    lane.since = _taken(limiter, now, weight, since)
-            if host.tokens is not None:
-                self._spend_token(host.tokens, host, ticket, is_first, now)
-        self._ring.note_unlisted(lane)
-        if lane.is_empty:
-            lane.since = None
-        else:
-            if host.waiting:
-                host.waiting[lane] = None
-            else:
-                self._ring.enlist(lane, now)
-        if host.waiting:
-            self._ring.offer(host, now)
-        if not self._lanes:
-            self._ring.since = None
-
-    def _spend_token(self, tokens: RetryTokens, host: Host, ticket: Ticket, is_first: bool, now: float) -> None:
-        """Pay for a retry, or earn the share of a first try, which may be what another lane waits for."""
-        if ticket.is_retry:
-            ticket.is_retry = False
-            if host.tokenless_at >= ticket.ripe_at:
-                ticket.excused += now - ticket.ripe_at
-            tokens.spend(now)
-        elif is_first:
-            tokens.earn(now)
-            self._ring.ask_tokenless(now)
-
-    # -- inside: small things -----------------------------------------------------------------------------------------
+        return not (self.queued or self.parked or self.in_flight or self.callers)
 
     def _ripen(self, now: float) -> None:
         """Bring back what waited for a time that has come."""
@@ -486,7 +339,7 @@ class Scheduler:
                 ring.ripen(now)
             elif at <= now:
                 ticket = parked.pop()
-                self._count(ticket, 1)
+                self._owners.count(ticket, 1)
                 ticket.ripe_at = now
                 ring.bring_back(ticket, now)
             else:
@@ -495,17 +348,3 @@ class Scheduler:
             ring.serve_line(now)
         if resting and resting[0][0] <= now:
             self._register.ripen(now)
-
-    def _count(self, ticket: Ticket, by: int) -> None:
-        """Count a request that begins or ends to wait in its lane."""
-        self.queued += by
-        owner = ticket.owner
-        if owner.needs_receipts:
-            owner.queued += by
-
-
-def _taken(limiter: Limiter, now: float, weight: int, since: float | None) -> float:
-    """Take a slot that was seen to be free, under the lock that has been held ever since; returns its time."""
-    time = limiter.try_take(now, weight, since=since)
-    assert time is not None
-    return time

@@ -72,6 +72,7 @@ class CountedConnection(HTTPConnection):
     ticket = 0
     times_used = 0
     idle_since = 0.0
+    resumed: bool | None = None  # whether TLS resumed a session, None without TLS
     trace: Trace
     handed: Pending | None = None  # what the fast path has begun, and requests' own finishes: see there
     _HTTPConnection__response: Any  # http.client's own name for it
@@ -79,6 +80,17 @@ class CountedConnection(HTTPConnection):
     _poll: Any = None  # for its socket
     _awaits_response = False
     _was_idle = False
+
+    def __repr__(self) -> str:
+        """What it leads to and how it stands. Its login is not told."""
+        if self.sock is None:
+            state = "closed" if self.idle_since else "new"
+        elif self.connections.is_idle(self):
+            state = f"idle for {time.monotonic() - self.idle_since:.1f} s"
+        else:
+            state = "in use"
+        tls = "" if self.resumed is None else ", TLS resumed" if self.resumed else ", TLS"
+        return f"<{type(self).__name__} {self.site}: {state}, {self.times_used} sent{tls}>"
 
     # -- opening and closing ------------------------------------------------------------------------------------------
 
@@ -111,6 +123,7 @@ class CountedConnection(HTTPConnection):
         self.idle_since = time.monotonic()
         trace.sent_at = time.perf_counter()  # now, or in a moment
         trace.tls = max(0.0, trace.sent_at - started - trace.dns - trace.connect) if self._is_more_than_tcp() else 0.0
+        self.resumed = trace.resumed
         self.connections.opened(trace.resumed)
 
     def _prepare(self) -> None:

@@ -5,12 +5,12 @@ not used: `Connections` keeps all idle connections of all hosts in one place, un
 hosts cannot be held by pools that do not know each other. Where processes share a budget, this process's part of it is
 asked, too, and given back. Entered by every worker, by any thread that reads a streamed response, and by the reaper.
 
-Budget and idle order stay together, long as that is: one lock owns both, and each method of one touches the other.
+Which sockets may be open is counted in `places`, and here is who takes one and who has to go. That and the idle order
+stay together, long as it is: one lock owns both, and each method of one touches the other.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 import select
 import socket
@@ -18,15 +18,15 @@ import threading
 import time
 import weakref
 from bisect import insort
-from collections import Counter, OrderedDict, deque
-from collections.abc import Mapping
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from workerpool.transport.deadline import Watchdog, shortest
 from workerpool.transport.dial import Dialer
 from workerpool.transport.idle import IdleLimits
+from workerpool.transport.places import Leases, Places
 from workerpool.transport.reaper import LEASES_TICK, TICK, Reaper
 from workerpool.transport.sockets import await_end, end_sending, has_ended, plain_socket
 from workerpool.transport.tls import Contexts
@@ -42,25 +42,6 @@ LOOK_AGAIN = 0.05
 _idle_since = attrgetter("idle_since")
 GOODBYE = 0.25
 """Seconds that a server has to end its side of a socket that makes room for another one."""
-
-
-class Leases(Protocol):
-    """The part of a budget that processes share which is this one's: how many sockets it may have open.
-
-    Called with the lock of `Connections` held; takes only a lock of its own.
-    """
-
-    def allows(self, host: str | None, sockets: int) -> bool:
-        """Whether so many may be open to `host`, or in all; takes what is free if one is missing."""
-
-    def tidy(self, opened: Mapping[str, int]) -> Mapping[str | None, int]:
-        """Give back what is not needed; returns how many idle sockets to each host, or in all, are to be closed.
-
-        `opened`: sockets by host.
-        """
-
-    def leave(self) -> None:
-        """Give back everything, for good. Safe to call again."""
 
 
 @dataclass(slots=True)
@@ -92,21 +73,16 @@ class Connections:
     def __init__(
         self, max_connections: int, host_connections: int, dialer: Dialer, leases: Leases | None = None
     ) -> None:
-        self._max = max_connections
-        self._host_max = host_connections
         self._leases = leases
-        # Guards every field below, but for `_sockets`, whose single writes need no lock under the GIL, and
-        # `is_abandoned`. Re-entrant: the garbage collector may end a pool, and so call `close`,
-        # in the middle of any line here. It ends connections, too, also while another lock is held: see `closed`.
+        # Guards every field below but `is_abandoned`. Re-entrant: the garbage collector may end a pool, and so call
+        # `close`, in the middle of any line here. It ends connections, too, also while another lock is held: see
+        # `closed`.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._waiting = 0  # threads that wait for a place
-        self._open: dict[int, str] = {}  # a connection's ticket: the host that it counts against
-        self._gone: deque[int] = deque()  # tickets of those that have closed since; appended to without the lock
-        self._sockets: dict[int, weakref.ref[Any]] = {}  # its socket, also while only a response has it; for `abandon`
+        self._places = Places(max_connections, host_connections, leases)
         self._idle: OrderedDict[CountedConnection, Any] = OrderedDict()  # its pool's key, longest idle first
         self._idle_by_key: dict[Any, list[CountedConnection]] = {}
-        self._tickets = itertools.count(1)
         self._counts = SocketCounts()  # but for `open` and `idle`
         self._closed = False
         self.is_abandoned = False  # in a forked child: what is left of the parent's connections changes nothing
@@ -121,7 +97,11 @@ class Connections:
     def counts(self) -> SocketCounts:
         with self._lock:
             self._let_go()
-            return replace(self._counts, open=len(self._open), idle=len(self._idle))
+            return replace(self._counts, open=len(self._places), idle=len(self._idle))
+
+    def is_idle(self, connection: CountedConnection) -> bool:
+        """Whether nobody uses it just now. Takes no lock: it may have changed by the time that one is told."""
+        return connection in self._idle
 
     # -- idle connections ---------------------------------------------------------------------------------------------
 
@@ -236,12 +216,11 @@ class Connections:
         while True:
             with self._lock:
                 self._let_go()
-                if connection.ticket in self._open:
+                if connection.ticket in self._places:
                     return True
-                host_is_full = self._is_full(connection.host_key)
-                if not host_is_full and not self._is_full(None):
-                    connection.ticket = next(self._tickets)
-                    self._open[connection.ticket] = connection.host_key
+                host_is_full = self._places.is_full(connection.host_key)
+                if not host_is_full and not self._places.is_full(None):
+                    connection.ticket = self._places.take(connection.host_key)
                     break
                 victim = self._pick_victim(connection.host_key if host_is_full else None) if evict else None
                 if victim is None:
@@ -269,7 +248,7 @@ class Connections:
 
     def holds(self, connection: CountedConnection, sock: Any) -> None:
         """Note the socket of a connection that has a place."""
-        self._sockets[connection.ticket] = weakref.ref(sock)
+        self._places.note(connection.ticket, sock)
 
     def closed(self, ticket: int) -> None:
         """Give back the place of a connection that closed. Safe to call again.
@@ -277,7 +256,7 @@ class Connections:
         Never waits for a lock: the garbage collector calls this, too, in the middle of any line, whatever its thread
         holds. Who holds the lock sees to it next.
         """
-        self._gone.append(ticket)
+        self._places.leave(ticket)
         if self._lock.acquire(blocking=False):
             try:
                 self._let_go()
@@ -312,8 +291,7 @@ class Connections:
         self._changed = threading.Condition(self._lock)
         self.is_abandoned = True
         self._closed = True
-        for reference in [*self._sockets.values()]:
-            sock: Any = reference()
+        for sock in self._places.sockets():
             try:
                 os.close(socket.socket.detach(plain_socket(sock)))
             except (OSError, TypeError):
@@ -387,9 +365,8 @@ class Connections:
         """
         self._let_go()
         connection = stack[-1]
-        if not self._is_full(host):
-            if connection.ticket in self._open:
-                self._open[connection.ticket] = host
+        if not self._places.is_full(host):
+            self._places.move(connection.ticket, host)
             connection.host_key = host
             return True
         for connection in reversed(stack):
@@ -403,34 +380,22 @@ class Connections:
         """Close the idle sockets that other processes wait for, and give back their places; whether to go on so."""
         with self._lock:
             self._let_go()
-            surplus = leases.tidy(Counter([*self._open.values()]))
+            surplus = leases.tidy(self._places.by_host())
             picked = [self._pick_victim(host) for host, count in surplus.items() for _ in range(count)]
         victims = [connection for connection in picked if connection is not None]
         self._see_off(*victims)
         with self._lock:
             self._let_go()
             if victims:
-                leases.tidy(Counter([*self._open.values()]))
-            if self._closed and not self._open:
+                leases.tidy(self._places.by_host())
+            if self._closed and not self._places:
                 leases.leave()
-            return bool(self._open) or not self._closed
-
-    def _is_full(self, host: str | None) -> bool:
-        """Whether there is no place for one socket more to `host`, or in all."""
-        count, most = (len(self._open), self._max) if host is None else (self._open_to(host), self._host_max)
-        return count >= most or (self._leases is not None and not self._leases.allows(host, count + 1))
-
-    def _open_to(self, host: str) -> int:
-        """How many sockets count against `host`. Counted anew each time, which only new sockets do."""
-        return [*self._open.values()].count(host)
+            return bool(self._places) or not self._closed
 
     def _let_go(self) -> None:
         """Give back the places of the connections that have closed."""
-        while self._gone:
-            ticket = self._gone.popleft()
-            self._sockets.pop(ticket, None)
-            if self._open.pop(ticket, None) is not None:
-                self._changed.notify_all()
+        if self._places.let_go():
+            self._changed.notify_all()
 
     def _remove_idle(self, connection: CountedConnection) -> None:
         key = self._idle.pop(connection)

@@ -23,7 +23,7 @@ from workerpool.model import DEFAULT_PORTS, Request, origin
 from workerpool.redact import redact
 from workerpool.transport.adapter import SharedAdapter
 from workerpool.transport.bodies import is_repeatable, read_whole, rewind
-from workerpool.transport.connections import Connections, Leases, SocketCounts
+from workerpool.transport.connections import Connections, SocketCounts
 from workerpool.transport.cookies import CookiePolicy
 from workerpool.transport.deadline import NEVER
 from workerpool.transport.dial import Dialer
@@ -34,6 +34,7 @@ from workerpool.transport.guard import Guard
 from workerpool.transport.lazy import LazyResponse
 from workerpool.transport.messages import Message
 from workerpool.transport.pending import Pending
+from workerpool.transport.places import Leases
 from workerpool.transport.plans import Plan, Plans, Tables
 from workerpool.transport.redirects import confine, step_of
 from workerpool.transport.session import Environment, Session, mount

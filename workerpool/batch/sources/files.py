@@ -19,8 +19,8 @@ from stat import S_ISREG
 from workerpool.batch.sources.base import STDIN
 from workerpool.batch.sources.chunks import Wake
 from workerpool.batch.sources.marks import BEGINNING, Block, Fingerprint, Mark
-from workerpool.batch.sources.names import Source, sources_named
-from workerpool.batch.sources.opened import Opened
+from workerpool.batch.sources.names import sources_named
+from workerpool.batch.sources.opened import Opened, Source
 from workerpool.batch.sources.reading import FileReading
 from workerpool.batch.sources.rows import COLUMNS
 from workerpool.errors import SourceError

@@ -8,58 +8,15 @@ from __future__ import annotations
 
 import glob
 import os
-import stat
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from workerpool.batch.sources.base import STDIN
 from workerpool.batch.sources.formats import ENDINGS, FORMATS, NAMES
-from workerpool.batch.sources.opened import Format
+from workerpool.batch.sources.opened import Source
 from workerpool.batch.sources.packed import packing_named
 from workerpool.errors import OptionError, SourceError
 from workerpool.redact import redact
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One source as the user named it: a path, or ``-``; what it holds; and what to call it in a sentence."""
-
-    path: str
-    format: Format
-    name: str
-
-    @property
-    def is_file(self) -> bool:
-        """Whether it can be opened a second time and give the same bytes."""
-        return self.path != STDIN and stat.S_ISREG(os.stat(self.path).st_mode)
-
-    def check(self) -> None:
-        """Raise `SourceError` if it is missing, or a directory, or not the kind of file that its format needs."""
-        if self.path == STDIN:
-            if sys.stdin is None:
-                raise SourceError("standard input is closed: give a file, or pipe the URLs in")
-            return
-        mode = self.status().st_mode
-        if stat.S_ISDIR(mode):
-            raise SourceError(f"{self.name} is a directory: name the files in it, as in {self.name.rstrip('/')}/*.txt")
-        if not self.format.is_text and not stat.S_ISREG(mode):
-            raise SourceError(f"{self.name} is no file on a disk: Parquet is read from its end, so store it first")
-
-    def status(self) -> os.stat_result:
-        """Return what the system tells about the file; raises `SourceError` where it tells nothing."""
-        try:
-            return os.stat(self.path)
-        except (OSError, ValueError) as error:
-            raise self.unreadable(error) from error
-
-    def unreadable(self, error: Exception) -> SourceError:
-        """Return the error that says why it cannot be opened."""
-        if isinstance(error, FileNotFoundError):
-            return SourceError(f"{self.name} does not exist: look at the path")
-        reason = getattr(error, "strerror", None) or str(error)
-        return SourceError(f"{self.name} cannot be read: {reason[:1].lower()}{reason[1:]}")
 
 
 def sources_named(paths: Sequence[str], format: str | None) -> list[Source]:

@@ -1,12 +1,17 @@
-"""One source that is read, and what a format knows of it. One thread; `stop` of the sources ends a wait in it."""
+"""One source: what the user named, how it is opened, and what a format knows of it.
+
+One thread; `stop` of the sources ends a wait in it.
+"""
 
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
 
 from workerpool.batch.sources.base import STDIN
 from workerpool.batch.sources.chunks import Stopped, Wake, read_unpacked
@@ -14,12 +19,50 @@ from workerpool.batch.sources.lines import Lines
 from workerpool.batch.sources.marks import BEGINNING, Block, LinePositions, Mark, Positions
 from workerpool.batch.sources.packed import CHUNK, packing_named, packing_of
 from workerpool.batch.sources.verify import first_changed
+from workerpool.errors import SourceError
 from workerpool.model import Request
 
-if TYPE_CHECKING:
-    from workerpool.batch.sources.names import Source
-
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # opening a named pipe must not wait where `stop` cannot reach
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One source as the user named it: a path, or ``-``; what it holds; and what to call it in a sentence."""
+
+    path: str
+    format: Format
+    name: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it can be opened a second time and give the same bytes."""
+        return self.path != STDIN and stat.S_ISREG(os.stat(self.path).st_mode)
+
+    def check(self) -> None:
+        """Raise `SourceError` if it is missing, or a directory, or not the kind of file that its format needs."""
+        if self.path == STDIN:
+            if sys.stdin is None:
+                raise SourceError("standard input is closed: give a file, or pipe the URLs in")
+            return
+        mode = self.status().st_mode
+        if stat.S_ISDIR(mode):
+            raise SourceError(f"{self.name} is a directory: name the files in it, as in {self.name.rstrip('/')}/*.txt")
+        if not self.format.is_text and not stat.S_ISREG(mode):
+            raise SourceError(f"{self.name} is no file on a disk: Parquet is read from its end, so store it first")
+
+    def status(self) -> os.stat_result:
+        """Return what the system tells about the file; raises `SourceError` where it tells nothing."""
+        try:
+            return os.stat(self.path)
+        except (OSError, ValueError) as error:
+            raise self.unreadable(error) from error
+
+    def unreadable(self, error: Exception) -> SourceError:
+        """Return the error that says why it cannot be opened."""
+        if isinstance(error, FileNotFoundError):
+            return SourceError(f"{self.name} does not exist: look at the path")
+        reason = getattr(error, "strerror", None) or str(error)
+        return SourceError(f"{self.name} cannot be read: {reason[:1].lower()}{reason[1:]}")
 
 
 class Opened:

@@ -6,11 +6,11 @@ import mmap
 import struct
 
 from workerpool.clock import LONG_AGO
-from workerpool.config import Rate
 from workerpool.errors import BudgetError
 from workerpool.limits.file.records import Record
 from workerpool.limits.file.times import Times
 from workerpool.limits.windows import Window
+from workerpool.rate import Rate
 
 MOST_QUOTAS = 2
 """The most windows of different lengths that an account can keep."""

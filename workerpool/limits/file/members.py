@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from workerpool.clock import LONG_AGO, NEVER
-from workerpool.config import Budgets, Rate
+from workerpool.config import Budgets
 from workerpool.errors import BudgetError, OptionError
 from workerpool.limits.file.history import MOST_QUOTAS, joined
 from workerpool.limits.file.machine import Machine
 from workerpool.limits.file.mapped import MEMBERS, BudgetFile
+from workerpool.rate import Rate
 
 GOODBYE = 0.25
 """Seconds for which a dead member's claims still count: its sockets are closed, but a busy server may not know yet."""

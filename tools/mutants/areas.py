@@ -1,0 +1,51 @@
+"""Which modules are mutated, and which tests they have to fail: quick ones, which look at no clock.
+
+A mutant is tried with those of its area's tests that reach its line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LIMITS = "workerpool/limits"
+
+
+@dataclass(frozen=True)
+class Area:
+    """Modules, by name or by pattern, and their tests."""
+
+    modules: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+AREAS = (
+    Area(
+        modules=tuple(f"{LIMITS}/{name}.py" for name in ("bucket", "memory", "windows", "tokens")),
+        tests=(
+            "tests/contract/test_rates.py",
+            "tests/property/test_bucket.py",
+            "tests/property/test_retry_budget.py",
+            "tests/property/test_windows.py",
+        ),
+    ),
+    Area(
+        modules=(f"{LIMITS}/circuit.py",),
+        tests=("tests/unit/test_circuit.py",),
+    ),
+    Area(
+        modules=tuple(f"{LIMITS}/{name}.py" for name in ("adaptive", "announced", "connections", "learning")),
+        tests=("tests/unit/test_adaptive.py", "tests/property/test_adaptive.py"),
+    ),
+    Area(
+        modules=(f"{LIMITS}/headers.py", f"{LIMITS}/answer.py"),
+        tests=("tests/unit/test_limit_headers.py", "tests/unit/test_retry.py"),
+    ),
+    Area(
+        modules=(f"{LIMITS}/file/*.py",),
+        tests=("tests/contract/test_rates.py", "tests/unit/test_file_budget.py"),
+    ),
+    Area(
+        modules=("workerpool/retry.py",),
+        tests=("tests/unit/test_retry.py",),
+    ),
+)
