@@ -47,6 +47,7 @@ LETS_TIME_PASS = {
     "integration/test_slow_sources.py": "a slow source",
     "integration/test_stream.py": "a slow server, a slow consumer",
     "integration/test_why.py": "sources and consumers that take their time: where it goes is what is told",
+    "unit/test_events.py": "a pool whose age is told",
     "wire/scripted.py": "two writes that are to be read apart",
 }
 """Who calls `waiting.let_pass`, and what it is that takes time there."""
