@@ -21,7 +21,6 @@ from workerpool import (
     Cancelled,
     Outcome,
     Request,
-    RetryPolicy,
     ShardedPool,
     Underway,
     WorkerPool,
@@ -199,9 +198,8 @@ def half_is_done(journal: Journal) -> bool:
     return journal.pending == WORKERS // 2 and journal.noted.total() > 40
 
 
-def test_a_request_that_waits_for_a_retry_is_told_of_with_its_attempts(origin: Origin) -> None:
-    with ShardedPool(2, 2, retry=RetryPolicy(attempts=3, backoff=0.01)) as pool:
-        items = [*itertools.chain.from_iterable(pool.batches([origin.url("/flaky/2")], receipts=True))]
+def test_a_request_that_waits_for_a_retry_is_told_of_with_its_attempts(origin: Origin, pool: ShardedPool) -> None:
+    items = [*itertools.chain.from_iterable(pool.batches([origin.url("/flaky/2")], receipts=True))]
     first, second, last = items
     assert isinstance(first, Underway)
     assert isinstance(second, Underway)
