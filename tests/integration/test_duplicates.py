@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -252,10 +252,11 @@ def peak_of(place: Place, urls: list[str], *words: str) -> int:
     place.write(*urls)
     argv = [sys.executable, "-m", "workerpool", "run", "urls.txt", "-o", "out.jsonl", "--dedupe", "--quiet", *words]
     process = subprocess.Popen(argv, cwd=place.directory, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    hung = threading.Timer(PATIENCE, process.kill)
-    hung.start()
+    handle = os.pidfd_open(process.pid)
+    if not select.select([handle], [], [], PATIENCE)[0]:
+        process.kill()
+    os.close(handle)
     _, status, usage = os.wait4(process.pid, 0)
-    hung.cancel()
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0
     assert len(place.records()) == len(urls)

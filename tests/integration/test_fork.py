@@ -31,7 +31,7 @@ import pytest
 
 from tests.certificates import Authority
 from tests.conftest import IN_FULL
-from tests.waiting import until_accepting
+from tests.waiting import let_pass, until_accepting
 from workerpool import Request, WorkerPool
 from workerpool.testing import Origin, OriginProcess
 
@@ -339,7 +339,7 @@ def test_forks_under_load_neither_deadlock_nor_disturb(
         codes = []
         try:
             for number in range(FORKS):
-                threading.Event().wait(0.01 * (number % 5))  # to fork at other points of the load
+                let_pass(0.01 * (number % 5))  # to fork at other points of the load
                 codes.append(Child(act).end())
         finally:
             is_over.set()

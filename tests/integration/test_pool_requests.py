@@ -22,7 +22,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
 
-from tests.waiting import eventually
+from tests.waiting import eventually, let_pass
 from workerpool import Cancelled, OptionError, Request, RetryPolicy, WorkerPool, WrongThread, fetch
 from workerpool.testing import Answer, Origin, Reply, ScriptedTransport
 
@@ -443,7 +443,7 @@ def test_neither_callables_nor_requests_starve_the_other(workers: int) -> None:
 
     def work(kind: str) -> None:
         order.append(kind)
-        threading.Event().wait(0.001)
+        let_pass(0.001)
 
     go = threading.Event()
     with WorkerPool(workers, host_connections=8, transport=ScriptedTransport(answer)) as pool:

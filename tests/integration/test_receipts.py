@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from tests.conftest import IN_FULL
-from tests.waiting import eventually
+from tests.waiting import eventually, let_pass
 from workerpool import (
     Attempt,
     Cancelled,
@@ -549,7 +549,7 @@ class Consumer:
                     batches.close()
                     return
                 if self._chance.random() < 0.2:
-                    threading.Event().wait(0.003)
+                    let_pass(0.003)
                 self.journal.note(batch)
             self.room = stream.room
             self.has_all = True
@@ -635,7 +635,7 @@ def test_the_bound_holds_over_sockets_that_die(tiny_switch_interval: None, fast_
             stream = stream_of(pool)
             for batch in batches:
                 if chance.random() < 0.2:
-                    threading.Event().wait(0.003)
+                    let_pass(0.003)
                 journal.note(batch)
             assert pool.statistics().resent > 0
             assert pool.statistics().redirects > 0

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.waiting import eventually
+from tests.waiting import eventually, let_pass
 from workerpool import Cancelled, Outcome, Request, RetryPolicy, SlotTimeout, WorkerPool
 from workerpool.batch.sources.ahead import AHEAD, read_ahead
 from workerpool.model import IDLE, Idle
@@ -50,7 +50,7 @@ def test_what_a_slow_source_has_given_is_sent_before_it_gives_more() -> None:
         return Answer()
 
     def source() -> Iterator[str]:
-        threading.Event().wait(0.01)  # slow: the stream is to notice
+        let_pass(0.01)  # slow: the stream is to notice
         yield "http://a.test/1"
         assert sent.wait(LONG)
         yield "http://a.test/2"

@@ -21,6 +21,7 @@ from tests.conftest import IN_FULL
 from tests.waiting import eventually
 from workerpool import OutcomeUnknown, Request, RetryPolicy, WorkerPool
 from workerpool.testing import Origin, OriginProcess, Reply
+from workerpool.transport import connection, trace
 from workerpool.transport.connection import CountedConnection
 
 LOOPBACK = [f"127.{n // 250}.{n // 250}.{n % 250 + 1}" for n in range(500)]
@@ -244,11 +245,11 @@ def test_a_used_socket_that_dies_before_any_byte_costs_no_attempt() -> None:
         assert (pool.statistics().resent, pool.statistics().sent, origin.requests) == (1, 3, 3)
 
 
-def test_a_socket_that_was_opened_ahead_and_died_costs_no_attempt_either() -> None:
+def test_a_socket_that_was_opened_ahead_and_died_costs_no_attempt_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "IDLE_FROM", 0.0)
     with Origin() as origin, WorkerPool(1, retry=None) as pool:
         origin.script("/", Reply(reset=True), Reply(body=b"here"))
         assert pool.warm([origin.url("/")]) == 1
-        time.sleep(0.05)  # for the socket to be an idle one
         assert pool.get(origin.url("/")).result().content == b"here"
         assert pool.statistics().resent == 1
 
@@ -329,11 +330,14 @@ def test_a_request_with_an_idempotency_key_goes_again() -> None:
         assert [outcome.ok for outcome in pool.stream([Request(url), keyed])] == [True, True]
 
 
-def test_a_request_that_is_not_idempotent_takes_no_socket_that_was_idle_for_a_second() -> None:
+def test_a_request_that_is_not_idempotent_takes_no_socket_that_was_idle_for_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert trace.UNREPEATABLE_IDLE == 1.0
     with Origin() as origin, WorkerPool(1) as pool:
         pool.get(origin.url("/")).result()
         pool.post(origin.url("/echo"), data=b"x").result()  # at once: over the same socket
-        time.sleep(1.05)
+        monkeypatch.setattr(trace, "UNREPEATABLE_IDLE", 0.0)
         pool.post(origin.url("/echo"), data=b"x").result()
         pool.get(origin.url("/")).result()
         assert [arrival.connection for arrival in origin.arrivals] == [1, 1, 2, 2]

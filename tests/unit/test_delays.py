@@ -10,10 +10,10 @@ import pytest
 from workerpool.config import Breaker, Budgets, RetryBudget
 from workerpool.crew.delays import Delays
 from workerpool.limits import Answer, MemoryLimiter
-from workerpool.meter import Wait
 from workerpool.model import Request
 from workerpool.rate import Rate
 from workerpool.scheduler import Scheduler
+from workerpool.statistics import Wait
 from workerpool.tickets import NOBODY, Caller, Owner, Ticket
 
 
