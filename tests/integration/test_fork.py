@@ -308,9 +308,7 @@ FORKS = 20 if IN_FULL else 5
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
-def test_forks_under_load_neither_deadlock_nor_disturb(
-    ca: Authority, tmp_path: Path, is_tls: bool, tiny_switch_interval: None
-) -> None:
+def test_forks_under_load_neither_deadlock_nor_disturb(ca: Authority, is_tls: bool, tiny_switch_interval: None) -> None:
     """Again and again while every worker is busy: locks may be held, sockets in use, threads about to start."""
     chain, key = ca.files("127.0.0.1") if is_tls else (None, None)
     with (

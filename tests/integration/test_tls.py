@@ -19,7 +19,8 @@ from typing import Any, cast
 import pytest
 
 from tests.certificates import VERSIONS, Authority
-from tests.tunnels import Socks, Tunnels
+from tests.socks_server import SocksServer
+from tests.tunnels import Tunnels
 from tests.waiting import eventually
 from workerpool import Outcome, Request, TlsFailed, WorkerPool
 from workerpool.testing import Origin, Reply
@@ -221,8 +222,8 @@ def test_what_was_not_verified_is_never_resumed_where_it_must_be(ca: Authority, 
         assert "certificate" in error_of(pool, origin.url("/"))
 
 
-@pytest.mark.parametrize("kind", [Tunnels, Socks])
-def test_a_session_is_not_resumed_through_another_proxy(ca: Authority, kind: type[Tunnels]) -> None:
+@pytest.mark.parametrize("kind", [Tunnels, SocksServer])
+def test_a_session_is_not_resumed_through_another_proxy(ca: Authority, kind: type[Tunnels | SocksServer]) -> None:
     """A ticket tells the server that two connections are of one client, which may use proxies not to be known."""
     with (
         Origin(tls=ca.context(), keep_alive=False) as origin,
@@ -427,9 +428,9 @@ def test_an_error_in_a_certificate_file_names_the_file(
         assert pool.get(origin.url("/")).result(LIMIT).ok
 
 
-@pytest.mark.parametrize("kind", [Tunnels, Socks])
+@pytest.mark.parametrize("kind", [Tunnels, SocksServer])
 def test_a_server_behind_a_proxy_is_verified_by_its_own_name(
-    ca: Authority, other: Authority, kind: type[Tunnels]
+    ca: Authority, other: Authority, kind: type[Tunnels | SocksServer]
 ) -> None:
     with kind() as proxy, Origin(tls=ca.context("127.0.0.1")) as good, Origin(tls=ca.context("else.test")) as bad:
         with WorkerPool(1, verify=ca.file, proxies={"https": proxy.url}) as pool:
