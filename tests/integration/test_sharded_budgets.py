@@ -112,7 +112,7 @@ def test_a_rate_is_that_of_all_processes_together_by_the_servers_count(origin: O
         began = time.monotonic()
         assert all(outcome.ok for outcome in pool.stream(urls(origin, 200)))
         took = time.monotonic() - began
-    assert origin.busiest(1.0) <= 1 + 100 + 2  # and what comes `LATENESS` too late
+    assert origin.busiest(1.0) <= 1 + 100 + 10  # what a busy machine sends 0.1 s late comes together with the next
     assert took > 1.95
 
 

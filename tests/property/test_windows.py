@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workerpool.clock import LONG_AGO
-from workerpool.config import Rate
 from workerpool.limits import LATENESS
 from workerpool.limits.windows import Window
+from workerpool.rate import Rate
 
 PARTS = 4
 HOUR = 3600.0

@@ -69,7 +69,7 @@ def x(limit: object = None, left: object = None, reset: object = None, prefix: s
         ({"RateLimit": '"a";r=5;t=1, "b";r=8;t=2'}, (None, None, 8, 2)),
         # of two headers the one that is used up first, and the limit of the one that has it
         (
-            {"RateLimit": "limit=9, remaining=1, reset=9", "X-RateLimit": "limit=7, remaining=5, reset=9"},
+            {"X-RateLimit": "limit=7, remaining=5, reset=9", "RateLimit": "limit=9, remaining=1, reset=9"},
             (9, None, 1, 9),
         ),
         ({"RateLimit-Limit": "100", "RateLimit": "a;r=5;t=3"}, (100, None, 5, 3)),

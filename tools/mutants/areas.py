@@ -34,7 +34,7 @@ AREAS = (
     ),
     Area(
         modules=tuple(f"{LIMITS}/{name}.py" for name in ("adaptive", "announced", "connections", "learning")),
-        tests=("tests/unit/test_adaptive.py", "tests/property/test_adaptive.py"),
+        tests=("tests/unit/test_announced.py", "tests/unit/test_adaptive.py", "tests/property/test_adaptive.py"),
     ),
     Area(
         modules=(f"{LIMITS}/headers.py", f"{LIMITS}/answer.py"),
@@ -42,10 +42,34 @@ AREAS = (
     ),
     Area(
         modules=(f"{LIMITS}/file/*.py",),
-        tests=("tests/contract/test_rates.py", "tests/unit/test_file_budget.py"),
+        tests=(
+            "tests/contract/test_rates.py",
+            "tests/unit/test_budget_rows.py",
+            "tests/unit/test_claims.py",
+            "tests/unit/test_file_budget.py",
+        ),
     ),
     Area(
         modules=("workerpool/retry.py",),
         tests=("tests/unit/test_retry.py",),
+    ),
+    Area(
+        modules=("workerpool/scheduler/*.py",),
+        tests=(
+            "tests/property/test_retry_budget.py",
+            "tests/property/test_scheduler.py",
+            "tests/property/test_slow_hosts.py",
+            "tests/unit/test_admission.py",
+            "tests/unit/test_callers.py",
+            "tests/unit/test_delays.py",
+            "tests/unit/test_hosts.py",
+            "tests/unit/test_shared_places.py",
+            "tests/unit/test_slow_hosts.py",
+            "tests/unit/test_slow_start.py",
+        ),
+    ),
+    Area(
+        modules=tuple(f"workerpool/batch/job/{name}.py" for name in ("ledger", "reader", "schema")),
+        tests=("tests/unit/test_ledger.py", "tests/unit/test_ledger_rows.py", "tests/property/test_inputs.py"),
     ),
 )

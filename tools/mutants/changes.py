@@ -112,6 +112,8 @@ def _ours(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     if isinstance(node, cst.If | cst.CompIf):
         yield node.with_changes(test=_negated(node.test))
     elif m.matches(node, m.SimpleStatementLine(body=[m.Expr(value=m.Call())])):
+        if m.findall(node, m.Name("super")):
+            return  # without it, the function would be of another shape
         yield node.with_changes(body=[cst.Pass()])
     elif isinstance(node, cst.Return) and node.value is not None and not m.matches(node.value, m.Name()):
         yield node.with_changes(value=cst.Name("None"))

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 from workerpool.clock import Clock
 from workerpool.crew.alarm import Alarm
 from workerpool.crew.carrier import Carrier, Sending
+from workerpool.crew.delays import Delays
 from workerpool.crew.held import RobotsFetch
 from workerpool.crew.locking import ChoreLock
 from workerpool.crew.threads import Call, Threads
-from workerpool.delays import Delays
 from workerpool.scheduler import Scheduler
 from workerpool.tickets import Ticket
 from workerpool.trip import Step

@@ -22,7 +22,7 @@ def space_of(size: int) -> int:
 
 def _seed(version: int, length: int) -> int:
     """What a checksum begins with, so that a head fits its own payload only."""
-    return (version ^ length << 16) + 1 & 0xFFFFFFFF
+    return (version ^ version >> 32 ^ length << 16) + 1 & 0xFFFFFFFF
 
 
 class Record:

@@ -1,0 +1,183 @@
+"""Who of several members may use, or take, a place or a slot of a budget in a file: decided from what each claims."""
+
+from __future__ import annotations
+
+import pytest
+
+from workerpool.clock import LONG_AGO
+from workerpool.limits.file.claims import ACTIVE, GRACE, LEAD, SAVED, TURN, WISH, Claim, Claims
+from workerpool.limits.file.records import Record
+
+NOW = 1000.0
+
+
+def member(held: int = 0, *, waits_since: float | None = None, had: float = 0.0, due: float = LONG_AGO) -> Claim:
+    wish = {} if waits_since is None else {"wished": waits_since, "wished_at": NOW}
+    return Claim(2, 1, held, had=had, due=due, **wish)
+
+
+def claims(limit: int, mine: Claim, *others: Claim, most: int = 9) -> Claims:
+    made = Claims()
+    made.move(Record(0, 0), most)
+    made.limit, made.mine, made.others = limit, mine, [*others]
+    made.held_since = NOW - 2 * TURN
+    return made
+
+
+HUNGRY = member(waits_since=NOW)
+
+
+@pytest.mark.parametrize(
+    ("limit", "held", "others", "may_use"),
+    [
+        (3, 2, [], 2),
+        (3, 5, [], 3),  # the limit has fallen
+        (9, 4, [member(5)], 4),  # nobody waits
+        (4, 4, [HUNGRY], 3),  # one does, and needs one
+        (4, 4, [HUNGRY, HUNGRY], 2),
+        (4, 4, [HUNGRY] * 3, 1),
+        (5, 4, [HUNGRY], 4),  # there is one free
+        (4, 4, [member(4)], 2),  # the limit has fallen, and each gives up what is beyond its share
+        (4, 2, [member(4, waits_since=NOW)], 2),  # not who has no more than its share
+        (6, 4, [member(2, waits_since=NOW)], 3),  # who waits has less than its share
+        (6, 3, [member(3, waits_since=NOW)], 3),  # not less
+        (1, 1, [HUNGRY], 0),  # it has had its turn
+    ],
+)
+def test_a_member_gives_up_what_others_wait_for_down_to_its_share(
+    limit: int, held: int, others: list[Claim], may_use: int
+) -> None:
+    assert claims(limit, member(held), *others).usable(NOW) == may_use
+
+
+def test_where_places_are_fewer_than_members_each_keeps_its_last_for_a_turn() -> None:
+    one = claims(1, member(2), HUNGRY)
+    for since, may_use in ((NOW - TURN / 2, 1), (NOW - TURN, 0)):
+        one.held_since = since
+        assert one.usable(NOW) == may_use
+
+
+@pytest.mark.parametrize(
+    ("limit", "held", "needed", "others", "keeps"),
+    [
+        (8, 4, 1, [member(4)], 4),
+        (8, 4, 1, [member(4, waits_since=NOW)], 3),
+        (8, 4, 4, [member(4, waits_since=NOW)], 4),
+        (8, 4, 6, [member(4, waits_since=NOW)], 4),
+        (10, 4, 1, [member(4, waits_since=NOW)], 4),  # there are two free
+        (8, 5, 1, [HUNGRY, member(3, waits_since=NOW)], 3),
+        (6, 4, 1, [member(3)], 3),  # one too many
+    ],
+)
+def test_who_waits_may_have_what_is_not_needed_beyond_its_share_too(
+    limit: int, held: int, needed: int, others: list[Claim], keeps: int
+) -> None:
+    assert claims(limit, member(held), *others).usable(NOW, needed) == keeps
+
+
+@pytest.mark.parametrize(
+    ("limit", "mine", "others", "may"),
+    [
+        (3, member(2), [], True),
+        (3, member(3), [], False),
+        (4, member(1), [member(2)], True),
+        (4, member(1), [member(3)], False),
+        # who has waited for longer comes first
+        (1, member(waits_since=5), [member(waits_since=4)], False),
+        (1, member(waits_since=5), [member(waits_since=5)], True),
+        (2, member(waits_since=5), [member(waits_since=4)], True),
+        (1, member(), [member(waits_since=4)], False),
+        # but only up to its share
+        (6, member(2, waits_since=5), [member(3, waits_since=4)], True),
+        (6, member(3), [member(2, waits_since=4)], False),
+        (3, member(1, waits_since=5), [member(1, waits_since=4)], True),
+        # who has its own share comes last
+        (4, member(2, waits_since=4), [member(1, waits_since=5)], False),
+    ],
+)
+def test_a_place_goes_to_whoever_has_waited_longest_for_its_share(
+    limit: int, mine: Claim, others: list[Claim], may: bool
+) -> None:
+    assert claims(limit, mine, *others).may_take_place(NOW) is may
+
+
+def test_where_there_is_no_room_for_one_more_claim_none_is_made() -> None:
+    assert not claims(9, member(), member(1), most=1).may_take_place(NOW)
+    assert claims(9, member(), Claim(2, 1), most=1).may_take_place(NOW), "what nobody needs makes room"
+
+
+def test_a_wish_is_over_once_it_is_granted_and_not_when_a_place_is_given_back() -> None:
+    one = claims(9, member(2))
+    one.wish(NOW)
+    one.hold(1, NOW)
+    assert one.mine.waits(NOW)
+    one.hold(2, NOW)
+    assert not one.mine.waits(NOW)
+
+
+def test_a_wish_holds_for_a_moment_and_is_told_again_before_it_is_over() -> None:
+    one = claims(9, member())
+    one.wish(NOW)
+    assert (one.has_wished(NOW + 0.32 * WISH), one.has_wished(NOW + 0.34 * WISH)) == (True, False)
+    assert one.mine.waits(NOW + 0.99 * WISH)
+    assert not one.mine.waits(NOW + 1.01 * WISH)
+    one.wish(NOW + 0.5 * WISH)
+    assert (one.mine.wished, one.mine.wished_at) == (NOW, NOW + 0.5 * WISH)
+    one.wish(NOW + 9)
+    assert one.mine.wished == NOW + 9
+
+
+def test_a_turn_begins_with_the_first_place() -> None:
+    one = claims(9, member())
+    one.hold(1, NOW)
+    one.hold(2, NOW + 1)
+    assert one.held_since == NOW
+
+
+@pytest.mark.parametrize("interval", [0.1, 0.01])
+@pytest.mark.parametrize(
+    ("ahead", "gives_way"), [(0.0, False), (0.9 * LEAD, False), (1.1 * LEAD, True), (9.0, True), (-9.0, False)]
+)
+def test_who_has_had_clearly_more_leaves_a_slot_to_whoever_is_due(
+    interval: float, ahead: float, gives_way: bool
+) -> None:
+    one = claims(9, member(had=50.0 + ahead / interval), member(had=50.0, due=NOW))
+    assert one.gives_way_until(NOW, interval) == (NOW + GRACE if gives_way else LONG_AGO)
+
+
+def test_a_slot_is_left_to_others_for_a_moment_only() -> None:
+    one = claims(9, member(had=9), member(due=NOW), member(due=NOW - 0.4 * GRACE))
+    assert one.gives_way_until(NOW, 0.1) == NOW + GRACE
+    assert one.gives_way_until(NOW - 0.1 * GRACE, 0.1) == NOW + 0.6 * GRACE
+    assert one.gives_way_until(NOW + GRACE, 0.1) == LONG_AGO
+
+
+def test_others_know_of_who_is_due_at_a_slots_time_or_soon_after() -> None:
+    one = claims(9, member())
+    one.await_slot(NOW, NOW, 0.1)
+    assert [one.awaits_slot(NOW - ahead) for ahead in (-0.01, 0.0, 0.9 * ACTIVE, ACTIVE)] == [False, True, True, False]
+
+
+def test_what_was_had_counts_only_while_others_wait() -> None:
+    idle = claims(9, member(had=3, due=NOW), member(5, due=NOW - ACTIVE))
+    assert not idle.count(2, NOW, 0.1)
+    assert idle.mine.had == 3
+    busy = claims(9, member(had=3, due=NOW), member(had=3, due=NOW))
+    assert busy.count(2, NOW, 0.1)
+    assert busy.mine.had == 5
+
+
+@pytest.mark.parametrize(
+    ("due", "interval", "had"),
+    [
+        (LONG_AGO, 0.1, 40.0),  # who has just come competes with whoever has had least
+        (NOW, 0.1, 60.0 - SAVED / 0.1),  # who waits may catch up what half a second brings
+        (NOW, 1.0, 60.0 - 2),  # or two slots
+    ],
+)
+def test_who_did_not_come_saves_nothing_up(due: float, interval: float, had: float) -> None:
+    one = claims(9, member(due=due), member(had=60.0, due=NOW), member(had=40.0, due=NOW), member(had=1.0))
+    one.await_slot(NOW + 1, NOW, interval)
+    assert one.mine.had == had
+    one.await_slot(NOW + 2, NOW, interval)
+    assert one.mine.had >= had
