@@ -212,7 +212,9 @@ TOTAL, READ = Timeout(5, 5, 0.2), Timeout(5, 0.2, None)
 BY_TIMEOUT = [(late, timeout) for late in LATE for timeout in (TOTAL, READ) if timeout is TOTAL or not LATE[late][1]]
 
 
-@pytest.mark.parametrize(("late", "timeout"), BY_TIMEOUT)
+@pytest.mark.parametrize(
+    ("late", "timeout"), BY_TIMEOUT, ids=[f"{late}, {'total' if by is TOTAL else 'read'}" for late, by in BY_TIMEOUT]
+)
 def test_a_late_answer_is_told_as_on_any_other_way(late: str, timeout: Timeout) -> None:
     opening, drop = LATE[late]
 

@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from tests.conftest import IN_FULL
-from tests.waiting import eventually, let_pass
+from tests.waiting import LONG, eventually, let_pass
 from workerpool import (
     Attempt,
     Cancelled,
@@ -35,8 +35,6 @@ from workerpool.crew import Door
 from workerpool.stream import Stream
 from workerpool.testing import Answer, Arrival, Origin, Reply, ScriptedTransport
 
-LONG = 20.0
-"""Seconds that something may take which should be there soon."""
 WORKERS = 4
 
 Batch = list[Outcome | Underway]

@@ -8,13 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.waiting import eventually, let_pass
+from tests.waiting import LONG, eventually, let_pass
 from workerpool import Cancelled, Outcome, Request, RetryPolicy, SlotTimeout, WorkerPool
 from workerpool.batch.sources.ahead import AHEAD, read_ahead
 from workerpool.model import IDLE, Idle
 from workerpool.testing import Answer, Origin, ScriptedTransport
-
-LONG = 20.0
 
 
 def test_a_source_may_say_that_it_has_nothing_yet() -> None:

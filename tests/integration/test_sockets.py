@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from tests.conftest import IN_FULL
+from tests.leftovers import Since, descriptors
 from tests.waiting import eventually
 from workerpool import OutcomeUnknown, Request, RetryPolicy, WorkerPool
 from workerpool.testing import Origin, OriginProcess, Reply
@@ -153,14 +154,12 @@ def test_a_limit_that_was_not_said_is_learned_from_closes() -> None:
 
 
 def test_the_reaper_ends_when_nothing_is_idle_any_more() -> None:
-    def reapers() -> int:
-        return sum(thread.name == "workerpool-reaper" for thread in threading.enumerate())
-
+    begun = Since()
     with Origin() as origin:
         with WorkerPool(1) as pool:
             pool.get(origin.url("/")).result()
-            assert reapers() == 1
-        assert eventually(lambda: reapers() == 0)
+            assert len(begun.threads("workerpool-reaper")) == 1
+        assert eventually(lambda: not begun.threads("workerpool-reaper"))
 
 
 def test_a_limit_of_requests_per_connection_is_absorbed() -> None:
@@ -375,8 +374,8 @@ def test_closing_an_idle_socket_touches_no_answer_that_came_over_it() -> None:
 
 
 def test_no_descriptor_is_left_open() -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     with Origin(idle_timeout=0.05) as origin, WorkerPool(8) as pool:
         paths = ["/", "/reset", "/truncate", "/chunked", "/redirect/2", "/reset?after=20", "/gzip"]
         list(pool.stream(origin.url(path) for path in paths * 30))
-    assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
+    assert eventually(lambda: descriptors() <= before)

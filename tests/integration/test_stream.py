@@ -16,11 +16,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import IN_FULL, require
-from tests.waiting import eventually, let_pass
+from tests.waiting import LONG, eventually, let_pass
 from workerpool import Cancelled, InvalidRequest, Request, RetryPolicy, TooManyRedirects, WorkerPool, WrongThread
 from workerpool.testing import Answer, ManualClock, Origin, ScriptedTransport
-
-LONG = 20  # seconds that something may take which should be there at once
 
 
 class Source:

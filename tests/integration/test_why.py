@@ -55,7 +55,7 @@ def assert_binds(name: str, found: dict[str, float]) -> None:
 
 def test_the_rate_binds(origin: Origin) -> None:
     with WorkerPool(16, rate="50/s") as pool:
-        found = run(pool, [origin.url("/")] * 40)
+        found = run(pool, [origin.url("/")] * 28)
     assert_binds("rate", found)
 
 
@@ -69,13 +69,13 @@ def test_a_hosts_rate_binds_and_the_host_is_named(origin: Origin) -> None:
 
 def test_a_quota_of_a_key_binds(origin: Origin) -> None:
     with WorkerPool(16, limit_by=lambda request: "mine", key_rate="50/s") as pool:
-        found = run(pool, [origin.url("/")] * 40)
+        found = run(pool, [origin.url("/")] * 28)
     assert_binds("key_rate", found)
 
 
 def test_a_hosts_sockets_bind(origin: Origin) -> None:
     with WorkerPool(16, host_connections=2) as pool:
-        found = run(pool, [origin.url("/delay/0.05")] * 40)
+        found = run(pool, [origin.url("/delay/0.05")] * 28)
         largest = pool.statistics().waits.hosts[0]
     assert_binds("host_sockets", found)
     assert (largest.wait, largest.host) == ("host_sockets", origin.url("/").rstrip("/"))
@@ -83,20 +83,20 @@ def test_a_hosts_sockets_bind(origin: Origin) -> None:
 
 def test_all_sockets_bind(origin: Origin) -> None:
     with WorkerPool(16, max_connections=2) as pool:
-        found = run(pool, [origin.url("/delay/0.05", address=HOSTS[n % 4]) for n in range(40)])
+        found = run(pool, [origin.url("/delay/0.05", address=HOSTS[n % 4]) for n in range(28)])
     assert_binds("sockets", found)
 
 
 def test_the_workers_bind(origin: Origin) -> None:
     with WorkerPool(2) as pool:
-        found = run(pool, [origin.url("/delay/0.05", address=HOSTS[n % 4]) for n in range(40)])
+        found = run(pool, [origin.url("/delay/0.05", address=HOSTS[n % 4]) for n in range(28)])
     assert_binds("workers", found)
 
 
 def test_as_many_workers_as_a_hosts_sockets_are_not_what_binds(origin: Origin) -> None:
     """A further worker would have nothing to send."""
     with WorkerPool(2, host_connections=2) as pool:
-        found = run(pool, [origin.url("/delay/0.05")] * 40)
+        found = run(pool, [origin.url("/delay/0.05")] * 28)
     assert_binds("host_sockets", found)
 
 
