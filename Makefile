@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 picks the interpreter; NO_APT=1 keeps everything from calling apt-get.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench soak kills long mutants docs clean
+.PHONY: help demo test quick check format bench soak kills long mutants docs clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -23,6 +23,9 @@ demo: $(READY)  ## Fetch a few hundred odd URLs from a server of our own, and lo
 
 test: $(READY) $(PACKAGES_READY)  ## Run the tests (ARGS="-k limiter" for some of them)
 	@tools/test $(BIN)/python $(ARGS)
+
+quick: $(READY)  ## Run the tests of single modules, which start hardly a process, while changing one
+	@$(BIN)/python -m pytest tests/unit tests/property -m "not slow" $(ARGS)
 
 check: $(READY)  ## Lint, format, types, dead code, dependencies, spelling
 	@$(BIN)/ruff check .

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import settings
 
+from tests.certificates import Authority
+
 #: A developer's shell may route or verify HTTP its own way; the tests talk to loopback servers with their own rules.
 _FOREIGN = (
     *("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"),
@@ -50,6 +52,12 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(name="require", scope="session")
 def _require() -> Callable[[object, str], None]:
     return require
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A certificate authority that nobody knows who is not told of it."""
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 from collections.abc import Iterator
@@ -42,6 +43,11 @@ class Recorded(RequestsTransport):
 
     def count(self, what: str) -> int:
         return sum(name == what for name, _ in self.calls)
+
+    def changes(self, *what: str) -> int:
+        """How often another thread did one of these than had done the one before."""
+        threads = [thread for name, thread in self.calls if name in what]
+        return sum(one != other for one, other in itertools.pairwise(threads))
 
     def threads(self, *what: str) -> set[str]:
         return {thread for name, thread in self.calls if name in what}

@@ -30,7 +30,7 @@ LEVELS: dict[str, float] = {
     "statistics": 1,
     "config": 1.1,  # stands on `rate`
     "endings": 1.1,
-    "meter": 1.1,  # stands on `statistics`, and what it counts is named in the layers above
+    "meter": 1.1,  # stands on `statistics`
     "limits": 2,
     "transport": 2,
     "retry": 2,
@@ -42,8 +42,9 @@ LEVELS: dict[str, float] = {
     "options": 2.2,
     "scheduler": 3,
     "intake": 3,
+    "streamed": 3.1,  # makes what the intake gives
+    "window": 3.1,  # counts what the intake gives
     "trip": 3,
-    "delays": 3.1,  # looks at the scheduler
     "worker": 4,
     "gate": 4,
     "crew": 4.1,  # steps within a layer: many workers' threads stand on one request's way through a worker

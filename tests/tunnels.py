@@ -1,4 +1,4 @@
-"""Proxies for the tests: small ones that open tunnels and count them. HTTP (CONNECT), over TLS too, and SOCKS 5."""
+"""A small proxy for the tests that opens tunnels (HTTP's CONNECT) and counts them, over TLS too."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ LIMIT = 10.0
 class Tunnels:
     """A proxy on loopback. `tls`: what the proxy itself serves TLS with. `tunnels`: how many it has opened."""
 
-    scheme = "http"
-
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -26,7 +24,7 @@ class Tunnels:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self._tls else self.scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self) -> Tunnels:
         self._threads[0].start()
@@ -75,21 +73,6 @@ class Tunnels:
         host, _, port = head.split()[1].decode().rpartition(":")
         client.sendall(b"HTTP/1.1 200 here you are\r\n\r\n")
         return host, int(port)
-
-
-class Socks(Tunnels):
-    """A SOCKS 5 proxy (RFC 1928) without logins, for IPv4 addresses."""
-
-    scheme = "socks5"
-
-    def _target(self, client: socket.socket) -> tuple[str, int]:
-        client.recv(client.recv(2)[1])
-        client.sendall(b"\x05\x00")
-        if client.recv(4) != b"\x05\x01\x00\x01":
-            raise ValueError("no request to connect to an IPv4 address")
-        host, port = socket.inet_ntoa(client.recv(4)), int.from_bytes(client.recv(2), "big")
-        client.sendall(b"\x05\x00\x00\x01" + bytes(6))
-        return host, port
 
 
 def _relay(client: socket.socket, server: socket.socket) -> None:

@@ -64,11 +64,12 @@ class CrewGovernor:
 
     def _send_with_retries(self, door: Door, host: str, request: PreparedRequest, send: Send) -> Response:
         started_at = self._clock.now()
+        until = None if self._policy.total is None else started_at + self._policy.total
         number = 0
         fresh = False  # whether the last send met a dead socket: the next one goes over a new one, at once
         while True:
-            number += not fresh
-            until = None if self._policy.total is None else started_at + self._policy.total
+            if not fresh:
+                number += 1
             response, error = self._send_once(
                 door, host, request, send, fresh, until, is_retry=number > 1 and not fresh
             )

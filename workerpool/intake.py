@@ -14,19 +14,14 @@ from __future__ import annotations
 import heapq
 import pickle
 import tempfile
-import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from io import FileIO
 from typing import Any, TypeAlias
 
-from workerpool.checks import check_count
-from workerpool.config import Budgets
+from workerpool.clock import NEVER
 from workerpool.model import IDLE, Request
-
-WINDOW = 1000
-"""Requests of one stream in memory, unless it is told otherwise; more for pools of over 125 workers."""
 
 IN_MEMORY = 100
 """Windows of backlog kept in memory, about 300 bytes an item; the rest goes to a temporary file."""
@@ -39,38 +34,37 @@ Item: TypeAlias = tuple[int, Request, str]
 """A request read from the source, after its place in it, counted from 0, and before the host that it belongs to."""
 
 
-def window_of(workers: int, budgets: Budgets, window: int | None = None) -> tuple[int, int]:
-    """Requests of one stream in memory at once, and how many of these may be one host's; raises `OptionError`.
-
-    That share is a quarter, as long as that keeps a host's sockets busy.
-    """
-    window = max(WINDOW, 8 * workers) if window is None else check_count("window", window)
-    return window, max(1, window // 4, min(window, 2 * budgets.host_connections))
-
-
 class Intake:
     """The next request to admit, lowest number first among the hosts whose share has room.
 
     `share`: what a host may hold of the `window` if there is no other. Many hosts get less each (dynamic thresholds:
-    Choudhury and Hahne, 1998), but always one.
+    Choudhury and Hahne, 1998), but always one. `clock`: gives the time, in seconds.
     """
 
-    def __init__(self, source: Iterator[Any], share: int, window: int, as_item: Callable[[int, Any], Item]) -> None:
+    def __init__(
+        self,
+        source: Iterator[Any],
+        share: int,
+        window: int,
+        as_item: Callable[[int, Any], Item],
+        clock: Callable[[], float],
+    ) -> None:
         self._source = source
         self._share = share
         self._window = window
         self._in_memory = IN_MEMORY * window
         self._at_most = AT_MOST * window
         self._as_item = as_item
+        self._clock = clock
         self._count = 0
-        self._held: dict[str, int] = {}  # requests of a host in the window
-        self._held_in_all = 0
+        self._by_host: dict[str, int] = {}  # requests that were admitted and have no outcome
+        self.admitted = 0  # these in all
         self._backlog: dict[str, _Backlog] = {}
         self._backlogged = 0
         self._spill = _Spill()
         self._free: list[tuple[int, str]] = []  # hosts with a backlog and room, by the number of their next item
         self._refused: Item | None = None  # read, but no room for its host yet
-        self._stuck_since = 0.0  # `time.monotonic`: when that was, or when a request of its host last ended
+        self._stuck_since = 0.0  # when that was, or when a request of its host last ended
         self._allowance = 0  # items that may still go into the backlog
         self.is_idle = False  # the source has nothing yet
         self.failure: Exception | None = None  # why it is exhausted, where its source raised this or nobody takes more
@@ -89,12 +83,12 @@ class Intake:
         while item is not None:
             _, _, host = item
             if host not in self._backlog and self._has_room(host):
-                self._hold(host)
+                self._admit(host)
                 return item
             if not self._allowance or not self._keep(item):
                 self._refused = item
                 if item is not refused:
-                    self._stuck_since = time.monotonic()
+                    self._stuck_since = self._clock()
                 return None
             self._allowance -= 1
             item = self._read()
@@ -103,18 +97,18 @@ class Intake:
     def read_on(self, most: int) -> None:
         """Let `next` put up to `most` items, whose hosts have no room, into the backlog, and look behind them."""
         self._allowance = most
-        self._stuck_since = time.monotonic()
+        self._stuck_since = self._clock()
 
     def ended(self, host: str) -> None:
         """Note that a request of `host` no longer takes room in the window."""
-        self._held_in_all -= 1
-        left = self._held[host] - 1
+        self.admitted -= 1
+        left = self._by_host[host] - 1
         if left:
-            self._held[host] = left
+            self._by_host[host] = left
         else:
-            del self._held[host]
+            del self._by_host[host]
         if self._refused is not None and self._refused[2] == host:
-            self._stuck_since = time.monotonic()
+            self._stuck_since = self._clock()
         if self._backlog:
             backlog = self._backlog.get(host)
             if backlog is not None and not backlog.is_free:
@@ -125,9 +119,10 @@ class Intake:
         """Whether a request that was read waits for room of its host."""
         return self._refused is not None
 
-    def is_stuck(self, seconds: float) -> bool:
-        """Whether a request that was read waits for room of its host, of which nothing has ended for so long."""
-        return self._refused is not None and time.monotonic() - self._stuck_since >= seconds
+    @property
+    def stuck_since(self) -> float:
+        """Since when a request that was read waits for room of its host, and none of that one has ended; or `NEVER`."""
+        return NEVER if self._refused is None else self._stuck_since
 
     @property
     def is_done(self) -> bool:
@@ -193,23 +188,23 @@ class Intake:
 
     def _has_room(self, host: str) -> bool:
         """Whether its share has room: so that one host alone would come to hold its whole share, and no more."""
-        held = self._held.get(host, 0)
-        if not held:
+        admitted = self._by_host.get(host, 0)
+        if not admitted:
             return True
-        if held >= self._share:
+        if admitted >= self._share:
             return False
-        return held * (self._window - self._share) < self._share * (self._window - self._held_in_all)
+        return admitted * (self._window - self._share) < self._share * (self._window - self.admitted)
 
-    def _hold(self, host: str) -> None:
-        self._held[host] = self._held.get(host, 0) + 1
-        self._held_in_all += 1
+    def _admit(self, host: str) -> None:
+        self._by_host[host] = self._by_host.get(host, 0) + 1
+        self.admitted += 1
 
     def _from_backlog(self, host: str) -> Item:
         backlog = self._backlog[host]
         item = backlog.items.popleft() if backlog.items else self._spill.read(backlog.next_offset())
         backlog.size -= 1
         self._backlogged -= 1
-        self._hold(host)
+        self._admit(host)
         if not backlog.size:
             del self._backlog[host]
         elif self._has_room(host):

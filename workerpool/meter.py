@@ -12,11 +12,10 @@ what is waited for, these moments are charged to the rate, not to the pool's own
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from enum import IntEnum
+from collections.abc import Collection
 from heapq import nlargest
 
-from workerpool.statistics import LARGEST, HostWait, Waits
+from workerpool.statistics import LARGEST, HostWait, Reasons, Wait, Waits
 
 LOOK_EVERY = 0.005
 """Seconds between two looks at the reasons of a state that has several."""
@@ -31,38 +30,11 @@ BRIEF = 0.01
 HOSTS = 1_000
 """Hosts whose shares are kept, each with its reasons."""
 
-
-class Wait(IntEnum):
-    """A reason; the fields of `Waits` have the same names."""
-
-    READY = 0
-    WORKERS = 1
-    HOST_SOCKETS = 2
-    SOCKETS = 3
-    HOST_RATE = 4
-    KEY_RATE = 5
-    RATE = 6
-    SHARED = 7
-    PAUSE = 8
-    BREAKER = 9
-    BACKOFF = 10
-    RETRY_BUDGET = 11
-    ROBOTS = 12
-    WINDOW = 13
-    SOURCE = 14
-    SINK = 15
-    ANSWERS = 16
-    IDLE = 17
-
-
 FULL, HELD = len(Wait), len(Wait) + 1
 """States with several reasons: all workers are busy; requests are queued or parked, and none of them may be sent."""
 
 SLOTS = frozenset({Wait.HOST_RATE, Wait.KEY_RATE, Wait.RATE, Wait.SHARED})
 """What is over when a slot comes."""
-
-Reasons = Mapping[tuple[Wait, str], float]
-"""How many requests wait for what: a reason, and the host whose it is, "" for the pool's."""
 
 
 class Meter:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from workerpool.checks import check_count
 from workerpool.config import Options
 from workerpool.errors import Cancelled, InvalidRequest, OptionError
-from workerpool.intake import window_of
 from workerpool.model import Idle, Outcome, Request, Underway, new_request
 from workerpool.retry import Retries
 from workerpool.stream import Stream
+from workerpool.streamed import Maker
 from workerpool.tickets import Ticket
+from workerpool.window import window_of
 
 if TYPE_CHECKING:
     from requests import Response
@@ -156,11 +157,8 @@ class Requesting(Executor):
         stream = Stream(
             self._crew,
             iter(requests),
-            as_request=self._as_request,
+            Maker(self._as_request, self._options.host_of, self._options.key_of, self._retries.may_repeat),
             refuse_inside=lambda: self._refuse_inside(name),
-            host_of=self._options.host_of,
-            key_of=self._options.key_of,
-            may_repeat=self._retries.may_repeat,
             ordered=ordered,
             workers=workers,
             window=window,

@@ -1,12 +1,41 @@
-"""`PoolStatistics`: a pool at one moment, and in it `Waits`: what its time went to. Values, any thread."""
+"""`PoolStatistics`: a pool at one moment, and in it `Waits`: what its time went to, by `Wait`. Values, any thread."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from enum import IntEnum
 
 LARGEST = 10
 """Shares of single hosts that are told."""
+
+
+class Wait(IntEnum):
+    """What kept a pool from sending one request more; the fields of `Waits` have the same names."""
+
+    READY = 0
+    WORKERS = 1
+    HOST_SOCKETS = 2
+    SOCKETS = 3
+    HOST_RATE = 4
+    KEY_RATE = 5
+    RATE = 6
+    SHARED = 7
+    PAUSE = 8
+    BREAKER = 9
+    BACKOFF = 10
+    RETRY_BUDGET = 11
+    ROBOTS = 12
+    WINDOW = 13
+    SOURCE = 14
+    SINK = 15
+    ANSWERS = 16
+    IDLE = 17
+
+
+Reasons = Mapping[tuple[Wait, str], float]
+"""How many requests wait for what: a reason, and the host whose it is, "" for the pool's."""
 
 
 @dataclass(frozen=True, slots=True)

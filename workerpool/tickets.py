@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from workerpool.clock import NEVER
-from workerpool.meter import Wait
 from workerpool.model import Attempt, Outcome, Request
+from workerpool.statistics import Wait
 
 if TYPE_CHECKING:
     from workerpool.limits import Limiter

@@ -7,34 +7,26 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-import trustme
 
 from benchmarks.nginx import free_port
 from tests import postgres as postgres_server
-from tests.contract.routes import ADDRESSES, LOGIN, NAMES, Route, server_context
-from tests.contract.socks_server import SocksServer
+from tests.certificates import Authority
+from tests.contract.routes import ADDRESSES, LOGIN, NAMES, Route
 from tests.contract.tinyproxy import Tinyproxy, tinyproxy
+from tests.socks_server import SocksServer
 from workerpool.testing import Origin
 
 
 @pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    """A certificate authority that nobody else knows."""
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
-def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
+def ca_file(authority: Authority) -> str:
     """The path of that authority's certificate, for `verify`."""
-    path = tmp_path_factory.mktemp("authority") / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return str(path)
+    return authority.file
 
 
 @pytest.fixture(scope="session")
-def tls(authority: trustme.CA) -> ssl.SSLContext:
+def tls(authority: Authority) -> ssl.SSLContext:
     """A server's TLS context, its certificate for the loopback addresses and localhost."""
-    return server_context(authority, *ADDRESSES, "localhost")
+    return authority.context(*ADDRESSES, "localhost")
 
 
 @pytest.fixture(scope="session")

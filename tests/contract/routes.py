@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -52,10 +51,3 @@ def open_pool(max_workers: int = 4, **options: Any) -> WorkerPool:
 def fetch_one(pool: WorkerPool, request: Any) -> Outcome:
     (outcome,) = pool.stream([request])
     return outcome
-
-
-def server_context(authority: Any, *names: str) -> ssl.SSLContext:
-    """A server's TLS context with a certificate for `names`, signed by `authority`, a `trustme.CA`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*names).configure_cert(context)
-    return context

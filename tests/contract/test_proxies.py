@@ -13,12 +13,11 @@ import pytest
 import requests
 
 from tests.contract.routes import ADDRESSES, LOGIN, fetch_one, open_pool
-from tests.contract.socks_server import SocksServer
 from tests.contract.tinyproxy import PASSWORD, USER, Tinyproxy
+from tests.socks_server import SocksServer
+from tests.waiting import LONG
 from workerpool import ConnectFailed, ConnectionLost, OutcomeUnknown, Request, RetryPolicy, StatusError
 from workerpool.testing import Arrival, Origin, Reply
-
-LONG = 20  # seconds that something may take which should be there at once
 
 
 @pytest.fixture
@@ -77,9 +76,7 @@ def test_a_requests_own_proxy_goes_before_the_pools(keeper: Origin, origin: Orig
         assert not fetch_one(pool, origin.url()).ok
 
 
-def test_a_proxy_for_one_host_goes_before_the_one_for_its_scheme(
-    keeper: Origin, origin: Origin, dead_port: int
-) -> None:
+def test_a_proxy_for_one_host_goes_before_the_one_for_its_scheme(keeper: Origin, dead_port: int) -> None:
     proxies = {"http": f"http://127.0.0.1:{dead_port}", "http://host.test": keeper.url()}
     with open_pool(proxies=proxies) as pool:
         assert text_of(fetch_one(pool, "http://host.test/")) == "by the proxy"

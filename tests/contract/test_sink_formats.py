@@ -173,7 +173,7 @@ def test_heavy_libraries_are_imported_only_when_they_are_used() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_standard_output_gets_a_batch_twice_rather_than_never(tmp_path: Path) -> None:
+def test_standard_output_gets_a_batch_twice_rather_than_never() -> None:
     script = (
         "import sys; from workerpool.batch.sinks import durable_sink_for\n"
         "sink = durable_sink_for('-', format=sys.argv[1]); start = sink.begin()\n"

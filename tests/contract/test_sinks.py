@@ -255,7 +255,7 @@ def test_an_output_that_was_removed_cannot_be_opened_again(output: Output) -> No
     sink.close()
 
 
-def test_a_place_that_is_gone_is_said_with_what_would_do(output: Output, tmp_path: Path) -> None:
+def test_a_place_that_is_gone_is_said_with_what_would_do(output: Output) -> None:
     position = Output(output.name).finished(rows(1, 2))[-1]
     output.finished(rows(1))  # another output, whose length is another one
     sink = output.sink()

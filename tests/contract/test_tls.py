@@ -12,25 +12,22 @@ from typing import Any
 
 import pytest
 import requests
-import trustme
 from urllib3.exceptions import InsecureRequestWarning
 
+from tests.certificates import Authority
 from tests.conftest import require
-from tests.contract.routes import ADDRESSES, fetch_one, open_pool, server_context
-from tests.contract.socks_server import SocksServer
+from tests.contract.routes import ADDRESSES, fetch_one, open_pool
 from tests.contract.tinyproxy import Tinyproxy
+from tests.socks_server import SocksServer
+from tests.waiting import LONG
 from workerpool import Request, TlsFailed
 from workerpool.testing import Origin, Reply
-
-LONG = 20  # seconds that something may take which should be there at once
 
 
 @pytest.fixture(scope="session")
 def other_ca_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The certificate of an authority that signed nothing here."""
-    path = tmp_path_factory.mktemp("authority") / "other.pem"
-    trustme.CA().cert_pem.write_to_path(str(path))
-    return str(path)
+    return Authority(tmp_path_factory.mktemp("other")).file
 
 
 def on_session(pool: Any, url: str, **options: Any) -> int:
@@ -50,8 +47,8 @@ def test_an_unknown_authority_is_refused_at_once(tls_origin: Origin) -> None:
     assert (len(outcome.attempts), tls_origin.requests) == (1, 0)
 
 
-def test_a_certificate_for_another_name_is_refused(authority: trustme.CA, ca_file: str) -> None:
-    with Origin(tls=server_context(authority, "host.test")) as origin, open_pool(verify=ca_file) as pool:
+def test_a_certificate_for_another_name_is_refused(authority: Authority, ca_file: str) -> None:
+    with Origin(tls=authority.context("host.test")) as origin, open_pool(verify=ca_file) as pool:
         outcome = fetch_one(pool, origin.url())
         assert isinstance(outcome.error, TlsFailed)
         assert "127.0.0.1" in str(outcome.error)
@@ -60,11 +57,11 @@ def test_a_certificate_for_another_name_is_refused(authority: trustme.CA, ca_fil
 
 @pytest.mark.parametrize("way", ["connect", "socks5", "socks5h"])
 def test_a_certificate_is_checked_for_the_origin_and_not_for_the_proxy(
-    authority: trustme.CA, ca_file: str, open_proxy: Tinyproxy, way: str
+    authority: Authority, ca_file: str, open_proxy: Tinyproxy, way: str
 ) -> None:
     """The proxy is at 127.0.0.1, whose name the first certificate has, and the origin at 127.0.0.2."""
     for name, is_accepted in (("127.0.0.1", False), ("127.0.0.2", True)):
-        with Origin(ADDRESSES, tls=server_context(authority, name)) as origin, SocksServer() as server:
+        with Origin(ADDRESSES, tls=authority.context(name)) as origin, SocksServer() as server:
             proxy = open_proxy.url if way == "connect" else f"{way}://127.0.0.1:{server.port}"
             with open_pool(proxies={"https": proxy}, verify=ca_file) as pool:
                 outcome = fetch_one(pool, origin.url("/", "127.0.0.2"))
@@ -210,25 +207,16 @@ def test_a_session_that_does_not_trust_the_environment_believes_the_usual_author
 
 
 @pytest.fixture
-def strict_origin(authority: trustme.CA) -> Iterator[Origin]:
+def strict_origin(authority: Authority) -> Iterator[Origin]:
     """An origin that talks only to clients with a certificate."""
-    context = server_context(authority, *ADDRESSES)
-    authority.configure_trust(context)
-    context.verify_mode = ssl.CERT_REQUIRED
-    with Origin(ADDRESSES, tls=context) as origin:
+    with Origin(ADDRESSES, tls=authority.context(*ADDRESSES, clients=authority)) as origin:
         yield origin
 
 
 @pytest.fixture(scope="session")
-def client_files(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
+def client_files(authority: Authority) -> tuple[str, str, str]:
     """A client's certificate, its key, and both in one file."""
-    folder = tmp_path_factory.mktemp("client")
-    issued = authority.issue_cert("client@host.test")
-    certificate, key, both = (str(folder / name) for name in ("certificate.pem", "key.pem", "both.pem"))
-    issued.cert_chain_pems[0].write_to_path(certificate)
-    issued.private_key_pem.write_to_path(key)
-    issued.private_key_and_cert_chain_pem.write_to_path(both)
-    return certificate, key, both
+    return *authority.files("client@host.test"), authority.one_file("client@host.test")
 
 
 @pytest.mark.parametrize("way", ["direct", "connect", "socks5"])
@@ -255,14 +243,12 @@ def test_one_request_may_present_a_certificate_and_the_others_none(
     assert strict_origin.requests == 1
 
 
-def test_a_server_that_misses_a_certificate_is_a_failed_handshake(authority: trustme.CA, ca_file: str) -> None:
+def test_a_server_that_misses_a_certificate_is_a_failed_handshake(authority: Authority, ca_file: str) -> None:
     """On TLS 1.3 it says so only after the client's side of it is done, where the first answer would come.
 
     (`Origin` would not say so: asyncio drops such a connection without a word.)
     """
-    context = server_context(authority, *ADDRESSES)
-    authority.configure_trust(context)
-    context.verify_mode = ssl.CERT_REQUIRED
+    context = authority.context(*ADDRESSES, clients=authority)
     with socket.create_server(("127.0.0.1", 0)) as listener, open_pool(verify=ca_file, retry=None) as pool:
         future = pool.get(f"https://127.0.0.1:{listener.getsockname()[1]}/")
         client, _ = listener.accept()
@@ -291,11 +277,9 @@ def test_a_client_certificate_that_is_not_there_is_an_outcome(
 @pytest.mark.parametrize("way", ["direct", "connect", "socks5"])
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["TLS 1.2", "TLS 1.3"])
 def test_a_second_socket_resumes_the_firsts_session(
-    authority: trustme.CA, ca_file: str, open_proxy: Tinyproxy, way: str, version: ssl.TLSVersion
+    authority: Authority, ca_file: str, open_proxy: Tinyproxy, way: str, version: ssl.TLSVersion
 ) -> None:
-    context = server_context(authority, *ADDRESSES)
-    context.minimum_version = context.maximum_version = version
-    with Origin(tls=context) as origin, SocksServer() as server:
+    with Origin(tls=authority.context(*ADDRESSES, version=version)) as origin, SocksServer() as server:
         origin.script("/", Reply(body=b"ok", close=True))
         ways = {"direct": None, "connect": open_proxy.url, "socks5": f"socks5://127.0.0.1:{server.port}"}
         with open_pool(1, verify=ca_file, proxies=None if ways[way] is None else {"https": ways[way]}) as pool:

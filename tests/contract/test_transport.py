@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.contract.routes import ADDRESSES, Route, fetch_one
+from tests.waiting import LONG
 from workerpool import Cancelled, ConnectionLost, Request, TimedOut
 from workerpool.testing import Reply
 
-LONG = 20  # seconds that something may take which should be there at once
 LARGE = 1024 * 1024
 
 

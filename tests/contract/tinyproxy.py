@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.nginx import free_port
 from tests.conftest import require
 from tests.waiting import until_accepting
 
@@ -50,8 +50,7 @@ def tinyproxy(folder: Path, *, login: bool) -> Iterator[Tinyproxy]:
     """Run tinyproxy on a free port, its files in `folder`."""
     binary = shutil.which("tinyproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     require(binary, "tinyproxy is not installed")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     config, log = folder / "tinyproxy.conf", folder / "log"
     # Without a ConnectPort line, tunnels may lead to any port.
     config.write_text(CONFIG.format(port=port, folder=folder, login=f"BasicAuth {USER} {PASSWORD}" if login else ""))

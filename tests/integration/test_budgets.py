@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import LONG
 from workerpool import Request, RetryPolicy, WorkerPool
 from workerpool.testing import Origin, OriginProcess, Reply, ScriptedTransport
 
-LONG = 20  # seconds that something may take which should be there at once
 LATE = 0.05
 """Seconds that what was sent in time may take to the server of a busy machine: what follows it comes too soon."""
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
@@ -137,7 +137,7 @@ def test_a_weight_spends_so_many_slots(origin: Origin) -> None:
     in_the_best_of_three(shortest, lambda gap: gap > 0.085)  # 5 slots of 20 ms each
 
 
-def test_a_rate_far_above_1000_a_second_is_reached_and_kept(server: OriginProcess) -> None:
+def test_a_rate_far_above_1000_a_second_is_reached_and_kept() -> None:
     with WorkerPool(4, rate="5000/s", transport=ScriptedTransport()) as pool:
         began = time.monotonic()
         fetch_all(pool, (f"http://h{n % 20}.test/" for n in range(4000)))

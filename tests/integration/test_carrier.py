@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from tests.leftovers import Since
-from tests.recorded import content, only, pool_of, warm
+from tests.recorded import Recorded, content, only, pool_of, warm
 from tests.servers import CHUNKED, OK, answering
-from tests.waiting import LONG, eventually
+from tests.waiting import LONG, eventually, let_pass
 from workerpool import Outcome, WorkerPool
 from workerpool.testing import Origin, ScriptedTransport
 from workerpool.transport import fast
@@ -36,11 +36,11 @@ def test_callables_and_carried_requests_share_the_workers_evenly(first: str) -> 
     both, done, shares = threading.Event(), threading.Event(), list[int]()
 
     def answer(sock: socket.socket, request: str) -> None:
-        time.sleep(0.01)
+        let_pass(0.01)
         sock.sendall(OK)
 
     def work() -> None:
-        done.wait(0.01)
+        let_pass(0.01)
         if both.is_set() and not done.is_set():
             shares.append(pool.statistics().in_flight)
 
@@ -96,7 +96,7 @@ def test_the_carrier_rests_while_a_thread_for_a_callable_is_slow_to_start() -> N
         assert eventually(lambda: pool.statistics().in_flight == 2 and len(threads) >= 2)
         began = begun.cpu_of_pools()
         assert began > 0
-        time.sleep(0.3)
+        let_pass(0.3)
         spent = begun.cpu_of_pools() - began
         goes.set()
         assert future.result(LONG) == 1024
@@ -117,7 +117,7 @@ def test_one_thread_sends_what_is_plain_within_the_budgets() -> None:
         with lock:
             most["now"] += 1
             most["/"] = max(most["/"], most["now"])
-        time.sleep(0.002)
+        let_pass(0.002)
         with lock:
             most["now"] -= 1
         sock.sendall(OK)
@@ -127,8 +127,10 @@ def test_one_thread_sends_what_is_plain_within_the_budgets() -> None:
         transport.calls.clear()
         assert sum(outcome.ok for outcome in pool.stream(f"{site.url}/{n}" for n in range(500))) == 500
         assert (transport.count("begin"), transport.count("send")) == (500, 0)
-        assert transport.count("finish") <= 4  # some threads may look for work before one of them carries
-        assert len(transport.threads("begin", "go_on")) <= 4
+        # Until one of them carries, each thread may begin a request, and wait for its answer by itself.
+        assert transport.count("finish") < 16
+        # One after the other, as each has its turn, and not side by side.
+        assert transport.changes("begin", "go_on") < 50
         assert pool.statistics().sockets_opened == 7
     assert 5 <= most["/"] <= 7
 
@@ -258,7 +260,7 @@ def pour(sock: socket.socket, done: threading.Event, head: bytes) -> None:
     sock.sendall(head)
     while not done.is_set():
         sock.sendall(bytes(100_000))
-        time.sleep(0.001)
+        let_pass(0.001)
 
 
 @pytest.mark.parametrize("how", SLOW)
@@ -311,10 +313,19 @@ def test_a_compressed_body_is_decoded_once_though_it_comes_in_pieces(monkeypatch
             return
         for start in range(0, len(data), len(data) // 8):
             sock.sendall(data[start : start + len(data) // 8])
-            time.sleep(0.01)
+            looked.acquire(timeout=LONG)
 
-    with answering(answer) as site, pool_of() as (pool, transport):
+    class Looking(Recorded):
+        def go_on(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return super().go_on(*args, **kwargs)
+            finally:
+                looked.release()
+
+    looked = threading.Semaphore(0)
+    with answering(answer) as site, pool_of(kind=Looking) as (pool, transport):
         warm(pool, f"{site.url}/")
+        looked.acquire()
         assert content(only(pool.stream([f"{site.url}/pieces"]))) == bytes(1_000_000)
         assert (transport.count("begin"), transport.count("finish")) == (2, 0)
         assert transport.count("go_on") > 4

@@ -108,9 +108,7 @@ def test_failures_and_bad_lines_are_records_and_the_exit_code_is_1(
     assert "not a request" in done.stderr.decode()
 
 
-def test_rows_carry_method_headers_body_params_and_key(
-    run: Run, origin: Origin, urls: Callable[..., str], tmp_path: Path
-) -> None:
+def test_rows_carry_method_headers_body_params_and_key(run: Run, origin: Origin, urls: Callable[..., str]) -> None:
     row = {"url": origin.url("/echo"), "method": "PUT", "headers": {"X-A": "1"}, "body": "hé", "params": {"p": 2}}
     row["key"] = "k"
     source = urls(json.dumps(row), name="rows.jsonl")
@@ -497,7 +495,7 @@ def test_closed_standard_output_is_refused_before_a_socket_could_take_its_number
     assert done.stderr == b"workerpool: standard output is closed: redirect it, or name a file with -o\n"
 
 
-def test_closed_standard_input_is_refused(origin: Origin) -> None:
+def test_closed_standard_input_is_refused() -> None:
     done = subprocess.run(
         [*COMMAND, "run", "-", "-o", "-"],
         capture_output=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +12,10 @@ from unittest.mock import Mock
 
 import pytest
 import requests
-import trustme
 import urllib3
 from requests.auth import HTTPDigestAuth
 
+from tests.certificates import Authority
 from tests.leftovers import Since, descriptors
 from tests.servers import CHUNKED, serving, until_closed
 from tests.waiting import eventually
@@ -222,14 +221,10 @@ def test_a_tls_handshake_that_drips_meets_the_total() -> None:
         pool.get(f"https://{server.address}/").result()
 
 
-def test_an_answer_over_tls_that_drips_meets_the_deadline() -> None:
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+def test_an_answer_over_tls_that_drips_meets_the_deadline(authority: Authority) -> None:
     with (
-        Origin(tls=context) as origin,
-        authority.cert_pem.tempfile() as ca,
-        WorkerPool(1, retry=None, timeout=SOON, verify=ca) as pool,
+        Origin(tls=authority.context()) as origin,
+        WorkerPool(1, retry=None, timeout=SOON, verify=authority.file) as pool,
     ):
         assert pool.get(origin.url("/")).result().status_code == 200
         with pytest.raises(requests.ReadTimeout), in_time(SOON):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import subprocess
-import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,14 +14,11 @@ from typing import Any
 
 import pytest
 
+from tests.commands import COMMAND, PATIENCE, environment
 from tests.jobs.place import Enough, Place
 from tests.waiting import eventually
 from workerpool import Job, Outcome, Request
 from workerpool.testing import Origin, Reply
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 60.0
-"""Seconds after which a process that should have ended counts as hung."""
 
 
 @pytest.fixture
@@ -194,10 +190,10 @@ def test_a_job_that_is_killed_again_and_again_gives_each_its_record(place: Place
     urls = [origin.url(f"/delay/0.02?n={n}") for n in range(150) for _ in range(20)]
     place.write(*urls)
     words = ["run", "urls.txt", "-o", "out.jsonl", "--job", "a.job", option, "--quiet", "--workers", "4"]
-    argv = [sys.executable, "-m", "workerpool", *words, "--host-connections", "4"]
+    argv = [*COMMAND, *words, "--host-connections", "4"]
     for kill in range(4):
         before = origin.requests
-        process = subprocess.Popen(argv, cwd=place.directory, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        process = subprocess.Popen(argv, cwd=place.directory, env=environment())
         try:
             assert eventually(lambda: origin.requests - before >= 20 + kill, PATIENCE)  # noqa: B023  awaited here
         finally:
@@ -250,12 +246,13 @@ def test_failures_that_are_shared_are_counted_by_what_they_are(place: Place, ori
 def peak_of(place: Place, urls: list[str], *words: str) -> int:
     """Run the command in a process of its own; the most memory that it had, in bytes."""
     place.write(*urls)
-    argv = [sys.executable, "-m", "workerpool", "run", "urls.txt", "-o", "out.jsonl", "--dedupe", "--quiet", *words]
-    process = subprocess.Popen(argv, cwd=place.directory, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    hung = threading.Timer(PATIENCE, process.kill)
-    hung.start()
+    argv = [*COMMAND, "run", "urls.txt", "-o", "out.jsonl", "--dedupe", "--quiet", *words]
+    process = subprocess.Popen(argv, cwd=place.directory, env=environment())
+    handle = os.pidfd_open(process.pid)
+    if not select.select([handle], [], [], PATIENCE)[0]:
+        process.kill()
+    os.close(handle)
     _, status, usage = os.wait4(process.pid, 0)
-    hung.cancel()
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0
     assert len(place.records()) == len(urls)

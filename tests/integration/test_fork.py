@@ -29,9 +29,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.nginx import free_port
 from tests.certificates import Authority
 from tests.conftest import IN_FULL
-from tests.waiting import until_accepting
+from tests.waiting import let_pass, until_accepting
 from workerpool import Request, WorkerPool
 from workerpool.testing import Origin, OriginProcess
 
@@ -308,9 +309,7 @@ FORKS = 20 if IN_FULL else 5
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
-def test_forks_under_load_neither_deadlock_nor_disturb(
-    ca: Authority, tmp_path: Path, is_tls: bool, tiny_switch_interval: None
-) -> None:
+def test_forks_under_load_neither_deadlock_nor_disturb(ca: Authority, is_tls: bool, tiny_switch_interval: None) -> None:
     """Again and again while every worker is busy: locks may be held, sockets in use, threads about to start."""
     chain, key = ca.files("127.0.0.1") if is_tls else (None, None)
     with (
@@ -339,7 +338,7 @@ def test_forks_under_load_neither_deadlock_nor_disturb(
         codes = []
         try:
             for number in range(FORKS):
-                threading.Event().wait(0.01 * (number % 5))  # to fork at other points of the load
+                let_pass(0.01 * (number % 5))  # to fork at other points of the load
                 codes.append(Child(act).end())
         finally:
             is_over.set()
@@ -373,8 +372,7 @@ APPLICATION = """
 def gunicorn(folder: Path, upstream: str) -> Iterator[str]:
     """Serve `APPLICATION` with two workers that are forked after it was loaded; gives its URL."""
     (folder / "application.py").write_text(textwrap.dedent(APPLICATION))
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "gunicorn", "--preload", "-w", "2", "-b", address, "--chdir", str(folder)]
     command += ["--worker-tmp-dir", str(folder), "--graceful-timeout", "5", "application"]
     environment = os.environ | {"UPSTREAM": upstream, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}

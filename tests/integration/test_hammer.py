@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from tests.conftest import IN_FULL
+from tests.waiting import LONG, eventually, let_pass
 from workerpool import (
     Breaker,
     Cancelled,
@@ -26,9 +27,6 @@ from workerpool import (
     WorkerPool,
 )
 from workerpool.testing import Answer, ScriptedTransport
-
-LONG = 60  # seconds that something may take which should be there soon
-
 
 HUGE = "9" * 10_000
 ODD = [
@@ -105,7 +103,7 @@ def act(pool: WorkerPool, seed: int, counted: Counted, streamed: list[int], ends
     while time.monotonic() < ends_at:
         draw = chance.random()
         if pool.statistics().queued > 300:  # or shutdown would have thousands to see through
-            threading.Event().wait(0.001)
+            let_pass(0.001)
             continue
         url = f"http://h{chance.randrange(7)}.test/{seed}/{next(numbers)}"
         try:
@@ -159,25 +157,25 @@ def test_whatever_happens_every_future_ends_once(
     policy = RetryPolicy(attempts=3, backoff=0.005, budget=RetryBudget(share=0.1, per_second=300, floor=5))
     pool = WorkerPool(5, retry=policy, transport=ScriptedTransport(unruly(seed)), **options)
     counted, streamed, failures = Counted(), list[int](), list[BaseException]()
-    ends_at = time.monotonic() + (5.0 if IN_FULL else 0.4)
+    ends_at = time.monotonic() + LONG
 
     def run(number: int) -> None:
         try:
-            act(pool, seed * 100 + number, counted, streamed, ends_at + 0.5)
+            act(pool, seed * 100 + number, counted, streamed, ends_at)
         except BaseException as error:
             failures.append(error)
 
     threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(6)]
     for thread in threads:
         thread.start()
-    threading.Event().wait(max(0.0, ends_at - time.monotonic()))
-    # What was learned of hosts that refuse at random is a rate at which hundreds would take minutes.
-    pool.shutdown(cancel_futures=cancel or options.get("rate") == "auto")
+    # What is learned of hosts that refuse at random is a rate at which hundreds would take minutes.
+    is_slow = options.get("rate") == "auto"
+    assert eventually(lambda: len(counted.futures) > (5 if is_slow else 300 if IN_FULL else 50), LONG)
+    pool.shutdown(cancel_futures=cancel or is_slow)
     for thread in threads:
         thread.join(LONG)
         assert not thread.is_alive()
     assert not failures
-    assert counted.futures
     for future in counted.futures:
         assert future.done()
         if not future.cancelled():

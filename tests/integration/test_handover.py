@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.waiting import let_pass
 from workerpool import Request, WorkerPool, stream
 from workerpool.testing import Answer, ScriptedTransport
 
@@ -85,10 +86,9 @@ def test_a_consumer_naps_only_where_outcomes_come_fast_and_workers_have_enough_t
     """64 requests, four for each of 16 workers, are too few to sleep through; a second between outcomes is slow."""
     clock = Clock(seconds)
     monkeypatch.setattr(stream, "time", clock)
-    slow = threading.Event()
 
     def answer(request: Request, url: str) -> Answer:
-        slow.wait(1e-3)  # or they would all be there before the consumer first looks
+        let_pass(1e-3)  # or they would all be there before the consumer first looks
         return Answer()
 
     with pool_of(answer) as pool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests import postgres
 from tests.conftest import require
 from tests.jobs.place import Enough, Place, Row
 from tests.outputs import FILES, rows_in
+from tests.waiting import let_pass
 from workerpool import Job, Outcome, Request
 from workerpool.batch.job import mover
 from workerpool.batch.sinks import callback, staged
@@ -537,11 +537,10 @@ def test_a_slow_function_slows_the_batch_and_what_waits_for_it_is_bounded(
     monkeypatch.setattr(callback.CallbackSink, "cadence", Cadence(seconds=0.0, bytes=1))
     got: list[str] = []
     ahead: list[int] = []
-    gate = threading.Event()
 
     def receive(records: list[Row]) -> None:
         ahead.append(origin.requests - len(got))
-        gate.wait(0.02)  # a slow one
+        let_pass(0.02)
         got.extend(record["url"] for record in records)
 
     urls = [origin.url(f"/bytes/5000?n={n}") for n in range(400)]

@@ -270,7 +270,7 @@ def test_unchanged_inputs_without_a_record_are_proven_too(place: Place, origin: 
     assert place.reconcile().items() >= {"code": 0, "inputs": 21, "records": 1}.items()
 
 
-def test_a_damaged_ledger_and_a_directory_without_one_are_refused(place: Place, origin: Origin) -> None:
+def test_a_damaged_ledger_and_a_directory_without_one_are_refused(place: Place) -> None:
     for command in ("status", "reconcile"):
         done = place.command(command, "crawl.job")
         assert done.returncode == 2

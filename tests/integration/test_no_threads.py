@@ -11,14 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.waiting import eventually
+from tests.waiting import LONG, eventually
 from workerpool import Request, WorkerPool
 from workerpool.crew import Turns
 from workerpool.errors import Cancelled
 from workerpool.model import IDLE, Idle
 from workerpool.testing import Answer, ScriptedTransport
-
-LONG = 20.0
 
 Denies = Callable[[str, int], None]
 

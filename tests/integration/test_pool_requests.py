@@ -22,11 +22,11 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
 
-from tests.waiting import eventually
+from tests.leftovers import Since
+from tests.waiting import LONG, eventually, let_pass
 from workerpool import Cancelled, OptionError, Request, RetryPolicy, WorkerPool, WrongThread, fetch
 from workerpool.testing import Answer, Origin, Reply, ScriptedTransport
 
-LONG = 10  # seconds that something may take which should be there at once
 NO_WAIT = RetryPolicy(attempts=3, backoff=0)
 CHALLENGE = {"WWW-Authenticate": 'Digest realm="here", nonce="abc", qop="auth", algorithm=MD5'}
 
@@ -443,7 +443,7 @@ def test_neither_callables_nor_requests_starve_the_other(workers: int) -> None:
 
     def work(kind: str) -> None:
         order.append(kind)
-        threading.Event().wait(0.001)
+        let_pass(0.001)
 
     go = threading.Event()
     with WorkerPool(workers, host_connections=8, transport=ScriptedTransport(answer)) as pool:
@@ -592,13 +592,9 @@ def test_shutdown_with_cancel_futures_does_not_wait_for_retries_of_what_is_being
     assert gate.urls == ["http://a.test/"]
 
 
-def alarms() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "workerpool-alarm"]
-
-
 @pytest.mark.parametrize("how", ["shutdown", "leave"])
 def test_no_thread_stays_behind_for_parked_requests_that_were_given_up(how: str) -> None:
-    before = alarms()
+    begun = Since()
     transport = ScriptedTransport(lambda request, url: Answer(429, headers={"Retry-After": "100"}))
     pool = WorkerPool(2, transport=transport)
     if how == "shutdown":
@@ -614,7 +610,7 @@ def test_no_thread_stays_behind_for_parked_requests_that_were_given_up(how: str)
         assert eventually(lambda: pool.statistics().parked)
         outcomes.close()
         pool.shutdown()
-    for thread in set(alarms()) - set(before):
+    for thread in begun.threads("workerpool-alarm"):
         join(thread)
 
 

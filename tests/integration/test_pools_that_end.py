@@ -25,7 +25,7 @@ from tests import leftovers
 from tests.conftest import IN_FULL
 from tests.recorded import content, only, pool_of, warm
 from tests.servers import OK, answering
-from tests.waiting import LONG, eventually, in_a_thread
+from tests.waiting import LONG, eventually, in_a_thread, let_pass
 from workerpool import Outcome, Request, RetryPolicy, WorkerPool, testing
 from workerpool.crew.load import Load
 from workerpool.testing import Origin, Reply, ScriptedTransport
@@ -70,6 +70,11 @@ class Users:
         for thread in self.threads:
             thread.start()
 
+    def await_some(self, transport: Any) -> None:
+        """Return when they have done much, and some of it was carried."""
+        some = 100 if IN_FULL else 12
+        assert eventually(lambda: len(self.futures) > some and transport.count("begin") > 0, LONG)
+
     def _run(self, seed: int) -> None:
         chance = random.Random(seed)
         try:
@@ -97,11 +102,11 @@ class Users:
     def _act(self, chance: random.Random, draw: float) -> None:
         pool, url = self._pool, self._url(chance)
         if pool.statistics().queued > 200:  # or shutdown would have thousands to see through
-            time.sleep(0.001)
+            let_pass(0.001)
         elif draw < 0.2:
             self._keep(pool.get(url))
         elif draw < 0.35:
-            self._keep(pool.submit(time.sleep, chance.choice([0, 0.001, 0.01])))
+            self._keep(pool.submit(let_pass, chance.choice([0, 0.001, 0.01])))
         elif draw < 0.45:
             self._keep(pool.get(url)).cancel()
         elif draw < 0.5:
@@ -136,7 +141,7 @@ def test_whatever_servers_and_users_do_everything_ends_once(
     policy = RetryPolicy(attempts=3, backoff=0.005)
     with pool_of(workers, retry=policy, timeout=5, **options) as (pool, transport):
         users = Users(pool, unruly, seed, time.monotonic() + LONG)
-        time.sleep(5.0 if IN_FULL else 0.4)
+        users.await_some(transport)
         pool.shutdown(cancel_futures=cancel)
     for thread in users.threads:
         thread.join(LONG)
@@ -147,7 +152,6 @@ def test_whatever_servers_and_users_do_everything_ends_once(
     now = pool.statistics()
     assert (now.active, now.queued, now.parked, now.in_flight, now.callables_queued) == (0, 0, 0, 0, 0)
     assert now.sockets_open == 0
-    assert transport.count("begin") > 0
     assert eventually(lambda: begun.of_pools() == [])
     del pool, transport, users
     assert eventually(lambda: bool(gc.collect()) or leftovers.descriptors() - unruly.connections_open <= before)

@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from tests.conftest import IN_FULL
-from tests.waiting import eventually
+from tests.waiting import LONG, eventually, let_pass
 from workerpool import (
     Attempt,
     Cancelled,
@@ -35,8 +35,6 @@ from workerpool.crew import Door
 from workerpool.stream import Stream
 from workerpool.testing import Answer, Arrival, Origin, Reply, ScriptedTransport
 
-LONG = 20.0
-"""Seconds that something may take which should be there soon."""
 WORKERS = 4
 
 Batch = list[Outcome | Underway]
@@ -549,7 +547,7 @@ class Consumer:
                     batches.close()
                     return
                 if self._chance.random() < 0.2:
-                    threading.Event().wait(0.003)
+                    let_pass(0.003)
                 self.journal.note(batch)
             self.room = stream.room
             self.has_all = True
@@ -635,7 +633,7 @@ def test_the_bound_holds_over_sockets_that_die(tiny_switch_interval: None, fast_
             stream = stream_of(pool)
             for batch in batches:
                 if chance.random() < 0.2:
-                    threading.Event().wait(0.003)
+                    let_pass(0.003)
                 journal.note(batch)
             assert pool.statistics().resent > 0
             assert pool.statistics().redirects > 0

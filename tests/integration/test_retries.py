@@ -13,7 +13,7 @@ import pytest
 import requests
 import tenacity
 
-from tests.waiting import eventually
+from tests.waiting import LONG, eventually
 from workerpool import (
     Attempt,
     HostPaused,
@@ -25,8 +25,6 @@ from workerpool import (
     WorkerPool,
 )
 from workerpool.testing import Answer, ManualClock, Origin, ScriptedTransport
-
-LONG = 20  # seconds that something may take which should be there at once
 
 
 class World:

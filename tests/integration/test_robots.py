@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.waiting import eventually
+from tests.waiting import eventually, let_pass
 from workerpool import Outcome, Request, RetryPolicy, RobotsDisallowed, WorkerPool, registered_domain
 from workerpool.cli.arguments import parse
 from workerpool.errors import Cancelled, Denied, OptionError, TooManyRedirects
@@ -617,7 +617,7 @@ def test_what_is_being_sent_ends_as_ever_after_a_shutdown_that_cancelled_what_wa
     assert eventually(lambda: pool.statistics().waits.robots > 0)
     pool.shutdown(wait=False, cancel_futures=True)
     assert held.cancelled()
-    time.sleep(10 * LOOK_EVERY)  # so that the next change looks at what has held requests up
+    let_pass(10 * LOOK_EVERY)  # so that the next change looks at what has held requests up
     answers.set()
     assert flying.result(LONG).status_code == 200
     stalling.comes.set()

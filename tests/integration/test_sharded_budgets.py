@@ -21,7 +21,6 @@ from workerpool import (
     Cancelled,
     Outcome,
     Request,
-    RetryPolicy,
     ShardedPool,
     Underway,
     WorkerPool,
@@ -113,7 +112,7 @@ def test_a_rate_is_that_of_all_processes_together_by_the_servers_count(origin: O
         began = time.monotonic()
         assert all(outcome.ok for outcome in pool.stream(urls(origin, 200)))
         took = time.monotonic() - began
-    assert origin.busiest(1.0) <= 1 + 100 + 2  # and what comes `LATENESS` too late
+    assert origin.busiest(1.0) <= 1 + 100 + 10  # what a busy machine sends 0.1 s late comes together with the next
     assert took > 1.95
 
 
@@ -199,9 +198,8 @@ def half_is_done(journal: Journal) -> bool:
     return journal.pending == WORKERS // 2 and journal.noted.total() > 40
 
 
-def test_a_request_that_waits_for_a_retry_is_told_of_with_its_attempts(origin: Origin) -> None:
-    with ShardedPool(2, 2, retry=RetryPolicy(attempts=3, backoff=0.01)) as pool:
-        items = [*itertools.chain.from_iterable(pool.batches([origin.url("/flaky/2")], receipts=True))]
+def test_a_request_that_waits_for_a_retry_is_told_of_with_its_attempts(origin: Origin, pool: ShardedPool) -> None:
+    items = [*itertools.chain.from_iterable(pool.batches([origin.url("/flaky/2")], receipts=True))]
     first, second, last = items
     assert isinstance(first, Underway)
     assert isinstance(second, Underway)

@@ -132,20 +132,14 @@ def test_statistics_are_those_of_all_processes(origin: Origin) -> None:
     with ShardedPool(2, WORKERS) as pool:
         assert all(outcome.ok for outcome in pool.stream(urls(origin, 100, "/redirect/1")))
         now = pool.statistics()
-    assert (now.requests, now.ok, now.sent, now.redirects, now.workers) == (100, 100, 200, 100, WORKERS)
-    assert (now.sockets_opened, now.sockets_open) == (origin.connections_opened, now.sockets_idle)
-    after = pool.statistics()
-    assert (after.requests, after.sent, after.in_flight) == (100, 200, 0)
-
-
-def test_statistics_keep_what_a_process_that_was_killed_had_done(origin: Origin) -> None:
-    with ShardedPool(2, WORKERS) as pool:
-        assert all(outcome.ok for outcome in pool.stream(urls(origin, 20)))
-        assert pool.statistics().requests == 20
+        assert (now.requests, now.ok, now.sent, now.redirects, now.workers) == (100, 100, 200, 100, WORKERS)
+        assert (now.sockets_opened, now.sockets_open) == (origin.connections_opened, now.sockets_idle)
         killed = pool.pids[0]
         os.kill(killed, signal.SIGKILL)
         assert eventually(lambda: killed not in pool.pids and pool.statistics().workers == WORKERS)
-        assert pool.statistics().requests == 20
+        assert pool.statistics().requests == 100  # with what the one that was killed had done
+    after = pool.statistics()
+    assert (after.requests, after.in_flight) == (100, 0)
 
 
 def test_a_request_of_a_junk_item_is_an_outcome(origin: Origin, pool: ShardedPool) -> None:
@@ -250,9 +244,8 @@ def test_a_response_of_the_fast_path_keeps_what_came(origin: Origin, pool: Shard
     response.close()
 
 
-def test_an_error_keeps_until_when_its_host_wants_no_request(origin: Origin) -> None:
-    with ShardedPool(2, 2, retry=RetryPolicy(attempts=2)) as pool:
-        (outcome,) = pool.stream([origin.url("/retry-after/9999")])
+def test_an_error_keeps_until_when_its_host_wants_no_request(origin: Origin, pool: ShardedPool) -> None:
+    (outcome,) = pool.stream([origin.url("/retry-after/9999")])
     assert isinstance(outcome.error, HostPaused)
     assert outcome.error.until > 1e9
     assert outcome.status == 429

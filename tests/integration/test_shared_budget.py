@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import IN_FULL
-from tests.waiting import eventually
+from tests.waiting import LONG, eventually, let_pass
 from workerpool import WorkerPool
 from workerpool.clock import SystemClock
 from workerpool.config import Budgets
@@ -155,7 +155,7 @@ def test_processes_killed_at_any_moment_leave_the_budget_whole_and_never_over(fl
     began = time.monotonic()
     running = [fleet.start(**order, options=options) for _ in range(3)]
     for _ in range(12 if IN_FULL else 3):
-        threading.Event().wait(dice.uniform(0.05, 0.3))
+        let_pass(dice.uniform(0.05, 0.3))
         running.pop(dice.randrange(len(running))).kill()
         running.append(fleet.start(**order, options=options))
     survivor = fleet.start(**{**order, "seconds": 1}, options=options)
@@ -191,11 +191,10 @@ def test_threads_of_one_process_take_distinct_slots(tmp_path: Path, tiny_switch_
     threads = [threading.Thread(target=take, args=(budgets[n % 2], f"http://{n % 3}.test")) for n in range(8)]
     for thread in threads:
         thread.start()
-    stop.wait(1.5)
+    assert eventually(lambda: len(times) > 2000, LONG)
     stop.set()
     for thread in threads:
         thread.join()
-    assert len(times) > 100
     assert_bounded(sorted(times), 5000, 1)
     assert [budget._table.pool.in_flight for budget in budgets] == [0, 0]
     for budget in budgets:

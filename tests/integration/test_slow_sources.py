@@ -8,13 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.waiting import eventually
+from tests.waiting import LONG, eventually, let_pass
 from workerpool import Cancelled, Outcome, Request, RetryPolicy, SlotTimeout, WorkerPool
 from workerpool.batch.sources.ahead import AHEAD, read_ahead
 from workerpool.model import IDLE, Idle
 from workerpool.testing import Answer, Origin, ScriptedTransport
-
-LONG = 20.0
 
 
 def test_a_source_may_say_that_it_has_nothing_yet() -> None:
@@ -50,7 +48,7 @@ def test_what_a_slow_source_has_given_is_sent_before_it_gives_more() -> None:
         return Answer()
 
     def source() -> Iterator[str]:
-        threading.Event().wait(0.01)  # slow: the stream is to notice
+        let_pass(0.01)  # slow: the stream is to notice
         yield "http://a.test/1"
         assert sent.wait(LONG)
         yield "http://a.test/2"

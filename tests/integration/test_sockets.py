@@ -18,9 +18,11 @@ import psutil
 import pytest
 
 from tests.conftest import IN_FULL
+from tests.leftovers import Since, descriptors
 from tests.waiting import eventually
 from workerpool import OutcomeUnknown, Request, RetryPolicy, WorkerPool
 from workerpool.testing import Origin, OriginProcess, Reply
+from workerpool.transport import connection, trace
 from workerpool.transport.connection import CountedConnection
 
 LOOPBACK = [f"127.{n // 250}.{n // 250}.{n % 250 + 1}" for n in range(500)]
@@ -152,14 +154,12 @@ def test_a_limit_that_was_not_said_is_learned_from_closes() -> None:
 
 
 def test_the_reaper_ends_when_nothing_is_idle_any_more() -> None:
-    def reapers() -> int:
-        return sum(thread.name == "workerpool-reaper" for thread in threading.enumerate())
-
+    begun = Since()
     with Origin() as origin:
         with WorkerPool(1) as pool:
             pool.get(origin.url("/")).result()
-            assert reapers() == 1
-        assert eventually(lambda: reapers() == 0)
+            assert len(begun.threads("workerpool-reaper")) == 1
+        assert eventually(lambda: not begun.threads("workerpool-reaper"))
 
 
 def test_a_limit_of_requests_per_connection_is_absorbed() -> None:
@@ -244,11 +244,11 @@ def test_a_used_socket_that_dies_before_any_byte_costs_no_attempt() -> None:
         assert (pool.statistics().resent, pool.statistics().sent, origin.requests) == (1, 3, 3)
 
 
-def test_a_socket_that_was_opened_ahead_and_died_costs_no_attempt_either() -> None:
+def test_a_socket_that_was_opened_ahead_and_died_costs_no_attempt_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "IDLE_FROM", 0.0)
     with Origin() as origin, WorkerPool(1, retry=None) as pool:
         origin.script("/", Reply(reset=True), Reply(body=b"here"))
         assert pool.warm([origin.url("/")]) == 1
-        time.sleep(0.05)  # for the socket to be an idle one
         assert pool.get(origin.url("/")).result().content == b"here"
         assert pool.statistics().resent == 1
 
@@ -329,11 +329,14 @@ def test_a_request_with_an_idempotency_key_goes_again() -> None:
         assert [outcome.ok for outcome in pool.stream([Request(url), keyed])] == [True, True]
 
 
-def test_a_request_that_is_not_idempotent_takes_no_socket_that_was_idle_for_a_second() -> None:
+def test_a_request_that_is_not_idempotent_takes_no_socket_that_was_idle_for_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert trace.UNREPEATABLE_IDLE == 1.0
     with Origin() as origin, WorkerPool(1) as pool:
         pool.get(origin.url("/")).result()
         pool.post(origin.url("/echo"), data=b"x").result()  # at once: over the same socket
-        time.sleep(1.05)
+        monkeypatch.setattr(trace, "UNREPEATABLE_IDLE", 0.0)
         pool.post(origin.url("/echo"), data=b"x").result()
         pool.get(origin.url("/")).result()
         assert [arrival.connection for arrival in origin.arrivals] == [1, 1, 2, 2]
@@ -371,8 +374,8 @@ def test_closing_an_idle_socket_touches_no_answer_that_came_over_it() -> None:
 
 
 def test_no_descriptor_is_left_open() -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     with Origin(idle_timeout=0.05) as origin, WorkerPool(8) as pool:
         paths = ["/", "/reset", "/truncate", "/chunked", "/redirect/2", "/reset?after=20", "/gzip"]
         list(pool.stream(origin.url(path) for path in paths * 30))
-    assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
+    assert eventually(lambda: descriptors() <= before)

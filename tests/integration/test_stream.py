@@ -16,11 +16,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import IN_FULL, require
-from tests.waiting import eventually
+from tests.waiting import LONG, eventually, let_pass
 from workerpool import Cancelled, InvalidRequest, Request, RetryPolicy, TooManyRedirects, WorkerPool, WrongThread
 from workerpool.testing import Answer, ManualClock, Origin, ScriptedTransport
-
-LONG = 20  # seconds that something may take which should be there at once
 
 
 class Source:
@@ -80,7 +78,7 @@ def test_a_slow_host_alone_in_an_endless_source_is_not_read_far_ahead() -> None:
     source = endless(hosts=1)
 
     def script(request: Request, url: str) -> Answer:
-        threading.Event().wait(0.1)
+        let_pass(0.1)
         return Answer()
 
     with pool_of(script, workers=16) as pool:
@@ -362,7 +360,7 @@ def test_bodies_held_for_a_slow_consumer_are_bounded_in_bytes(ordered: bool) -> 
         outcomes = pool.stream((f"http://h{n % 50}.test/{n}" for n in range(1000)), ordered=ordered)
         for yielded in range(1, 40):
             next(outcomes)
-            threading.Event().wait(0.005)  # the consumer is slow; the workers are not
+            let_pass(0.005)  # the consumer is slow; the workers are not
             assert sent[0] - yielded <= 64 + 2 * 4 + 8
         outcomes.close()
 

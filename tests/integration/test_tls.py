@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import itertools
-import os
 import shutil
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,8 +16,10 @@ from typing import Any, cast
 
 import pytest
 
+from benchmarks import nginx
 from tests.certificates import VERSIONS, Authority
-from tests.tunnels import Socks, Tunnels
+from tests.socks_server import SocksServer
+from tests.tunnels import Tunnels
 from tests.waiting import eventually
 from workerpool import Outcome, Request, TlsFailed, WorkerPool
 from workerpool.testing import Origin, Reply
@@ -97,55 +97,27 @@ def test_sessions_are_resumed_with_nginx_which_remembers_none_itself(
     ca: Authority, version: ssl.TLSVersion, tmp_path: Path, require: Callable[[object, str], None]
 ) -> None:
     """All that its defaults give a client is tickets, on TLS 1.2 too, where urllib3 asks for none."""
-    with nginx(ca, version, tmp_path, require) as url, WorkerPool(4, verify=ca.file) as pool:
+    with nginx_with(ca, version, tmp_path, require) as url, WorkerPool(4, verify=ca.file) as pool:
         outcomes = list(pool.stream([url] * 200))
         assert resumed(outcomes).count(True) == pool.statistics().tls_resumed >= 190
         assert pool.statistics().tls_handshakes == 200
 
 
 @contextlib.contextmanager
-def nginx(
+def nginx_with(
     ca: Authority, version: ssl.TLSVersion, folder: Path, require: Callable[[object, str], None]
 ) -> Iterator[str]:
     """Run nginx with one request for each connection; gives a URL of it."""
-    binary = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    binary = nginx.find()
     require(binary, "nginx is not installed")
-    chain, key = ca.files("127.0.0.1")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    # As root, nginx would hand its workers to a user who may not read pytest's folders.
-    (folder / "nginx.conf").write_text(
-        f"""
-        {"user root;" if os.geteuid() == 0 else ""}
-        daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log; events {{ }}
-        http {{
-            access_log off; keepalive_requests 1;
-            client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-            fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-            server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {chain}; ssl_certificate_key {key};
-                      ssl_protocols {dict(VERSIONS)[version]}; location / {{ return 200 "here"; }} }}
-        }}
-        """
-    )
-    with open(folder / "out", "wb") as out:
-        process = subprocess.Popen(
-            [str(binary), "-c", str(folder / "nginx.conf"), "-p", str(folder)], stdout=out, stderr=out
-        )
-    try:
-        assert eventually(lambda: process.poll() is not None or accepts(port))
-        assert process.poll() is None, (folder / "out").read_text()
+    (chain, key), port = ca.files("127.0.0.1"), nginx.free_port()
+    http = f"""
+        keepalive_requests 1;
+        server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {chain}; ssl_certificate_key {key};
+                  ssl_protocols {dict(VERSIONS)[version]}; location / {{ return 200 "here"; }} }}
+    """
+    with nginx.running(str(binary), folder, http, ("127.0.0.1", port)):
         yield f"https://127.0.0.1:{port}/"
-    finally:
-        process.terminate()
-        process.wait(LIMIT)
-
-
-def accepts(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except ConnectionRefusedError:
-        return False
-    return True
 
 
 def test_a_connection_shows_whether_its_session_was_resumed(ca: Authority) -> None:
@@ -221,8 +193,8 @@ def test_what_was_not_verified_is_never_resumed_where_it_must_be(ca: Authority, 
         assert "certificate" in error_of(pool, origin.url("/"))
 
 
-@pytest.mark.parametrize("kind", [Tunnels, Socks])
-def test_a_session_is_not_resumed_through_another_proxy(ca: Authority, kind: type[Tunnels]) -> None:
+@pytest.mark.parametrize("kind", [Tunnels, SocksServer])
+def test_a_session_is_not_resumed_through_another_proxy(ca: Authority, kind: type[Tunnels | SocksServer]) -> None:
     """A ticket tells the server that two connections are of one client, which may use proxies not to be known."""
     with (
         Origin(tls=ca.context(), keep_alive=False) as origin,
@@ -427,9 +399,9 @@ def test_an_error_in_a_certificate_file_names_the_file(
         assert pool.get(origin.url("/")).result(LIMIT).ok
 
 
-@pytest.mark.parametrize("kind", [Tunnels, Socks])
+@pytest.mark.parametrize("kind", [Tunnels, SocksServer])
 def test_a_server_behind_a_proxy_is_verified_by_its_own_name(
-    ca: Authority, other: Authority, kind: type[Tunnels]
+    ca: Authority, other: Authority, kind: type[Tunnels | SocksServer]
 ) -> None:
     with kind() as proxy, Origin(tls=ca.context("127.0.0.1")) as good, Origin(tls=ca.context("else.test")) as bad:
         with WorkerPool(1, verify=ca.file, proxies={"https": proxy.url}) as pool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import fields
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import let_pass
 from workerpool import Outcome, Request, RetryPolicy, WorkerPool
 from workerpool.statistics import Waits
 from workerpool.testing import Origin
@@ -25,11 +25,6 @@ HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4")
 def origin() -> Iterator[Origin]:
     with Origin(HOSTS) as origin:
         yield origin
-
-
-def spend(seconds: float) -> None:
-    """Take that long, as a slow source or consumer does."""
-    threading.Event().wait(seconds)
 
 
 def seconds_of(waits: Waits) -> dict[str, float]:
@@ -60,7 +55,7 @@ def assert_binds(name: str, found: dict[str, float]) -> None:
 
 def test_the_rate_binds(origin: Origin) -> None:
     with WorkerPool(16, rate="50/s") as pool:
-        found = run(pool, [origin.url("/")] * 40)
+        found = run(pool, [origin.url("/")] * 28)
     assert_binds("rate", found)
 
 
@@ -74,13 +69,13 @@ def test_a_hosts_rate_binds_and_the_host_is_named(origin: Origin) -> None:
 
 def test_a_quota_of_a_key_binds(origin: Origin) -> None:
     with WorkerPool(16, limit_by=lambda request: "mine", key_rate="50/s") as pool:
-        found = run(pool, [origin.url("/")] * 40)
+        found = run(pool, [origin.url("/")] * 28)
     assert_binds("key_rate", found)
 
 
 def test_a_hosts_sockets_bind(origin: Origin) -> None:
     with WorkerPool(16, host_connections=2) as pool:
-        found = run(pool, [origin.url("/delay/0.05")] * 40)
+        found = run(pool, [origin.url("/delay/0.05")] * 28)
         largest = pool.statistics().waits.hosts[0]
     assert_binds("host_sockets", found)
     assert (largest.wait, largest.host) == ("host_sockets", origin.url("/").rstrip("/"))
@@ -88,20 +83,20 @@ def test_a_hosts_sockets_bind(origin: Origin) -> None:
 
 def test_all_sockets_bind(origin: Origin) -> None:
     with WorkerPool(16, max_connections=2) as pool:
-        found = run(pool, [origin.url("/delay/0.05", address=HOSTS[n % 4]) for n in range(40)])
+        found = run(pool, [origin.url("/delay/0.05", address=HOSTS[n % 4]) for n in range(28)])
     assert_binds("sockets", found)
 
 
 def test_the_workers_bind(origin: Origin) -> None:
     with WorkerPool(2) as pool:
-        found = run(pool, [origin.url("/delay/0.05", address=HOSTS[n % 4]) for n in range(40)])
+        found = run(pool, [origin.url("/delay/0.05", address=HOSTS[n % 4]) for n in range(28)])
     assert_binds("workers", found)
 
 
 def test_as_many_workers_as_a_hosts_sockets_are_not_what_binds(origin: Origin) -> None:
     """A further worker would have nothing to send."""
     with WorkerPool(2, host_connections=2) as pool:
-        found = run(pool, [origin.url("/delay/0.05")] * 40)
+        found = run(pool, [origin.url("/delay/0.05")] * 28)
     assert_binds("host_sockets", found)
 
 
@@ -114,7 +109,7 @@ def test_the_last_answers_bind_where_nothing_is_left_to_send(origin: Origin) -> 
 def test_a_slow_source_binds(origin: Origin) -> None:
     def urls() -> Iterator[str]:
         for _ in range(12):
-            spend(0.05)
+            let_pass(0.05)
             yield origin.url("/")
 
     with WorkerPool(16) as pool:
@@ -126,7 +121,7 @@ def test_a_slow_consumer_binds(origin: Origin) -> None:
     began = time.monotonic()
     with WorkerPool(16) as pool:
         for _ in pool.stream([origin.url("/")] * 12):
-            spend(0.05)
+            let_pass(0.05)
         found = shares(pool, time.monotonic() - began)
     assert_binds("sink", found)
 
@@ -135,7 +130,7 @@ def test_a_consumer_that_is_slow_to_give_receipts_binds(origin: Origin) -> None:
     began = time.monotonic()
     with WorkerPool(4) as pool:
         for _ in pool.batches([origin.url("/")] * 40, receipts=True):
-            spend(0.1)
+            let_pass(0.1)
         found = shares(pool, time.monotonic() - began)
     assert_binds("sink", found)
 
@@ -143,13 +138,13 @@ def test_a_consumer_that_is_slow_to_give_receipts_binds(origin: Origin) -> None:
 def test_a_source_and_a_consumer_that_take_turns_share_the_time(origin: Origin) -> None:
     def urls() -> Iterator[str]:
         for _ in range(8):
-            spend(0.06)
+            let_pass(0.06)
             yield origin.url("/")
 
     began = time.monotonic()
     with WorkerPool(16) as pool:
         for _ in pool.stream(urls(), window=1):
-            spend(0.03)
+            let_pass(0.03)
         found = shares(pool, time.monotonic() - began)
     assert 0.5 < found["source"] < 0.75, found
     assert 0.2 < found["sink"] < 0.45, found
@@ -158,14 +153,14 @@ def test_a_source_and_a_consumer_that_take_turns_share_the_time(origin: Origin) 
 def test_the_time_before_after_and_between_streams_is_nobodys(origin: Origin) -> None:
     with WorkerPool(4) as pool:
         began = time.monotonic()
-        spend(0.2)
+        let_pass(0.2)
         rested, run_for = time.monotonic() - began, 0.0
         for _ in range(2):
             started = time.monotonic()
             assert [outcome.ok for outcome in pool.stream([origin.url("/delay/0.1")])] == [True]
             ended = time.monotonic()
             run_for += ended - started
-            spend(0.2)
+            let_pass(0.2)
             rested += time.monotonic() - ended
         waits = pool.statistics().waits
         took = time.monotonic() - began
@@ -180,7 +175,7 @@ def test_a_stream_that_is_left_is_not_waited_for(origin: Origin) -> None:
         next(stream)
         stream.close()
         idle = pool.statistics().waits.idle
-        spend(0.2)
+        let_pass(0.2)
         assert pool.statistics().waits.idle - idle > 0.15
 
 

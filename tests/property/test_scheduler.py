@@ -13,10 +13,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from workerpool.config import Breaker, Budgets, RetryBudget
 from workerpool.limits import LATENESS, Allowance, Answer, MemoryLimiter
-from workerpool.meter import Wait
 from workerpool.model import Request
 from workerpool.rate import Rate
 from workerpool.scheduler import Scheduler
+from workerpool.statistics import Wait
 from workerpool.tickets import NOBODY, Caller, Owner, Ticket
 
 HOSTS = ["a", "b", "c", "d"]

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from workerpool.config import Breaker, Budgets, RetryBudget
-from workerpool.delays import Delays
+from workerpool.crew.delays import Delays
 from workerpool.limits import Answer, MemoryLimiter
-from workerpool.meter import Wait
 from workerpool.model import Request
 from workerpool.rate import Rate
 from workerpool.scheduler import Scheduler
+from workerpool.statistics import Wait
 from workerpool.tickets import NOBODY, Caller, Owner, Ticket
 
 

@@ -8,14 +8,13 @@ import logging
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 
-from tests.waiting import eventually
+from tests.waiting import eventually, let_pass
 from workerpool import Request, RetryPolicy, WorkerPool, events
 from workerpool.testing import Answer, ManualClock, ScriptedTransport
 
@@ -102,7 +101,7 @@ def test_a_pool_that_nobody_waits_for_says_once_that_it_has_stopped_and_how_long
     assert asked.wait(60)
     pool.shutdown(wait=False)
     assert seen.of("pool.stopped") == []
-    time.sleep(0.01)
+    let_pass(0.01)
     goes.set()
     assert future.result(60).ok
     assert eventually(lambda: seen.of("pool.stopped") != [])

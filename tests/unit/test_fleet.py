@@ -9,7 +9,6 @@ import pytest
 import requests
 
 from workerpool.errors import ProcessesLost
-from workerpool.meter import Wait
 from workerpool.model import Outcome, Request
 from workerpool.processes import supervisor as supervisor_module
 from workerpool.processes.child import Child
@@ -17,6 +16,7 @@ from workerpool.processes.fleet import Fleet
 from workerpool.processes.messages import LIGHT, Line, Open, Task, Work
 from workerpool.processes.parcels import pack_request
 from workerpool.processes.telling import ParentTicket
+from workerpool.statistics import Wait
 from workerpool.tickets import NOBODY, Ticket
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workerpool.meter import FULL, HELD, HOSTS, LOOK_EVERY, LOOK_FOR_EACH, Meter, Wait
-from workerpool.statistics import LARGEST, HostWait, Waits
+from workerpool.meter import FULL, HELD, HOSTS, LOOK_EVERY, LOOK_FOR_EACH, Meter
+from workerpool.statistics import LARGEST, HostWait, Wait, Waits
 
 REASONS = st.dictionaries(
     st.tuples(st.sampled_from(Wait), st.sampled_from(["", "a", "b"])), st.integers(1, 9), max_size=4

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import threading
 
-from tests.waiting import eventually
+from tests.waiting import LONG, eventually
 from workerpool.clock import NEVER
 from workerpool.transport.deadline import Watch, Watchdog
 from workerpool.transport.reaper import Reaper
-
-LONG = 20.0
-"""Seconds that something may take which should be there soon."""
 
 
 class MetReaper(Reaper):

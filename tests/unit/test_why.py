@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workerpool.config import Budgets
-from workerpool.meter import Wait
 from workerpool.model import Timings
 from workerpool.rate import Rate
 from workerpool.report.why import IN_FLIGHT, PHASES, WAITS, Allowed, Course, advise, describe, split
-from workerpool.statistics import HostWait, Waits
+from workerpool.statistics import HostWait, Wait, Waits
 
 API = "https://api.example.com:443"
 SHARES = st.dictionaries(st.sampled_from(sorted(WAITS)), st.floats(0, 1e5))

@@ -8,11 +8,11 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from tests.waiting import let_pass
 from tests.wire.answers import Case, sized
 
 BETWEEN_WRITES = 0.0005
@@ -151,7 +151,7 @@ class ScriptedServer:
         try:
             for number, piece in enumerate(case.pieces):
                 if number:
-                    time.sleep(BETWEEN_WRITES)
+                    let_pass(BETWEEN_WRITES)
                 sock.sendall(piece.replace(b"{port}", b"%d" % self.port) if b"{port}" in piece else piece)
             if case.late:
                 visit.has_response.wait(LIMIT)

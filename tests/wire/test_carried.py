@@ -13,16 +13,14 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
+from tests.certificates import Authority
 from tests.conftest import IN_FULL
-from tests.contract.routes import server_context
 from tests.tunnels import Tunnels
 from tests.wire import paths
 from tests.wire.answers import HELLO, SPLIT, Case, End, all_cases, chunked, head, sized
@@ -72,12 +70,9 @@ def carrier() -> Iterator[Carrier]:
 
 
 @pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
+def tls(authority: Authority) -> tuple[ssl.SSLContext, str]:
     """What a server speaks TLS with, and the file of its authority."""
-    authority = trustme.CA()
-    path: Path = tmp_path_factory.mktemp("carried") / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return server_context(authority, "127.0.0.1"), str(path)
+    return authority.context("127.0.0.1"), authority.file
 
 
 @pytest.fixture(scope="module")

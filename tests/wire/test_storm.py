@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 import requests
-import trustme
 
+from tests.certificates import Authority
 from tests.conftest import IN_FULL
-from tests.contract.routes import server_context
-from tests.contract.socks_server import SocksServer
 from tests.contract.tinyproxy import tinyproxy
+from tests.leftovers import Since, descriptors
+from tests.socks_server import SocksServer
 from tests.waiting import eventually
 from tests.wire.unruly import UnrulyServer
 from workerpool import Request, RequestError, RetryPolicy, WorkerPool
@@ -131,21 +131,17 @@ class Storm:
     DEEDS = (stream, stream, stream_and_leave, get, get_streamed, call)
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 @pytest.fixture
-def way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[UnrulyServer, dict[str, Any]]]:
+def way(
+    request: pytest.FixtureRequest, tmp_path: Path, authority: Authority
+) -> Iterator[tuple[UnrulyServer, dict[str, Any]]]:
     """A server, and the options of a pool that goes to it."""
     name: str = request.param
     options: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         context = None
         if "tls" in name:
-            authority = trustme.CA()
-            authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-            context, options["verify"] = server_context(authority, "127.0.0.1"), str(tmp_path / "ca.pem")
+            context, options["verify"] = authority.context("127.0.0.1"), authority.file
         server = stack.enter_context(UnrulyServer(context))
         proxy = None
         if name.startswith("proxy"):
@@ -178,7 +174,7 @@ def test_responses_that_nobody_closes_lose_nothing_either(
 def weather(way: tuple[UnrulyServer, dict[str, Any]], *, drops: bool) -> None:
     """Let the storm pass over a pool, and look what is left."""
     server, options = way
-    before, threads_before = descriptors(), {*threading.enumerate()}
+    before, begun = descriptors(), Since()
     policy = RetryPolicy(attempts=2, backoff=0.001)
     # Deadlines pass at every stage of an attempt: while connecting, in the head, in the body.
     pool = WorkerPool(
@@ -205,7 +201,7 @@ def weather(way: tuple[UnrulyServer, dict[str, Any]], *, drops: bool) -> None:
     assert (now.sent_fast > 0) is FAST_PATH
     server.__exit__()
     assert eventually(lambda: gc.collect() >= 0 and descriptors() <= before), f"{before} before, {descriptors()} now"
-    assert eventually(lambda: not [left for left in {*threading.enumerate()} - threads_before if left.name != "proxy"])
+    assert eventually(lambda: not [left for left in begun.threads() if left.name != "proxy"])
 
 
 def _only_idle(pool: WorkerPool) -> bool:

@@ -10,6 +10,7 @@
 | `carrier` | the requests that one thread carries at once, those it leaves to others, those given to it |
 | `load` | the sockets of those that are carried, and waiting for all of them |
 | `threads` | the executor's threads, and how many are in a turn; what they run: turns, callables from `submit()` |
+| `delays` | what holds the pool up at the moment (decision 21) |
 | `alarm` | the thread that waits for a time |
 | `locking` | a lock whose holder, once it has let go, does what others could not wait for |
 

@@ -37,8 +37,8 @@ class Sending(NamedTuple):
 class Carrier:
     """The requests that one turn at a time carries, those that the others have for it, and those that it has for them.
 
-    Everything above the line is done under the crew's lock, by any thread; everything below it without, by the thread
-    whose turn it is to carry.
+    Everything above the line is done under the crew's lock, by any thread, save `close`; everything below it without,
+    by the thread whose turn it is to carry.
     """
 
     def __init__(self, worker: Worker) -> None:
@@ -78,7 +78,7 @@ class Carrier:
             assert carried is not None
             self._load_on(load, ticket, carried)
         self.given.clear()
-        self.for_others += self._not_carried
+        self.for_others += self._not_carried  # after the loading, as a socket may have been closed meanwhile
         self._not_carried = []
         ended, self._ended = self._ended, []
         return ended
@@ -92,7 +92,8 @@ class Carrier:
         assert load is not None
         # Both in the hold of the lock that saw that nothing was given and nothing could be taken: whoever has something
         # next then wakes a carrier that is about to sleep, or finds that there is none.
-        load.sleeps = self.is_carrying = takes_more or not load.is_empty
+        self.is_carrying = takes_more or not load.is_empty
+        load.sleeps = self.is_carrying
         return self.is_carrying
 
     def break_off(self) -> list[tuple[Ticket, Step]]:

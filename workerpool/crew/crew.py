@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
+from workerpool.crew.delays import Feeder
 from workerpool.crew.held import free, see_to
 from workerpool.crew.threads import Call
 from workerpool.crew.turns import Turns
-from workerpool.delays import Feeder
 from workerpool.gate import Sorting
 from workerpool.tickets import Owner, Ticket
 

@@ -15,15 +15,15 @@ from itertools import count
 from typing import Any
 
 from workerpool.clock import NEVER
-from workerpool.intake import Intake, Item, window_of
+from workerpool.intake import Item
 from workerpool.limits import Answer
 from workerpool.model import Request
 from workerpool.plan.bounds import Load
 from workerpool.plan.profile import Draws, History
 from workerpool.plan.setting import Setting
 from workerpool.scheduler import Scheduler
-from workerpool.stream import PATIENCE, READ_ON
 from workerpool.tickets import Ticket
+from workerpool.window import Window, window_of
 
 
 @dataclass(slots=True)
@@ -78,16 +78,12 @@ class Simulation:
             breaker=setting.options.breaker,
             places=setting.options.workers,
         )
-        self._window, share = window_of(setting.options.workers, budgets)
-        self._intake = Intake(iter(requests), share, self._window, self._as_item)
-        self._batch = max(1, share // 8)  # as a stream does: how many have to end before the next are handed out
-        self._batch_left = 0
+        window, share = window_of(setting.options.workers, budgets)
+        self._window = Window(iter(requests), window, share, self._as_item, lambda: self._now)
         self._requests: dict[tuple[str, str | None], Request] = {}
         self._flying: list[tuple[float, int, _Simulated]] = []
         self._order = count()
-        self._outstanding = 0
         self._heard_at = 0.0  # when something last ended
-        self._read_on_at = 0.0  # when it last read on past a host
         self._now = 0.0
         self._course = Course()
 
@@ -99,14 +95,15 @@ class Simulation:
                 self._send()
                 wakes_at, reads_on_at = self._wakes_at(), self._reads_on_at()
                 if reads_on_at < wakes_at:
-                    self._read_on(reads_on_at)
+                    self._now = max(self._now, reads_on_at)
+                    self._window.read_on()
                     continue
                 if wakes_at == NEVER:
                     break
                 self._now = max(self._now, wakes_at)
                 self._land()
         finally:
-            self._intake.close()
+            self._window.intake.close()
         self._course.seconds = self._heard_at
         return self._course
 
@@ -121,32 +118,17 @@ class Simulation:
         return number, request, place[0]
 
     def _feed(self) -> None:
-        """Hand out what there is room for, once a batch has ended, as a stream does."""
-        if self._batch_left > 0 and self._outstanding > self._batch:
+        """Hand out what the window has room for."""
+        if not self._window.is_open:
             return
-        self._batch_left = self._batch
-        while self._outstanding < self._window:
-            item = self._intake.next()
-            if item is None:
-                self._batch_left = self._batch if self._intake.is_blocked else 0
-                return
+        while (item := self._window.next()) is not None:
             _, request, host = item
-            self._outstanding += 1
             self._scheduler.add(_Simulated(request, host, self._draws.next(host)), self._now)
 
     def _reads_on_at(self) -> float:
-        """When the stream reads on past hosts whose share is full; `NEVER` if it need not."""
-        intake = self._intake
-        if not intake.is_blocked or self._outstanding >= self._window:
-            return NEVER
-        if not self._scheduler.needs_more_hosts(self._now):
-            return NEVER
-        return max(self._heard_at, self._read_on_at) + PATIENCE
-
-    def _read_on(self, at: float) -> None:
-        self._now = self._read_on_at = max(self._now, at)
-        self._intake.read_on(READ_ON * self._window)
-        self._batch_left = 0
+        """When the stream reads on past a host whose share is full; `NEVER` if it need not."""
+        at = self._window.stuck_at
+        return at if at < NEVER and self._scheduler.needs_more_hosts(self._now) else NEVER
 
     # -- sending ------------------------------------------------------------------------------------------------------
 
@@ -245,7 +227,6 @@ class Simulation:
         )
 
     def _end(self, ticket: _Simulated) -> None:
-        self._outstanding -= 1
-        self._batch_left -= 1
         self._heard_at = self._now
-        self._intake.ended(ticket.home)
+        self._window.ended(ticket.home)
+        self._window.told()

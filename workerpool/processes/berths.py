@@ -9,13 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workerpool.delays import Feeder
-from workerpool.meter import Wait
+from workerpool.crew.delays import Feeder
 from workerpool.model import Attempt
 from workerpool.processes.figures import NOTHING, added, only_past
 from workerpool.processes.messages import Doing, Task
 from workerpool.processes.process import Process
-from workerpool.statistics import PoolStatistics
+from workerpool.statistics import PoolStatistics, Wait
 from workerpool.tickets import Ticket
 
 HOSTS_KEPT = 10_000

@@ -22,7 +22,6 @@ from typing import Any
 from workerpool.crew import Crew
 from workerpool.endings import unsent
 from workerpool.errors import InvalidRequest, OptionError, WorkerPoolError
-from workerpool.meter import Wait
 from workerpool.model import Request
 from workerpool.pool import WorkerPool
 from workerpool.processes.messages import (
@@ -49,6 +48,7 @@ from workerpool.processes.messages import (
 from workerpool.processes.parcels import OutcomeParcel, pack_error, pack_outcome
 from workerpool.processes.telling import AnnouncedTicket, ParentTicket, Teller
 from workerpool.redact import redact
+from workerpool.statistics import Wait
 from workerpool.tickets import NOBODY
 
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

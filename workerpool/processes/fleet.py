@@ -24,7 +24,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from workerpool.delays import Feeder
+from workerpool.crew.delays import Feeder
 from workerpool.endings import unsent
 from workerpool.errors import Cancelled, InvalidRequest, OutcomeUnknown, ProcessesLost, RequestError
 from workerpool.model import Outcome, Request

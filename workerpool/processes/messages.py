@@ -15,9 +15,8 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, TypeAlias
 
-from workerpool.meter import Wait
 from workerpool.processes.parcels import AttemptParcel, OutcomeParcel, RequestParcel
-from workerpool.statistics import PoolStatistics
+from workerpool.statistics import PoolStatistics, Wait
 
 # -- to a child --------------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,8 @@ from workerpool.model import Attempt, Outcome
 from workerpool.processes.messages import ASKED, Done, Leave, Line, News, Sending, Task, Told
 from workerpool.processes.parcels import pack_attempts, pack_outcome, unpack_error, unpack_request
 from workerpool.statistics import PoolStatistics
-from workerpool.stream import NAP, body_size
+from workerpool.stream import NAP
+from workerpool.streamed import body_size
 from workerpool.tickets import Owner, Ticket
 
 AT_ONCE = 8 * 1024 * 1024
@@ -206,9 +207,9 @@ class Teller:
         if news:
             self.send(Told([_packed(one) for one in news]))
         if size := sum(map(_size_of, news)):
-            self._make_room(size)
+            self._fetch_on(size)
 
-    def _make_room(self, size: int) -> None:
+    def _fetch_on(self, size: int) -> None:
         """Fetch on when half of what was held has gone."""
         with self._held_lock:
             self._held -= size

@@ -9,7 +9,6 @@ from collections import Counter
 from dataclasses import dataclass
 
 from workerpool.limits import MemoryLimiter, SharedBudget
-from workerpool.meter import Reasons, Wait
 from workerpool.scheduler.callers import Callers
 from workerpool.scheduler.lanes import Lane
 from workerpool.scheduler.owners import Owners
@@ -17,6 +16,7 @@ from workerpool.scheduler.parked import Parked
 from workerpool.scheduler.places import Places
 from workerpool.scheduler.register import Register
 from workerpool.scheduler.ring import Ring
+from workerpool.statistics import Reasons, Wait
 from workerpool.tickets import Owner
 
 

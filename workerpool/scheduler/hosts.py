@@ -20,7 +20,7 @@ from workerpool.limits import (
     RetryTokens,
     tell,
 )
-from workerpool.meter import Wait
+from workerpool.statistics import Wait
 
 if TYPE_CHECKING:
     from workerpool.scheduler.lanes import Lane

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from workerpool.clock import LONG_AGO, NEVER
 from workerpool.limits import Limiter
-from workerpool.meter import Wait
 from workerpool.scheduler.hosts import Host
 from workerpool.scheduler.parked import parted
+from workerpool.statistics import Wait
 from workerpool.tickets import Ticket
 
 

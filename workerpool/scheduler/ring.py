@@ -128,7 +128,7 @@ class Ring:
         """Take the first lane out, as it may not send now."""
         lane = self.take_head()
         self.enlist(lane, now)
-        self.offer(lane.host, now)
+        self.offer(lane.host, now)  # only then: this lane may be the one that the others have to stand behind
         self._register.retire(lane.host, now)
 
     def take_head(self) -> Lane:
@@ -148,7 +148,7 @@ class Ring:
         """Bring a host's requests to where they end unsent, if that is what is to become of them."""
         if host.refused_until <= now:
             return
-        host.timed = None
+        host.timed = None  # first: what ends unsent stands behind nobody
         for lane in host.lanes.values():
             if lane.listed:
                 self.lanes.remove(lane)
@@ -192,7 +192,7 @@ class Ring:
     def ripen(self, now: float) -> None:
         """Look at the lane whose time has come first."""
         lane = heapq.heappop(self.timers)[2]
-        lane.timer = NEVER
+        lane.timer = NEVER  # before it is enlisted, which may set the next one
         self._tokenless.pop(lane, None)
         self.enlist(lane, now)
         self.offer(lane.host, now)

@@ -20,7 +20,6 @@ from dataclasses import replace
 from workerpool.clock import NEVER
 from workerpool.config import Breaker, Budgets, RetryBudget
 from workerpool.limits import Answer, Limiter, MemoryLimiter, SharedBudget
-from workerpool.meter import Reasons, Wait
 from workerpool.scheduler.callers import Callers
 from workerpool.scheduler.head import Head
 from workerpool.scheduler.hold_ups import HoldUps
@@ -29,6 +28,7 @@ from workerpool.scheduler.parked import Parked
 from workerpool.scheduler.places import Places
 from workerpool.scheduler.register import Register
 from workerpool.scheduler.ring import Ring
+from workerpool.statistics import Reasons, Wait
 from workerpool.tickets import Caller, Owner, Ticket
 
 AHEAD = 2

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from workerpool.transport.deadline import Watchdog, shortest
 from workerpool.transport.dial import Dialer
 from workerpool.transport.idle import IdleLimits
-from workerpool.transport.places import Leases, Places
+from workerpool.transport.places import Leases, SocketPlaces
 from workerpool.transport.reaper import LEASES_TICK, TICK, Reaper
 from workerpool.transport.sockets import await_end, end_sending, has_ended, plain_socket
 from workerpool.transport.tls import Contexts
@@ -80,7 +80,7 @@ class Connections:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._waiting = 0  # threads that wait for a place
-        self._places = Places(max_connections, host_connections, leases)
+        self._places = SocketPlaces(max_connections, host_connections, leases)
         self._idle: OrderedDict[CountedConnection, Any] = OrderedDict()  # its pool's key, longest idle first
         self._idle_by_key: dict[Any, list[CountedConnection]] = {}
         self._counts = SocketCounts()  # but for `open` and `idle`

@@ -31,7 +31,7 @@ class Leases(Protocol):
         """Give back everything, for good. Safe to call again."""
 
 
-class Places:
+class SocketPlaces:
     """Who may have a socket open: so many in all, so many to each host, and what `leases` allow."""
 
     def __init__(self, most: int, host_most: int, leases: Leases | None) -> None:

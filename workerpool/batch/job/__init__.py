@@ -6,7 +6,8 @@
 | `books`, `mover` | what is entered while it runs, and how records get to the sink |
 | `ledger`, `reader`, `schema` | what is written down, what that says, and the tables of both |
 | `database`, `answers` | how it is kept; what of it is for inputs that ask for the same |
-| `inputs`, `cuts`, `states` | what is to be done; a reading in blocks; what has become of each input |
+| `inputs`, `states` | what is to be done; what has become of each input |
+| `spans`, `cuts` | the parts of sources that are read for that, beside the ledger's blocks; a reading in blocks |
 | `prepare`, `duplicates`, `keys` | what is done to a request before it is sent |
 | `lock`, `heartbeat`, `interrupt` | who may run; a sign of life; Ctrl-C in a program |
 | `status`, `records` | what can be looked at; records read back |

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from workerpool.meter import FULL, HELD, Meter, Wait
+from workerpool.meter import FULL, HELD, Meter
 from workerpool.scheduler import Scheduler
-from workerpool.statistics import Waits
+from workerpool.statistics import Wait, Waits
 
 READY, ANSWERS, WINDOW = Wait.READY, Wait.ANSWERS, Wait.WINDOW
 

@@ -33,6 +33,14 @@ class SocksServer:
         self.refused = 0
         self.targets: list[tuple[str, int]] = []
 
+    @property
+    def url(self) -> str:
+        return f"socks5://127.0.0.1:{self.port}"
+
+    @property
+    def tunnels(self) -> int:
+        return len(self.targets)
+
     def __enter__(self) -> SocksServer:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port: int = self._listener.getsockname()[1]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, deque
 
-from workerpool.transport.places import Places
+from workerpool.transport.places import SocketPlaces
 
 
 def test_a_place_is_one_of_its_host_and_one_of_all_until_it_is_given_back() -> None:
-    places = Places(3, 2, None)
+    places = SocketPlaces(3, 2, None)
     tickets = [places.take("a"), places.take("a"), places.take("b")]
     assert places.is_full("a")
     assert not places.is_full("b")
@@ -25,7 +25,7 @@ def test_a_place_is_one_of_its_host_and_one_of_all_until_it_is_given_back() -> N
 
 
 def test_a_place_that_moves_to_another_host_leaves_room_at_the_first() -> None:
-    places = Places(9, 1, None)
+    places = SocketPlaces(9, 1, None)
     ticket = places.take("a")
     places.move(ticket, "b")
     assert places.is_full("b")
@@ -44,7 +44,7 @@ def test_places_may_be_given_back_by_the_garbage_collector_while_they_are() -> N
             self.clear()
             return 1  # what was there when it was asked
 
-    places = Places(9, 9, None)
+    places = SocketPlaces(9, 9, None)
     ticket = places.take("a")
     places._gone = Interrupted([ticket])
     assert not places.let_go()
