@@ -39,6 +39,7 @@ AREAS = (
             "tests/unit/test_adaptive.py",
             "tests/unit/test_announced.py",
             "tests/unit/test_learned_connections.py",
+            "tests/unit/test_learned_rate.py",
         ),
     ),
     Area(
