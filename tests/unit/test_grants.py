@@ -127,6 +127,13 @@ def test_the_keys_of_a_host_take_turns_for_its_places() -> None:
     assert order == "xyzxx"
 
 
+def test_the_keys_of_a_host_that_waited_behind_one_another_go_together_where_there_are_slots_for_all() -> None:
+    scheduler, tickets = scheduler_with(Budgets(host_rate=Rate(1), burst=3), *"aaaaaa", keys="xyzxyz")
+    assert go(scheduler, 0.0) == tickets[:3]
+    assert scheduler.wakes_at(0.0) == 1.0
+    assert {ticket.key for ticket in go(scheduler, 3.0)} == {"x", "y", "z"}
+
+
 def test_a_stream_by_itself_that_has_no_room_keeps_its_requests_in_their_lanes_and_steps_aside_for_others() -> None:
     scheduler, owner = Scheduler(Budgets(), places=9), Owner(0, needs_receipts=True)
     for host in "ab":
