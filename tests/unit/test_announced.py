@@ -134,6 +134,20 @@ def test_a_new_window_begins_with_the_first_send_after_the_end() -> None:
     assert window.pace == pytest.approx(39 / 19)
 
 
+def test_who_has_heard_nothing_of_a_new_window_yet_waits_a_second_more_for_the_next() -> None:
+    window = heard(limit=40, window=20, left=0, reset=20)
+    window.take(NOW + 20, 1)
+    assert window.next_at(NOW + 20, 30) == NOW + 20 + 30
+    assert window.next_at(NOW + 39, 2) == NOW + 41
+
+
+def test_a_window_lasts_as_long_as_the_longest_rest_of_one_that_was_heard_of() -> None:
+    window = heard(limit=40, left=0, reset=20)
+    heard(limit=40, left=0, reset=15, at=NOW + 10, to=window)
+    window.take(NOW + 25, 1)
+    assert window.ends_at == NOW + 25 + 20
+
+
 def test_a_window_whose_length_is_not_known_allows_what_it_did_until_something_is_said() -> None:
     window = heard(limit=40, left=5, reset=1)
     pace = window.pace
@@ -170,3 +184,10 @@ def test_a_window_is_not_taken_to_slide_before_some_seconds_have_passed() -> Non
     for second in range(6):
         heard(limit=60, window=60, left=31.2, reset=60, at=NOW + second, to=window)
     assert window.pace == pytest.approx(30 / 60)
+
+
+def test_what_slides_without_a_policy_is_spread_as_if_it_did_not() -> None:
+    window = AnnouncedWindow()
+    for second in range(8):
+        heard(left=31, reset=60, at=NOW + second, to=window)
+    assert window.pace == pytest.approx((31 - 0.62) / 60)

@@ -214,6 +214,29 @@ def test_another_member_reads_the_rate_and_the_pause_as_they_were_written(file: 
     assert reader.rests_at == NOW + 20 + REMEMBERED
 
 
+def test_without_a_rate_only_the_pause_counts(file: mmap.mmap) -> None:
+    state = a_state()
+    for _ in range(4):
+        state.take(NOW, 1, None)
+    state.agree(0.0, 1)
+    assert state.next_at(1) == LONG_AGO
+    state.pause(NOW + 5)
+    assert state.next_at(1) == NOW + 5
+
+
+def test_an_account_that_moves_to_a_new_place_knows_nothing_of_the_old_one(file: mmap.mmap) -> None:
+    state = a_state()
+    state.begin(file, NOW)
+    state.pause(NOW + 5)
+    state.write(file, NOW)
+    assert not state.is_broken
+    state.move(Record(AT, SIZE))
+    assert (state.not_before, state.places) == (LONG_AGO, 0)
+    file[AT : AT + 28] = b"x" * 28
+    assert not state.look(file)
+    assert state.is_broken
+
+
 def test_a_state_of_another_account_is_not_its_own(file: mmap.mmap) -> None:
     a_state().begin(file, NOW)
     other = State(b"o" * KEY_SIZE, times())

@@ -90,6 +90,18 @@ def test_callers_take_turns_with_the_requests_of_their_own_host_too() -> None:
     assert second.admitted
 
 
+def test_a_request_of_another_host_does_not_make_it_a_callers_turn_at_its_own() -> None:
+    trial = Trial(Budgets(host_connections=1))
+    waiting, first = trial.add("a"), trial.enter("a")
+    second = trial.enter("a")
+    other = trial.add("b")
+    trial.end(first)
+    assert trial.scheduler.next(0.0) is other
+    trial.scheduler.admit(0.0, all_busy=False)
+    assert not second.admitted
+    assert trial.scheduler.next(0.0) is waiting
+
+
 def test_with_all_workers_busy_a_caller_stands_back_for_no_request() -> None:
     trial = Trial()
     trial.add()
@@ -183,10 +195,12 @@ def test_a_caller_asks_what_processes_share_for_its_host_and_since_when_it_waits
 
 def test_a_slot_that_another_process_took_first_is_waited_for_anew() -> None:
     trial = Trial(shared=Shared(lost=1))
-    caller = trial.enter(at=5.0)
+    trial.scheduler._callers.are_first = False
+    trial.add("b")
+    caller = trial.enter(at=5.0, all_busy=True)
     assert (caller.admitted, caller.wakes_at, trial.told) == (False, 6.0, [caller])
     assert trial.scheduler.in_flight == 0
-    trial.scheduler.admit(6.0, all_busy=False)
+    trial.scheduler.admit(6.0, all_busy=True)
     assert (caller.admitted, trial.told) == (True, [caller, caller])
 
 
@@ -214,6 +228,24 @@ def test_what_a_full_owner_awaits_comes_back_alone_and_the_rest_in_order_once_it
     owner.is_full, owner.awaited = False, None
     trial.scheduler.resume(owner, 0.0)
     assert [trial.scheduler.next(0.0) for _ in range(4)] == [tickets[0], tickets[1], tickets[3], None]
+
+
+def test_a_retry_that_was_put_aside_comes_back_and_waits_for_its_token_still() -> None:
+    trial, owner = Trial(retries=RetryBudget(share=0.0, per_second=1.0), floor=1), Owner()
+    trial.add(owner=owner)
+    retried = trial.scheduler.next(0.0)
+    assert retried is not None
+    trial.scheduler.release("a", 0.0)
+    trial.scheduler.park(retried, 1.0)
+    owner.is_full = True
+    assert trial.scheduler.next(1.0) is None
+    owner.is_full = False
+    trial.scheduler.resume(owner, 1.0)
+    assert trial.scheduler.next(1.0) is retried
+    trial.scheduler.release("a", 1.0)
+    trial.scheduler.park(retried, 1.0)
+    assert (trial.scheduler.next(1.0), trial.scheduler.wakes_at(1.0)) == (None, 2.0)
+    assert trial.scheduler.next(2.0) is retried
 
 
 def test_what_is_discarded_is_gone_from_what_is_aside_and_the_rest_stays_there() -> None:

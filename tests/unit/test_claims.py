@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
+
 import pytest
 
 from workerpool.clock import LONG_AGO
-from workerpool.limits.file.claims import ACTIVE, GRACE, LEAD, SAVED, TURN, WISH, Claim, Claims
+from workerpool.limits.file.claims import ACTIVE, GRACE, LEAD, SAVED, TURN, WISH, Claim, Claims, has_claims
 from workerpool.limits.file.records import Record
 
 NOW = 1000.0
@@ -24,6 +26,15 @@ def claims(limit: int, mine: Claim, *others: Claim, most: int = 9) -> Claims:
     return made
 
 
+class Membership:
+    """Who is a member, as seen by the one at `place`: two of them."""
+
+    def __init__(self, place: int) -> None:
+        self.tenures = {1: 7, 2: 8}
+        self.place = place
+        self.tenure = self.tenures[place]
+
+
 HUNGRY = member(waits_since=NOW)
 
 
@@ -40,7 +51,8 @@ HUNGRY = member(waits_since=NOW)
         (4, 4, [member(4)], 2),  # the limit has fallen, and each gives up what is beyond its share
         (4, 2, [member(4, waits_since=NOW)], 2),  # not who has no more than its share
         (6, 4, [member(2, waits_since=NOW)], 3),  # who waits has less than its share
-        (6, 3, [member(3, waits_since=NOW)], 3),  # not less
+        (9, 5, [member(4, waits_since=NOW)], 5),  # not less
+        (3, 2, [member(1, waits_since=NOW)], 2),
         (1, 1, [HUNGRY], 0),  # it has had its turn
     ],
 )
@@ -110,6 +122,7 @@ def test_a_wish_is_over_once_it_is_granted_and_not_when_a_place_is_given_back() 
     one = claims(9, member(2))
     one.wish(NOW)
     one.hold(1, NOW)
+    one.hold(1, NOW)
     assert one.mine.waits(NOW)
     one.hold(2, NOW)
     assert not one.mine.waits(NOW)
@@ -165,6 +178,9 @@ def test_what_was_had_counts_only_while_others_wait() -> None:
     busy = claims(9, member(had=3, due=NOW), member(had=3, due=NOW))
     assert busy.count(2, NOW, 0.1)
     assert busy.mine.had == 5
+    new = claims(9, member(), member(had=40, due=NOW))
+    assert new.count(2, NOW, 0.1)
+    assert new.mine.had == 42, "as if it had had as much as the others before"
 
 
 @pytest.mark.parametrize(
@@ -181,3 +197,50 @@ def test_who_did_not_come_saves_nothing_up(due: float, interval: float, had: flo
     assert one.mine.had == had
     one.await_slot(NOW + 2, NOW, interval)
     assert one.mine.had >= had
+
+
+# -- what is told -----------------------------------------------------------------------------------------------------
+
+
+def test_each_member_finds_what_the_others_claim_and_whether_its_own_claim_is_as_it_was_told() -> None:
+    with mmap.mmap(-1, 4096) as file:
+        one, two = Claims(), Claims()
+        memberships = Membership(1), Membership(2)
+        for each, membership in zip((one, two), memberships, strict=True):
+            each.move(Record(0, 1000), 9)
+            assert each.look(file, membership)  # type: ignore[arg-type]
+        one.hold(2, NOW)
+        assert not one.is_told
+        one.write(file, NOW)
+        assert one.is_told
+        assert two.look(file, memberships[1])  # type: ignore[arg-type]
+        assert [(claim.member, claim.tenure, claim.held) for claim in two.others] == [(1, 7, 2)]
+        two.hold(3, NOW)
+        two.wish(NOW)
+        two.write(file, NOW)
+        assert one.look(file, memberships[0])  # type: ignore[arg-type]
+        assert one.others == [two.mine]
+        assert one.is_told, "the other one has kept its claim"
+        two.others = []
+        two.write(file, NOW)
+        assert one.look(file, memberships[0])  # type: ignore[arg-type]
+        assert not one.is_told, "it has lost it"
+        memberships[0].tenures = {1: 7, 2: 9}  # somebody else has its place now
+        assert one.look(file, memberships[0])  # type: ignore[arg-type]
+        assert one.others == []
+
+
+def test_a_claim_that_is_worth_nothing_is_not_kept() -> None:
+    with mmap.mmap(-1, 4096) as file:
+        one, record = Claims(), Record(0, 1000)
+        one.move(record, 2)
+        one.write(file, NOW)
+        assert record.payload == b""
+        one.others = [member(1), Claim(3, 1), member(1), member(1)]
+        one.write(file, NOW)
+        assert record.payload == member(1).packed() * 2, "there is no room for more"
+        assert not has_claims(Record(0, 1000), Membership(1), NOW)  # type: ignore[arg-type]
+        one.others = [Claim(2, 8, wished=NOW, wished_at=NOW)]
+        one.write(file, NOW)
+        assert has_claims(record, Membership(1), NOW)  # type: ignore[arg-type]
+        assert not has_claims(record, Membership(1), NOW + 1)  # type: ignore[arg-type]

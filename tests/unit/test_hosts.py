@@ -12,6 +12,7 @@ from workerpool.model import Request
 from workerpool.rate import Rate
 from workerpool.scheduler import Scheduler
 from workerpool.scheduler.hosts import REMEMBERED, Host
+from workerpool.scheduler.lanes import Lane
 from workerpool.tickets import Ticket
 
 NOW = 1000.0
@@ -96,6 +97,10 @@ def test_what_waits_while_a_circuit_is_not_closed_waits_for_that() -> None:
     host = a_host(circuit=Circuit(Breaker(failures=1, open_for=30)))
     assert host.hear(Answer(NOW, NOW, 500, refused=False), NOW, fails_fast=False) is True
     assert (host.not_before, host.places, host.refused_until, host.is_broken) == (NOW + 30, 1, LONG_AGO, False)
+    host.places = 3
+    assert host.hear(Answer(NOW - 1, NOW, 500, refused=False), NOW, fails_fast=False) is None
+    assert host.places == 3, "it is open already"
+    host.places = 1
     assert host.waits_for(NOW) is Wait.BREAKER
     assert host.waits_for(NOW + 30) is Wait.READY
     host.in_flight = 1
@@ -112,6 +117,22 @@ def test_a_circuit_that_fails_fast_refuses_and_a_pause_that_refuses_later_is_not
     assert (host.refused_until, host.is_broken) == (NOW + 30, True)
     host.pause(NOW + 90, NOW + 30, refuse=True)
     assert (host.refused_until, host.is_broken) == (NOW + 90, False)
+
+
+def test_a_circuit_shortens_neither_a_pause_nor_a_refusal() -> None:
+    for fails_fast, refuses in ((True, True), (False, False)):
+        host = a_host(circuit=Circuit(Breaker(failures=1, open_for=30)))
+        host.pause(NOW + 90, NOW, refuse=refuses)
+        host.hear(Answer(NOW, NOW, 500, refused=False), NOW, fails_fast=fails_fast)
+        assert max(host.refused_until, host.not_before) == NOW + 90
+
+
+def test_a_rate_is_learned_below_the_one_that_is_given() -> None:
+    host = a_host(Budgets(learns_rate=True, host_rate=Rate(2)))
+    assert host.rate is not None
+    assert (host.rate.rate, host.limiters) == (2, (host.rate,))
+    quotas = a_host(Budgets(learns_rate=True, host_rate=Rate.of("2/s and 9/h")))
+    assert len(quotas.limiters) == 2
 
 
 def test_a_pause_within_another_is_not_a_new_one_and_shortens_nothing() -> None:
@@ -181,3 +202,84 @@ def test_an_idle_host_is_forgotten_once_it_rests_and_not_before() -> None:
     assert scheduler.host_count == 1
     scheduler.has_ready(NOW + 2)
     assert scheduler.host_count == 0
+
+
+# -- lanes ------------------------------------------------------------------------------------------------------------
+
+
+def a_lane(host: Host, key: str | None = None, quota: MemoryLimiter | None = None, *, retries: int = 0) -> Lane:
+    lane = Lane(host, key, quota)
+    if not retries:
+        lane.append(Ticket(Request("http://a.test/"), "a"))
+    for _ in range(retries):
+        lane.retries.append(Ticket(Request("http://a.test/"), "a", is_retry=True))
+    return lane
+
+
+def test_a_lane_is_open_where_its_host_has_a_place_and_is_not_paused() -> None:
+    host = a_host()
+    lane = a_lane(host)
+    assert lane.is_open(NOW)
+    host.in_flight = host.places
+    assert not lane.is_open(NOW)
+    host.refused_until = NOW + 1
+    assert lane.is_open(NOW), "its requests end unsent"
+    assert not lane.is_open(NOW + 1)
+    host.in_flight, host.not_before = 0, NOW + 10
+    assert (lane.is_open(NOW + 1), lane.is_open(NOW + 10)) == (False, True)
+    assert not Lane(host, None, None).is_open(NOW + 10)
+
+
+def test_a_lane_opens_when_its_host_its_key_and_a_token_for_what_is_only_retried_have_come() -> None:
+    tokens = RetryTokens(0.0, 0.5, 1.0, NOW)
+    tokens.spend(NOW)
+    quota = MemoryLimiter(Rate(1))
+    quota.try_take(NOW)
+    host = a_host(Budgets(host_rate=Rate(2)), tokens=tokens)
+    host.limiters[0].try_take(NOW)
+    assert a_lane(host).opens_at(NOW) == NOW + 0.5
+    assert a_lane(host, "k", quota).opens_at(NOW) == NOW + 1
+    assert a_lane(host, "k", quota, retries=1).opens_at(NOW) == NOW + 2
+    assert a_lane(host, retries=1).own_at(NOW) == NOW + 2
+    host.refused_until = NOW + 9
+    assert a_lane(host, "k", quota, retries=1).opens_at(NOW) == NOW
+
+
+def test_what_the_next_request_of_a_lane_waits_for_is_named() -> None:
+    tokens = RetryTokens(0.0, 0.5, 1.0, NOW)
+    tokens.spend(NOW)
+    quota = MemoryLimiter(Rate(1))
+    quota.try_take(NOW)
+    host = a_host(tokens=tokens)
+    both = a_lane(host, retries=1)
+    both.append(Ticket(Request("http://a.test/"), "a"))
+    assert both.waits_for(NOW) is Wait.READY, "what is new needs no token"
+    assert a_lane(host, "k", quota).waits_for(NOW) is Wait.KEY_RATE
+    assert a_lane(host, "k", quota).waits_for(NOW + 1) is Wait.READY
+    retried = a_lane(host, retries=1)
+    assert (retried.waits_for(NOW), retried.waits_for(NOW + 2)) == (Wait.RETRY_BUDGET, Wait.READY)
+    behind = a_lane(host)
+    host.timed = retried
+    assert behind.waits_for(NOW) is Wait.RETRY_BUDGET, "as who stands before it does"
+    behind.listed = True
+    assert behind.waits_for(NOW) is Wait.READY
+    host.not_before = NOW + 1
+    assert retried.waits_for(NOW) is Wait.PAUSE
+    host.refused_until = NOW + 1
+    assert (retried.waits_for(NOW), retried.waits_for(NOW + 1)) == (Wait.READY, Wait.RETRY_BUDGET)
+
+
+def test_a_lane_counts_what_is_queued_apart_from_its_retries_and_loses_what_is_discarded() -> None:
+    host = a_host(tokens=RetryTokens(0.0, 0.5, 1.0, NOW))
+    lane = a_lane(host, retries=2)
+    for _ in range(3):
+        lane.append(Ticket(Request("http://a.test/"), "a"))
+    assert host.queued == 3
+    assert lane.pop(lane.line(NOW)).is_retry, "there is a token for it"
+    assert host.queued == 3
+    unwanted = (lane.queue[0], lane.retries[0])
+    gone = lane.discard(lambda ticket: ticket in unwanted)
+    assert sorted(ticket.is_retry for ticket in gone) == [False, True]
+    assert (host.queued, len(lane.queue), len(lane.retries)) == (2, 2, 0)
+    assert not lane.pop(lane.line(NOW)).is_retry
+    assert host.queued == 1

@@ -1,4 +1,4 @@
-"""`python -m tools.mutants [--share S] [WORDS...]`: tries the mutants, and prints which survive, and a table."""
+"""`python -m tools.mutants [OPTIONS] [WORDS...]`: tries the mutants, and prints which survive, and a table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tools.mutants.areas import AREAS, Area
 from tools.mutants.changes import Change, changes
-from tools.mutants.trial import Try, trying
+from tools.mutants.trial import SECONDS, Try, trying
 
 EXPLAINED = Path("docs/design/mutants.md")
 
@@ -90,6 +90,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
     parser.add_argument("words", nargs="*", help="only modules, or functions, whose name has one of these in it")
     parser.add_argument("--share", type=float, default=1.0, help="try so many of them, 0 to 1, always the same ones")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of tests for each mutant ({SECONDS:g})")
     options = parser.parse_args()
     tally = Tally(explained())
     areas = [(area, found) for area in AREAS if (found := chosen(area, options.words))]
@@ -106,7 +107,7 @@ def main() -> int:
                 tally.leave_out(change)
 
     files = {Path(change.module) for change in mutants}
-    trying(files, dict.fromkeys(test for area, _ in areas for test in area.tests), try_all)
+    trying(files, dict.fromkeys(test for area, _ in areas for test in area.tests), options.seconds, try_all)
     print(tally.table())
     return 1 if tally.survived else 0
 

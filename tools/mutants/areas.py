@@ -34,7 +34,12 @@ AREAS = (
     ),
     Area(
         modules=tuple(f"{LIMITS}/{name}.py" for name in ("adaptive", "announced", "connections", "learning")),
-        tests=("tests/unit/test_announced.py", "tests/unit/test_adaptive.py", "tests/property/test_adaptive.py"),
+        tests=(
+            "tests/property/test_adaptive.py",
+            "tests/unit/test_adaptive.py",
+            "tests/unit/test_announced.py",
+            "tests/unit/test_learned_connections.py",
+        ),
     ),
     Area(
         modules=(f"{LIMITS}/headers.py", f"{LIMITS}/answer.py"),
@@ -56,6 +61,7 @@ AREAS = (
     Area(
         modules=("workerpool/scheduler/*.py",),
         tests=(
+            "tests/property/test_parked.py",
             "tests/property/test_retry_budget.py",
             "tests/property/test_scheduler.py",
             "tests/property/test_slow_hosts.py",
@@ -63,6 +69,7 @@ AREAS = (
             "tests/unit/test_callers.py",
             "tests/unit/test_delays.py",
             "tests/unit/test_hosts.py",
+            "tests/unit/test_register.py",
             "tests/unit/test_shared_places.py",
             "tests/unit/test_slow_hosts.py",
             "tests/unit/test_slow_start.py",

@@ -1,8 +1,8 @@
 """The small changes that are made to a module, one at a time: mutmut's, save those of texts, and a few of our own.
 
-Left alone are texts, what is raised and annotations, as no test should hold how a message is worded; constants and
-defaults of parameters, which are chosen, and whose effect on the whole the tests of behaviour bound; and what runs at
-import.
+Left alone are texts, `__repr__`, what is raised and annotations, as no test should hold how a message is worded;
+constants and defaults of parameters, which are chosen, and whose effect on the whole the tests of behaviour bound; and
+what runs at import.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def changes(module: str, is_wanted: Callable[[str], bool]) -> Iterator[Change]:
     positions = wrapper.resolve(PositionProvider)
     lines = source.splitlines()
     for name, function in _functions(wrapper.module):
-        if not is_wanted(name):
+        if not is_wanted(name) or name.endswith("__repr__"):
             continue
         text = wrapper.module.code_for_node(function).splitlines()
         seen = {"\n".join(text)}

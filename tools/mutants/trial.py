@@ -27,8 +27,8 @@ import pytest
 from tools.mutants.changes import Change
 
 SECONDS = 8.0
-"""What the tests of one mutant may take together, as measured with coverage, which slows them two- or threefold: the
-quickest that reach its line are run, and the others left out."""
+"""What the tests of one mutant may take together, by default, as measured with coverage, which slows them two- or
+threefold: the quickest that reach its line are run, and the others left out."""
 
 MEMORY = 4 << 30
 """Bytes: a mutant that never stops collecting ends there."""
@@ -43,9 +43,9 @@ class _Broken(Exception):
 Try = Callable[[Change], bool]
 
 
-def trying(files: Iterable[Path], tests: Iterable[str], then: Callable[[Try], None]) -> None:
+def trying(files: Iterable[Path], tests: Iterable[str], seconds: float, then: Callable[[Try], None]) -> None:
     """Collect the tests, and call `then` with what tells of a mutant of the files whether they kill it."""
-    session = _Session([str(file.resolve()) for file in files], then)
+    session = _Session([str(file.resolve()) for file in files], seconds, then)
     options = ["--assert=plain", "--timeout=0", "-s", "-qq", "--no-summary", "-pno:cacheprovider", "-pno:randomly"]
     code = pytest.main([*options, *tests], plugins=[session])
     if session.broken or not session.has_begun:
@@ -55,8 +55,9 @@ def trying(files: Iterable[Path], tests: Iterable[str], then: Callable[[Try], No
 class _Session:
     """A pytest plugin that runs each test where and when it is wanted. One mutant at a time."""
 
-    def __init__(self, files: list[str], then: Callable[[Try], None]) -> None:
+    def __init__(self, files: list[str], most_seconds: float, then: Callable[[Try], None]) -> None:
         self._files = files
+        self._most_seconds = most_seconds
         self._then = then
         self._items: list[pytest.Item] = []
         self._failed = False
@@ -143,7 +144,7 @@ class _Session:
         if killer in tests:
             tests.remove(killer)
             tests.insert(0, killer)
-        chosen, left = list[int](), SECONDS
+        chosen, left = list[int](), self._most_seconds
         for test in tests:
             left -= self._seconds[test]
             if left < 0 and chosen:

@@ -74,7 +74,7 @@ class Dispatcher:
         self.scheduler = scheduler
         self.clock = clock
         self.workers = workers
-        self.threads = Threads(executor, workers)
+        self.threads = Threads(executor)
         self.carrier = Carrier(worker)
         self.callables: deque[Call] = deque()
         self.on_callables = 0  # callables that are being run
@@ -125,8 +125,8 @@ class Dispatcher:
         self.delays.note(now, is_full=not has_room, is_ready=is_ready)  # last: what holds until the next change
 
     def _call_worker(self) -> None:
-        turns = self._turns()
-        if turns is not None:
+        """Call one more thread to a turn, unless all are in one."""
+        if self.threads.turns < self.workers and (turns := self._turns()) is not None:
             self.threads.call(turns.run_turn, turns.break_down)
 
     def _set_alarm(self, now: float) -> None:

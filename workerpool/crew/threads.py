@@ -68,21 +68,18 @@ class Threads:
     was last called.
     """
 
-    def __init__(self, executor: ThreadPoolExecutor, most: int) -> None:
+    def __init__(self, executor: ThreadPoolExecutor) -> None:
         self._executor = executor
-        self._most = most
         self.turns = 0
         self.called = 0
         self.broken: BaseException | None = None
         self.why_none = ""
 
     def call(self, run: Callable[[], None], hear: Hear) -> None:
-        """Call a thread to run a turn, unless all are in one; `hear` is called, on another thread, if that fails.
+        """Call a thread to run a turn; `hear` is called, on another thread, if that fails.
 
         Both are given here, not kept: what they belong to must not be held by its own threads.
         """
-        if self.turns >= self._most:
-            return
         self.turns += 1
         self.called += 1
         turn = Turn(run)

@@ -97,7 +97,7 @@ class AnnouncedWindow:
     @property
     def _guard(self) -> float:
         """Seconds by which the window may end later than is believed."""
-        return 0.0 if self._exact else min(1.0, 2.0 / max(self._count, 1))
+        return 0.0 if self._exact else 2.0 / max(self._count, 2)
 
     @property
     def _opening(self) -> float:

@@ -66,7 +66,7 @@ class AdaptiveConnections:
     @property
     def limit(self) -> int:
         """Requests that may be in flight, at least 1."""
-        return max(1, min(self._most, int(self._limit + 1e-9)))
+        return max(1, int(self._limit + 1e-9))
 
     def explains(self, answer: Answer) -> bool:
         """Whether a refusal speaks of too many at once: clearly more were in flight than are when one is accepted.
@@ -74,7 +74,7 @@ class AdaptiveConnections:
         A limit on the rate refuses as often with few in flight as with many.
         """
         spread = math.sqrt(max(0.25, self._usual_square - self._usual**2))
-        return answer.refused and answer.in_flight > max(1.0, self._usual + 1.5 * spread)
+        return answer.refused and answer.in_flight > self._usual + 1.5 * spread
 
     def hear(self, answer: Answer, now: float) -> None:
         """Learn from how a send ended. A refusal is taken to be about connections."""
@@ -111,7 +111,7 @@ class AdaptiveConnections:
     @property
     def _is_precise(self) -> bool:
         mean = self._sum / self._count
-        variance = max(0.0, self._squares / self._count - mean * mean)
+        variance = self._squares / self._count - mean * mean
         return variance <= (PRECISION * mean) ** 2 * self._count
 
     def _end_round(self, now: float) -> None:
@@ -126,12 +126,12 @@ class AdaptiveConnections:
         base = self._base or latency
         self._learn_base(latency, base)
         tolerance = ROUGH_TOLERANCE if self._doublings else TOLERANCE
-        gradient = max(0.5, min(1.0, tolerance * base / latency)) if latency else 1.0
+        gradient = max(0.5, tolerance * base / latency) if latency else 1.0
         if gradient < 1:
             self._doublings = 0
             self._probe_at = min(self._probe_at, now + LOADED_PROBE)
             target = min(self._limit, gradient * self._limit + self._queue)
-            self._limit = max(1.0, self._limit + SMOOTHING * (target - self._limit))
+            self._limit += SMOOTHING * (target - self._limit)
         elif peak >= self._limit - 1:  # else fewer were in flight than might have been, and nothing was learned
             self._widen(now)
         if now >= self._probe_at and self._limit > 1:
@@ -154,10 +154,10 @@ class AdaptiveConnections:
         else:
             limit = self._limit + SMOOTHING * self._queue
         if limit > self._cap:
-            limit = max(self._limit, self._cap)
             if now >= self._cap_until:
-                limit = self._cap = self._cap + 1
+                self._cap += 1
                 self._cap_until = now + FIRST_WAIT / 5
+            limit = self._cap
         self._limit = min(limit, float(self._most))
         if self._doublings and self._limit == self._most:
             self._doublings, self._probe_at = 0, now + LOADED_PROBE

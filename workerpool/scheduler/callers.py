@@ -69,7 +69,7 @@ class Callers:
             self._register.retire(host, now)
 
     def _admits_at(self, caller: Caller, now: float, all_busy: bool) -> float:
-        """When a caller may be admitted; `NEVER` if that hangs on something else than time."""
+        """When a caller may be admitted, in the past if it may; `NEVER` if that hangs on something else than time."""
         host = self._register.hosts[caller.host]
         if not caller.has_place:
             if self._places.taken >= self._places.sockets or not host.has_place():
@@ -84,7 +84,7 @@ class Callers:
         for limiter in self._limits_of(caller, host, now):
             at = max(at, limiter.next_at())
         if self._shared is not None and at <= now:
-            at = max(now, self._shared.next_at(caller.host, 1, now))
+            at = self._shared.next_at(caller.host, 1, now)
         return at
 
     def _take(self, caller: Caller, now: float) -> bool:

@@ -133,13 +133,11 @@ class Claims:
         share = self._share(now)
         too_many = held + sum(claim.held for claim in self.others) - self.limit
         waiting = [claim for claim in self.others if claim.waits(now)]
-        spare = held if needed is None else max(needed, held - max(0, len(waiting) + too_many))
+        spare = held if needed is None else max(needed, held - len(waiting) - too_many)
         lacking = too_many + sum(claim.held < max(1, share) for claim in waiting)
-        if lacking <= 0 or held <= share:
-            return min(held, spare)
         if not share and now - self.held_since < TURN:
             share = 1
-        return min(spare, max(share, held - lacking))
+        return min(held, spare, max(share, held - lacking))
 
     def may_take_place(self, now: float) -> bool:
         """Whether this member may hold one place more: there is one, and nobody comes first who waits for it."""

@@ -11,12 +11,11 @@ class Times:
     def __init__(self, clock: Clock, boot: bytes) -> None:
         self.boot = boot
         self._clock = clock
-        self.ahead = 0.0  # by how many seconds the time of day is ahead of the clock
         self.refresh()
 
     def refresh(self) -> None:
         """Compare both clocks anew: the time of day may have been set. Called now and then."""
-        self.ahead = self._clock.time() - self._clock.now()
+        self.ahead = self._clock.time() - self._clock.now()  # the time of day is so far ahead
 
     def shift(self, boot: bytes, noted_at: float, date: float) -> float:
         """What to add to times that were noted at a time of the clock and of the day: 0 unless that was another boot.
