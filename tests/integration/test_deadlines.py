@@ -243,16 +243,27 @@ def test_a_proxy_that_stalls_in_connect_meets_the_deadline(opening: bytes) -> No
         pool.get("https://example.invalid/").result()
 
 
-def test_a_proxy_that_keeps_silent_is_a_timeout_also_where_requests_calls_it_a_failure_of_the_proxy() -> None:
-    """As it does where urllib3's own timeout comes a moment before the deadline."""
-    silent = urllib3.exceptions.ReadTimeoutError(Mock(), "/", "Read timed out.")
-    failure = requests.exceptions.ProxyError(urllib3.exceptions.ProxyError("Unable to connect to proxy", silent))
+def silence() -> urllib3.exceptions.ReadTimeoutError:
+    return urllib3.exceptions.ReadTimeoutError(Mock(), "/", "Read timed out.")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        requests.exceptions.ReadTimeout(silence()),  # of a handshake that stalls
+        requests.exceptions.ProxyError(urllib3.exceptions.ProxyError("Unable to connect to proxy", silence())),
+    ],
+    ids=["handshake", "proxy"],
+)
+def test_the_sockets_own_timeout_before_there_is_a_connection_is_told_as_the_deadline(failure: Exception) -> None:
+    """Which of them comes a moment before the other is chance."""
     url = "https://example.invalid/"
     with WorkerPool(1, timeout=SOON) as pool:
         exchange = Exchange(Request(url), url, url, trace=Trace(host=url))
         failed = pool._transport._failure(failure, exchange, has_expired=False)  # type: ignore[attr-defined]
+    assert str(failed).startswith("no connection to https://example.invalid")
     assert isinstance(failed, TimedOut)
-    assert isinstance(failed.__cause__, requests.Timeout)
+    assert isinstance(failed.__cause__, requests.ConnectTimeout)
     assert failed.__cause__.__cause__ is failure
 
 

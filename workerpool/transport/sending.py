@@ -263,13 +263,12 @@ class RequestsTransport(CarryingTransport):
         trace = exchange.trace
         if has_expired or error is None:
             error = out_of_time(trace, error)
-        ours = (
-            error
-            if isinstance(error, RequestError)
-            else translate(error, exchange.url, was_sent=trace.sent_at is not None)
-        )
-        if isinstance(ours, TimedOut) and not isinstance(error, (RequestError, requests.Timeout)):
-            error = out_of_time(trace, error)  # requests calls it a failure of the proxy, which has only kept silent
+        ours = _as_ours(error, exchange)
+        if isinstance(ours, TimedOut) and not isinstance(error, (RequestError, _timeout_of(trace))):
+            # A handshake that stalls, a silent proxy: whether the socket's own timeout or the deadline comes first is
+            # chance, and the library has other names for the former.
+            error = out_of_time(trace, error)
+            ours = _as_ours(error, exchange)
         if isinstance(ours, Denied) and exchange.history:
             ours = Denied(f"{ours} (a redirect from {redact(exchange.history[-1].url)} leads there)")
         is_unanswered = trace.sent_at is not None and not trace.answered
@@ -353,6 +352,17 @@ class RequestsTransport(CarryingTransport):
             read_whole(response, self._options.max_body)
         trace.note_body()
         return response
+
+
+def _as_ours(error: Exception, exchange: Exchange) -> RequestError:
+    if isinstance(error, RequestError):
+        return error
+    return translate(error, exchange.url, was_sent=exchange.trace.sent_at is not None)
+
+
+def _timeout_of(trace: Trace) -> type[requests.Timeout]:
+    """What a send is told as that ran out of time: which it is before it has a connection, or any."""
+    return requests.ConnectTimeout if trace.sent_at is None else requests.Timeout
 
 
 def _as_requests(request: Request) -> requests.Request:
