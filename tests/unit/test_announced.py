@@ -139,6 +139,9 @@ def test_who_has_heard_nothing_of_a_new_window_yet_waits_a_second_more_for_the_n
     window.take(NOW + 20, 1)
     assert window.next_at(NOW + 20, 30) == NOW + 20 + 30
     assert window.next_at(NOW + 39, 2) == NOW + 41
+    for _ in range(2):
+        heard(limit=40, window=20, left=0, reset=19, at=NOW + 21, to=window)
+    assert window.next_at(NOW + 21, 1) == NOW + 41
 
 
 def test_a_window_lasts_as_long_as_the_longest_rest_of_one_that_was_heard_of() -> None:
@@ -163,11 +166,13 @@ def test_a_window_that_nobody_used_for_long_has_not_ended_before_it_is_used() ->
 
 def test_a_window_that_slides_allows_nearly_its_rate_and_half_of_it_when_nothing_is_left() -> None:
     window = AnnouncedWindow()
-    for second in range(8):
-        heard(limit=60, window=60, left=30, reset=60, at=NOW + second, to=window)
-    assert window.pace == pytest.approx(0.95)
-    heard(limit=60, window=60, left=0, reset=60, at=NOW + 8, to=window)
-    assert window.pace == pytest.approx(0.5)
+    for second in range(7):
+        heard(limit=120, window=60, left=30, reset=60, at=NOW + second, to=window)
+    assert window.pace == pytest.approx(0.95 * 2)
+    heard(limit=120, window=60, left=2.5, reset=60, at=NOW + 7, to=window)
+    assert window.pace == pytest.approx(0.95 * 2)
+    heard(limit=120, window=60, left=2, reset=60, at=NOW + 8, to=window)
+    assert window.pace == pytest.approx(0.5 * 2)
 
 
 @pytest.mark.parametrize(("moves", "pace"), [(0.65, 0.95), (0.55, 30 / (60.001 - 0.45 * 7))])

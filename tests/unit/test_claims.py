@@ -209,6 +209,7 @@ def test_each_member_finds_what_the_others_claim_and_whether_its_own_claim_is_as
         for each, membership in zip((one, two), memberships, strict=True):
             each.move(Record(0, 1000), 9)
             assert each.look(file, membership)  # type: ignore[arg-type]
+        assert one.is_told, "that it holds nothing"
         one.hold(2, NOW)
         assert not one.is_told
         one.write(file, NOW)
@@ -228,6 +229,9 @@ def test_each_member_finds_what_the_others_claim_and_whether_its_own_claim_is_as
         memberships[0].tenures = {1: 7, 2: 9}  # somebody else has its place now
         assert one.look(file, memberships[0])  # type: ignore[arg-type]
         assert one.others == []
+        file[:28] = b"x" * 28
+        assert not one.look(file, memberships[0])  # type: ignore[arg-type]
+        assert one.is_broken
 
 
 def test_a_claim_that_is_worth_nothing_is_not_kept() -> None:

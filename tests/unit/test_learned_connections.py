@@ -36,6 +36,22 @@ def test_it_learns_nothing_of_more_places_while_fewer_are_used() -> None:
     assert hear(AdaptiveConnections(32), 8, flying=3) == 8
 
 
+def test_all_places_were_used_if_they_were_at_one_time_of_a_round() -> None:
+    learner = AdaptiveConnections(32)
+    hear(learner, 1, flying=4)
+    assert hear(learner, 7, flying=1) == 8
+
+
+def test_rounds_are_longer_once_there_was_a_sign_of_load() -> None:
+    learner = AdaptiveConnections(32)
+    hear(learner, 8, 0.1)
+    assert hear(learner, 8, 0.4) == 6
+    for number in range(199):
+        hear(learner, 1, 0.0 if number % 20 else 2.0)
+    assert learner.limit == 6
+    assert hear(learner, 1, 0.0) != 6
+
+
 def test_what_is_no_answer_of_the_limits_counts_for_nothing() -> None:
     learner = AdaptiveConnections(32)
     for _ in range(40):

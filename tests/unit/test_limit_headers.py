@@ -72,6 +72,10 @@ def x(limit: object = None, left: object = None, reset: object = None, prefix: s
             {"X-RateLimit": "limit=7, remaining=5, reset=9", "RateLimit": "limit=9, remaining=1, reset=9"},
             (9, None, 1, 9),
         ),
+        (
+            {"RateLimit": "limit=9, remaining=1, reset=9", "X-RateLimit": "limit=7, remaining=5, reset=9"},
+            (9, None, 1, 9),
+        ),
         ({"RateLimit-Limit": "100", "RateLimit": "a;r=5;t=3"}, (100, None, 5, 3)),
         # units: in quotes and capitals, and of limits without a name
         (

@@ -24,7 +24,6 @@ class Tally:
     def __init__(self, explained: Sequence[str]) -> None:
         self._explained = explained
         self._rows: dict[str, Counter[str]] = {}
-        self._used: set[str] = set()
 
     def enter(self, change: Change, is_killed: bool) -> None:
         row = self._rows.setdefault(change.module, Counter())
@@ -34,11 +33,15 @@ class Tally:
             row["killed"] += 1
             return
         words = described(change)
-        matching = [each for each in self._explained if fnmatch.fnmatchcase(words, each)]
-        self._used.update(matching)
-        row["explained" if matching else "survived"] += 1
-        if not matching:
+        is_explained = any(fnmatch.fnmatchcase(words, each) for each in self._explained)
+        row["explained" if is_explained else "survived"] += 1
+        if not is_explained:
             print(f"- {words}", flush=True)
+
+    def strangers(self, mutants: Sequence[Change]) -> list[str]:
+        """What is explained, and is none of these mutants any more."""
+        words = [described(change) for change in mutants]
+        return [each for each in self._explained if not fnmatch.filter(words, each)]
 
     def leave_out(self, change: Change) -> None:
         self._rows.setdefault(change.module, Counter())["mutants"] += 1
@@ -97,6 +100,9 @@ def main() -> int:
     mutants = [change for _, found in areas for change in found]
     if not mutants:
         parser.error("no module or function has such a name")
+
+    for each in [] if options.words else tally.strangers(mutants):
+        print(f"there is no such mutant any more: {each}")
 
     def try_all(is_killed: Try) -> None:
         for number, change in enumerate(mutants):

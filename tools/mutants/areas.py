@@ -39,6 +39,7 @@ AREAS = (
             "tests/unit/test_adaptive.py",
             "tests/unit/test_announced.py",
             "tests/unit/test_learned_connections.py",
+            "tests/unit/test_learned_rate.py",
         ),
     ),
     Area(
@@ -68,6 +69,7 @@ AREAS = (
             "tests/unit/test_admission.py",
             "tests/unit/test_callers.py",
             "tests/unit/test_delays.py",
+            "tests/unit/test_grants.py",
             "tests/unit/test_hosts.py",
             "tests/unit/test_register.py",
             "tests/unit/test_shared_places.py",

@@ -137,7 +137,7 @@ class AdaptiveRate:
 
         `since`: how long the caller has been waiting without a break, see `MemoryLimiter.try_take`.
         """
-        free = self.next_at(weight)
+        free = self.next_at()
         if free > now:
             return None
         at = max(free, slot_from(now, since))
@@ -284,7 +284,7 @@ class AdaptiveRate:
     @property
     def _sample(self) -> tuple[int, float]:
         """How many accepted requests, over how many seconds, tell what the host accepts."""
-        return (40, 4.0) if 0 < self._learned < BEYOND * self._known else (15, 0.4)
+        return (40, 4.0) if self._learned < BEYOND * self._known else (15, 0.4)
 
     def _count(self, sent_at: float) -> None:
         """Count an accepted request; what is long ago is forgotten, soon while the rate still grows fast."""

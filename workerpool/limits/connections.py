@@ -105,8 +105,8 @@ class AdaptiveConnections:
             self._end_round(now)
 
     @property
-    def _longest_round(self) -> float:
-        return max(2 * ROUND, self._limit) if self._doublings else LONGEST_ROUND
+    def _longest_round(self) -> int:
+        return 2 * ROUND if self._doublings else LONGEST_ROUND
 
     @property
     def _is_precise(self) -> bool:
