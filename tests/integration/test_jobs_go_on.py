@@ -136,7 +136,7 @@ def test_a_file_that_was_changed_where_it_was_read_is_refused_and_goes_on_once_i
 
 
 def test_a_file_that_was_only_touched_or_added_to_goes_on(tmp_path: Path, origin: Origin, doomed: Doomed) -> None:
-    trial = file_of(tmp_path, origin, doomed, 2500)
+    trial = file_of(tmp_path, origin, doomed, 5000)  # more than is read before a kill comes late
     killed(trial, 100)
     (tmp_path / "urls.txt").touch()
     killed(trial, 100)

@@ -210,3 +210,36 @@ def test_an_output_that_was_finished_while_its_lock_was_waited_for_is_not_emptie
         sink.begin()
     sink.close()
     assert output.read_text() == "of another job\n"
+
+
+def test_a_ledger_is_closed_when_a_sync_that_is_under_way_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker may sync what it has announced while a run that was broken off closes."""
+    ledger = Ledger(str(tmp_path))
+    ledger.begin_run({"--output": "out.jsonl"}, "0", [SOURCE])
+    may_go_on, began, failures = threading.Event(), threading.Event(), list[BaseException]()
+    fsync = os.fsync
+
+    def slow(file: int) -> None:
+        began.set()
+        assert may_go_on.wait(20)
+        fsync(file)
+
+    def sync() -> None:
+        try:
+            ledger.sync()
+        except BaseException as error:
+            failures.append(error)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    ledger.enter(held(1))
+    syncing, closing = threading.Thread(target=sync), threading.Thread(target=ledger.close)
+    syncing.start()
+    assert began.wait(20)
+    closing.start()
+    closing.join(0.1)
+    may_go_on.set()
+    syncing.join(20)
+    closing.join(20)
+    assert failures == []

@@ -12,10 +12,11 @@ import pytest
 
 import workerpool
 from workerpool.batch.sinks.formats import FORMATS, OF_FILES
+from workerpool.batch.sources.formats import NAMES
 from workerpool.cli.arguments import make_parser
 from workerpool.cli.plan_arguments import PlanSettings
 from workerpool.doctor import Examiner
-from workerpool.options import ALL, DOCTOR, IN_PYTHON, JOB, OUTPUT, PLAN, PROCESSES, Option
+from workerpool.options import ALL, DOCTOR, IN_PYTHON, INPUT_FORMAT, JOB, OUTPUT, PLAN, PROCESSES, Option
 from workerpool.options.words import in_flags
 from workerpool.processes import make_pool
 
@@ -49,6 +50,11 @@ def test_every_format_of_an_output_can_be_said() -> None:
     output, format, *_ = OUTPUT
     assert format.flag.split()[-1].split("|") == [*OF_FILES]
     assert all(one.endings[0] in output.means for one in FORMATS if one.endings)
+
+
+def test_every_format_of_a_source_can_be_said() -> None:
+    assert INPUT_FORMAT.flag.split()[-1].split("|") == [*NAMES]
+    assert all(f'"{name}"' in INPUT_FORMAT.python for name in NAMES)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ class Database:
         self._version = version
         self._is_scratch = is_scratch
         self._lock = threading.Lock()  # guards the connection that writes, and what is below
-        self._sync_lock = threading.Lock()  # guards _synced; taken before the other, if both
+        self._sync_lock = threading.Lock()  # guards _synced and _log; taken before the other, if both
         self._commits = 0
         self._synced = 0
         self._log = -1
@@ -132,15 +132,15 @@ class Database:
         return [text for (text,) in rows if text != "ok"]
 
     def close(self) -> None:
-        with self._lock:
-            log, self._log = self._log, -1
+        with self._sync_lock, self._lock:  # a sync that is under way has the log
             try:
                 self._reader.close()
                 self._writer.close()
             except sqlite3.Error:
                 pass  # everything is written; what is left is to be tidied by the next one
-            if log >= 0:
-                os.close(log)
+            if self._log >= 0:
+                os.close(self._log)
+                self._log = -1
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
