@@ -46,6 +46,7 @@ class Piped(Trial):
 
 def killed(trial: Trial, arrivals: int, **how: object) -> None:
     assert trial.kill_after(arrivals=arrivals, **how) < 0  # type: ignore[arg-type]
+    trial.origin.wait_until(lambda: trial.origin.connections_open == 0)  # what was sent before has arrived
 
 
 def plain(count: int, first: str = "/bytes/1?first") -> list[str]:
