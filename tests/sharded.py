@@ -25,7 +25,7 @@ def is_there(pid: int) -> bool:
     """Whether a process is there and not just waiting to be waited for."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter if it goes between being opened and being read
         return False
 
 
