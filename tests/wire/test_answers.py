@@ -79,8 +79,10 @@ class Survey:
                                 paths.through(fast)(server, case),
                                 paths.carried_by(carrying)(server, case),
                             )
-                        if seen.carried["carried"] or not is_plain(case):
-                            break  # else the port may be one whose last server is known to close its sockets soon
+                        # Else the port may be one whose last server is known to close its sockets soon.
+                        apart = pictures.differences(seen.slow, seen.fast) - differences.between_paths(case.name)
+                        if (seen.carried["carried"] or not is_plain(case)) and not apart:
+                            break
         except BaseException as fault:
             self.faults.append(fault)
 
