@@ -5,6 +5,9 @@ Each connection has a thread; the thread that calls `visit` owns the rest.
 
 from __future__ import annotations
 
+import errno
+import itertools
+import os
 import socket
 import struct
 import threading
@@ -61,7 +64,7 @@ class ScriptedServer:
     """
 
     def __init__(self, case: Case = NO_CASE, routes: Mapping[str, bytes] | None = None) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = _listener()
         self.port = self._listener.getsockname()[1]
         self._case = case
         self._routes = routes or {}
@@ -169,6 +172,22 @@ class ScriptedServer:
             while unread > 0 and (piece := sock.recv(min(unread, 1 << 20))):
                 unread -= len(piece)
         return case.end == "keep"
+
+
+_FIRST, _COUNT = 20_000, 12_000  # below those that the system gives out
+_ports = itertools.count(os.getpid() * 997)
+"""Each server has a port that no other had before: pools know what servers at a port do, and a test in another process
+may still try one that the system has given out before."""
+
+
+def _listener() -> socket.socket:
+    for _ in range(_COUNT):
+        try:
+            return socket.create_server(("127.0.0.1", _FIRST + next(_ports) % _COUNT))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    raise AssertionError(f"all ports from {_FIRST} on are in use")
 
 
 def _length(head: bytes) -> int | None:
