@@ -19,6 +19,7 @@ import sys
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -58,11 +59,16 @@ class Sizes:
         found: set[str] = set()
         new = {name}
         while new:
-            new = {other for one in new for other in self.leads_to(one)} - found
+            new = {other for one in new for other in self.arrows[one]} - found
             found |= new
         return found
 
-    def leads_to(self, name: str) -> set[str]:
+    @cached_property
+    def arrows(self) -> dict[str, set[str]]:
+        """What each module imports of the others, once all are counted."""
+        return {name: self._leads_to(name) for name in self.imports}
+
+    def _leads_to(self, name: str) -> set[str]:
         """The modules of the package that a module imports: of a package and a module in it, the latter."""
         found = set()
         for names in self.imports[name]:
@@ -188,7 +194,7 @@ def report(where: Path, sizes: Sizes, count: int) -> Iterator[str]:
         f"  with a docstring: {sizes.modules_explained} of {len(sizes.modules)} modules, {sizes.public_explained} of "
         f"{sizes.public} public names"
     )
-    arrows = sum(len(sizes.leads_to(name)) for name in sizes.imports)
+    arrows = sum(map(len, sizes.arrows.values()))
     yield f"  imports: {arrows} between modules, {len(sizes.in_circles)} modules in circles"
     yield f"  longest modules: {largest(sizes.modules, count)}"
     yield f"  longest functions: {largest(sizes.functions, count)}"

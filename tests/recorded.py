@@ -53,6 +53,19 @@ class Recorded(RequestsTransport):
         return {thread for name, thread in self.calls if name in what}
 
 
+def looking(looked: threading.Semaphore) -> type[Recorded]:
+    """A kind that releases `looked` after each look at what has come of an answer."""
+
+    class Looking(Recorded):
+        def go_on(self, session: Any, exchange: Any, carried: Any, *, is_late: bool) -> Any:
+            try:
+                return super().go_on(session, exchange, carried, is_late=is_late)
+            finally:
+                looked.release()
+
+    return Looking
+
+
 @contextmanager
 def pool_of(workers: int = 4, kind: type[Recorded] = Recorded, **options: Any) -> Iterator[tuple[WorkerPool, Any]]:
     made: list[Recorded] = []

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.certificates import Authority
-from tests.recorded import Recorded, content, narrow, only, pool_of, warm
+from tests.recorded import Recorded, content, looking, narrow, only, pool_of, warm
 from tests.servers import CHUNKED, OK, answering, serving
 from tests.waiting import LONG, eventually, let_pass
 from workerpool import Request, RetryPolicy, Timeout, WorkerPool
@@ -71,13 +71,6 @@ def test_an_answer_in_pieces_is_put_together(how: str, pieces: int) -> None:
     """Wherever it is cut; a carrier that finds too many pieces, or an odd answer, leaves it to another thread."""
     data, looked = ANSWERS[how], threading.Semaphore(0)
 
-    class Looking(Recorded):
-        def go_on(self, *args: Any, **kwargs: Any) -> Any:
-            try:
-                return super().go_on(*args, **kwargs)
-            finally:
-                looked.release()
-
     def answer(sock: socket.socket, request: str) -> object:
         if request.startswith("GET / "):
             return sock.sendall(OK)
@@ -87,7 +80,7 @@ def test_an_answer_in_pieces_is_put_together(how: str, pieces: int) -> None:
             looked.acquire(timeout=0.01)  # or another thread reads it
         return False
 
-    with answering(answer) as site, pool_of(kind=Looking) as (pool, transport):
+    with answering(answer) as site, pool_of(kind=looking(looked)) as (pool, transport):
         warm(pool, f"{site.url}/")
         looked.acquire()
         outcome = only(pool.stream([f"{site.url}/pieces"]))

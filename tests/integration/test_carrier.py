@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.leftovers import Since
-from tests.recorded import Recorded, content, only, pool_of, warm
+from tests.recorded import content, looking, only, pool_of, warm
 from tests.servers import CHUNKED, OK, answering
 from tests.waiting import LONG, eventually, let_pass
 from workerpool import Outcome, WorkerPool
@@ -315,15 +315,8 @@ def test_a_compressed_body_is_decoded_once_though_it_comes_in_pieces(monkeypatch
             sock.sendall(data[start : start + len(data) // 8])
             looked.acquire(timeout=LONG)
 
-    class Looking(Recorded):
-        def go_on(self, *args: Any, **kwargs: Any) -> Any:
-            try:
-                return super().go_on(*args, **kwargs)
-            finally:
-                looked.release()
-
     looked = threading.Semaphore(0)
-    with answering(answer) as site, pool_of(kind=Looking) as (pool, transport):
+    with answering(answer) as site, pool_of(kind=looking(looked)) as (pool, transport):
         warm(pool, f"{site.url}/")
         looked.acquire()
         assert content(only(pool.stream([f"{site.url}/pieces"]))) == bytes(1_000_000)

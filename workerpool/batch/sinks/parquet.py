@@ -6,13 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING
 
 from workerpool.batch.columns import Columns
-from workerpool.batch.sinks.parts import PartsStore
+from workerpool.batch.sinks.parts import STEP, PartsStore
 from workerpool.extras import load
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_STEP = 4_096  # rows that are read at a time
 
 
 class ParquetStore(PartsStore):
@@ -41,4 +39,4 @@ class ParquetFile:
 
     def batches(self, path: str, fields: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         with self._parquet.ParquetFile(path) as file:
-            yield from file.iter_batches(_STEP, columns=fields and [*fields])
+            yield from file.iter_batches(STEP, columns=fields and [*fields])

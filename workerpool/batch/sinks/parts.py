@@ -29,7 +29,9 @@ CADENCE = Cadence(seconds=30.0, bytes=32 * 1024 * 1024)
 GROUP_ROWS = 100_000
 GROUP_BYTES = 64 * 1024 * 1024
 
-_STEP = 4_096  # rows that are converted at a time
+STEP = 4_096
+"""Rows that are converted or read at a time."""
+
 _DONE = ".done"
 
 
@@ -131,8 +133,8 @@ class PartsStore(FileStore):
 
     def _tables(self, rows: Sequence[bytes]) -> Iterator[pa.Table]:
         """Turn rows into tables step by step: as Python's objects they take several times the memory."""
-        for first in range(0, len(rows), _STEP):
-            records = self._columns.records(rows[first : first + _STEP])
+        for first in range(0, len(rows), STEP):
+            records = self._columns.records(rows[first : first + STEP])
             yield table_of(records, self._columns, self._schema)
 
     def _lock(self) -> None:
