@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ import pytest
 from pyarrow import parquet
 
 from workerpool import Job, OptionError, Outcome, Request, WorkerPool
+from workerpool.batch.job.status import look_at
 from workerpool.batch.record import Record
 from workerpool.batch.run import RunResult
 from workerpool.cli import main
@@ -350,25 +352,56 @@ def test_a_function_that_wants_to_exit_ends_the_run_and_gets_the_records_the_nex
     assert (result.is_whole, {record["url"] for record in told}) == (True, set(requests))
 
 
-def test_an_interrupt_lets_what_is_being_sent_end_and_is_raised_then(tmp_path: Path, origin: Origin) -> None:
+class TaskTimedOut(Exception):
+    """What a host's handler of an alarm raises."""
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGALRM, TaskTimedOut)], ids=["SIGINT", "alarm"]
+)
+def test_an_interrupt_lets_what_is_being_sent_end_and_is_raised_then(
+    tmp_path: Path, origin: Origin, number: int, error: type[BaseException]
+) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise error
+
+    before = signal.signal(number, handle)
+    try:
+        fetch_posts_with_one_interrupt(tmp_path, origin, number, error)
+    finally:
+        signal.signal(number, before)
+
+
+def fetch_posts_with_one_interrupt(tmp_path: Path, origin: Origin, interrupt: int, error: type[BaseException]) -> None:
     number = 40
 
     def answer(arrival: Arrival) -> Reply:
         if arrival.path == "/p/5":
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), interrupt)
         return Reply(delay=0.2)
 
     for n in range(number):
         origin.script(f"/p/{n}", answer)
     requests = [Request(origin.url(f"/p/{n}"), "POST", key=str(n)) for n in range(number)]
     job = Job(tmp_path / "a.job", requests=requests, output=tmp_path / "out.jsonl")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         job.run(max_workers=4)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert look_at(str(tmp_path / "a.job")).last == {KeyboardInterrupt: "SIGINT"}.get(error, error.__name__)
     assert 0 < origin.requests < number
     assert job.run().is_whole
     assert origin.requests == number  # none of them was sent twice
     assert all(record["ok"] for record in records_of(tmp_path / "out.jsonl"))
+
+
+def test_no_signal_s_handler_is_another_one_while_a_job_runs(tmp_path: Path, origin: Origin) -> None:
+    def handlers() -> dict[int, Any]:
+        return {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+    before, within = handlers(), list[dict[int, Any]]()
+    job = Job(tmp_path / "a.job", requests=[origin.url("/bytes/1")], output=tmp_path / "out.jsonl")
+    job.run(observe=lambda outcome: within.append(handlers()))
+    assert [before] == within
+    assert handlers() == before
 
 
 # -- one at a time ----------------------------------------------------------------------------------------------------

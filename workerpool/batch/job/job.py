@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
-from workerpool.batch.job.interrupt import DrainedByInterrupt
+from workerpool.batch.job.apart import Apart
 from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.opening import Opening, OpenJob, sink_of
@@ -113,17 +113,24 @@ class Job:
 
         `deadline`: seconds after which what is not being sent is put off for the next time. `observe` is called with
         each outcome, once it is in the ledger; what it raises ends the run. `options` are those of `WorkerPool`, and
-        `processes`, on how many to run it (see `ShardedPool`). Raises what `open` raises. An interrupt (Ctrl-C) drains
-        the run, and is raised when everything is in its place; a second one ends it at once.
+        `processes`, on how many to run it (see `ShardedPool`). Raises what `open` raises.
+
+        No signal handler is installed. The run has a thread of its own, which reads the sources and calls `observe`.
+        Whatever is raised in this thread meanwhile, as `KeyboardInterrupt` at Ctrl-C or a host's time limit, drains the
+        run, and is raised when everything is in its place; a second such thing is raised at once, and the run, which
+        still holds the job, ends behind it.
         """
         if deadline is not None:
             check_seconds("deadline", deadline)
-        # The pool first, as an option that is refused leaves the job as it is; and it ends before the job is let go.
-        with ExitStack() as stack, make_pool(**options) as pool:
-            opened = stack.enter_context(closing(self.open()))
-            run = Run(pool, opened.books, deadline=deadline, observe=observe)
-            with DrainedByInterrupt(lambda: run.drain("SIGINT")):
-                return run.execute()
+        with ExitStack() as stack:
+            # The pool first, as an option that is refused leaves the job as it is; it ends before the job is let go.
+            pool = stack.enter_context(make_pool(**options))
+            opened = self.open()
+            owned = ExitStack()
+            owned.callback(opened.close)
+            owned.enter_context(stack.pop_all())
+        run = Run(pool, opened.books, deadline=deadline, observe=observe)
+        return Apart(run.execute, run.drain, owned).result()
 
     def open(self) -> OpenJob:
         """Take the lock, and make everything ready to fetch what is to be fetched; close what this returns.
