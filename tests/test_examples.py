@@ -18,16 +18,45 @@ SAYS = {
     "02_etl_sqlite.py": "items 294\nfailures 6\n",
     "03_cron_crawl.py": "40 ok (exit 0)\nrun 2 finished: 40 inputs, 40 unchanged (exit 0)\n0 pages have changed",
     "04_durable_job.py": "stopped by its deadline\nthe second one went to its end: True\nfetched 300 loaded 300\n",
+    "05_pandas.py": "300 orders, 294 priced, 48 without stock\nsum 110250.0 failed [50, 100, 150, 200, 250, 300]\n",
+    "06_polars.py": "300 orders, 294 priced, 48 without stock\nsum 110250.0 failed [50, 100, 150, 200, 250, 300]\n",
+    "07_duckdb.py": "300 orders, 294 priced, 48 without stock, sum 110250.0\nfailed [50, 100, 150, 200, 250, 300]\n",
     "demo.py": "Exit code 1: finished, and some requests failed.",
 }
 """A part of what each prints."""
 
+IN_HOSTS = {"08_airflow_dag.py", "09_dagster_asset.py"}
+"""Those that tests/integration/test_hosts.py runs, in an environment of their own."""
+
+SHOWN = {
+    "airflow.md": ["08_airflow_dag.py"],
+    "dagster.md": ["09_dagster_asset.py"],
+    "dataframes.md": ["05_pandas.py", "06_polars.py", "07_duckdb.py"],
+}
+"""How-to pages whose code is a part of an example, from which it is told to differ by its first column alone."""
+
 
 def test_every_example_has_its_words_here() -> None:
-    assert [path.name for path in EXAMPLES] == sorted(SAYS)
+    assert {path.name for path in EXAMPLES} == {*SAYS, *IN_HOSTS}
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+@pytest.mark.parametrize("page", sorted(SHOWN))
+def test_the_code_of_a_page_is_what_its_example_runs(page: str) -> None:
+    code = [squeezed((ROOT / "examples" / name).read_text()) for name in SHOWN[page]]
+    shown = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "howto" / page).read_text(), re.MULTILINE | re.DOTALL)
+    assert shown
+    for block in shown:
+        assert any(squeezed(block) in one for one in code), block
+
+
+def squeezed(text: str) -> str:
+    """Return code without its indentation and its empty lines."""
+    return "\n".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+@pytest.mark.parametrize(
+    "example", [path for path in EXAMPLES if path.name not in IN_HOSTS], ids=lambda path: path.name
+)
 def test_the_example_runs(example: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", str(example)],

@@ -43,14 +43,17 @@ from workerpool.statistics import PoolStatistics
 
 if TYPE_CHECKING:
     from workerpool.batch.job.job import Job
-    from workerpool.batch.tables import rows, to_arrow, to_pandas
+    from workerpool.batch.result import RunResult
+    from workerpool.batch.tables import arrow_batches, rows, to_arrow, to_pandas
     from workerpool.processes import ShardedPool, fetch
 
     __version__: str
 
 _LATER = {
     "Job": "workerpool.batch.job.job",
+    "RunResult": "workerpool.batch.result",
     "ShardedPool": "workerpool.processes",
+    "arrow_batches": "workerpool.batch.tables",
     "fetch": "workerpool.processes",
     "rows": "workerpool.batch.tables",
     "to_arrow": "workerpool.batch.tables",
@@ -91,6 +94,7 @@ __all__ = [
     "RetryBudget",
     "RetryPolicy",
     "RobotsDisallowed",
+    "RunResult",
     "ShardedPool",
     "SlotTimeout",
     "StatusError",
@@ -106,6 +110,7 @@ __all__ = [
     "WorkerPool",
     "WorkerPoolError",
     "WrongThread",
+    "arrow_batches",
     "fetch",
     "registered_domain",
     "rows",

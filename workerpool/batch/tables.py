@@ -1,6 +1,6 @@
 """Outcomes as rows, Arrow tables and data frames, for programs that load results themselves.
 
-Everything is read lazily, in batches: `rows` and `batches` hold one at a time. Columns and types are those of the
+Everything is read lazily, in batches: `rows` and `arrow_batches` hold one at a time. Columns and types are those of the
 outputs of a run, the same whatever the values are. Arrow needs the extra `parquet`, data frames need `pandas`.
 """
 
@@ -36,17 +36,30 @@ def rows(outcomes: Iterable[Outcome], *, include: Collection[str] = (), size: in
     return _rows(outcomes, frozenset(include), size)
 
 
+def arrow_batches(
+    outcomes: Iterable[Outcome], *, include: Collection[str] = (), size: int = 1000
+) -> pa.RecordBatchReader:
+    """Return a reader of `outcomes` as Arrow batches, made as they come and as they are asked for.
+
+    DuckDB, Polars and whatever else knows Arrow's streams read it as it is, once, without a copy, on a thread of their
+    own. Batches are as long as the lists of `rows`, the types are those of `to_arrow`. Raises `OptionError`.
+    """
+    arrow = pyarrow("arrow_batches()")
+    columns = columns_of(include)
+    schema = schema_of(columns)
+    lists = rows(outcomes, include=include, size=size)
+    tables = (table_of(records, columns, schema) for records in lists)
+    return arrow.RecordBatchReader.from_batches(schema, (batch for table in tables for batch in table.to_batches()))
+
+
 def to_arrow(outcomes: Iterable[Outcome], *, include: Collection[str] = ()) -> pa.Table:
     """Return `outcomes` as a table, a chunk for each batch of rows. Raises `OptionError` without pyarrow.
 
     Status and attempts are int32, bytes int64, elapsed float64 seconds, started_at a timestamp of milliseconds in UTC,
     headers a map of strings, the rest strings and booleans.
     """
-    arrow = pyarrow("to_arrow()")
-    columns = columns_of(include)
-    schema = schema_of(columns)
-    tables = [table_of(batch, columns, schema) for batch in rows(outcomes, include=include)]
-    return arrow.concat_tables(tables) if tables else schema.empty_table()
+    pyarrow("to_arrow()")
+    return arrow_batches(outcomes, include=include).read_all()
 
 
 def to_pandas(outcomes: Iterable[Outcome], *, include: Collection[str] = ()) -> pandas.DataFrame:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 
+from workerpool.batch.codes import NOT_WRITTEN, OK
 from workerpool.batch.sources.files import FileSources
-from workerpool.cli.codes import NOT_WRITTEN, OK
 from workerpool.cli.plan_arguments import PlanSettings
 from workerpool.cli.speaker import put_out, speak
 from workerpool.errors import OptionError

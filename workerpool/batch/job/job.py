@@ -8,12 +8,15 @@ from contextlib import ExitStack, closing
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
+from workerpool import events
 from workerpool.batch.job.apart import Apart
 from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.opening import Opening, OpenJob, sink_of
+from workerpool.batch.progress import Moment
 from workerpool.batch.record import check_include
-from workerpool.batch.run import Run, RunResult
+from workerpool.batch.result import RunResult
+from workerpool.batch.run import PROGRESS_EVERY, Run
 from workerpool.batch.sinks import STDOUT
 from workerpool.batch.sinks.callback import Receive
 from workerpool.batch.sources.base import Sources
@@ -28,6 +31,10 @@ _FLAGS = (
     "ordered", "overwrite", "retry_failed", "restart", "only_changed", "dedupe", "unique_keys", "idempotency_keys",
     "at_least_once",
 )  # fmt: skip
+
+
+def _log(sentence: str) -> None:
+    events.emit("run.noted", note=sentence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,7 @@ class Job:
     ``Idempotency-Key`` with requests whose method may not be repeated, so that they are. `at_least_once`: take an
     output that cannot be told what it has already: standard output, a function.
 
-    `note` is told sentences about what is left out or goes on.
+    `note` is told sentences about what is left out or goes on; they are logged by default.
     """
 
     directory: str | os.PathLike[str]
@@ -74,7 +81,7 @@ class Job:
     unique_keys: bool = False
     idempotency_keys: bool = False
     at_least_once: bool = False
-    note: Callable[[str], None] = field(default=lambda sentence: None, compare=False)
+    note: Callable[[str], None] = field(default=_log, compare=False)
     _given: GivenRequests | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -107,12 +114,15 @@ class Job:
         *,
         deadline: float | None = None,
         observe: Callable[[Outcome], None] = lambda outcome: None,
+        progress: Callable[[Moment], None] | None = None,
+        progress_every: float = PROGRESS_EVERY,
         **options: Any,
     ) -> RunResult:
         """Carry out a run, or go on with one, with a pool of its own; returns how that ended.
 
         `deadline`: seconds after which what is not being sent is put off for the next time. `observe` is called with
-        each outcome, once it is in the ledger; what it raises ends the run. `options` are those of `WorkerPool`, and
+        each outcome, once it is in the ledger, and `progress` every `progress_every` seconds, in another thread, with a
+        `Moment` of the run; what they raise ends the run. `options` are those of `WorkerPool`, and
         `processes`, on how many to run it (see `ShardedPool`). Raises what `open` raises.
 
         No signal handler is installed. The run has a thread of its own, which reads the sources and calls `observe`.
@@ -122,6 +132,7 @@ class Job:
         """
         if deadline is not None:
             check_seconds("deadline", deadline)
+        check_seconds("progress_every", progress_every)
         with ExitStack() as stack:
             # The pool first, as an option that is refused leaves the job as it is; it ends before the job is let go.
             pool = stack.enter_context(make_pool(**options))
@@ -129,8 +140,20 @@ class Job:
             owned = ExitStack()
             owned.callback(opened.close)
             owned.enter_context(stack.pop_all())
-        run = Run(pool, opened.books, deadline=deadline, observe=observe)
-        return Apart(run.execute, run.drain, owned).result()
+        run = Run(
+            pool,
+            opened.books,
+            sources=opened.names,
+            total=opened.total if progress is not None or events.is_on("run.progress") else None,
+            deadline=deadline,
+            observe=observe,
+            progress=progress,
+            progress_every=progress_every,
+        )
+        result = Apart(run.execute, run.drain, owned).result()
+        if result.error is not None:
+            events.emit("run.failed", error=str(result.error))
+        return result
 
     def open(self) -> OpenJob:
         """Take the lock, and make everything ready to fetch what is to be fetched; close what this returns.
@@ -148,6 +171,8 @@ class Job:
             ledger = stack.enter_context(closing(Ledger(directory)))
             stack.callback(sink.close)
             opened = Opening(self, sources, sink, ledger, lock).open()
+            if opened.told is not None:
+                events.emit("run.continued", job=directory, run=opened.run, before=opened.before)
             stack.pop_all()  # from here on the books close sink and ledger, and who called lets go of the lock
         return opened
 
