@@ -1,9 +1,9 @@
-"""An asset for Dagster, in daily partitions, that goes on where it was interrupted, and says what has become of its inputs.
+"""An asset for Dagster, in daily partitions, that goes on where it was interrupted, and says what it has come to.
 
     python examples/09_dagster_asset.py 2026-11-01
 
-ORDERS_URL has ``{id}`` in it, ORDERS_FOLDER is where jobs and files are: on a disk that the next try sees, too. Run as a
-program it makes that one partition, with an instance of its own whose logs have the events of the pool.
+ORDERS_URL has ``{id}`` in it, ORDERS_FOLDER is where jobs and files are: on a disk that the next try sees, too. Run as
+a program it makes that one partition, with an instance of its own whose logs have the events of the pool.
 """
 
 import os
@@ -33,7 +33,7 @@ def orders(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     )
     result = job.run(deadline=3000, max_workers=4)
     if not result.is_whole:
-        raise dg.Failure(f"{result}: {result.next}", metadata=result.to_dict())  # it is tried again, and the job goes on
+        raise dg.Failure(f"{result}: {result.next}", metadata=result.to_dict())  # tried again, it goes on
     return dg.MaterializeResult(metadata=result.to_dict())
 
 
@@ -41,7 +41,8 @@ def orders(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 def most_are_there(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Refuse a day of which too much has failed."""
     made = context.instance.get_latest_materialization_event(orders.key)
-    assert made is not None and made.asset_materialization is not None
+    assert made is not None
+    assert made.asset_materialization is not None
     inputs = made.asset_materialization.metadata["inputs"].value
     return dg.AssetCheckResult(passed=inputs["failed"] + inputs["unknown"] <= 10, metadata={"inputs": inputs})
 

@@ -37,6 +37,7 @@ class Task:
         self._origin = origin
         self._words = [str(word) for word in words]
         self._end: Callable[[], None] | None = None
+        self._said = folder / "said.txt"
         self._environment = {
             **os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "ORDERS_FOLDER": str(folder),
             "ORDERS_URL": origin.url("/orders/{id}"), **environment,
@@ -51,18 +52,19 @@ class Task:
         return Reply(body=b"{}", delay=0.02)
 
     def run(self, end_by: signal.Signals | None = None) -> subprocess.CompletedProcess[str]:
-        """Run it to its end, or until a signal ends it half way."""
-        process = subprocess.Popen(
-            self._words, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        if end_by is not None:
-            self._end = lambda: process.send_signal(end_by)
-        try:
-            said, _ = process.communicate(timeout=PATIENCE)
-        finally:
-            process.kill()
-            process.wait()
-        return subprocess.CompletedProcess(self._words, process.returncode, said)
+        """Run it to its end, or until a signal ends it half way; what it says goes to a file, which children may keep."""
+        with open(self._said, "w+") as said:
+            process = subprocess.Popen(self._words, env=self._environment, stdout=said, stderr=subprocess.STDOUT)
+            if end_by is not None:
+                self._end = lambda: os.kill(process.pid, end_by)
+            try:
+                process.wait(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                pytest.fail(f"it did not end: {self._said.read_text()[-4000:]}")
+            finally:
+                process.kill()
+                process.wait()
+        return subprocess.CompletedProcess(self._words, process.returncode, self._said.read_text())
 
 
 @pytest.fixture
