@@ -447,6 +447,14 @@ class SchedulerMachine(RuleBasedStateMachine):
             flying = [one for one in [*requests, *sending] if one.host == host]
             assert len(flying) <= self.budgets.host_connections
 
+    @invariant()
+    def no_lane_waits_for_a_place_that_is_free(self) -> None:
+        """Unless another one does so for it: for the host's time, or for others to leave slow hosts a place."""
+        for host in self.scheduler._hosts.values():
+            is_full = host.in_flight + host.listed >= host.places
+            stands_back = any(lane.stands_back for lane in host.lanes.values())
+            assert is_full or host.timed is not None or stands_back or not host.waiting
+
     def teardown(self) -> None:
         if not hasattr(self, "scheduler"):
             return

@@ -60,6 +60,9 @@ class Ring:
             return
         if host.timed is lane:
             host.timed = None  # first, or it would have to wait behind itself
+            self.enlist(lane, now)
+            self.offer(host, now)  # to those that stood behind it, unless they still do
+            return
         has_to_wait = host.in_flight + host.listed >= host.places or host.timed is not None
         if has_to_wait and host.refused_until <= now:
             host.waiting[lane] = None
@@ -174,6 +177,8 @@ class Ring:
         """Take the first lane out, as what processes share was gone when it was to be taken; it asks again soon."""
         lane = self.take_head()
         self.denied[lane] = None
+        if lane.host.timed is None:
+            lane.host.timed = lane
         self._set_timer(lane, max(self.opens_at(lane, now), now + SOON))
 
     def ask_tokenless(self, now: float) -> None:
@@ -195,7 +200,6 @@ class Ring:
         lane.timer = NEVER  # before it is enlisted, which may set the next one
         self._tokenless.pop(lane, None)
         self.enlist(lane, now)
-        self.offer(lane.host, now)
 
     def serve_line(self, now: float) -> None:
         """Look at as many lanes as the pool has tokens for, of those that stand in line for these."""
