@@ -449,11 +449,11 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_lane_waits_for_a_place_that_is_free(self) -> None:
-        """Unless another one does so for it: for the host's time, or for others to leave slow hosts a place."""
+        """Unless another one waits for the host's time before it, or would have that place, but stands back."""
         for host in self.scheduler._hosts.values():
-            is_full = host.in_flight + host.listed >= host.places
-            stands_back = any(lane.stands_back for lane in host.lanes.values())
-            assert is_full or host.timed is not None or stands_back or not host.waiting
+            standing_back = sum(lane.stands_back for lane in host.lanes.values())
+            is_full = host.in_flight + host.listed + standing_back >= host.places
+            assert is_full or host.timed is not None or not host.waiting
 
     def teardown(self) -> None:
         if not hasattr(self, "scheduler"):

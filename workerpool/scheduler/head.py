@@ -104,7 +104,6 @@ class Head:
             if lane is None:
                 break
             self._ring.enlist(lane, now, is_first=True)
-            self._ring.offer(lane.host, now)  # others of its host may be in line behind it
 
     def _stands_back(self, lane: Lane, now: float) -> bool:
         """Take the first lane out if its host is slow, and others want the places."""

@@ -153,7 +153,7 @@ class Places:
             if lane.stands_back:
                 lane.stands_back = False
                 if not lane.is_empty:
-                    self._served = max(self._served, rank)
+                    self._served = rank
                     return lane
         return None
 
@@ -184,7 +184,7 @@ class Places:
             self._slow_taken += host.in_flight if is_slow else -host.in_flight
 
     def _has_room(self, now: float) -> bool:
-        return self._slow_taken < self._floor or self._slow_taken < self._part(self._doublings(now))
+        return self._slow_taken < self._part(self._doublings(now))
 
     def _part(self, doublings: int) -> int:
         """Places that slow hosts may hold after so many doublings."""

@@ -177,8 +177,7 @@ class Ring:
         """Take the first lane out, as what processes share was gone when it was to be taken; it asks again soon."""
         lane = self.take_head()
         self.denied[lane] = None
-        if lane.host.timed is None:
-            lane.host.timed = lane
+        lane.host.timed = lane  # no other one of its host is to ask meanwhile, and pass it
         self._set_timer(lane, max(self.opens_at(lane, now), now + SOON))
 
     def ask_tokenless(self, now: float) -> None:
