@@ -122,17 +122,24 @@ def test_a_host_is_slow_once_it_usually_takes_longer_than_what_is_late_and_no_mo
     assert not host.is_slow
 
 
+def test_what_takes_just_as_long_as_is_late_is_not_late() -> None:
+    places, host = Places(9, 9), a_host()
+    send(places, a_host(), 0.001)
+    send(places, host, LATE_SECONDS)
+    assert (host.usual_hold, host.is_slow) == (LATE_SECONDS, False)
+
+
 # -- who stands back --------------------------------------------------------------------------------------------------
 
 
 def test_a_host_without_an_answer_stands_back_once_a_quarter_is_taken_unless_it_is_alone() -> None:
-    places, host = Places(16, 16), a_host()
+    places, host = Places(18, 18), a_host()
     places.note_want(NOW)
     assert not places.judge(host, NOW, is_alone=False), "nothing of it is in flight"
     places.take(host, NOW)
     for _ in range(2):
         places.take(a_host("b"), NOW)
-    assert not places.judge(host, NOW, is_alone=False), "three of sixteen are taken"
+    assert not places.judge(host, NOW, is_alone=False), "three of eighteen are taken"
     places.take(a_host("b"), NOW)
     assert not places.judge(host, NOW, is_alone=True)
     assert not host.is_slow
@@ -176,6 +183,23 @@ def test_slow_hosts_hold_a_part_that_doubles_with_each_period_in_which_nobody_wa
     assert not places.judge(host, NOW + 99 * PERIOD, is_alone=False)
 
 
+def test_a_host_that_is_well_again_leaves_its_part_to_others_with_what_it_still_holds() -> None:
+    places, other = Places(64, 64), a_host("other", 9.0)
+    host = slow_host(places, holding=3)
+    slow_host(places, holding=0)
+    other.is_slow = True
+    places.note_want(NOW)
+    assert places.judge(other, NOW, is_alone=False)
+    host.usual_hold = 0.0
+    places.give_back(host, 0.0, NOW)
+    assert (host.is_slow, host.in_flight) == (False, 2)
+    held = 0
+    while not places.judge(other, NOW, is_alone=False):
+        places.take(other, NOW)
+        held += 1
+    assert held == 2
+
+
 def test_who_waits_for_such_a_part_is_woken_when_it_grows_and_not_once_it_is_all() -> None:
     places = Places(64, 64)
     assert places.wakes_at(NOW) is None
@@ -192,7 +216,7 @@ def test_who_waits_for_such_a_part_is_woken_when_it_grows_and_not_once_it_is_all
 def test_a_slow_host_that_is_not_much_too_late_has_a_place_of_a_quarter_in_all(
     others: int, usual_hold: float | None, tries: bool
 ) -> None:
-    places, host = Places(16, 16), a_host(usual_hold=usual_hold)
+    places, host = Places(18, 18), a_host(usual_hold=usual_hold)
     slow_host(places, holding=others)
     assert places.may_try(host) is tries
     places.take(host, NOW)
@@ -222,11 +246,11 @@ def test_lanes_that_stand_back_go_by_what_their_hosts_have_held_and_hold() -> No
 def test_a_host_that_has_not_answered_stands_back_by_how_long_it_has_been_quiet() -> None:
     places = Places(64, 64)
     places.note_want(NOW)
-    silent, slow = a_lane(a_host("silent")), a_lane(a_host("slow", 3.0))
+    silent, slow, slower = a_lane(a_host("silent")), a_lane(a_host("slow", 3.0)), a_lane(a_host("slower", 7.0))
     silent.host.quiet_since = NOW - 5.0
-    places.keep_back(silent, NOW)
-    places.keep_back(slow, NOW)
-    assert [places.next(NOW), places.next(NOW), places.next(NOW)] == [slow, silent, None]
+    for lane in (slower, silent, slow):
+        places.keep_back(lane, NOW)
+    assert [places.next(NOW) for _ in range(4)] == [slow, silent, slower, None]
     assert not places.has_waiting
 
 

@@ -74,6 +74,8 @@ AREAS = (
             "tests/unit/test_hosts.py",
             "tests/unit/test_places.py",
             "tests/unit/test_register.py",
+            "tests/unit/test_ring.py",
+            "tests/unit/test_scheduler.py",
             "tests/unit/test_shared_places.py",
             "tests/unit/test_slow_hosts.py",
             "tests/unit/test_slow_start.py",

@@ -102,7 +102,7 @@ class Head:
         while not (self._lanes and self._lanes[0].host.is_slow):
             lane = self._places.next(now)
             if lane is None:
-                break
+                return
             self._ring.enlist(lane, now, is_first=True)
 
     def _stands_back(self, lane: Lane, now: float) -> bool:
@@ -159,7 +159,7 @@ class Head:
         elif host.waiting:
             host.waiting[lane] = None  # behind the others: a host's lanes take turns, as hosts do in the ring
         else:
-            self._ring.enlist(lane, now)
+            self._ring.enlist(lane, now, is_behind=host.listed > 0)
         if is_first:
             # Only now that this lane is where it belongs, and its place is no other's.
             self._ring.ask_tokenless(now)

@@ -132,7 +132,7 @@ class Scheduler:
                 self._ring.enlist(host.timed, now)  # its slot may come earlier now
             self._ring.offer(host, now)
         change = host.hear(answer, now, fails_fast=self._fails_fast)
-        if change and self._fails_fast:
+        if change:
             self._ring.let_refusals_go(host, now)
         return change
 
@@ -151,7 +151,7 @@ class Scheduler:
             if granted_at is None:
                 # All hosts wait for what is missing, and this lane does so for them; or only this one does.
                 if not self._head.may_go(now):
-                    break
+                    return None
                 self._ring.deny(now)
                 continue
             # Asked last: a future that has been claimed can be neither cancelled nor claimed again.
@@ -346,5 +346,5 @@ class Scheduler:
                 break
         if ring.in_line:
             ring.serve_line(now)
-        if resting and resting[0][0] <= now:
+        if resting:
             self._register.ripen(now)
