@@ -68,6 +68,7 @@ def test_above_a_thousand_a_second_who_waits_wakes_for_several_slots() -> None:
     scheduler, _ = scheduler_with(Budgets(rate=Rate(2000)), *"aaa")
     assert len(go(scheduler, 0.0)) == 1
     assert scheduler.wakes_at(0.0) == pytest.approx(1 / 2000 + GROUPING)
+    assert scheduler.wakes_at(1 / 2000) == 1 / 2000, "then it goes at once"
     assert scheduler.wakes_at(1.0) == 1.0
 
 

@@ -8,6 +8,7 @@ from workerpool.config import Budgets, RetryBudget
 from workerpool.model import Request
 from workerpool.rate import Rate
 from workerpool.scheduler import Scheduler
+from workerpool.scheduler.lanes import Lane
 from workerpool.scheduler.ring import ASKED, RETRIED, SOON
 from workerpool.tickets import Caller, Ticket
 
@@ -96,6 +97,26 @@ def test_what_is_to_end_unsent_goes_before_what_waits_for_the_pools_slot_and_lea
     assert (trial.scheduler.host_count, trial.scheduler.lane_count) == (1, 1)
 
 
+def test_what_has_ended_unsent_brings_its_host_no_place() -> None:
+    trial = Trial()
+    for _ in range(9):
+        trial.add()
+    trial.scheduler.pause("a", 9.0, 0.0, refuse=True)
+    for _ in trial.go(0.0):
+        trial.scheduler.release("a", 0.0, was_refused=True)
+    for _ in range(5):
+        trial.add(at=9.0)
+    assert [len(trial.go(9.0)), len(trial.go(9.0))] == [1, 0], "it begins with one"
+
+
+def test_a_place_that_a_key_cannot_use_goes_to_the_next_one() -> None:
+    trial = Trial(Budgets(host_connections=1, key_rate=Rate(1, 60)))
+    first, waits, goes = (trial.add(host, key=key) for host, key in ("bk", "ak", "al"))
+    assert trial.go(0.0) == [first, goes]
+    assert waits.granted_at == 0.0
+    assert trial.scheduler.wakes_at(0.0) == 60.0
+
+
 def test_requests_that_come_while_the_first_waits_for_its_host_set_no_timers() -> None:
     trial = Trial()
     trial.scheduler.pause("a", 9.0, 0.0)
@@ -128,8 +149,11 @@ def test_a_retry_and_a_first_try_that_wait_for_their_hosts_slot_go_in_this_order
 
 def test_the_lanes_that_only_miss_a_token_are_not_all_asked_for_each_first_try(monkeypatch: pytest.MonkeyPatch) -> None:
     trial = Trial(Budgets(host_connections=99), retries=RetryBudget(share=0.001, per_second=0.001), floor=1)
-    looks: list[object] = []
-    failed = [trial.add(key=f"{number}") for number in range(20)]
+    looks: list[Lane] = []
+    for number in range(5):
+        trial.scheduler.pause(f"h{number}", 9.0, 0.0)
+        trial.add(f"h{number}")
+    failed = [trial.add(key=f"{number}") for number in range(10)]
     assert trial.go(0.0) == failed
     for ticket in failed:
         trial.fail(ticket, 0.0)
@@ -138,7 +162,7 @@ def test_the_lanes_that_only_miss_a_token_are_not_all_asked_for_each_first_try(m
     monkeypatch.setattr(trial.scheduler._ring, "opens_at", lambda lane, now: looks.append(lane) or look(lane, now))
     trial.add("a")
     assert len(trial.go(0.0)) == 1
-    assert len(looks) == ASKED
+    assert [lane.host.name for lane in looks] == ASKED * ["a"]
 
 
 def test_lanes_that_wait_for_the_pools_tokens_keep_their_order_however_often_somebody_looks() -> None:
@@ -171,6 +195,7 @@ class Shared:
         self.snatched: dict[str, float] = {}
         self.asked: list[str | None] = []
         self.tried: list[str] = []
+        self.since: list[float | None] = []
 
     def next_at(self, host: str | None, weight: int, now: float) -> float:
         self.asked.append(host)
@@ -180,6 +205,7 @@ class Shared:
         self, host: str, weight: int, now: float, *, since: float | None, has_place: bool = False
     ) -> float | None:
         self.tried.append(host)
+        self.since.append(since)
         if host in self.snatched:
             self.until[host] = self.snatched.pop(host)
         return None if self.until.get(host, 0.0) > now else now
@@ -195,6 +221,16 @@ def test_only_what_is_said_to_be_there_is_tried_to_be_taken() -> None:
     trial.add("b")
     assert len(trial.go(0.0)) == 1
     assert shared.tried == ["b"]
+
+
+def test_what_processes_share_is_told_since_when_a_lane_waits_for_it() -> None:
+    shared = Shared(a=2.0)
+    trial = Trial(shared=shared)
+    for _ in range(2):
+        trial.add("a", at=1.0)
+    shared.snatched["a"] = 2.0
+    assert len(trial.go(2.005)) == 2
+    assert shared.since == [1.0, 2.005]
 
 
 def test_what_went_to_another_process_is_asked_for_when_it_is_said_to_come_back() -> None:
@@ -266,22 +302,19 @@ def test_a_lane_whose_requests_were_discarded_is_woken_for_new_ones() -> None:
 
 
 def test_who_waits_for_the_pools_tokens_still_does_when_others_were_discarded() -> None:
-    trial = Trial(retries=RetryBudget(share=0.0, per_second=0.25), floor=0.0)
-    failed = [trial.add(host) for host in "abc"]
+    trial = Trial(retries=RetryBudget(share=0.0, per_second=0.25), floor=1)  # the pool's: four, and one each second
+    failed = [trial.add(host) for host in "abcdefg"]
     assert trial.go(0.0) == failed
     for ticket in failed:
         trial.fail(ticket, 0.0)
-    assert trial.go(0.0) == []
-    trial.scheduler.discard(lambda ticket: ticket is failed[0], 0.0)
-    assert set(trial.scheduler._ring.in_line) <= {
-        lane for host in trial.scheduler._hosts.values() for lane in host.lanes.values() if not lane.is_empty
-    }
-    went = list[Ticket]()
-    while not trial.scheduler.is_idle and len(went) < 2:
-        wake = trial.scheduler.wakes_at(0.0)
-        assert wake is not None
-        went += trial.go(wake)
-    assert went == failed[1:]
+    assert trial.go(0.0) == failed[:4]
+    trial.scheduler.discard(lambda ticket: ticket is failed[4], 0.0)
+    assert [trial.go(at) for at in (0.9, 1.0, 1.9, 2.0)] == [[], [failed[5]], [], [failed[6]]]
+    trial.fail(failed[5], 2.0)
+    trial.fail(failed[6], 2.0)
+    assert trial.go(2.0) == []
+    trial.scheduler.discard(lambda ticket: True, 2.0)
+    assert trial.scheduler.wakes_at(2.0) is None
 
 
 def test_a_caller_does_not_stand_back_for_a_lane_whose_requests_were_discarded() -> None:

@@ -220,6 +220,30 @@ def test_what_stands_back_is_looked_at_in_time_and_what_else_waits_before_that()
     assert scheduler.wakes_at(0.0) is None, "all workers are busy"
 
 
+def test_what_stood_back_goes_first_once_nobody_has_wanted_the_places_for_a_while() -> None:
+    scheduler = a_scheduler(Budgets(max_connections=99), places=4)
+    for _ in range(2):
+        add(scheduler, "slow")
+        add(scheduler, "other")
+        go(scheduler, 0.0)
+    assert go(scheduler, 0.19) == []
+    add(scheduler, "well")
+    assert [ticket.host for ticket in go(scheduler, 0.2)] == ["slow", "other", "well"]
+
+
+def test_what_waits_for_receipts_wants_the_places_and_keeps_slow_hosts_from_them() -> None:
+    scheduler, owner = a_scheduler(Budgets(max_connections=99), places=4), Owner(0, needs_receipts=True)
+    add(scheduler, "slow")
+    assert len(go(scheduler, 0.0)) == 1
+    add(scheduler, "slow")
+    add(scheduler, "well", owner=owner)
+    for look in range(10):
+        assert not scheduler.has_ready(0.05 * look)
+        scheduler.resume(owner, 0.05 * look)
+    assert not scheduler.has_ready(0.5)
+    assert scheduler.has_ready(0.61)
+
+
 def test_what_ripened_together_goes_by_its_times() -> None:
     scheduler = a_scheduler()
     scheduler.pause("b", 2.0, 0.0)

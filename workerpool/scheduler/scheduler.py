@@ -205,7 +205,8 @@ class Scheduler:
             if self._ring.denied:
                 self._ring.ask_again(host, now)
         # Before its places are offered: there may be one more.
-        if host.places < host.most and now >= host.not_before and (host.circuit is None or host.circuit.is_closed):
+        starts_anew = host.places < host.most and now >= host.not_before
+        if starts_anew and not was_refused and (host.circuit is None or host.circuit.is_closed):
             host.grow()
         if host.waiting:
             self._ring.offer(host, now)
