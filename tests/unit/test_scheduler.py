@@ -231,6 +231,19 @@ def test_what_stood_back_goes_first_once_nobody_has_wanted_the_places_for_a_whil
     assert [ticket.host for ticket in go(scheduler, 0.2)] == ["slow", "other", "well"]
 
 
+def test_who_turns_out_to_be_well_stands_back_no_more_though_slow_hosts_hold_their_part() -> None:
+    scheduler = a_scheduler(Budgets(max_connections=99), places=4)
+    for _ in range(2):
+        add(scheduler, "well")
+        add(scheduler, "silent")
+        go(scheduler, 0.0)
+    assert (scheduler.in_flight, scheduler.has_ready(0.05)) == (2, False)
+    scheduler.release("silent", 0.05)
+    assert not scheduler.has_ready(0.05), "nothing is known of it"
+    scheduler.release("well", 0.05, since=0.0)
+    assert [ticket.host for ticket in go(scheduler, 0.05)] == ["silent", "well"]
+
+
 def test_what_waits_for_receipts_wants_the_places_and_keeps_slow_hosts_from_them() -> None:
     scheduler, owner = a_scheduler(Budgets(max_connections=99), places=4), Owner(0, needs_receipts=True)
     add(scheduler, "slow")
