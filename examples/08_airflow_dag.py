@@ -45,7 +45,7 @@ def orders() -> None:
             raise RuntimeError(f"too many orders have failed: {inputs}")
         print(f"{result['output']}: {inputs['ok']} orders, {result['read']} of them fetched in the last try")
 
-    check(fetch())  # type: ignore[arg-type]
+    check(fetch())
 
 
 made = orders()

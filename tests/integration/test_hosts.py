@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -52,9 +53,11 @@ class Task:
         return Reply(body=b"{}", delay=0.02)
 
     def run(self, end_by: signal.Signals | None = None) -> subprocess.CompletedProcess[str]:
-        """Run it to its end, or until a signal ends it half way; what it says goes to a file, which children may keep."""
+        """Run it to its end, or until a signal ends it half way. It speaks to a file: its children may keep that."""
         with open(self._said, "w+") as said:
-            process = subprocess.Popen(self._words, env=self._environment, stdout=said, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                self._words, env=self._environment, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+            )
             if end_by is not None:
                 self._end = lambda: os.kill(process.pid, end_by)
             try:
@@ -62,7 +65,8 @@ class Task:
             except subprocess.TimeoutExpired:
                 pytest.fail(f"it did not end: {self._said.read_text()[-4000:]}")
             finally:
-                process.kill()
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # and what it has left behind, if it was killed
                 process.wait()
         return subprocess.CompletedProcess(self._words, process.returncode, self._said.read_text())
 
