@@ -30,6 +30,7 @@ LEVELS: dict[str, float] = {
     "statistics": 1,
     "config": 1.1,  # stands on `rate`
     "endings": 1.1,
+    "credentials": 1.2,  # stands on `config`, and knows the statuses that may pass
     "meter": 1.1,  # stands on `statistics`
     "limits": 2,
     "transport": 2,

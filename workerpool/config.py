@@ -280,7 +280,8 @@ class Options:
     guard: GuardRules
     max_body: int | None
     max_redirects: int
-    proxies: Mapping[str, str] | None
+    auth: Any = field(repr=False)
+    proxies: Mapping[str, str] | None = field(repr=False)
     verify: bool | str
     cert: str | tuple[str, str] | None
     fast_path: bool

@@ -212,6 +212,20 @@ class RobotsDisallowed(RequestError):
         self.retry_helps = retry_helps
 
 
+class TokenFailed(RequestError):
+    """There is no token to send the request with: whoever gives them has failed, or refused to.
+
+    The token server's doing, or that of a function of yours; `retry_helps` tells whether that may pass. The request
+    itself was not sent, or refused with a 401 before. Not `StatusError`, whose 401 came of a new token, too.
+    """
+
+    reason = "token"
+
+    def __init__(self, message: str, *, retry_helps: bool = False, key: str = "", attempts: int = 0) -> None:
+        super().__init__(message, key=key, attempts=attempts)
+        self.retry_helps = retry_helps
+
+
 class StatusError(RequestError):
     """A complete response came, and its status is not one of 200–399. The outcome keeps the response."""
 

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 from workerpool import events
 from workerpool.clock import Clock, SystemClock
 from workerpool.config import Breaker, Budgets, CookieMode, Options, RetryPolicy, Timeout
+from workerpool.credentials import Logins
 from workerpool.crew import Crew, Turns
 from workerpool.errors import WrongThread
 from workerpool.forking import tell_of_forks
@@ -126,6 +127,7 @@ class WorkerPool(Requesting):
         allow_hosts: Iterable[str] | None = None,
         deny_private: bool = False,
         trust_proxy: bool = False,
+        auth: Any = None,
         proxies: Mapping[str, str] | None = None,
         verify: bool | str = True,
         cert: str | tuple[str, str] | None = None,
@@ -179,7 +181,8 @@ class WorkerPool(Requesting):
             shared=self._budget,
         )
         close = partial(_close, self._transport, self._budget)
-        turns = Turns(executor, options.workers, scheduler, self._worker, clock, close, gate)
+        logins = Logins(options.auth, options.host_of)
+        turns = Turns(executor, options.workers, scheduler, self._worker, clock, close, gate, logins)
         self._crew = Crew(turns)
         governor.serve(turns)
         self._on_dropped = weakref.finalize(turns, close)  # for a pool dropped without shutdown

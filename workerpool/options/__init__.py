@@ -291,6 +291,11 @@ ONLY_PYTHON = (
         "for the pool"),
     Option("max_redirects", "", "hops that a request may take; a circle ends at once"),
     Option("proxies", "", "as in requests, for every request without its own", "the environment's"),
+    Option(
+        "auth", "",
+        "how requests without an auth of their own say who sends them: as in requests, a pair `(user, password)` or an "
+        "auth object; or a [source of tokens](../howto/credentials.md), a `BearerToken` or `ClientCredentials`",
+        "netrc's"),
     Option("verify", "", "as in requests, for every request without its own; goes before `REQUESTS_CA_BUNDLE`"),
     Option("cert", "", "as in requests, for every request without its own", "none"),
     Option(

@@ -19,6 +19,7 @@ from requests.cookies import RequestsCookieJar
 from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 
+from workerpool.credentials import TokenSource
 from workerpool.model import Request
 from workerpool.transport.adapter import SharedAdapter, is_wrapped
 from workerpool.transport.messages import Message, head_around, is_plain_target
@@ -43,7 +44,7 @@ class Plan:
     carry, and `more`, what of it was the request's own.
     """
 
-    __slots__ = ("_end", "_start", "headers", "method", "more", "pool", "way")
+    __slots__ = ("_end", "_start", "has_login", "headers", "method", "more", "pool", "way")
 
     def __init__(self, prepared: PreparedRequest, around: tuple[str, str], pool: Any, way: Way, more: Any) -> None:
         self.method = prepared.method or ""
@@ -52,15 +53,21 @@ class Plan:
         self.pool = pool
         self.way = way
         self._start, self._end = around
+        self.has_login = any(name.lower() == "authorization" for name, _ in self.headers)
 
     def carries(self, more: Any) -> bool:
         """Whether `more` are the request's own headers that it has: in the same order, and written alike."""
         mine = self.more
         return mine is more or (bool(mine == more) and [*mine] == [*more])
 
-    def message(self, url: str, target: str) -> Message:
-        head = f"{self._start}{target}{self._end}".encode("latin-1")
-        return Message(self.method, url, head, None, partial(plain_request, self.method, self.headers, url))
+    def message(self, url: str, target: str, login: str | None = None) -> Message:
+        """What is sent for a URL. `login`: what ``Authorization`` says this time; it is kept in no plan."""
+        headers, end = self.headers, self._end
+        if login is not None:
+            headers = (*headers, ("Authorization", login))
+            end = f"{end[:-2]}Authorization: {login}\r\n\r\n"  # before the empty line
+        head = f"{self._start}{target}{end}".encode("latin-1")
+        return Message(self.method, url, head, None, partial(plain_request, self.method, headers, url))
 
 
 def plain_request(method: str, headers: tuple[tuple[str, str], ...], url: str) -> PreparedRequest:
@@ -90,13 +97,13 @@ class Plans:
     def find(self, request: Request, url: str) -> tuple[Plan, str] | None:
         """The plan for `request`, and its target; None if it is not plain, or the session has something to add."""
         if (
-            request.params or request.data or request.json is not None or request.files or request.auth
+            request.params or request.data or request.json is not None or request.files or _is_own(request.auth)
             or request.cookies or request.stream or request.hooks or request.proxies
             or request.verify is not None or request.cert is not None
         ):  # fmt: skip
             return None
         session = self._session
-        if session.auth or session.params or session.hooks != _NO_HOOKS:
+        if _is_own(session.auth) or session.params or session.hooks != _NO_HOOKS:
             return None
         cut = url.find("/", 8)
         if cut < 0:
@@ -161,7 +168,9 @@ class Plans:
         session = self._session
         # The last three change where somebody puts something of theirs in between, as libraries for tests do.
         attributes = len(vars(session))
-        return (session.verify, session.cert, session.trust_env, attributes, Session.get_adapter, HTTPAdapter.send)
+        has_auth = session.auth is not None  # then netrc is not asked
+        own = (session.verify, session.cert, session.trust_env, has_auth, attributes)
+        return (*own, Session.get_adapter, HTTPAdapter.send)
 
     def _make(self, method: str, site: str, headers: Mapping[str, str] | None) -> Plan | None:
         session = self._session
@@ -189,6 +198,11 @@ class Plans:
         start = self._adapter.request_url(prepared, way.proxies).removesuffix("/")
         around = head_around(method, dict(prepared.headers), None, pool, url)
         return around and Plan(prepared, (around[0] + start, around[1]), pool, way, more)
+
+
+def _is_own(auth: Any) -> bool:
+    """Whether requests has to do something for an auth; a token is added to what is sent."""
+    return bool(auth) and not isinstance(auth, TokenSource)
 
 
 _OF_SESSIONS = frozenset(name for name, value in vars(requests.Session).items() if callable(value))

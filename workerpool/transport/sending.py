@@ -18,6 +18,7 @@ from requests.utils import default_user_agent
 from workerpool import events
 from workerpool.clock import LEAST
 from workerpool.config import Options, Timeout
+from workerpool.credentials import TokenSource, as_it_is
 from workerpool.errors import ConnectionLost, Denied, OutcomeUnknown, RequestError, TimedOut, UnexpectedError
 from workerpool.model import DEFAULT_PORTS, Request, origin
 from workerpool.redact import redact
@@ -244,6 +245,7 @@ class RequestsTransport(CarryingTransport):
         session.proxies.update(options.proxies or {})
         session.verify = options.verify
         session.cert = options.cert
+        session.auth = options.auth
         return session
 
     def _govern(self, prefix: str, adapter: BaseAdapter) -> BaseAdapter:
@@ -314,8 +316,10 @@ class RequestsTransport(CarryingTransport):
         if found is None:
             return None
         plan, target = found
+        if exchange.login is not None and plan.has_login:  # netrc's, say: requests' own path has one take its place
+            return None
         self._adapter.check_url(exchange.url, plan.way.proxies)
-        return plan, plan.message(exchange.url, target)
+        return plan, plan.message(exchange.url, target, exchange.login)
 
     def _accepted(self, session: Any, exchange: Exchange, response: Response, way: Way, began: float) -> Response:
         """Do what a session does with a response that came by one of its plans."""
@@ -330,6 +334,8 @@ class RequestsTransport(CarryingTransport):
         settings = session.merge_environment_settings(
             prepared.url, dict(request.proxies or {}), True, request.verify, request.cert
         )
+        if exchange.login is not None:
+            prepared.headers["Authorization"] = exchange.login
         started = time.perf_counter()
         with self._driven:
             response: Response = session.send(
@@ -374,7 +380,8 @@ def _as_requests(request: Request) -> requests.Request:
         data=request.data or {},
         json=request.json,
         params=request.params or {},
-        auth=request.auth,
+        # A token is added when it is sent; the session's own auth is not to be in its place meanwhile.
+        auth=as_it_is if isinstance(request.auth, TokenSource) else request.auth,
         cookies=request.cookies,
         hooks=request.hooks,
     )
