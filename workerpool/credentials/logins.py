@@ -28,6 +28,10 @@ AHEAD, AHEAD_SHARE = 30.0, 0.1
 LEAST_LIFE = 1.0
 """Seconds that a token is used for at least: one that had ended when it came is still to be tried, once."""
 
+IN_VAIN = 3
+"""Renewals in a row that have helped nobody, after which a 401 is not taken for the token's doing. A single one may be
+chance: a token that has ended again by the time that a request arrives."""
+
 LONGEST_REST = 60.0
 """Seconds after which a source that keeps failing is asked again; the first time it is 1, and each time twice as long
 as before. So long is also the rest between renewals that have changed nothing."""
@@ -51,6 +55,7 @@ class Login:
         self.issued: Issued | None = None
         self.fault: TokenFailed | None = None  # why the last fetch has brought none
         self.is_fetching = False
+        self._is_fetched_by_thread = False
         self._began = 0.0  # the fetch
         self._ends_at = self._renew_at = LONG_AGO
         self._not_before = LONG_AGO  # when the source may be asked again
@@ -87,7 +92,12 @@ class Login:
         issued = self.issued
         if issued is None or now >= self._ends_at or issued.number <= refused:
             return False
-        return self._refused < issued.number or self._in_vain > 0 or not self.source.renews
+        return self._refused < issued.number or self._is_in_doubt or not self.source.renews
+
+    @property
+    def _is_in_doubt(self) -> bool:
+        """Whether a 401 is rather about what is asked for than about the token."""
+        return self._in_vain >= IN_VAIN
 
     @property
     def _is_hopeless(self) -> bool:
@@ -96,9 +106,18 @@ class Login:
 
     # -- fetching -----------------------------------------------------------------------------------------------------
 
-    def begin(self, now: float) -> bool:
-        """Note that a token is fetched from now on; False if only the last failure is to be told."""
+    def may_fetch(self, now: float) -> bool:
+        """Whether a thread that has to wait for a token fetches it itself: nobody else may be able to, but another such
+        thread."""
+        return not self._is_fetched_by_thread and now >= self._not_before
+
+    def begin(self, now: float, *, by_thread: bool = False) -> bool:
+        """Note that a token is fetched from now on; False if only the last failure is to be told.
+
+        `by_thread`: by one that waits for it.
+        """
         self.is_fetching = True
+        self._is_fetched_by_thread = by_thread
         self._began = now
         return now >= self._not_before
 
@@ -106,9 +125,9 @@ class Login:
         """Take the token that was fetched."""
         number = 1 if self.issued is None else self.issued.number + 1
         self.issued = Issued(number, token.header)
-        self.is_fetching = False
+        self.is_fetching = self._is_fetched_by_thread = False
         self.fault, self._failures = None, 0
-        self._not_before = now + _rest(self._in_vain) if self._in_vain else LONG_AGO
+        self._not_before = now + self._rest_in_doubt if self._is_in_doubt else LONG_AGO
         if token.expires_in is None:
             self._ends_at = self._renew_at = NEVER
         else:
@@ -117,14 +136,14 @@ class Login:
 
     def fail(self, error: TokenFailed, now: float) -> None:
         """Note that none was to be had."""
-        self.is_fetching = False
+        self.is_fetching = self._is_fetched_by_thread = False
         self.fault = error
         self._failures += 1
         self._not_before = now + _rest(self._failures)
 
     def give_up(self) -> None:
         """Note that a fetch was given up, or that what was to be told has been."""
-        self.is_fetching = False
+        self.is_fetching = self._is_fetched_by_thread = False
 
     def is_worth_waiting(self, attempts: int) -> bool:
         """Whether those who wait go on to wait after a failure: a function is called so many times. A request for a
@@ -148,15 +167,20 @@ class Login:
     def note_renewed(self, number: int, now: float, *, is_refused: bool) -> None:
         """Note what came of a request that went again, with the token of that number, as an older one was refused.
 
-        If that was refused, too, it may not be the token: from now on it is renewed more and more seldom, and only who
-        was refused waits for that.
+        If that was refused, too, and so it was with the last ones, it is not the token: from now on it is renewed more
+        and more seldom, and only who was refused waits for that.
         """
         if not is_refused:
             self._in_vain = 0
         elif number > self._noted:
             self._noted = number
             self._in_vain += 1
-            self._not_before = max(self._not_before, now + _rest(self._in_vain))
+            if self._is_in_doubt:
+                self._not_before = max(self._not_before, now + self._rest_in_doubt)
+
+    @property
+    def _rest_in_doubt(self) -> float:
+        return _rest(1 + self._in_vain - IN_VAIN)
 
 
 def _rest(times: int) -> float:
