@@ -24,6 +24,7 @@ LEVELS: dict[str, float] = {
     "extras": 1,
     "model": 1,
     "rate": 1,
+    "proxies": 1,
     "clock": 1,
     "forking": 1,
     "events": 1,

@@ -124,6 +124,10 @@ class TransportError(RequestError):
 
     reason = "transport"
     retry_helps = True
+    elsewhere = False
+    """Whether it is, or may be, a proxy's doing, so that the request goes by another one at once."""
+    rest = 0.0
+    """Seconds for which another attempt would be in vain, as no proxy is tried until then."""
 
 
 class ConnectFailed(TransportError):

@@ -31,6 +31,8 @@ EVENTS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "token.fetched": (logging.INFO, ("source", "expires_in")),
     "token.refused": (logging.INFO, ("key", "host", "attempt")),
     "token.failed": (logging.WARNING, ("source", "error")),
+    "proxy.aside": (logging.WARNING, ("proxy", "wait", "reason")),
+    "proxy.back": (logging.INFO, ("proxy",)),
     "pool.started": (logging.DEBUG, ("workers", "rate", "host_rate", "max_connections", "host_connections")),
     "pool.stopped": (logging.DEBUG, ("requests", "sent", "elapsed")),
     "worker.failed": (logging.ERROR, ("error",)),

@@ -26,6 +26,7 @@ from workerpool.governor import CrewGovernor
 from workerpool.limits.file import FileBudget, budget_path
 from workerpool.model import Request
 from workerpool.options.checking import checked
+from workerpool.proxies import ProxyList
 from workerpool.rate import Rate
 from workerpool.requesting import Requesting
 from workerpool.retry import Retries
@@ -128,7 +129,7 @@ class WorkerPool(Requesting):
         deny_private: bool = False,
         trust_proxy: bool = False,
         auth: Any = None,
-        proxies: Mapping[str, str] | None = None,
+        proxies: Mapping[str, str] | ProxyList | None = None,
         verify: bool | str = True,
         cert: str | tuple[str, str] | None = None,
         fast_path: bool = True,

@@ -265,6 +265,11 @@ class Worker:
                 self._log("request.resent", ticket)
             ticket.note_underway(trip.attempts)
             return Step(again=True)
+        if isinstance(error, TransportError) and error.elsewhere and self._transport.can_repeat(trip.exchange):
+            if events.is_on("request.resent"):
+                self._log("request.resent", ticket)
+            ticket.note_underway(trip.attempts)
+            return Step(again=True)
         is_hosts = isinstance(error, TransportError) and not isinstance(error, (BadBody, TooLarge))
         answer = self._answer(ticket, trip, None) if self._listens and is_hosts else None
         step = self._judge(ticket, trip, None, error)
@@ -299,6 +304,8 @@ class Worker:
         if verdict.wait is not None and not self._transport.can_repeat(trip.exchange):
             why_not = "not retried, as its body is an iterator that can be read only once: give bytes or a file"
             verdict = Verdict(why_not=why_not, pause=verdict.pause, refuse=verdict.refuse)
+        if verdict.wait is not None and isinstance(error, TransportError) and error.rest:
+            verdict = replace(verdict, wait=verdict.wait + error.rest)
         if verdict.wait is None:
             if error is not None and pause is not None and pause.refuse:
                 error = paused_error(pause.until - now, self._clock.time(), self._policy.retry_after_max)

@@ -31,7 +31,7 @@ PLANS_KEPT = 2048
 TABLES_KEPT = 16
 """Kinds of sessions that have plans of their own. As a rule there is one: workers' sessions are made alike."""
 
-Table = dict[tuple[str, str], "Plan | None"]
+Table = dict[tuple[str, str, str | None], "Plan | None"]
 Tables = dict[Any, Table]
 
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
@@ -94,8 +94,13 @@ class Plans:
         self._tables = tables
         self._note_state()
 
-    def find(self, request: Request, url: str) -> tuple[Plan, str] | None:
-        """The plan for `request`, and its target; None if it is not plain, or the session has something to add."""
+    def find(
+        self, request: Request, url: str, proxies: Mapping[str, str] | None = None
+    ) -> tuple[Plan, str] | None:
+        """The plan for `request`, and its target; None if it is not plain, or the session has something to add.
+
+        `proxies`: that whose turn it is, where several take turns.
+        """
         if (
             request.params or request.data or request.json is not None or request.files or _is_own(request.auth)
             or request.cookies or request.stream or request.hooks or request.proxies
@@ -111,16 +116,16 @@ class Plans:
         site, target = url[:cut], url[cut:]
         if not self._is_as_before():
             self._note_state()
-        key = (request.method, site)
+        key = (request.method, site, None if proxies is None else proxies["http"])
         plan = known = self._table.get(key, _UNKNOWN)
         if known is _UNKNOWN or (known is not None and not known.carries(request.headers)):
             if len(self._table) >= PLANS_KEPT:
                 self._table.clear()
-            plan = self._make(request.method, site, request.headers)
+            plan = self._make(request.method, site, request.headers, proxies)
             if plan is not None or request.headers is None:
                 self._table[key] = plan
             elif known is _UNKNOWN:  # one request's odd headers say nothing of the site
-                self._table[key] = self._make(request.method, site, None)
+                self._table[key] = self._make(request.method, site, None, proxies)
         if plan is None or not is_plain_target(target):
             return None
         return plan, target
@@ -172,7 +177,9 @@ class Plans:
         own = (session.verify, session.cert, session.trust_env, has_auth, attributes)
         return (*own, Session.get_adapter, HTTPAdapter.send)
 
-    def _make(self, method: str, site: str, headers: Mapping[str, str] | None) -> Plan | None:
+    def _make(
+        self, method: str, site: str, headers: Mapping[str, str] | None, proxies: Mapping[str, str] | None
+    ) -> Plan | None:
         session = self._session
         method = method.upper()
         url = f"{site}/"
@@ -191,7 +198,7 @@ class Plans:
             session.cookies = own
         if prepared.url != url or session.get_adapter(url) is not self._adapter:
             return None
-        way = Way.of(**session.merge_environment_settings(url, {}, True, None, None))
+        way = Way.of(**session.merge_environment_settings(url, {**(proxies or {})}, True, None, None))
         pool = self._adapter.pool_or_none(prepared, way)
         if pool is None:
             return None
