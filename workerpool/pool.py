@@ -81,7 +81,9 @@ class WorkerPool(Requesting):
     `deny_private`: refuse private, loopback and other addresses that are not public. Whatever name leads there, they
         are not connected to.
     `trust_proxy`: with `deny_private`: leave that to the proxy that is gone through. Else a proxy is an error.
-    `proxies`: as in requests, for every request without its own.
+    `auth`: how requests without an auth of their own say who sends them: as in requests, a pair `(user, password)` or
+        an auth object; or a source of tokens, a `BearerToken` or `ClientCredentials`.
+    `proxies`: as in requests, for every request without its own; or a `ProxyList`, which take turns.
     `verify`: as in requests, for every request without its own; goes before `REQUESTS_CA_BUNDLE`.
     `cert`: as in requests, for every request without its own.
     `fast_path`: send plain requests by the fast path. What needs requests' own code goes there: streamed responses,

@@ -244,7 +244,8 @@ class Worker:
                 return Step(next_host=next_host, next_key=next_key, held=held)
         trip.add_send(ticket.slot_wait, self._clock.now())
         if response.status_code == UNAUTHORIZED and self._may_go_again(ticket, exchange):
-            response.close()
+            if ticket.request.stream:
+                response.close()  # its socket is not to be held meanwhile
             if events.is_on("token.refused"):
                 self._log("token.refused", ticket)
             ticket.note_underway(trip.attempts)
