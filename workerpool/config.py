@@ -336,7 +336,9 @@ class Options:
 
 def _are_proxies(proxies: object) -> bool:
     """As requests takes them, where None is no proxy."""
-    return isinstance(proxies, Mapping) and all(isinstance(key, str) and isinstance(url, (str, NoneType)) for key, url in proxies.items())
+    return isinstance(proxies, Mapping) and all(
+        isinstance(key, str) and isinstance(url, (str, NoneType)) for key, url in proxies.items()
+    )
 
 
 def _is_cert(cert: object) -> bool:

@@ -56,7 +56,9 @@ def check_proxy(url: object, option: str) -> str:
     except ValueError:
         is_good = False
     if not is_good:
-        what = repr(f"***@{url.rpartition('@')[2]}" if "@" in url else url) if isinstance(url, str) else type(url).__name__
+        what = (
+            repr(f"***@{url.rpartition('@')[2]}" if "@" in url else url) if isinstance(url, str) else type(url).__name__
+        )
         raise OptionError(
             f"{option}={what} is no proxy: write 'http://proxy:3128' or 'socks5h://proxy:1080', "
             "with a login as in 'http://user:password@proxy:3128', percent-encoded"

@@ -4,7 +4,7 @@ the others."""
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,11 @@ def pool_by(*proxies: str, max_workers: int = 8, **options: Any) -> WorkerPool:
     return open_pool(max_workers, proxies=ProxyList(proxies), **{"retry": ONCE, **options})
 
 
+def pool_outcomes(proxies: Iterable[str], urls: Iterable[str]) -> Iterator[Outcome]:
+    with pool_by(*proxies) as pool:
+        yield from pool.stream(urls)
+
+
 def fetch(pool: WorkerPool, *requests: str | Request) -> list[Outcome]:
     return [*pool.stream(requests)]
 
@@ -60,7 +65,8 @@ def test_with_a_dead_proxy_among_four_no_request_fails_and_none_spends_an_attemp
             assert all(outcome.ok and len(outcome.attempts) == 1 for outcome in outcomes)
             assert 1 <= pool.statistics().resent <= 8, "only what found out went again"
         counts = [keeper.requests for keeper in three]
-        assert sum(counts) == 300 and min(counts) > 50, "the others take turns"
+        assert sum(counts) == 300
+        assert min(counts) > 50, "the others take turns"
 
 
 def test_sockets_stay_within_the_budget_whichever_proxy_they_lead_through() -> None:
@@ -75,7 +81,8 @@ def test_code_in_the_pool_that_sends_by_itself_takes_turns_too() -> None:
         sent = [pool.submit(lambda: pool.session.get("http://host.test/").status_code) for _ in range(40)]
         assert {future.result(LONG) for future in sent} == {200}
         counts = [keeper.requests for keeper in two]
-        assert sum(counts) == 40 and min(counts) > 0
+        assert sum(counts) == 40
+        assert min(counts) > 0
 
 
 def test_a_request_with_proxies_of_its_own_goes_by_these() -> None:
@@ -94,7 +101,8 @@ def test_a_proxy_that_refuses_the_login_is_set_aside(tmp_path: Path) -> None:
         with pool_by(wrong) as pool:
             (outcome,) = fetch(pool, origin.url())
             assert outcome.status == 407, "nobody else is there: it is what came"
-        assert "hunter2" not in repr(outcome) and USER not in repr(outcome)
+        assert "hunter2" not in repr(outcome)
+        assert USER not in repr(outcome)
 
 
 @pytest.mark.parametrize("answer", [407, 502, 503])
@@ -132,22 +140,26 @@ def test_a_connection_that_dies_in_a_proxy_sends_what_may_be_repeated_by_another
 
     with serving(die) as bad, keepers(1) as (good,), pool_by(bad.url, good.url, max_workers=1) as pool:
         assert all(outcome.ok for outcome in fetch(pool, *(f"http://host.test/{n}" for n in range(10))))
-        assert good.requests == 10 and len(bad.clients) == 1
+        assert good.requests == 10
+        assert len(bad.clients) == 1
     with serving(die) as bad, keepers(1) as (good,), pool_by(bad.url, good.url, max_workers=1) as pool:
         (outcome,) = fetch(pool, Request("http://host.test/", "POST", data=b"once"))
-        assert not outcome.ok and good.requests == 0, "whether it was sent on nobody knows"
+        assert not outcome.ok
+        assert good.requests == 0, "whether it was sent on nobody knows"
 
 
 def test_socks_proxies_take_turns() -> None:
     with Origin() as origin, SocksServer() as socks, dead_proxy() as dead:
-        with pool_by(dead.replace("http:", "socks5h:"), f"socks5h://127.0.0.1:{socks.port}") as pool:
-            assert all(outcome.ok for outcome in fetch(pool, *(origin.url(f"/bytes/{n + 1}") for n in range(20))))
+        proxies = dead.replace("http:", "socks5h:"), socks.url
+        outcomes = [*pool_outcomes(proxies, [origin.url(f"/bytes/{n + 1}") for n in range(20)])]
+        assert all(outcome.ok for outcome in outcomes)
 
 
 def test_where_all_are_down_the_error_names_them_without_their_logins() -> None:
     with dead_proxy(f"{USER}:hunter2@") as dead, pool_by(dead) as pool:
         first, second = fetch(pool, "http://host.test/1")[0], fetch(pool, "http://host.test/2")[0]
-        assert isinstance(first.error, ConnectFailed) and isinstance(second.error, ConnectFailed)
+        assert isinstance(first.error, ConnectFailed)
+        assert isinstance(second.error, ConnectFailed)
         assert "the only proxy is set aside" in str(second.error)
         assert "hunter2" not in str(first.error) + str(second.error) + repr(pool._options)
 
@@ -157,5 +169,6 @@ def test_a_proxy_in_trouble_is_told_of_in_the_log(caplog: pytest.LogCaptureFixtu
     with keepers(1) as (good,), dead_proxy("me:hunter2@") as dead, pool_by(dead, good.url()) as pool:
         assert all(outcome.ok for outcome in fetch(pool, *["http://host.test/"] * 5))
     told = [record.getMessage() for record in caplog.records if record.getMessage().startswith("proxy.aside")]
-    assert len(told) == 1 and "connection refused" in told[0]
+    assert len(told) == 1
+    assert "connection refused" in told[0]
     assert "hunter2" not in caplog.text

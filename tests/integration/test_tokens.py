@@ -1,4 +1,4 @@
-"""Pools that show tokens: by the servers' counts, one is fetched each time that one has ended, and nobody else waits."""
+"""Pools that show tokens: by the servers' counts, one is fetched when one has ended, and nobody else waits."""
 
 from __future__ import annotations
 
@@ -111,7 +111,8 @@ def test_what_is_refused_with_a_new_token_too_ends_with_that(server: TokenServer
     with open_pool(server.source) as pool:
         (outcome,) = fetch(pool, server.url("secret"))
         assert (outcome.status, len(outcome.attempts)) == (401, 1)
-    assert server.origin.requests == 2 and server.fetched == 2
+    assert server.origin.requests == 2
+    assert server.fetched == 2
 
 
 def test_a_page_that_refuses_every_token_does_not_have_one_fetched_for_each_request(server: TokenServer) -> None:
@@ -243,7 +244,8 @@ def test_a_token_server_that_stays_down_is_asked_more_and_more_seldom(server: To
     with open_pool(server.source, 1, clock=clock, retry=ONCE) as pool:
         for _ in range(5):
             (outcome,) = fetch(pool, server.url())
-            assert isinstance(outcome.error, TokenFailed) and outcome.error.retry_helps
+            assert isinstance(outcome.error, TokenFailed)
+            assert outcome.error.retry_helps
             assert not outcome.attempts
     assert server.tokens.requests == 5
     assert clock.now() >= 1 + 2 + 4 + 8
@@ -395,5 +397,3 @@ def test_transports_of_others_get_along_with_tokens() -> None:
 
     with open_pool(BearerToken(lambda: "abc"), transport=ScriptedTransport(script)) as pool:
         assert [outcome.status for outcome in fetch(pool, "http://a.test/")] == [401]
-
-

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,11 +42,13 @@ def test_a_token_is_renewed_while_it_is_still_good() -> None:
     fetched(login, 0.0, 3600.0)
     early = 3600.0 - AHEAD
     assert not login.is_wanted(0, early - 1)
-    assert login.is_wanted(0, early) and login.waits_until(0, early) <= early
+    assert login.is_wanted(0, early)
+    assert login.waits_until(0, early) <= early
     login.begin(early)
     login.fail(HELPS, early)
     assert login.waits_until(0, early) <= early, "the old one is still good"
-    assert not login.is_wanted(0, early) and login.is_wanted(0, early + 1), "and is renewed a little later"
+    assert not login.is_wanted(0, early)
+    assert login.is_wanted(0, early + 1), "and is renewed a little later"
     assert login.waits_until(0, 3600.0) == NEVER
 
 
@@ -87,7 +87,8 @@ def test_a_text_is_no_token_that_may_be_renewed() -> None:
     login = Login(BearerToken("abc"), origin)
     bearer = a_bearer(login)
     assert bearer.header == "Bearer abc"
-    assert not bearer.may_go_again() and not bearer.is_wanted(math.inf)
+    assert not bearer.may_go_again()
+    assert not bearer.is_wanted(1e9)
 
 
 def test_what_has_left_its_origin_neither_waits_nor_shows_a_token() -> None:
@@ -116,11 +117,13 @@ def test_who_comes_while_a_source_says_no_is_told_at_once() -> None:
     login = a_login()
     login.begin(0.0)
     login.fail(IN_VAIN, 0.0)
-    assert login.waits_until(0, 0.5) == NEVER and login.is_wanted(0, 0.5)
+    assert login.waits_until(0, 0.5) == NEVER
+    assert login.is_wanted(0, 0.5)
     assert not login.begin(0.5), "it is not asked again so soon"
     login.give_up()
     assert login.begin(1.0)
-    assert str(login.failure()) == "never" and not login.failure().retry_helps
+    assert str(login.failure()) == "never"
+    assert not login.failure().retry_helps
 
 
 def refused_twice(login: Login, now: float) -> float:

@@ -171,6 +171,8 @@ class Login:
         and more seldom, and only who was refused waits for that.
         """
         if not is_refused:
+            if self._is_in_doubt:
+                self._not_before = LONG_AGO
             self._in_vain = 0
         elif number > self._noted:
             self._noted = number

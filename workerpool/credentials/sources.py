@@ -246,7 +246,9 @@ def _checked_hosts(hosts: Any) -> tuple[str, ...] | None:
     patterns = check_items("hosts", hosts, str, "hosts, as in ['api.example.com', '*.example.org']")
     for pattern in patterns:
         if not _HOST.fullmatch(pattern):
-            raise OptionError(f"hosts={pattern!r} is no host: write 'api.example.com', '*.example.com' or 'a.test:8443'")
+            raise OptionError(
+                f"hosts={pattern!r} is no host: write 'api.example.com', '*.example.com' or 'a.test:8443'"
+            )
     return tuple(sorted(pattern.lower() for pattern in patterns))
 
 
@@ -265,5 +267,3 @@ def _port_of(pattern: str) -> tuple[str, str]:
     """A pattern's host, and its port if it names one."""
     host, colon, port = pattern.rpartition(":")
     return (host, port) if colon and port.isdecimal() and not pattern.endswith("]") else (pattern, "")
-
-

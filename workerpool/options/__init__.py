@@ -249,8 +249,8 @@ REACH = (
     Option(
         "auth", "--auth HOW",
         "who sends: basic:USER:SECRET, bearer:SECRET, or oauth2:FILE for [tokens that end](../howto/credentials.md). "
-        "SECRET is `env:NAME`, `file:PATH`, `keyring:SERVICE/USER` (the extra `[keyring]`) or `netrc:HOST`; said itself "
-        "it works, too, but everybody on the machine can read it in the list of processes", "netrc's", read=auth,
+        "SECRET is `env:NAME`, `file:PATH`, `keyring:SERVICE/USER` (the extra `[keyring]`) or `netrc:HOST`; said "
+        "itself, it works, but everybody on the machine can read it in the list of processes", "netrc's", read=auth,
         python="how requests without an auth of their own say who sends them: as in requests, a pair `(user, "
         "password)` or an auth object; or a [source of tokens](../howto/credentials.md), a `BearerToken` or "
         "`ClientCredentials`"),

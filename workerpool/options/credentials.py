@@ -72,7 +72,9 @@ def _table(path: str, said: str) -> dict[str, Any]:
     except OSError as error:
         raise OptionError(f"{said} cannot be read: {(error.strerror or str(error)).lower()}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        raise OptionError(f'{said} is no TOML: write lines as in token_url = "https://login.example.com/token"') from None
+        raise OptionError(
+            f'{said} is no TOML: write lines as in token_url = "https://login.example.com/token"'
+        ) from None
     for name, value in fields.items():
         if name not in _FIELDS:
             raise OptionError(f"{said}: {name} is unknown: it may have {', '.join(_FIELDS)}")

@@ -94,9 +94,7 @@ class Plans:
         self._tables = tables
         self._note_state()
 
-    def find(
-        self, request: Request, url: str, proxies: Mapping[str, str] | None = None
-    ) -> tuple[Plan, str] | None:
+    def find(self, request: Request, url: str, proxies: Mapping[str, str] | None = None) -> tuple[Plan, str] | None:
         """The plan for `request`, and its target; None if it is not plain, or the session has something to add.
 
         `proxies`: that whose turn it is, where several take turns.

@@ -23,8 +23,8 @@ from workerpool.errors import ConnectFailed, ConnectionLost, RequestError, Timed
 from workerpool.proxies import ProxyList, shown
 
 PERHAPS_MOST = 2
-"""How many more proxies an attempt tries while it may be the server that fails: all of them, at each attempt, would be a
-load that no request is worth."""
+"""How many more proxies an attempt tries while it may be the server that fails: all of them, at each attempt, would be
+a load that no request is worth."""
 
 REFUSED = 407
 """A proxy wants a login, or another one (RFC 9110, section 15.5.8)."""
