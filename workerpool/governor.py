@@ -56,7 +56,7 @@ class CrewGovernor:
             raise RuntimeError("this session belongs to a pool that is gone")
         door = Door(turns)
         host = self._host_of(request.url or "")
-        if door.gate is not None and not has_place:
+        if door.gate is not None and not has_place and not door.is_fetching:
             self._check_robots(door, door.gate, request, host)
         if has_place:
             door.exit(door.enter(host, self._policy.total, key=self._key(request), has_place=True))

@@ -351,7 +351,8 @@ def test_a_token_takes_the_place_of_netrcs_login(
 @pytest.mark.parametrize("auth", [("me", "pass"), requests.auth.HTTPBasicAuth("me", "pass")])
 def test_a_pools_auth_may_be_requests_own(auth: Any) -> None:
     with Origin() as origin, open_pool(auth) as pool:
-        fetch(pool, origin.url("/1"), Request(origin.url("/2"), auth=("you", "word")))
+        (first, _) = fetch(pool, origin.url("/1"), Request(origin.url("/2"), auth=("you", "word")))
+        assert first.attempts[-1].fast_path
         fetch(pool, Request(origin.url("/3"), auth=BearerToken("abc")))
         seen = {arrival.path: arrival.headers.get("Authorization") for arrival in origin.arrivals}
     basic = requests.auth._basic_auth_str

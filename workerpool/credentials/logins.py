@@ -9,14 +9,14 @@ was sent with an older one than there is now simply goes again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
 from workerpool.clock import LONG_AGO, NEVER
 from workerpool.credentials.sources import Token, TokenSource
 from workerpool.errors import RequestError, TokenFailed
-from workerpool.model import Request
+from workerpool.model import Request, origin
 from workerpool.redact import redact
 
 KEPT = 10_000
@@ -51,7 +51,7 @@ class Login:
     def __init__(self, source: TokenSource, host_of: Callable[[str], str]) -> None:
         self.source = source
         self.request = source.request()
-        self.host = "" if self.request is None else host_of(self.request.url)
+        self.host = "" if self.request is None else _host(host_of, self.request.url)
         self.issued: Issued | None = None
         self.fault: TokenFailed | None = None  # why the last fetch has brought none
         self.is_fetching = False
@@ -148,8 +148,8 @@ class Login:
     def is_worth_waiting(self, attempts: int) -> bool:
         """Whether those who wait go on to wait after a failure: a function is called so many times. A request for a
         token has had its retries already."""
-        assert self.fault is not None
-        return self.request is None and self.fault.retry_helps and self._failures % attempts != 0
+        fault = self.fault
+        return self.request is None and fault is not None and fault.retry_helps and self._failures % attempts != 0
 
     def failure(self) -> TokenFailed:
         """What a request is told for which there is no token."""
@@ -247,7 +247,7 @@ class Logins:
     def __init__(self, source: Any, host_of: Callable[[str], str]) -> None:
         self._source = source if isinstance(source, TokenSource) else None
         self._host_of = host_of
-        self._logins: dict[TokenSource, Login] = {}  # single reads and writes: no lock needed under the GIL
+        self._logins: dict[Hashable, Login] = {}  # single reads and writes: no lock needed under the GIL
 
     def bearer(self, request: Request) -> Bearer | None:
         """How a new request says who sends it; None if that is not by a token."""
@@ -258,11 +258,12 @@ class Logins:
 
     def login(self, source: TokenSource) -> Login:
         """The login for a source."""
-        login = self._logins.get(source)
+        key = _key_of(source)
+        login = self._logins.get(key)
         if login is None:
             if len(self._logins) >= KEPT:
                 self._logins.clear()
-            login = self._logins.setdefault(source, Login(source, self._host_of))
+            login = self._logins.setdefault(key, Login(source, self._host_of))
         return login
 
     def _source_for(self, request: Request) -> TokenSource | None:
@@ -272,6 +273,22 @@ class Logins:
         else:
             source = self._source if auth is None and not _has_own(request) else None
         return source if source is not None and source.covers(request.url) else None
+
+
+def _key_of(source: TokenSource) -> Hashable:
+    """What tells one source from another: equal ones have one token. One whose function has no hash is by itself."""
+    try:
+        hash(source)
+    except TypeError:
+        return id(source)  # its login holds it, so that nothing else gets this number
+    return source
+
+
+def _host(host_of: Callable[[str], str], url: str) -> str:
+    try:
+        return host_of(url)
+    except Exception:  # a user's function, which knows no such URL
+        return origin(url)
 
 
 def _has_own(request: Request) -> bool:

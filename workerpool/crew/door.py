@@ -96,6 +96,7 @@ class Door:
         dispatcher, clock, login = self._dispatcher, self._dispatcher.clock, bearer.login
         condition = dispatcher.lock.condition()
         gives_up_at = NEVER if max_wait is None else clock.now() + max_wait
+        has_asked = False
         while True:
             with dispatcher.lock:
                 now = clock.now()
@@ -103,6 +104,8 @@ class Door:
                 if until <= now:
                     bearer.take()
                     return
+                if has_asked and login.fault is not None and not login.is_worth_waiting(self._turns.worker.attempts):
+                    raise login.failure()
                 if now >= gives_up_at:
                     raise TokenFailed(f"no token from {login.source.label} within {max_wait:.3g} s", retry_helps=True)
                 if not login.may_fetch(now):
@@ -114,8 +117,7 @@ class Door:
                     continue
                 login.begin(now, by_thread=True)
             self._fetch(login)
-            if login.fault is not None and not (login.request is None and login.is_worth_waiting(self._attempts)):
-                raise login.failure()
+            has_asked = True
 
     def _fetch(self, login: Login) -> None:
         """Fetch a token on this thread."""
@@ -160,8 +162,9 @@ class Door:
             bearer.conclude(status, self._dispatcher.clock.now())
 
     @property
-    def _attempts(self) -> int:
-        return self._turns.worker.attempts
+    def is_fetching(self) -> bool:
+        """Whether the calling thread is at a token just now: robots.txt is not asked about that."""
+        return self._turns.worker.is_fetching
 
     # -- what a host wants --------------------------------------------------------------------------------------------
 

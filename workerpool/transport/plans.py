@@ -106,7 +106,7 @@ class Plans:
         ):  # fmt: skip
             return None
         session = self._session
-        if _is_own(session.auth) or session.params or session.hooks != _NO_HOOKS:
+        if _is_changing(session.auth) or session.params or session.hooks != _NO_HOOKS:
             return None
         cut = url.find("/", 8)
         if cut < 0:
@@ -171,8 +171,8 @@ class Plans:
         session = self._session
         # The last three change where somebody puts something of theirs in between, as libraries for tests do.
         attributes = len(vars(session))
-        has_auth = session.auth is not None  # then netrc is not asked
-        own = (session.verify, session.cert, session.trust_env, has_auth, attributes)
+        auth = session.auth if type(session.auth) is tuple else session.auth is not None  # with one, netrc is not asked
+        own = (session.verify, session.cert, session.trust_env, auth, attributes)
         return (*own, Session.get_adapter, HTTPAdapter.send)
 
     def _make(
@@ -206,8 +206,13 @@ class Plans:
 
 
 def _is_own(auth: Any) -> bool:
-    """Whether requests has to do something for an auth; a token is added to what is sent."""
+    """Whether requests has to do something for an auth each time; a token is added to what is sent."""
     return bool(auth) and not isinstance(auth, TokenSource)
+
+
+def _is_changing(auth: Any) -> bool:
+    """The same of a session's: a pair is a header that stays as it is."""
+    return _is_own(auth) and type(auth) is not tuple
 
 
 _OF_SESSIONS = frozenset(name for name, value in vars(requests.Session).items() if callable(value))
