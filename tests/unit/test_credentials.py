@@ -87,7 +87,7 @@ def test_sources_go_to_other_processes_and_show_no_secret() -> None:
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Each place where a secret may be, with one in it."""
-    monkeypatch.setenv("API_TOKEN", "from the environment")
+    monkeypatch.setenv("API_TOKEN", "from-the-environment")
     (tmp_path / "secret").write_text("from a file\n")
     (tmp_path / "netrc").write_text("machine api.test login me password fromnetrc\n")
     (tmp_path / "netrc").chmod(stat.S_IRUSR | stat.S_IWUSR)
@@ -104,7 +104,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("said", "secret"),
     [
-        ("env:API_TOKEN", "from the environment"),
+        ("env:API_TOKEN", "from-the-environment"),
         ("file:~/secret", "from a file"),
         ("keyring:a/service/me", "from the keyring"),
         ("netrc:api.test", "fromnetrc"),
@@ -165,7 +165,7 @@ def settings(*words: str) -> RunSettings:
 
 @pytest.mark.usefixtures("places")
 def test_the_command_line_says_who_sends() -> None:
-    assert settings("--auth", "basic:me:env:API_TOKEN").options.auth == ("me", "from the environment")
+    assert settings("--auth", "basic:me:env:API_TOKEN").options.auth == ("me", "from-the-environment")
     assert settings("--auth", "bearer:netrc:api.test").options.auth == BearerToken("fromnetrc")
     assert settings().options.auth is None
 
@@ -178,7 +178,7 @@ def test_a_file_says_where_tokens_come_from(places: Path) -> None:
     )
     source = settings("--auth", f"oauth2:{login}").options.auth
     assert source == ClientCredentials(
-        URL, "me", "from the environment", scope="read", in_body=True, hosts=("api.test",), more={"resource": "r"}
+        URL, "me", "from-the-environment", scope="read", in_body=True, hosts=("api.test",), more={"resource": "r"}
     )
 
 
