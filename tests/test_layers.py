@@ -30,6 +30,7 @@ LEVELS: dict[str, float] = {
     "statistics": 1,
     "config": 1.1,  # stands on `rate`
     "endings": 1.1,
+    "saving": 1.1,  # names files by what is in `model`
     "meter": 1.1,  # stands on `statistics`
     "limits": 2,
     "transport": 2,
