@@ -20,6 +20,8 @@ from workerpool.errors import (
     Denied,
     HostPaused,
     InvalidRequest,
+    NameTaken,
+    NotSaved,
     OptionError,
     OutcomeUnknown,
     ProcessesLost,
@@ -34,11 +36,13 @@ from workerpool.errors import (
     TransportError,
     UnexpectedError,
     WorkerPoolError,
+    WrongChecksum,
     WrongThread,
 )
 from workerpool.model import Attempt, Outcome, Request, Timings, Underway
 from workerpool.pool import WorkerPool
 from workerpool.rate import Rate
+from workerpool.saving import Save
 from workerpool.statistics import PoolStatistics
 
 if TYPE_CHECKING:
@@ -80,6 +84,8 @@ __all__ = [
     "HostPaused",
     "InvalidRequest",
     "Job",
+    "NameTaken",
+    "NotSaved",
     "OptionError",
     "Outcome",
     "OutcomeUnknown",
@@ -91,6 +97,7 @@ __all__ = [
     "RetryBudget",
     "RetryPolicy",
     "RobotsDisallowed",
+    "Save",
     "ShardedPool",
     "SlotTimeout",
     "StatusError",
@@ -105,6 +112,7 @@ __all__ = [
     "UnexpectedError",
     "WorkerPool",
     "WorkerPoolError",
+    "WrongChecksum",
     "WrongThread",
     "fetch",
     "registered_domain",

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 class Download:
     """A body that is being received: what it is called, the bytes that are there, and in all, None if nobody knows.
 
-    `began`: `time.monotonic` seconds.
+    `there`: bytes that were there when it began, at `began`, `time.monotonic` seconds.
     """
 
     label: str
     received: int
+    there: int
     total: int | None
     began: float
 
@@ -34,13 +35,13 @@ class Line:
         self.current: Download | None = None
 
     def begin(self, label: str, there: int, total: int | None) -> None:
-        self.current = Download(label, there, total, time.monotonic())
+        self.current = Download(label, there, there, total, time.monotonic())
 
     def add(self, count: int) -> None:
         now = self.current
         assert now is not None
         self.bytes += count
-        self.current = Download(now.label, now.received + count, now.total, now.began)
+        self.current = Download(now.label, now.received + count, now.there, now.total, now.began)
 
     def end(self) -> None:
         self.current = None
@@ -68,7 +69,7 @@ class Board:
         """Bytes of bodies that were received for files, in all."""
         return sum(line.bytes for line in [*self._lines])
 
-    def downloads(self) -> list[Download]:
+    def downloads(self) -> tuple[Download, ...]:
         """What is being received now, the longest first."""
         now = [line.current for line in [*self._lines]]
-        return sorted((one for one in now if one is not None), key=lambda one: one.began)
+        return tuple(sorted((one for one in now if one is not None), key=lambda one: one.began))

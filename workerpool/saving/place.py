@@ -53,7 +53,7 @@ def put(part: str, size: int, directory: str, name: str, *, overwrite: bool, is_
 
 
 def taken(path: str) -> NameTaken:
-    return NameTaken(f"{path} is there already, and is not replaced: give save.overwrite=True, or another save.name=")
+    return NameTaken(f"{path} is there already, and may not be replaced: name it otherwise, or allow that it is overwritten")
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def _entered(folder: int, piece: str, path: str) -> int:
     except OSError as error:
         if error.errno not in _NO_WAY:
             raise
-        raise NameTaken(f"{path} is no directory, and one is needed there: give another save.name=") from error
+        raise NameTaken(f"{path} is no directory, and one is needed there: name the file otherwise") from error
 
 
 def _link(part: str, name: str, folder: int) -> None:
@@ -100,12 +100,12 @@ def _replace(part: str, name: str, folder: int, path: str) -> None:
     try:
         os.replace(part, name, dst_dir_fd=folder)
     except IsADirectoryError as error:
-        raise NameTaken(f"{path} is a directory: give another save.name=") from error
+        raise NameTaken(f"{path} is a directory: name the file otherwise") from error
 
 
 def _size_of(name: str, folder: int, path: str) -> int:
     """The size of a file; raises `NameTaken` for what is none."""
     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     if not stat.S_ISREG(found.st_mode):
-        raise NameTaken(f"{path} is there already, and is no file: give another save.name=")
+        raise NameTaken(f"{path} is there already, and is no file: name the file otherwise")
     return found.st_size

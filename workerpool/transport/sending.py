@@ -22,7 +22,7 @@ from workerpool.config import Options, Timeout
 from workerpool.errors import ConnectionLost, Denied, OutcomeUnknown, RequestError, TimedOut, UnexpectedError
 from workerpool.model import DEFAULT_PORTS, Request, origin
 from workerpool.redact import redact
-from workerpool.saving import Download, Offer
+from workerpool.saving import Board, Offer
 from workerpool.transport.adapter import SharedAdapter
 from workerpool.transport.bodies import is_repeatable, read_whole, rewind
 from workerpool.transport.connections import Connections, SocketCounts
@@ -233,14 +233,10 @@ class RequestsTransport(CarryingTransport):
     def counts(self) -> SocketCounts:
         return self._connections.counts()
 
-    def downloads(self) -> list[Download]:
-        """What is being received for files now."""
-        return self._receiver.board.downloads()
-
     @property
-    def downloaded(self) -> int:
-        """Bytes of bodies that were received for files, in all."""
-        return self._receiver.board.bytes
+    def board(self) -> Board:
+        """How far the bodies are that are being received for files."""
+        return self._receiver.board
 
     def close(self) -> None:
         self._connections.close()
