@@ -87,7 +87,7 @@ def test_a_deep_path_ends_in_one_piece() -> None:
      "{name!r}", "{name:>9}", "{name:.0}", "{name", "a\\b", "a\0b", "{sha256:.2}", 7],
 )  # fmt: skip
 def test_a_template_that_leads_elsewhere_or_means_nothing_is_refused(template: str) -> None:
-    with pytest.raises(OptionError, match="save.name="):
+    with pytest.raises(OptionError, match=r"save\.name="):
         Name(template)
 
 

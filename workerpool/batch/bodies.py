@@ -24,6 +24,7 @@ from workerpool.model import Request
 from workerpool.saving import Save, make_ready, tidy
 from workerpool.saving.parts import FOLDER
 
+
 class Bodies:
     """The bodies of a run. `claims`: who has which name; `identity`, `where`: which input it is, and where that is."""
 
@@ -71,7 +72,7 @@ def check_directory(save: Save, *, overwrite: bool, is_own: bool = False) -> Non
     be written.
     """
     may_write = save.template.is_by_content or save.overwrite or overwrite or is_own
-    if not may_write and os.path.isdir(save.path) and any(entry.name != FOLDER for entry in os.scandir(save.path)):
+    if not may_write and _has_files(save.path):
         raise OptionError(
             f"the directory {save.path} has something in it already: name an empty one for the bodies, name files by "
             "their content, or give overwrite=True to replace files of the same names"
@@ -80,6 +81,14 @@ def check_directory(save: Save, *, overwrite: bool, is_own: bool = False) -> Non
         make_ready(save.path)
     except NotSaved as error:
         raise as_sink_error(error) from error
+
+
+def _has_files(directory: str) -> bool:
+    try:
+        with os.scandir(directory) as entries:
+            return any(entry.name != FOLDER for entry in entries)
+    except OSError:
+        return False  # there is none; or what is wrong with it is told when it is made
 
 
 def as_sink_error(error: NotSaved) -> SinkError:

@@ -152,7 +152,9 @@ class StraightBooks:
             for request in read_ahead(self._source) if self._source.may_wait else self._source:
                 self.read += request is not IDLE
                 if not self._is_answered(request):
-                    yield request if self._bodies is None or isinstance(request, Idle) else self._bodies.prepare(request)
+                    yield (
+                        request if self._bodies is None or isinstance(request, Idle) else self._bodies.prepare(request)
+                    )
             self._is_read_to_end = not self._is_stopped
         except SourceError as error:
             self.source_error = error

@@ -158,8 +158,10 @@ class PlainProgress:
 
 
 class LiveProgress:
-    """A bar, if the total is known, a line of figures below it, and a bar for each large download: drawn anew four times
-    a second."""
+    """A bar, if the total is known, a line of figures below it, and a bar for each download that takes long.
+
+    Drawn anew four times a second.
+    """
 
     def __init__(self, look: Callable[[], Moment], total: int | None) -> None:
         self._look = look

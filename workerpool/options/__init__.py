@@ -102,8 +102,8 @@ BODIES = (
         "{sha256:.2}/{sha256}", to="save.name"),
     Option(
         "", "--min-speed SPEED",
-        "10KB/s: what such a body has to bring over 30 s, or none. In place of `{timeout}`, which ends with the headers; "
-        "what is slower is tried again from where it was", "1KB/s", read=speed, to="save.min_speed"),
+        "10KB/s: what such a body has to bring over 30 s, or none. In place of `{timeout}`, which ends with the "
+        "headers; what is slower is tried again from where it was", "1KB/s", read=speed, to="save.min_speed"),
     Option("", "--max-file SIZE", "of such a body: 10GB; what is larger fails as `TooLarge`", "no limit", read=size,
            to="save.max_size"),
 )
@@ -138,7 +138,7 @@ JOB = (
     Option(
         "conditional", "--conditional",
         "ask servers only for what has changed since the last run. It asks by `If-None-Match` and `If-Modified-Since`",
-        "unless bodies are included"),
+        "unless bodies are included, or go to files"),
     Option("", "--no-conditional", "ask servers for everything", value=False, to="conditional"),
     Option(
         "only_changed", "--only-changed",
@@ -372,16 +372,16 @@ SAVE = (
     Option("directory", "", "below which all files are. It is made"),
     Option(
         "name", "",
-        "of a body's file there: a template, with `{{host}}`, `{{path}}`, `{{query}}`, `{{name}}`, `{{ext}}`, `{{key}}`, "
-        "`{{source}}`, `{{ordinal}}` and `{{sha256}}`; `{{sha256:.2}}` is its first two letters"),
+        "of a body's file there: a template, with `{{host}}`, `{{path}}`, `{{query}}`, `{{name}}`, `{{ext}}`, "
+        "`{{key}}`, `{{source}}`, `{{ordinal}}` and `{{sha256}}`; `{{sha256:.2}}` is its first two letters"),
     Option(
         "overwrite", "",
-        "replace a file of that name. Otherwise the request ends as `NameTaken`, unless the name has `{{sha256}}` in it: "
-        "then a file of it has those bytes"),
+        "replace a file of that name. Otherwise the request ends as `NameTaken`, unless the name has `{{sha256}}` in "
+        "it: then a file of it has those bytes"),
     Option(
         "min_speed", "",
-        "bytes a second that a body has to bring over `window` seconds, in place of the timeout's total, which ends with "
-        "the headers. None bounds silences alone, by the timeout's `read`"),
+        "bytes a second that a body has to bring over `window` seconds, in place of the timeout's total, which ends "
+        "with the headers. None bounds silences alone, by the timeout's `read`"),
     Option("window", "", "seconds"),
     Option("max_size", "", "bytes of a body beyond which it fails as `TooLarge`; `max_body` is for those in memory",
            "no limit"),

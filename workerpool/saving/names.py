@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LONGEST_PIECE = 200
 """Bytes of one name in a directory; file systems take 255 (of these ext4, XFS, APFS and NTFS)."""
 LONGEST_NAME = 800
-"""Bytes after which what is left of a name is put into one piece; a whole path may have 4,096 on Linux, 1,024 on macOS."""
+"""Bytes after which what is left of a name is put into one piece; paths may have 4,096 on Linux, 1,024 on macOS."""
 DEEPEST = 32
 """Directories, one in the other, that a name may need."""
 LONGEST_ENDING = 16
@@ -126,7 +126,9 @@ def _parsed(text: str) -> Iterator[tuple[str, str, int | None]]:
             raise _bad(text, f"has the field {{{field}}}, which there is not (there are {known})")
         first = _FIRST.fullmatch(spec or "")
         if first is None or conversion:
-            raise _bad(text, f"asks for {{{field}}} in a form that there is not: {{{field}:.2}} is its first two letters")
+            raise _bad(
+                text, f"asks for {{{field}}} in a form that there is not: {{{field}:.2}} is its first two letters"
+            )
         yield literal, field or "", int(first[1]) if first[1] else None
 
 

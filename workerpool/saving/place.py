@@ -53,7 +53,9 @@ def put(part: str, size: int, directory: str, name: str, *, overwrite: bool, is_
 
 
 def taken(path: str) -> NameTaken:
-    return NameTaken(f"{path} is there already, and may not be replaced: name it otherwise, or allow that it is overwritten")
+    return NameTaken(
+        f"{path} is there already, and may not be replaced: name it otherwise, or allow that it is overwritten"
+    )
 
 
 @contextmanager

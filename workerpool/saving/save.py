@@ -21,7 +21,7 @@ class Save:
     `overwrite`: replace a file that is there; otherwise the request ends as `NameTaken`. A name with ``{sha256}`` in it
     needs neither: a file of that name has those bytes.
     `min_speed`: bytes a second that a body has to bring, over `window` seconds, once it has begun. It is in place of
-    the timeout's total, which ends with the answer's headers. None bounds nothing but silences, by the timeout's `read`.
+    the timeout's total, which ends with the answer's headers. None bounds silences alone, by the timeout's `read`.
     `max_size`: bytes beyond which it fails as `TooLarge`; None is no limit. The pool's `max_body` is for memory.
     """
 
@@ -55,7 +55,7 @@ class Save:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A body that is in its place: the file's `path`, its `size` in bytes, and the `sha256` of these, in hexadecimal."""
+    """A body that is in its place: its file's `path`, its `size` in bytes, and the `sha256` of these in hexadecimal."""
 
     path: str
     size: int

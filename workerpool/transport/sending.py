@@ -367,7 +367,6 @@ class RequestsTransport(CarryingTransport):
         trace.note_body()
         return response
 
-
     def _check(self, request: Request, response: Response) -> None:
         """Check a body in memory by what its request says of it."""
         if request.sha256 is not None and 200 <= response.status_code < 300:
