@@ -50,8 +50,8 @@ sources:
   with *, ? or [ stands for the files that match it, ** for directories too;
   - is standard input. Columns or fields: url, and if you like method, headers
   and params (JSON objects), body (text) or json, key (a label; the URL by
-  default), and sha256 (of the answer's body). Others are left alone. A line that is no request gets a record
-  that says why.
+  default), and sha256 (of the answer's body). Others are left alone. A line
+  that is no request gets a record that says why.
 
 records:
   key url method status ok error attempts elapsed bytes final_url started_at
