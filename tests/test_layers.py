@@ -32,6 +32,7 @@ LEVELS: dict[str, float] = {
     "config": 1.1,  # stands on `rate`
     "endings": 1.1,
     "credentials": 1.2,  # stands on `config`, and knows the statuses that may pass
+    "saving": 1.1,  # names files by what is in `model`
     "meter": 1.1,  # stands on `statistics`
     "limits": 2,
     "transport": 2,

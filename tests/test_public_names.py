@@ -23,6 +23,7 @@ VALUES = {
     "RetryPolicy",
     "Timeout",
     "Breaker",
+    "Save",
 }
 BATCH = {"Job", "rows", "to_arrow", "to_pandas"}
 ERRORS = {
@@ -41,6 +42,9 @@ ERRORS = {
     "ConnectionLost",
     "OutcomeUnknown",
     "BadBody",
+    "WrongChecksum",
+    "NameTaken",
+    "NotSaved",
     "TooLarge",
     "TooManyRedirects",
     "Denied",

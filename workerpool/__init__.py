@@ -20,6 +20,8 @@ from workerpool.errors import (
     Denied,
     HostPaused,
     InvalidRequest,
+    NameTaken,
+    NotSaved,
     OptionError,
     OutcomeUnknown,
     ProcessesLost,
@@ -35,11 +37,13 @@ from workerpool.errors import (
     TransportError,
     UnexpectedError,
     WorkerPoolError,
+    WrongChecksum,
     WrongThread,
 )
 from workerpool.model import Attempt, Outcome, Request, Timings, Underway
 from workerpool.pool import WorkerPool
 from workerpool.rate import Rate
+from workerpool.saving import Save
 from workerpool.statistics import PoolStatistics
 
 if TYPE_CHECKING:
@@ -81,6 +85,8 @@ __all__ = [
     "HostPaused",
     "InvalidRequest",
     "Job",
+    "NameTaken",
+    "NotSaved",
     "OptionError",
     "Outcome",
     "OutcomeUnknown",
@@ -92,6 +98,7 @@ __all__ = [
     "RetryBudget",
     "RetryPolicy",
     "RobotsDisallowed",
+    "Save",
     "ShardedPool",
     "SlotTimeout",
     "StatusError",
@@ -107,6 +114,7 @@ __all__ = [
     "UnexpectedError",
     "WorkerPool",
     "WorkerPoolError",
+    "WrongChecksum",
     "WrongThread",
     "fetch",
     "registered_domain",

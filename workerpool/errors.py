@@ -187,6 +187,36 @@ class TooLarge(TransportError):
     retry_helps = False
 
 
+class WrongChecksum(TransportError):
+    """The body is not the one whose SHA-256 the request names. The server's doing, or that of who named it.
+
+    A retry helps only where a part of the body was there from an earlier attempt: it is thrown away. The file is not
+    put in its place. Not `BadBody`, which is about a coding.
+    """
+
+    reason = "checksum"
+    retry_helps = False
+
+
+class NameTaken(RequestError):
+    """The file for the body has a name that another file has, and that is not replaced. The caller's doing.
+
+    Two inputs have one name, or it was there before. A retry does not help; another `Save.name` does.
+    """
+
+    reason = "name"
+
+
+class NotSaved(RequestError):
+    """The body could not be written to its file: a full disk, a directory that may not be written.
+
+    The disk's doing; a retry helps once there is room, so nothing is lost, and what is there of the body is kept. A
+    run of the command, or of a job, ends with it, as a `SinkError`.
+    """
+
+    reason = "unsaved"
+
+
 class TooManyRedirects(RequestError):
     """The redirects did not end within `max_redirects`, or lead in a circle. The server's doing."""
 

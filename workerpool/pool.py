@@ -265,7 +265,7 @@ class WorkerPool(Requesting):
 
     def statistics(self) -> PoolStatistics:
         """Return a frozen picture of the pool now; cheap enough to ask every second."""
-        sockets = self._transport.counts()
+        sockets, board = self._transport.counts(), getattr(self._transport, "board", None)
         return PoolStatistics(
             workers=self._options.workers,
             sockets_open=sockets.open,
@@ -277,6 +277,8 @@ class WorkerPool(Requesting):
             sockets_lost=sockets.lost,
             tls_handshakes=sockets.handshakes,
             tls_resumed=sockets.resumed,
+            bytes_saved=0 if board is None else board.bytes,
+            downloads=() if board is None else board.downloads(),
             **self._crew.snapshot(),
         )
 

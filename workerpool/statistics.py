@@ -6,6 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from workerpool.saving import Download
 
 LARGEST = 10
 """Shares of single hosts that are told."""
@@ -112,7 +116,8 @@ class PoolStatistics:
     the fast path; `sockets_opened`;
     `sockets_reused`, sends over a used socket; `sockets_retired`, closed before their server would have;
     `sockets_lost`, closed by their server while idle; `tls_handshakes`, of which `tls_resumed`. `sockets_open`, of
-    which `sockets_idle`: now. `waits`: what the pool's time went to.
+    which `sockets_idle`: now. `bytes_saved`: of bodies that were received for files, also of those that broke off.
+    `downloads`: the ones that are being received now, the longest first. `waits`: what the pool's time went to.
     """
 
     workers: int
@@ -137,4 +142,6 @@ class PoolStatistics:
     sockets_lost: int
     tls_handshakes: int
     tls_resumed: int
+    bytes_saved: int = 0
+    downloads: tuple[Download, ...] = ()
     waits: Waits = field(default_factory=Waits)

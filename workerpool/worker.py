@@ -260,6 +260,8 @@ class Worker:
 
     def _fail(self, ticket: Ticket, trip: Trip, error: RequestError) -> Step:
         trip.add_send(ticket.slot_wait, self._clock.now())
+        if ticket.request.save is not None:  # a body that comes may take its time: it has a pace to keep to instead
+            ticket.excused += trip.exchange.trace.body
         if isinstance(error, ConnectionLost) and error.stale and self._may_resend(trip):
             trip.was_resent = trip.exchange.fresh = True
             if events.is_on("request.resent"):

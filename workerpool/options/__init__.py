@@ -29,6 +29,7 @@ from workerpool.options.reading import (
     number_or_auto,
     same,
     size,
+    speed,
     tries,
 )
 
@@ -42,7 +43,7 @@ class Option:
 
     `flag`: on the command line, and what follows it: ``--rate RATE``, ``--format csv|jsonl``; "" if there is none.
     `means`: in Markdown, without a full stop at its end. Its first sentence is the help; ``{rate}`` becomes that
-    option's name, or its flag. `python`: what it means in Python, where that is
+    option's name, or its flag, and ``{{host}}`` ``{host}``. `python`: what it means in Python, where that is
     something else.
     `unless`: what holds if it is not said, where that is not the default's value.
     `read`: makes what Python takes of a flag's text. `value`: of a flag that has no text.
@@ -91,6 +92,24 @@ OUTPUT = (
     Option("overwrite", "--overwrite", "replace an output that is there", "it is refused"),
 )
 
+BODIES = (
+    Option(
+        "", "--bodies DIR",
+        "write [each body to a file](../howto/downloads.md) below DIR. The record has `file` and `sha256`; a body that "
+        "breaks off is gone on with", "they are left out", read=directory, to="save.directory"),
+    Option(
+        "", "--body-name NAME",
+        "of these files, made of {{host}}, {{path}}, {{query}}, {{name}}, {{ext}}, {{key}}, {{source}}, {{ordinal}}, "
+        "{{sha256}}. `{{sha256:.2}}` is its first two letters. Of two inputs with one name the second is not sent",
+        "{sha256:.2}/{sha256}", to="save.name"),
+    Option(
+        "", "--min-speed SPEED",
+        "10KB/s: what such a body has to bring over 30 s, or none. In place of `{timeout}`, which ends with the "
+        "headers; what is slower is tried again from where it was", "1KB/s", read=speed, to="save.min_speed"),
+    Option("", "--max-file SIZE", "of such a body: 10GB; what is larger fails as `TooLarge`", "no limit", read=size,
+           to="save.max_size"),
+)
+
 INPUT_FORMAT = Option(
     "input_format", "--input-format txt|csv|jsonl|parquet", "of all sources", "as named, txt for -",
     python="of all sources: `\"txt\"`, `\"csv\"`, `\"jsonl\"` or `\"parquet\"`")
@@ -121,7 +140,7 @@ JOB = (
     Option(
         "conditional", "--conditional",
         "ask servers only for what has changed since the last run. It asks by `If-None-Match` and `If-Modified-Since`",
-        "unless bodies are included"),
+        "unless bodies are included, or go to files"),
     Option("", "--no-conditional", "ask servers for everything", value=False, to="conditional"),
     Option(
         "only_changed", "--only-changed",
@@ -326,6 +345,7 @@ ONLY_PYTHON = (
 )
 
 ONLY_JOB = (
+    Option("save", "", "the [files that bodies go to](../howto/downloads.md), a `Save`", "they are left out"),
     Option("sources", "", "names of files, or patterns, as for [the command](cli.md#sources)"),
     Option("requests", "", "in place of `sources`: an iterable of URLs and `Request`s, or a function that makes one"),
     Option("window", "", "requests in memory at once", "the pool's"),
@@ -363,6 +383,25 @@ RETRY = (
         "requests' exception, as `retry_state.outcome`", "none"),
     Option("stop", "", "a tenacity strategy of your own in place of `attempts`", "none"),
     Option("wait", "", "a tenacity strategy of your own in place of `backoff`", "none"),
+)
+
+SAVE = (
+    Option("directory", "", "below which all files are. It is made"),
+    Option(
+        "name", "",
+        "of a body's file there: a template, with `{{host}}`, `{{path}}`, `{{query}}`, `{{name}}`, `{{ext}}`, "
+        "`{{key}}`, `{{source}}`, `{{ordinal}}` and `{{sha256}}`; `{{sha256:.2}}` is its first two letters"),
+    Option(
+        "overwrite", "",
+        "replace a file of that name. Otherwise the request ends as `NameTaken`, unless the name has `{{sha256}}` in "
+        "it: then a file of it has those bytes"),
+    Option(
+        "min_speed", "",
+        "bytes a second that a body has to bring over `window` seconds, in place of the timeout's total, which ends "
+        "with the headers. None bounds silences alone, by the timeout's `read`"),
+    Option("window", "", "seconds"),
+    Option("max_size", "", "bytes of a body beyond which it fails as `TooLarge`; `max_body` is for those in memory",
+           "no limit"),
 )
 
 AS_JSON = Option("", "--json", "write one JSON object in place of text", to="as_json")
@@ -409,9 +448,10 @@ SECRETS = tuple(option for option in POOL if option.word in ("--auth", "--proxy"
 IN_PYTHON = {
     "WorkerPool": (*POOL, *ONLY_PYTHON),
     "RetryPolicy": RETRY,
+    "Save": SAVE,
     "Job": (*OUTPUT, INPUT_FORMAT, DEDUPE, *JOB, *ONLY_JOB),
 }
 """Where each argument is declared."""
 
-ALL = (*OUTPUT, INPUT_FORMAT, DEDUPE, *JOB, *POOL, PROCESSES, DEADLINE, *MESSAGES, *PLAN, *DOCTOR)
+ALL = (*OUTPUT, *BODIES, INPUT_FORMAT, DEDUPE, *JOB, *POOL, PROCESSES, DEADLINE, *MESSAGES, *PLAN, *DOCTOR)
 """All that have a flag."""

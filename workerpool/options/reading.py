@@ -75,6 +75,11 @@ def size(text: str, flag: str) -> int:
     return found
 
 
+def speed(text: str, flag: str) -> float | None:
+    """Bytes a second: ``10KB/s``, ``1MiB``; None for ``none``."""
+    return None if text == "none" else float(size(text.strip().removesuffix("/s"), flag))
+
+
 def fields(text: str, flag: str) -> frozenset[str]:
     return frozenset(field.strip() for field in text.split(",") if field.strip())
 

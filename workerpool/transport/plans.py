@@ -102,7 +102,7 @@ class Plans:
         if (
             request.params or request.data or request.json is not None or request.files or _is_own(request.auth)
             or request.cookies or request.stream or request.hooks or request.proxies
-            or request.verify is not None or request.cert is not None
+            or request.verify is not None or request.cert is not None or request.save or request.sha256
         ):  # fmt: skip
             return None
         session = self._session

@@ -6,6 +6,7 @@ what went wrong. Worker threads only.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
@@ -32,6 +33,7 @@ from workerpool.errors import (
 from workerpool.model import DEFAULT_PORTS, Request, origin
 from workerpool.proxies import ProxyList
 from workerpool.redact import redact
+from workerpool.saving import Board, Offer
 from workerpool.transport.adapter import SharedAdapter
 from workerpool.transport.bodies import is_repeatable, read_whole, rewind
 from workerpool.transport.connections import Connections, SocketCounts
@@ -47,6 +49,7 @@ from workerpool.transport.messages import Message
 from workerpool.transport.pending import Pending
 from workerpool.transport.places import Leases
 from workerpool.transport.plans import Plan, Plans, Tables
+from workerpool.transport.receiving import Receiver, check_sha256, wanted_sha256
 from workerpool.transport.redirects import confine, step_of
 from workerpool.transport.rotation import REFUSED, REFUSES, Blame, Rotation, Route, blame_for, why
 from workerpool.transport.session import Environment, Session, mount
@@ -79,6 +82,7 @@ class RequestsTransport(CarryingTransport):
         self._adapter = SharedAdapter(options, self._connections, self._guard, self._driven, governor, self._rotation)
         self._fast: Any = self._adapter.fast  # None if that is off: no session has plans then
         self._cookies = CookiePolicy(options.cookies)
+        self._receiver = Receiver()
         self._foreign: set[tuple[str, str]] = set()
         self._environment = Environment()
         self._plans: Tables = {}
@@ -242,6 +246,11 @@ class RequestsTransport(CarryingTransport):
     def counts(self) -> SocketCounts:
         return self._connections.counts()
 
+    @property
+    def board(self) -> Board:
+        """How far the bodies are that are being received for files."""
+        return self._receiver.board
+
     def close(self) -> None:
         self._connections.close()
 
@@ -272,12 +281,13 @@ class RequestsTransport(CarryingTransport):
 
     def _trace(self, exchange: Exchange) -> Trace:
         oldest = idle_max(fresh=exchange.fresh, repeats=exchange.may_repeat(self._options.retry))
-        return Trace(host=exchange.host, idle_max=oldest, streams=exchange.request.stream, fast_path=False)
+        streams = exchange.request.stream or exchange.request.save is not None
+        return Trace(host=exchange.host, idle_max=oldest, streams=streams, fast_path=False)
 
     def _failure(self, error: Exception | None, exchange: Exchange, *, has_expired: bool) -> RequestError:
         """Say in our words what happened to a send; the library's error becomes the cause."""
         trace = exchange.trace
-        if has_expired or error is None:
+        if (has_expired or error is None) and not isinstance(error, TimedOut):  # which says it better
             error = out_of_time(trace, error)
         ours = _as_ours(error, exchange)
         if isinstance(ours, TimedOut) and not isinstance(error, (RequestError, _timeout_of(trace))):
@@ -382,6 +392,7 @@ class RequestsTransport(CarryingTransport):
 
     def _send(self, session: Any, exchange: Exchange, prepared: PreparedRequest, timeout: Timeout) -> Response:
         request = exchange.request
+        offer = None if request.save is None else self._receiver.ask(request, prepared)
         settings = session.merge_environment_settings(
             prepared.url, dict(request.proxies or self._proxies(exchange) or {}), True, request.verify, request.cert
         )
@@ -397,20 +408,29 @@ class RequestsTransport(CarryingTransport):
             trace.sent_at, trace.first_byte = started, time.perf_counter() - started
         if exchange.route is not None:
             self._heard(exchange, response)
-        return self._finished(exchange, response)
+        return self._finished(exchange, response, offer)
 
-    def _finished(self, exchange: Exchange, response: Response) -> Response:
-        """Read the body, unless the caller is to do that or it has been read."""
-        trace = exchange.trace
-        if trace.unreadable is not None and not (exchange.request.follows_redirects and response.next):
+    def _finished(self, exchange: Exchange, response: Response, offer: Offer | None = None) -> Response:
+        """Read the body, unless the caller is to do that or it has been read. `offer`: what was there of it before."""
+        trace, request = exchange.trace, exchange.request
+        if trace.unreadable is not None and not (request.follows_redirects and response.next):
             raise trace.unreadable
         if exchange.history:
             response.history = [*exchange.history]
+        if request.save is not None and self._receiver.takes(response, offer):
+            self._receiver.receive(request, response, offer, self._connections.watchdog.watch)
         # An error's body is read even so: should the request be sent again, its socket must not be held.
-        if not exchange.request.stream or response.status_code >= 400:
+        elif not request.stream or response.status_code >= 400:
             read_whole(response, self._options.max_body)
+            self._check(request, response)
         trace.note_body()
         return response
+
+    def _check(self, request: Request, response: Response) -> None:
+        """Check a body in memory by what its request says of it."""
+        if request.sha256 is not None and 200 <= response.status_code < 300:
+            wanted = wanted_sha256(request)
+            check_sha256(wanted, hashlib.sha256(response.content).hexdigest(), redact(origin(response.url)))
 
 
 def _as_ours(error: Exception, exchange: Exchange) -> RequestError:
