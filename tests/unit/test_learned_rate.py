@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.answers import accept, refuse
 from workerpool.limits import LATENESS, AdaptiveRate, Allowance, Answer
 from workerpool.limits.adaptive import BACK, FLOOR, KEPT, START, UNDER
 from workerpool.rate import Rate
-
-
-def accept(limiter: AdaptiveRate, *sent: float, took: float = 0.05) -> float:
-    """Tell it of accepted requests; returns the rate then."""
-    for at in sent:
-        limiter.hear(Answer(at, at + took, 200, refused=False), at + took)
-    return limiter.rate
-
-
-def refuse(limiter: AdaptiveRate, sent: float, *, at: float | None = None, pause: float | None = None) -> float:
-    limiter.hear(Answer(sent, at or sent, 429, refused=True, pause=pause), at or sent)
-    return limiter.rate
 
 
 def known_at_ten_a_second() -> tuple[AdaptiveRate, float]:

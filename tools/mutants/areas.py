@@ -40,6 +40,7 @@ AREAS = (
             "tests/unit/test_announced.py",
             "tests/unit/test_learned_connections.py",
             "tests/unit/test_learned_rate.py",
+            "tests/unit/test_rate_arithmetic.py",
         ),
     ),
     Area(
