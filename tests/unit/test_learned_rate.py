@@ -150,6 +150,8 @@ def test_a_host_that_asks_for_a_pause_is_not_held_besides() -> None:
     limiter.try_take(0.0)
     refuse(limiter, 0.0, pause=5.0)
     assert limiter.next_at() == pytest.approx(1.0), "the pause is the host's own"
+    refuse(limiter, 6.0, pause=5.0)
+    assert limiter.next_at() == pytest.approx(1 / 0.7)
 
 
 def test_a_hold_ends_when_a_usual_window_may_be_over() -> None:
@@ -162,6 +164,13 @@ def test_a_hold_ends_when_a_usual_window_may_be_over() -> None:
     assert limiter.next_at() == pytest.approx(10.2 + 16)
     refuse(limiter, 30.0)
     assert limiter.next_at() == pytest.approx(60.6)
+    soon = AdaptiveRate()
+    accept(soon, 0.0)
+    for at in (5.0, 6.5, 9.1):
+        refuse(soon, at)
+    assert soon.next_at() == pytest.approx(10.1), "if it is over in a second or later"
+    refuse(soon, 9.2)
+    assert soon.next_at() == pytest.approx(9.2 + 16)
 
 
 def test_a_rate_never_falls_below_one_a_minute() -> None:

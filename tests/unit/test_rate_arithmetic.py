@@ -362,6 +362,7 @@ def test_a_limit_is_one_a_minute_at_least_however_few_were_accepted() -> None:
     limiter = AdaptiveRate()
     accept(limiter, 0.0, 1.0)
     assert refuse(limiter, 1000.0) == FLOOR
+    assert accept(limiter, 1000.0) == FLOOR, "this is the known limit then, and the way back takes its time"
 
 
 # -- where nothing is accepted any more -------------------------------------------------------------------------------
@@ -375,6 +376,8 @@ def test_one_request_asks_and_the_others_go_as_soon_as_it_was_accepted() -> None
     assert limiter.next_at() == 5.0
     rate = accept(limiter, 4.0)
     assert limiter.next_at() == 4.0 + 1 / rate
+    assert limiter.try_take(4.5) == 4.5
+    assert limiter.next_at() == 4.5 + 1 / rate
 
 
 def test_after_several_fruitless_falls_all_that_was_accepted_since_the_limit_was_found_is_the_limit() -> None:
@@ -422,4 +425,16 @@ def test_an_outage_lasts_ninety_seconds_from_the_first_fruitless_fall() -> None:
         refuse(limiter, now)
         for fall in (10.0, 50.0, 99.0):
             refuse(limiter, fall)
-        assert (accept(limiter, at) >= START) is is_outage
+        rate = accept(limiter, at)
+        assert rate == pytest.approx(START + GROWTH) if is_outage else rate < START
+
+
+def test_eight_are_enough_to_count_anew_from_what_is_accepted_after_fruitless_falls() -> None:
+    limiter = AdaptiveRate()
+    accept(limiter, *every(1 / 8, 7))
+    for at in (1.0, 2.0, 12.0):
+        refuse(limiter, at)
+    assert accept(limiter, 20.0) == pytest.approx(first_step(8 / 20, told=8))
+    for at in (30.0, 40.0, 50.0):
+        refuse(limiter, at)
+    assert accept(limiter, 60.0) == pytest.approx(first_step(2 / 40, told=2))

@@ -226,8 +226,8 @@ class AdaptiveRate:
 
     def _extend(self, now: float, pause: float) -> None:
         """Count what is sent until the pause is over to the same incident."""
-        end = now + pause
-        if pause and end > self._fell_at:
+        if pause:
+            end = max(now + pause, self._fell_at)
             self._paused += end - max(now, self._fell_at)
             self._fell_at = end
 
@@ -283,7 +283,6 @@ class AdaptiveRate:
         self._known = max(FLOOR, UNDER * limit)
         self._learned = max(FLOOR, BACK * self._known)
         self._evidence = evidence + (self._evidence if self._is_confirmed else 0)
-        self._dry = 0
 
     @property
     def _sample(self) -> tuple[int, float]:
