@@ -130,7 +130,7 @@ def test_what_was_sent_while_little_load_was_measured_tells_nothing_of_more() ->
     hear(learner, 16)
     hear(learner, 8, at=NOW + LOADED_PROBE)
     assert hear(learner, 8, at=NOW + LOADED_PROBE + 1) == 8
-    assert hear(learner, 40, 9.0, at=NOW + LOADED_PROBE + 0.5) == 8
+    assert hear(learner, 400, 9.0, at=NOW + LOADED_PROBE + 0.5) == 8
 
 
 def test_however_slow_it_is_two_at_once_are_left_one_that_is_served_and_one_that_waits() -> None:
