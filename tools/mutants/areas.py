@@ -40,6 +40,8 @@ AREAS = (
             "tests/unit/test_announced.py",
             "tests/unit/test_learned_connections.py",
             "tests/unit/test_learned_rate.py",
+            "tests/unit/test_rate_arithmetic.py",
+            "tests/unit/test_two_learners.py",
         ),
     ),
     Area(
