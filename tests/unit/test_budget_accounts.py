@@ -102,16 +102,30 @@ def test_a_send_that_has_a_place_waits_for_slots_only(trial: Trial) -> None:
     assert [one.in_flight for one in (first._table.pool, account(first))] == [1, 1]
 
 
-def test_a_slot_that_comes_right_now_is_left_to_who_has_had_less(trial: Trial) -> None:
-    first, second = trial.open(host_rate="1/s"), trial.open(host_rate="1/s")
+def test_a_look_sees_what_others_have_changed_and_when(trial: Trial) -> None:
+    first, second = trial.open(), trial.open()
+    now = trial.clock.now()
+    for host in (HOST, OTHER):
+        assert trial.take(first, host)
+    second.pause(HOST, now + 5, now)
+    assert first.next_at(HOST, 1, now) == now + 5
+    second.pause(OTHER, now + 7, now)
+    assert not trial.take(first, HOST)
+    assert first.next_at(OTHER, 1, now) == now + 7
+
+
+@pytest.mark.parametrize("option", ["rate", "host_rate"])
+def test_a_slot_that_comes_right_now_is_left_to_who_has_had_less(trial: Trial, option: str) -> None:
+    first, second = trial.open(**{option: "1/s"}), trial.open(**{option: "1/s"})
     assert trial.take(first)
+    trial.end(first)
     assert not trial.take(second)
     assert not trial.take(first)
     trial.clock.advance(1)
     assert trial.take(first)
-    assert account(second).look(second._table.file.map)  # type: ignore[union-attr]
-    assert account(second).claims.others[0].had > 0, "others see what it has had while they waited"
     assert not trial.take(second)
+    seen = second._table.pool if option == "rate" else account(second)
+    assert seen.claims.others[0].had > 0, "others see what it has had while they waited"
     trial.clock.advance(1)
     now = trial.clock.now()
     assert first.try_take(HOST, 1, now, since=None) is None
@@ -149,6 +163,8 @@ def test_the_places_that_count_as_used_are_the_most_of_this_spell_and_the_one_be
     assert one.needed(trial.clock.now()) == 1
     assert trial.take_all(budget, most=2) == 2
     trial.end(budget, 3)
+    assert trial.take(budget)
+    trial.end(budget)
     needed = [one.needed(trial.clock.now())]
     for _ in range(3):
         trial.clock.advance(USED_LATELY + 0.01)
@@ -211,7 +227,7 @@ def test_a_socket_is_allowed_by_what_its_own_host_holds(trial: Trial) -> None:
     assert not first.allows(HOST, 3), "it has asked for the second one first"
     assert first.allows(HOST, 2)
     before = content(trial)
-    assert [first.allows(HOST, 1), first.allows(HOST, 1), first.allows(HOST, 2)] == [True, True, True]
+    assert [first.allows(host, sockets) for host in (HOST, None) for sockets in (1, 1, 2)] == [True] * 6
     assert content(trial) == before, "it holds these"
     assert [second.allows(HOST, 1), second.allows(HOST, 1)] == [False, False]
     assert account(first).look(first._table.file.map)  # type: ignore[union-attr]
@@ -234,6 +250,7 @@ def test_a_socket_over_which_something_is_sent_is_not_asked_for(trial: Trial) ->
     first = trial.open(host_connections=3)
     assert trial.take_all(first) == 3
     trial.end(first)
+    assert [one.in_flight for one in (first._table.pool, account(first))] == [2, 2]
     trial.open(host_connections=1)
     assert first.tidy({HOST: 3}) == {HOST: 1}
 
@@ -311,8 +328,11 @@ def test_hosts_that_share_an_account_count_all_their_sockets_there(trial: Trial,
     assert all(trial.take(first, host) for host in shared)
     for host in shared:
         trial.end(first, host=host)
-    opened = {host: 1 for host in (OTHER, *shared)}
+    opened = dict.fromkeys((OTHER, *shared), 1)
     first.tidy(opened)
+    before = content(trial)
+    first.tidy(opened)
+    assert content(trial) == before
     assert not trial.take(second, HOSTS[2])
     first.tidy({OTHER: 1, shared[1]: 1})
     assert trial.take(second, HOSTS[2])
@@ -350,6 +370,7 @@ def test_what_replaces_a_removed_file_gives_out_nothing_until_all_have_entered_a
         os.fstat(old.descriptor)
     for host in (HOST, OTHER):
         assert trial.waits(budget, host) == pytest.approx(MENDED)
+    assert budget.next_at(None, 1, trial.clock.now()) == trial.clock.now() + MENDED
     trial.clock.advance(MENDED)
     assert trial.take(budget, HOST)
     trial.clock.advance(MENDED)
@@ -384,6 +405,7 @@ def test_hosts_that_find_no_room_in_another_file_are_counted_together_there(tria
     first.tidy({HOST: 1, OTHER: 1})
     assert owners(first) == 0
     assert first._table._spare.in_flight == 2
+    assert [first._table.held[host] for host in (HOST, OTHER)] == [first._table._spare] * 2
     trial.clock.advance(MENDED)
     assert not trial.take(late, HOSTS[1])
     assert not trial.take(first, HOST)
@@ -400,7 +422,7 @@ def test_a_host_beyond_the_first_segment_is_found_a_place_in_a_new_file(trial: T
         assert trial.take(budget, host)
     os.unlink(trial.path)
     trial.clock.advance(1.1)
-    opened = {host: 1 for host in HOSTS}
+    opened = dict.fromkeys(HOSTS, 1)
     assert budget.tidy(opened) == {}
     assert owners(budget) == 3
     late = trial.open(max_connections=99, host_connections=len(HOSTS))
@@ -473,14 +495,16 @@ def test_a_claim_that_was_lost_is_entered_again_as_it_should_be(
 
 @pytest.mark.parametrize("terms", [{}, {"host_rate": "1000/s"}])
 def test_a_claim_that_was_lost_is_entered_again_with_the_next_send(trial: Trial, terms: dict[str, str]) -> None:
-    first, second = (trial.open(host_connections=1, **terms) for _ in range(2))
-    assert trial.take(first)
+    first, second, third = (trial.open(host_connections=2, **terms) for _ in range(3))
+    for each in (second, first):
+        assert trial.take(each)
+        trial.clock.advance(1)
     trial.end(first)
     damage(trial, account(first).claims._record)
     assert trial.waits(second) == pytest.approx(MENDED)
     trial.clock.advance(MENDED + 1)
     assert trial.take(first)
-    assert not trial.take(second)
+    assert not trial.take(third)
 
 
 # -- clocks and forks -------------------------------------------------------------------------------------------------

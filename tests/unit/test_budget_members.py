@@ -74,8 +74,10 @@ def test_where_processes_have_no_spaces_of_their_own_all_are_of_the_same(monkeyp
     def refuse(path: str) -> None:
         raise FileNotFoundError(path)
 
-    monkeypatch.setattr(machine_module.os, "stat", refuse)
-    assert Machine().pid_space() == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", refuse)
+        space = Machine().pid_space()
+    assert space == 0
 
 
 # -- what they say, and agree on --------------------------------------------------------------------------------------

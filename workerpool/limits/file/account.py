@@ -90,7 +90,7 @@ class Account:
         if now - self._spell_began > USED_LATELY:
             self._most_before, self._most = self._most, self.in_flight
             self._spell_began = now
-        return max(self._most_before, self._most, self.in_flight)
+        return max(self._most_before, self._most)
 
     # -- asking -------------------------------------------------------------------------------------------------------
 

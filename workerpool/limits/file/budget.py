@@ -36,7 +36,6 @@ class FileBudget:
     def __init__(
         self, path: str, budgets: Budgets, clock: Clock, machine: Machine | None = None, *, serves_sockets: bool = False
     ) -> None:
-        self.path = path
         self.serves_sockets = serves_sockets
         self._clock = clock
         self._lock = threading.Lock()  # guards the table, and the file's mapping

@@ -127,6 +127,8 @@ class Members:
         self._machine = machine
         self._boot = machine.boot()
         self._own_terms = own_terms
+        self._pid = machine.pid()
+        self._started_at = machine.started_at(self._pid) or 0
         self._records = [file.member(index) for index in range(MEMBERS)]
         self._members: dict[int, Member] = {}
         self.tenures: dict[int, int] = {}
@@ -169,13 +171,10 @@ class Members:
                 f"the budget's file {self._file.path} is used by {MEMBERS} pools already, which is the most: "
                 "end some, or take another name for this budget"
             )
-        pid = self._machine.pid()
         self.place, self.tenure = vacant, int.from_bytes(os.urandom(4), "little")
-        started_at = self._machine.started_at(pid) or 0
-        self._enter(
-            vacant,
-            Member(pid, started_at, self.tenure, self._boot, self._machine.pid_space(), now, NEVER, self._own_terms),
-        )
+        numbers = self._pid, self._started_at, self.tenure
+        space = self._machine.pid_space()
+        self._enter(vacant, Member(*numbers, self._boot, space, now, NEVER, self._own_terms))
         self._changed()
 
     def leave(self) -> None:
