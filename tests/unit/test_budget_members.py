@@ -153,11 +153,13 @@ def test_a_member_that_cannot_be_seen_shows_once_a_second_that_it_lives(trial: T
     there.pid_space = lambda: 2  # type: ignore[method-assign]
     watcher = FileBudget(trial.path, Budgets(host_connections=1), trial.clock, there)
     trial.members.append(watcher)
+    known = watcher._table.members.tenures
     for _ in range(5):
         trial.clock.advance(SILENCE / 4)
         shy.tidy({HOST: 1})
         watcher.tidy({})
         assert not trial.take(watcher)
+    assert watcher._table.members.tenures == known, "nobody was dropped, and has entered again"
     trial.clock.advance(SILENCE / 2)
     watcher.tidy({})
     assert not watcher._table.members.is_alone
