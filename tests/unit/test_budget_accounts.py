@@ -379,6 +379,7 @@ def test_what_replaces_a_removed_file_gives_out_nothing_until_all_have_entered_a
     assert budget.next_at(None, 1, trial.clock.now()) == trial.clock.now() + MENDED
     trial.clock.advance(MENDED)
     assert trial.take(budget, HOST)
+    assert trial.waits(budget, HOSTS[0]) == pytest.approx(MENDED)
     trial.clock.advance(MENDED)
     assert trial.take(budget, OTHER)
 
@@ -412,6 +413,7 @@ def test_hosts_that_find_no_room_in_another_file_are_counted_together_there(tria
     assert owners(first) == 0
     assert first._table._spare.in_flight == 2
     assert [first._table.held[host] for host in (HOST, OTHER)] == [first._table._spare] * 2
+    assert trial.waits(late, HOSTS[1]) == pytest.approx(MENDED)
     trial.clock.advance(MENDED)
     assert not trial.take(late, HOSTS[1])
     assert not trial.take(first, HOST)
