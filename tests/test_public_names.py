@@ -45,6 +45,7 @@ ERRORS = {
     "TooManyRedirects",
     "Denied",
     "RobotsDisallowed",
+    "TokenFailed",
     "StatusError",
     "HostPaused",
     "CircuitOpen",

@@ -124,6 +124,10 @@ class TransportError(RequestError):
 
     reason = "transport"
     retry_helps = True
+    elsewhere = False
+    """Whether it is, or may be, a proxy's doing, so that the request goes by another one at once."""
+    rest = 0.0
+    """Seconds for which another attempt would be in vain, as no proxy is tried until then."""
 
 
 class ConnectFailed(TransportError):
@@ -206,6 +210,20 @@ class RobotsDisallowed(RequestError):
     """
 
     reason = "robots"
+
+    def __init__(self, message: str, *, retry_helps: bool = False, key: str = "", attempts: int = 0) -> None:
+        super().__init__(message, key=key, attempts=attempts)
+        self.retry_helps = retry_helps
+
+
+class TokenFailed(RequestError):
+    """There is no token to send the request with: whoever gives them has failed, or refused to.
+
+    The token server's doing, or that of a function of yours; `retry_helps` tells whether that may pass. The request
+    itself was not sent, or refused with a 401 before. Not `StatusError`, whose 401 came of a new token, too.
+    """
+
+    reason = "token"
 
     def __init__(self, message: str, *, retry_helps: bool = False, key: str = "", attempts: int = 0) -> None:
         super().__init__(message, key=key, attempts=attempts)

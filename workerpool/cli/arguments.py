@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from workerpool.agent import version
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor
-from workerpool.cli.flags import add, pool_of, said_of
+from workerpool.cli.flags import add, pool_of, said_of, warnings_for
 from workerpool.cli.looking_arguments import LookSettings, add_looking
 from workerpool.cli.plan_arguments import PlanSettings, add_plan
 from workerpool.config import Options
@@ -94,12 +94,12 @@ class RunSettings:
     """What `workerpool run` was told, checked. Durations are seconds.
 
     `pool`: what was said for the pool, by its arguments; `options`: what it makes of that. `job`: the arguments of a
-    `Job`, None for a run that is not kept.
+    `Job`, None for a run that is not kept. `warnings`: sentences about secrets that were said.
     """
 
     sources: tuple[str, ...]
     output: str
-    pool: dict[str, Any]
+    pool: dict[str, Any] = field(repr=False)
     options: Options
     job: dict[str, Any] | None
     format: str | None = None
@@ -113,6 +113,7 @@ class RunSettings:
     quiet: bool = False
     no_progress: bool = False
     log_format: str | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def has_progress(self) -> bool:
@@ -199,6 +200,7 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         pool=pool,
         options=options,
         job={"sources": sources, **batch, **job} if job else None,
+        warnings=warnings_for(said),
         **batch,
         **of_run,
     )

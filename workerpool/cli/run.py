@@ -52,6 +52,8 @@ def run(settings: RunSettings, *, owns_process: bool = False) -> int:
     with ExitStack() as stack:
         if settings.log_format is not None:
             stack.callback(events.configure(settings.log_format, LogStream()))  # type: ignore[arg-type]
+        for warning in settings.warnings:
+            speaker.note(warning)
         try:
             return _run(settings, speaker, owns_process)
         except WorkerPoolError as error:  # refused before anything was sent

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workerpool.config import UNNOTICED, RetryBudget, RetryPolicy
+from workerpool.options.credentials import auth, in_turns, proxies_of_file, proxy
 from workerpool.options.reading import (
     authorities,
     certificate,
@@ -26,7 +27,6 @@ from workerpool.options.reading import (
     number,
     number_or_0,
     number_or_auto,
-    proxies,
     same,
     size,
     tries,
@@ -47,6 +47,7 @@ class Option:
     `unless`: what holds if it is not said, where that is not the default's value.
     `read`: makes what Python takes of a flag's text. `value`: of a flag that has no text.
     `to`: the argument, or the field of one, that a flag without a `name` goes into. `many`: it may be repeated.
+    `gather`: makes one value of all that were said.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Option:
     value: Any = True
     to: str = ""
     many: bool = False
+    gather: Callable[[list[Any]], Any] | None = None
 
     @property
     def target(self) -> str:
@@ -235,11 +237,23 @@ TRUST = (
     Option("", "--insecure", "accept any certificate", value=False, to="verify"),
     Option(
         "", "--proxy URL",
-        "go through this proxy. It speaks http, https, or with the extra `[socks]` socks5 or socks5h",
-        "as the environment says", read=proxies, to="proxies"),
+        "go through this proxy, or [in turns](../howto/proxies.md) through several. It speaks http, https, or with the "
+        "extra `[socks]` socks5 or socks5h. `env:NAME`, `file:PATH` and `keyring:SERVICE/USER` name where its URL is",
+        "as the environment says", read=proxy, to="proxies", many=True, gather=in_turns),
 )
 
 REACH = (
+    Option(
+        "", "--proxies FILE", "go through the proxies of a file in turns, a URL a line", read=proxies_of_file,
+        to="proxies"),
+    Option(
+        "auth", "--auth HOW",
+        "who sends: basic:USER:SECRET, bearer:SECRET, or oauth2:FILE for [tokens that end](../howto/credentials.md). "
+        "SECRET is `env:NAME`, `file:PATH`, `keyring:SERVICE/USER` (the extra `[keyring]`) or `netrc:HOST`; said "
+        "itself, it works, but everybody on the machine can read it in the list of processes", "netrc's", read=auth,
+        python="how requests without an auth of their own say who sends them: as in requests, a pair `(user, "
+        "password)` or an auth object; or a [source of tokens](../howto/credentials.md), a `BearerToken` or "
+        "`ClientCredentials`"),
     Option(
         "", "--cert FILE", "a certificate of your own and its key, in PEM, for servers that ask for one",
         read=certificate, to="cert"),
@@ -290,7 +304,10 @@ ONLY_PYTHON = (
         "of redirects keeps its own); `\"worker\"` keeps them in each worker's session, `\"shared\"` in one jar "
         "for the pool"),
     Option("max_redirects", "", "hops that a request may take; a circle ends at once"),
-    Option("proxies", "", "as in requests, for every request without its own", "the environment's"),
+    Option(
+        "proxies", "",
+        "as in requests, for every request without its own; or a `ProxyList`, which [take turns](../howto/proxies.md)",
+        "the environment's"),
     Option("verify", "", "as in requests, for every request without its own; goes before `REQUESTS_CA_BUNDLE`"),
     Option("cert", "", "as in requests, for every request without its own", "none"),
     Option(
@@ -385,6 +402,9 @@ LIMITS = (*BUDGETS, WORKERS)
 
 POOL = (*LIMITS, SHARED, *FAILING, *EACH, *TRUST, *REACH)
 """What goes into a pool's arguments."""
+
+SECRETS = tuple(option for option in POOL if option.word in ("--auth", "--proxy"))
+"""Those that may hold a secret, so that it is better named than said."""
 
 IN_PYTHON = {
     "WorkerPool": (*POOL, *ONLY_PYTHON),
