@@ -52,9 +52,13 @@ AREAS = (
         modules=(f"{LIMITS}/file/*.py",),
         tests=(
             "tests/contract/test_rates.py",
+            "tests/unit/test_budget_accounts.py",
+            "tests/unit/test_budget_file.py",
+            "tests/unit/test_budget_members.py",
             "tests/unit/test_budget_rows.py",
             "tests/unit/test_claims.py",
             "tests/unit/test_file_budget.py",
+            "tests/unit/test_file_budget_places.py",
         ),
     ),
     Area(
