@@ -66,7 +66,7 @@ class ReadyPool:
         """Nothing is ever in flight."""
 
     def statistics(self) -> Figures:
-        return SimpleNamespace(sent=0, in_flight=0, parked=0)
+        return SimpleNamespace(sent=0, in_flight=0, parked=0, bytes_saved=0, downloads=())
 
 
 class Screen:

@@ -35,7 +35,7 @@ class FakePool:
         self.is_drained.set()
 
     def statistics(self) -> Figures:
-        return SimpleNamespace(sent=7, in_flight=2, parked=1)
+        return SimpleNamespace(sent=7, in_flight=2, parked=1, bytes_saved=0, downloads=())
 
     def batches(
         self, requests: Iterable[str | Request | Idle], **options: Any

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from workerpool.saving import Download
+
 LOOK_BACK = 10.0
 """Seconds over which a rate is measured."""
 
@@ -18,8 +20,10 @@ FIRST_LEFT = 2.0
 class Moment:
     """A run at one moment: requests that ended, and how; sends so far; what the pool is doing now.
 
-    `total`: how many requests there are for this execution, None if that is not known. Filled in by a `Pace`: `rate`,
-    sends a second, lately; `left`, seconds until the end at this pace, None if that cannot be told; `elapsed`, seconds.
+    `bytes_saved`: of bodies that go to files, so far; `downloads`: those that are being received now. `total`: how many
+    requests there are for this execution, None if that is not known. Filled in by a `Pace`: `rate`, sends a second,
+    lately; `saving_rate`, bytes a second of bodies that go to files; `left`, seconds until the end at this pace, None
+    if that cannot be told; `elapsed`, seconds.
     """
 
     done: int
@@ -30,8 +34,11 @@ class Moment:
     in_flight: int
     parked: int
     is_draining: bool = False
+    bytes_saved: int = 0
+    downloads: tuple[Download, ...] = ()
     total: int | None = None
     rate: float = 0.0
+    saving_rate: float = 0.0
     left: float | None = None
     elapsed: float = 0.0
 
@@ -42,19 +49,25 @@ class Pace:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._started = now()
-        self._samples: deque[tuple[float, int, int]] = deque([(self._started, 0, 0)])
+        self._samples: deque[tuple[float, int, int, int]] = deque([(self._started, 0, 0, 0)])
 
     def look(self, moment: Moment) -> Moment:
         """Return `moment` with its rate, the time left and the time passed."""
         now = self._now()
-        self._samples.append((now, moment.sent, moment.done))
+        self._samples.append((now, moment.sent, moment.done, moment.bytes_saved))
         while len(self._samples) > 2 and now - self._samples[0][0] > LOOK_BACK:
             self._samples.popleft()
-        then, sent, done = self._samples[0]
+        then, sent, done, saved = self._samples[0]
         seconds = max(now - then, 1e-3)
         elapsed = now - self._started
         left = _left(moment, (moment.done - done) / seconds) if elapsed >= FIRST_LEFT else None
-        return replace(moment, rate=(moment.sent - sent) / seconds, left=left, elapsed=elapsed)
+        return replace(
+            moment,
+            rate=(moment.sent - sent) / seconds,
+            saving_rate=(moment.bytes_saved - saved) / seconds,
+            left=left,
+            elapsed=elapsed,
+        )
 
 
 def _left(moment: Moment, speed: float) -> float | None:

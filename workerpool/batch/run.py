@@ -18,6 +18,7 @@ from workerpool.batch.progress import Moment, Pace
 from workerpool.batch.result import DEADLINE, RunResult
 from workerpool.errors import Cancelled, JobError, SinkError, SourceError
 from workerpool.model import Idle, Outcome, Request, Underway
+from workerpool.saving import Download
 
 FLUSH_EVERY = 0.25
 """Seconds between two flushes of the books."""
@@ -40,6 +41,12 @@ class Figures(Protocol):
 
     @property
     def parked(self) -> int: ...
+
+    @property
+    def bytes_saved(self) -> int: ...
+
+    @property
+    def downloads(self) -> tuple[Download, ...]: ...
 
 
 class Pool(Protocol):
@@ -222,6 +229,8 @@ class Run:
             sent=figures.sent,
             in_flight=figures.in_flight,
             parked=figures.parked,
+            bytes_saved=figures.bytes_saved,
+            downloads=figures.downloads,
             is_draining=self._reason is not None,
             total=self._total,
         )
@@ -236,7 +245,8 @@ class Run:
             else:
                 counts.failed += 1
             if outcome.response is not None:
-                counts.bytes += len(outcome.response.content or b"")
+                saved = outcome.saved
+                counts.bytes += len(outcome.response.content or b"") if saved is None else saved.size
             self._observe(outcome)
 
     def _start_timer(self) -> threading.Timer | None:

@@ -9,11 +9,15 @@ from __future__ import annotations
 import importlib.util
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from workerpool.batch.progress import Moment, Pace
 from workerpool.cli.speaker import is_terminal, speak
+from workerpool.redact import printable
+from workerpool.saving import Download
+from workerpool.wording import plural, size
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,6 +31,12 @@ NEXT_LINE = 10.0
 
 LEAVE_WAIT = 0.5
 """Seconds in which the display is taken away by a process that ends at once."""
+
+MOST_BARS = 8
+"""Downloads that have a bar of their own."""
+
+SHOWN_AFTER = 1.0
+"""Seconds after which one has: most bodies are in their files before."""
 
 
 class Progress(Protocol):
@@ -86,7 +96,10 @@ class PlainProgress:
 
 
 class LiveProgress:
-    """A bar, if the total is known, and a line of figures below it, drawn anew four times a second."""
+    """A bar, if the total is known, a line of figures below it, and a bar for each download that takes long.
+
+    Drawn anew four times a second.
+    """
 
     def __init__(self, look: Callable[[], Moment]) -> None:
         self._look = look
@@ -123,13 +136,46 @@ class LiveProgress:
         moment = self._pace.look(self._look())
         figures = Text(figures_of(moment), no_wrap=True, overflow="ellipsis", style="dim")
         head = Text(head_of(moment), no_wrap=True, overflow="ellipsis")
+        downloads = bars_of(moment.downloads, time.monotonic())
         if moment.total is None:
-            return Group(head, figures)
+            return Group(head, figures, *downloads)
         bar = Table.grid(expand=True, padding=(0, 2, 0, 0))
         bar.add_column(ratio=1)
         bar.add_column(no_wrap=True, justify="right")
         bar.add_row(ProgressBar(total=max(moment.total, 1), completed=min(moment.done, moment.total)), head)
-        return Group(bar, figures)
+        return Group(bar, figures, *downloads)
+
+
+def bars_of(downloads: Sequence[Download], now: float) -> list[RenderableType]:
+    """A line for each of the downloads that take long, the first ones of them: what it is, a bar, and how far it is."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = [one for one in downloads if now - one.began >= SHOWN_AFTER][:MOST_BARS]
+    if not shown:
+        return []
+    table = Table.grid(expand=True, padding=(0, 2, 0, 0))
+    table.add_column(ratio=2, no_wrap=True, overflow="ellipsis")
+    table.add_column(ratio=1)
+    table.add_column(no_wrap=True, justify="right")
+    for one in shown:
+        bar = ProgressBar(total=one.total or None, completed=one.received, pulse=one.total is None)
+        table.add_row(Text(printable(last_of(one.label)), style="dim"), bar, Text(how_far(one, now), style="dim"))
+    more = len(downloads) - len(shown)
+    return [table, Text(f"and {plural(more, 'download')} more", style="dim")] if more else [table]
+
+
+def last_of(label: str) -> str:
+    """What tells a URL from its neighbours: its last piece."""
+    return label.partition("?")[0].rstrip("/").rpartition("/")[2] or label
+
+
+def how_far(download: Download, now: float) -> str:
+    """Say how far one is: 120.0 MB of 1.2 GB, 10.0 MB/s."""
+    pace = size(int((download.received - download.there) / max(now - download.began, 1e-3)))
+    of = "" if download.total is None else f" of {size(download.total)}"
+    return f"{size(download.received)}{of}  {pace}/s"
 
 
 def plain_line(moment: Moment) -> str:
@@ -150,6 +196,8 @@ def head_of(moment: Moment) -> str:
 def figures_of(moment: Moment) -> str:
     """Say how it goes."""
     parts = [f"{moment.ok:,} ok", f"{moment.failed:,} failed", f"{moment.rate:,.1f}/s", f"{moment.in_flight} in flight"]
+    if moment.bytes_saved:
+        parts.append(f"{size(moment.bytes_saved)}, {size(int(moment.saving_rate))}/s")
     if moment.parked:
         parts.append(f"{moment.parked:,} parked")
     if moment.cancelled:
