@@ -26,6 +26,7 @@ from workerpool.options import (
     OUTPUT,
     PROCESSES,
     REACH,
+    ROWS,
     SHARED,
     TRUST,
     WORKERS,
@@ -80,6 +81,7 @@ exit status:
 
 GROUPS = {
     "output": OUTPUT,
+    "rows": ROWS,
     "job": JOB,
     "budgets": (*BUDGETS, SHARED, WORKERS),
     "course": (INPUT_FORMAT, DEDUPE, PROCESSES, *FAILING, *EACH, DEADLINE),
@@ -106,6 +108,9 @@ class RunSettings:
     include: frozenset[str] = frozenset()
     ordered: bool = False
     overwrite: bool = False
+    schema: str | None = None
+    upsert: bool = False
+    rejects: str | None = None
     input_format: str | None = None
     dedupe: bool = False
     processes: int = 1
@@ -182,7 +187,7 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
     from workerpool.batch.record import check_include  # both of which the other commands can do without
     from workerpool.processes.options import check_processes
 
-    batch = said_of(said, (*OUTPUT, INPUT_FORMAT, DEDUPE))
+    batch = said_of(said, (*OUTPUT, *ROWS, INPUT_FORMAT, DEDUPE))
     check_include(batch.get("include", ()))
     job = said_of(said, JOB)
     if "directory" not in job:

@@ -89,6 +89,23 @@ OUTPUT = (
     Option("overwrite", "--overwrite", "replace an output that is there", "it is refused"),
 )
 
+ROWS = (
+    Option(
+        "schema", "--schema FILE",
+        "[a schema](../howto/schemas.md) in TOML or JSON: answers become its typed rows, and what does not fit is "
+        "rejected with its reason. Its columns take the place of a record's fields", "records",
+        python="[a schema](../howto/schemas.md), or the name of its file: answers become its typed rows, and what does "
+        "not fit is rejected with its reason"),
+    Option(
+        "upsert", "--upsert",
+        "put rows into the table that is there, each in place of the one with the same key. The key is the schema's; "
+        "for databases", "the table is written anew"),
+    Option(
+        "rejects", "--rejects FILE",
+        "where what was rejected goes. By default it is beside the output, or in the job's directory if that is no "
+        "file", "OUTPUT.rejects.jsonl"),
+)
+
 INPUT_FORMAT = Option(
     "input_format", "--input-format txt|csv|jsonl|parquet", "of all sources", "as named, txt for -",
     python="of all sources: `\"txt\"`, `\"csv\"`, `\"jsonl\"` or `\"parquet\"`")
@@ -389,9 +406,9 @@ POOL = (*LIMITS, SHARED, *FAILING, *EACH, *TRUST, *REACH)
 IN_PYTHON = {
     "WorkerPool": (*POOL, *ONLY_PYTHON),
     "RetryPolicy": RETRY,
-    "Job": (*OUTPUT, INPUT_FORMAT, DEDUPE, *JOB, *ONLY_JOB),
+    "Job": (*OUTPUT, *ROWS, INPUT_FORMAT, DEDUPE, *JOB, *ONLY_JOB),
 }
 """Where each argument is declared."""
 
-ALL = (*OUTPUT, INPUT_FORMAT, DEDUPE, *JOB, *POOL, PROCESSES, DEADLINE, *MESSAGES, *PLAN, *DOCTOR)
+ALL = (*OUTPUT, *ROWS, INPUT_FORMAT, DEDUPE, *JOB, *POOL, PROCESSES, DEADLINE, *MESSAGES, *PLAN, *DOCTOR)
 """All that have a flag."""

@@ -19,6 +19,7 @@ from workerpool.batch.job.prepare import Habits, Preparation
 from workerpool.batch.job.schema import RunRow, SourceRow
 from workerpool.batch.job.states import ENDED, State
 from workerpool.batch.job.terms import check_sources, check_terms, source_rows, terms_of
+from workerpool.batch.schemas.options import columns_for
 from workerpool.batch.sinks import DurableSink, check_apart, durable_sink_for
 from workerpool.batch.sinks.callback import CallbackSink
 from workerpool.batch.sources.base import Sources
@@ -34,7 +35,7 @@ def sink_of(job: Job, paths: Sequence[str]) -> DurableSink:
         sink: DurableSink = CallbackSink(job.output)
     else:
         output = os.fspath(job.output)
-        sink = durable_sink_for(output, format=job.format, include=job.include)
+        sink = durable_sink_for(output, format=job.format, include=job.include, typed=columns_for(job))
         check_apart(output, paths)
     if not sink.is_exactly_once and not job.at_least_once:
         raise OptionError(
@@ -49,7 +50,7 @@ class OpenJob:
     """A job that is held by this process: its `books` for a `Run`, and `close` for its end.
 
     `told`: a sentence about what goes on, None for a run that begins. `before`: how many inputs had ended before.
-    `run`: its number.
+    `run`: its number. `rejects`: the file that these are written to at the run's end, None without a schema.
     """
 
     books: JobBooks
@@ -58,6 +59,7 @@ class OpenJob:
     told: str | None
     before: int
     lock: JobLock = field(repr=False)
+    rejects: str | None = None
 
     def close(self) -> None:
         """Let go of the lock. The books are closed by the run."""
@@ -100,6 +102,7 @@ class Opening:
             told=told,
             before=sum(counts[state] for state in ENDED),
             lock=self._lock,
+            rejects=run.settings.get("--rejects"),
         )
 
     def _check_leftover(self, run: RunRow | None) -> None:
@@ -141,7 +144,7 @@ class Opening:
         job, ledger, sources = self._job, self._ledger, self._sources
         conditional = job.conditional
         if conditional is None:
-            conditional = "body" not in job.include or job.only_changed
+            conditional = ("body" not in job.include and job.typed is None) or job.only_changed
         keys = f"{ledger.id} {run.number}" if job.idempotency_keys else None
         inputs = Inputs(ledger, sources)
         habits = Habits(conditional=conditional, skip_recent=job.skip_recent, keys=keys)
