@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from workerpool.agent import version
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor
 from workerpool.cli.flags import add, pool_of, said_of
+from workerpool.cli.infer_arguments import InferSettings, add_infer
 from workerpool.cli.looking_arguments import LookSettings, add_looking
 from workerpool.cli.plan_arguments import PlanSettings, add_plan
 from workerpool.config import Options
@@ -124,7 +125,7 @@ class RunSettings:
         return not (self.quiet or self.no_progress or self.log_format == "json")
 
 
-Settings = RunSettings | DoctorSettings | PlanSettings | LookSettings
+Settings = RunSettings | DoctorSettings | InferSettings | PlanSettings | LookSettings
 
 
 class _Parser(argparse.ArgumentParser):
@@ -139,7 +140,7 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     parser = make_parser()
     said = parser.parse_args(argv)
     if said.command is None:
-        parser.error("say what to do: run, plan, status, reconcile, jobs or doctor")
+        parser.error("say what to do: run, plan, status, reconcile, jobs, infer or doctor")
     settings_of: Callable[[argparse.Namespace], Settings] = said.settings_of
     try:
         return settings_of(said)
@@ -172,6 +173,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_plan(commands, _HelpFormatter)
     add_looking(commands, _HelpFormatter)
     add_doctor(commands, _HelpFormatter)
+    add_infer(commands, _HelpFormatter)
     return parser
 
 

@@ -395,6 +395,10 @@ RECONCILE = (
     AS_JSON,
 )
 
+INFER = (
+    Option("", "-o, --output FILE", "where the schema goes; by default, to standard output", to="output"),
+)
+
 # fmt: on
 
 LIMITS = (*BUDGETS, WORKERS)
