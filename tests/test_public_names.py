@@ -24,7 +24,7 @@ VALUES = {
     "Timeout",
     "Breaker",
 }
-BATCH = {"Job", "rows", "to_arrow", "to_pandas"}
+BATCH = {"Job", "Schema", "rows", "to_arrow", "to_pandas"}
 ERRORS = {
     "WorkerPoolError",
     "OptionError",

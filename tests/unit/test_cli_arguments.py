@@ -37,7 +37,8 @@ def test_every_option_is_read() -> None:
         "--trust-proxy --no-fast-path --slow-start --retry-budget 5% --breaker 7 --fail-fast "
         "--robots --contact https://example.com/bot --key-rate 10/s --limit-by header:X-Api-Key --budget github "
         "--processes 2 --dedupe --job a.job --retry-failed --retry-rounds 2 --restart --wait-lock 0s --skip-recent 12h "
-        "--no-conditional --only-changed --unique-keys --idempotency-keys --at-least-once"
+        "--no-conditional --only-changed --unique-keys --idempotency-keys --at-least-once "
+        "--schema s.toml --upsert --rejects bad.jsonl"
     )
     settings = parse(words.split())
     assert isinstance(settings, RunSettings)
@@ -48,6 +49,9 @@ def test_every_option_is_read() -> None:
         include=frozenset({"body", "headers"}),
         ordered=True,
         overwrite=True,
+        schema="s.toml",
+        upsert=True,
+        rejects="bad.jsonl",
         input_format="jsonl",
         processes=2,
         deadline=5_400.0,
@@ -86,6 +90,9 @@ def test_every_option_is_read() -> None:
             "include": frozenset({"body", "headers"}),
             "ordered": True,
             "overwrite": True,
+            "schema": "s.toml",
+            "upsert": True,
+            "rejects": "bad.jsonl",
             "input_format": "jsonl",
             "dedupe": True,
             "directory": "a.job",

@@ -98,21 +98,45 @@ def infer(samples: Iterable[Any]) -> Draft:
     if not answers:
         raise OptionError("there is no sample: give an answer in JSON, or records of a run with --include body")
     explode, doubts = _find_array(answers)
-    places: dict[str, Seen] = {}
-    items = 0
-    for item in _items(answers, explode):
-        items += 1
-        if isinstance(item, dict):
-            for path, value in _leaves(item):
-                places.setdefault(path, Seen()).add(value)
-        else:
-            places.setdefault("@", Seen()).add(item)
+    places, items, objects = _places(_items(answers, explode))
+    doubts += _unify(places, objects)
     if not places:
         raise OptionError("the samples hold no item with a field: give answers that are not empty")
     _merge_objects(places)
     columns = [_guess(path, seen, items) for path, seen in places.items()]
     _name(columns)
     return Draft(columns, explode, _key(columns, places, items), len(answers), items, doubts)
+
+
+def _places(given: Iterable[Any]) -> tuple[dict[str, Seen], int, int]:
+    """What the items have in each place; how many there are, and how many of them are objects."""
+    places: dict[str, Seen] = {}
+    items = objects = 0
+    for item in given:
+        items += 1
+        if isinstance(item, dict):
+            objects += 1
+            for path, value in _leaves(item):
+                places.setdefault(path, Seen()).add(value)
+        else:
+            places.setdefault("@", Seen()).add(item)
+    return places, items, objects
+
+
+def _unify(places: dict[str, Seen], objects: int) -> list[str]:
+    """Have one column for items that are objects here and something else there; of those that are null, say so."""
+    others = places.get("@")
+    if others is None or not objects:
+        return []
+    if not others.types:
+        del places["@"]
+        return [f"{others.nulls:,} items are null, and would be rejected"]
+    others.types["dict"] = objects
+    others.count += objects
+    others.distinct = None
+    places.clear()
+    places["@"] = others
+    return []
 
 
 def samples_in(text: str, name: str) -> Iterator[Any]:
