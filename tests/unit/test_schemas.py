@@ -171,7 +171,7 @@ def test_a_file_is_toml_or_json(tmp_path: Path) -> None:
     [
         ("", "needs columns"),
         ("[columns]", "needs a column"),
-        ("colums = 5", "the word 'colums' is unknown: write columns, explode"),
+        ("cols = 5", "the word 'cols' is unknown: write columns, explode"),
         ("explode = 5\n[columns]\na = 'int'", "explode = 5 must be"),
         ("explode = 'a['\n[columns]\na = 'int'", "explode = 'a\\[' is no JMESPath expression"),
         ("key = 'b'\n[columns]\na = 'int'", "the key 'b' is no column of the schema: write a"),
@@ -201,6 +201,19 @@ def test_a_schema_that_cannot_work_is_refused_with_its_place(tmp_path: Path, doc
     (tmp_path / "s.toml").write_text(document)
     with pytest.raises(OptionError, match=rf"the schema .*s.toml: .*{words}"):
         Schema.load(tmp_path / "s.toml")
+
+
+def test_the_example_of_the_how_to_is_the_file_in_examples_and_can_be_used() -> None:
+    root = Path(__file__).resolve().parent.parent.parent
+    example = root / "examples" / "schema" / "items.toml"
+    assert f"```toml\n{example.read_text()}```" in (root / "docs" / "howto" / "schemas.md").read_text()
+    item = {
+        "id": 1, "name": "a", "price": 1.5, "address": {"city": "Bern"}, "labels": [{"name": "x"}],
+        "updated_at": "2026-01-02",
+    }  # fmt: skip
+    found = mapped(Schema.load(example), {"meta": {"total": 1}, "items": [item]})
+    assert found.rejects == []
+    assert found.rows[0]["tags"] == ["x"]
 
 
 def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:

@@ -142,20 +142,20 @@ def _unify(places: dict[str, Seen], objects: int) -> list[str]:
 def samples_in(text: str, name: str) -> Iterator[Any]:
     """Yield what `text`, a file called `name`, has: one answer, or lines of answers or of records with bodies."""
     try:
-        yield from _bodies(json.loads(text), is_line=False)
+        yield from _bodies(json.loads(text))
         return
     except ValueError as error:
         first = error
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             try:
-                yield from _bodies(json.loads(line), is_line=True)
+                yield from _bodies(json.loads(line))
             except ValueError:
                 where = f"line {number:,}" if number > 1 else str(first)
                 raise OptionError(f"{name} is neither JSON nor lines of it: {where}") from None
 
 
-def _bodies(value: Any, *, is_line: bool) -> Iterator[Any]:
+def _bodies(value: Any) -> Iterator[Any]:
     """The answer in a record of a run, or the value itself; nothing for a record of a failure."""
     if not (isinstance(value, dict) and {"key", "url", "ok", "attempts"} <= value.keys()):
         yield value
