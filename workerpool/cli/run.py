@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from workerpool import events
+from workerpool.batch.bodies import check_directory, scratch_bodies
 from workerpool.batch.job.job import Job
 from workerpool.batch.job.opening import OpenJob
+from workerpool.batch.record import all_included
 from workerpool.batch.run import DEADLINE, Books, Run, RunResult
 from workerpool.batch.schemas.forms import form_of
 from workerpool.batch.schemas.options import check_schema
@@ -56,6 +58,8 @@ def run(settings: RunSettings, *, owns_process: bool = False) -> int:
     with ExitStack() as stack:
         if settings.log_format is not None:
             stack.callback(events.configure(settings.log_format, LogStream()))  # type: ignore[arg-type]
+        for warning in settings.warnings:
+            speaker.note(warning)
         try:
             return _run(settings, speaker, owns_process)
         except WorkerPoolError as error:  # refused before anything was sent
@@ -105,12 +109,13 @@ def _run(settings: RunSettings, speaker: Speaker, owns_process: bool) -> int:
 
 def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Ready:
     sources = FileSources(settings.sources, format=settings.input_format, note=speaker.note)
+    include = all_included(settings.include, settings.save)
     schema = schema_option(settings.schema)
-    check_schema(schema, upsert=settings.upsert, rejects=settings.rejects, include=settings.include)
+    check_schema(schema, upsert=settings.upsert, rejects=settings.rejects, include=settings.include, save=settings.save)
     sink = sink_for(
         settings.output,
         format=settings.format,
-        include=settings.include,
+        include=include,
         overwrite=settings.overwrite,
         typed=None if schema is None else schema.columns(upsert=settings.upsert),
     )
@@ -118,16 +123,21 @@ def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) ->
     check_apart(settings.output, sources.paths)
     sources.check()
     duplicates = stack.enter_context(scratch_duplicates(sources.paths)) if settings.dedupe else None
+    bodies = None
+    if settings.save is not None:
+        check_directory(settings.save, overwrite=settings.overwrite)
+        bodies = stack.enter_context(scratch_bodies(settings.save, sources.paths, sources.where))
     sink.open()
     if rejects is not None:
         rejects.open(overwrite=settings.overwrite or settings.upsert)  # an upsert is run again and again
     books = StraightBooks(
         sources,
         sink,
-        form=form_of(schema, settings.include),
+        form=form_of(schema, include),
         rejects=rejects,
         ordered=settings.ordered,
         duplicates=duplicates,
+        bodies=bodies,
     )
     return _Ready(books, sources, rejects=None if rejects is None else rejects.path)
 
@@ -212,6 +222,8 @@ class _Execution:
             sent=figures.sent,
             in_flight=figures.in_flight,
             parked=figures.parked,
+            bytes_saved=figures.bytes_saved,
+            downloads=figures.downloads,
             is_draining=self._run.is_draining,
         )
 

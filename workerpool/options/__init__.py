@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workerpool.config import UNNOTICED, RetryBudget, RetryPolicy
+from workerpool.options.credentials import auth, in_turns, proxies_of_file, proxy
 from workerpool.options.reading import (
     authorities,
     certificate,
@@ -26,9 +27,9 @@ from workerpool.options.reading import (
     number,
     number_or_0,
     number_or_auto,
-    proxies,
     same,
     size,
+    speed,
     tries,
 )
 
@@ -42,11 +43,12 @@ class Option:
 
     `flag`: on the command line, and what follows it: ``--rate RATE``, ``--format csv|jsonl``; "" if there is none.
     `means`: in Markdown, without a full stop at its end. Its first sentence is the help; ``{rate}`` becomes that
-    option's name, or its flag. `python`: what it means in Python, where that is
+    option's name, or its flag, and ``{{host}}`` ``{host}``. `python`: what it means in Python, where that is
     something else.
     `unless`: what holds if it is not said, where that is not the default's value.
     `read`: makes what Python takes of a flag's text. `value`: of a flag that has no text.
     `to`: the argument, or the field of one, that a flag without a `name` goes into. `many`: it may be repeated.
+    `gather`: makes one value of all that were said.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Option:
     value: Any = True
     to: str = ""
     many: bool = False
+    gather: Callable[[list[Any]], Any] | None = None
 
     @property
     def target(self) -> str:
@@ -106,6 +109,24 @@ ROWS = (
         "file", "OUTPUT.rejects.jsonl"),
 )
 
+BODIES = (
+    Option(
+        "", "--bodies DIR",
+        "write [each body to a file](../howto/downloads.md) below DIR. The record has `file` and `sha256`; a body that "
+        "breaks off is gone on with", "they are left out", read=directory, to="save.directory"),
+    Option(
+        "", "--body-name NAME",
+        "of these files, made of {{host}}, {{path}}, {{query}}, {{name}}, {{ext}}, {{key}}, {{source}}, {{ordinal}}, "
+        "{{sha256}}. `{{sha256:.2}}` is its first two letters. Of two inputs with one name the second is not sent",
+        "{sha256:.2}/{sha256}", to="save.name"),
+    Option(
+        "", "--min-speed SPEED",
+        "10KB/s: what such a body has to bring over 30 s, or none. In place of `{timeout}`, which ends with the "
+        "headers; what is slower is tried again from where it was", "1KB/s", read=speed, to="save.min_speed"),
+    Option("", "--max-file SIZE", "of such a body: 10GB; what is larger fails as `TooLarge`", "no limit", read=size,
+           to="save.max_size"),
+)
+
 INPUT_FORMAT = Option(
     "input_format", "--input-format txt|csv|jsonl|parquet", "of all sources", "as named, txt for -",
     python="of all sources: `\"txt\"`, `\"csv\"`, `\"jsonl\"` or `\"parquet\"`")
@@ -136,7 +157,7 @@ JOB = (
     Option(
         "conditional", "--conditional",
         "ask servers only for what has changed since the last run. It asks by `If-None-Match` and `If-Modified-Since`",
-        "unless bodies are included, or a schema is given"),
+        "unless bodies are included, or go to files, or a schema is given"),
     Option("", "--no-conditional", "ask servers for everything", value=False, to="conditional"),
     Option(
         "only_changed", "--only-changed",
@@ -252,11 +273,23 @@ TRUST = (
     Option("", "--insecure", "accept any certificate", value=False, to="verify"),
     Option(
         "", "--proxy URL",
-        "go through this proxy. It speaks http, https, or with the extra `[socks]` socks5 or socks5h",
-        "as the environment says", read=proxies, to="proxies"),
+        "go through this proxy, or [in turns](../howto/proxies.md) through several. It speaks http, https, or with the "
+        "extra `[socks]` socks5 or socks5h. `env:NAME`, `file:PATH` and `keyring:SERVICE/USER` name where its URL is",
+        "as the environment says", read=proxy, to="proxies", many=True, gather=in_turns),
 )
 
 REACH = (
+    Option(
+        "", "--proxies FILE", "go through the proxies of a file in turns, a URL a line", read=proxies_of_file,
+        to="proxies"),
+    Option(
+        "auth", "--auth HOW",
+        "who sends: basic:USER:SECRET, bearer:SECRET, or oauth2:FILE for [tokens that end](../howto/credentials.md). "
+        "SECRET is `env:NAME`, `file:PATH`, `keyring:SERVICE/USER` (the extra `[keyring]`) or `netrc:HOST`; said "
+        "itself, it works, but everybody on the machine can read it in the list of processes", "netrc's", read=auth,
+        python="how requests without an auth of their own say who sends them: as in requests, a pair `(user, "
+        "password)` or an auth object; or a [source of tokens](../howto/credentials.md), a `BearerToken` or "
+        "`ClientCredentials`"),
     Option(
         "", "--cert FILE", "a certificate of your own and its key, in PEM, for servers that ask for one",
         read=certificate, to="cert"),
@@ -307,7 +340,10 @@ ONLY_PYTHON = (
         "of redirects keeps its own); `\"worker\"` keeps them in each worker's session, `\"shared\"` in one jar "
         "for the pool"),
     Option("max_redirects", "", "hops that a request may take; a circle ends at once"),
-    Option("proxies", "", "as in requests, for every request without its own", "the environment's"),
+    Option(
+        "proxies", "",
+        "as in requests, for every request without its own; or a `ProxyList`, which [take turns](../howto/proxies.md)",
+        "the environment's"),
     Option("verify", "", "as in requests, for every request without its own; goes before `REQUESTS_CA_BUNDLE`"),
     Option("cert", "", "as in requests, for every request without its own", "none"),
     Option(
@@ -326,6 +362,7 @@ ONLY_PYTHON = (
 )
 
 ONLY_JOB = (
+    Option("save", "", "the [files that bodies go to](../howto/downloads.md), a `Save`", "they are left out"),
     Option("sources", "", "names of files, or patterns, as for [the command](cli.md#sources)"),
     Option("requests", "", "in place of `sources`: an iterable of URLs and `Request`s, or a function that makes one"),
     Option("window", "", "requests in memory at once", "the pool's"),
@@ -363,6 +400,25 @@ RETRY = (
         "requests' exception, as `retry_state.outcome`", "none"),
     Option("stop", "", "a tenacity strategy of your own in place of `attempts`", "none"),
     Option("wait", "", "a tenacity strategy of your own in place of `backoff`", "none"),
+)
+
+SAVE = (
+    Option("directory", "", "below which all files are. It is made"),
+    Option(
+        "name", "",
+        "of a body's file there: a template, with `{{host}}`, `{{path}}`, `{{query}}`, `{{name}}`, `{{ext}}`, "
+        "`{{key}}`, `{{source}}`, `{{ordinal}}` and `{{sha256}}`; `{{sha256:.2}}` is its first two letters"),
+    Option(
+        "overwrite", "",
+        "replace a file of that name. Otherwise the request ends as `NameTaken`, unless the name has `{{sha256}}` in "
+        "it: then a file of it has those bytes"),
+    Option(
+        "min_speed", "",
+        "bytes a second that a body has to bring over `window` seconds, in place of the timeout's total, which ends "
+        "with the headers. None bounds silences alone, by the timeout's `read`"),
+    Option("window", "", "seconds"),
+    Option("max_size", "", "bytes of a body beyond which it fails as `TooLarge`; `max_body` is for those in memory",
+           "no limit"),
 )
 
 AS_JSON = Option("", "--json", "write one JSON object in place of text", to="as_json")
@@ -407,12 +463,16 @@ LIMITS = (*BUDGETS, WORKERS)
 POOL = (*LIMITS, SHARED, *FAILING, *EACH, *TRUST, *REACH)
 """What goes into a pool's arguments."""
 
+SECRETS = tuple(option for option in POOL if option.word in ("--auth", "--proxy"))
+"""Those that may hold a secret, so that it is better named than said."""
+
 IN_PYTHON = {
     "WorkerPool": (*POOL, *ONLY_PYTHON),
     "RetryPolicy": RETRY,
+    "Save": SAVE,
     "Job": (*OUTPUT, *ROWS, INPUT_FORMAT, DEDUPE, *JOB, *ONLY_JOB),
 }
 """Where each argument is declared."""
 
-ALL = (*OUTPUT, *ROWS, INPUT_FORMAT, DEDUPE, *JOB, *POOL, PROCESSES, DEADLINE, *MESSAGES, *PLAN, *DOCTOR)
+ALL = (*OUTPUT, *ROWS, *BODIES, INPUT_FORMAT, DEDUPE, *JOB, *POOL, PROCESSES, DEADLINE, *MESSAGES, *PLAN, *DOCTOR)
 """All that have a flag."""
