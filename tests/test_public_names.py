@@ -24,7 +24,7 @@ VALUES = {
     "Timeout",
     "Breaker",
 }
-BATCH = {"Job", "rows", "to_arrow", "to_pandas"}
+BATCH = {"Job", "Template", "rows", "to_arrow", "to_pandas"}
 ERRORS = {
     "WorkerPoolError",
     "OptionError",

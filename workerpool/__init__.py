@@ -44,6 +44,7 @@ from workerpool.statistics import PoolStatistics
 if TYPE_CHECKING:
     from workerpool.batch.job.job import Job
     from workerpool.batch.tables import rows, to_arrow, to_pandas
+    from workerpool.batch.template.template import Template
     from workerpool.processes import ShardedPool, fetch
 
     __version__: str
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 _LATER = {
     "Job": "workerpool.batch.job.job",
     "ShardedPool": "workerpool.processes",
+    "Template": "workerpool.batch.template.template",
     "fetch": "workerpool.processes",
     "rows": "workerpool.batch.tables",
     "to_arrow": "workerpool.batch.tables",
@@ -94,6 +96,7 @@ __all__ = [
     "ShardedPool",
     "SlotTimeout",
     "StatusError",
+    "Template",
     "TimedOut",
     "Timeout",
     "Timings",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from workerpool.agent import version
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor
 from workerpool.cli.flags import add, pool_of, said_of
 from workerpool.cli.looking_arguments import LookSettings, add_looking
 from workerpool.cli.plan_arguments import PlanSettings, add_plan
+from workerpool.cli.template_arguments import template_of
 from workerpool.config import Options
 from workerpool.errors import OptionError
 from workerpool.options import (
@@ -25,13 +26,18 @@ from workerpool.options import (
     MESSAGES,
     OUTPUT,
     PROCESSES,
+    QUERY,
     REACH,
     SHARED,
+    TEMPLATE,
     TRUST,
     WORKERS,
 )
 from workerpool.options.words import in_flags
 from workerpool.pool import options_of
+
+if TYPE_CHECKING:
+    from workerpool.batch.template.template import Template
 
 _DESCRIPTION = """\
 Fetch every URL of SOURCE within the budgets that you set, retry what is worth
@@ -50,6 +56,8 @@ sources:
   and params (JSON objects), body (text) or json, and key (a label; the URL by
   default). Others are left alone. A line that is no request gets a record
   that says why.
+  Any other table needs --template: its columns are put into a URL, headers, a
+  body. A database's SQLAlchemy URL needs --query; the rows are its answer's.
 
 records:
   key url method status ok error attempts elapsed bytes final_url started_at
@@ -59,6 +67,8 @@ records:
 examples:
   workerpool run urls.txt -o results.jsonl --rate 50/s
   workerpool run api.csv -o - --host-rate 2/s --include body | jq .body
+  workerpool run items.csv -o items.jsonl --include body \
+      --template "https://api.example.com/items/{id}{?lang}"
   zcat urls.gz | workerpool run - -o results.csv --deadline 50m --no-progress
 
 jobs:
@@ -80,9 +90,10 @@ exit status:
 
 GROUPS = {
     "output": OUTPUT,
+    "rows": (INPUT_FORMAT, QUERY, *(option for option in TEMPLATE if option.flag)),
     "job": JOB,
     "budgets": (*BUDGETS, SHARED, WORKERS),
-    "course": (INPUT_FORMAT, DEDUPE, PROCESSES, *FAILING, *EACH, DEADLINE),
+    "course": (DEDUPE, PROCESSES, *FAILING, *EACH, DEADLINE),
     "reach": (*TRUST, *REACH),
     "messages": MESSAGES,
 }
@@ -106,6 +117,8 @@ class RunSettings:
     include: frozenset[str] = frozenset()
     ordered: bool = False
     overwrite: bool = False
+    template: Template | None = None
+    query: str | None = None
     input_format: str | None = None
     dedupe: bool = False
     processes: int = 1
@@ -159,7 +172,10 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     run.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="a .txt, .csv, .jsonl or .parquet file, a pattern, or -"
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="a .txt, .csv, .jsonl or .parquet file, a pattern, a database's URL, or -",
     )
     for title, options in GROUPS.items():
         add(run.add_argument_group(title), options)
@@ -182,7 +198,9 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
     from workerpool.batch.record import check_include  # both of which the other commands can do without
     from workerpool.processes.options import check_processes
 
-    batch = said_of(said, (*OUTPUT, INPUT_FORMAT, DEDUPE))
+    batch = said_of(said, (*OUTPUT, INPUT_FORMAT, QUERY, DEDUPE))
+    if (template := template_of(said)) is not None:
+        batch["template"] = template
     check_include(batch.get("include", ()))
     job = said_of(said, JOB)
     if "directory" not in job:

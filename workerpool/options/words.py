@@ -20,7 +20,13 @@ def meaning(option: Option, *, in_flags: bool) -> str:
     if in_flags and option.many:
         first, stop, more = text.partition(". ")
         text = f"{first}; may be repeated{stop}{more}"
-    return _OTHER.sub(lambda found: _WORDS[found[1]] if in_flags else found[1], text)
+
+    def other(found: re.Match[str]) -> str:
+        if found[1] not in _WORDS:  # a column of a template
+            return found[0]
+        return _WORDS[found[1]] if in_flags else found[1]
+
+    return _OTHER.sub(other, text)
 
 
 def plain(markdown: str) -> str:

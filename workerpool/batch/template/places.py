@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-from workerpool.batch.template.values import CONVERSIONS, Row, converted, json_of, text_of
+from workerpool.batch.sources.values import json_of, text_of
+from workerpool.batch.template.values import CONVERSIONS, Row, converted
 from workerpool.errors import OptionError
 
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")

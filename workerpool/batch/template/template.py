@@ -8,9 +8,10 @@ from typing import Any
 
 from workerpool.batch.sources import rows
 from workerpool.batch.sources.rows import BadRow, Place, header_value
+from workerpool.batch.sources.values import is_missing, text_of
 from workerpool.batch.template.places import Filled, Text, json_places
 from workerpool.batch.template.urls import UrlTemplate
-from workerpool.batch.template.values import Row, is_missing, text_of
+from workerpool.batch.template.values import Row
 from workerpool.checks import check_flag
 from workerpool.errors import OptionError
 from workerpool.model import Request, new_request

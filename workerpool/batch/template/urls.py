@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 from workerpool.batch.sources.rows import BadRow, url_problem
-from workerpool.batch.template.values import Row, text_of
+from workerpool.batch.sources.values import text_of
+from workerpool.batch.template.values import Row
 from workerpool.errors import OptionError
 from workerpool.extras import load
 
