@@ -107,8 +107,7 @@ class Database:
             raise self.failed("cannot be asked", error) from None
 
     def _dialed(self) -> Any:
-        """The URL with the driver that the extra `[postgres]` brings, where none is named: which it is else hangs on the
-        version of SQLAlchemy."""
+        """The URL with the driver of the extra `[postgres]` where none is named, as SQLAlchemy's own choice changes."""
         is_plain = self._url.drivername == "postgresql"
         return self._url.set(drivername="postgresql+psycopg") if is_plain else self._url
 
