@@ -103,7 +103,12 @@ class Template:
                 ordinal=place.line,
             )
         except BadRow as error:
-            return rows.bad(text or rows.text_of(fields), place, str(error), key)
+            return rows.bad(text or _written(fields, place), place, str(error), key)
+
+
+def _written(fields: Mapping[str, Any], place: Place) -> str:
+    """Write down a row that is no line, for its outcome; one that says nothing by its number."""
+    return rows.text_of(fields) if any(not is_missing(value) for value in fields.values()) else f"row {place.line}"
 
 
 class _Places:
