@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.held_back import in_the_best_of_three
 from tests.waiting import LONG
 from workerpool import Request, RetryPolicy, WorkerPool
 from workerpool.testing import Origin, OriginProcess, Reply, ScriptedTransport
@@ -42,16 +43,6 @@ def gaps(origin: Origin) -> list[float]:
 
 
 # -- rate --------------------------------------------------------------------------------------------------------------
-
-
-def in_the_best_of_three(count: Callable[[], Any], holds: Callable[[Any], bool]) -> None:
-    """For what needs threads that are woken in time; what has to hold in every run is checked by `count` itself."""
-    counted = []
-    for _ in range(3):
-        counted.append(count())
-        if holds(counted[-1]):
-            return
-    pytest.fail(f"in none of three runs: {counted}")
 
 
 @pytest.mark.slow

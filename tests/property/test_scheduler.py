@@ -447,6 +447,14 @@ class SchedulerMachine(RuleBasedStateMachine):
             flying = [one for one in [*requests, *sending] if one.host == host]
             assert len(flying) <= self.budgets.host_connections
 
+    @invariant()
+    def no_lane_waits_for_a_place_that_is_free(self) -> None:
+        """Unless another one waits for the host's time before it, or would have that place, but stands back."""
+        for host in self.scheduler._hosts.values():
+            standing_back = sum(lane.stands_back for lane in host.lanes.values())
+            is_full = host.in_flight + host.listed + standing_back >= host.places
+            assert is_full or host.timed is not None or not host.waiting
+
     def teardown(self) -> None:
         if not hasattr(self, "scheduler"):
             return

@@ -68,6 +68,7 @@ def test_above_a_thousand_a_second_who_waits_wakes_for_several_slots() -> None:
     scheduler, _ = scheduler_with(Budgets(rate=Rate(2000)), *"aaa")
     assert len(go(scheduler, 0.0)) == 1
     assert scheduler.wakes_at(0.0) == pytest.approx(1 / 2000 + GROUPING)
+    assert scheduler.wakes_at(1 / 2000) == 1 / 2000, "then it goes at once"
     assert scheduler.wakes_at(1.0) == 1.0
 
 
@@ -127,11 +128,51 @@ def test_the_keys_of_a_host_take_turns_for_its_places() -> None:
     assert order == "xyzxx"
 
 
+def test_the_keys_of_a_host_take_turns_for_its_slots() -> None:
+    scheduler, tickets = scheduler_with(Budgets(host_rate=Rate(1)), *"aaaaaaaaaa", keys="xxxxyyyzzz")
+    order = ""
+    for at in range(len(tickets)):
+        (sent,) = go(scheduler, float(at))
+        order += sent.key or ""
+        scheduler.release("a", float(at))
+    assert order == "xyzxyzxyzx"
+
+
 def test_the_keys_of_a_host_that_waited_behind_one_another_go_together_where_there_are_slots_for_all() -> None:
     scheduler, tickets = scheduler_with(Budgets(host_rate=Rate(1), burst=3), *"aaaaaa", keys="xyzxyz")
     assert go(scheduler, 0.0) == tickets[:3]
     assert scheduler.wakes_at(0.0) == 1.0
     assert {ticket.key for ticket in go(scheduler, 3.0)} == {"x", "y", "z"}
+
+
+def test_keys_behind_one_that_waits_for_many_slots_go_once_something_lighter_comes_before_it() -> None:
+    """A redirect's next hop, which goes to the front of its lane."""
+    scheduler = Scheduler(Budgets(host_rate=Rate(1), burst=5), places=9)
+    sent = []
+    for key, weight in (("x", 5), ("x", 5), ("y", 1)):
+        scheduler.add(Ticket(Request("http://a.test/", weight=weight), "a", key=key), 0.0)
+        sent += go(scheduler, 0.0)
+    assert (len(sent), go(scheduler, 2.0)) == (1, [])
+    hop = Ticket(Request("http://a.test/"), "a", key="x")
+    scheduler.put_first(hop, 2.0)
+    assert [ticket.key for ticket in go(scheduler, 2.0)] == ["x", "y"]
+    assert hop.granted_at == 2.0
+
+
+def test_a_retry_for_which_a_first_try_has_brought_a_token_leaves_no_place_free() -> None:
+    rules = RetryBudget(share=1.0, per_second=0.001)
+    scheduler, (retried,) = scheduler_with(Budgets(host_connections=2), "a", keys="y", retries=rules, floor=1)
+    for at in (0.0, 1.0):
+        assert go(scheduler, at) == [retried]
+        scheduler.release("a", at)
+        scheduler.park(retried, at + 1.0)
+    assert go(scheduler, 2.0) == [], "its token is spent"
+    firsts = [Ticket(Request("http://a.test/"), "a", key="x") for _ in range(3)]
+    for ticket in firsts:
+        scheduler.add(ticket, 2.0)
+    assert go(scheduler, 2.0) == firsts[:2]
+    scheduler.release("a", 2.0)
+    assert go(scheduler, 2.0) == [retried], "it was next in line"
 
 
 def test_a_stream_by_itself_that_has_no_room_keeps_its_requests_in_their_lanes_and_steps_aside_for_others() -> None:
@@ -233,6 +274,20 @@ def test_what_went_to_another_process_first_is_asked_for_again_soon_and_not_at_o
     shared.opens = {"a": 9.0}
     assert go(scheduler, 2.0) == []
     assert scheduler.wakes_at(2.0) == 9.0, "or when it says that it is worth it"
+
+
+def test_nobody_passes_who_waits_for_what_went_to_another_process() -> None:
+    shared = Shared()
+    shared.lost = {"a"}
+    scheduler, (first, second) = scheduler_with(Budgets(host_connections=1), "a", "a", keys="xy", shared=shared)
+    assert go(scheduler, 1.0) == []
+    shared.lost = set()
+    third = Ticket(Request("http://a.test/"), "a", key="z")
+    scheduler.add(third, 1.0 + SOON / 2)
+    assert go(scheduler, 1.0 + SOON / 2) == []
+    for ticket in (first, second, third):
+        assert go(scheduler, 1.0 + SOON) == [ticket]
+        scheduler.release("a", 1.0 + SOON)
 
 
 def test_a_refused_host_asks_for_nothing_that_is_shared() -> None:

@@ -142,6 +142,8 @@ def test_a_pause_within_another_is_not_a_new_one_and_shortens_nothing() -> None:
     assert host.not_before == NOW + 10
     assert not host.pause(NOW + 20, NOW + 9, refuse=True)
     assert host.pause(NOW + 30, NOW + 20, refuse=False)
+    assert host.pause(NOW + 50, NOW + 40, refuse=True)
+    assert not host.pause(NOW + 60, NOW + 45, refuse=False)
 
 
 def test_a_host_is_paced_by_its_slowest_limit_and_robots_txt_is_named_where_that_is_its() -> None:
@@ -154,7 +156,10 @@ def test_a_host_is_paced_by_its_slowest_limit_and_robots_txt_is_named_where_that
     assert (host.opens_at(1), host.waits_for(NOW)) == (NOW + 1, Wait.ROBOTS)
     assert host.waits_for(NOW + 1) is Wait.READY
     slow = a_host(Budgets(host_rate=Rate(1)))
-    slow.limiters[0].try_take(NOW)
+    slow.keep_pace(MemoryLimiter(Rate(10)))
+    for limiter in slow.limiters:
+        limiter.try_take(NOW)
+    assert slow.opens_at(1) == NOW + 1
     assert (slow.waits_for(NOW + 0.9), slow.waits_for(NOW + 1)) == (Wait.HOST_RATE, Wait.READY)
 
 
@@ -188,6 +193,8 @@ def test_a_host_is_worth_keeping_as_long_as_anything_of_it_is() -> None:
     learning = a_host(Budgets(learns_connections=True))
     learning.learn(refused(NOW, in_flight=4), NOW)
     assert learning.rests_at == NOW + REMEMBERED
+    learning.pause(NOW + 2 * REMEMBERED, NOW, refuse=False)
+    assert learning.rests_at == NOW + 2 * REMEMBERED
 
 
 def test_an_idle_host_is_forgotten_once_it_rests_and_not_before() -> None:
@@ -283,3 +290,13 @@ def test_a_lane_counts_what_is_queued_apart_from_its_retries_and_loses_what_is_d
     assert (host.queued, len(lane.queue), len(lane.retries)) == (2, 2, 0)
     assert not lane.pop(lane.line(NOW)).is_retry
     assert host.queued == 1
+
+
+def test_what_comes_back_to_a_lane_stands_before_its_like_and_is_counted_if_it_is_no_retry() -> None:
+    host = a_host(tokens=RetryTokens(0.0, 0.5, 1.0, NOW))
+    lane = a_lane(host)
+    for is_retry in (False, True, False, True):
+        ticket = Ticket(Request("http://a.test/"), "a", is_retry=is_retry)
+        lane.push_first(ticket)
+        assert (lane.retries if is_retry else lane.queue)[0] is ticket
+    assert (host.queued, len(lane.queue), len(lane.retries)) == (3, 3, 2)

@@ -119,6 +119,18 @@ def test_several_addresses_are_several_hosts_on_one_port() -> None:
         assert [arrival.address for arrival in origin.arrivals] == ["127.0.0.1", "127.0.0.2", "127.0.0.2"]
 
 
+def test_a_connection_that_its_client_has_closed_is_not_counted_beside_the_next_one(origin: Origin) -> None:
+    """Also where the origin comes to it late: what is sent behind an unanswered request stays unread."""
+    first = socket.create_connection(("127.0.0.1", origin.port), timeout=LIMIT)
+    first.sendall(b"GET /delay/60 HTTP/1.1\r\nHost: here\r\n\r\n" + 600_000 * b"x")
+    origin.wait_for(1)
+    first.close()
+    with Client(origin) as second:
+        second.get("/")
+        assert (origin.connections_opened, origin.connections_peak) == (2, 1)
+    origin.wait_until(lambda: origin.connections_open == 0)
+
+
 # Scripts
 
 

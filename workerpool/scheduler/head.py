@@ -102,7 +102,7 @@ class Head:
         while not (self._lanes and self._lanes[0].host.is_slow):
             lane = self._places.next(now)
             if lane is None:
-                break
+                return
             self._ring.enlist(lane, now, is_first=True)
 
     def _stands_back(self, lane: Lane, now: float) -> bool:
@@ -133,10 +133,8 @@ class Head:
         """
         host = lane.host
         refused = host.refused_until > now
-        # It stays listed until its slots and its token are taken: a token may let lanes of this host be enlisted, and
-        # neither this one nor its place is theirs.
-        self._lanes.popleft()
         ticket = lane.pop(line)
+        self._ring.take_head()
         self._places.take(host, now)
         self._owners.note_sent(ticket)
         is_first = not ticket.started
@@ -156,16 +154,15 @@ class Head:
                 self._take_slots(lane, limits, ticket, now)
             if host.tokens is not None:
                 self._spend_token(host.tokens, host, ticket, is_first, now)
-        self._ring.note_unlisted(lane)
         if lane.is_empty:
             lane.since = None
         elif host.waiting:
             host.waiting[lane] = None  # behind the others: a host's lanes take turns, as hosts do in the ring
         else:
-            self._ring.enlist(lane, now)
-        # Only now that this lane is in line, too: one that came before it may be next.
-        if host.waiting:
-            self._ring.offer(host, now)
+            self._ring.enlist(lane, now, is_behind=host.listed > 0)
+        if is_first:
+            # Only now that this lane is where it belongs, and its place is no other's.
+            self._ring.ask_tokenless(now)
         if not self._lanes:
             self._ring.since = None
 
@@ -178,7 +175,7 @@ class Head:
             lane.since = _taken(limiter, now, weight, since)
 
     def _spend_token(self, tokens: RetryTokens, host: Host, ticket: Ticket, is_first: bool, now: float) -> None:
-        """Pay for a retry, or earn the share of a first try, which may be what another lane waits for."""
+        """Pay for a retry, or earn the share of a first try."""
         if ticket.is_retry:
             ticket.is_retry = False
             if host.tokenless_at >= ticket.ripe_at:
@@ -186,7 +183,6 @@ class Head:
             tokens.spend(now)
         elif is_first:
             tokens.earn()
-            self._ring.ask_tokenless(now)
 
 
 def _taken(limiter: Limiter, now: float, weight: int, since: float | None) -> float:

@@ -148,12 +148,12 @@ class Places:
             rank, _, lane = self._back[0]
             is_waiting = lane.stands_back and not lane.is_empty
             if is_waiting and not self._has_room(now) and not self.may_try(lane.host):
-                break
+                return None
             heapq.heappop(self._back)
             if lane.stands_back:
                 lane.stands_back = False
                 if not lane.is_empty:
-                    self._served = max(self._served, rank)
+                    self._served = rank
                     return lane
         return None
 
@@ -184,7 +184,7 @@ class Places:
             self._slow_taken += host.in_flight if is_slow else -host.in_flight
 
     def _has_room(self, now: float) -> bool:
-        return self._slow_taken < self._floor or self._slow_taken < self._part(self._doublings(now))
+        return self._slow_taken < self._part(self._doublings(now))
 
     def _part(self, doublings: int) -> int:
         """Places that slow hosts may hold after so many doublings."""
@@ -192,7 +192,7 @@ class Places:
 
     def _doublings(self, now: float) -> int:
         """How often what slow hosts may hold has doubled since others last wanted it."""
-        doublings, needed = 0, (self._most // self._floor).bit_length()
-        while doublings < needed and self._wanted_at + (doublings + 1) * PERIOD <= now:
+        doublings = 0
+        while self._part(doublings) < self._most and self._wanted_at + (doublings + 1) * PERIOD <= now:
             doublings += 1
         return doublings

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from itertools import count
 
+from workerpool.clock import LONG_AGO
 from workerpool.config import Breaker, Budgets, RetryBudget
 from workerpool.limits import Circuit, Limiter, MemoryLimiter, RetryTokens
 from workerpool.scheduler.hosts import Host
@@ -74,6 +75,10 @@ class Register:
                 self._quotas_kept = max(QUOTAS, 2 * len(self._quotas))
             quota = self._quotas[key] = MemoryLimiter(rate, self._budgets.burst)
         return quota
+
+    def tokens_at(self) -> float:
+        """When the pool has a token for a retry, in the past if it has one now, or if retries need none."""
+        return LONG_AGO if self.tokens is None else self.tokens.next_at()
 
     def retire(self, host: Host, now: float) -> None:
         """Forget a host that holds nothing, or look again when its pause and its budgets are over."""

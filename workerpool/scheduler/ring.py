@@ -53,13 +53,20 @@ class Ring:
             lane.push_first(ticket)
         self.enlist(lane, now)
 
-    def enlist(self, lane: Lane, now: float, *, is_first: bool = False) -> None:
-        """Put a lane into the ring if it may send now, in line for a place, or into the heap for when it may."""
+    def enlist(self, lane: Lane, now: float, *, is_first: bool = False, is_behind: bool = False) -> None:
+        """Put a lane into the ring if it may send now, in line for a place, or into the heap for when it may.
+
+        `is_behind`: others of its host stand in the ring, so it stands there, too, and waits for its host's time after
+        them.
+        """
         host = lane.host
         if lane.listed or lane.is_empty or lane.stands_back:
             return
         if host.timed is lane:
             host.timed = None  # first, or it would have to wait behind itself
+            self.enlist(lane, now)
+            self.offer(host, now)  # to those that stood behind it, unless they still do
+            return
         has_to_wait = host.in_flight + host.listed >= host.places or host.timed is not None
         if has_to_wait and host.refused_until <= now:
             host.waiting[lane] = None
@@ -72,7 +79,7 @@ class Ring:
             lane.head_at = now
         if host.waiting:
             host.waiting.pop(lane, None)
-        if self.is_open(lane, now):
+        if is_behind or self.is_open(lane, now):
             lane.listed = True
             host.listed += 1
             if is_first or host.refused_until > now:
@@ -97,9 +104,7 @@ class Ring:
 
     def _waits_for_pools_token(self, lane: Lane, at: float, now: float) -> bool:
         """Whether all that a lane waits for, until `at`, is what lanes of all hosts wait for: they stand in line."""
-        if lane.queue or self._register.tokens is None or lane.host.finds_token(now):
-            return False
-        return at <= self._register.tokens.next_at()
+        return not lane.queue and not lane.host.finds_token(now) and at <= self._register.tokens_at()
 
     def opens_at(self, lane: Lane, now: float) -> float:
         """When a lane may send, places apart; in the past if now."""
@@ -113,9 +118,7 @@ class Ring:
 
     def is_open(self, lane: Lane, now: float) -> bool:
         """Whether a lane may send now."""
-        if self._shared is None:
-            return lane.is_open(now)
-        return lane.is_open(now) and self.opens_at(lane, now) <= now
+        return lane.is_open(now) and (self._shared is None or self.opens_at(lane, now) <= now)
 
     def offer(self, host: Host, now: float) -> None:
         """Give the host's free places to the lanes that wait for them, in their order."""
@@ -174,6 +177,7 @@ class Ring:
         """Take the first lane out, as what processes share was gone when it was to be taken; it asks again soon."""
         lane = self.take_head()
         self.denied[lane] = None
+        lane.host.timed = lane  # no other one of its host is to ask meanwhile, and pass it
         self._set_timer(lane, max(self.opens_at(lane, now), now + SOON))
 
     def ask_tokenless(self, now: float) -> None:
@@ -185,17 +189,15 @@ class Ring:
     def wakes_at(self) -> float:
         """When a lane that waits for a time is to be looked at."""
         wake = self.timers[0][0] if self.timers else NEVER
-        if self.in_line and self._register.tokens is not None:
-            wake = min(wake, self._register.tokens.next_at())
+        if self.in_line:
+            wake = min(wake, self._register.tokens_at())
         return wake
 
     def ripen(self, now: float) -> None:
         """Look at the lane whose time has come first."""
         lane = heapq.heappop(self.timers)[2]
         lane.timer = NEVER  # before it is enlisted, which may set the next one
-        self._tokenless.pop(lane, None)
         self.enlist(lane, now)
-        self.offer(lane.host, now)
 
     def serve_line(self, now: float) -> None:
         """Look at as many lanes as the pool has tokens for, of those that stand in line for these."""

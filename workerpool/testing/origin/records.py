@@ -199,6 +199,11 @@ class Ledger:
             self._at[address].add_socket()
             self._notify()
 
+    def is_at_peak(self, address: str) -> bool:
+        """Whether one more connection would be the most at once, there or in all."""
+        with self._changed:
+            return any(tally.open >= tally.peak for tally in (self._all, self._at[address]))
+
     def remove_connection(self, address: str) -> None:
         with self._changed:
             self._all.open -= 1

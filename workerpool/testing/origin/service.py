@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import select
 import socket
 import ssl
 import threading
@@ -20,6 +21,10 @@ from workerpool.testing.origin.replies import Arrival, Reply
 
 _BACKLOG = 1024
 _PORT_TRIES = 20
+_LEFT = getattr(select, "POLLRDHUP", 0)  # where the system knows no such event, resets alone are seen
+_LOOKED_AT = 500
+"""Connections that are looked at before there is a new peak of them; with more, each new one would take long."""
+
 _TLS_SHUTDOWN = 1.0
 """Seconds that a closed TLS connection waits for the client's own close_notify, 30 if asyncio had its way: servers do
 not keep sockets open for that, and the count of open ones would be off for as long."""
@@ -37,7 +42,8 @@ class Service:
         self._tls = tls
         self._stop_timeout = stop_timeout
         self._numbers = itertools.count(1)
-        self._connections: set[Connection] = set()  # the service's thread only
+        self._connections: set[Connection] = set()  # the service's thread only, and so is:
+        self._left: set[Connection] = set()  # those of them that are counted as closed already
         self._loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
         self._is_ready = threading.Event()
@@ -98,13 +104,35 @@ class Service:
         await _let_turns_pass()  # a transport closes its socket a turn after it was aborted
 
     def opened(self, connection: Connection) -> int:
+        if self._ledger.is_at_peak(connection.address):
+            self._count_who_has_left()
         self._connections.add(connection)
         self._ledger.add_connection(connection.address)
         return next(self._numbers)
 
     def closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        self._ledger.remove_connection(connection.address)
+        if connection in self._left:
+            self._left.remove(connection)
+        else:
+            self._ledger.remove_connection(connection.address)
+
+    def _count_who_has_left(self) -> None:
+        """Take those for closed whose client has closed them, though the loop is yet to come to it.
+
+        A client that closes one connection and then opens another has one at a time; but the loop may accept the new
+        one before it looks at the old one again, where the machine let it wait in between.
+        """
+        if len(self._connections) > _LOOKED_AT:
+            return
+        known = {connection.descriptor: connection for connection in self._connections - self._left}
+        known.pop(-1, None)
+        ends = select.poll()
+        for descriptor in known:
+            ends.register(descriptor, _LEFT)
+        for descriptor, _ in ends.poll(0):
+            self._left.add(known[descriptor])
+            self._ledger.remove_connection(known[descriptor].address)
 
     def reply(self, arrival: Arrival) -> Reply:
         self._ledger.add_arrival(arrival)
