@@ -16,6 +16,7 @@ from benchmarks.nginx import free_port
 from tests import postgres
 from tests.conftest import require
 from workerpool import OptionError, Request, Template
+from workerpool.batch.sinks import check_apart
 from workerpool.batch.sources.ahead import read_ahead
 from workerpool.batch.sources.database import Database, is_database
 from workerpool.batch.sources.marks import Mark
@@ -150,6 +151,15 @@ def test_a_database_is_called_the_same_from_any_directory(tmp_path: Path, monkey
     assert Database("postgresql://u@host/db").name == "postgresql://u@host/db"
     assert is_database("mysql+pymysql://h/d") is is_database("duckdb:///x") is True
     assert is_database("http://a.test/") is is_database("s3://bucket/x.csv") is False
+
+
+def test_an_output_is_not_written_over_the_database_that_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "items.sqlite"
+    path.touch()
+    sources = QueryRows(f"sqlite:///{path}", "select 1")
+    with pytest.raises(OptionError, match="is one of the sources"):
+        check_apart(str(path), sources.paths)
+    check_apart(str(tmp_path / "other.sqlite"), sources.paths)
 
 
 def test_a_reading_tells_marks_and_checks_of_what_was_taken_alone() -> None:

@@ -95,9 +95,9 @@ def test_a_template_that_names_no_column_of_the_header_is_refused_with_those_tha
 ) -> None:
     path = write(tmp_path / name, "item,name\n1,x\n" if name == "r.csv" else {"item": [1], "name": ["x"]})
     with pytest.raises(SourceError) as caught:
-        read(path, Template(URL, key="{nane}", optional=["name"]))
+        read(path, Template(URL, key="{title}", optional=["name"]))
     assert str(caught.value).endswith(
-        "no column is named 'id' or 'nane', which the template names: there are item, name"
+        "no column is named 'id' or 'title', which the template names: there are item, name"
     )
     assert len(read(path, Template("https://api.test/{item}{?q}", optional=["q"]))) == 1
 

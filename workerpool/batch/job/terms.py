@@ -37,9 +37,7 @@ _LONGEST = 200
 def terms_of(job: Job, sources: Sequence[str]) -> dict[str, Any]:
     """What has to be the same when a run is continued, by the names of the options."""
     return {
-        "SOURCE": [
-            source if source in ("", STDIN) or "://" in source else os.path.abspath(source) for source in sources
-        ],
+        "SOURCE": [*map(_absolute, sources)],
         "--output": _named(job.output),
         "--format": job.format,
         "--input-format": job.input_format,

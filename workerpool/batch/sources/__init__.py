@@ -11,7 +11,8 @@
 | `making` | what becomes of a row: by the fields that say a request, or by a program's template |
 | `values` | which values say nothing, and how each is written |
 | `rows` | how a line or row becomes a request, whatever it was read from |
-| `formats` | which formats there are: lines of URLs and of JSON here, `csv` and `parquet` by themselves, `parquet_columns` its types |
+| `formats` | which formats there are: lines of URLs and of JSON here, `csv` and `parquet` by themselves |
+| `parquet_columns` | which columns of a Parquet file are read, and as what |
 | `opened` | one source as its format reads it, and what formats are asked |
 | `lines` | bytes parted into lines |
 | `chunks`, `packed` | bytes as they come, unpacked |
