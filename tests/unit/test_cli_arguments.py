@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from workerpool.batch.template.template import Template
 from workerpool.cli import main
 from workerpool.cli.arguments import GROUPS, RunSettings, make_parser, parse
 from workerpool.cli.looking_arguments import LookSettings
@@ -37,8 +38,14 @@ def test_every_option_is_read() -> None:
         "--trust-proxy --no-fast-path --slow-start --retry-budget 5% --breaker 7 --fail-fast "
         "--robots --contact https://example.com/bot --key-rate 10/s --limit-by header:X-Api-Key --budget github "
         "--processes 2 --dedupe --job a.job --retry-failed --retry-rounds 2 --restart --wait-lock 0s --skip-recent 12h "
-        "--no-conditional --only-changed --unique-keys --idempotency-keys --at-least-once"
+        "--no-conditional --only-changed --unique-keys --idempotency-keys --at-least-once "
+        '--query q --template https://a.test/{id} --method put --header X-A:{id} --json {"n":"{n}"} --key {id} '
+        "--optional n"
     )
+    template = Template(
+        "https://a.test/{id}", method="put", headers={"X-A": "{id}"}, json={"n": "{n}"}, key="{id}",
+        optional=frozenset({"n"}),
+    )  # fmt: skip
     settings = parse(words.split())
     assert isinstance(settings, RunSettings)
     assert settings == RunSettings(
@@ -48,6 +55,8 @@ def test_every_option_is_read() -> None:
         include=frozenset({"body", "headers"}),
         ordered=True,
         overwrite=True,
+        template=template,
+        query="q",
         input_format="jsonl",
         processes=2,
         deadline=5_400.0,
@@ -86,6 +95,8 @@ def test_every_option_is_read() -> None:
             "include": frozenset({"body", "headers"}),
             "ordered": True,
             "overwrite": True,
+            "template": template,
+            "query": "q",
             "input_format": "jsonl",
             "dedupe": True,
             "directory": "a.job",
@@ -102,7 +113,8 @@ def test_every_option_is_read() -> None:
         },
         dedupe=True,
     )
-    unsaid = {"--ca-bundle", "--cert", "--conditional"}  # the first and the last say the contrary of what is said
+    # The first and the third say the contrary of what is said, and there is one body.
+    unsaid = {"--ca-bundle", "--cert", "--conditional", "--data"}
     flags = {option.word for options in GROUPS.values() for option in options}
     assert flags - set(words.split()) == unsaid
 

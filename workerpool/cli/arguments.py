@@ -67,7 +67,7 @@ records:
 examples:
   workerpool run urls.txt -o results.jsonl --rate 50/s
   workerpool run api.csv -o - --host-rate 2/s --include body | jq .body
-  workerpool run items.csv -o items.jsonl --include body \
+  workerpool run items.csv -o items.jsonl --include body \\
       --template "https://api.example.com/items/{id}{?lang}"
   zcat urls.gz | workerpool run - -o results.csv --deadline 50m --no-progress
 
