@@ -137,6 +137,15 @@ def test_a_password_is_in_nothing_that_is_said(server: postgres.Server) -> None:
         assert "postgresql+" in str(caught.value)
 
 
+def test_a_driver_that_repeats_a_password_has_it_hidden() -> None:
+    from urllib.parse import quote
+
+    written = quote(PASSWORD, safe="")
+    database = Database(f"postgresql://u:{written}@host/db?options={written}")
+    said = str(database.failed("cannot be asked", ValueError(f"no login {PASSWORD!r}, given as {written}\nat all")))
+    assert said == "postgresql://***@host/db?*** cannot be asked: no login '***', given as *** at all"
+
+
 @pytest.mark.parametrize("url", ["mysql+pymysql://u:hunter2@h:abc/d", "sqlite:hunter2://x"])
 def test_a_url_that_is_none_is_not_repeated(url: str) -> None:
     with pytest.raises((OptionError, SourceError)) as caught:
