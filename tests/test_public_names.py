@@ -23,6 +23,7 @@ VALUES = {
     "RetryPolicy",
     "Timeout",
     "Breaker",
+    "Save",
 }
 BATCH = {"Job", "Template", "rows", "to_arrow", "to_pandas"}
 ERRORS = {
@@ -41,10 +42,14 @@ ERRORS = {
     "ConnectionLost",
     "OutcomeUnknown",
     "BadBody",
+    "WrongChecksum",
+    "NameTaken",
+    "NotSaved",
     "TooLarge",
     "TooManyRedirects",
     "Denied",
     "RobotsDisallowed",
+    "TokenFailed",
     "StatusError",
     "HostPaused",
     "CircuitOpen",

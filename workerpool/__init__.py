@@ -20,6 +20,8 @@ from workerpool.errors import (
     Denied,
     HostPaused,
     InvalidRequest,
+    NameTaken,
+    NotSaved,
     OptionError,
     OutcomeUnknown,
     ProcessesLost,
@@ -29,16 +31,19 @@ from workerpool.errors import (
     StatusError,
     TimedOut,
     TlsFailed,
+    TokenFailed,
     TooLarge,
     TooManyRedirects,
     TransportError,
     UnexpectedError,
     WorkerPoolError,
+    WrongChecksum,
     WrongThread,
 )
 from workerpool.model import Attempt, Outcome, Request, Timings, Underway
 from workerpool.pool import WorkerPool
 from workerpool.rate import Rate
+from workerpool.saving import Save
 from workerpool.statistics import PoolStatistics
 
 if TYPE_CHECKING:
@@ -82,6 +87,8 @@ __all__ = [
     "HostPaused",
     "InvalidRequest",
     "Job",
+    "NameTaken",
+    "NotSaved",
     "OptionError",
     "Outcome",
     "OutcomeUnknown",
@@ -93,6 +100,7 @@ __all__ = [
     "RetryBudget",
     "RetryPolicy",
     "RobotsDisallowed",
+    "Save",
     "ShardedPool",
     "SlotTimeout",
     "StatusError",
@@ -101,6 +109,7 @@ __all__ = [
     "Timeout",
     "Timings",
     "TlsFailed",
+    "TokenFailed",
     "TooLarge",
     "TooManyRedirects",
     "TransportError",
@@ -108,6 +117,7 @@ __all__ = [
     "UnexpectedError",
     "WorkerPool",
     "WorkerPoolError",
+    "WrongChecksum",
     "WrongThread",
     "fetch",
     "registered_domain",

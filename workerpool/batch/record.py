@@ -10,6 +10,7 @@ from typing import Any
 
 from workerpool.errors import OptionError
 from workerpool.model import Outcome
+from workerpool.saving import Save, Saved
 
 Record = dict[str, Any]
 
@@ -22,6 +23,9 @@ JOB_FIELDS = ("unchanged", "skipped")
 """What a job's records may have beside them: whether the server said that nothing had changed since the run before, and
 whether nothing was sent as that run had the answer already."""
 
+IN_FILES = "file"
+"""What is added to a record where bodies go to files: the file, and the SHA-256 of what is in it."""
+
 INCLUDABLE = ("body", "headers")
 """What may be added to a record."""
 
@@ -30,9 +34,10 @@ def record_of(outcome: Outcome, include: Collection[str] = ()) -> Record:
     """Flatten `outcome`: `elapsed` in seconds, `bytes` of the body as read, `started_at` in UTC or None if never sent.
 
     `error` is a sentence, None if ok. `include` adds ``headers`` (the response's, by name) and ``body`` (text, or
-    ``body_base64`` where it is not UTF-8).
+    ``body_base64`` where it is not UTF-8), and `IN_FILES` the ``file`` that it went to, and its ``sha256``.
     """
     request, response, error, attempts = outcome.request, outcome.response, outcome.error, outcome.attempts
+    saved = outcome.saved
     content = None if response is None else response.content or b""
     record: Record = {
         "key": request.label,
@@ -43,7 +48,7 @@ def record_of(outcome: Outcome, include: Collection[str] = ()) -> Record:
         "error": None if error is None else str(error),
         "attempts": len(attempts),
         "elapsed": round(outcome.elapsed, 6),
-        "bytes": len(content or b""),
+        "bytes": len(content or b"") if saved is None else saved.size,
         "final_url": None if response is None else response.url,
         "started_at": _iso(attempts[0].started_at) if attempts else None,
     }
@@ -51,6 +56,8 @@ def record_of(outcome: Outcome, include: Collection[str] = ()) -> Record:
         record["headers"] = None if response is None else dict(response.headers)
     if "body" in include:
         record.update(_body(content))
+    if IN_FILES in include:
+        record.update(_file(saved))
     return record
 
 
@@ -63,11 +70,25 @@ def check_include(include: Collection[str]) -> None:
             raise OptionError(f"include={name!r} is unknown: write {' or '.join(INCLUDABLE)}")
 
 
+def check_save(save: object, include: Collection[str]) -> None:
+    """Raise `OptionError` if `save` does not say where bodies go, or they are to be in the records, too."""
+    if save is not None and not isinstance(save, Save):
+        raise OptionError(f"save={save!r} must be a Save, as in save=Save('bodies'), or None")
+    if save is not None and "body" in include:
+        raise OptionError("include=body with save=: bodies are in files then, so leave one of the two out")
+
+
+def all_included(include: Collection[str], save: Save | None) -> frozenset[str]:
+    """What is added to records: what was asked for, and the files if bodies go to some."""
+    return frozenset(include) | ({IN_FILES} if save is not None else set())
+
+
 def fields_of(include: Collection[str], *, job: bool = False) -> tuple[str, ...]:
     """Name every field that a record may have, in a `job` or without one, in their order: a table's columns."""
     headers = ("headers",) if "headers" in include else ()
     body = ("body", "body_base64") if "body" in include else ()
-    return FIELDS + headers + body + (JOB_FIELDS if job else ())
+    file = ("file", "sha256") if IN_FILES in include else ()
+    return FIELDS + headers + body + file + (JOB_FIELDS if job else ())
 
 
 def _body(content: bytes | None) -> Record:
@@ -75,6 +96,10 @@ def _body(content: bytes | None) -> Record:
         return {"body": None if content is None else content.decode()}
     except UnicodeDecodeError:
         return {"body_base64": b64encode(content or b"").decode()}
+
+
+def _file(saved: Saved | None) -> Record:
+    return {"file": None, "sha256": None} if saved is None else {"file": saved.path, "sha256": saved.sha256}
 
 
 def _iso(seconds: float) -> str:

@@ -6,11 +6,12 @@ Where inputs that ask for the same are fetched once, one that is read later is a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
+from workerpool.batch.bodies import Bodies, as_sink_error
 from workerpool.batch.job.answers import ANSWER_TABLES, Answers
 from workerpool.batch.job.database import Database
 from workerpool.batch.job.duplicates import AT_ONCE, Copy, Duplicates
@@ -20,7 +21,7 @@ from workerpool.batch.run import Pool, Take
 from workerpool.batch.sinks.base import Sink
 from workerpool.batch.sinks.sentences import reason_of
 from workerpool.batch.sources.ahead import read_ahead
-from workerpool.errors import Cancelled, SinkError, SourceError
+from workerpool.errors import Cancelled, NotSaved, SinkError, SourceError
 from workerpool.model import IDLE, Idle, Outcome, Request
 
 
@@ -47,6 +48,7 @@ class StraightBooks:
         ordered: bool = False,
         window: int | None = None,
         duplicates: Duplicates | None = None,
+        bodies: Bodies | None = None,
     ) -> None:
         self._source = source
         self._sink = sink
@@ -54,6 +56,9 @@ class StraightBooks:
         self._ordered = ordered
         self._window = window
         self._duplicates = duplicates
+        self._bodies = bodies
+        self._unsaved: NotSaved | None = None
+        self._drain: Callable[[], None] = lambda: None
         self._copies: list[Copy] = []  # of outcomes that came before
         self._take: Take = lambda outcomes: None
         self._is_stopped = False
@@ -76,12 +81,14 @@ class StraightBooks:
         return self._is_read_to_end and self._done == self.read
 
     def fetch(self, pool: Pool, take: Take) -> None:
-        self._take = take
+        self._take, self._drain = take, pool.drain
         with closing(pool.batches(self._requests(), ordered=self._ordered, window=self._window)) as batches:
             for items in batches:
                 self._write([item for item in items if isinstance(item, Outcome)])
                 del items  # their bodies must not live until the next ones come
         self._write([])
+        if self._unsaved is not None:
+            raise as_sink_error(self._unsaved)
 
     def stop(self, reason: str) -> None:
         self._is_stopped = True
@@ -92,6 +99,8 @@ class StraightBooks:
 
     def close(self) -> None:
         self._sink.close()
+        if self._bodies is not None:
+            self._bodies.close()
 
     def abort(self) -> None:
         self._sink.abort()
@@ -101,6 +110,8 @@ class StraightBooks:
             self._write_copies(self._copies)
             self._copies = []
         for outcome in outcomes:
+            if isinstance(outcome.error, NotSaved):
+                self._break_off(outcome.error)
             record = record_of(outcome, self._include)
             self._sink.write(record)
             if self._duplicates is not None:
@@ -111,6 +122,12 @@ class StraightBooks:
         self._take(outcomes)
         if self._duplicates is not None:
             self._duplicates.write_answers()
+
+    def _break_off(self, error: NotSaved) -> None:
+        """The disk takes no bodies: the run ends."""
+        self._unsaved = self._unsaved or error
+        self.stop("its bodies could not be written")
+        self._drain()
 
     def _write_copies(self, copies: Sequence[Copy]) -> None:
         for copy in copies:
@@ -135,7 +152,9 @@ class StraightBooks:
             for request in read_ahead(self._source) if self._source.may_wait else self._source:
                 self.read += request is not IDLE
                 if not self._is_answered(request):
-                    yield request
+                    yield (
+                        request if self._bodies is None or isinstance(request, Idle) else self._bodies.prepare(request)
+                    )
             self._is_read_to_end = not self._is_stopped
         except SourceError as error:
             self.source_error = error

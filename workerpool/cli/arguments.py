@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from workerpool.agent import version
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor
-from workerpool.cli.flags import add, pool_of, said_of
+from workerpool.cli.flags import add, pool_of, said_of, save_of, warnings_for
 from workerpool.cli.looking_arguments import LookSettings, add_looking
 from workerpool.cli.plan_arguments import PlanSettings, add_plan
 from workerpool.cli.template_arguments import template_of
 from workerpool.config import Options
 from workerpool.errors import OptionError
 from workerpool.options import (
+    BODIES,
     BUDGETS,
     DEADLINE,
     DEDUPE,
@@ -35,6 +36,7 @@ from workerpool.options import (
 )
 from workerpool.options.words import in_flags
 from workerpool.pool import options_of
+from workerpool.saving import Save
 
 if TYPE_CHECKING:
     from workerpool.batch.template.template import Template
@@ -53,15 +55,16 @@ sources:
   Texts may be packed: .gz, .bz2, .xz, .zst (with the extra [zstd]). A name
   with *, ? or [ stands for the files that match it, ** for directories too;
   - is standard input. Columns or fields: url, and if you like method, headers
-  and params (JSON objects), body (text) or json, and key (a label; the URL by
-  default). Others are left alone. A line that is no request gets a record
-  that says why.
+  and params (JSON objects), body (text) or json, key (a label; the URL by
+  default), and sha256 (of the answer's body). Others are left alone. A line
+  that is no request gets a record that says why.
   Any other table needs --template: its columns are put into a URL, headers, a
   body. A database's SQLAlchemy URL needs --query; the rows are its answer's.
 
 records:
   key url method status ok error attempts elapsed bytes final_url started_at
   and, with --include: headers, body (body_base64 where it is not UTF-8);
+  with --bodies: file, sha256;
   of a job, where they are true: unchanged, skipped
 
 examples:
@@ -91,6 +94,7 @@ exit status:
 GROUPS = {
     "output": OUTPUT,
     "rows": (INPUT_FORMAT, QUERY, *(option for option in TEMPLATE if option.flag)),
+    "bodies": BODIES,
     "job": JOB,
     "budgets": (*BUDGETS, SHARED, WORKERS),
     "course": (DEDUPE, PROCESSES, *FAILING, *EACH, DEADLINE),
@@ -105,16 +109,17 @@ class RunSettings:
     """What `workerpool run` was told, checked. Durations are seconds.
 
     `pool`: what was said for the pool, by its arguments; `options`: what it makes of that. `job`: the arguments of a
-    `Job`, None for a run that is not kept.
+    `Job`, None for a run that is not kept. `warnings`: sentences about secrets that were said.
     """
 
     sources: tuple[str, ...]
     output: str
-    pool: dict[str, Any]
+    pool: dict[str, Any] = field(repr=False)
     options: Options
     job: dict[str, Any] | None
     format: str | None = None
     include: frozenset[str] = frozenset()
+    save: Save | None = None
     ordered: bool = False
     overwrite: bool = False
     template: Template | None = None
@@ -126,6 +131,7 @@ class RunSettings:
     quiet: bool = False
     no_progress: bool = False
     log_format: str | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def has_progress(self) -> bool:
@@ -195,13 +201,15 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 def settings_of(said: argparse.Namespace) -> RunSettings:
     """Check what was said; raises `OptionError` naming the option, its value, and what would do."""
-    from workerpool.batch.record import check_include  # both of which the other commands can do without
+    from workerpool.batch.record import check_include, check_save  # both of which the other commands can do without
     from workerpool.processes.options import check_processes
 
     batch = said_of(said, (*OUTPUT, INPUT_FORMAT, QUERY, DEDUPE))
     if (template := template_of(said)) is not None:
         batch["template"] = template
     check_include(batch.get("include", ()))
+    batch.update(save_of(said))
+    check_save(batch.get("save"), batch.get("include", ()))
     job = said_of(said, JOB)
     if "directory" not in job:
         for option in JOB:
@@ -217,6 +225,7 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         pool=pool,
         options=options,
         job={"sources": sources, **batch, **job} if job else None,
+        warnings=warnings_for(said),
         **batch,
         **of_run,
     )

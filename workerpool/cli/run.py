@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from workerpool import events
+from workerpool.batch.bodies import check_directory, scratch_bodies
 from workerpool.batch.job.job import Job
 from workerpool.batch.job.opening import OpenJob
+from workerpool.batch.record import all_included
 from workerpool.batch.run import DEADLINE, Books, Run, RunResult
 from workerpool.batch.sinks import STDOUT, check_apart, sink_for
 from workerpool.batch.sources.base import Sources
@@ -53,6 +55,8 @@ def run(settings: RunSettings, *, owns_process: bool = False) -> int:
     with ExitStack() as stack:
         if settings.log_format is not None:
             stack.callback(events.configure(settings.log_format, LogStream()))  # type: ignore[arg-type]
+        for warning in settings.warnings:
+            speaker.note(warning)
         try:
             return _run(settings, speaker, owns_process)
         except WorkerPoolError as error:  # refused before anything was sent
@@ -107,12 +111,19 @@ def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) ->
         making=making_of(settings.template),
         note=speaker.note,
     )
-    sink = sink_for(settings.output, format=settings.format, include=settings.include, overwrite=settings.overwrite)
+    include = all_included(settings.include, settings.save)
+    sink = sink_for(settings.output, format=settings.format, include=include, overwrite=settings.overwrite)
     check_apart(settings.output, sources.paths)
     sources.check()
     duplicates = stack.enter_context(scratch_duplicates(sources.paths)) if settings.dedupe else None
+    bodies = None
+    if settings.save is not None:
+        check_directory(settings.save, overwrite=settings.overwrite)
+        bodies = stack.enter_context(scratch_bodies(settings.save, sources.paths, sources.where))
     sink.open()
-    books = StraightBooks(sources, sink, include=settings.include, ordered=settings.ordered, duplicates=duplicates)
+    books = StraightBooks(
+        sources, sink, include=include, ordered=settings.ordered, duplicates=duplicates, bodies=bodies
+    )
     return _Ready(books, sources)
 
 
@@ -197,6 +208,8 @@ class _Execution:
             sent=figures.sent,
             in_flight=figures.in_flight,
             parked=figures.parked,
+            bytes_saved=figures.bytes_saved,
+            downloads=figures.downloads,
             is_draining=self._run.is_draining,
         )
 

@@ -10,6 +10,7 @@ To add an option: the argument in the signature, its check, a row here, and `mak
 from __future__ import annotations
 
 from workerpool.config import UNNOTICED, RetryBudget, RetryPolicy
+from workerpool.options.credentials import auth, in_turns, proxies_of_file, proxy
 from workerpool.options.option import REQUIRED as REQUIRED
 from workerpool.options.option import Option as Option
 from workerpool.options.reading import (
@@ -24,8 +25,8 @@ from workerpool.options.reading import (
     number,
     number_or_0,
     number_or_auto,
-    proxies,
     size,
+    speed,
     tries,
 )
 from workerpool.options.rows import QUERY as QUERY
@@ -48,6 +49,24 @@ OUTPUT = (
         python="what to add to records: `\"body\"`, `\"headers\"`, or both"),
     Option("ordered", "--ordered", "write in the source's order", "as answers come"),
     Option("overwrite", "--overwrite", "replace an output that is there", "it is refused"),
+)
+
+BODIES = (
+    Option(
+        "", "--bodies DIR",
+        "write [each body to a file](../howto/downloads.md) below DIR. The record has `file` and `sha256`; a body that "
+        "breaks off is gone on with", "they are left out", read=directory, to="save.directory"),
+    Option(
+        "", "--body-name NAME",
+        "of these files, made of {{host}}, {{path}}, {{query}}, {{name}}, {{ext}}, {{key}}, {{source}}, {{ordinal}}, "
+        "{{sha256}}. `{{sha256:.2}}` is its first two letters. Of two inputs with one name the second is not sent",
+        "{sha256:.2}/{sha256}", to="save.name"),
+    Option(
+        "", "--min-speed SPEED",
+        "10KB/s: what such a body has to bring over 30 s, or none. In place of `{timeout}`, which ends with the "
+        "headers; what is slower is tried again from where it was", "1KB/s", read=speed, to="save.min_speed"),
+    Option("", "--max-file SIZE", "of such a body: 10GB; what is larger fails as `TooLarge`", "no limit", read=size,
+           to="save.max_size"),
 )
 
 INPUT_FORMAT = Option(
@@ -80,7 +99,7 @@ JOB = (
     Option(
         "conditional", "--conditional",
         "ask servers only for what has changed since the last run. It asks by `If-None-Match` and `If-Modified-Since`",
-        "unless bodies are included"),
+        "unless bodies are included, or go to files"),
     Option("", "--no-conditional", "ask servers for everything", value=False, to="conditional"),
     Option(
         "only_changed", "--only-changed",
@@ -196,11 +215,23 @@ TRUST = (
     Option("", "--insecure", "accept any certificate", value=False, to="verify"),
     Option(
         "", "--proxy URL",
-        "go through this proxy. It speaks http, https, or with the extra `[socks]` socks5 or socks5h",
-        "as the environment says", read=proxies, to="proxies"),
+        "go through this proxy, or [in turns](../howto/proxies.md) through several. It speaks http, https, or with the "
+        "extra `[socks]` socks5 or socks5h. `env:NAME`, `file:PATH` and `keyring:SERVICE/USER` name where its URL is",
+        "as the environment says", read=proxy, to="proxies", many=True, gather=in_turns),
 )
 
 REACH = (
+    Option(
+        "", "--proxies FILE", "go through the proxies of a file in turns, a URL a line", read=proxies_of_file,
+        to="proxies"),
+    Option(
+        "auth", "--auth HOW",
+        "who sends: basic:USER:SECRET, bearer:SECRET, or oauth2:FILE for [tokens that end](../howto/credentials.md). "
+        "SECRET is `env:NAME`, `file:PATH`, `keyring:SERVICE/USER` (the extra `[keyring]`) or `netrc:HOST`; said "
+        "itself, it works, but everybody on the machine can read it in the list of processes", "netrc's", read=auth,
+        python="how requests without an auth of their own say who sends them: as in requests, a pair `(user, "
+        "password)` or an auth object; or a [source of tokens](../howto/credentials.md), a `BearerToken` or "
+        "`ClientCredentials`"),
     Option(
         "", "--cert FILE", "a certificate of your own and its key, in PEM, for servers that ask for one",
         read=certificate, to="cert"),
@@ -251,7 +282,10 @@ ONLY_PYTHON = (
         "of redirects keeps its own); `\"worker\"` keeps them in each worker's session, `\"shared\"` in one jar "
         "for the pool"),
     Option("max_redirects", "", "hops that a request may take; a circle ends at once"),
-    Option("proxies", "", "as in requests, for every request without its own", "the environment's"),
+    Option(
+        "proxies", "",
+        "as in requests, for every request without its own; or a `ProxyList`, which [take turns](../howto/proxies.md)",
+        "the environment's"),
     Option("verify", "", "as in requests, for every request without its own; goes before `REQUESTS_CA_BUNDLE`"),
     Option("cert", "", "as in requests, for every request without its own", "none"),
     Option(
@@ -270,6 +304,7 @@ ONLY_PYTHON = (
 )
 
 ONLY_JOB = (
+    Option("save", "", "the [files that bodies go to](../howto/downloads.md), a `Save`", "they are left out"),
     Option("sources", "", "names of files, or patterns, as for [the command](cli.md#sources), or a database's URL"),
     Option("template", "", "makes the requests of the sources' rows, a `Template`", "rows say their requests"),
     Option("requests", "", "in place of `sources`: an iterable of URLs and `Request`s, or a function that makes one"),
@@ -308,6 +343,25 @@ RETRY = (
         "requests' exception, as `retry_state.outcome`", "none"),
     Option("stop", "", "a tenacity strategy of your own in place of `attempts`", "none"),
     Option("wait", "", "a tenacity strategy of your own in place of `backoff`", "none"),
+)
+
+SAVE = (
+    Option("directory", "", "below which all files are. It is made"),
+    Option(
+        "name", "",
+        "of a body's file there: a template, with `{{host}}`, `{{path}}`, `{{query}}`, `{{name}}`, `{{ext}}`, "
+        "`{{key}}`, `{{source}}`, `{{ordinal}}` and `{{sha256}}`; `{{sha256:.2}}` is its first two letters"),
+    Option(
+        "overwrite", "",
+        "replace a file of that name. Otherwise the request ends as `NameTaken`, unless the name has `{{sha256}}` in "
+        "it: then a file of it has those bytes"),
+    Option(
+        "min_speed", "",
+        "bytes a second that a body has to bring over `window` seconds, in place of the timeout's total, which ends "
+        "with the headers. None bounds silences alone, by the timeout's `read`"),
+    Option("window", "", "seconds"),
+    Option("max_size", "", "bytes of a body beyond which it fails as `TooLarge`; `max_body` is for those in memory",
+           "no limit"),
 )
 
 AS_JSON = Option("", "--json", "write one JSON object in place of text", to="as_json")
@@ -350,9 +404,13 @@ LIMITS = (*BUDGETS, WORKERS)
 POOL = (*LIMITS, SHARED, *FAILING, *EACH, *TRUST, *REACH)
 """What goes into a pool's arguments."""
 
+SECRETS = tuple(option for option in POOL if option.word in ("--auth", "--proxy"))
+"""Those that may hold a secret, so that it is better named than said."""
+
 IN_PYTHON = {
     "WorkerPool": (*POOL, *ONLY_PYTHON),
     "RetryPolicy": RETRY,
+    "Save": SAVE,
     "Template": TEMPLATE,
     "Job": (*OUTPUT, INPUT_FORMAT, QUERY, DEDUPE, *JOB, *ONLY_JOB),
 }
@@ -361,7 +419,21 @@ IN_PYTHON = {
 ALL = tuple(
     option
     for option in (
-        *(*OUTPUT, INPUT_FORMAT, QUERY, *TEMPLATE, DEDUPE, *JOB, *POOL, PROCESSES, DEADLINE, *MESSAGES, *PLAN, *DOCTOR),
+        *(
+            *OUTPUT,
+            *BODIES,
+            INPUT_FORMAT,
+            QUERY,
+            *TEMPLATE,
+            DEDUPE,
+            *JOB,
+            *POOL,
+            PROCESSES,
+            DEADLINE,
+            *MESSAGES,
+            *PLAN,
+            *DOCTOR,
+        ),
     )
     if option.flag
 )

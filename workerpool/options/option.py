@@ -18,11 +18,12 @@ class Option:
 
     `flag`: on the command line, and what follows it: ``--rate RATE``, ``--format csv|jsonl``; "" if there is none.
     `means`: in Markdown, without a full stop at its end. Its first sentence is the help; ``{rate}`` becomes that
-    option's name, or its flag. `python`: what it means in Python, where that is
+    option's name, or its flag, and ``{{host}}`` ``{host}``. `python`: what it means in Python, where that is
     something else.
     `unless`: what holds if it is not said, where that is not the default's value.
     `read`: makes what Python takes of a flag's text. `value`: of a flag that has no text.
     `to`: the argument, or the field of one, that a flag without a `name` goes into. `many`: it may be repeated.
+    `gather`: makes one value of all that were said.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Option:
     value: Any = True
     to: str = ""
     many: bool = False
+    gather: Callable[[list[Any]], Any] | None = None
 
     @property
     def target(self) -> str:

@@ -18,28 +18,28 @@ QUERY = Option(
 TEMPLATE = (
     Option(
         "url", "--template URL",
-        "make a request of each row by [this URL](../howto/rows.md): `https://api.example.com/items/{id}`. Values are "
-        "percent-encoded; `{+path}` keeps slashes, `{?q,lang}` makes a query (RFC 6570). A line of text is the column "
-        "`line`. Needs the extra `[etl]`", "rows say their requests",
-        python="a URI template (RFC 6570): `{id}` is percent-encoded, `{+path}` keeps slashes, `{?q,lang}` makes a "
+        "make a request of each row by [this URL](../howto/rows.md): `https://api.example.com/items/{{id}}`. Values "
+        "are percent-encoded; `{+path}` keeps slashes, `{?q,lang}` makes a query (RFC 6570). A line of text is the "
+        "column `line`. Needs the extra `[etl]`", "rows say their requests",
+        python="a URI template (RFC 6570): `{{id}}` is percent-encoded, `{+path}` keeps slashes, `{?q,lang}` makes a "
         "query"),
     Option("method", "--method METHOD", "of the template's requests", "GET, or POST with a body"),
     Option(
         "headers", "--header TEXT",
-        "a header of the template's requests, with columns in it: `'X-Shop: {shop}'`", many=True,
-        python="their headers, whose texts may have `{column}` in them"),
+        "a header of the template's requests, with columns in it: `'X-Shop: {{shop}}'`", many=True,
+        python="their headers, whose texts may have `{{column}}` in them"),
     Option("params", "", "parameters for the query, as JSON values with places in their texts", "none"),
     Option(
         "json", "--json TEXT",
         "their body as JSON, or @FILE: `'{\"id\": \"{id:int}\"}'`. A text that is one place takes the column's value "
         "with its type; of text, `:int`, `:float`, `:bool` and `:json` make one", "none", read=json_or_file,
-        python="their body as a JSON value. A text in it that is one place, such as `\"{count}\"`, becomes the "
+        python="their body as a JSON value. A text in it that is one place, such as `\"{{count}}\"`, becomes the "
         "column's value with its type; `{count:int}`, `:float`, `:bool` and `:json` make one of text"),
     Option(
         "data", "--data TEXT", "their body as text, or @FILE. Values are put in as they are", "none",
         read=text_or_file,
         python="their body as text or bytes, or the fields of a form, whose values may have places"),
-    Option("key", "--key TEXT", "the key of their records, such as `{id}`", "the column `key`, else the URL"),
+    Option("key", "--key TEXT", "the key of their records, such as `{{id}}`", "the column `key`, else the URL"),
     Option(
         "optional", "--optional COLUMNS",
         "columns, parted by commas, that a row may lack. Their part of the query or their header is left out then, in "

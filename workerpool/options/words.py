@@ -8,7 +8,7 @@ from workerpool.options import ALL, Option
 
 _WORDS = {option.target: option.word for option in reversed(ALL)}
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
-_OTHER = re.compile(r"\{([\w.]+)\}")
+_OTHER = re.compile(r"\{\{([\w.:]+)\}\}|\{([\w.]+)\}")
 _NAMED = re.compile(
     rf"(?<![^\s(])({'|'.join(sorted(map(re.escape, _WORDS), key=len, reverse=True))})=(True\b|(?=[\s,:;]|$))?"
 )
@@ -21,12 +21,10 @@ def meaning(option: Option, *, in_flags: bool) -> str:
         first, stop, more = text.partition(". ")
         text = f"{first}; may be repeated{stop}{more}"
 
-    def other(found: re.Match[str]) -> str:
-        if found[1] not in _WORDS:  # a column of a template
-            return found[0]
-        return _WORDS[found[1]] if in_flags else found[1]
+    def word(found: re.Match[str]) -> str:
+        return f"{{{found[1]}}}" if found[1] else _WORDS[found[2]] if in_flags else found[2]
 
-    return _OTHER.sub(other, text)
+    return _OTHER.sub(word, text)
 
 
 def plain(markdown: str) -> str:

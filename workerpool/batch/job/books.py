@@ -11,26 +11,27 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from workerpool.batch.bodies import Bodies, as_sink_error
 from workerpool.batch.job.duplicates import Copy, Duplicates
 from workerpool.batch.job.heartbeat import Heartbeat
 from workerpool.batch.job.inputs import Inputs, change_all, count_inputs
-from workerpool.batch.job.keys import UniqueKeys
+from workerpool.batch.job.keys import Claims, UniqueKeys
 from workerpool.batch.job.ledger import Entries, Ledger
 from workerpool.batch.job.mover import Mover
 from workerpool.batch.job.prepare import Preparation, attempts_from, attempts_to
 from workerpool.batch.job.schema import Held, RunRow
 from workerpool.batch.job.states import ENDED, GOOD, TO_DO, Identity, State
-from workerpool.batch.record import Record, record_of
+from workerpool.batch.record import Record, all_included, record_of
 from workerpool.batch.run import DEADLINE, Pool, Take
 from workerpool.batch.sinks.base import ABORT_WAIT, DurableSink
 from workerpool.batch.sinks.jsonl import encode
-from workerpool.errors import Cancelled, JobError, OutcomeUnknown, SinkError, SourceError
+from workerpool.errors import Cancelled, JobError, NotSaved, OutcomeUnknown, SinkError, SourceError
 from workerpool.model import IDLE, Idle, Outcome, Request, Underway
 from workerpool.redact import redact
 
@@ -55,10 +56,12 @@ class JobBooks:
         sink: DurableSink,
         preparation: Preparation,
         run: RunRow,
+        claims: Claims,
         keys: UniqueKeys | None = None,
+        bodies: Bodies | None = None,
     ) -> None:
         self._job = job
-        self._include = frozenset(job.include)
+        self._include = all_included(job.include, job.save)
         self._ledger = ledger
         self._inputs = inputs
         self._sink = sink
@@ -70,9 +73,12 @@ class JobBooks:
         self._done = self._good = 0  # inputs that have ended in this execution, and those that were good
         self._output: str = run.settings["--output"]
         self._take: Take = lambda outcomes: None
+        self._drain: Callable[[], None] = lambda: None
         self._stopped: str | None = None
         self._duplicates = Duplicates(ledger.answers, inputs.identity) if job.dedupe else None
+        self._claims = claims
         self._keys = keys
+        self._bodies = bodies
         self._made: list[Outcome] = []  # ended without being sent
         self._copies: list[Copy] = []  # ended with another one
         self._underway: dict[Identity, tuple[bool, str]] = {}  # what an earlier execution has left
@@ -81,7 +87,7 @@ class JobBooks:
         self._entries = Entries()  # what is entered next, and the outcomes that are told of then
         self._outcomes: list[Outcome] = []
         self._mover = Mover(ledger, sink, ordered=job.ordered)
-        self._unannounced: SinkError | JobError | None = None  # why a request could not be announced, and was not sent
+        self._broken: SinkError | JobError | None = None  # why a request could not be announced, or its body not saved
         self._is_fetched = False  # nothing broke off
         self.read = 0
         self.source_error: SourceError | None = None
@@ -111,6 +117,7 @@ class JobBooks:
         self._is_fetched = True
 
     def _fetch(self, pool: Pool) -> None:
+        self._drain = pool.drain
         self._underway = {identity: (row.announced, row.attempts) for identity, row in self._ledger.underway().items()}
         self._rows = {*self._underway}
         if self._job.ordered and self._job.retry_rounds:
@@ -120,12 +127,12 @@ class JobBooks:
             if self._is_ending or not self._begin_round():
                 break
             self._pass(pool)
-        if self._unannounced is not None:
-            raise self._unannounced
+        if self._broken is not None:
+            raise self._broken
 
     @property
     def _is_ending(self) -> bool:
-        return not (self._stopped is None and self.source_error is None and self._unannounced is None)
+        return not (self._stopped is None and self.source_error is None and self._broken is None)
 
     def stop(self, reason: str) -> None:
         self._stopped = self._stopped or reason
@@ -156,7 +163,7 @@ class JobBooks:
     def _requests(self) -> Iterator[Request | Idle]:
         try:
             for item in self._inputs.to_do():
-                if self._unannounced is not None:
+                if self._broken is not None:
                     return
                 if isinstance(item, Idle):
                     yield IDLE
@@ -195,6 +202,8 @@ class JobBooks:
         if attempts != "[]":
             request = replace(request, earlier=attempts_from(attempts))
         ready = self._preparation.prepare(request)
+        if self._bodies is not None and isinstance(ready, Request):
+            ready = self._bodies.prepare(ready)
         if isinstance(ready, Outcome):
             self._made.append(ready)
             return None
@@ -207,7 +216,7 @@ class JobBooks:
         try:
             self._ledger.announce(*identity)
         except (SinkError, JobError) as error:
-            self._unannounced = error
+            self._broken = error
             raise
 
     # -- entering: the run's thread -----------------------------------------------------------------------------------
@@ -222,7 +231,9 @@ class JobBooks:
         for copy in copies:
             self._note_end(copy.identity, copy.outcome, copy.state, copy.record)
         for outcome in (item for item in chain(items, made) if isinstance(item, Outcome)):
-            if isinstance(outcome.error, Cancelled):
+            if isinstance(outcome.error, NotSaved):
+                self._note_unsaved(outcome, outcome.error)
+            elif isinstance(outcome.error, Cancelled):
                 self._note_cancelled(outcome)
             else:
                 self._note_outcome(outcome)
@@ -235,8 +246,7 @@ class JobBooks:
         entries.blocks, entries.lines = self._inputs.changes()
         if self._duplicates is not None:
             entries.answers = self._duplicates.take_answers()
-        if self._keys is not None:
-            entries.keys = self._keys.take()
+        entries.keys = self._claims.take()
         self._ledger.enter(entries)
         if self._job.ordered:
             self._mover.front = self._inputs.front()
@@ -288,6 +298,15 @@ class JobBooks:
         if self._duplicates is not None:
             self._duplicates.give_up(outcome.request)
 
+    def _note_unsaved(self, outcome: Outcome, error: NotSaved) -> None:
+        """The disk takes no bodies: the run ends, and what may be sent again is, when it goes on."""
+        self._broken = self._broken or as_sink_error(error)
+        self._drain()
+        if self._inputs.identity(outcome.request) in self._announced:
+            self._note_outcome(outcome)  # the server has had it
+        else:
+            self._note_cancelled(outcome)
+
     def _is_for_later(self, state: State) -> bool:
         if self._job.ordered:
             return state is State.SPENT and self._job.retry_rounds > 0
@@ -318,6 +337,8 @@ class JobBooks:
                 self._note_last(self._stopped or str(self.source_error or "it broke off"))
             self._sink.close()
             self._ledger.close()
+            if self._bodies is not None:
+                self._bodies.close()
 
     def _note_last(self, why: str) -> None:
         """Note how this execution has ended, for who looks at the job later; that must not end it in another way."""

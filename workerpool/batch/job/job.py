@@ -12,7 +12,7 @@ from workerpool.batch.job.interrupt import DrainedByInterrupt
 from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.opening import Opening, OpenJob, sink_of
-from workerpool.batch.record import check_include
+from workerpool.batch.record import check_include, check_save
 from workerpool.batch.run import Run, RunResult
 from workerpool.batch.sinks import STDOUT
 from workerpool.batch.sinks.callback import Receive
@@ -26,6 +26,7 @@ from workerpool.checks import check_callable, check_count, check_flag, check_sec
 from workerpool.errors import OptionError
 from workerpool.model import Outcome
 from workerpool.processes import make_pool
+from workerpool.saving import Save
 
 _FLAGS = (
     "ordered", "overwrite", "retry_failed", "restart", "only_changed", "dedupe", "unique_keys", "idempotency_keys",
@@ -41,7 +42,8 @@ class Job:
     order; `template`: makes the requests of their rows. Or `requests`, an iterable of URLs and `Request`s, or a
     function that makes one, which has to give the same in the same order whenever the run goes on. `output`: a path, a
     database's URL, or ``-``; or a function that is called with lists of records. `input_format`, `format`, `include`,
-    `ordered`, `overwrite`: as for `workerpool run`. `window`: requests in memory at once.
+    `ordered`, `overwrite`: as for `workerpool run`. `window`: requests in memory at once. `save`: the files that bodies
+    go to, which are told in the records as ``file``, with their ``sha256``.
 
     `retry_rounds`: further rounds, at the end of the run, for failures that may be tried again. `retry_failed`: go on
     with a finished run, and fetch what has failed in it. `restart`: give up an unfinished run and begin anew.
@@ -66,6 +68,7 @@ class Job:
     input_format: str | None = None
     format: str | None = None
     include: Collection[str] = ()
+    save: Save | None = None
     ordered: bool = False
     overwrite: bool = False
     window: int | None = None
@@ -108,6 +111,7 @@ class Job:
             check_flag("conditional", self.conditional)
         check_callable("note", self.note, "a function of a sentence")
         check_include(self.include)
+        check_save(self.save, self.include)
         check_count("retry_rounds", self.retry_rounds, least=0)
         check_seconds("wait_lock", self.wait_lock)
         if self.skip_recent is not None:

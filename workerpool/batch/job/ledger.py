@@ -53,6 +53,10 @@ class Ledger(LedgerReader):
         super().__init__(directory, TABLES + ANSWER_TABLES + made)
         self.answers = Answers(self._database)
 
+    def put_keys(self, rows: Sequence[KeyRow]) -> None:
+        """Write down what inputs have, before anything else is entered."""
+        self.enter(Entries(keys=[*rows]))
+
     # -- runs ---------------------------------------------------------------------------------------------------------
 
     @contextmanager

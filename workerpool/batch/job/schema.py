@@ -14,7 +14,10 @@ FILE = "ledger.sqlite"
 VERSION = 1
 """Of the tables; another version of workerpool may have others."""
 
-TABLES = """
+KEY_TABLE = "CREATE TABLE keys (hash INTEGER PRIMARY KEY, source INTEGER NOT NULL, ordinal INTEGER NOT NULL);"
+"""What only one input may have, by its hash, and which one has it."""
+
+TABLES = f"""
 CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY, phase TEXT NOT NULL, began REAL NOT NULL, ended REAL,
@@ -43,7 +46,7 @@ CREATE TABLE seen (request INTEGER PRIMARY KEY, ok_at INTEGER NOT NULL, etag TEX
 CREATE TABLE fresh (  -- what this run saw: at its end it is sorted into `seen`, where a row by itself costs a page
     number INTEGER PRIMARY KEY, request INTEGER NOT NULL, ok_at INTEGER NOT NULL, etag TEXT, modified TEXT
 );
-CREATE TABLE keys (hash INTEGER PRIMARY KEY, source INTEGER NOT NULL, ordinal INTEGER NOT NULL);
+{KEY_TABLE}
 """
 
 OF_LAST = " WHERE number = (SELECT max(number) FROM runs)"

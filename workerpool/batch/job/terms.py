@@ -42,6 +42,8 @@ def terms_of(job: Job, sources: Sequence[str]) -> dict[str, Any]:
         "--format": job.format,
         "--input-format": job.input_format,
         "--include": sorted(job.include),
+        "--bodies": None if job.save is None else os.path.abspath(job.save.path),
+        "--body-name": None if job.save is None else job.save.name,
         "--ordered": job.ordered,
         "--dedupe": job.dedupe,
         "--unique-keys": job.unique_keys,

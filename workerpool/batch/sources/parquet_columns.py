@@ -12,7 +12,7 @@ from workerpool.batch.sources.rows import COLUMNS, BadRow
 from workerpool.errors import SourceError
 
 _NEEDED = {
-    "url": "text", "method": "text", "json": "text that is JSON", "key": "text, a number or a date",
+    "url": "text", "method": "text", "sha256": "text", "json": "text that is JSON", "key": "text, a number or a date",
     "body": "text or bytes", "headers": "a map, a struct, or text that is a JSON object",
     "params": "a map, a struct, or text that is a JSON object",
 }  # fmt: skip

@@ -14,13 +14,14 @@ from typing import Any
 
 from workerpool.model import Request, new_request, problem_of
 
-COLUMNS = ("url", "method", "headers", "body", "json", "params", "key")
+COLUMNS = ("url", "method", "headers", "body", "json", "params", "key", "sha256")
 """What a row may say; any other column is left alone."""
 
 SHOWN = 2_000
 """Characters kept of a row that makes no request, and is not a line."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9._-]*(?::(?:[0-9]{1,4}|[1-5][0-9]{4}))?(?:[/?#][!-~]*)?")
 """What most URLs are, and nothing speaks against: to look for a problem in one takes 20 times as long."""
 
@@ -100,6 +101,7 @@ def from_fields(fields: Mapping[str, Any], place: Place, text: str) -> Request:
             data=_body(fields),
             json=fields.get("json"),
             key=key,
+            sha256=_sha256(fields.get("sha256")),
             source=place.source,
             ordinal=place.line,
         )
@@ -204,6 +206,14 @@ def _param(name: str, value: Any) -> Any:
     if isinstance(value, str) and (problem := _encoding_problem(value, f"the parameter '{name}'")):
         raise BadRow(problem)
     return value
+
+
+def _sha256(text: Any) -> str | None:
+    if text is None or text == "":
+        return None
+    if not isinstance(text, str) or not _SHA256.fullmatch(text.strip()):
+        raise BadRow("the field 'sha256' is no SHA-256 of the body: write its 64 hexadecimal digits")
+    return text.strip().lower()
 
 
 def _lower(sentence: str) -> str:
