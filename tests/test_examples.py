@@ -19,20 +19,21 @@ SAYS = {
     "03_cron_crawl.py": "40 ok (exit 0)\nrun 2 finished: 40 inputs, 40 unchanged (exit 0)\n0 pages have changed",
     "04_durable_job.py": "stopped by its deadline\nthe second one went to its end: True\nfetched 300 loaded 300\n",
     "05_downloads.py": "1,000,000 bytes were sent for 1,000,000\n",
-    "06_pandas.py": "300 orders, 294 priced, 48 without stock\nsum 110250.0 failed [50, 100, 150, 200, 250, 300]\n",
-    "07_polars.py": "300 orders, 294 priced, 48 without stock\nsum 110250.0 failed [50, 100, 150, 200, 250, 300]\n",
-    "08_duckdb.py": "300 orders, 294 priced, 48 without stock, sum 110250.0\nfailed [50, 100, 150, 200, 250, 300]\n",
+    "06_rows.py": "PUT /echo/items/2?name=milk%2Fcream {'name': 'milk/cream', 'price': 1.0}",
+    "07_pandas.py": "300 orders, 294 priced, 48 without stock\nsum 110250.0 failed [50, 100, 150, 200, 250, 300]\n",
+    "08_polars.py": "300 orders, 294 priced, 48 without stock\nsum 110250.0 failed [50, 100, 150, 200, 250, 300]\n",
+    "09_duckdb.py": "300 orders, 294 priced, 48 without stock, sum 110250.0\nfailed [50, 100, 150, 200, 250, 300]\n",
     "demo.py": "Exit code 1: finished, and some requests failed.",
 }
 """A part of what each prints."""
 
-IN_HOSTS = {"09_airflow_dag.py", "10_dagster_asset.py"}
+IN_HOSTS = {"10_airflow_dag.py", "11_dagster_asset.py"}
 """Those that tests/integration/test_hosts.py runs, in an environment of their own."""
 
 SHOWN = {
-    "airflow.md": ["09_airflow_dag.py"],
-    "dagster.md": ["10_dagster_asset.py"],
-    "dataframes.md": ["06_pandas.py", "07_polars.py", "08_duckdb.py"],
+    "airflow.md": ["10_airflow_dag.py"],
+    "dagster.md": ["11_dagster_asset.py"],
+    "dataframes.md": ["07_pandas.py", "08_polars.py", "09_duckdb.py"],
 }
 """How-to pages whose code is a part of an example, apart from its white space."""
 

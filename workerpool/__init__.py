@@ -49,7 +49,9 @@ from workerpool.statistics import PoolStatistics
 if TYPE_CHECKING:
     from workerpool.batch.job.job import Job
     from workerpool.batch.result import RunResult
+    from workerpool.batch.schemas.schema import Schema
     from workerpool.batch.tables import arrow_batches, rows, to_arrow, to_pandas
+    from workerpool.batch.template.template import Template
     from workerpool.processes import ShardedPool, fetch
 
     __version__: str
@@ -57,7 +59,9 @@ if TYPE_CHECKING:
 _LATER = {
     "Job": "workerpool.batch.job.job",
     "RunResult": "workerpool.batch.result",
+    "Schema": "workerpool.batch.schemas.schema",
     "ShardedPool": "workerpool.processes",
+    "Template": "workerpool.batch.template.template",
     "arrow_batches": "workerpool.batch.tables",
     "fetch": "workerpool.processes",
     "rows": "workerpool.batch.tables",
@@ -103,9 +107,11 @@ __all__ = [
     "RobotsDisallowed",
     "RunResult",
     "Save",
+    "Schema",
     "ShardedPool",
     "SlotTimeout",
     "StatusError",
+    "Template",
     "TimedOut",
     "Timeout",
     "Timings",

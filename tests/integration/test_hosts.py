@@ -85,7 +85,7 @@ def keys_of(path: Path) -> Counter[str]:
 def test_a_task_of_airflow_that_was_killed_goes_on_in_the_next_try(tmp_path: Path, origin: Origin) -> None:
     home = tmp_path / "airflow"
     (home / "dags").mkdir(parents=True)
-    dag = shutil.copy(ROOT / "examples" / "09_airflow_dag.py", home / "dags")
+    dag = shutil.copy(ROOT / "examples" / "10_airflow_dag.py", home / "dags")
     airflow = {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
     task = Task(origin, tmp_path, BIN / "python", dag, DAY, **airflow)
     made = subprocess.run(
@@ -111,7 +111,7 @@ def test_an_asset_of_dagster_that_is_interrupted_goes_on_and_nothing_is_fetched_
     tmp_path: Path, origin: Origin
 ) -> None:
     """An interrupt is one more failure for its retry policy, so the same process tries again."""
-    task = Task(origin, tmp_path, BIN / "python", ROOT / "examples" / "10_dagster_asset.py", DAY)
+    task = Task(origin, tmp_path, BIN / "python", ROOT / "examples" / "11_dagster_asset.py", DAY)
     done = task.run(end_by=signal.SIGINT)
     assert done.returncode == 0, done.stdout[-4000:]
     assert keys_of(tmp_path / f"{DAY}.parquet") == Counter(str(number) for number in range(1, ORDERS + 1))

@@ -33,6 +33,7 @@ class RunResult:
     Of the whole run of a job, also in executions before this one: `directory` and `run`, its number; `inputs` counts
     its inputs by what has become of them: "ok", "unchanged", "skipped", "failed", "unknown", "deferred", and "queued"
     where that can be told. All three are None without a job, `inputs` also where the ledger or the output has failed.
+    `rejected`: with a schema, how many rows, and failed requests, are among the rejects in the end.
     """
 
     output: str
@@ -47,6 +48,7 @@ class RunResult:
     directory: str | None = None
     run: int | None = None
     inputs: Mapping[str, int] | None = None
+    rejected: int = 0
     stopped: str | None = None
     error: SourceError | SinkError | JobError | None = None
 
@@ -77,7 +79,7 @@ class RunResult:
             return 128 + number if isinstance(number, signal.Signals) else INTERRUPTED
         if self.error is not None:
             return USAGE
-        return FAILED if self.has_failed or self.cancelled else OK
+        return FAILED if self.has_failed or self.rejected or self.cancelled else OK
 
     @property
     def how(self) -> str:
@@ -113,18 +115,20 @@ class RunResult:
     def __str__(self) -> str:
         """What it has come to, in one line."""
         name = self.output if self.directory is None else f"{self.directory}: run {self.run}"
-        return last_word(name, self.how, self.exit_code, self.inputs)
+        return last_word(name, self.how, self.exit_code, self.inputs, self.rejected)
 
 
-def last_word(name: str, how: str, code: int, inputs: Mapping[str, int] | None) -> str:
+def last_word(name: str, how: str, code: int, inputs: Mapping[str, int] | None, rejected: int = 0) -> str:
     """Say in one line, without a full stop, how the run of that name has ended."""
-    parts = f": {', '.join(_parts(inputs, how))}" if inputs else ""
+    parts = f": {', '.join(_parts(inputs, rejected, how))}" if inputs else ""
     then = "" if how == FINISHED else "; run it again, and it goes on"
     return f"{name} {how}{parts}{then} (exit {code})"
 
 
-def _parts(inputs: Mapping[str, int], how: str) -> list[str]:
+def _parts(inputs: Mapping[str, int], rejected: int, how: str) -> list[str]:
     done = sum(inputs[name] for name in _ENDED)
     counted = f"{done:,} input{'' if done == 1 else 's'}{'' if how == FINISHED else ' done'}"
-    parts = [counted, *(f"{count:,} {name}" for name, count in inputs.items() if count)]
+    ended = {name: count for name, count in inputs.items() if name != "queued"}
+    shown = {**ended, "rejected": rejected, "queued": inputs.get("queued", 0)}
+    parts = [counted, *(f"{count:,} {name}" for name, count in shown.items() if count)]
     return parts if how == FINISHED or "queued" in inputs else [*parts, "more queued"]

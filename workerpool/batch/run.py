@@ -77,7 +77,8 @@ class Books(Protocol):
     `name` is the output's, for sentences; `written` counts the records that are safe, `read` the requests that were
     read. `source_error`: why a source could not be read to its end. `is_whole`: whether every input has its outcome.
     Of a job: its `directory`, the number of its `run`, and once they are closed its `inputs` by what has become of
-    them, also in executions before this one. These are None without a job.
+    them, also in executions before this one. These are None without a job. `rejected`: what of the answers became no
+    row of a schema, likewise.
     """
 
     @property
@@ -103,6 +104,9 @@ class Books(Protocol):
 
     @property
     def inputs(self) -> Mapping[str, int] | None: ...
+
+    @property
+    def rejected(self) -> int: ...
 
     def fetch(self, pool: Pool, take: Take) -> None:
         """Fetch everything there is to fetch, and enter it; raises `SinkError` and `JobError`."""
@@ -317,6 +321,7 @@ class Run:
             directory=books.directory,
             run=books.run,
             inputs=books.inputs,
+            rejected=books.rejected,
             stopped=None if is_late else self._reason,
             error=failure or books.source_error,
         )

@@ -22,10 +22,15 @@ from workerpool.batch.job.opening import OpenJob
 from workerpool.batch.record import all_included
 from workerpool.batch.result import BROKEN, DEADLINE, RunResult, last_word
 from workerpool.batch.run import Books, Run
+from workerpool.batch.schemas.forms import form_of
+from workerpool.batch.schemas.options import check_schema
+from workerpool.batch.schemas.rejects_file import RejectsFile, rejects_path
+from workerpool.batch.schemas.schema import schema_option
 from workerpool.batch.sinks import STDOUT, check_apart, sink_for
 from workerpool.batch.sources.base import Sources
-from workerpool.batch.sources.files import FileSources
+from workerpool.batch.sources.choice import sources_for
 from workerpool.batch.straight import StraightBooks, scratch_duplicates
+from workerpool.batch.template.making import making_of
 from workerpool.cli.arguments import RunSettings
 from workerpool.cli.progress import Progress, make_progress
 from workerpool.cli.signals import Signals, exit_code, name_of
@@ -37,7 +42,7 @@ from workerpool.processes import ShardedPool, make_pool
 from workerpool.report.summary import Took, summarize
 from workerpool.report.totals import Tally
 from workerpool.report.why import Allowed
-from workerpool.wording import duration, plural
+from workerpool.wording import duration, plural, row
 
 
 def run(settings: RunSettings, *, owns_process: bool = False) -> int:
@@ -69,11 +74,12 @@ def _code_of_refusal(error: WorkerPoolError) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """What a run needs, opened. `job` is None for one that is not kept."""
+    """What a run needs, opened. `job` is None for one that is not kept. `rejects`: the file for these, if any."""
 
     books: Books
     sources: Sources
     job: OpenJob | None = None
+    rejects: str | None = None
 
     @property
     def before(self) -> int:
@@ -105,9 +111,24 @@ def _run(settings: RunSettings, speaker: Speaker, owns_process: bool) -> int:
 
 
 def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Ready:
-    sources = FileSources(settings.sources, format=settings.input_format, note=speaker.note)
+    sources = sources_for(
+        settings.sources,
+        format=settings.input_format,
+        query=settings.query,
+        making=making_of(settings.template),
+        note=speaker.note,
+    )
     include = all_included(settings.include, settings.save)
-    sink = sink_for(settings.output, format=settings.format, include=include, overwrite=settings.overwrite)
+    schema = schema_option(settings.schema)
+    check_schema(schema, upsert=settings.upsert, rejects=settings.rejects, include=settings.include, save=settings.save)
+    sink = sink_for(
+        settings.output,
+        format=settings.format,
+        include=include,
+        overwrite=settings.overwrite,
+        typed=None if schema is None else schema.columns(upsert=settings.upsert),
+    )
+    rejects = None if schema is None else RejectsFile(rejects_path(settings.output, settings.rejects))
     check_apart(settings.output, sources.paths)
     sources.check()
     duplicates = stack.enter_context(scratch_duplicates(sources.paths)) if settings.dedupe else None
@@ -116,17 +137,25 @@ def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) ->
         check_directory(settings.save, overwrite=settings.overwrite)
         bodies = stack.enter_context(scratch_bodies(settings.save, sources.paths, sources.where))
     sink.open()
+    if rejects is not None:
+        rejects.open(overwrite=settings.overwrite or settings.upsert)  # an upsert is run again and again
     books = StraightBooks(
-        sources, sink, include=include, ordered=settings.ordered, duplicates=duplicates, bodies=bodies
+        sources,
+        sink,
+        form=form_of(schema, include),
+        rejects=rejects,
+        ordered=settings.ordered,
+        duplicates=duplicates,
+        bodies=bodies,
     )
-    return _Ready(books, sources)
+    return _Ready(books, sources, rejects=None if rejects is None else rejects.path)
 
 
 def _open_job(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Ready:
     assert settings.job is not None
     job = Job(note=speaker.note, **settings.job)
     opened = stack.enter_context(closing(job.open()))
-    return _Ready(opened.books, opened.sources, opened)
+    return _Ready(opened.books, opened.sources, opened, opened.rejects)
 
 
 class _Execution:
@@ -152,7 +181,7 @@ class _Execution:
         self._run = Run(
             pool,
             ready.books,
-            sources=" ".join(settings.sources),
+            sources=" ".join(ready.sources.paths if settings.query else settings.sources),  # those hide a password
             total=ready.total if settings.has_progress or events.is_on("run.progress") else None,
             deadline=settings.deadline,
             observe=self._observe,
@@ -228,7 +257,8 @@ class _Execution:
                 self._speaker.tell(f"After {plural(self._ready.before, 'input')} that had ended before, this time:")
             cpu = self._cpu + (self._pool.cpu if isinstance(self._pool, ShardedPool) else 0.0)
             took = Took(elapsed=result.elapsed, cpu=cpu, cores=os.cpu_count() or 1)
-            self._speaker.say(summarize(totals, figures, self._allowed(), took))
+            summary = summarize(totals, figures, self._allowed(), took)
+            self._speaker.say("\n".join([summary, *self._rows(result)]))
         if result.stopped is not None and self._ready.job is None:
             self._speaker.tell(self._why(result), self._where(), self._how_to_go_on())
         if result.error is not None:
@@ -237,6 +267,15 @@ class _Execution:
             self._speaker.error(f"{result.error}{ending}")
         if self._ready.job is not None:
             self._speaker.last_word(str(result), is_well=result.exit_code == OK)
+
+    def _rows(self, result: RunResult) -> Iterator[str]:
+        """Say what a schema has made of the answers."""
+        path = self._ready.rejects
+        if path is not None:
+            is_there = self._ready.job is None or self._books.is_whole
+            where = f", with their reasons in {path}" if is_there else ", whose reasons are written at the end"
+            rejected = f"; {result.rejected:,} rejected{where}" if result.rejected else ""
+            yield from row("rows", f"{result.written:,} written{rejected}")
 
     def _allowed(self) -> Allowed:
         settings, options = self._settings, self._settings.options
@@ -250,7 +289,7 @@ class _Execution:
         books = self._books
         if books.run is not None:
             name = f"{books.directory}: run {books.run}"
-            self._speaker.last_word(last_word(name, how, code, books.inputs), is_well=False)
+            self._speaker.last_word(last_word(name, how, code, books.inputs, books.rejected), is_well=False)
 
     def _why(self, result: RunResult) -> str:
         why = "Interrupted"

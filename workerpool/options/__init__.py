@@ -9,12 +9,10 @@ To add an option: the argument in the signature, its check, a row here, and `mak
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 from workerpool.config import UNNOTICED, RetryBudget, RetryPolicy
 from workerpool.options.credentials import auth, in_turns, proxies_of_file, proxy
+from workerpool.options.option import REQUIRED as REQUIRED
+from workerpool.options.option import Option as Option
 from workerpool.options.reading import (
     authorities,
     certificate,
@@ -27,51 +25,12 @@ from workerpool.options.reading import (
     number,
     number_or_0,
     number_or_auto,
-    same,
     size,
     speed,
     tries,
 )
-
-REQUIRED = "required"
-"""In place of what holds if an option is not said."""
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One option. `name`: of the argument in Python; "" if there is none of just that form.
-
-    `flag`: on the command line, and what follows it: ``--rate RATE``, ``--format csv|jsonl``; "" if there is none.
-    `means`: in Markdown, without a full stop at its end. Its first sentence is the help; ``{rate}`` becomes that
-    option's name, or its flag, and ``{{host}}`` ``{host}``. `python`: what it means in Python, where that is
-    something else.
-    `unless`: what holds if it is not said, where that is not the default's value.
-    `read`: makes what Python takes of a flag's text. `value`: of a flag that has no text.
-    `to`: the argument, or the field of one, that a flag without a `name` goes into. `many`: it may be repeated.
-    `gather`: makes one value of all that were said.
-    """
-
-    name: str
-    flag: str
-    means: str
-    unless: str = ""
-    python: str = ""
-    read: Callable[[str, str], Any] = same
-    value: Any = True
-    to: str = ""
-    many: bool = False
-    gather: Callable[[list[Any]], Any] | None = None
-
-    @property
-    def target(self) -> str:
-        """The argument that it goes into, or the field of one."""
-        return self.name or self.to
-
-    @property
-    def word(self) -> str:
-        """The long form of its flag."""
-        return next((word for word in self.flag.split() if word.startswith("--")), "")
-
+from workerpool.options.rows import QUERY as QUERY
+from workerpool.options.rows import TEMPLATE as TEMPLATE
 
 # fmt: off
 
@@ -90,6 +49,23 @@ OUTPUT = (
         python="what to add to records: `\"body\"`, `\"headers\"`, or both"),
     Option("ordered", "--ordered", "write in the source's order", "as answers come"),
     Option("overwrite", "--overwrite", "replace an output that is there", "it is refused"),
+)
+
+SCHEMA = (
+    Option(
+        "schema", "--schema FILE",
+        "[a schema](../howto/schemas.md) in TOML or JSON: answers become its typed rows, and what does not fit is "
+        "rejected with its reason. Its columns take the place of a record's fields", "records",
+        python="[a schema](../howto/schemas.md), or the name of its file: answers become its typed rows, and what does "
+        "not fit is rejected with its reason"),
+    Option(
+        "upsert", "--upsert",
+        "put rows into the table that is there, each in place of the one with the same key. The key is the schema's; "
+        "for databases", "the table is written anew"),
+    Option(
+        "rejects", "--rejects FILE",
+        "where what was rejected goes. By default it is beside the output, or in the job's directory if that is no "
+        "file", "OUTPUT.rejects.jsonl"),
 )
 
 BODIES = (
@@ -140,7 +116,7 @@ JOB = (
     Option(
         "conditional", "--conditional",
         "ask servers only for what has changed since the last run. It asks by `If-None-Match` and `If-Modified-Since`",
-        "unless bodies are included, or go to files"),
+        "unless bodies are included, or go to files, or a schema is given"),
     Option("", "--no-conditional", "ask servers for everything", value=False, to="conditional"),
     Option(
         "only_changed", "--only-changed",
@@ -346,7 +322,8 @@ ONLY_PYTHON = (
 
 ONLY_JOB = (
     Option("save", "", "the [files that bodies go to](../howto/downloads.md), a `Save`", "they are left out"),
-    Option("sources", "", "names of files, or patterns, as for [the command](cli.md#sources)"),
+    Option("sources", "", "names of files, or patterns, as for [the command](cli.md#sources), or a database's URL"),
+    Option("template", "", "makes the requests of the sources' rows, a `Template`", "rows say their requests"),
     Option("requests", "", "in place of `sources`: an iterable of URLs and `Request`s, or a function that makes one"),
     Option("window", "", "requests in memory at once", "the pool's"),
     Option("note", "", "is called with sentences about what is left out or has changed", "says nothing"),
@@ -408,6 +385,8 @@ AS_JSON = Option("", "--json", "write one JSON object in place of text", to="as_
 
 PLAN = (
     INPUT_FORMAT,
+    QUERY,
+    *(option for option in TEMPLATE if option.target in ("url", "method", "headers", "optional")),
     Option(
         "", "--from PATH",
         "the job's directory, or the output, of an earlier run: simulate with its timings. Without it, the least "
@@ -434,6 +413,10 @@ RECONCILE = (
     AS_JSON,
 )
 
+INFER = (
+    Option("", "-o, --output FILE", "where the schema goes; by default, to standard output", to="output"),
+)
+
 # fmt: on
 
 LIMITS = (*BUDGETS, WORKERS)
@@ -449,9 +432,31 @@ IN_PYTHON = {
     "WorkerPool": (*POOL, *ONLY_PYTHON),
     "RetryPolicy": RETRY,
     "Save": SAVE,
-    "Job": (*OUTPUT, INPUT_FORMAT, DEDUPE, *JOB, *ONLY_JOB),
+    "Template": TEMPLATE,
+    "Job": (*OUTPUT, *SCHEMA, INPUT_FORMAT, QUERY, DEDUPE, *JOB, *ONLY_JOB),
 }
 """Where each argument is declared."""
 
-ALL = (*OUTPUT, *BODIES, INPUT_FORMAT, DEDUPE, *JOB, *POOL, PROCESSES, DEADLINE, *MESSAGES, *PLAN, *DOCTOR)
+ALL = tuple(
+    option
+    for option in (
+        *(
+            *OUTPUT,
+            *SCHEMA,
+            *BODIES,
+            INPUT_FORMAT,
+            QUERY,
+            *TEMPLATE,
+            DEDUPE,
+            *JOB,
+            *POOL,
+            PROCESSES,
+            DEADLINE,
+            *MESSAGES,
+            *PLAN,
+            *DOCTOR,
+        ),
+    )
+    if option.flag
+)
 """All that have a flag."""

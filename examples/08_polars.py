@@ -1,6 +1,6 @@
 """From a Polars query to a typed frame: ids out of a LazyFrame, results by way of Arrow, JSON decoded by Polars.
 
-    python examples/07_polars.py [URL-TEMPLATE]
+    python examples/08_polars.py [URL-TEMPLATE]
 
 The template has ``{id}`` in it. Without one, a server on this machine plays the API's part, and does not know every id.
 """

@@ -1,6 +1,6 @@
 """SQL over results while they come: DuckDB says what to fetch, reads the answers as Arrow batches, and keeps a table.
 
-    python examples/08_duckdb.py [URL-TEMPLATE]
+    python examples/09_duckdb.py [URL-TEMPLATE]
 
 The template has ``{id}`` in it. Without one, a server on this machine plays the API's part, and does not know every id.
 Nothing is held but a batch: DuckDB asks for the next one, and that lets the pool go on.

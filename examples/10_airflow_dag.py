@@ -1,7 +1,7 @@
 """A DAG for Airflow whose task goes on after a kill: each day's orders are fetched by a job, in that day's directory.
 
-    cp examples/09_airflow_dag.py "$AIRFLOW_HOME/dags/"     # then as any DAG
-    python "$AIRFLOW_HOME/dags/09_airflow_dag.py" 2026-11-01  # or that one day here, without a scheduler
+    cp examples/10_airflow_dag.py "$AIRFLOW_HOME/dags/"     # then as any DAG
+    python "$AIRFLOW_HOME/dags/10_airflow_dag.py" 2026-11-01  # or that one day here, without a scheduler
 
 ORDERS_URL has ``{id}`` in it, ORDERS_FOLDER is where jobs and files are: on a disk that the next try sees, too.
 """

@@ -1,6 +1,6 @@
 """From a pandas frame of ids to one of typed columns: fetch a JSON object for each id, and join it to its row.
 
-    python examples/06_pandas.py [URL-TEMPLATE]
+    python examples/07_pandas.py [URL-TEMPLATE]
 
 The template has ``{id}`` in it. Without one, a server on this machine plays the API's part, and does not know every id.
 """

@@ -1,6 +1,6 @@
 """An asset for Dagster, in daily partitions, that goes on where it was interrupted, and says what it has come to.
 
-    python examples/10_dagster_asset.py 2026-11-01
+    python examples/11_dagster_asset.py 2026-11-01
 
 ORDERS_URL has ``{id}`` in it, ORDERS_FOLDER is where jobs and files are: on a disk that the next try sees, too. Run as
 a program it makes that one partition, with an instance of its own whose logs have the events of the pool.
