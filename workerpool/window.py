@@ -6,6 +6,7 @@ A request is *unanswered* from when it is handed out to its outcome, and takes r
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -58,6 +59,8 @@ class Window:
         # the consumer's thread would meet the workers at their lock for every request.
         self._batch = max(1, share // 8)
         self._batch_left = 0
+        self._has_one_more = False  # room beyond its size, see `let_one_in`
+        self._next_pages: list[tuple[int, Item]] = []  # a heap, by the number of the input: no two of one
 
     @property
     def unanswered(self) -> int:
@@ -67,24 +70,55 @@ class Window:
     @property
     def is_full(self) -> bool:
         """Whether there is no room for one more."""
-        return self.outstanding >= self._size
+        return self.outstanding >= self._size + self._has_one_more
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether pages wait for room."""
+        return bool(self._next_pages)
 
     @property
     def is_open(self) -> bool:
-        """Whether to hand out what there is room for; once there was none, not before a batch has ended."""
+        """Whether to hand out what there is room for; once there was none, not before a batch has ended.
+
+        A page that follows another one waits for no batch: it is all that its chain has.
+        """
+        if self._next_pages and not self.is_full:
+            return True
         return self._batch_left <= 0 or self.intake.admitted <= self._batch
 
     def next(self) -> Item | None:
         """Take the next request to hand out; None if there is no room, or the intake has none that it may give."""
-        if self.outstanding >= self._size:
+        if self.is_full:
             self._batch_left = self._batch
             return None
-        item = self.intake.next()
+        item = self.intake.next() if self._has_one_more else None
+        self._has_one_more = False
+        if item is None and self._next_pages:
+            _, item = heapq.heappop(self._next_pages)
+            self.intake.admit(item[2])
+        item = item or self.intake.next()
         if item is None:
             self._batch_left = self._batch if self.intake.is_blocked else 0
         else:
             self.outstanding += 1
         return item
+
+    def follow(self, item: Item) -> None:
+        """Hand out the next page of an input before anything else, those of earlier inputs first.
+
+        It takes the room that the page before it had, whatever its host's share: chains that were begun are gone on
+        with, so that no more of them are open than the window holds.
+        """
+        heapq.heappush(self._next_pages, (item[0], item))
+
+    def let_one_in(self) -> None:
+        """Give room for one more than its size, where everything in memory waits for a request that is not.
+
+        Ordered pages may come to that: those of later inputs fill the window while an earlier one has not begun, as its
+        host had its share. That one comes before further pages.
+        """
+        self._has_one_more = True
 
     def ended(self, host: str) -> None:
         """Note the outcome of a request that was read for `host`."""
