@@ -22,6 +22,9 @@ JOB_FIELDS = ("unchanged", "skipped")
 """What a job's records may have beside them: whether the server said that nothing had changed since the run before, and
 whether nothing was sent as that run had the answer already."""
 
+PAGE = "page"
+"""What records have, too, where pages are followed: which one of its input's it is."""
+
 INCLUDABLE = ("body", "headers")
 """What may be added to a record."""
 
@@ -47,6 +50,8 @@ def record_of(outcome: Outcome, include: Collection[str] = ()) -> Record:
         "final_url": None if response is None else response.url,
         "started_at": _iso(attempts[0].started_at) if attempts else None,
     }
+    if PAGE in include:
+        record[PAGE] = request.page or 1
     if "headers" in include:
         record["headers"] = None if response is None else dict(response.headers)
     if "body" in include:
@@ -65,9 +70,10 @@ def check_include(include: Collection[str]) -> None:
 
 def fields_of(include: Collection[str], *, job: bool = False) -> tuple[str, ...]:
     """Name every field that a record may have, in a `job` or without one, in their order: a table's columns."""
+    page = (PAGE,) if PAGE in include else ()
     headers = ("headers",) if "headers" in include else ()
     body = ("body", "body_base64") if "body" in include else ()
-    return FIELDS + headers + body + (JOB_FIELDS if job else ())
+    return FIELDS + page + headers + body + (JOB_FIELDS if job else ())
 
 
 def _body(content: bytes | None) -> Record:

@@ -16,6 +16,7 @@ from typing import Protocol
 from workerpool import events
 from workerpool.errors import Cancelled, JobError, SinkError, SourceError
 from workerpool.model import Idle, Outcome, Request, Underway
+from workerpool.paging import Chains, Pages
 
 FLUSH_EVERY = 0.25
 """Seconds between two flushes of the books."""
@@ -38,6 +39,7 @@ class Pool(Protocol):
         window: int | None = None,
         receipts: bool = False,
         before_send: Callable[[Request], None] | None = None,
+        pages: Pages | Chains | None = None,
     ) -> Generator[list[Outcome | Underway], None, None]: ...
 
     def drain(self) -> None: ...

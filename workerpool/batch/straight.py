@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import Any, Protocol
 
 from workerpool.batch.job.answers import ANSWER_TABLES, Answers
 from workerpool.batch.job.database import Database
 from workerpool.batch.job.duplicates import AT_ONCE, Copy, Duplicates
 from workerpool.batch.job.states import State, state_of
-from workerpool.batch.record import record_of
+from workerpool.batch.record import PAGE, record_of
 from workerpool.batch.run import Pool, Take
 from workerpool.batch.sinks.base import Sink
 from workerpool.batch.sinks.sentences import reason_of
 from workerpool.batch.sources.ahead import read_ahead
 from workerpool.errors import Cancelled, SinkError, SourceError
 from workerpool.model import IDLE, Idle, Outcome, Request
+from workerpool.paging import Pages
 
 
 class Source(Protocol):
@@ -47,10 +48,12 @@ class StraightBooks:
         ordered: bool = False,
         window: int | None = None,
         duplicates: Duplicates | None = None,
+        pages: Pages | None = None,
     ) -> None:
         self._source = source
         self._sink = sink
-        self._include = frozenset(include)
+        self._pages = pages
+        self._include = frozenset(include) | (frozenset() if pages is None else {PAGE})
         self._ordered = ordered
         self._window = window
         self._duplicates = duplicates
@@ -77,7 +80,10 @@ class StraightBooks:
 
     def fetch(self, pool: Pool, take: Take) -> None:
         self._take = take
-        with closing(pool.batches(self._requests(), ordered=self._ordered, window=self._window)) as batches:
+        kind: dict[str, Any] = {"ordered": self._ordered, "window": self._window}
+        if self._pages is not None:
+            kind["pages"] = self._pages
+        with closing(pool.batches(self._requests(), **kind)) as batches:
             for items in batches:
                 self._write([item for item in items if isinstance(item, Outcome)])
                 del items  # their bodies must not live until the next ones come
@@ -107,7 +113,7 @@ class StraightBooks:
                 state = State.QUEUED if isinstance(outcome.error, Cancelled) else state_of(outcome)
                 for copies in self._duplicates.end(outcome, state, record):
                     self._write_copies(copies)
-        self._done += len(outcomes)
+        self._done += sum(outcome.following is None for outcome in outcomes)
         self._take(outcomes)
         if self._duplicates is not None:
             self._duplicates.write_answers()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from workerpool.agent import version
@@ -24,6 +24,7 @@ from workerpool.options import (
     JOB,
     MESSAGES,
     OUTPUT,
+    PAGES,
     PROCESSES,
     REACH,
     SHARED,
@@ -31,6 +32,7 @@ from workerpool.options import (
     WORKERS,
 )
 from workerpool.options.words import in_flags
+from workerpool.paging import Pages
 from workerpool.pool import options_of
 
 _DESCRIPTION = """\
@@ -53,7 +55,8 @@ sources:
 
 records:
   key url method status ok error attempts elapsed bytes final_url started_at
-  and, with --include: headers, body (body_base64 where it is not UTF-8);
+  and, with --pages: page; with --include: headers, body (body_base64 where it
+  is not UTF-8);
   of a job, where they are true: unchanged, skipped
 
 examples:
@@ -80,6 +83,7 @@ exit status:
 
 GROUPS = {
     "output": OUTPUT,
+    "pages": PAGES,
     "job": JOB,
     "budgets": (*BUDGETS, SHARED, WORKERS),
     "course": (INPUT_FORMAT, DEDUPE, PROCESSES, *FAILING, *EACH, DEADLINE),
@@ -108,11 +112,17 @@ class RunSettings:
     overwrite: bool = False
     input_format: str | None = None
     dedupe: bool = False
+    pages: Pages | None = None
     processes: int = 1
     deadline: float | None = None
     quiet: bool = False
     no_progress: bool = False
     log_format: str | None = None
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """What records have beside the fixed fields."""
+        return self.include if self.pages is None else self.include | {"page"}
 
     @property
     def has_progress(self) -> bool:
@@ -182,13 +192,15 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
     from workerpool.batch.record import check_include  # both of which the other commands can do without
     from workerpool.processes.options import check_processes
 
-    batch = said_of(said, (*OUTPUT, INPUT_FORMAT, DEDUPE))
+    batch = {**said_of(said, (*OUTPUT, INPUT_FORMAT, DEDUPE)), **_pages_of(said)}
     check_include(batch.get("include", ()))
     job = said_of(said, JOB)
     if "directory" not in job:
         for option in JOB:
             if option.target in job:
                 raise OptionError(f"{option.word} needs --job DIR, where what was done is kept")
+        if "dedupe" in batch and "pages" in batch:
+            raise OptionError("--dedupe with --pages: it goes by an input's one answer, and with pages there are many")
         if "dedupe" in batch and "ordered" in batch:
             raise OptionError("--dedupe with --ordered needs --job DIR, where answers wait until it is their turn")
     pool, of_run = pool_of(said), said_of(said, (PROCESSES, DEADLINE, *MESSAGES))
@@ -202,3 +214,14 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         **batch,
         **of_run,
     )
+
+
+def _pages_of(said: argparse.Namespace) -> dict[str, Any]:
+    """What was said of pages, as the argument of a job; raises `OptionError`."""
+    found = said_of(said, PAGES)
+    most = found.pop("max_pages", None)
+    if most is not None:
+        if not found:
+            raise OptionError("--max-pages says how many pages to fetch: give --pages HOW with it")
+        found["pages"] = replace(found["pages"], max_pages=most)
+    return found

@@ -100,12 +100,19 @@ def _run(settings: RunSettings, speaker: Speaker, owns_process: bool) -> int:
 
 def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Ready:
     sources = FileSources(settings.sources, format=settings.input_format, note=speaker.note)
-    sink = sink_for(settings.output, format=settings.format, include=settings.include, overwrite=settings.overwrite)
+    sink = sink_for(settings.output, format=settings.format, include=settings.fields, overwrite=settings.overwrite)
     check_apart(settings.output, sources.paths)
     sources.check()
     duplicates = stack.enter_context(scratch_duplicates(sources.paths)) if settings.dedupe else None
     sink.open()
-    books = StraightBooks(sources, sink, include=settings.include, ordered=settings.ordered, duplicates=duplicates)
+    books = StraightBooks(
+        sources,
+        sink,
+        include=settings.include,
+        ordered=settings.ordered,
+        duplicates=duplicates,
+        pages=settings.pages,
+    )
     return _Ready(books, sources)
 
 
@@ -175,7 +182,9 @@ class _Execution:
             self._progress.stop()
 
     def _count(self) -> int | None:
-        """How many inputs this execution has to do, None if that cannot be told."""
+        """How many outcomes this execution will have, None if that cannot be told."""
+        if self._settings.pages is not None:
+            return None
         count = self._ready.sources.count()
         return None if count is None else max(0, count - self._ready.before)
 

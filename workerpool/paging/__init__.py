@@ -6,8 +6,8 @@ a `Job` as ``pages=``. Each page is an outcome of its own, with the identity of 
 """
 
 from workerpool.errors import PageError
-from workerpool.paging.asking import Position
-from workerpool.paging.chains import Chain, Chains, Journal, check_pages, hash_of, seen_by
+from workerpool.paging.asking import Position, as_page
+from workerpool.paging.chains import Chain, Chains, Journal, check_pages, hash_of
 from workerpool.paging.policies import MAX_PAGES, Cursor, LinkHeader, NextLink, Offset, PageNumber, Pages
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "PageNumber",
     "Pages",
     "Position",
+    "as_page",
     "check_pages",
     "hash_of",
-    "seen_by",
 ]

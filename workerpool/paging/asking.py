@@ -81,7 +81,7 @@ def value_in(request: Request, name: str, in_body: bool | None) -> Any:
 
 def as_page(request: Request, start: Request, page: int) -> Request:
     """Give a request for a page the identity of its first one, and its number."""
-    key = start.key if page == 1 else start.label
+    key = start.key if request.url == start.url else start.label
     headers = request.headers
     if page > 1 and headers and any(name.lower() == _IDEMPOTENCY_KEY for name in headers):
         headers = {name: _key_of(name, value, page) for name, value in headers.items()}

@@ -7,7 +7,6 @@ not ended, its first request, and a number for each page of it that the server m
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -54,16 +53,17 @@ class Chains:
         if chain is not None:
             self._open[number] = chain
             return request
+        first = request
         if request.problem is None:
             try:
                 first = self._pages.first(request)
             except Exception as error:  # junk for a query: it ends as an outcome
-                first = replace(request, problem=redact(f"the first page cannot be asked for: {error}"))
-            if first.problem is None:
-                self._open[number] = Chain(request, seen={hash_of(first.url)} if self._pages.may_circle else set())
-        else:
-            first = request
-        return as_page(first, request, 1) if first.page != 1 else first
+                first = replace(request, problem=redact(f"its first page cannot be asked for: {error}"))
+        if first.problem is None:
+            self._open[number] = Chain(request, seen={hash_of(first.url)} if self._pages.may_circle else set())
+        if first.url != request.url:
+            first = replace(first, key=request.label)
+        return replace(first, page=1)
 
     def has(self, number: int) -> bool:
         """Whether that input's chain goes on."""
@@ -145,8 +145,3 @@ def hash_of(value: str | int | bytes) -> int:
     """63 bits: of 10,000 pages two are mistaken for each other once in 180 thousand million chains."""
     data = value if isinstance(value, bytes) else f"{type(value).__name__} {value}".encode(errors="surrogatepass")
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") >> 1
-
-
-def seen_by(chain: Chain) -> Iterable[int]:
-    """What a journal keeps of a chain to know its pages again: the hash of the position that it stands at."""
-    return () if chain.position is None else (hash_of(chain.position.value),)

@@ -1,4 +1,4 @@
-"""How pages follow each other: by a link, a cursor, a number or an offset. Frozen values, checked when made; any thread.
+"""How pages follow each other: by a link, a cursor, a number, an offset. Frozen values, checked when made; any thread.
 
 A policy says where the page after one is, and makes the request for it; it remembers nothing. What it cannot read it
 says by `PageError`: a path that leads nowhere must not look like the last page.
@@ -19,8 +19,8 @@ from workerpool.paging.paths import Look, json_of, look_of
 from workerpool.redact import printable
 
 MAX_PAGES = 10_000
-"""Pages of one input, where no number is given, after which the chain breaks off with a `PageError`: a server that never
-says stop would be asked for ever. At 100 items a page that is a million."""
+"""Pages of one input, where no number is given, after which the chain breaks off with a `PageError`: a server that
+never says stop would be asked for ever. At 100 items a page that is a million."""
 
 NO_CONTENT = 204
 

@@ -12,7 +12,7 @@ from workerpool.batch.job.interrupt import DrainedByInterrupt
 from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.opening import Opening, OpenJob, sink_of
-from workerpool.batch.record import check_include
+from workerpool.batch.record import PAGE, check_include
 from workerpool.batch.run import Run, RunResult
 from workerpool.batch.sinks import STDOUT
 from workerpool.batch.sinks.callback import Receive
@@ -22,6 +22,7 @@ from workerpool.batch.sources.given import Given, GivenRequests
 from workerpool.checks import check_callable, check_count, check_flag, check_seconds
 from workerpool.errors import OptionError
 from workerpool.model import Outcome
+from workerpool.paging import Pages, check_pages
 from workerpool.processes import make_pool
 
 _FLAGS = (
@@ -47,7 +48,8 @@ class Job:
     enough not to ask again. `dedupe`: fetch a URL that several inputs name once. `unique_keys`: refuse an
     input whose key another one had before, as an outcome, unsent. `idempotency_keys`: send an
     ``Idempotency-Key`` with requests whose method may not be repeated, so that they are. `at_least_once`: take an
-    output that cannot be told what it has already: standard output, a function.
+    output that cannot be told what it has already: standard output, a function. `pages`: how the pages of an input
+    follow each other (see `workerpool.paging`); each is a record of its own.
 
     `note` is told sentences about what is left out or goes on.
     """
@@ -74,6 +76,7 @@ class Job:
     unique_keys: bool = False
     idempotency_keys: bool = False
     at_least_once: bool = False
+    pages: Pages | None = None
     note: Callable[[str], None] = field(default=lambda sentence: None, compare=False)
     _given: GivenRequests | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -101,6 +104,9 @@ class Job:
             check_seconds("skip_recent", self.skip_recent)
         if self.window is not None:
             check_count("window", self.window)
+        if self.pages is not None:
+            check_pages(self.pages)
+            self._check_alone()
 
     def run(
         self,
@@ -143,6 +149,20 @@ class Job:
             opened = Opening(self, sources, sink, ledger, lock).open()
             stack.pop_all()  # from here on the books close sink and ledger, and who called lets go of the lock
         return opened
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """What records have beside the fixed fields."""
+        return frozenset(self.include) | ({PAGE} if self.pages is not None else frozenset())
+
+    def _check_alone(self) -> None:
+        """Raise `OptionError` for what looks at an input's one answer, where it has pages."""
+        for name in ("dedupe", "conditional", "only_changed", "skip_recent"):
+            if getattr(self, name):
+                raise OptionError(
+                    f"{name}={getattr(self, name)!r} with pages=: it goes by an input's one answer, and with pages "
+                    f"there are many; leave out {name}="
+                )
 
     def _sources(self) -> Sources:
         if self._given is not None:

@@ -34,7 +34,7 @@ def sink_of(job: Job, paths: Sequence[str]) -> DurableSink:
         sink: DurableSink = CallbackSink(job.output)
     else:
         output = os.fspath(job.output)
-        sink = durable_sink_for(output, format=job.format, include=job.include)
+        sink = durable_sink_for(output, format=job.format, include=job.fields)
         check_apart(output, paths)
     if not sink.is_exactly_once and not job.at_least_once:
         raise OptionError(
@@ -141,7 +141,7 @@ class Opening:
         job, ledger, sources = self._job, self._ledger, self._sources
         conditional = job.conditional
         if conditional is None:
-            conditional = "body" not in job.include or job.only_changed
+            conditional = job.pages is None and ("body" not in job.include or job.only_changed)
         keys = f"{ledger.id} {run.number}" if job.idempotency_keys else None
         inputs = Inputs(ledger, sources)
         habits = Habits(conditional=conditional, skip_recent=job.skip_recent, keys=keys)

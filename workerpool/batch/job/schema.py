@@ -11,7 +11,7 @@ from workerpool.batch.sources.marks import Mark
 
 FILE = "ledger.sqlite"
 
-VERSION = 1
+VERSION = 3
 """Of the tables; another version of workerpool may have others."""
 
 TABLES = """

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from workerpool.batch.columns import KINDS, Columns, Kind
-from workerpool.batch.record import FIELDS, Record
+from workerpool.batch.record import Record
 
 _OURS = frozenset({bool, dict})  # what `_cell` writes; the rest, the csv module writes as it should be
 
@@ -50,7 +50,7 @@ class CsvRows:
         return b"".join(map(self.line, self._columns.records(rows)))
 
     def entries(self, file: Iterable[bytes], fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        places = [(FIELDS.index(field), KINDS.get(field, Kind.TEXT)) for field in fields]
+        places = [(self._columns.names.index(field), KINDS.get(field, Kind.TEXT)) for field in fields]
         # As far as is needed and no further: what follows may be a body.
         beginning = re.compile(",".join([_CELL] * (1 + max(place for place, _ in places))))
         for number, row in enumerate(_rows(file)):

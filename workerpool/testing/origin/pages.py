@@ -23,7 +23,7 @@ class Book:
     failing: int = 0
 
     def reply(self, arrival: Arrival, query: Mapping[str, str], delay: float = 0.0) -> Reply:
-        """The page that a request asks for, by its ``page``, ``cursor`` or ``offset``, in its query or its JSON body."""
+        """The page that a request asks for by ``page``, ``cursor`` or ``offset``, in its query or its JSON body."""
         said = {**query, **_body_of(arrival)}
         page, first, size = self._place(said)
         if page == self.failing:
