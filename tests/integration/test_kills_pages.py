@@ -15,7 +15,7 @@ from tests.outputs import rows_in
 from workerpool.testing import Origin
 
 INPUTS = 400 if IN_FULL else 40
-KILLS = 30 if IN_FULL else 6
+KILLS = 30 if IN_FULL else 4
 POLICIES = ("link", "next:next", "cursor:cursor=next_cursor", "page:page=items", "offset:offset=items")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 if IN_FULL else 120)]
@@ -92,7 +92,7 @@ def test_chains_of_a_run_killed_at_random_moments_have_each_page_once(
         ("out.sqlite", ()),
         ("out.jsonl", ("--ordered",)),
         ("out.jsonl", ("--retry-rounds", "1")),
-        ("out.parquet", ("--processes", "2")),
+        ("out.jsonl", ("--processes", "2")),
     ],
     ids=["sqlite", "ordered", "rounds", "processes"],
 )

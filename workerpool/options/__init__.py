@@ -144,7 +144,8 @@ PAGES = (
         "fetch the [pages](../howto/pages.md) that follow each input, a record each: link (the header), next:PATH (a "
         "URL), cursor:PARAM=PATH, page:PARAM=ITEMS or offset:PARAM=ITEMS. PATH and ITEMS say where in a page's JSON "
         "the URL, the cursor or the list of items is, in [JMESPath](https://jmespath.org/); PARAM is the parameter "
-        "that says which page. Expressions that are more than names with dots need the extra `[etl]`", "one request each",
+        "that says which page. Expressions that are more than names with dots need the extra `[etl]`",
+        "one request each",
         read=read_pages,
         python="how the [pages](../howto/pages.md) of an input follow each other, a record each: `LinkHeader()`, "
         "`NextLink(path)`, `Cursor(path)`, `PageNumber()` or `Offset()`, from `workerpool.paging`"),
