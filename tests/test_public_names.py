@@ -40,6 +40,7 @@ ERRORS = {
     "TimedOut",
     "ConnectionLost",
     "OutcomeUnknown",
+    "PageError",
     "BadBody",
     "TooLarge",
     "TooManyRedirects",

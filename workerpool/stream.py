@@ -163,7 +163,7 @@ class Stream(Owner):
             elif self._intake.is_done and not self._window.has_pages:
                 return False
             else:
-                self._window.let_one_in()
+                self._window.let_one_in(self._turn)
 
     def _turn_to(self, doing: Wait) -> None:
         """Note what the consumer's thread does from now on; if the crew has nothing to send, that is why."""

@@ -59,7 +59,7 @@ class Window:
         # the consumer's thread would meet the workers at their lock for every request.
         self._batch = max(1, share // 8)
         self._batch_left = 0
-        self._has_one_more = False  # room beyond its size, see `let_one_in`
+        self._awaited: int | None = None  # what there is room for in any case, see `let_one_in`
         self._next_pages: list[tuple[int, Item]] = []  # a heap, by the number of the input: no two of one
 
     @property
@@ -70,7 +70,7 @@ class Window:
     @property
     def is_full(self) -> bool:
         """Whether there is no room for one more."""
-        return self.outstanding >= self._size + self._has_one_more
+        return self.outstanding >= self._size and self._awaited is None
 
     @property
     def has_pages(self) -> bool:
@@ -92,12 +92,13 @@ class Window:
         if self.is_full:
             self._batch_left = self._batch
             return None
-        item = self.intake.next() if self._has_one_more else None
-        self._has_one_more = False
-        if item is None and self._next_pages:
+        awaited, self._awaited = self._awaited, None
+        if self._next_pages and (awaited is None or self._next_pages[0][0] == awaited):
             _, item = heapq.heappop(self._next_pages)
             self.intake.admit(item[2])
-        item = item or self.intake.next()
+            self.outstanding += 1
+            return item
+        item = self.intake.next()
         if item is None:
             self._batch_left = self._batch if self.intake.is_blocked else 0
         else:
@@ -112,13 +113,13 @@ class Window:
         """
         heapq.heappush(self._next_pages, (item[0], item))
 
-    def let_one_in(self) -> None:
-        """Give room for one more than its size, where everything in memory waits for a request that is not.
+    def let_one_in(self, number: int) -> None:
+        """Give room beyond its size to the input of that number, for which everything in memory waits, and is not there.
 
         Ordered pages may come to that: those of later inputs fill the window while an earlier one has not begun, as its
-        host had its share. That one comes before further pages.
+        host had its share. It is the first in the backlog then, or the one that was refused: nothing is before it.
         """
-        self._has_one_more = True
+        self._awaited = number
 
     def ended(self, host: str) -> None:
         """Note the outcome of a request that was read for `host`."""

@@ -12,6 +12,7 @@ from workerpool.cli.arguments import GROUPS, RunSettings, make_parser, parse
 from workerpool.cli.looking_arguments import LookSettings
 from workerpool.config import Breaker, RetryBudget, RetryPolicy
 from workerpool.errors import OptionError
+from workerpool.paging import Cursor
 from workerpool.pool import options_of
 
 
@@ -103,8 +104,16 @@ def test_every_option_is_read() -> None:
         dedupe=True,
     )
     unsaid = {"--ca-bundle", "--cert", "--conditional"}  # the first and the last say the contrary of what is said
+    unsaid |= {"--pages", "--max-pages"}  # which --dedupe excludes
     flags = {option.word for options in GROUPS.values() for option in options}
     assert flags - set(words.split()) == unsaid
+
+
+def test_pages_are_read_with_their_number() -> None:
+    settings = parse("run a.txt -o - --pages cursor:after=meta.next --max-pages 7".split())
+    assert isinstance(settings, RunSettings)
+    assert settings.pages == Cursor("meta.next", param="after", max_pages=7)
+    assert settings.fields == {"page"}
 
 
 @pytest.mark.parametrize(
