@@ -114,7 +114,7 @@ class Window:
         heapq.heappush(self._next_pages, (item[0], item))
 
     def let_one_in(self, number: int) -> None:
-        """Give room beyond its size to the input of that number, for which everything in memory waits, and is not there.
+        """Give room beyond its size to the input of that number, which is not in memory, and all that is waits for it.
 
         Ordered pages may come to that: those of later inputs fill the window while an earlier one has not begun, as its
         host had its share. It is the first in the backlog then, or the one that was refused: nothing is before it.

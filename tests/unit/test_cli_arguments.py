@@ -110,7 +110,7 @@ def test_every_option_is_read() -> None:
 
 
 def test_pages_are_read_with_their_number() -> None:
-    settings = parse("run a.txt -o - --pages cursor:after=meta.next --max-pages 7".split())
+    settings = parse(["run", "a.txt", "-o", "-", "--pages", "cursor:after=meta.next", "--max-pages", "7"])
     assert isinstance(settings, RunSettings)
     assert settings.pages == Cursor("meta.next", param="after", max_pages=7)
     assert settings.fields == {"page"}
