@@ -77,7 +77,7 @@ class Fake(Machine):
         return self.name
 
     def started_at(self, pid: int) -> int | None:
-        return None if pid in self.dead else 7
+        return None if pid in self.dead else 7 + pid
 
     def pid(self) -> int:
         return self.own

@@ -24,12 +24,15 @@ LEVELS: dict[str, float] = {
     "extras": 1,
     "model": 1,
     "rate": 1,
+    "proxies": 1,
     "clock": 1,
     "forking": 1,
     "events": 1,
     "statistics": 1,
     "config": 1.1,  # stands on `rate`
     "endings": 1.1,
+    "credentials": 1.2,  # stands on `config`, and knows the statuses that may pass
+    "saving": 1.1,  # names files by what is in `model`
     "meter": 1.1,  # stands on `statistics`
     "limits": 2,
     "transport": 2,

@@ -23,8 +23,9 @@ VALUES = {
     "RetryPolicy",
     "Timeout",
     "Breaker",
+    "Save",
 }
-BATCH = {"Job", "rows", "to_arrow", "to_pandas"}
+BATCH = {"Job", "Schema", "Template", "rows", "to_arrow", "to_pandas"}
 ERRORS = {
     "WorkerPoolError",
     "OptionError",
@@ -42,10 +43,14 @@ ERRORS = {
     "OutcomeUnknown",
     "PageError",
     "BadBody",
+    "WrongChecksum",
+    "NameTaken",
+    "NotSaved",
     "TooLarge",
     "TooManyRedirects",
     "Denied",
     "RobotsDisallowed",
+    "TokenFailed",
     "StatusError",
     "HostPaused",
     "CircuitOpen",

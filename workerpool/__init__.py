@@ -20,6 +20,8 @@ from workerpool.errors import (
     Denied,
     HostPaused,
     InvalidRequest,
+    NameTaken,
+    NotSaved,
     OptionError,
     OutcomeUnknown,
     PageError,
@@ -30,28 +32,35 @@ from workerpool.errors import (
     StatusError,
     TimedOut,
     TlsFailed,
+    TokenFailed,
     TooLarge,
     TooManyRedirects,
     TransportError,
     UnexpectedError,
     WorkerPoolError,
+    WrongChecksum,
     WrongThread,
 )
 from workerpool.model import Attempt, Outcome, Request, Timings, Underway
 from workerpool.pool import WorkerPool
 from workerpool.rate import Rate
+from workerpool.saving import Save
 from workerpool.statistics import PoolStatistics
 
 if TYPE_CHECKING:
     from workerpool.batch.job.job import Job
+    from workerpool.batch.schemas.schema import Schema
     from workerpool.batch.tables import rows, to_arrow, to_pandas
+    from workerpool.batch.template.template import Template
     from workerpool.processes import ShardedPool, fetch
 
     __version__: str
 
 _LATER = {
     "Job": "workerpool.batch.job.job",
+    "Schema": "workerpool.batch.schemas.schema",
     "ShardedPool": "workerpool.processes",
+    "Template": "workerpool.batch.template.template",
     "fetch": "workerpool.processes",
     "rows": "workerpool.batch.tables",
     "to_arrow": "workerpool.batch.tables",
@@ -81,6 +90,8 @@ __all__ = [
     "HostPaused",
     "InvalidRequest",
     "Job",
+    "NameTaken",
+    "NotSaved",
     "OptionError",
     "Outcome",
     "OutcomeUnknown",
@@ -93,13 +104,17 @@ __all__ = [
     "RetryBudget",
     "RetryPolicy",
     "RobotsDisallowed",
+    "Save",
+    "Schema",
     "ShardedPool",
     "SlotTimeout",
     "StatusError",
+    "Template",
     "TimedOut",
     "Timeout",
     "Timings",
     "TlsFailed",
+    "TokenFailed",
     "TooLarge",
     "TooManyRedirects",
     "TransportError",
@@ -107,6 +122,7 @@ __all__ = [
     "UnexpectedError",
     "WorkerPool",
     "WorkerPoolError",
+    "WrongChecksum",
     "WrongThread",
     "fetch",
     "registered_domain",

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from workerpool.checks import check_callable, check_count, check_flag, check_items, is_number, is_positive
 from workerpool.errors import OptionError
+from workerpool.proxies import ProxyList
 from workerpool.rate import Rate
 
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
@@ -280,7 +281,8 @@ class Options:
     guard: GuardRules
     max_body: int | None
     max_redirects: int
-    proxies: Mapping[str, str] | None
+    auth: Any = field(repr=False)
+    proxies: Mapping[str, str] | ProxyList | None = field(repr=False)
     verify: bool | str
     cert: str | tuple[str, str] | None
     fast_path: bool
@@ -308,8 +310,10 @@ class Options:
                 f"max_redirects={self.max_redirects} with robots=True: a robots.txt may be {ROBOTS_REDIRECTS} redirects"
                 f" away (RFC 9309), so allow {ROBOTS_REDIRECTS} or more"
             )
-        if self.proxies is not None and not (isinstance(self.proxies, Mapping) and _are_proxies(self.proxies)):
-            raise OptionError("proxies= must map schemes to URLs, as in {'https': 'http://proxy:3128'}")
+        if self.proxies is not None and not isinstance(self.proxies, ProxyList) and not _are_proxies(self.proxies):
+            raise OptionError(
+                "proxies= must map schemes to URLs, as in {'https': 'http://proxy:3128'}, or be a ProxyList of URLs"
+            )
         if not isinstance(self.verify, (bool, str, os.PathLike)):
             raise OptionError(
                 f"verify={self.verify!r} must be True, False, or the path of a file or directory of authorities"
@@ -330,9 +334,11 @@ class Options:
         return self.budgets.learns_rate or self.budgets.learns_connections or self.breaker is not None
 
 
-def _are_proxies(proxies: Mapping[Any, Any]) -> bool:
+def _are_proxies(proxies: object) -> bool:
     """As requests takes them, where None is no proxy."""
-    return all(isinstance(key, str) and isinstance(url, (str, NoneType)) for key, url in proxies.items())
+    return isinstance(proxies, Mapping) and all(
+        isinstance(key, str) and isinstance(url, (str, NoneType)) for key, url in proxies.items()
+    )
 
 
 def _is_cert(cert: object) -> bool:

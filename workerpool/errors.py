@@ -124,6 +124,10 @@ class TransportError(RequestError):
 
     reason = "transport"
     retry_helps = True
+    elsewhere = False
+    """Whether it is, or may be, a proxy's doing, so that the request goes by another one at once."""
+    rest = 0.0
+    """Seconds for which another attempt would be in vain, as no proxy is tried until then."""
 
 
 class ConnectFailed(TransportError):
@@ -183,6 +187,36 @@ class TooLarge(TransportError):
     retry_helps = False
 
 
+class WrongChecksum(TransportError):
+    """The body is not the one whose SHA-256 the request names. The server's doing, or that of who named it.
+
+    A retry helps only where a part of the body was there from an earlier attempt: it is thrown away. The file is not
+    put in its place. Not `BadBody`, which is about a coding.
+    """
+
+    reason = "checksum"
+    retry_helps = False
+
+
+class NameTaken(RequestError):
+    """The file for the body has a name that another file has, and that is not replaced. The caller's doing.
+
+    Two inputs have one name, or it was there before. A retry does not help; another `Save.name` does.
+    """
+
+    reason = "name"
+
+
+class NotSaved(RequestError):
+    """The body could not be written to its file: a full disk, a directory that may not be written.
+
+    The disk's doing; a retry helps once there is room, so nothing is lost, and what is there of the body is kept. A
+    run of the command, or of a job, ends with it, as a `SinkError`.
+    """
+
+    reason = "unsaved"
+
+
 class TooManyRedirects(RequestError):
     """The redirects did not end within `max_redirects`, or lead in a circle. The server's doing."""
 
@@ -206,6 +240,20 @@ class RobotsDisallowed(RequestError):
     """
 
     reason = "robots"
+
+    def __init__(self, message: str, *, retry_helps: bool = False, key: str = "", attempts: int = 0) -> None:
+        super().__init__(message, key=key, attempts=attempts)
+        self.retry_helps = retry_helps
+
+
+class TokenFailed(RequestError):
+    """There is no token to send the request with: whoever gives them has failed, or refused to.
+
+    The token server's doing, or that of a function of yours; `retry_helps` tells whether that may pass. The request
+    itself was not sent, or refused with a 401 before. Not `StatusError`, whose 401 came of a new token, too.
+    """
+
+    reason = "token"
 
     def __init__(self, message: str, *, retry_helps: bool = False, key: str = "", attempts: int = 0) -> None:
         super().__init__(message, key=key, attempts=attempts)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from workerpool.clock import LEAST, Clock
 from workerpool.config import Options
+from workerpool.credentials import UNAUTHORIZED, Bearer, TokenSource
 from workerpool.crew import Door, Turns
 from workerpool.endings import circuit_error, paused_error
 from workerpool.errors import Cancelled, ConnectionLost, RequestError, StatusError
@@ -55,7 +56,7 @@ class CrewGovernor:
             raise RuntimeError("this session belongs to a pool that is gone")
         door = Door(turns)
         host = self._host_of(request.url or "")
-        if door.gate is not None and not has_place:
+        if door.gate is not None and not has_place and not door.is_fetching:
             self._check_robots(door, door.gate, request, host)
         if has_place:
             door.exit(door.enter(host, self._policy.total, key=self._key(request), has_place=True))
@@ -63,13 +64,19 @@ class CrewGovernor:
         return self._send_with_retries(door, host, request, send)
 
     def _send_with_retries(self, door: Door, host: str, request: PreparedRequest, send: Send) -> Response:
+        bearer = self._bearer(door, request)
         started_at = self._clock.now()
         until = None if self._policy.total is None else started_at + self._policy.total
         number = 0
         fresh = False  # whether the last send met a dead socket: the next one goes over a new one, at once
+        is_renewed = False  # whether its token was refused: it goes again with another one
         while True:
-            if not fresh:
+            if bearer is not None:
+                door.await_token(bearer, self._left(until))
+                request.headers["Authorization"] = bearer.header or ""
+            if not (fresh or is_renewed):
                 number += 1
+            is_renewed = False
             response, error = self._send_once(
                 door, host, request, send, fresh, until, is_retry=number > 1 and not fresh
             )
@@ -78,6 +85,14 @@ class CrewGovernor:
                 rewind(request)
                 continue
             fresh = False
+            if response is not None and bearer is not None:
+                if self._goes_again(bearer, request, response):
+                    door.renounce(bearer)
+                    response.close()
+                    rewind(request)
+                    is_renewed = True
+                    continue
+                door.conclude(bearer, response.status_code)
             if response is not None and not self._retries.needs_verdict(response.status_code):
                 return response
             failure = Failure(
@@ -102,6 +117,16 @@ class CrewGovernor:
                 response.close()  # its socket is not to be held meanwhile
             self._sleep(verdict.wait)
             rewind(request)
+
+    def _bearer(self, door: Door, request: PreparedRequest) -> Bearer | None:
+        """How a request says who sends it, if that is by a token that this pool fetches."""
+        source = getattr(request, "token_source", None)
+        if not isinstance(source, TokenSource) or not source.covers(request.url or ""):
+            return None
+        return door.bearer_for(source)
+
+    def _goes_again(self, bearer: Bearer, request: PreparedRequest, response: Response) -> bool:
+        return response.status_code == UNAUTHORIZED and bearer.may_go_again() and is_repeatable(request)
 
     def _sleep(self, seconds: float) -> None:
         waking = threading.Condition()  # guards nothing: the clock waits by one

@@ -15,6 +15,8 @@ from workerpool.redact import redact
 if TYPE_CHECKING:
     from requests import Response
 
+    from workerpool.saving import Save, Saved
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -53,6 +55,8 @@ class Request:
     `key`: a label of the user's; None is the URL. It may repeat.
     `idempotent`: True or False overrides what the method says about repeating it; None asks the method.
     `weight`: slots that one send of it spends; at most the burst.
+    `save`: the file that the body goes to, instead of into memory. `sha256`: of the body, in hexadecimal: one that has
+    another fails as `WrongChecksum`.
     `source`, `ordinal`: where it came from (a file's name; a line or row, from 1): its identity in a batch.
     `page`: which page of its input it is, from 1, where pages are followed; 0 where they are not.
     `problem`: why this input is no request that can be sent, as its source found; it is an outcome at once, unsent.
@@ -79,6 +83,8 @@ class Request:
     key: str | None = None
     idempotent: bool | None = None
     weight: int = 1
+    save: Save | None = None
+    sha256: str | None = None
     source: str = ""
     ordinal: int = 0
     page: int = 0
@@ -192,6 +198,11 @@ class Outcome:
     def status(self) -> int | None:
         """The last response's status code, None if none came."""
         return None if self.response is None else self.response.status_code
+
+    @property
+    def saved(self) -> Saved | None:
+        """The file that the body went to; None if it went to none."""
+        return getattr(self.response, "saved", None)
 
     @property
     def url(self) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 from workerpool import events
 from workerpool.clock import Clock, SystemClock
 from workerpool.config import Breaker, Budgets, CookieMode, Options, RetryPolicy, Timeout
+from workerpool.credentials import Logins
 from workerpool.crew import Crew, Turns
 from workerpool.errors import WrongThread
 from workerpool.forking import tell_of_forks
@@ -25,6 +26,7 @@ from workerpool.governor import CrewGovernor
 from workerpool.limits.file import FileBudget, budget_path
 from workerpool.model import Request
 from workerpool.options.checking import checked
+from workerpool.proxies import ProxyList
 from workerpool.rate import Rate
 from workerpool.requesting import Requesting
 from workerpool.retry import Retries
@@ -79,7 +81,9 @@ class WorkerPool(Requesting):
     `deny_private`: refuse private, loopback and other addresses that are not public. Whatever name leads there, they
         are not connected to.
     `trust_proxy`: with `deny_private`: leave that to the proxy that is gone through. Else a proxy is an error.
-    `proxies`: as in requests, for every request without its own.
+    `auth`: how requests without an auth of their own say who sends them: as in requests, a pair `(user, password)` or
+        an auth object; or a source of tokens, a `BearerToken` or `ClientCredentials`.
+    `proxies`: as in requests, for every request without its own; or a `ProxyList`, which take turns.
     `verify`: as in requests, for every request without its own; goes before `REQUESTS_CA_BUNDLE`.
     `cert`: as in requests, for every request without its own.
     `fast_path`: send plain requests by the fast path. What needs requests' own code goes there: streamed responses,
@@ -126,7 +130,8 @@ class WorkerPool(Requesting):
         allow_hosts: Iterable[str] | None = None,
         deny_private: bool = False,
         trust_proxy: bool = False,
-        proxies: Mapping[str, str] | None = None,
+        auth: Any = None,
+        proxies: Mapping[str, str] | ProxyList | None = None,
         verify: bool | str = True,
         cert: str | tuple[str, str] | None = None,
         fast_path: bool = True,
@@ -179,7 +184,8 @@ class WorkerPool(Requesting):
             shared=self._budget,
         )
         close = partial(_close, self._transport, self._budget)
-        turns = Turns(executor, options.workers, scheduler, self._worker, clock, close, gate)
+        logins = Logins(options.auth, options.host_of)
+        turns = Turns(executor, options.workers, scheduler, self._worker, clock, close, gate, logins)
         self._crew = Crew(turns)
         governor.serve(turns)
         self._on_dropped = weakref.finalize(turns, close)  # for a pool dropped without shutdown
@@ -259,7 +265,7 @@ class WorkerPool(Requesting):
 
     def statistics(self) -> PoolStatistics:
         """Return a frozen picture of the pool now; cheap enough to ask every second."""
-        sockets = self._transport.counts()
+        sockets, board = self._transport.counts(), getattr(self._transport, "board", None)
         return PoolStatistics(
             workers=self._options.workers,
             sockets_open=sockets.open,
@@ -271,6 +277,8 @@ class WorkerPool(Requesting):
             sockets_lost=sockets.lost,
             tls_handshakes=sockets.handshakes,
             tls_resumed=sockets.resumed,
+            bytes_saved=0 if board is None else board.bytes,
+            downloads=() if board is None else board.downloads(),
             **self._crew.snapshot(),
         )
 

@@ -6,6 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from workerpool.saving import Download
 
 LARGEST = 10
 """Shares of single hosts that are told."""
@@ -27,11 +31,12 @@ class Wait(IntEnum):
     BACKOFF = 10
     RETRY_BUDGET = 11
     ROBOTS = 12
-    WINDOW = 13
-    SOURCE = 14
-    SINK = 15
-    ANSWERS = 16
-    IDLE = 17
+    TOKEN = 13
+    WINDOW = 14
+    SOURCE = 15
+    SINK = 16
+    ANSWERS = 17
+    IDLE = 18
 
 
 Reasons = Mapping[tuple[Wait, str], float]
@@ -59,8 +64,9 @@ class Waits:
     `rate`: a slot had not come, of a host's budget, a key's or the pool's; `shared`: or of one that processes share.
     `pause`: a host had asked for a pause, or its requests began again one by one after it; `breaker`: or its circuit
     breaker had opened. `backoff`: only retries were left, and their time had not come; `retry_budget`: or it had, and
-    there was no token for them. `robots`: a host's robots.txt was still to come, or asked for a delay. `window`: all
-    that may be in memory waited for one request. `source`: the source was asked, and had given nothing yet. `sink`: the
+    there was no token for them. `robots`: a host's robots.txt was still to come, or asked for a delay. `token`: a token
+    to send requests with was still to come. `window`: all that may be in memory waited for one request. `source`: the
+    source was asked, and had given nothing yet. `sink`: the
     consumer of a stream was at work, and had not asked for more. `answers`: there was nothing left to send, and the
     last answers were still to come. `idle`: nothing had been given to the pool.
 
@@ -80,6 +86,7 @@ class Waits:
     backoff: float = 0.0
     retry_budget: float = 0.0
     robots: float = 0.0
+    token: float = 0.0
     window: float = 0.0
     source: float = 0.0
     sink: float = 0.0
@@ -105,10 +112,12 @@ class PoolStatistics:
     `submit()`. `queued`, `parked`, `in_flight`: requests waiting for their turn, waiting for a time, being sent.
     `hosts`: with something queued, in flight, paused or limited. Over the pool's life: `requests` that ended, of which
     `ok`; `sent`, slots spent; `retries`; `redirects` followed; `resent`, sends repeated because their socket had died
-    idle; `sent_fast`, of all these sends and `pool.session`'s, those by the fast path; `sockets_opened`;
+    idle, or their token had ended, or by another proxy; `sent_fast`, of all these sends and `pool.session`'s, those by
+    the fast path; `sockets_opened`;
     `sockets_reused`, sends over a used socket; `sockets_retired`, closed before their server would have;
     `sockets_lost`, closed by their server while idle; `tls_handshakes`, of which `tls_resumed`. `sockets_open`, of
-    which `sockets_idle`: now. `waits`: what the pool's time went to.
+    which `sockets_idle`: now. `bytes_saved`: of bodies that were received for files, also of those that broke off.
+    `downloads`: the ones that are being received now, the longest first. `waits`: what the pool's time went to.
     """
 
     workers: int
@@ -133,4 +142,6 @@ class PoolStatistics:
     sockets_lost: int
     tls_handshakes: int
     tls_resumed: int
+    bytes_saved: int = 0
+    downloads: tuple[Download, ...] = ()
     waits: Waits = field(default_factory=Waits)

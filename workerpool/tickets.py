@@ -14,6 +14,7 @@ from workerpool.model import Attempt, Outcome, Request
 from workerpool.statistics import Wait
 
 if TYPE_CHECKING:
+    from workerpool.credentials import Bearer
     from workerpool.limits import Limiter
 
 
@@ -77,6 +78,7 @@ class Ticket:
     ripe_at: float = 0.0  # since then,
     excused: float = 0.0  # and has waited for so many seconds for these in all
     pace: Limiter | None = None  # what spaces the requests of its site, where robots.txt is obeyed
+    bearer: Bearer | None = None  # how it says who sends it, where that is by a token which ends
 
     def __repr__(self) -> str:
         state = "to be retried" if self.is_retry else "has been sent" if self.started else "not sent yet"

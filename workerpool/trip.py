@@ -147,6 +147,7 @@ class Step:
     park_until: float | None = None  # it waits for another attempt, in the lane of its own URL
     next_host: str | None = None  # it was redirected, and goes on in that host's lane, at its front
     again: bool = False  # it goes back to the front of its lane, as the socket that it was sent over was dead
+    is_refused: bool = False  # with `again`: no, but its token was no good
     pause: Pause | None = None
     sent: bool = True  # whether anything was sent
     answer: Answer | None = None  # what came of the send, for what learns from it; None if nothing does

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from workerpool import events
 from workerpool.clock import Clock
 from workerpool.config import Options, Timeout
+from workerpool.credentials import UNAUTHORIZED
 from workerpool.endings import circuit_error, explain, history, paused_error, status_error, told_before
 from workerpool.errors import (
     BadBody,
@@ -25,11 +26,11 @@ from workerpool.errors import (
     UnexpectedError,
 )
 from workerpool.limits import Answer, answer_of
-from workerpool.model import Outcome, maker
+from workerpool.model import Outcome, maker, origin
 from workerpool.redact import redact
 from workerpool.retry import Failure, Retries, Verdict
 from workerpool.tickets import Ticket
-from workerpool.transport import Carried, Transport
+from workerpool.transport import Carried, Exchange, Transport
 from workerpool.trip import NO_TIME, Pause, Step, Trip, trip_of
 
 new_outcome = maker(Outcome)
@@ -58,6 +59,7 @@ class Worker:
         self._timeout = options.timeout
         self._host_of = options.host_of
         self._local = threading.local()
+        self.attempts = options.retry.attempts  # of a function that is to fetch a token, too
         self.failure: BaseException | None = None  # why a thread could not be made a worker: the executor forgets it
 
     # -- the thread's session -----------------------------------------------------------------------------------------
@@ -77,6 +79,15 @@ class Worker:
     def session(self) -> Any | None:
         """This thread's session; None if it is not one of this pool's workers."""
         return getattr(self._local, "session", None)
+
+    @property
+    def is_fetching(self) -> bool:
+        """Whether this thread is at a token just now: what it sends needs none."""
+        return getattr(self._local, "is_fetching", False)
+
+    @is_fetching.setter
+    def is_fetching(self, is_fetching: bool) -> None:
+        self._local.is_fetching = is_fetching
 
     @property
     def can_carry(self) -> bool:
@@ -188,6 +199,8 @@ class Worker:
     def _depart(self, ticket: Ticket, trip: Trip) -> Timeout:
         """Note that the request is sent now; returns the time that this may take."""
         now = self._clock.now()
+        if ticket.bearer is not None:
+            trip.exchange.login = ticket.bearer.header
         trip.depart(ticket.host, now, self._clock.time())
         return trip.time_left(self._timeout, ticket.request.timeout, self._policy.total, ticket.excused, now)
 
@@ -214,6 +227,8 @@ class Worker:
             except RequestError as failed:
                 return self._fail(ticket, trip, failed.with_traceback(None))
             if follows:
+                if ticket.bearer is not None and origin(exchange.url) != origin(ticket.request.url):
+                    ticket.bearer.has_left = True  # for good, even if it is led back
                 next_host = self._host_of(exchange.url)
                 next_key = None if self._key_of is None else self._key_of(replace(ticket.request, url=exchange.url))
                 trip.add_send(ticket.slot_wait, self._clock.now())
@@ -228,14 +243,32 @@ class Worker:
                 ticket.note_underway(trip.attempts)
                 return Step(next_host=next_host, next_key=next_key, held=held)
         trip.add_send(ticket.slot_wait, self._clock.now())
+        if response.status_code == UNAUTHORIZED and self._may_go_again(ticket, exchange):
+            if ticket.request.stream:
+                response.close()  # its socket is not to be held meanwhile
+            if events.is_on("token.refused"):
+                self._log("token.refused", ticket)
+            ticket.note_underway(trip.attempts)
+            return Step(again=True, is_refused=True)
         if not self._retries.needs_verdict(response.status_code):
             return self._end(ticket, trip, response, None, trip.ready_at)
         return self._judge(ticket, trip, response, None)
 
+    def _may_go_again(self, ticket: Ticket, exchange: Exchange) -> bool:
+        """Whether what a server has refused (401) goes again with another token: once, at no cost of an attempt."""
+        return ticket.bearer is not None and ticket.bearer.may_go_again() and self._transport.can_repeat(exchange)
+
     def _fail(self, ticket: Ticket, trip: Trip, error: RequestError) -> Step:
         trip.add_send(ticket.slot_wait, self._clock.now())
+        if ticket.request.save is not None:  # a body that comes may take its time: it has a pace to keep to instead
+            ticket.excused += trip.exchange.trace.body
         if isinstance(error, ConnectionLost) and error.stale and self._may_resend(trip):
             trip.was_resent = trip.exchange.fresh = True
+            if events.is_on("request.resent"):
+                self._log("request.resent", ticket)
+            ticket.note_underway(trip.attempts)
+            return Step(again=True)
+        if isinstance(error, TransportError) and error.elsewhere and self._transport.can_repeat(trip.exchange):
             if events.is_on("request.resent"):
                 self._log("request.resent", ticket)
             ticket.note_underway(trip.attempts)
@@ -274,6 +307,8 @@ class Worker:
         if verdict.wait is not None and not self._transport.can_repeat(trip.exchange):
             why_not = "not retried, as its body is an iterator that can be read only once: give bytes or a file"
             verdict = Verdict(why_not=why_not, pause=verdict.pause, refuse=verdict.refuse)
+        if verdict.wait is not None and isinstance(error, TransportError) and error.rest:
+            verdict = replace(verdict, wait=verdict.wait + error.rest)
         if verdict.wait is None:
             if error is not None and pause is not None and pause.refuse:
                 error = paused_error(pause.until - now, self._clock.time(), self._policy.retry_after_max)
@@ -286,6 +321,8 @@ class Worker:
             reason = error.reason if error is not None else "the retry rule"
             self._log("request.parked", ticket, wait=verdict.wait, reason=reason)
         trip.exchange.restart()
+        if ticket.bearer is not None:
+            ticket.bearer.has_left = False
         ticket.pace, ticket.key = (
             trip.pace,
             trip.key,

@@ -387,11 +387,11 @@ def test_an_adapter_mounted_by_the_initializer_is_under_the_budgets_too(origin: 
 
 
 def test_pool_session_spends_slots_and_retries(origin: Origin) -> None:
-    with WorkerPool(2, rate="20/s", retry=NO_WAIT) as pool:
+    with WorkerPool(2, rate="5/s", retry=NO_WAIT) as pool:
         assert pool.submit(lambda: pool.session.get(origin.url("/flaky/2")).status_code).result(LONG) == 200
         assert pool.statistics().sent == 3
     times = [arrival.time for arrival in origin.arrivals]
-    assert min(later - earlier for earlier, later in itertools.pairwise(times)) > 0.035
+    assert min(later - earlier for earlier, later in itertools.pairwise(times)) > 0.1  # of 0.2: one may arrive late
 
 
 def test_pool_session_stays_within_the_hosts_sockets(origin: Origin) -> None:

@@ -270,7 +270,7 @@ def test_a_warmed_socket_counts_for_all(tmp_path: Path, origin: Origin) -> None:
 
 def test_a_pool_that_cannot_be_made_leaves_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left = list[str]()
-    monkeypatch.setattr(FileBudget, "leave", lambda budget: left.append(budget.path))
+    monkeypatch.setattr(FileBudget, "leave", lambda budget: left.append(budget._table.path))
 
     def refuse(options: object, governor: object) -> Any:
         raise OptionError("an extra is missing")

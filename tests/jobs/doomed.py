@@ -35,7 +35,7 @@ from workerpool.config import RetryPolicy
 from workerpool.pool import WorkerPool
 from workerpool.processes import make_pool
 
-SYSTEM = ("write", "pwrite", "fsync", "replace", "ftruncate", "unlink")
+SYSTEM = ("write", "pwrite", "fsync", "replace", "ftruncate", "unlink", "link")
 """Functions of `os` that are counted. What SQLite calls by itself is not seen; its statements are."""
 
 CHANGING = ("COMMIT", "CREATE", "DELETE", "DROP", "PRAGMA")
@@ -84,7 +84,7 @@ class Knife:
         for name in SYSTEM:
             setattr(os, name, counted(name, getattr(os, name)))
         replace, plain = os.replace, _REPLACE
-        os.replace = lambda one, other: (plain if "heartbeat" in str(other) else replace)(one, other)
+        os.replace = lambda one, other, **how: (plain if "heartbeat" in str(other) else replace)(one, other, **how)
 
         class Connection(sqlite3.Connection):
             def execute(self, statement: str, *args: Any) -> sqlite3.Cursor:
@@ -145,6 +145,10 @@ def _load_what_is_written_with(argv: list[str]) -> None:
         import pyarrow.parquet  # noqa: F401
     if "postgresql://" in words:
         import psycopg  # noqa: F401
+    if "--query" in words:
+        pass
+    if "--template" in words:
+        import uritemplate  # noqa: F401
     assert len(os.listdir("/proc/self/task")) == 1
 
 

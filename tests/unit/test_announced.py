@@ -44,6 +44,7 @@ def test_a_policy_alone_spreads_its_quota_over_its_window() -> None:
         ({"left": 50, "reset": 10}, 4.9),
         ({"limit": 1000, "left": 52, "reset": 10, "now": NOW + 2, "rate": 10.0}, 32 / 8 - 0.25),  # not counted yet: 20
         ({"limit": 50, "left": 2, "reset": 10}, 0.1),
+        ({"limit": 50, "left": 2.5, "reset": 10}, 0.15),
         ({"limit": 50, "left": 1.5, "reset": 10}, 0.1),  # at least a half is one
         ({"limit": 50, "left": 1.4, "reset": 10}, 0.0),
         ({"limit": 50, "left": 0, "reset": 10}, 0.0),
@@ -61,6 +62,12 @@ def test_what_is_sent_leaves_less_for_the_rest() -> None:
     assert window.pace == pytest.approx(40 / 10)
     window.take(NOW + 8.5, 35)
     assert window.pace == pytest.approx(5 / 2)
+    window.take(NOW + 10, 4)
+    assert window.pace == pytest.approx(1 / 0.5)
+
+
+def test_a_slow_pace_is_waited_for_like_any() -> None:
+    assert heard(limit=50, left=6, reset=10).next_at(NOW, 2) == pytest.approx(NOW + 4)
 
 
 def test_an_answer_to_an_older_request_says_nothing_and_one_to_a_request_of_the_same_time_does() -> None:
@@ -189,6 +196,13 @@ def test_a_window_is_not_taken_to_slide_before_some_seconds_have_passed() -> Non
     for second in range(6):
         heard(limit=60, window=60, left=31.2, reset=60, at=NOW + second, to=window)
     assert window.pace == pytest.approx(30 / 60)
+
+
+def test_a_new_window_that_ends_when_it_should_is_not_taken_to_slide() -> None:
+    window = heard(limit=60, window=60, left=60, reset=60.5)
+    window.take(NOW + 60.5, 1)
+    heard(limit=60, window=60, left=49.2, reset=54.5, at=NOW + 66.5, to=window)
+    assert window.pace == pytest.approx(48 / 54.5)
 
 
 def test_what_slides_without_a_policy_is_spread_as_if_it_did_not() -> None:

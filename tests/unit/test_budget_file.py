@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import stat
+from collections.abc import Callable
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
 import pytest
@@ -98,6 +101,34 @@ def test_a_broken_header_is_mended(trial: Trial) -> None:
     assert trial.take(second)
 
 
+def test_a_file_grows_by_a_segment_twice_as_large_until_there_is_no_more(trial: Trial, three_slots: None) -> None:
+    budget = trial.open(host_rate="1/s", max_connections=99)
+    sizes, taken = [], 0
+    for number in range(10):
+        taken += trial.take(budget, f"http://{number}.test")
+        sizes.append(os.path.getsize(trial.path) - mapped_module._SEGMENTS_AT)
+    assert [*dict.fromkeys(sizes)] == [mapped_module._SLOT_SIZE, 3 * mapped_module._SLOT_SIZE]
+    assert taken == 3 + 1, "a slot for each, and one that the others share"
+
+
+def test_a_host_may_be_in_any_of_as_many_slots_as_are_tried(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_FIRST_SEGMENT", "PROBES"):
+        monkeypatch.setattr(mapped_module, name, 16)
+    budget = trial.open()
+    file = budget._table.file
+    assert file is not None
+    file.segments = 2
+    ends = [mapped_module._end_of(segments) for segments in range(3)]
+    seen = set()
+    for number in range(32):
+        places = [slot.state.offset for slot in file.slots_of(number.to_bytes(8, "little") * 2)]
+        assert len(set(places[:16])) == len(set(places[16:])) == 16
+        assert all(ends[0] <= place < ends[1] for place in places[:16])
+        assert all(ends[1] <= place < ends[2] for place in places[16:])
+        seen.update(places)
+    assert len(seen) == 16 + 32
+
+
 def test_thousands_of_hosts_find_room_and_are_forgotten_when_they_rest(trial: Trial) -> None:
     budget = trial.open(host_rate="1/s", max_connections=10_000)
     small = os.path.getsize(trial.path)
@@ -115,13 +146,37 @@ def test_thousands_of_hosts_find_room_and_are_forgotten_when_they_rest(trial: Tr
     assert os.path.getsize(trial.path) <= 2 * grown
 
 
-def test_a_member_finds_its_hosts_in_a_file_that_another_one_made_grow(trial: Trial) -> None:
-    first, second = (trial.open(host_rate="1/s", max_connections=10_000) for _ in range(2))
+def test_a_member_finds_its_hosts_in_a_file_that_another_one_made_grow(trial: Trial, three_slots: None) -> None:
+    first, second = (trial.open(host_rate="1/s", max_connections=99, host_connections=9) for _ in range(2))
     assert trial.take(second)
-    for number in range(1200):
-        assert trial.take(first, f"http://h{number}.test")
-    assert second.try_take("http://h1199.test", 1, trial.clock.now(), since=None) is None
+    for number in range(6):
+        trial.take(first, f"http://{number}.test")
+    for number in range(6):
+        assert not trial.take(second, f"http://{number}.test")
     assert trial.waits(second) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("who", ["who has seen it grow", "who has not", "who comes"])
+def test_a_header_that_is_mended_knows_of_all_that_the_file_has(trial: Trial, three_slots: None, who: str) -> None:
+    """Or an account would be made anew that there is."""
+    first, second = trial.open(host_connections=1), trial.open(host_connections=1)
+    assert trial.take(second, "http://first.test")
+    assert trial.take(first, HOST)
+    trial.end(second, host="http://first.test")
+    second.tidy({})
+    header = Record(mapped_module._HEADER_AT, 12)
+    with open(trial.path, "r+b") as file:
+        file.seek(header.offset)
+        file.write(b"\xa5" * (header.end - header.offset))
+    if who == "who has seen it grow":
+        assert trial.take(first, "http://first.test")
+        trial.end(first, host="http://first.test")
+        first.tidy({HOST: 1})
+    member = second if who == "who has not" else trial.open(host_connections=1)
+    assert not trial.take(member, HOST)
+    assert member._table.file is not None
+    assert header.look(member._table.file.map)
+    assert header.state == "whole"
 
 
 def test_hosts_without_room_share_an_account(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,9 +260,11 @@ def test_a_file_that_is_removed_while_it_is_opened_is_not_used(trial: Trial, mon
         lock(descriptor, operation)
 
     monkeypatch.setattr(mapped_module, "flock", remove_first)
+    before = descriptors()
     budget = trial.open()
     assert budget._table.file is not None
     assert budget._table.file.is_in_place()
+    assert descriptors() - before == 2, "itself, and what maps it"
 
 
 @pytest.mark.parametrize(
@@ -226,21 +283,88 @@ def test_a_strange_file_is_left_alone(trial: Trial, content: bytes, says: str) -
     assert Path(trial.path).read_bytes() == content
 
 
-@pytest.mark.parametrize("length", [0, 1, 19, 5000])
-def test_a_file_that_a_killed_process_was_making_is_made(trial: Trial, length: int) -> None:
+@pytest.mark.parametrize("start", [0, 1, 19, 5000])
+@pytest.mark.parametrize("blank", [0, 1, 8000])
+def test_a_file_that_a_killed_process_was_making_is_made(trial: Trial, start: int, blank: int) -> None:
     whole = trial.open(rate="1/s")
     whole.leave()
-    start = Path(trial.path).read_bytes()[:length]
-    Path(trial.path).write_bytes(start if length > 20 else start[:length])
+    size = os.path.getsize(trial.path)
+    Path(trial.path).write_bytes(Path(trial.path).read_bytes()[:start] + bytes(blank))
     os.chmod(trial.path, 0o600)
-    assert trial.take(trial.open(rate="1/s"))
+    budget = trial.open(rate="1/s")
+    assert trial.take(budget)
+    assert Path(trial.path).read_bytes().startswith(b"workerpool budget 1\n\0")
+    assert os.path.getsize(trial.path) == size
+    budget.leave()
+    assert not trial.take(trial.open(rate="1/s")), "it is not made anew"
 
 
-def test_a_file_that_others_may_read_is_refused(trial: Trial) -> None:
-    Path(trial.path).write_bytes(b"")
-    os.chmod(trial.path, 0o644)
-    with pytest.raises(BudgetError, match="not safe"):
-        trial.open()
+@pytest.mark.parametrize("kind", ["pipe", "another user's", "0644", "0610"])
+def test_a_file_that_others_may_use_is_refused(trial: Trial, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    if kind == "pipe":
+        os.mkfifo(trial.path, 0o600)
+    else:
+        Path(trial.path).write_bytes(b"")
+        os.chmod(trial.path, int(kind, 8) if kind.isdigit() else 0o600)
+    user = os.getuid() + (kind == "another user's")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "getuid", lambda: user)
+        assert "not safe" in refused(trial)
+
+
+def descriptors() -> int:
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+def refused(trial: Trial, **terms: object) -> str:
+    try:
+        trial.open(**terms)
+    except BudgetError as error:
+        return str(error)
+    raise AssertionError("it is not refused")
+
+
+@pytest.mark.parametrize("why", ["strange", "unsafe", "no space left", "3 different windows"])
+def test_a_file_that_cannot_be_used_is_not_left_open(trial: Trial, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    if why == "strange":
+        Path(trial.path).write_bytes(b"something else")
+        os.chmod(trial.path, 0o600)
+    elif why == "unsafe":
+        Path(trial.path).write_bytes(b"")
+        os.chmod(trial.path, 0o644)
+    elif why == "no space left":
+        monkeypatch.setattr(os, "posix_fallocate", refuse)
+    elif why == "3 different windows":
+        trial.open(rate="10/s and 1000/h and 5000/d")
+    before = descriptors()
+    assert refused(trial, rate="10/s and 100/min")
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("leaves", [FileBudget.leave, FileBudget.start_anew])
+def test_a_file_that_was_left_is_not_left_open(trial: Trial, leaves: Callable[[FileBudget], None]) -> None:
+    budget = trial.open()
+    file = budget._table.file
+    assert file is not None
+    leaves(budget)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(file.descriptor)
+
+
+def test_a_file_is_locked_by_one_at_a_time(trial: Trial) -> None:
+    trial.open()
+    file, other = (mapped_module.BudgetFile(trial.path) for _ in range(2))
+    file.lock()
+    with pytest.raises(BlockingIOError):
+        flock(other.descriptor, LOCK_EX | LOCK_NB)
+    file.unlock()
+    flock(other.descriptor, LOCK_EX | LOCK_NB)
+    for each in (file, other):
+        each.close()
 
 
 def test_a_link_is_refused(trial: Trial, tmp_path: Path) -> None:
@@ -300,6 +424,36 @@ def test_a_machine_that_does_not_tell_its_boots_apart_has_no_budgets(
 
 
 # -- where it is ------------------------------------------------------------------------------------------------------
+
+
+def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
+    assert budget_path(tmp_path / "some.budget", {}) == str(tmp_path / "some.budget")
+
+
+@pytest.mark.parametrize("mode", [0o720, 0o702])
+def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "workerpool").mkdir()
+    (tmp_path / "workerpool").chmod(mode)
+    with pytest.raises(BudgetError, match="not safe"):
+        budget_path("a", {"XDG_RUNTIME_DIR": str(tmp_path)})
+
+
+@pytest.mark.parametrize("kind", ["another user's", "file"])
+def test_a_run_directory_that_cannot_be_ones_own_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    run = tmp_path / "run"
+    if kind == "file":
+        run.write_bytes(b"")
+    else:
+        run.mkdir()
+    stat_of, found = os.stat, os.stat(run)
+    owner = found.st_uid + (kind != "file")
+    owned = os.stat_result([*found[:4], owner, *found[5:]])
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", lambda path: owned if path == str(run) else stat_of(path))
+        path = budget_path("a", {"XDG_RUNTIME_DIR": str(run), "TMPDIR": str(tmp_path)})
+    assert not path.startswith(str(run))
 
 
 def test_the_run_directory_of_the_environment_is_used(tmp_path: Path) -> None:

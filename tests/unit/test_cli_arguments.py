@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
 
+from workerpool.batch.template.template import Template
 from workerpool.cli import main
 from workerpool.cli.arguments import GROUPS, RunSettings, make_parser, parse
 from workerpool.cli.looking_arguments import LookSettings
@@ -14,6 +16,7 @@ from workerpool.config import Breaker, RetryBudget, RetryPolicy
 from workerpool.errors import OptionError
 from workerpool.paging import Cursor
 from workerpool.pool import options_of
+from workerpool.saving import Save
 
 
 def test_the_defaults_are_the_contract_s() -> None:
@@ -32,23 +35,38 @@ def test_the_defaults_are_the_contract_s() -> None:
 def test_every_option_is_read() -> None:
     words = (
         "run a.txt b.csv - --output out.x --workers 3 --rate 50/s --burst 2 --host-rate 100/min --connections 9 "
-        "--host-connections 4 --retries 0 --timeout 2.5 --deadline 1h30m --ordered --include body,headers --overwrite "
+        "--host-connections 4 --retries 0 --timeout 2.5 --deadline 1h30m --ordered --include headers --overwrite "
         "--format csv --quiet --no-progress --log-format console --input-format jsonl --max-body 10MB --insecure "
-        "--proxy socks5h://127.0.0.1:1080 --allow-host example.com --allow-host *.example.org:8443 --deny-private "
+        "--proxy socks5h://127.0.0.1:1080 --auth basic:me:env:HOME "
+        "--allow-host example.com --allow-host *.example.org:8443 --deny-private "
         "--trust-proxy --no-fast-path --slow-start --retry-budget 5% --breaker 7 --fail-fast "
         "--robots --contact https://example.com/bot --key-rate 10/s --limit-by header:X-Api-Key --budget github "
         "--processes 2 --dedupe --job a.job --retry-failed --retry-rounds 2 --restart --wait-lock 0s --skip-recent 12h "
-        "--no-conditional --only-changed --unique-keys --idempotency-keys --at-least-once"
+        "--no-conditional --only-changed --unique-keys --idempotency-keys --at-least-once "
+        "--schema s.toml --upsert --rejects bad.jsonl "
+        '--query q --template https://a.test/{id} --method put --header X-A:{id} --json {"n":"{n}"} --key {id} '
+        "--optional n "
+        "--bodies files --body-name {key} --min-speed 10KB/s --max-file 2MB"
     )
+    template = Template(
+        "https://a.test/{id}", method="put", headers={"X-A": "{id}"}, json={"n": "{n}"}, key="{id}",
+        optional=frozenset({"n"}),
+    )  # fmt: skip
     settings = parse(words.split())
     assert isinstance(settings, RunSettings)
     assert settings == RunSettings(
         sources=("a.txt", "b.csv", "-"),
         output="out.x",
         format="csv",
-        include=frozenset({"body", "headers"}),
+        include=frozenset({"headers"}),
+        save=Save("files", "{key}", min_speed=10_000.0, max_size=2_000_000),
         ordered=True,
         overwrite=True,
+        schema="s.toml",
+        upsert=True,
+        rejects="bad.jsonl",
+        template=template,
+        query="q",
         input_format="jsonl",
         processes=2,
         deadline=5_400.0,
@@ -72,6 +90,7 @@ def test_every_option_is_read() -> None:
             "max_body": 10_000_000,
             "verify": False,
             "proxies": {"http": "socks5h://127.0.0.1:1080", "https": "socks5h://127.0.0.1:1080"},
+            "auth": ("me", os.environ["HOME"]),
             "allow_hosts": ["example.com", "*.example.org:8443"],
             "deny_private": True,
             "trust_proxy": True,
@@ -84,9 +103,15 @@ def test_every_option_is_read() -> None:
             "sources": ("a.txt", "b.csv", "-"),
             "output": "out.x",
             "format": "csv",
-            "include": frozenset({"body", "headers"}),
+            "include": frozenset({"headers"}),
+            "save": Save("files", "{key}", min_speed=10_000.0, max_size=2_000_000),
             "ordered": True,
             "overwrite": True,
+            "schema": "s.toml",
+            "upsert": True,
+            "rejects": "bad.jsonl",
+            "template": template,
+            "query": "q",
             "input_format": "jsonl",
             "dedupe": True,
             "directory": "a.job",
@@ -103,7 +128,9 @@ def test_every_option_is_read() -> None:
         },
         dedupe=True,
     )
-    unsaid = {"--ca-bundle", "--cert", "--conditional"}  # the first and the last say the contrary of what is said
+    # The first and the last say the contrary of what is said, and one of the proxies' flags excludes the
+    # other, as one body does.
+    unsaid = {"--ca-bundle", "--cert", "--proxies", "--conditional", "--data"}
     unsaid |= {"--pages", "--max-pages"}  # which --dedupe excludes
     flags = {option.word for options in GROUPS.values() for option in options}
     assert flags - set(words.split()) == unsaid
@@ -113,7 +140,6 @@ def test_pages_are_read_with_their_number() -> None:
     settings = parse(["run", "a.txt", "-o", "-", "--pages", "cursor:after=meta.next", "--max-pages", "7"])
     assert isinstance(settings, RunSettings)
     assert settings.pages == Cursor("meta.next", param="after", max_pages=7)
-    assert settings.fields == {"page"}
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,7 @@ WRONG: dict[type, dict[str, list[Any]]] = {
         "allow_hosts": ["example.com", 5, [5]],
         "deny_private": ["yes", None],
         "trust_proxy": ["yes", 1],
+        "auth": ["user:password", ("user",), ("user", 5), 5],
         "proxies": ["http://proxy:3128", {"http": 5}, {5: "http://proxy:3128"}],
         "verify": [5, None],
         "cert": [5, ("certificate.pem",), ("certificate.pem", 5)],

@@ -218,7 +218,6 @@ def test_a_member_that_is_gone_delays_the_others_by_no_slot(trial: Trial) -> Non
     assert alone[0] >= 0.98 * 200
 
 
-@pytest.mark.timeout(20)
 def test_a_look_waits_for_nobody_who_holds_the_file(trial: Trial) -> None:
     """The garbage collector may end one pool's stream on a thread that is inside another one's budget."""
     first, second = trial.open(rate="10/s"), trial.open(rate="10/s")

@@ -81,6 +81,58 @@ def test_latency_that_has_doubled_is_no_load_while_the_limit_doubles_and_later_i
     assert hear(loaded, 8, 0.1) == 7, "one more at a time from then on"
 
 
+def test_the_latency_at_little_load_is_the_average_of_the_rounds_in_which_the_limit_doubled() -> None:
+    for third, doubles in ((0.27, True), (0.29, False)):
+        learner = AdaptiveConnections(64)
+        hear(learner, 8, 0.1)
+        assert hear(learner, 8, 0.18) == 16
+        assert (hear(learner, 16, third) == 32) is doubles, "twice 0.14"
+    for fourth, doubles in ((0.36, True), (0.37, False)):
+        learner = AdaptiveConnections(64)
+        for count, latency in ((8, 0.1), (8, 0.18), (16, 0.27)):
+            hear(learner, count, latency)
+        assert (hear(learner, 32, fourth) == 64) is doubles, "twice 0.1833"
+
+
+def test_the_latency_under_load_is_not_taken_for_one_at_little_load() -> None:
+    learner = AdaptiveConnections(32)
+    hear(learner, 8, 0.1)
+    assert [hear(learner, 8, 100.0) for _ in range(3)] == [6, 5, 4]
+
+
+def test_a_round_with_half_as_many_or_fewer_in_flight_tells_the_latency_at_little_load() -> None:
+    for flying, limit in ((4, 8), (5, 6)):
+        learner = AdaptiveConnections(8)
+        hear(learner, 16, 0.1)
+        assert hear(learner, 8, 0.4, flying=flying) == limit
+        assert hear(learner, 8, 0.4, flying=flying, at=NOW + LOADED_PROBE) <= limit
+
+
+def test_after_a_sign_of_load_little_load_is_measured_soon_and_further_signs_do_not_put_it_off() -> None:
+    learner = AdaptiveConnections(32)
+    hear(learner, 8, 0.1)
+    assert hear(learner, 8, 0.4) == 6
+    assert hear(learner, 8, 0.4, at=NOW + LOADED_PROBE - 1) == 5
+    assert hear(learner, 8, 0.12, at=NOW + LOADED_PROBE - 0.1) == 6
+    assert hear(learner, 8, 0.12, at=NOW + LOADED_PROBE) == 3
+
+
+def test_one_and_two_at_once_are_the_fewest() -> None:
+    for most, halved in ((1, 1), (2, 1), (3, 1)):
+        learner = AdaptiveConnections(most)
+        assert hear(learner, 8) == most
+        assert hear(learner, 8, at=NOW + LOADED_PROBE) == halved
+        assert hear(learner, 8, at=NOW + LOADED_PROBE) == most
+
+
+def test_what_was_sent_while_little_load_was_measured_tells_nothing_of_more() -> None:
+    learner = AdaptiveConnections(8)
+    hear(learner, 16)
+    hear(learner, 8, at=NOW + LOADED_PROBE)
+    assert hear(learner, 8, at=NOW + LOADED_PROBE + 1) == 8
+    assert hear(learner, 400, 9.0, at=NOW + LOADED_PROBE + 0.5) == 8
+
+
 def test_however_slow_it_is_two_at_once_are_left_one_that_is_served_and_one_that_waits() -> None:
     learner = AdaptiveConnections(32)
     hear(learner, 8, 0.1)
@@ -173,7 +225,8 @@ def test_refusals_of_what_was_sent_before_the_fall_belong_to_it() -> None:
     learner = AdaptiveConnections(32)
     refuse(learner, 4)
     assert refuse(learner, 2, at=NOW - 1) == 3
-    assert refuse(learner, 2, at=NOW + 1) == 1
+    assert refuse(learner, 3, at=NOW) == 2, "it was sent after it"
+    assert refuse(learner, 2, at=NOW + 0.5) == 1
 
 
 def test_what_was_sent_before_a_pause_is_over_tells_nothing() -> None:

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.answers import accept, refuse
 from workerpool.limits import LATENESS, AdaptiveRate, Allowance, Answer
 from workerpool.limits.adaptive import BACK, FLOOR, KEPT, START, UNDER
 from workerpool.rate import Rate
-
-
-def accept(limiter: AdaptiveRate, *sent: float, took: float = 0.05) -> float:
-    """Tell it of accepted requests; returns the rate then."""
-    for at in sent:
-        limiter.hear(Answer(at, at + took, 200, refused=False), at + took)
-    return limiter.rate
-
-
-def refuse(limiter: AdaptiveRate, sent: float, *, at: float | None = None, pause: float | None = None) -> float:
-    limiter.hear(Answer(sent, at or sent, 429, refused=True, pause=pause), at or sent)
-    return limiter.rate
 
 
 def known_at_ten_a_second() -> tuple[AdaptiveRate, float]:
@@ -161,6 +150,8 @@ def test_a_host_that_asks_for_a_pause_is_not_held_besides() -> None:
     limiter.try_take(0.0)
     refuse(limiter, 0.0, pause=5.0)
     assert limiter.next_at() == pytest.approx(1.0), "the pause is the host's own"
+    refuse(limiter, 6.0, pause=5.0)
+    assert limiter.next_at() == pytest.approx(1 / 0.7)
 
 
 def test_a_hold_ends_when_a_usual_window_may_be_over() -> None:
@@ -173,6 +164,13 @@ def test_a_hold_ends_when_a_usual_window_may_be_over() -> None:
     assert limiter.next_at() == pytest.approx(10.2 + 16)
     refuse(limiter, 30.0)
     assert limiter.next_at() == pytest.approx(60.6)
+    soon = AdaptiveRate()
+    accept(soon, 0.0)
+    for at in (5.0, 6.5, 9.1):
+        refuse(soon, at)
+    assert soon.next_at() == pytest.approx(10.1), "if it is over in a second or later"
+    refuse(soon, 9.2)
+    assert soon.next_at() == pytest.approx(9.2 + 16)
 
 
 def test_a_rate_never_falls_below_one_a_minute() -> None:

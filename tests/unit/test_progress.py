@@ -10,7 +10,18 @@ from typing import Any
 
 import pytest
 
-from workerpool.cli.progress import LiveProgress, Moment, Pace, PlainProgress, clock, make_progress, plain_line
+from workerpool.cli.progress import (
+    MOST_BARS,
+    LiveProgress,
+    Moment,
+    Pace,
+    PlainProgress,
+    bars_of,
+    clock,
+    make_progress,
+    plain_line,
+)
+from workerpool.saving import Download
 
 
 def moment(**changes: Any) -> Moment:
@@ -107,3 +118,43 @@ def test_a_live_display_needs_a_capable_terminal_rich_and_no_results_on_it(
 
 def test_clocks_read_like_clocks() -> None:
     assert [clock(seconds) for seconds in (0, 7.4, 59.6, 750, 3_723)] == ["0:00", "0:07", "1:00", "12:30", "1:02:03"]
+
+
+def download(label: str = "https://a.test/files/big.bin?token=1", **changes: Any) -> Download:
+    fields: dict[str, Any] = {"received": 30_000_000, "there": 10_000_000, "total": 100_000_000, "began": 0.0}
+    return Download(label, **{**fields, **changes})
+
+
+def shown(downloads: list[Download], now: float = 10.0) -> str:
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=100, force_terminal=False)
+    for line in bars_of(downloads, now):
+        console.print(line)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_download_has_a_bar_with_its_name_how_far_it_is_and_how_fast() -> None:
+    (line,) = shown([download()]).splitlines()
+    assert line.startswith("big.bin ")
+    assert line.endswith("30.0 MB of 100.0 MB  2.0 MB/s")
+
+
+def test_a_download_of_unknown_length_says_what_is_there() -> None:
+    assert "30.0 MB  2.0 MB/s" in shown([download(total=None)])
+
+
+def test_only_so_many_downloads_have_a_bar_and_none_that_has_just_begun() -> None:
+    many = [download(f"https://a.test/{number}") for number in range(20)]
+    assert len(shown(many).splitlines()) == MOST_BARS + 1
+    assert "and 12 downloads more" in shown(many)
+    assert shown([download(began=9.5)]) == ""
+
+
+def test_a_line_says_the_bytes_of_bodies_in_files() -> None:
+    time = Clock()
+    pace = Pace(time)
+    time.now += 10
+    now = moment(done=5, ok=5, sent=5, bytes_saved=50_000_000)
+    pace.look(now)
+    assert "50.0 MB, 5.0 MB/s" in plain_line(now, pace, None)

@@ -40,6 +40,8 @@ AREAS = (
             "tests/unit/test_announced.py",
             "tests/unit/test_learned_connections.py",
             "tests/unit/test_learned_rate.py",
+            "tests/unit/test_rate_arithmetic.py",
+            "tests/unit/test_two_learners.py",
         ),
     ),
     Area(
@@ -50,9 +52,13 @@ AREAS = (
         modules=(f"{LIMITS}/file/*.py",),
         tests=(
             "tests/contract/test_rates.py",
+            "tests/unit/test_budget_accounts.py",
+            "tests/unit/test_budget_file.py",
+            "tests/unit/test_budget_members.py",
             "tests/unit/test_budget_rows.py",
             "tests/unit/test_claims.py",
             "tests/unit/test_file_budget.py",
+            "tests/unit/test_file_budget_places.py",
         ),
     ),
     Area(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from base64 import b64encode
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from workerpool.errors import OptionError
 from workerpool.model import Outcome
+from workerpool.paging import Pages
+from workerpool.saving import Save, Saved
 
 Record = dict[str, Any]
 
@@ -24,6 +26,8 @@ whether nothing was sent as that run had the answer already."""
 
 PAGE = "page"
 """What records have, too, where pages are followed: which one of its input's it is."""
+IN_FILES = "file"
+"""What is added to a record where bodies go to files: the file, and the SHA-256 of what is in it."""
 
 INCLUDABLE = ("body", "headers")
 """What may be added to a record."""
@@ -33,9 +37,10 @@ def record_of(outcome: Outcome, include: Collection[str] = ()) -> Record:
     """Flatten `outcome`: `elapsed` in seconds, `bytes` of the body as read, `started_at` in UTC or None if never sent.
 
     `error` is a sentence, None if ok. `include` adds ``headers`` (the response's, by name) and ``body`` (text, or
-    ``body_base64`` where it is not UTF-8).
+    ``body_base64`` where it is not UTF-8), and `IN_FILES` the ``file`` that it went to, and its ``sha256``.
     """
     request, response, error, attempts = outcome.request, outcome.response, outcome.error, outcome.attempts
+    saved = outcome.saved
     content = None if response is None else response.content or b""
     record: Record = {
         "key": request.label,
@@ -46,7 +51,7 @@ def record_of(outcome: Outcome, include: Collection[str] = ()) -> Record:
         "error": None if error is None else str(error),
         "attempts": len(attempts),
         "elapsed": round(outcome.elapsed, 6),
-        "bytes": len(content or b""),
+        "bytes": len(content or b"") if saved is None else saved.size,
         "final_url": None if response is None else response.url,
         "started_at": _iso(attempts[0].started_at) if attempts else None,
     }
@@ -56,6 +61,8 @@ def record_of(outcome: Outcome, include: Collection[str] = ()) -> Record:
         record["headers"] = None if response is None else dict(response.headers)
     if "body" in include:
         record.update(_body(content))
+    if IN_FILES in include:
+        record.update(_file(saved))
     return record
 
 
@@ -68,12 +75,42 @@ def check_include(include: Collection[str]) -> None:
             raise OptionError(f"include={name!r} is unknown: write {' or '.join(INCLUDABLE)}")
 
 
+def check_save(save: object, include: Collection[str]) -> None:
+    """Raise `OptionError` if `save` does not say where bodies go, or they are to be in the records, too."""
+    if save is not None and not isinstance(save, Save):
+        raise OptionError(f"save={save!r} must be a Save, as in save=Save('bodies'), or None")
+    if save is not None and "body" in include:
+        raise OptionError("include=body with save=: bodies are in files then, so leave one of the two out")
+
+
+def all_included(include: Collection[str], save: Save | None, pages: Pages | None = None) -> frozenset[str]:
+    """What is added to records: what was asked for, the files if bodies go to some, and the pages' numbers."""
+    return (
+        frozenset(include)
+        | ({IN_FILES} if save is not None else frozenset())
+        | (frozenset() if pages is None else {PAGE})
+    )
+
+
+def check_alone(pages: Pages | None, others: Mapping[str, Any]) -> None:
+    """Raise `OptionError` for what looks at an input's one answer, where it has pages. `others`: by their names."""
+    for name in ("dedupe", "conditional", "only_changed", "skip_recent", "save"):
+        value = others.get(name)
+        if pages is not None and value:
+            shown = "=True" if value is True else "="
+            raise OptionError(
+                f"{name}{shown} with pages=: it goes by an input's one answer, and with pages there are many; leave "
+                "out one of the two"
+            )
+
+
 def fields_of(include: Collection[str], *, job: bool = False) -> tuple[str, ...]:
     """Name every field that a record may have, in a `job` or without one, in their order: a table's columns."""
     page = (PAGE,) if PAGE in include else ()
     headers = ("headers",) if "headers" in include else ()
     body = ("body", "body_base64") if "body" in include else ()
-    return FIELDS + page + headers + body + (JOB_FIELDS if job else ())
+    file = ("file", "sha256") if IN_FILES in include else ()
+    return FIELDS + page + headers + body + file + (JOB_FIELDS if job else ())
 
 
 def _body(content: bytes | None) -> Record:
@@ -81,6 +118,10 @@ def _body(content: bytes | None) -> Record:
         return {"body": None if content is None else content.decode()}
     except UnicodeDecodeError:
         return {"body_base64": b64encode(content or b"").decode()}
+
+
+def _file(saved: Saved | None) -> Record:
+    return {"file": None, "sha256": None} if saved is None else {"file": saved.path, "sha256": saved.sha256}
 
 
 def _iso(seconds: float) -> str:

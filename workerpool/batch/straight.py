@@ -6,21 +6,24 @@ Where inputs that ask for the same are fetched once, one that is read later is a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
+from workerpool.batch.bodies import Bodies, as_sink_error
 from workerpool.batch.job.answers import ANSWER_TABLES, Answers
 from workerpool.batch.job.database import Database
 from workerpool.batch.job.duplicates import AT_ONCE, Copy, Duplicates
 from workerpool.batch.job.states import State, state_of
-from workerpool.batch.record import PAGE, record_of
+from workerpool.batch.record import Record
 from workerpool.batch.run import Pool, Take
+from workerpool.batch.schemas.forms import Form, Records
+from workerpool.batch.schemas.rejects_file import RejectsFile
 from workerpool.batch.sinks.base import Sink
 from workerpool.batch.sinks.sentences import reason_of
 from workerpool.batch.sources.ahead import read_ahead
-from workerpool.errors import Cancelled, SinkError, SourceError
+from workerpool.errors import Cancelled, NotSaved, SinkError, SourceError
 from workerpool.model import IDLE, Idle, Outcome, Request
 from workerpool.paging import Pages
 
@@ -37,26 +40,32 @@ class Source(Protocol):
 
 
 class StraightBooks:
-    """From a source to a sink, which the caller has opened."""
+    """From a source to a sink, which the caller has opened, and to a file of `rejects` if the `form` is a schema's."""
 
     def __init__(
         self,
         source: Source,
         sink: Sink,
         *,
-        include: Collection[str] = (),
+        form: Form | None = None,
+        rejects: RejectsFile | None = None,
         ordered: bool = False,
         window: int | None = None,
         duplicates: Duplicates | None = None,
         pages: Pages | None = None,
+        bodies: Bodies | None = None,
     ) -> None:
         self._source = source
         self._sink = sink
+        self._form = form or Records(())
+        self._rejects = rejects
         self._pages = pages
-        self._include = frozenset(include) | (frozenset() if pages is None else {PAGE})
         self._ordered = ordered
         self._window = window
         self._duplicates = duplicates
+        self._bodies = bodies
+        self._unsaved: NotSaved | None = None
+        self._drain: Callable[[], None] = lambda: None
         self._copies: list[Copy] = []  # of outcomes that came before
         self._take: Take = lambda outcomes: None
         self._is_stopped = False
@@ -75,11 +84,15 @@ class StraightBooks:
         return self._sink.written
 
     @property
+    def rejected(self) -> int:
+        return 0 if self._rejects is None else self._rejects.count
+
+    @property
     def is_whole(self) -> bool:
         return self._is_read_to_end and self._done == self.read
 
     def fetch(self, pool: Pool, take: Take) -> None:
-        self._take = take
+        self._take, self._drain = take, pool.drain
         kind: dict[str, Any] = {"ordered": self._ordered, "window": self._window}
         if self._pages is not None:
             kind["pages"] = self._pages
@@ -88,6 +101,8 @@ class StraightBooks:
                 self._write([item for item in items if isinstance(item, Outcome)])
                 del items  # their bodies must not live until the next ones come
         self._write([])
+        if self._unsaved is not None:
+            raise as_sink_error(self._unsaved)
 
     def stop(self, reason: str) -> None:
         self._is_stopped = True
@@ -97,7 +112,13 @@ class StraightBooks:
         self._sink.flush()
 
     def close(self) -> None:
-        self._sink.close()
+        try:
+            self._sink.close()
+        finally:
+            if self._rejects is not None:
+                self._rejects.close()
+        if self._bodies is not None:
+            self._bodies.close()
 
     def abort(self) -> None:
         self._sink.abort()
@@ -107,8 +128,10 @@ class StraightBooks:
             self._write_copies(self._copies)
             self._copies = []
         for outcome in outcomes:
-            record = record_of(outcome, self._include)
-            self._sink.write(record)
+            if isinstance(outcome.error, NotSaved):
+                self._break_off(outcome.error)
+            record = self._form.record(outcome)
+            self._write_record(record)
             if self._duplicates is not None:
                 state = State.QUEUED if isinstance(outcome.error, Cancelled) else state_of(outcome)
                 for copies in self._duplicates.end(outcome, state, record):
@@ -118,9 +141,21 @@ class StraightBooks:
         if self._duplicates is not None:
             self._duplicates.write_answers()
 
+    def _write_record(self, record: Record) -> None:
+        for row in self._form.rows(record):
+            self._sink.write(row)
+        if self._rejects is not None:
+            self._rejects.write(self._form.rejects(record))
+
+    def _break_off(self, error: NotSaved) -> None:
+        """The disk takes no bodies: the run ends."""
+        self._unsaved = self._unsaved or error
+        self.stop("its bodies could not be written")
+        self._drain()
+
     def _write_copies(self, copies: Sequence[Copy]) -> None:
         for copy in copies:
-            self._sink.write(copy.record)
+            self._write_record(copy.record)
         self._done += len(copies)
         self._take([copy.outcome for copy in copies])
 
@@ -141,7 +176,9 @@ class StraightBooks:
             for request in read_ahead(self._source) if self._source.may_wait else self._source:
                 self.read += request is not IDLE
                 if not self._is_answered(request):
-                    yield request
+                    yield (
+                        request if self._bodies is None or isinstance(request, Idle) else self._bodies.prepare(request)
+                    )
             self._is_read_to_end = not self._is_stopped
         except SourceError as error:
             self.source_error = error

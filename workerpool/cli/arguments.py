@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from workerpool.agent import version
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor
-from workerpool.cli.flags import add, pool_of, said_of
+from workerpool.cli.flags import add, pool_of, said_of, save_of, warnings_for
+from workerpool.cli.infer_arguments import InferSettings, add_infer
 from workerpool.cli.looking_arguments import LookSettings, add_looking
 from workerpool.cli.plan_arguments import PlanSettings, add_plan
+from workerpool.cli.template_arguments import template_of
 from workerpool.config import Options
 from workerpool.errors import OptionError
 from workerpool.options import (
+    BODIES,
     BUDGETS,
     DEADLINE,
     DEDUPE,
@@ -26,14 +29,21 @@ from workerpool.options import (
     OUTPUT,
     PAGES,
     PROCESSES,
+    QUERY,
     REACH,
+    SCHEMA,
     SHARED,
+    TEMPLATE,
     TRUST,
     WORKERS,
 )
 from workerpool.options.words import in_flags
 from workerpool.paging import Pages
 from workerpool.pool import options_of
+from workerpool.saving import Save
+
+if TYPE_CHECKING:
+    from workerpool.batch.template.template import Template
 
 _DESCRIPTION = """\
 Fetch every URL of SOURCE within the budgets that you set, retry what is worth
@@ -49,19 +59,23 @@ sources:
   Texts may be packed: .gz, .bz2, .xz, .zst (with the extra [zstd]). A name
   with *, ? or [ stands for the files that match it, ** for directories too;
   - is standard input. Columns or fields: url, and if you like method, headers
-  and params (JSON objects), body (text) or json, and key (a label; the URL by
-  default). Others are left alone. A line that is no request gets a record
-  that says why.
+  and params (JSON objects), body (text) or json, key (a label; the URL by
+  default), and sha256 (of the answer's body). Others are left alone. A line
+  that is no request gets a record that says why.
+  Any other table needs --template: its columns are put into a URL, headers, a
+  body. A database's SQLAlchemy URL needs --query; the rows are its answer's.
 
 records:
   key url method status ok error attempts elapsed bytes final_url started_at
-  and, with --pages: page; with --include: headers, body (body_base64 where it
-  is not UTF-8);
+  and, with --include: headers, body (body_base64 where it is not UTF-8);
+  with --bodies: file, sha256; with --pages: page;
   of a job, where they are true: unchanged, skipped
 
 examples:
   workerpool run urls.txt -o results.jsonl --rate 50/s
   workerpool run api.csv -o - --host-rate 2/s --include body | jq .body
+  workerpool run items.csv -o items.jsonl --include body \\
+      --template "https://api.example.com/items/{id}{?lang}"
   zcat urls.gz | workerpool run - -o results.csv --deadline 50m --no-progress
 
 jobs:
@@ -84,9 +98,12 @@ exit status:
 GROUPS = {
     "output": OUTPUT,
     "pages": PAGES,
+    "rows": (INPUT_FORMAT, QUERY, *(option for option in TEMPLATE if option.flag)),
+    "schema": SCHEMA,
+    "bodies": BODIES,
     "job": JOB,
     "budgets": (*BUDGETS, SHARED, WORKERS),
-    "course": (INPUT_FORMAT, DEDUPE, PROCESSES, *FAILING, *EACH, DEADLINE),
+    "course": (DEDUPE, PROCESSES, *FAILING, *EACH, DEADLINE),
     "reach": (*TRUST, *REACH),
     "messages": MESSAGES,
 }
@@ -98,18 +115,24 @@ class RunSettings:
     """What `workerpool run` was told, checked. Durations are seconds.
 
     `pool`: what was said for the pool, by its arguments; `options`: what it makes of that. `job`: the arguments of a
-    `Job`, None for a run that is not kept.
+    `Job`, None for a run that is not kept. `warnings`: sentences about secrets that were said.
     """
 
     sources: tuple[str, ...]
     output: str
-    pool: dict[str, Any]
+    pool: dict[str, Any] = field(repr=False)
     options: Options
     job: dict[str, Any] | None
     format: str | None = None
     include: frozenset[str] = frozenset()
+    save: Save | None = None
     ordered: bool = False
     overwrite: bool = False
+    schema: str | None = None
+    upsert: bool = False
+    rejects: str | None = None
+    template: Template | None = None
+    query: str | None = None
     input_format: str | None = None
     dedupe: bool = False
     pages: Pages | None = None
@@ -118,18 +141,14 @@ class RunSettings:
     quiet: bool = False
     no_progress: bool = False
     log_format: str | None = None
-
-    @property
-    def fields(self) -> frozenset[str]:
-        """What records have beside the fixed fields."""
-        return self.include if self.pages is None else self.include | {"page"}
+    warnings: tuple[str, ...] = ()
 
     @property
     def has_progress(self) -> bool:
         return not (self.quiet or self.no_progress or self.log_format == "json")
 
 
-Settings = RunSettings | DoctorSettings | PlanSettings | LookSettings
+Settings = RunSettings | DoctorSettings | InferSettings | PlanSettings | LookSettings
 
 
 class _Parser(argparse.ArgumentParser):
@@ -144,7 +163,7 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     parser = make_parser()
     said = parser.parse_args(argv)
     if said.command is None:
-        parser.error("say what to do: run, plan, status, reconcile, jobs or doctor")
+        parser.error("say what to do: run, plan, status, reconcile, jobs, infer or doctor")
     settings_of: Callable[[argparse.Namespace], Settings] = said.settings_of
     try:
         return settings_of(said)
@@ -169,7 +188,10 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     run.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="a .txt, .csv, .jsonl or .parquet file, a pattern, or -"
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="a .txt, .csv, .jsonl or .parquet file, a pattern, a database's URL, or -",
     )
     for title, options in GROUPS.items():
         add(run.add_argument_group(title), options)
@@ -177,6 +199,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_plan(commands, _HelpFormatter)
     add_looking(commands, _HelpFormatter)
     add_doctor(commands, _HelpFormatter)
+    add_infer(commands, _HelpFormatter)
     return parser
 
 
@@ -189,18 +212,26 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 def settings_of(said: argparse.Namespace) -> RunSettings:
     """Check what was said; raises `OptionError` naming the option, its value, and what would do."""
-    from workerpool.batch.record import check_include  # both of which the other commands can do without
+    from workerpool.batch.record import (
+        check_alone,
+        check_include,
+        check_save,
+    )  # which the other commands can do without
     from workerpool.processes.options import check_processes
 
-    batch = {**said_of(said, (*OUTPUT, INPUT_FORMAT, DEDUPE)), **_pages_of(said)}
+    batch = said_of(said, (*OUTPUT, *SCHEMA, INPUT_FORMAT, QUERY, DEDUPE))
+    batch.update(_pages_of(said))
+    if (template := template_of(said)) is not None:
+        batch["template"] = template
     check_include(batch.get("include", ()))
+    batch.update(save_of(said))
+    check_save(batch.get("save"), batch.get("include", ()))
     job = said_of(said, JOB)
     if "directory" not in job:
         for option in JOB:
             if option.target in job:
                 raise OptionError(f"{option.word} needs --job DIR, where what was done is kept")
-        if "dedupe" in batch and "pages" in batch:
-            raise OptionError("--dedupe with --pages: it goes by an input's one answer, and with pages there are many")
+        check_alone(batch.get("pages"), batch)
         if "dedupe" in batch and "ordered" in batch:
             raise OptionError("--dedupe with --ordered needs --job DIR, where answers wait until it is their turn")
     pool, of_run = pool_of(said), said_of(said, (PROCESSES, DEADLINE, *MESSAGES))
@@ -211,6 +242,7 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         pool=pool,
         options=options,
         job={"sources": sources, **batch, **job} if job else None,
+        warnings=warnings_for(said),
         **batch,
         **of_run,
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from workerpool.cli.flags import add, said_of
 from workerpool.errors import OptionError
 from workerpool.model import problem_of
 from workerpool.options import DOCTOR
+from workerpool.proxies import ProxyList
 from workerpool.redact import redact
 
 _DESCRIPTION = """\
@@ -35,7 +36,7 @@ class DoctorSettings:
 
     url: str
     as_json: bool
-    examiner: dict[str, Any]
+    examiner: dict[str, Any] = field(repr=False)
 
 
 def add_doctor(commands: Any, formatter: Any) -> None:
@@ -60,4 +61,6 @@ def settings_of(said: argparse.Namespace) -> DoctorSettings:
     if problem := problem_of(url):
         raise OptionError(f"URL={redact(url)!r}: {problem}")
     found = said_of(said, DOCTOR)
+    if isinstance(found.get("proxies"), ProxyList):
+        raise OptionError("--proxy is said more than once: a server is examined by one way")
     return DoctorSettings(url=url, as_json=found.pop("as_json", False), examiner=found)

@@ -10,9 +10,11 @@ from typing import Any
 
 from workerpool.config import Breaker, RetryPolicy
 from workerpool.errors import OptionError
-from workerpool.options import POOL, REQUIRED, Option
+from workerpool.options import BODIES, POOL, REQUIRED, SECRETS, Option
+from workerpool.options.credentials import warning_for
 from workerpool.options.words import meaning, plain
 from workerpool.pool import WorkerPool
+from workerpool.saving import Save
 
 _DEFAULTS = {name: each.default for name, each in inspect.signature(WorkerPool).parameters.items()}
 
@@ -62,8 +64,37 @@ def said_of(said: argparse.Namespace, options: Iterable[Option]) -> dict[str, An
     for option in options:
         if hasattr(said, option.flag):
             value = getattr(said, option.flag)
-            found[option.target] = option.read(value, option.word) if isinstance(value, str) else value
+            found[option.target] = _read(option, value)
     return found
+
+
+def _read(option: Option, value: Any) -> Any:
+    if isinstance(value, list):
+        values = [option.read(text, option.word) for text in value]
+        return values if option.gather is None else option.gather(values)
+    return option.read(value, option.word) if isinstance(value, str) else value
+
+
+def warnings_for(said: argparse.Namespace) -> tuple[str, ...]:
+    """What is to be said of secrets that were said."""
+    found: dict[str, None] = {}
+    for option in SECRETS:
+        value = getattr(said, option.flag, None)
+        for text in value if isinstance(value, list) else [value]:
+            if text is not None and (warning := warning_for(option.word, text)):
+                found[warning] = None
+    return tuple(found)
+
+
+def save_of(said: argparse.Namespace) -> dict[str, Save]:
+    """What was said of the files that bodies go to, as an argument; raises `OptionError`."""
+    parts = {target.partition(".")[2]: value for target, value in said_of(said, BODIES).items()}
+    if not parts:
+        return {}
+    if "directory" not in parts:
+        (option, *_) = (one for one in BODIES if hasattr(said, one.flag))
+        raise OptionError(f"{option.word} is about the files that bodies go to: give --bodies DIR with it")
+    return {"save": Save(**parts)}
 
 
 def pool_of(said: argparse.Namespace) -> dict[str, Any]:

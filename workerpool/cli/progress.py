@@ -11,11 +11,14 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from workerpool.cli.speaker import is_terminal, speak
+from workerpool.redact import printable
+from workerpool.saving import Download
+from workerpool.wording import plural, size
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,13 +33,22 @@ NEXT_LINE = 10.0
 LEAVE_WAIT = 0.5
 """Seconds in which the display is taken away by a process that ends at once."""
 
+MOST_BARS = 8
+"""Downloads that have a bar of their own."""
+
+SHOWN_AFTER = 1.0
+"""Seconds after which one has: most bodies are in their files before."""
+
 LOOK_BACK = 10.0
 """Seconds over which a rate is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """A run at one moment: requests that ended, and how; sends so far; what the pool is doing now."""
+    """A run at one moment: requests that ended, and how; sends so far; what the pool is doing now.
+
+    `bytes_saved`: of bodies that go to files, so far; `downloads`: those that are being received now.
+    """
 
     done: int
     ok: int
@@ -46,6 +58,8 @@ class Moment:
     in_flight: int
     parked: int
     is_draining: bool = False
+    bytes_saved: int = 0
+    downloads: tuple[Download, ...] = ()
 
 
 class Progress(Protocol):
@@ -63,19 +77,22 @@ class Pace:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._started = now()
-        self._samples: deque[tuple[float, int, int]] = deque([(self._started, 0, 0)])
+        self._samples: deque[tuple[float, int, int, int]] = deque([(self._started, 0, 0, 0)])
         self.sends = 0.0
         """Sends a second."""
+        self.bytes = 0.0
+        """Bytes a second of bodies that go to files."""
         self._done = 0.0
 
     def look(self, moment: Moment) -> None:
         now = self._now()
-        self._samples.append((now, moment.sent, moment.done))
+        self._samples.append((now, moment.sent, moment.done, moment.bytes_saved))
         while len(self._samples) > 2 and now - self._samples[0][0] > LOOK_BACK:
             self._samples.popleft()
-        then, sent, done = self._samples[0]
+        then, sent, done, saved = self._samples[0]
         seconds = max(now - then, 1e-3)
         self.sends = (moment.sent - sent) / seconds
+        self.bytes = (moment.bytes_saved - saved) / seconds
         self._done = (moment.done - done) / seconds
 
     @property
@@ -141,7 +158,10 @@ class PlainProgress:
 
 
 class LiveProgress:
-    """A bar, if the total is known, and a line of figures below it, drawn anew four times a second."""
+    """A bar, if the total is known, a line of figures below it, and a bar for each download that takes long.
+
+    Drawn anew four times a second.
+    """
 
     def __init__(self, look: Callable[[], Moment], total: int | None) -> None:
         self._look = look
@@ -180,13 +200,46 @@ class LiveProgress:
         self._pace.look(moment)
         figures = Text(figures_of(moment, self._pace), no_wrap=True, overflow="ellipsis", style="dim")
         head = Text(head_of(moment, self._pace, self._total), no_wrap=True, overflow="ellipsis")
+        downloads = bars_of(moment.downloads, time.monotonic())
         if self._total is None:
-            return Group(head, figures)
+            return Group(head, figures, *downloads)
         bar = Table.grid(expand=True, padding=(0, 2, 0, 0))
         bar.add_column(ratio=1)
         bar.add_column(no_wrap=True, justify="right")
         bar.add_row(ProgressBar(total=max(self._total, 1), completed=min(moment.done, self._total)), head)
-        return Group(bar, figures)
+        return Group(bar, figures, *downloads)
+
+
+def bars_of(downloads: Sequence[Download], now: float) -> list[RenderableType]:
+    """A line for each of the downloads that take long, the first ones of them: what it is, a bar, and how far it is."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = [one for one in downloads if now - one.began >= SHOWN_AFTER][:MOST_BARS]
+    if not shown:
+        return []
+    table = Table.grid(expand=True, padding=(0, 2, 0, 0))
+    table.add_column(ratio=2, no_wrap=True, overflow="ellipsis")
+    table.add_column(ratio=1)
+    table.add_column(no_wrap=True, justify="right")
+    for one in shown:
+        bar = ProgressBar(total=one.total or None, completed=one.received, pulse=one.total is None)
+        table.add_row(Text(printable(last_of(one.label)), style="dim"), bar, Text(how_far(one, now), style="dim"))
+    more = len(downloads) - len(shown)
+    return [table, Text(f"and {plural(more, 'download')} more", style="dim")] if more else [table]
+
+
+def last_of(label: str) -> str:
+    """What tells a URL from its neighbours: its last piece."""
+    return label.partition("?")[0].rstrip("/").rpartition("/")[2] or label
+
+
+def how_far(download: Download, now: float) -> str:
+    """Say how far one is: 120.0 MB of 1.2 GB, 10.0 MB/s."""
+    pace = size(int((download.received - download.there) / max(now - download.began, 1e-3)))
+    of = "" if download.total is None else f" of {size(download.total)}"
+    return f"{size(download.received)}{of}  {pace}/s"
 
 
 def plain_line(moment: Moment, pace: Pace, total: int | None) -> str:
@@ -207,6 +260,8 @@ def head_of(moment: Moment, pace: Pace, total: int | None) -> str:
 def figures_of(moment: Moment, pace: Pace) -> str:
     """Say how it goes."""
     parts = [f"{moment.ok:,} ok", f"{moment.failed:,} failed", f"{pace.sends:,.1f}/s", f"{moment.in_flight} in flight"]
+    if moment.bytes_saved:
+        parts.append(f"{size(moment.bytes_saved)}, {size(int(pace.bytes))}/s")
     if moment.parked:
         parts.append(f"{moment.parked:,} parked")
     if moment.cancelled:

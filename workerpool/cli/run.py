@@ -15,13 +15,20 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from workerpool import events
+from workerpool.batch.bodies import check_directory, scratch_bodies
 from workerpool.batch.job.job import Job
 from workerpool.batch.job.opening import OpenJob
+from workerpool.batch.record import all_included
 from workerpool.batch.run import DEADLINE, Books, Run, RunResult
+from workerpool.batch.schemas.forms import form_of
+from workerpool.batch.schemas.options import check_schema
+from workerpool.batch.schemas.rejects_file import RejectsFile, rejects_path
+from workerpool.batch.schemas.schema import schema_option
 from workerpool.batch.sinks import STDOUT, check_apart, sink_for
 from workerpool.batch.sources.base import Sources
-from workerpool.batch.sources.files import FileSources
+from workerpool.batch.sources.choice import sources_for
 from workerpool.batch.straight import StraightBooks, scratch_duplicates
+from workerpool.batch.template.making import making_of
 from workerpool.cli.arguments import RunSettings
 from workerpool.cli.codes import AT_DEADLINE, FAILED, HELD, NOT_WRITTEN, OK, USAGE
 from workerpool.cli.last_word import Ending, last_word
@@ -35,7 +42,7 @@ from workerpool.processes import ShardedPool, make_pool
 from workerpool.report.summary import Took, summarize
 from workerpool.report.totals import Tally
 from workerpool.report.why import Allowed
-from workerpool.wording import duration, plural
+from workerpool.wording import duration, plural, row
 
 _FINISHED, _BROKEN = "finished", "stopped, as its results could not be written"
 """How a job's run has ended."""
@@ -52,6 +59,8 @@ def run(settings: RunSettings, *, owns_process: bool = False) -> int:
     with ExitStack() as stack:
         if settings.log_format is not None:
             stack.callback(events.configure(settings.log_format, LogStream()))  # type: ignore[arg-type]
+        for warning in settings.warnings:
+            speaker.note(warning)
         try:
             return _run(settings, speaker, owns_process)
         except WorkerPoolError as error:  # refused before anything was sent
@@ -68,11 +77,12 @@ def _code_of_refusal(error: WorkerPoolError) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """What a run needs, opened. `job` is None for one that is not kept."""
+    """What a run needs, opened. `job` is None for one that is not kept. `rejects`: the file for these, if any."""
 
     books: Books
     sources: Sources
     job: OpenJob | None = None
+    rejects: str | None = None
 
     @property
     def before(self) -> int:
@@ -99,28 +109,52 @@ def _run(settings: RunSettings, speaker: Speaker, owns_process: bool) -> int:
 
 
 def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Ready:
-    sources = FileSources(settings.sources, format=settings.input_format, note=speaker.note)
-    sink = sink_for(settings.output, format=settings.format, include=settings.fields, overwrite=settings.overwrite)
+    sources = sources_for(
+        settings.sources,
+        format=settings.input_format,
+        query=settings.query,
+        making=making_of(settings.template),
+        note=speaker.note,
+    )
+    include = all_included(settings.include, settings.save, settings.pages)
+    schema = schema_option(settings.schema)
+    check_schema(schema, upsert=settings.upsert, rejects=settings.rejects, include=settings.include, save=settings.save)
+    sink = sink_for(
+        settings.output,
+        format=settings.format,
+        include=include,
+        overwrite=settings.overwrite,
+        typed=None if schema is None else schema.columns(upsert=settings.upsert),
+    )
+    rejects = None if schema is None else RejectsFile(rejects_path(settings.output, settings.rejects))
     check_apart(settings.output, sources.paths)
     sources.check()
     duplicates = stack.enter_context(scratch_duplicates(sources.paths)) if settings.dedupe else None
+    bodies = None
+    if settings.save is not None:
+        check_directory(settings.save, overwrite=settings.overwrite)
+        bodies = stack.enter_context(scratch_bodies(settings.save, sources.paths, sources.where))
     sink.open()
+    if rejects is not None:
+        rejects.open(overwrite=settings.overwrite or settings.upsert)  # an upsert is run again and again
     books = StraightBooks(
         sources,
         sink,
-        include=settings.include,
+        form=form_of(schema, include),
+        rejects=rejects,
         ordered=settings.ordered,
         duplicates=duplicates,
+        bodies=bodies,
         pages=settings.pages,
     )
-    return _Ready(books, sources)
+    return _Ready(books, sources, rejects=None if rejects is None else rejects.path)
 
 
 def _open_job(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Ready:
     assert settings.job is not None
     job = Job(note=speaker.note, **settings.job)
     opened = stack.enter_context(closing(job.open()))
-    return _Ready(opened.books, opened.sources, opened)
+    return _Ready(opened.books, opened.sources, opened, opened.rejects)
 
 
 class _Execution:
@@ -153,7 +187,8 @@ class _Execution:
         self._signals = Signals(self._drain, self._stop_now)
 
     def carry_out(self) -> int:
-        events.emit("run.started", sources=" ".join(self._settings.sources), output=self._settings.output)
+        sources = self._ready.sources.paths if self._settings.query else self._settings.sources  # those hide a password
+        events.emit("run.started", sources=" ".join(sources), output=self._settings.output)
         if self._ready.job is not None and self._ready.job.told is not None:
             self._speaker.tell(f"workerpool: {self._ready.job.told}.")
         with self._signals, self._display():
@@ -198,6 +233,8 @@ class _Execution:
             sent=figures.sent,
             in_flight=figures.in_flight,
             parked=figures.parked,
+            bytes_saved=figures.bytes_saved,
+            downloads=figures.downloads,
             is_draining=self._run.is_draining,
         )
 
@@ -244,7 +281,8 @@ class _Execution:
                 self._speaker.tell(f"After {plural(self._ready.before, 'input')} that had ended before, this time:")
             cpu = self._cpu + (self._pool.cpu if isinstance(self._pool, ShardedPool) else 0.0)
             took = Took(elapsed=result.elapsed, cpu=cpu, cores=os.cpu_count() or 1)
-            self._speaker.say(summarize(totals, figures, self._allowed(), took))
+            summary = summarize(totals, figures, self._allowed(), took)
+            self._speaker.say("\n".join([summary, *self._rows(result)]))
         if result.stopped is not None and self._ready.job is None:
             self._speaker.tell(self._why(result), self._where(), self._how_to_go_on())
         if result.error is not None:
@@ -252,6 +290,15 @@ class _Execution:
             ending = f". {self._where()} {self._how_to_go_on()}" if is_source and self._ready.job is None else ""
             self._speaker.error(f"{result.error}{ending}")
         self._say_last_word(self._how(result), code)
+
+    def _rows(self, result: RunResult) -> Iterator[str]:
+        """Say what a schema has made of the answers."""
+        path = self._ready.rejects
+        if path is not None:
+            is_there = self._ready.job is None or self._books.is_whole
+            where = f", with their reasons in {path}" if is_there else ", whose reasons are written at the end"
+            rejected = f"; {result.rejected:,} rejected{where}" if result.rejected else ""
+            yield from row("rows", f"{result.written:,} written{rejected}")
 
     def _allowed(self) -> Allowed:
         settings, options = self._settings, self._settings.options
@@ -269,7 +316,13 @@ class _Execution:
         total = None if counts is None or how == _FINISHED else self._ready.sources.count()
         assert self._settings.job is not None
         ending = Ending(
-            directory=self._settings.job["directory"], run=job.run, how=how, code=code, counts=counts, total=total
+            directory=self._settings.job["directory"],
+            run=job.run,
+            how=how,
+            code=code,
+            counts=counts,
+            total=total,
+            rejected=job.books.rejected,
         )
         self._speaker.last_word(last_word(ending), is_well=code == OK)
 
@@ -303,11 +356,13 @@ class _Execution:
         if isinstance(result.error, SinkError):
             return NOT_WRITTEN
         if self._ready.job is not None and result.error is None and self._books.is_whole:
-            return FAILED if result.has_failed else OK  # a signal that came with the last answer has stopped nothing
+            return (
+                FAILED if result.has_failed or result.rejected else OK
+            )  # a signal that came with the last answer has stopped nothing
         if result.stopped == DEADLINE:
             return AT_DEADLINE
         if result.stopped is not None and self._signals.received is not None:
             return exit_code(self._signals.received)
         if result.error is not None:
             return USAGE
-        return FAILED if result.has_failed or result.cancelled else OK
+        return FAILED if result.has_failed or result.rejected or result.cancelled else OK

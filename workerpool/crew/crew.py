@@ -42,7 +42,10 @@ class Crew:
     def add(self, tickets: Iterable[Ticket]) -> None:
         """Queue requests; raises `RuntimeError`, and takes none, after shutdown, and if no thread can be started."""
         dispatcher, scheduler, gate = self._dispatcher, self._dispatcher.scheduler, self._turns.gate
-        sorting = Sorting([*tickets]) if gate is None else gate.sort(tickets)
+        tickets, logins = [*tickets], self._turns.logins
+        for ticket in tickets:
+            ticket.bearer = logins.bearer(ticket.request)
+        sorting = Sorting(tickets) if gate is None else gate.sort(tickets)
         try:
             with dispatcher.lock:
                 dispatcher.check_open()

@@ -10,6 +10,7 @@ workers are being done at once.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -25,12 +26,14 @@ from workerpool.crew.delays import Delays
 from workerpool.crew.held import RobotsFetch
 from workerpool.crew.locking import ChoreLock
 from workerpool.crew.threads import Call, Threads
+from workerpool.crew.tokens import TokenFetch, fetch, tell
 from workerpool.scheduler import Scheduler
 from workerpool.tickets import Ticket
 from workerpool.trip import Step
 from workerpool.worker import Worker
 
 if TYPE_CHECKING:
+    from workerpool.credentials import Bearer, Login
     from workerpool.crew.turns import Turns
     from workerpool.gate import Sorting
 
@@ -77,6 +80,7 @@ class Dispatcher:
         self.threads = Threads(executor)
         self.carrier = Carrier(worker)
         self.callables: deque[Call] = deque()
+        self.awaiting: dict[Login, list[threading.Condition]] = {}  # threads that wait for a token
         self.on_callables = 0  # callables that are being run
         self.on_requests = 0  # requests that are being sent: carried, left to the others, or on a thread of their own
         self._callable_next = True  # breaks a tie between the two kinds
@@ -111,6 +115,9 @@ class Dispatcher:
             scheduler.admit(now, all_busy=self.is_full)
         has_room = not self.is_full  # or else whoever finishes first looks for more
         is_ready = has_room and scheduler.has_ready(now)
+        if scheduler.wanted:
+            self._fetch_tokens(now)
+            is_ready = has_room and scheduler.has_ready(now)
         waiting = len(carrier.for_others)  # also without room: these are counted as being sent already
         if has_room:
             waiting += len(self.callables)
@@ -123,6 +130,29 @@ class Dispatcher:
         elif has_room and not is_ready:
             self._set_alarm(now)
         self.delays.note(now, is_full=not has_room, is_ready=is_ready)  # last: what holds until the next change
+
+    def _fetch_tokens(self, now: float) -> None:
+        """Queue what fetches the tokens that are wanted: a request to go before all others of its host, or a callable
+        for a function, or for telling that there will be none."""
+        turns, wanted = self._turns(), [*self.scheduler.wanted]
+        self.scheduler.wanted.clear()
+        for bearer in wanted:
+            if turns is None or not bearer.is_wanted(now):  # another one has been before
+                continue
+            login = bearer.login
+            if not login.begin(now):
+                self.callables.append(Call(tell, (turns, login), {}))
+            elif login.request is None:
+                self.callables.append(Call(fetch, (turns, login), {}))
+            else:
+                ticket = TokenFetch(turns, login)
+                ticket.arrived_at = now
+                self.scheduler.put_first(ticket, now)
+
+    def tell_callers(self, login: Login) -> None:
+        """Wake the threads that wait for a source's token."""
+        for condition in self.awaiting.pop(login, ()):
+            condition.notify_all()
 
     def _call_worker(self) -> None:
         """Call one more thread to a turn, unless all are in one."""
@@ -221,6 +251,8 @@ class Dispatcher:
             has_opened = scheduler.hear(ticket.host, step.answer, now)  # before the release, which may forget the host
             if has_opened is not None:
                 step.circuit = ticket.host, has_opened
+        if ticket.bearer is not None:
+            self._note_login(ticket.bearer, step, now)
         was_refused = ticket.refused_until is not None
         # By the host that it was sent to: what follows may change it.
         scheduler.release(ticket.host, now, since=ticket.granted_at, failed=step.failed, was_refused=was_refused)
@@ -252,6 +284,13 @@ class Dispatcher:
             counts.retries += 1
             ticket.host = ticket.trip.host
             scheduler.park(ticket, step.park_until)
+
+    def _note_login(self, bearer: Bearer, step: Step, now: float) -> None:
+        """Take note of what a send says about the token that it was made with."""
+        if step.is_refused:
+            bearer.be_refused()
+        elif step.outcome is not None:
+            bearer.conclude(step.outcome.status, now)
 
     def carry_out_all(self, ended: list[tuple[Ticket, Step]], now: float) -> None:
         """Do what several steps say."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workerpool import events
 from workerpool.clock import NEVER
-from workerpool.crew.held import hear
+from workerpool.credentials import Bearer, Login, TokenSource
+from workerpool.crew import held
+from workerpool.crew.tokens import abandon, fetch, hear
 from workerpool.crew.turns import Turns, tell_of_circuit
-from workerpool.errors import SlotTimeout
+from workerpool.errors import RequestError, SlotTimeout, TokenFailed
 from workerpool.gate import Gate
 from workerpool.limits import Answer, Limiter
-from workerpool.model import Outcome
+from workerpool.model import Outcome, Request
 from workerpool.robots import Site
 from workerpool.tickets import Caller
+from workerpool.transport import translate
+
+if TYPE_CHECKING:
+    from requests import Response
 
 
 class Door:
@@ -76,6 +82,92 @@ class Door:
         if circuit is not None:
             tell_of_circuit(caller.host, circuit)
 
+    # -- tokens -------------------------------------------------------------------------------------------------------
+
+    def bearer_for(self, source: TokenSource) -> Bearer | None:
+        """How a request says who sends it; None inside of what fetches a token."""
+        return None if self._turns.worker.is_fetching else Bearer(self._turns.logins.login(source))
+
+    def await_token(self, bearer: Bearer, max_wait: float | None) -> None:
+        """Wait until there is a token, which this thread fetches itself unless another thread does.
+
+        A request for one would need a worker, and all of them may be waiting here. Raises `TokenFailed`.
+        """
+        dispatcher, clock, login = self._dispatcher, self._dispatcher.clock, bearer.login
+        condition = dispatcher.lock.condition()
+        gives_up_at = NEVER if max_wait is None else clock.now() + max_wait
+        has_asked = False
+        while True:
+            with dispatcher.lock:
+                now = clock.now()
+                until = bearer.waits_until(now)
+                if until <= now:
+                    bearer.take()
+                    return
+                if has_asked and login.fault is not None and not login.is_worth_waiting(self._turns.worker.attempts):
+                    raise login.failure()
+                if now >= gives_up_at:
+                    raise TokenFailed(f"no token from {login.source.label} within {max_wait:.3g} s", retry_helps=True)
+                if not login.may_fetch(now):
+                    if until == NEVER and not login.is_fetching:
+                        raise login.failure()
+                    dispatcher.awaiting.setdefault(login, []).append(condition)
+                    until = min(until, gives_up_at)
+                    clock.wait(condition, None if until == NEVER else until - now)
+                    continue
+                login.begin(now, by_thread=True)
+            self._fetch(login)
+            has_asked = True
+
+    def _fetch(self, login: Login) -> None:
+        """Fetch a token on this thread."""
+        if login.request is None:
+            fetch(self._turns, login)
+            return
+        worker = self._turns.worker
+        worker.is_fetching = True
+        try:
+            outcome = self._answer_to(login.request)
+        except BaseException:
+            abandon(self._turns, login)
+            raise
+        finally:
+            worker.is_fetching = False
+        hear(self._turns, login, outcome)
+
+    def _answer_to(self, request: Request) -> Outcome:
+        response: Response | None = None
+        error: RequestError | None = None
+        try:
+            response = self.session.request(
+                request.method,
+                request.url,
+                data=request.data,
+                headers=request.headers,
+                auth=request.auth,
+                allow_redirects=False,
+            )
+        except Exception as failed:
+            error = failed if isinstance(failed, RequestError) else translate(failed, request.url)
+        return Outcome(request, response, error)
+
+    def renounce(self, bearer: Bearer) -> None:
+        """Note that a token was refused, and the request goes again."""
+        with self._turns.change():
+            bearer.be_refused()
+
+    def conclude(self, bearer: Bearer, status: int) -> None:
+        """Note what came of a request that went again with another token."""
+        with self._dispatcher.lock:
+            bearer.conclude(status, self._dispatcher.clock.now())
+
+    @property
+    def is_fetching(self) -> bool:
+        """Whether the calling thread is at a token just now: robots.txt is not asked about that."""
+        return self._turns.worker.is_fetching
+
+    # -- what a host wants --------------------------------------------------------------------------------------------
+
     def refusal(self, host: str) -> tuple[float, bool] | None:
         """Until when `host` gets no request at all, and whether its circuit breaker says so; None if it gets them."""
         with self._dispatcher.lock:
@@ -105,4 +197,4 @@ class Door:
 
     def hear_robots(self, gate: Gate, site: Site, outcome: Outcome) -> None:
         """Take what came of the fetch of a robots.txt, and let the requests go that waited for it."""
-        hear(self._turns, gate, site, outcome)
+        held.hear(self._turns, gate, site, outcome)

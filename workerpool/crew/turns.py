@@ -24,6 +24,7 @@ from concurrent.futures.thread import BrokenThreadPool
 
 from workerpool import events
 from workerpool.clock import Clock
+from workerpool.credentials import Logins
 from workerpool.crew.carrier import Carrier, Sending
 from workerpool.crew.dispatcher import Dispatcher
 from workerpool.crew.held import see_to
@@ -31,6 +32,7 @@ from workerpool.crew.threads import Call
 from workerpool.endings import GIVEN_UP
 from workerpool.errors import UnexpectedError
 from workerpool.gate import Gate
+from workerpool.model import origin
 from workerpool.redact import redact
 from workerpool.scheduler import Scheduler
 from workerpool.tickets import Ticket
@@ -86,8 +88,10 @@ class Turns:
         clock: Clock,
         on_closed: Callable[[], None],
         gate: Gate | None = None,
+        logins: Logins | None = None,
     ) -> None:
         self.worker = worker
+        self.logins = logins or Logins(None, origin)  # whose tokens requests show
         self.gate = gate  # None if nobody obeys robots.txt; never changed
         self._on_closed = on_closed
         self._can_carry = worker.can_carry and workers > 1

@@ -37,6 +37,9 @@ IN_FLIGHT, MORE_IN_FLIGHT = 6.0, 0.015
 """How many may be in flight to a host that has refused nothing: so many, and this share of what it has accepted. A
 first refusal hits at most those."""
 
+SHORTEST_FLIGHT = 1e-4
+"""Seconds that a request is in flight at least, as a clock may not tell."""
+
 BACK = 0.85
 """The share of the known limit at which the curve begins."""
 
@@ -46,8 +49,12 @@ BLIND = 0.7
 UNDER = 0.97
 """The share of what was accepted that counts as the known limit: a little less, as a burst's allowance is in it."""
 
-BEYOND = 1.25
-"""The share of the known limit from which on it is not the limit any more, and the rate grows as it did at first."""
+BEYOND, MORE_SLOWLY = 1.25, 0.25
+"""The share of the known limit from which on it is not the limit any more, and the rate grows as it did at first, but
+by this share of it."""
+
+USED = 0.5
+"""The share of the slots that have to be wanted, lately, for the rate to grow."""
 
 SHORTEST, PER_REFUSAL, PER_PAUSE = 10.0, 70.0, 30.0
 """What it takes to come back to the known limit, at least: seconds, accepted requests for each refused one, seconds
@@ -93,7 +100,7 @@ class AdaptiveRate:
 
     def __init__(self, ceiling: Rate | None = None) -> None:
         self._ceiling = ceiling.per_second if ceiling else math.inf
-        self._learned = min(START, self._ceiling)
+        self._learned = START
         self._window = AnnouncedWindow()
         self._last = LONG_AGO  # the last slot's time
         self._cost = 1  # and its weight
@@ -123,14 +130,12 @@ class AdaptiveRate:
     @property
     def rate(self) -> float:
         """Requests per second, now."""
-        return max(FLOOR, min(self._learned, self._window.pace, self._ceiling))
+        return min(self._learned, self._ceiling, max(FLOOR, self._window.pace))
 
     def next_at(self, weight: int = 1) -> float:
         """The time of the next slot; in the past if one is free now."""
         at = self._last + self._cost / min(self._learned, self._ceiling)
-        if self._window.pace < math.inf:
-            at = max(at, self._window.next_at(self._last, self._cost))
-        return max(at, self._hold)
+        return max(at, self._window.next_at(self._last, self._cost), self._hold)
 
     def try_take(self, now: float, weight: int = 1, *, since: float | None = None) -> float | None:
         """Take a slot that has come by `now`; returns its time, or None if none has.
@@ -142,7 +147,7 @@ class AdaptiveRate:
             return None
         at = max(free, slot_from(now, since))
         interval = self._cost / self.rate
-        self._use += 0.1 * (interval / (interval + at - max(free, self._last)) - self._use)
+        self._use += 0.1 * (interval / (interval + at - free) - self._use)
         self._last, self._cost = at, weight
         self._window.take(at, weight)
         if self._dry:
@@ -153,8 +158,8 @@ class AdaptiveRate:
     def rests_at(self) -> float:
         """The time from which on this limiter holds nothing worth keeping."""
         if self._known or self._window.pace < math.inf:
-            return max(self._last + KEPT, self._hold, self._window.ends_at)
-        return self._last + (KEPT / 10 if self._learned > START else self._cost / self._learned)
+            return max(self._last + KEPT, self._window.ends_at)
+        return self._last + KEPT / 10 if self._learned > START else self.next_at()
 
     # -- a learner ----------------------------------------------------------------------------------------------------
 
@@ -168,33 +173,30 @@ class AdaptiveRate:
             self._note_acceptance(answer)
 
     def _note_acceptance(self, answer: Answer) -> None:
-        took = max(1e-4, answer.ended_at - answer.sent_at)
+        if not self._accepted:
+            self._cycle_at = self._spell_at = self._mark = self._mark_before = answer.sent_at
         self._accepted += 1
-        self._latency += (took - self._latency) / min(self._accepted, 20)
-        if self._cycle_at == LONG_AGO:
-            self._cycle_at = answer.sent_at
+        self._latency += (answer.ended_at - answer.sent_at - self._latency) / min(self._accepted, 20)
         self._cycle += 1
-        if self._spell_at == LONG_AGO:
-            self._spell_at = answer.sent_at
         if answer.sent_at < self._fell_at:
             return
         self._spell += 1
         if self._dry:
             self._recover(answer.sent_at)
         self._count(answer.sent_at)
-        rate = self.rate
-        if self._use >= 0.5 and self._learned <= 1.25 * rate:
-            self._grow(rate)
+        if self._use >= USED and self._learned <= self.rate:
+            self._grow()
 
-    def _grow(self, rate: float) -> None:
-        most = self._learned + GROWTH * min(1.0, rate / START)
-        if self._known:
-            self._curve += 1 / rate
-            beyond = self._learned >= BEYOND * self._known
-            most = self._learned + min(GROWTH / 4, rate / 40) if beyond else min(most, self._on_curve())
+    def _grow(self) -> None:
+        step, most = GROWTH * min(1.0, self._learned / START), math.inf
+        if not self._known:
+            most = (IN_FLIGHT + MORE_IN_FLIGHT * self._accepted) / max(self._latency, SHORTEST_FLIGHT)
+        elif self._learned >= BEYOND * self._known:
+            step *= MORE_SLOWLY
         else:
-            most = min(most, (IN_FLIGHT + MORE_IN_FLIGHT * self._accepted) / self._latency)
-        self._learned = max(self._learned, most)
+            self._curve += 1 / self._learned
+            most = self._on_curve()
+        self._learned = max(self._learned, min(self._learned + step, most))
 
     def _on_curve(self) -> float:
         """CUBIC's curve: `BACK` of the known limit at the fall, all of it after `stretch` seconds, then beyond."""
@@ -224,8 +226,8 @@ class AdaptiveRate:
 
     def _extend(self, now: float, pause: float) -> None:
         """Count what is sent until the pause is over to the same incident."""
-        end = now + pause
-        if pause and end > self._fell_at:
+        if pause:
+            end = max(now + pause, self._fell_at)
             self._paused += end - max(now, self._fell_at)
             self._fell_at = end
 
@@ -250,13 +252,15 @@ class AdaptiveRate:
             self._set_limit(min(rate, self._spell / elapsed), self._spell)
             self._spell_at, self._spell = now + pause, 0
             return
-        if self._seen:
-            self._learned = max(FLOOR, rate)
-            return
+        self._learned = max(FLOOR, rate)
+        if not self._seen:
+            self._hold_on(now, pause)
+
+    def _hold_on(self, now: float, pause: float) -> None:
+        """Nothing was accepted since the last fall: let one ask, after a while, unless the host has said when."""
         if not self._dry:
             self._dry_since = now
         self._dry += 1
-        self._learned = max(FLOOR, rate)
         if not pause:
             self._hold = now + min(LONGEST_HOLD, FIRST_HOLD * 4.0 ** (self._dry - 1))
             ends = (self._cycle_at + window for window in WINDOWS)
@@ -266,9 +270,9 @@ class AdaptiveRate:
         """Something is accepted again after fruitless falls: what a whole cycle admitted is the limit."""
         elapsed = sent_at - self._cycle_at
         if sent_at - self._dry_since > OUTAGE:
-            self._learned, self._known = min(START, self._ceiling), 0.0
+            self._learned, self._known = START, 0.0
         elif self._dry > 1:
-            self._set_limit(self._cycle / max(elapsed, 1e-3), self._cycle)
+            self._set_limit(self._cycle / max(elapsed, FIRST_HOLD), self._cycle)
         if self._cycle >= EVIDENCE:
             self._cycle_at, self._cycle = sent_at, 1
         self._dry, self._hold = 0, LONG_AGO
@@ -279,7 +283,6 @@ class AdaptiveRate:
         self._known = max(FLOOR, UNDER * limit)
         self._learned = max(FLOOR, BACK * self._known)
         self._evidence = evidence + (self._evidence if self._is_confirmed else 0)
-        self._dry = 0
 
     @property
     def _sample(self) -> tuple[int, float]:
@@ -290,9 +293,7 @@ class AdaptiveRate:
         """Count an accepted request; what is long ago is forgotten, soon while the rate still grows fast."""
         least, seconds = self._sample
         self._newest = max(self._newest, sent_at)
-        if self._mark == LONG_AGO:
-            self._mark = self._mark_before = sent_at
-        elif self._seen >= least and sent_at - self._mark >= seconds:
+        if self._seen >= least and sent_at - self._mark >= seconds:
             self._mark_before, self._seen_before = self._mark, self._seen
             self._mark, self._seen = sent_at, 0
         self._seen += 1

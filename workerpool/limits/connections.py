@@ -66,7 +66,7 @@ class AdaptiveConnections:
     @property
     def limit(self) -> int:
         """Requests that may be in flight, at least 1."""
-        return max(1, int(self._limit + 1e-9))
+        return int(self._limit + 1e-9)
 
     def explains(self, answer: Answer) -> bool:
         """Whether a refusal speaks of too many at once: clearly more were in flight than are when one is accepted.
@@ -124,7 +124,6 @@ class AdaptiveConnections:
         if peak <= self._limit / 2:
             self._base, self._probe_at = latency, now + PROBE  # little load as it is
         base = self._base or latency
-        self._learn_base(latency, base)
         tolerance = ROUGH_TOLERANCE if self._doublings else TOLERANCE
         gradient = max(0.5, tolerance * base / latency) if latency else 1.0
         if gradient < 1:
@@ -132,9 +131,11 @@ class AdaptiveConnections:
             self._probe_at = min(self._probe_at, now + LOADED_PROBE)
             target = min(self._limit, gradient * self._limit + self._queue)
             self._limit += SMOOTHING * (target - self._limit)
-        elif peak >= self._limit - 1:  # else fewer were in flight than might have been, and nothing was learned
-            self._widen(now)
-        if now >= self._probe_at and self._limit > 1:
+        else:
+            self._learn_base(latency, base)
+            if peak >= self._limit - 1:  # else fewer were in flight than might have been: nothing speaks for more
+                self._widen(now)
+        if now >= self._probe_at and self._limit >= 2:
             self._probed, self._limit = self._limit, self._limit / 2
             self._begin_round(now)
         else:

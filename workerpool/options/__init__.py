@@ -9,11 +9,10 @@ To add an option: the argument in the signature, its check, a row here, and `mak
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 from workerpool.config import UNNOTICED, RetryBudget, RetryPolicy
+from workerpool.options.credentials import auth, in_turns, proxies_of_file, proxy
+from workerpool.options.option import REQUIRED as REQUIRED
+from workerpool.options.option import Option as Option
 from workerpool.options.reading import (
     authorities,
     certificate,
@@ -26,50 +25,13 @@ from workerpool.options.reading import (
     number,
     number_or_0,
     number_or_auto,
-    proxies,
-    same,
     size,
+    speed,
     tries,
 )
+from workerpool.options.rows import QUERY as QUERY
+from workerpool.options.rows import TEMPLATE as TEMPLATE
 from workerpool.paging.reading import read_pages
-
-REQUIRED = "required"
-"""In place of what holds if an option is not said."""
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One option. `name`: of the argument in Python; "" if there is none of just that form.
-
-    `flag`: on the command line, and what follows it: ``--rate RATE``, ``--format csv|jsonl``; "" if there is none.
-    `means`: in Markdown, without a full stop at its end. Its first sentence is the help; ``{rate}`` becomes that
-    option's name, or its flag. `python`: what it means in Python, where that is
-    something else.
-    `unless`: what holds if it is not said, where that is not the default's value.
-    `read`: makes what Python takes of a flag's text. `value`: of a flag that has no text.
-    `to`: the argument, or the field of one, that a flag without a `name` goes into. `many`: it may be repeated.
-    """
-
-    name: str
-    flag: str
-    means: str
-    unless: str = ""
-    python: str = ""
-    read: Callable[[str, str], Any] = same
-    value: Any = True
-    to: str = ""
-    many: bool = False
-
-    @property
-    def target(self) -> str:
-        """The argument that it goes into, or the field of one."""
-        return self.name or self.to
-
-    @property
-    def word(self) -> str:
-        """The long form of its flag."""
-        return next((word for word in self.flag.split() if word.startswith("--")), "")
-
 
 # fmt: off
 
@@ -88,6 +50,41 @@ OUTPUT = (
         python="what to add to records: `\"body\"`, `\"headers\"`, or both"),
     Option("ordered", "--ordered", "write in the source's order", "as answers come"),
     Option("overwrite", "--overwrite", "replace an output that is there", "it is refused"),
+)
+
+SCHEMA = (
+    Option(
+        "schema", "--schema FILE",
+        "[a schema](../howto/schemas.md) in TOML or JSON: answers become its typed rows, and what does not fit is "
+        "rejected with its reason. Its columns take the place of a record's fields", "records",
+        python="[a schema](../howto/schemas.md), or the name of its file: answers become its typed rows, and what does "
+        "not fit is rejected with its reason"),
+    Option(
+        "upsert", "--upsert",
+        "put rows into the table that is there, each in place of the one with the same key. The key is the schema's; "
+        "for databases", "the table is written anew"),
+    Option(
+        "rejects", "--rejects FILE",
+        "where what was rejected goes. By default it is beside the output, or in the job's directory if that is no "
+        "file", "OUTPUT.rejects.jsonl"),
+)
+
+BODIES = (
+    Option(
+        "", "--bodies DIR",
+        "write [each body to a file](../howto/downloads.md) below DIR. The record has `file` and `sha256`; a body that "
+        "breaks off is gone on with", "they are left out", read=directory, to="save.directory"),
+    Option(
+        "", "--body-name NAME",
+        "of these files, made of {{host}}, {{path}}, {{query}}, {{name}}, {{ext}}, {{key}}, {{source}}, {{ordinal}}, "
+        "{{sha256}}. `{{sha256:.2}}` is its first two letters. Of two inputs with one name the second is not sent",
+        "{sha256:.2}/{sha256}", to="save.name"),
+    Option(
+        "", "--min-speed SPEED",
+        "10KB/s: what such a body has to bring over 30 s, or none. In place of `{timeout}`, which ends with the "
+        "headers; what is slower is tried again from where it was", "1KB/s", read=speed, to="save.min_speed"),
+    Option("", "--max-file SIZE", "of such a body: 10GB; what is larger fails as `TooLarge`", "no limit", read=size,
+           to="save.max_size"),
 )
 
 INPUT_FORMAT = Option(
@@ -120,7 +117,7 @@ JOB = (
     Option(
         "conditional", "--conditional",
         "ask servers only for what has changed since the last run. It asks by `If-None-Match` and `If-Modified-Since`",
-        "unless bodies are included"),
+        "unless bodies are included, or go to files, or a schema is given"),
     Option("", "--no-conditional", "ask servers for everything", value=False, to="conditional"),
     Option(
         "only_changed", "--only-changed",
@@ -251,11 +248,23 @@ TRUST = (
     Option("", "--insecure", "accept any certificate", value=False, to="verify"),
     Option(
         "", "--proxy URL",
-        "go through this proxy. It speaks http, https, or with the extra `[socks]` socks5 or socks5h",
-        "as the environment says", read=proxies, to="proxies"),
+        "go through this proxy, or [in turns](../howto/proxies.md) through several. It speaks http, https, or with the "
+        "extra `[socks]` socks5 or socks5h. `env:NAME`, `file:PATH` and `keyring:SERVICE/USER` name where its URL is",
+        "as the environment says", read=proxy, to="proxies", many=True, gather=in_turns),
 )
 
 REACH = (
+    Option(
+        "", "--proxies FILE", "go through the proxies of a file in turns, a URL a line", read=proxies_of_file,
+        to="proxies"),
+    Option(
+        "auth", "--auth HOW",
+        "who sends: basic:USER:SECRET, bearer:SECRET, or oauth2:FILE for [tokens that end](../howto/credentials.md). "
+        "SECRET is `env:NAME`, `file:PATH`, `keyring:SERVICE/USER` (the extra `[keyring]`) or `netrc:HOST`; said "
+        "itself, it works, but everybody on the machine can read it in the list of processes", "netrc's", read=auth,
+        python="how requests without an auth of their own say who sends them: as in requests, a pair `(user, "
+        "password)` or an auth object; or a [source of tokens](../howto/credentials.md), a `BearerToken` or "
+        "`ClientCredentials`"),
     Option(
         "", "--cert FILE", "a certificate of your own and its key, in PEM, for servers that ask for one",
         read=certificate, to="cert"),
@@ -306,7 +315,10 @@ ONLY_PYTHON = (
         "of redirects keeps its own); `\"worker\"` keeps them in each worker's session, `\"shared\"` in one jar "
         "for the pool"),
     Option("max_redirects", "", "hops that a request may take; a circle ends at once"),
-    Option("proxies", "", "as in requests, for every request without its own", "the environment's"),
+    Option(
+        "proxies", "",
+        "as in requests, for every request without its own; or a `ProxyList`, which [take turns](../howto/proxies.md)",
+        "the environment's"),
     Option("verify", "", "as in requests, for every request without its own; goes before `REQUESTS_CA_BUNDLE`"),
     Option("cert", "", "as in requests, for every request without its own", "none"),
     Option(
@@ -325,7 +337,9 @@ ONLY_PYTHON = (
 )
 
 ONLY_JOB = (
-    Option("sources", "", "names of files, or patterns, as for [the command](cli.md#sources)"),
+    Option("save", "", "the [files that bodies go to](../howto/downloads.md), a `Save`", "they are left out"),
+    Option("sources", "", "names of files, or patterns, as for [the command](cli.md#sources), or a database's URL"),
+    Option("template", "", "makes the requests of the sources' rows, a `Template`", "rows say their requests"),
     Option("requests", "", "in place of `sources`: an iterable of URLs and `Request`s, or a function that makes one"),
     Option("window", "", "requests in memory at once", "the pool's"),
     Option("note", "", "is called with sentences about what is left out or has changed", "says nothing"),
@@ -364,10 +378,31 @@ RETRY = (
     Option("wait", "", "a tenacity strategy of your own in place of `backoff`", "none"),
 )
 
+SAVE = (
+    Option("directory", "", "below which all files are. It is made"),
+    Option(
+        "name", "",
+        "of a body's file there: a template, with `{{host}}`, `{{path}}`, `{{query}}`, `{{name}}`, `{{ext}}`, "
+        "`{{key}}`, `{{source}}`, `{{ordinal}}` and `{{sha256}}`; `{{sha256:.2}}` is its first two letters"),
+    Option(
+        "overwrite", "",
+        "replace a file of that name. Otherwise the request ends as `NameTaken`, unless the name has `{{sha256}}` in "
+        "it: then a file of it has those bytes"),
+    Option(
+        "min_speed", "",
+        "bytes a second that a body has to bring over `window` seconds, in place of the timeout's total, which ends "
+        "with the headers. None bounds silences alone, by the timeout's `read`"),
+    Option("window", "", "seconds"),
+    Option("max_size", "", "bytes of a body beyond which it fails as `TooLarge`; `max_body` is for those in memory",
+           "no limit"),
+)
+
 AS_JSON = Option("", "--json", "write one JSON object in place of text", to="as_json")
 
 PLAN = (
     INPUT_FORMAT,
+    QUERY,
+    *(option for option in TEMPLATE if option.target in ("url", "method", "headers", "optional")),
     Option(
         "", "--from PATH",
         "the job's directory, or the output, of an earlier run: simulate with its timings. Without it, the least "
@@ -394,6 +429,10 @@ RECONCILE = (
     AS_JSON,
 )
 
+INFER = (
+    Option("", "-o, --output FILE", "where the schema goes; by default, to standard output", to="output"),
+)
+
 # fmt: on
 
 LIMITS = (*BUDGETS, WORKERS)
@@ -402,12 +441,39 @@ LIMITS = (*BUDGETS, WORKERS)
 POOL = (*LIMITS, SHARED, *FAILING, *EACH, *TRUST, *REACH)
 """What goes into a pool's arguments."""
 
+SECRETS = tuple(option for option in POOL if option.word in ("--auth", "--proxy"))
+"""Those that may hold a secret, so that it is better named than said."""
+
 IN_PYTHON = {
     "WorkerPool": (*POOL, *ONLY_PYTHON),
     "RetryPolicy": RETRY,
-    "Job": (*OUTPUT, INPUT_FORMAT, DEDUPE, PAGES[0], *JOB, *ONLY_JOB),
+    "Save": SAVE,
+    "Template": TEMPLATE,
+    "Job": (*OUTPUT, *SCHEMA, INPUT_FORMAT, QUERY, DEDUPE, PAGES[0], *JOB, *ONLY_JOB),
 }
 """Where each argument is declared."""
 
-ALL = (*OUTPUT, INPUT_FORMAT, DEDUPE, *PAGES, *JOB, *POOL, PROCESSES, DEADLINE, *MESSAGES, *PLAN, *DOCTOR)
+ALL = tuple(
+    option
+    for option in (
+        *(
+            *OUTPUT,
+            *SCHEMA,
+            *BODIES,
+            INPUT_FORMAT,
+            QUERY,
+            *TEMPLATE,
+            DEDUPE,
+            *PAGES,
+            *JOB,
+            *POOL,
+            PROCESSES,
+            DEADLINE,
+            *MESSAGES,
+            *PLAN,
+            *DOCTOR,
+        ),
+    )
+    if option.flag
+)
 """All that have a flag."""

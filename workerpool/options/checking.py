@@ -19,7 +19,7 @@ from workerpool.keys import key_function
 from workerpool.model import origin
 from workerpool.rate import Rate
 
-_AS_GIVEN = ("cookies", "max_body", "max_redirects", "proxies", "verify", "cert", "fast_path", "robots")
+_AS_GIVEN = ("cookies", "max_body", "max_redirects", "auth", "proxies", "verify", "cert", "fast_path", "robots")
 
 _CALLED = {
     "session_factory": "a function that makes a requests.Session",
@@ -41,10 +41,13 @@ def checked(given: Mapping[str, Any]) -> Options:
         raise OptionError(f"clock={clock!r} must have now(), time() and wait(), as workerpool.clock.Clock says")
     if (given["key_rate"] is None) != (limit_by is None):
         raise OptionError("key_rate= and limit_by= go together: what may be sent for each key, and what the key is")
-    if given["session_factory"] is not None and (given["proxies"] or given["verify"] is not True or given["cert"]):
+    of_sessions = given["proxies"] or given["verify"] is not True or given["cert"] or given["auth"] is not None
+    if given["session_factory"] is not None and of_sessions:
         raise OptionError(
-            "proxies=, verify= and cert= are not for sessions of a session_factory=: set them on the sessions there"
+            "auth=, proxies=, verify= and cert= are not for sessions of a session_factory=: set them on the sessions "
+            "there, and a source of tokens on each Request"
         )
+    _check_auth(given["auth"])
     workers = _workers(given["max_workers"])
     return Options(
         workers=workers,
@@ -90,6 +93,16 @@ def _budgets(workers: int, given: Mapping[str, Any]) -> Budgets:
         learns_connections=learns_connections,
         slow_start=given["slow_start"],
     )
+
+
+def _check_auth(auth: Any) -> None:
+    """Raise `OptionError` for what requests would not take either. What it is may be a secret, and is not told."""
+    is_login = isinstance(auth, tuple) and len(auth) == 2 and all(isinstance(part, (str, bytes)) for part in auth)
+    if auth is not None and not is_login and not callable(auth):
+        raise OptionError(
+            f"auth= is a {type(auth).__name__}: give a pair (user, password), an auth object of requests', "
+            "a BearerToken or ClientCredentials"
+        )
 
 
 def _hosts(hosts: Any) -> tuple[str, ...] | None:

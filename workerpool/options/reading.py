@@ -6,12 +6,12 @@ certificates, which are looked at.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import ssl
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from workerpool import domains
 from workerpool.config import AUTO, RetryBudget
@@ -19,7 +19,6 @@ from workerpool.errors import OptionError
 from workerpool.keys import LimitBy, is_header
 from workerpool.rate import UNITS
 
-_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 _SIZES = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
@@ -77,6 +76,40 @@ def size(text: str, flag: str) -> int:
     return found
 
 
+def text_or_file(text: str, flag: str) -> str:
+    """A text, or with ``@`` before it the name of a file that holds it."""
+    if not text.startswith("@"):
+        return text
+    try:
+        with open(text[1:], encoding="utf-8") as file:
+            return file.read()
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name, or no UTF-8
+        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise OptionError(f"{flag}={text!r} cannot be read: {reason[:1].lower()}{reason[1:]}") from None
+
+
+def json_or_file(text: str, flag: str) -> Any:
+    """JSON, as a text or in a file."""
+    try:
+        found = json.loads(text_or_file(text, flag))
+    except (json.JSONDecodeError, RecursionError) as error:
+        place = "nested too deeply"
+        if isinstance(error, json.JSONDecodeError):
+            place = f"line {error.lineno}, column {error.colno}: {error.msg}"
+        raise OptionError(
+            f'{flag} is no JSON ({place}): write \'{{"id": "{{id}}"}}\', with places in double quotes, whatever '
+            "their values' types"
+        ) from None
+    if found is None:
+        raise OptionError(f"{flag}='null' is no body: leave it out")
+    return found
+
+
+def speed(text: str, flag: str) -> float | None:
+    """Bytes a second: ``10KB/s``, ``1MiB``; None for ``none``."""
+    return None if text == "none" else float(size(text.strip().removesuffix("/s"), flag))
+
+
 def fields(text: str, flag: str) -> frozenset[str]:
     return frozenset(field.strip() for field in text.split(",") if field.strip())
 
@@ -98,21 +131,6 @@ def limit_by(text: str, flag: str) -> LimitBy:
     if kind != "header" or not colon or not is_header(name):
         raise OptionError(f"{flag}={text!r} is unknown: write 'domain', or 'header:X-Api-Key' with a header's name")
     return name
-
-
-def proxies(text: str, flag: str) -> dict[str, str]:
-    try:
-        parts = urlsplit(text)
-        is_good = parts.scheme in _PROXY_SCHEMES and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        is_good = False
-    if not is_good:
-        shown = f"***@{text.rpartition('@')[2]}" if "@" in text else text  # before the last @ stands the login
-        raise OptionError(
-            f"{flag}={shown!r} is no proxy: write 'http://proxy:3128' or 'socks5h://proxy:1080', "
-            "with a login as in 'http://user:password@proxy:3128', percent-encoded"
-        )
-    return {"http": text, "https": text}
 
 
 def authorities(path: str, flag: str) -> str:

@@ -8,7 +8,7 @@ from workerpool.options import ALL, Option
 
 _WORDS = {option.target: option.word for option in reversed(ALL)}
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
-_OTHER = re.compile(r"\{([\w.]+)\}")
+_OTHER = re.compile(r"\{\{([\w.:]+)\}\}|\{([\w.]+)\}")
 _NAMED = re.compile(
     rf"(?<![^\s(])({'|'.join(sorted(map(re.escape, _WORDS), key=len, reverse=True))})=(True\b|(?=[\s,:;]|$))?"
 )
@@ -20,7 +20,11 @@ def meaning(option: Option, *, in_flags: bool) -> str:
     if in_flags and option.many:
         first, stop, more = text.partition(". ")
         text = f"{first}; may be repeated{stop}{more}"
-    return _OTHER.sub(lambda found: _WORDS[found[1]] if in_flags else found[1], text)
+
+    def word(found: re.Match[str]) -> str:
+        return f"{{{found[1]}}}" if found[1] else _WORDS[found[2]] if in_flags else found[2]
+
+    return _OTHER.sub(word, text)
 
 
 def plain(markdown: str) -> str:

@@ -27,6 +27,7 @@ WORDS = {
     "paused": "host asked for too long a wait",
     "redirects": "too many redirects",
     "robots": "not allowed by robots.txt",
+    "token": "no token to be had",
     "timeout": "timed out",
     "tls": "TLS failed",
     "unexpected": "unexpected error",

@@ -153,7 +153,8 @@ class Tally:
         with self._lock:
             self._sums.reasons[reason] += 1
             if response is not None:
-                self._sums.bytes += len(response.content or b"")
+                saved = outcome.saved
+                self._sums.bytes += len(response.content or b"") if saved is None else saved.size
             if error is not None and reason not in self._examples and len(self._examples) < EXAMPLES:
                 self._examples[reason] = _example(outcome)
             if outcome.attempts:

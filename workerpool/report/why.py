@@ -306,6 +306,10 @@ def _on_robots(case: _Case) -> str:
     return f"{whose} held it up {case.share}: it was still to come, or asks for a delay between requests"
 
 
+def _on_token(case: _Case) -> str:
+    return f"a token to send requests with was still to come {case.share}: only a faster token server would help"
+
+
 def _on_window(case: _Case) -> str:
     if case.allowed.ordered:
         return (
@@ -358,6 +362,7 @@ WAITS: Mapping[str, tuple[str, Callable[[_Case], str]]] = {
     "backoff": ("backoff", _on_backoff),
     "retry_budget": ("the retry budget", _on_retry_budget),
     "robots": ("robots.txt", _on_robots),
+    "token": ("a token", _on_token),
     "window": ("the window", _on_window),
     "source": ("the source", _on_source),
     "sink": ("the output", _on_sink),

@@ -6,16 +6,22 @@ Only the scheduler enters, under the lock of its caller.
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
+from workerpool.clock import NEVER
 from workerpool.limits import Limiter, MemoryLimiter, RetryTokens, SharedBudget
 from workerpool.scheduler.callers import Callers
 from workerpool.scheduler.hosts import Host
 from workerpool.scheduler.lanes import Lane
 from workerpool.scheduler.owners import Owners
+from workerpool.scheduler.parked import Parked
 from workerpool.scheduler.places import Places
 from workerpool.scheduler.register import Register
 from workerpool.scheduler.ring import Ring
 from workerpool.tickets import Ticket
+
+if TYPE_CHECKING:
+    from workerpool.credentials import Bearer
 
 
 class Head:
@@ -27,6 +33,7 @@ class Head:
         ring: Ring,
         places: Places,
         owners: Owners,
+        parked: Parked,
         callers: Callers,
         limiter: MemoryLimiter | None,
         shared: SharedBudget | None,
@@ -36,6 +43,8 @@ class Head:
         self._lanes = ring.lanes
         self._places = places
         self._owners = owners
+        self._parked = parked
+        self.wanted: list[Bearer] = []  # requests on whose behalf a token is to be fetched
         self._callers = callers
         self._limiter = limiter
         self._shared = shared
@@ -43,9 +52,9 @@ class Head:
     def bring_forward(self, now: float) -> bool:
         """Bring a request that may be sent, slots apart, to the head of the ring; whether there is one.
 
-        Lanes stand there that a pause or a discard has closed since, and requests whose owner has become full, or has
-        no room. These stand in nobody's way, but stay where they are if nobody else waits: for a stream by itself this
-        happens all the time.
+        Lanes stand there that a pause or a discard has closed since, requests for which there is no token, and those
+        whose owner has become full, or has no room. These stand in nobody's way, but stay where they are if nobody else
+        waits: for a stream by itself this happens all the time.
         """
         while True:
             # First: to let a lane forward may be all that brings one here.
@@ -64,7 +73,11 @@ class Head:
             ticket = line[0]
             owner = ticket.owner
             if (owner.room > 0 and not owner.is_full) or owner.lets(ticket):
-                return True
+                bearer = ticket.bearer
+                if bearer is None or lane.host.refused_until > now or self._has_token(bearer, now):
+                    return True
+                self._keep_back(lane.pop(line), bearer, now)
+                continue
             if not owner.is_full:
                 self.note_want(now)  # its places are taken by what waits for receipts
                 if owner.queued == self._owners.queued and not self._callers.waiting:
@@ -96,6 +109,21 @@ class Head:
         if self._limiter is not None:
             return self._limiter.next_at(weight)
         return now if self._shared is None else self._shared.next_at(None, weight, now)
+
+    def _has_token(self, bearer: Bearer, now: float) -> bool:
+        """Whether there is the token that it needs. Says, too, if another one is to be fetched."""
+        if bearer.is_wanted(now):
+            self.wanted.append(bearer)
+        return bearer.waits_until(now) <= now
+
+    def _keep_back(self, ticket: Ticket, bearer: Bearer, now: float) -> None:
+        """Take a request, which has left its lane, aside: until there is a token, or until one may be asked for."""
+        self._owners.count(ticket, -1)
+        until = bearer.waits_until(now)
+        if until == NEVER:
+            self._parked.hold(ticket, bearer.login)
+        else:
+            self._parked.park(ticket, until)
 
     def _let_slow_forward(self, now: float) -> None:
         """Give its turn to a lane that stood back, if there is a place for it."""
@@ -141,6 +169,8 @@ class Head:
         ticket.started = True
         ticket.granted_at = granted_at
         ticket.in_flight = host.in_flight
+        if ticket.bearer is not None:
+            ticket.bearer.take()
         ticket.refused_until = host.refused_until if refused else None
         ticket.is_circuit_open = refused and host.is_broken
         host.callers_turn = self._callers.are_first = True

@@ -56,8 +56,8 @@ class HoldUps:
             host = self.register.hosts.get(ticket.host)
             wait = Wait.READY if host is None else host.waits_for(at)
             found[wait if wait in (Wait.PAUSE, Wait.BREAKER) else Wait.BACKOFF, ticket.host] += 1
-        if self.parked.held:
-            found[Wait.ROBOTS, ""] = sum(map(len, self.parked.held.values()))
+        for for_what, held in self.parked.held.items():  # a site's robots.txt by its name, or else a `Login`
+            found[Wait.ROBOTS if isinstance(for_what, str) else Wait.TOKEN, ""] += len(held)
         return found
 
     def _of_lane(self, lane: Lane, at: float, otherwise: Wait, ready: Wait) -> Wait:

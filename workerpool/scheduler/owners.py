@@ -51,16 +51,7 @@ class Owners:
 
     def resume(self, owner: Owner, now: float) -> None:
         """Bring back all that an owner has aside."""
-        aside = self.aside.pop(owner, None)
-        if aside is None:
-            return
-        brought = [(self._register.lane_of(ticket, now), ticket) for ticket in aside]
-        for lane, ticket in reversed(brought):  # each to the front of its lane, so the oldest stands there in the end
-            lane.push_first(ticket)
-        # The lanes in the order in which they stood. Were it reversed, the same ones would come last each time, and
-        # starve.
-        for lane in dict.fromkeys(lane for lane, _ in brought):
-            self._ring.enlist(lane, now)
+        self._ring.bring_all_back(self.aside.pop(owner, ()), now)
 
     def urge(self, ticket: Ticket, now: float) -> None:
         """Bring back one request, if it is aside."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from itertools import count
 
 from workerpool.clock import NEVER
@@ -19,7 +19,7 @@ class Parked:
 
     def __init__(self) -> None:
         self.heap: list[tuple[float, int, Ticket]] = []
-        self.held: dict[str, deque[Ticket]] = {}  # none of these is empty
+        self.held: dict[Hashable, deque[Ticket]] = {}  # none of these is empty
         self._order = count()
         self._held_in_all = 0
 
@@ -38,14 +38,14 @@ class Parked:
         """When the next one's time comes."""
         return self.heap[0][0] if self.heap else NEVER
 
-    def hold(self, ticket: Ticket, name: str) -> None:
-        """Keep a request until `free` is called for `name`."""
+    def hold(self, ticket: Ticket, for_what: Hashable) -> None:
+        """Keep a request until `free` is called for what it waits for."""
         self._held_in_all += 1
-        self.held.setdefault(name, deque()).append(ticket)
+        self.held.setdefault(for_what, deque()).append(ticket)
 
-    def free(self, name: str) -> list[Ticket]:
-        """Remove and return the requests that were held for `name`."""
-        freed = [*self.held.pop(name, ())]
+    def free(self, for_what: Hashable) -> list[Ticket]:
+        """Remove and return the requests that were held for it."""
+        freed = [*self.held.pop(for_what, ())]
         self._held_in_all -= len(freed)
         return freed
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Iterable
 from itertools import count, islice
 
 from workerpool.clock import NEVER
@@ -52,6 +53,16 @@ class Ring:
         else:
             lane.push_first(ticket)
         self.enlist(lane, now)
+
+    def bring_all_back(self, tickets: Iterable[Ticket], now: float) -> None:
+        """Put requests that were here before at the front of their lanes, the first of them first."""
+        brought = [(self._register.lane_of(ticket, now), ticket) for ticket in tickets]
+        for lane, ticket in reversed(brought):  # each to the front of its lane, so the oldest stands there in the end
+            lane.push_first(ticket)
+        # The lanes in the order in which they stood. Were it reversed, the same ones would come last each time, and
+        # starve.
+        for lane in dict.fromkeys(lane for lane, _ in brought):
+            self.enlist(lane, now)
 
     def enlist(self, lane: Lane, now: float, *, is_first: bool = False, is_behind: bool = False) -> None:
         """Put a lane into the ring if it may send now, in line for a place, or into the heap for when it may.

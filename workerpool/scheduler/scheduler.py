@@ -14,7 +14,7 @@ of slow hosts stand back while others want all of the pool's places.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import replace
 
 from workerpool.clock import NEVER
@@ -67,7 +67,10 @@ class Scheduler:
         self._callers = Callers(self._register, self._ring, self._places, self._limiter, shared)
         self.callers = self._callers.waiting  # always the same deque, too
         self._owners = Owners(self._register, self._ring)
-        self._head = Head(self._register, self._ring, self._places, self._owners, self._callers, self._limiter, shared)
+        self._head = Head(
+            self._register, self._ring, self._places, self._owners, self._parked, self._callers, self._limiter, shared
+        )
+        self.wanted = self._head.wanted  # on whose behalf a token is to be fetched; always the same list
         self._hold_ups = HoldUps(
             self._register, self._ring, self._parked, self._owners, self._callers, self._places, self._limiter, shared
         )
@@ -98,13 +101,19 @@ class Scheduler:
         ticket.is_retry = self._retries is not None
         self._parked.park(ticket, until)
 
-    def hold(self, ticket: Ticket, name: str) -> None:
-        """Keep a request aside until `free` is called for `name`."""
-        self._parked.hold(ticket, name)
+    def hold(self, ticket: Ticket, for_what: Hashable) -> None:
+        """Keep a request aside until `free` is called for what it waits for."""
+        self._parked.hold(ticket, for_what)
 
-    def free(self, name: str) -> list[Ticket]:
-        """Remove and return the requests that were held for `name`."""
-        return self._parked.free(name)
+    def free(self, for_what: Hashable) -> list[Ticket]:
+        """Remove and return the requests that were held for it."""
+        return self._parked.free(for_what)
+
+    def bring_back(self, tickets: Collection[Ticket], now: float) -> None:
+        """Put requests that were freed at the front of their lanes, the first of them first."""
+        for ticket in tickets:
+            self._owners.count(ticket, 1)
+        self._ring.bring_all_back(tickets, now)
 
     def pause(self, name: str, until: float, now: float, *, refuse: bool = False) -> bool:
         """Let nothing be sent to a host before `until`; with `refuse`, its requests end unsent meanwhile.

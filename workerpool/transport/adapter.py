@@ -25,7 +25,7 @@ from workerpool.errors import InvalidRequest
 from workerpool.transport.bodies import read_redirect, read_whole
 from workerpool.transport.connections import Connections
 from workerpool.transport.deadline import shortest
-from workerpool.transport.failures import out_of_time
+from workerpool.transport.failures import causes_of, out_of_time, translate
 from workerpool.transport.fast import FastPath
 from workerpool.transport.governed import Driven, Governor, Send
 from workerpool.transport.guard import Guard
@@ -33,6 +33,7 @@ from workerpool.transport.messages import message_of
 from workerpool.transport.pending import Pending
 from workerpool.transport.pools import CountedPoolManager, CountedProxyManager
 from workerpool.transport.redirects import TIME_LEFT
+from workerpool.transport.rotation import REFUSED, REFUSES, Blame, Rotation, Route, blame_for, why
 from workerpool.transport.trace import Trace, idle_max, mark
 from workerpool.transport.way import Way
 
@@ -44,13 +45,20 @@ class SharedAdapter(HTTPAdapter):
     """requests' `HTTPAdapter` for every worker of one pool at once. Any thread."""
 
     def __init__(
-        self, options: Options, connections: Connections, guard: Guard, driven: Driven, governor: Governor
+        self,
+        options: Options,
+        connections: Connections,
+        guard: Guard,
+        driven: Driven,
+        governor: Governor,
+        rotation: Rotation | None = None,
     ) -> None:
         self._options = options
         self._connections = connections
         self._guard = guard
         self._driven = driven
         self._governor = governor
+        self._rotation = rotation
         self.fast = FastPath(connections, options.max_body, self) if options.fast_path else None
         self._recipes: dict[tuple[Any, ...], Any] = {}  # whole-value writes: no lock needed under the GIL
         self._proxies_lock = threading.Lock()  # guards proxy_manager: requests checks and sets it without one
@@ -200,7 +208,7 @@ class SharedAdapter(HTTPAdapter):
                 watch.begin(shortest(total, left))
             began = time.monotonic()
             try:
-                response = self._transmit(request, pair, way, streams=stream)
+                response = self._by_turns(request, pair, way, streams=stream)
                 if not stream:  # while the place is still held, so that the socket is counted until it is free
                     read_whole(response, self._options.max_body)
             except Exception as error:
@@ -217,6 +225,27 @@ class SharedAdapter(HTTPAdapter):
             return response
 
         return send_once
+
+    def _by_turns(self, request: PreparedRequest, timeout: Any, way: Way, *, streams: bool) -> Response:
+        """Send once, where proxies take turns by one of these: by the next, if it has not got further than that."""
+        rotation, trace = self._rotation, self._connections.traces.current
+        if rotation is None or not rotation.has(way.proxies):
+            return self._transmit(request, timeout, way, streams=streams)
+        route = Route()
+        while True:
+            proxy = rotation.pick(route)
+            try:
+                response = self._transmit(request, timeout, way._replace(proxies=proxy.mapping), streams=streams)
+            except Exception as error:
+                ours = translate(error, request.url or "", was_sent=trace.sent_at is not None)
+                goes_on = rotation.failed(route, blame_for(ours, causes_of(error), proxy), why(ours))
+                if not goes_on or trace.sent_at is not None:
+                    raise
+            else:
+                if response.status_code != REFUSED or not rotation.failed(route, Blame.PROXY, REFUSES):
+                    rotation.answered(route)
+                    return response
+                response.close()
 
     def check_url(self, url: str, proxies: Any) -> None:
         """Raise `Denied` for what the guard does not let pass."""

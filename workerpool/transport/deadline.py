@@ -84,6 +84,18 @@ class Watch:
         with self._lock:
             self.deadline = self._outer
 
+    def renew(self, seconds: float | None) -> bool:
+        """Set the deadline anew, `seconds` from now, for what comes next over the same socket; None sets none.
+
+        Returns False, and sets nothing, if it has passed: then what seemed to be the answer's end was not.
+        """
+        with self._lock:
+            if self.has_expired:
+                return False
+            self.deadline = self._outer = NEVER if seconds is None else time.monotonic() + seconds
+        self._watchdog.heed(self)
+        return True
+
     def suspend(self) -> None:
         """Let the time stand still: the thread waits for leave to send, and nothing of it hangs on a socket."""
         with self._lock:

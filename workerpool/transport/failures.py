@@ -70,7 +70,7 @@ def out_of_time(trace: Trace, cause: BaseException | None = None) -> requests.Ti
 
 
 def _translated(error: BaseException, host: str, was_sent: bool) -> RequestError:
-    causes = [*_causes(error)]
+    causes = [*causes_of(error)]
     host = redact(host)
     if _has(causes, urllib3.exceptions.InvalidHeader):  # of the answer; requests takes it for the request's
         return ConnectionLost(f"the answer of {host} is not HTTP: {_detail(causes)}")
@@ -106,7 +106,7 @@ def _translated(error: BaseException, host: str, was_sent: bool) -> RequestError
     return UnexpectedError(f"{type(error).__name__}: {redact(str(error))}")
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes_of(error: BaseException) -> Iterator[BaseException]:
     """Walk from `error` to what caused it: requests and urllib3 keep that in arguments, ``reason`` or ``__cause__``."""
     seen: set[int] = set()
     todo = [error]

@@ -56,9 +56,11 @@ def unpack_response(parcel: Parcel) -> Response:
     """Make a response again. Raises what unpickling raises."""
     if isinstance(parcel, bytes):
         response: Any
-        response, following = pickle.loads(parcel)
+        response, following, saved = pickle.loads(parcel)
         for hop, request in zip([*response.history, response], following, strict=True):
             hop._next = request
+        if saved is not None:
+            response.saved = saved
         return cast(Response, response)
     status, url, content, size, head, request, seconds, concerns_session = parcel
     make = functools.partial(plain_request, *request)
@@ -66,9 +68,9 @@ def unpack_response(parcel: Parcel) -> Response:
 
 
 def _pickled(response: Response) -> bytes:
-    """Pickle a response with what requests leaves out: the requests that redirects led to."""
+    """Pickle a response with what requests leaves out: where redirects led, and the file that its body went to."""
     following = [getattr(hop, "_next", None) for hop in [*response.history, response]]
-    return pickle.dumps((response, following), pickle.HIGHEST_PROTOCOL)
+    return pickle.dumps((response, following, getattr(response, "saved", None)), pickle.HIGHEST_PROTOCOL)
 
 
 def _without_code(response: Response) -> Response:

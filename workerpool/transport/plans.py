@@ -19,6 +19,7 @@ from requests.cookies import RequestsCookieJar
 from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 
+from workerpool.credentials import TokenSource
 from workerpool.model import Request
 from workerpool.transport.adapter import SharedAdapter, is_wrapped
 from workerpool.transport.messages import Message, head_around, is_plain_target
@@ -30,7 +31,7 @@ PLANS_KEPT = 2048
 TABLES_KEPT = 16
 """Kinds of sessions that have plans of their own. As a rule there is one: workers' sessions are made alike."""
 
-Table = dict[tuple[str, str], "Plan | None"]
+Table = dict[tuple[str, str, str | None], "Plan | None"]
 Tables = dict[Any, Table]
 
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
@@ -43,7 +44,7 @@ class Plan:
     carry, and `more`, what of it was the request's own.
     """
 
-    __slots__ = ("_end", "_start", "headers", "method", "more", "pool", "way")
+    __slots__ = ("_end", "_start", "has_login", "headers", "method", "more", "pool", "way")
 
     def __init__(self, prepared: PreparedRequest, around: tuple[str, str], pool: Any, way: Way, more: Any) -> None:
         self.method = prepared.method or ""
@@ -52,15 +53,21 @@ class Plan:
         self.pool = pool
         self.way = way
         self._start, self._end = around
+        self.has_login = any(name.lower() == "authorization" for name, _ in self.headers)
 
     def carries(self, more: Any) -> bool:
         """Whether `more` are the request's own headers that it has: in the same order, and written alike."""
         mine = self.more
         return mine is more or (bool(mine == more) and [*mine] == [*more])
 
-    def message(self, url: str, target: str) -> Message:
-        head = f"{self._start}{target}{self._end}".encode("latin-1")
-        return Message(self.method, url, head, None, partial(plain_request, self.method, self.headers, url))
+    def message(self, url: str, target: str, login: str | None = None) -> Message:
+        """What is sent for a URL. `login`: what ``Authorization`` says this time; it is kept in no plan."""
+        headers, end = self.headers, self._end
+        if login is not None:
+            headers = (*headers, ("Authorization", login))
+            end = f"{end[:-2]}Authorization: {login}\r\n\r\n"  # before the empty line
+        head = f"{self._start}{target}{end}".encode("latin-1")
+        return Message(self.method, url, head, None, partial(plain_request, self.method, headers, url))
 
 
 def plain_request(method: str, headers: tuple[tuple[str, str], ...], url: str) -> PreparedRequest:
@@ -87,16 +94,19 @@ class Plans:
         self._tables = tables
         self._note_state()
 
-    def find(self, request: Request, url: str) -> tuple[Plan, str] | None:
-        """The plan for `request`, and its target; None if it is not plain, or the session has something to add."""
+    def find(self, request: Request, url: str, proxies: Mapping[str, str] | None = None) -> tuple[Plan, str] | None:
+        """The plan for `request`, and its target; None if it is not plain, or the session has something to add.
+
+        `proxies`: that whose turn it is, where several take turns.
+        """
         if (
-            request.params or request.data or request.json is not None or request.files or request.auth
+            request.params or request.data or request.json is not None or request.files or _is_own(request.auth)
             or request.cookies or request.stream or request.hooks or request.proxies
-            or request.verify is not None or request.cert is not None
+            or request.verify is not None or request.cert is not None or request.save or request.sha256
         ):  # fmt: skip
             return None
         session = self._session
-        if session.auth or session.params or session.hooks != _NO_HOOKS:
+        if _is_changing(session.auth) or session.params or session.hooks != _NO_HOOKS:
             return None
         cut = url.find("/", 8)
         if cut < 0:
@@ -104,16 +114,16 @@ class Plans:
         site, target = url[:cut], url[cut:]
         if not self._is_as_before():
             self._note_state()
-        key = (request.method, site)
+        key = (request.method, site, None if proxies is None else proxies["http"])
         plan = known = self._table.get(key, _UNKNOWN)
         if known is _UNKNOWN or (known is not None and not known.carries(request.headers)):
             if len(self._table) >= PLANS_KEPT:
                 self._table.clear()
-            plan = self._make(request.method, site, request.headers)
+            plan = self._make(request.method, site, request.headers, proxies)
             if plan is not None or request.headers is None:
                 self._table[key] = plan
             elif known is _UNKNOWN:  # one request's odd headers say nothing of the site
-                self._table[key] = self._make(request.method, site, None)
+                self._table[key] = self._make(request.method, site, None, proxies)
         if plan is None or not is_plain_target(target):
             return None
         return plan, target
@@ -161,9 +171,13 @@ class Plans:
         session = self._session
         # The last three change where somebody puts something of theirs in between, as libraries for tests do.
         attributes = len(vars(session))
-        return (session.verify, session.cert, session.trust_env, attributes, Session.get_adapter, HTTPAdapter.send)
+        auth = session.auth if type(session.auth) is tuple else session.auth is not None  # with one, netrc is not asked
+        own = (session.verify, session.cert, session.trust_env, auth, attributes)
+        return (*own, Session.get_adapter, HTTPAdapter.send)
 
-    def _make(self, method: str, site: str, headers: Mapping[str, str] | None) -> Plan | None:
+    def _make(
+        self, method: str, site: str, headers: Mapping[str, str] | None, proxies: Mapping[str, str] | None
+    ) -> Plan | None:
         session = self._session
         method = method.upper()
         url = f"{site}/"
@@ -182,13 +196,23 @@ class Plans:
             session.cookies = own
         if prepared.url != url or session.get_adapter(url) is not self._adapter:
             return None
-        way = Way.of(**session.merge_environment_settings(url, {}, True, None, None))
+        way = Way.of(**session.merge_environment_settings(url, {**(proxies or {})}, True, None, None))
         pool = self._adapter.pool_or_none(prepared, way)
         if pool is None:
             return None
         start = self._adapter.request_url(prepared, way.proxies).removesuffix("/")
         around = head_around(method, dict(prepared.headers), None, pool, url)
         return around and Plan(prepared, (around[0] + start, around[1]), pool, way, more)
+
+
+def _is_own(auth: Any) -> bool:
+    """Whether requests has to do something for an auth each time; a token is added to what is sent."""
+    return bool(auth) and not isinstance(auth, TokenSource)
+
+
+def _is_changing(auth: Any) -> bool:
+    """The same of a session's: a pair is a header that stays as it is."""
+    return _is_own(auth) and type(auth) is not tuple
 
 
 _OF_SESSIONS = frozenset(name for name, value in vars(requests.Session).items() if callable(value))

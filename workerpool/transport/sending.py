@@ -6,8 +6,9 @@ what went wrong. Worker threads only.
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import requests
@@ -18,9 +19,21 @@ from requests.utils import default_user_agent
 from workerpool import events
 from workerpool.clock import LEAST
 from workerpool.config import Options, Timeout
-from workerpool.errors import ConnectionLost, Denied, OutcomeUnknown, RequestError, TimedOut, UnexpectedError
+from workerpool.credentials import TokenSource, as_it_is
+from workerpool.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    Denied,
+    OutcomeUnknown,
+    RequestError,
+    TimedOut,
+    TransportError,
+    UnexpectedError,
+)
 from workerpool.model import DEFAULT_PORTS, Request, origin
+from workerpool.proxies import ProxyList
 from workerpool.redact import redact
+from workerpool.saving import Board, Offer
 from workerpool.transport.adapter import SharedAdapter
 from workerpool.transport.bodies import is_repeatable, read_whole, rewind
 from workerpool.transport.connections import Connections, SocketCounts
@@ -28,7 +41,7 @@ from workerpool.transport.cookies import CookiePolicy
 from workerpool.transport.deadline import NEVER
 from workerpool.transport.dial import Dialer
 from workerpool.transport.dns import Resolver
-from workerpool.transport.failures import out_of_time, translate
+from workerpool.transport.failures import causes_of, out_of_time, translate
 from workerpool.transport.governed import Driven, GovernedAdapter, Governor
 from workerpool.transport.guard import Guard
 from workerpool.transport.lazy import LazyResponse
@@ -36,7 +49,9 @@ from workerpool.transport.messages import Message
 from workerpool.transport.pending import Pending
 from workerpool.transport.places import Leases
 from workerpool.transport.plans import Plan, Plans, Tables
+from workerpool.transport.receiving import Receiver, check_sha256, wanted_sha256
 from workerpool.transport.redirects import confine, step_of
+from workerpool.transport.rotation import REFUSED, REFUSES, Blame, Rotation, Route, blame_for, why
 from workerpool.transport.session import Environment, Session, mount
 from workerpool.transport.trace import Trace, idle_max, taken_off
 from workerpool.transport.way import Way
@@ -62,10 +77,12 @@ class RequestsTransport(CarryingTransport):
             budgets.max_connections, budgets.host_connections, Dialer(Resolver(), self._guard), leases
         )
         self._driven = Driven()
+        self._rotation = Rotation(options.proxies) if isinstance(options.proxies, ProxyList) else None
         self._governor = governor
-        self._adapter = SharedAdapter(options, self._connections, self._guard, self._driven, governor)
+        self._adapter = SharedAdapter(options, self._connections, self._guard, self._driven, governor, self._rotation)
         self._fast: Any = self._adapter.fast  # None if that is off: no session has plans then
         self._cookies = CookiePolicy(options.cookies)
+        self._receiver = Receiver()
         self._foreign: set[tuple[str, str]] = set()
         self._environment = Environment()
         self._plans: Tables = {}
@@ -229,6 +246,11 @@ class RequestsTransport(CarryingTransport):
     def counts(self) -> SocketCounts:
         return self._connections.counts()
 
+    @property
+    def board(self) -> Board:
+        """How far the bodies are that are being received for files."""
+        return self._receiver.board
+
     def close(self) -> None:
         self._connections.close()
 
@@ -241,9 +263,12 @@ class RequestsTransport(CarryingTransport):
         session = Session(self._environment)
         options = self._options
         session.max_redirects = options.max_redirects
-        session.proxies.update(options.proxies or {})
+        session.rotation = self._rotation
+        if not isinstance(options.proxies, ProxyList):
+            session.proxies.update(options.proxies or {})
         session.verify = options.verify
         session.cert = options.cert
+        session.auth = options.auth
         return session
 
     def _govern(self, prefix: str, adapter: BaseAdapter) -> BaseAdapter:
@@ -256,12 +281,13 @@ class RequestsTransport(CarryingTransport):
 
     def _trace(self, exchange: Exchange) -> Trace:
         oldest = idle_max(fresh=exchange.fresh, repeats=exchange.may_repeat(self._options.retry))
-        return Trace(host=exchange.host, idle_max=oldest, streams=exchange.request.stream, fast_path=False)
+        streams = exchange.request.stream or exchange.request.save is not None
+        return Trace(host=exchange.host, idle_max=oldest, streams=streams, fast_path=False)
 
     def _failure(self, error: Exception | None, exchange: Exchange, *, has_expired: bool) -> RequestError:
         """Say in our words what happened to a send; the library's error becomes the cause."""
         trace = exchange.trace
-        if has_expired or error is None:
+        if (has_expired or error is None) and not isinstance(error, TimedOut):  # which says it better
             error = out_of_time(trace, error)
         ours = _as_ours(error, exchange)
         if isinstance(ours, TimedOut) and not isinstance(error, (RequestError, _timeout_of(trace))):
@@ -277,6 +303,7 @@ class RequestsTransport(CarryingTransport):
             ours = OutcomeUnknown(f"{ours}; whether the server acted on the {exchange.method.upper()} is unknown")
         if ours is not error:
             ours.__cause__ = error
+            self._blame(ours, error, exchange)
         return ours
 
     def _endless(self, what: str, exchange: Exchange, response: Response) -> RequestError:
@@ -310,26 +337,67 @@ class RequestsTransport(CarryingTransport):
         plans = getattr(session, "plans", None)
         if plans is None or exchange.prepared is not None or self._cookies.has_any(session):
             return None
-        found = plans.find(exchange.request, exchange.url)
+        found = plans.find(exchange.request, exchange.url, self._proxies(exchange))
         if found is None:
             return None
         plan, target = found
+        if exchange.login is not None and plan.has_login:  # netrc's, say: requests' own path has one take its place
+            return None
         self._adapter.check_url(exchange.url, plan.way.proxies)
-        return plan, plan.message(exchange.url, target)
+        return plan, plan.message(exchange.url, target, exchange.login)
 
     def _accepted(self, session: Any, exchange: Exchange, response: Response, way: Way, began: float) -> Response:
         """Do what a session does with a response that came by one of its plans."""
+        if exchange.route is not None:
+            self._heard(exchange, response)
         if isinstance(response, LazyResponse) and not response.concerns_session:
             return response
         with self._cookies.applied(session):
             session.conclude(response, began, timeout=None, **way._asdict())
         return self._finished(exchange, response)
 
+    def _proxies(self, exchange: Exchange) -> Mapping[str, str] | None:
+        """The proxy whose turn it is; None if they take no turns, or the request has its own."""
+        if self._rotation is None or exchange.request.proxies:
+            return None
+        if exchange.route is None:
+            exchange.route = Route()
+        return self._rotation.pick(exchange.route).mapping
+
+    def _heard(self, exchange: Exchange, response: Response) -> None:
+        """Take note of what an answer says of the proxy that it came by."""
+        route = exchange.route
+        if self._rotation is None or route is None:
+            return
+        if response.status_code != REFUSED:
+            self._rotation.answered(route)
+            return
+        name = route.proxy.name if route.proxy is not None else "?"
+        if self._rotation.failed(route, Blame.PROXY, REFUSES):
+            response.close()
+            error = ConnectFailed(f"the proxy {name} refuses the login (407)")
+            error.elsewhere = True
+            raise error
+
+    def _blame(self, ours: RequestError, error: BaseException | None, exchange: Exchange) -> None:
+        """Take note of what a failure says of the proxy that it came by, and whether it goes by another one."""
+        route, rotation = exchange.route, self._rotation
+        if rotation is None or route is None or route.proxy is None or not isinstance(ours, TransportError):
+            return
+        causes = [*causes_of(error)] if error is not None else []
+        goes_on = rotation.failed(route, blame_for(ours, causes, route.proxy), why(ours))
+        # What may have reached the server goes again only if it may be repeated.
+        was_sent = exchange.trace.sent_at is not None
+        ours.elsewhere = goes_on and not (was_sent and not exchange.may_repeat(self._options.retry))
+
     def _send(self, session: Any, exchange: Exchange, prepared: PreparedRequest, timeout: Timeout) -> Response:
         request = exchange.request
+        offer = None if request.save is None else self._receiver.ask(request, prepared)
         settings = session.merge_environment_settings(
-            prepared.url, dict(request.proxies or {}), True, request.verify, request.cert
+            prepared.url, dict(request.proxies or self._proxies(exchange) or {}), True, request.verify, request.cert
         )
+        if exchange.login is not None:
+            prepared.headers["Authorization"] = exchange.login
         started = time.perf_counter()
         with self._driven:
             response: Response = session.send(
@@ -338,20 +406,31 @@ class RequestsTransport(CarryingTransport):
         trace = exchange.trace = taken_off(response) or exchange.trace
         if trace.sent_at is None:  # it came over a socket that is not ours
             trace.sent_at, trace.first_byte = started, time.perf_counter() - started
-        return self._finished(exchange, response)
+        if exchange.route is not None:
+            self._heard(exchange, response)
+        return self._finished(exchange, response, offer)
 
-    def _finished(self, exchange: Exchange, response: Response) -> Response:
-        """Read the body, unless the caller is to do that or it has been read."""
-        trace = exchange.trace
-        if trace.unreadable is not None and not (exchange.request.follows_redirects and response.next):
+    def _finished(self, exchange: Exchange, response: Response, offer: Offer | None = None) -> Response:
+        """Read the body, unless the caller is to do that or it has been read. `offer`: what was there of it before."""
+        trace, request = exchange.trace, exchange.request
+        if trace.unreadable is not None and not (request.follows_redirects and response.next):
             raise trace.unreadable
         if exchange.history:
             response.history = [*exchange.history]
+        if request.save is not None and self._receiver.takes(response, offer):
+            self._receiver.receive(request, response, offer, self._connections.watchdog.watch)
         # An error's body is read even so: should the request be sent again, its socket must not be held.
-        if not exchange.request.stream or response.status_code >= 400:
+        elif not request.stream or response.status_code >= 400:
             read_whole(response, self._options.max_body)
+            self._check(request, response)
         trace.note_body()
         return response
+
+    def _check(self, request: Request, response: Response) -> None:
+        """Check a body in memory by what its request says of it."""
+        if request.sha256 is not None and 200 <= response.status_code < 300:
+            wanted = wanted_sha256(request)
+            check_sha256(wanted, hashlib.sha256(response.content).hexdigest(), redact(origin(response.url)))
 
 
 def _as_ours(error: Exception, exchange: Exchange) -> RequestError:
@@ -374,7 +453,8 @@ def _as_requests(request: Request) -> requests.Request:
         data=request.data or {},
         json=request.json,
         params=request.params or {},
-        auth=request.auth,
+        # A token is added when it is sent; the session's own auth is not to be in its place meanwhile.
+        auth=as_it_is if isinstance(request.auth, TokenSource) else request.auth,
         cookies=request.cookies,
         hooks=request.hooks,
     )

@@ -54,10 +54,11 @@ class Environment:
 class Session(requests.Session):
     """requests' Session with the environment's answers remembered. For the one thread that it was made for.
 
-    `plans`: how it sends plain requests, where the fast path is on.
+    `plans`: how it sends plain requests, where the fast path is on. `rotation`: the proxies that take turns, if any.
     """
 
     plans: Any = None
+    rotation: Any = None
 
     def __init__(self, environment: Environment | None = None) -> None:
         super().__init__()
@@ -68,6 +69,8 @@ class Session(requests.Session):
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """As requests' own, but what was set on the session or the call goes before ``REQUESTS_CA_BUNDLE``."""
+        if self.rotation is not None and not proxies:
+            proxies = dict(self.rotation.mapping())
         if not self.trust_env:
             return super().merge_environment_settings(url, proxies, stream, verify, cert)
         merged = {**self._proxies_of(url, proxies), **self.proxies, **(proxies or {})}

@@ -24,7 +24,9 @@ class Exchange:
 
     `url`: where the next send goes, `host`: whose budget it counts against, `fresh`: over a new socket only.
     `prepared`: the transport's own form of it, kept between attempts so that a body can be sent again. `history`: the
-    redirects followed, `steps`: what tells a circle of them. `trace`: of the last send.
+    redirects followed, `steps`: what tells a circle of them. `trace`: of the last send. `login`: what ``Authorization``
+    says in place of what the session would put there; None leaves that to the session. `route`: the transport's own
+    account of the proxies that it has tried.
     """
 
     request: Request
@@ -36,6 +38,8 @@ class Exchange:
     history: list[Response] = field(default_factory=list)
     steps: set[Any] = field(default_factory=set)
     trace: Trace = field(default_factory=Trace)
+    login: str | None = field(default=None, repr=False)
+    route: Any = None
 
     @property
     def method(self) -> str:
@@ -53,6 +57,7 @@ class Exchange:
         self.history = []
         self.steps = set()
         self.fresh = False
+        self.route = None
 
 
 class Transport(Protocol):

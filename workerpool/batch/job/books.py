@@ -11,27 +11,30 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from workerpool.batch.bodies import Bodies, as_sink_error
 from workerpool.batch.job.chains import JobChains
 from workerpool.batch.job.duplicates import Copy, Duplicates
 from workerpool.batch.job.heartbeat import Heartbeat
 from workerpool.batch.job.inputs import Inputs, change_all, count_inputs
-from workerpool.batch.job.keys import UniqueKeys
+from workerpool.batch.job.keys import Claims, UniqueKeys
 from workerpool.batch.job.ledger import Entries, Ledger
 from workerpool.batch.job.mover import Mover
 from workerpool.batch.job.prepare import Preparation, attempts_from, attempts_to
-from workerpool.batch.job.schema import Held, RunRow
+from workerpool.batch.job.schema import Held, Rejected, RunRow
 from workerpool.batch.job.states import ENDED, GOOD, TO_DO, Identity, State
-from workerpool.batch.record import Record, record_of
+from workerpool.batch.record import Record, all_included
 from workerpool.batch.run import DEADLINE, Pool, Take
+from workerpool.batch.schemas.forms import form_of
+from workerpool.batch.schemas.rejects_file import publish
 from workerpool.batch.sinks.base import ABORT_WAIT, DurableSink
-from workerpool.batch.sinks.jsonl import encode
-from workerpool.errors import Cancelled, JobError, OutcomeUnknown, SinkError, SourceError
+from workerpool.batch.sinks.jsonl import encode_row
+from workerpool.errors import Cancelled, JobError, NotSaved, OutcomeUnknown, SinkError, SourceError
 from workerpool.model import IDLE, Idle, Outcome, Request, Underway
 from workerpool.paging import Chains
 from workerpool.redact import redact
@@ -46,7 +49,8 @@ MADE = 256
 class JobBooks:
     """The books of one execution of a job's run. Ledger and sink are open, the sink stands where the ledger says.
 
-    Once they are closed, `counts` says what has become of all inputs, also in executions before this one.
+    Once they are closed, `counts` says what has become of all inputs, and `rejected` what of their answers became no
+    row, also in executions before this one.
     """
 
     def __init__(
@@ -57,10 +61,13 @@ class JobBooks:
         sink: DurableSink,
         preparation: Preparation,
         run: RunRow,
+        claims: Claims,
         keys: UniqueKeys | None = None,
+        bodies: Bodies | None = None,
     ) -> None:
         self._job = job
-        self._include = job.fields
+        self._form = form_of(job.typed, all_included(job.include, job.save, job.pages))
+        self._is_typed = job.typed is not None
         self._ledger = ledger
         self._inputs = inputs
         self._sink = sink
@@ -72,10 +79,13 @@ class JobBooks:
         self._done = self._good = 0  # inputs that have ended in this execution, and those that were good
         self._output: str = run.settings["--output"]
         self._take: Take = lambda outcomes: None
+        self._drain: Callable[[], None] = lambda: None
         self._stopped: str | None = None
         self._duplicates = Duplicates(ledger.answers, inputs.identity) if job.dedupe else None
+        self._claims = claims
         self._keys = keys
         self._chains = None if job.pages is None else JobChains(ledger.chains, job.pages, inputs.identity)
+        self._bodies = bodies
         self._made: list[Outcome] = []  # ended without being sent
         self._copies: list[Copy] = []  # ended with another one
         self._underway: dict[Identity, tuple[bool, str]] = {}  # what an earlier execution has left
@@ -84,12 +94,14 @@ class JobBooks:
         self._entries = Entries()  # what is entered next, and the outcomes that are told of then
         self._outcomes: list[Outcome] = []
         self._mover = Mover(ledger, sink, ordered=job.ordered)
-        self._unannounced: SinkError | JobError | None = None  # why a request could not be announced, and was not sent
+        self._broken: SinkError | JobError | None = None  # why a request could not be announced, or its body not saved
         self._is_fetched = False  # nothing broke off
         self.read = 0
         self.source_error: SourceError | None = None
         self.is_whole = False
         self.counts: Counter[State] = Counter()
+        self.rejected = 0
+        self._rejects_path: str | None = run.settings.get("--rejects")
 
     @property
     def name(self) -> str:
@@ -114,6 +126,7 @@ class JobBooks:
         self._is_fetched = True
 
     def _fetch(self, pool: Pool) -> None:
+        self._drain = pool.drain
         self._underway = {identity: (row.announced, row.attempts) for identity, row in self._ledger.underway().items()}
         self._rows = {*self._underway}
         if self._job.ordered and self._job.retry_rounds:
@@ -123,12 +136,12 @@ class JobBooks:
             if self._is_ending or not self._begin_round():
                 break
             self._pass(pool)
-        if self._unannounced is not None:
-            raise self._unannounced
+        if self._broken is not None:
+            raise self._broken
 
     @property
     def _is_ending(self) -> bool:
-        return not (self._stopped is None and self.source_error is None and self._unannounced is None)
+        return not (self._stopped is None and self.source_error is None and self._broken is None)
 
     def stop(self, reason: str) -> None:
         self._stopped = self._stopped or reason
@@ -160,7 +173,7 @@ class JobBooks:
     def _requests(self) -> Iterator[Request | Idle]:
         try:
             for item in self._inputs.to_do():
-                if self._unannounced is not None:
+                if self._broken is not None:
                     return
                 if isinstance(item, Idle):
                     yield IDLE
@@ -203,6 +216,8 @@ class JobBooks:
         if self._chains is not None:
             return request
         ready = self._preparation.prepare(request)
+        if self._bodies is not None and isinstance(ready, Request):
+            ready = self._bodies.prepare(ready)
         if isinstance(ready, Outcome):
             self._made.append(ready)
             return None
@@ -221,7 +236,7 @@ class JobBooks:
         try:
             self._ledger.announce(*identity)
         except (SinkError, JobError) as error:
-            self._unannounced = error
+            self._broken = error
             raise
 
     # -- entering: the run's thread -----------------------------------------------------------------------------------
@@ -236,7 +251,9 @@ class JobBooks:
         for copy in copies:
             self._note_end(copy.identity, copy.outcome, copy.state, copy.record)
         for outcome in (item for item in chain(items, made) if isinstance(item, Outcome)):
-            if isinstance(outcome.error, Cancelled):
+            if isinstance(outcome.error, NotSaved):
+                self._note_unsaved(outcome, outcome.error)
+            elif isinstance(outcome.error, Cancelled):
                 self._note_cancelled(outcome)
             else:
                 self._note_outcome(outcome)
@@ -249,8 +266,7 @@ class JobBooks:
         entries.blocks, entries.lines = self._inputs.changes()
         if self._duplicates is not None:
             entries.answers = self._duplicates.take_answers()
-        if self._keys is not None:
-            entries.keys = self._keys.take()
+        entries.keys = self._claims.take()
         if self._chains is not None:
             entries.chains = self._chains.take()
         self._ledger.enter(entries)
@@ -268,7 +284,7 @@ class JobBooks:
 
     def _note_outcome(self, outcome: Outcome) -> None:
         state = State.QUEUED if outcome.following is not None else self._preparation.state_of(outcome)
-        record = self._record(outcome, state)
+        record = self._form.record(outcome, state)
         self._note_end(self._inputs.identity(outcome.request), outcome, state, record)
         if self._chains is not None:
             self._chains.enter(self._inputs.identity(outcome.request), state)
@@ -294,7 +310,17 @@ class JobBooks:
             self._announced.discard(identity)
             self._entries.ended.append(identity)
         if not (self._job.only_changed and state in (State.UNCHANGED, State.SKIPPED)):
-            self._entries.held.append(Held(*identity, self._is_for_later(state), encode(record)))
+            self._hold(identity, state, record)
+
+    def _hold(self, identity: Identity, state: State, record: Record) -> None:
+        """Enter what is written of an input's end."""
+        entries, form, is_for_later = self._entries, self._form, self._is_for_later(state)
+        rows = form.rows(record)
+        entries.held += [Held(*identity, is_for_later, form.encode(row)) for row in rows]
+        if self._is_typed:
+            entries.rows += len(rows)
+            has_failed = state in (State.SPENT, State.FAILED)
+            entries.rejects += [Rejected(*identity, has_failed, encode_row(one)) for one in form.rejects(record)]
 
     def _note_cancelled(self, outcome: Outcome) -> None:
         """It was given up, and is fetched when the run goes on; it may have been announced, but was not sent."""
@@ -308,18 +334,19 @@ class JobBooks:
         if self._duplicates is not None:
             self._duplicates.give_up(outcome.request)
 
+    def _note_unsaved(self, outcome: Outcome, error: NotSaved) -> None:
+        """The disk takes no bodies: the run ends, and what may be sent again is, when it goes on."""
+        self._broken = self._broken or as_sink_error(error)
+        self._drain()
+        if self._inputs.identity(outcome.request) in self._announced:
+            self._note_outcome(outcome)  # the server has had it
+        else:
+            self._note_cancelled(outcome)
+
     def _is_for_later(self, state: State) -> bool:
         if self._job.ordered:
             return state is State.SPENT and self._job.retry_rounds > 0
         return state in (State.SPENT, State.FAILED)
-
-    def _record(self, outcome: Outcome, state: State) -> Record:
-        record = record_of(outcome, self._include)
-        if state is State.UNCHANGED:
-            record["unchanged"] = True
-        elif state is State.SKIPPED:
-            record["skipped"] = True
-        return record
 
     # -- the housekeeper's thread -------------------------------------------------------------------------------------
 
@@ -338,6 +365,8 @@ class JobBooks:
                 self._note_last(self._stopped or str(self.source_error or "it broke off"))
             self._sink.close()
             self._ledger.close()
+            if self._bodies is not None:
+                self._bodies.close()
 
     def _note_last(self, why: str) -> None:
         """Note how this execution has ended, for who looks at the job later; that must not end it in another way."""
@@ -349,6 +378,7 @@ class JobBooks:
         ledger, mover = self._ledger, self._mover
         mover.move_all()
         self.counts = count_inputs(ledger)
+        self.rejected = ledger.count_rejects()
         is_read = all(row.lines is not None for row in ledger.sources())
         self.is_whole = self._is_fetched and is_read and not any(self.counts[state] for state in TO_DO)
         if self._phase == "fetching" and self.is_whole:
@@ -358,12 +388,15 @@ class JobBooks:
             mover.front = self._inputs.end()
             mover.move_all(from_start=True)
             self._sink.finish()
+            if self._rejects_path is not None:
+                publish(self._rejects_path, ledger.rejects())
         ledger.sync()
         ledger.tidy()
         if self._phase == "closing":
             self._note_last("finished")
             ledger.end_run(self._output)  # last: the next execution begins a new run
             self._phase = "finished"
+            self._sink.settle()
 
     def abort(self) -> None:
         """Note that the process is about to end; what was entered is safe. Another thread than the run's."""

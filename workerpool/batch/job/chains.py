@@ -30,6 +30,8 @@ CREATE TABLE steps (  -- what the pages of a chain were asked for by, as hashes,
 ) WITHOUT ROWID;
 """
 
+OF_CHAINS = ("chains", "steps")
+
 
 class ChainRow(NamedTuple):
     """The page of an input that is asked for next, or was last: its number, and its `Position` as JSON."""

@@ -55,7 +55,7 @@ class Duplicates:
 
     def meet(self, request: Request) -> Copy | bool:
         """The outcome of a request if one like it has ended, True if it will have that of one under way, else False."""
-        hashed = None if request.problem is not None else hash_of(request)
+        hashed = None if request.problem is not None or request.save is not None else hash_of(request)
         if hashed is None:
             return False
         identity = self._identity(request)

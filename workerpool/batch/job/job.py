@@ -12,33 +12,41 @@ from workerpool.batch.job.interrupt import DrainedByInterrupt
 from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.opening import Opening, OpenJob, sink_of
-from workerpool.batch.record import PAGE, check_include
+from workerpool.batch.record import check_alone, check_include, check_save
 from workerpool.batch.run import Run, RunResult
+from workerpool.batch.schemas.options import check_typed
+from workerpool.batch.schemas.schema import Schema, schema_option
 from workerpool.batch.sinks import STDOUT
 from workerpool.batch.sinks.callback import Receive
 from workerpool.batch.sources.base import Sources
-from workerpool.batch.sources.files import FileSources
+from workerpool.batch.sources.choice import sources_for
 from workerpool.batch.sources.given import Given, GivenRequests
+from workerpool.batch.sources.query import QueryRows
+from workerpool.batch.template.making import making_of
+from workerpool.batch.template.template import Template
 from workerpool.checks import check_callable, check_count, check_flag, check_seconds
 from workerpool.errors import OptionError
 from workerpool.model import Outcome
 from workerpool.paging import Pages, check_pages
 from workerpool.processes import make_pool
+from workerpool.saving import Save
 
 _FLAGS = (
     "ordered", "overwrite", "retry_failed", "restart", "only_changed", "dedupe", "unique_keys", "idempotency_keys",
-    "at_least_once",
+    "at_least_once", "upsert",
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Job:
     """A batch whose state is kept in `directory`, so that a run of it can be ended at any instruction and continued.
 
-    `sources`: names of files, ``-`` for standard input; or `requests`, an iterable of URLs and `Request`s, or a
+    `sources`: names of files, ``-`` for standard input, or a database's URL with `query`, SQL that gives rows in one
+    order; `template`: makes the requests of their rows. Or `requests`, an iterable of URLs and `Request`s, or a
     function that makes one, which has to give the same in the same order whenever the run goes on. `output`: a path, a
     database's URL, or ``-``; or a function that is called with lists of records. `input_format`, `format`, `include`,
-    `ordered`, `overwrite`: as for `workerpool run`. `window`: requests in memory at once.
+    `ordered`, `overwrite`: as for `workerpool run`. `window`: requests in memory at once. `save`: the files that bodies
+    go to, which are told in the records as ``file``, with their ``sha256``.
 
     `retry_rounds`: further rounds, at the end of the run, for failures that may be tried again. `retry_failed`: go on
     with a finished run, and fetch what has failed in it. `restart`: give up an unfinished run and begin anew.
@@ -50,6 +58,9 @@ class Job:
     ``Idempotency-Key`` with requests whose method may not be repeated, so that they are. `at_least_once`: take an
     output that cannot be told what it has already: standard output, a function. `pages`: how the pages of an input
     follow each other (see `workerpool.paging`); each is a record of its own.
+    `schema`: a `Schema`, or the name of its file: answers are JSON, and become its typed rows in place of records. What
+    becomes no row goes to the file `rejects`, OUTPUT.rejects.jsonl if none is named, with its reason. `upsert`: put the
+    rows into the table that is there, each in place of the one with the same key.
 
     `note` is told sentences about what is left out or goes on.
     """
@@ -59,9 +70,12 @@ class Job:
     output: str | os.PathLike[str] | Receive = STDOUT
     _: KW_ONLY
     requests: Given | None = None
+    template: Template | None = None
+    query: str | None = None
     input_format: str | None = None
     format: str | None = None
     include: Collection[str] = ()
+    save: Save | None = None
     ordered: bool = False
     overwrite: bool = False
     window: int | None = None
@@ -77,7 +91,11 @@ class Job:
     idempotency_keys: bool = False
     at_least_once: bool = False
     pages: Pages | None = None
+    schema: Schema | str | os.PathLike[str] | None = None
+    upsert: bool = False
+    rejects: str | os.PathLike[str] | None = None
     note: Callable[[str], None] = field(default=lambda sentence: None, compare=False)
+    typed: Schema | None = field(default=None, init=False, repr=False, compare=False)
     _given: GivenRequests | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -87,6 +105,13 @@ class Job:
         if (self.requests is None) == (not self.sources):
             raise OptionError(
                 "sources= or requests=: a job reads either names of files or requests, so give one of the two"
+            )
+        if self.template is not None and not isinstance(self.template, Template):
+            raise OptionError(f"template={self.template!r} must be a Template: write Template('https://…/{{id}}')")
+        if self.requests is not None and (self.template is not None or self.query is not None):
+            raise OptionError(
+                "requests= are requests already: leave out template= and query=, or give "
+                "requests=lambda: template.requests(rows)"
             )
         if self.requests is not None:
             object.__setattr__(self, "_given", GivenRequests(self.requests))
@@ -98,6 +123,9 @@ class Job:
             check_flag("conditional", self.conditional)
         check_callable("note", self.note, "a function of a sentence")
         check_include(self.include)
+        check_save(self.save, self.include)
+        object.__setattr__(self, "typed", schema_option(self.schema))
+        check_typed(self)
         check_count("retry_rounds", self.retry_rounds, least=0)
         check_seconds("wait_lock", self.wait_lock)
         if self.skip_recent is not None:
@@ -106,7 +134,11 @@ class Job:
             check_count("window", self.window)
         if self.pages is not None:
             check_pages(self.pages)
-            self._check_alone()
+            check_alone(self.pages, {name: getattr(self, name) for name in self.__slots__})
+
+    def __repr__(self) -> str:
+        """Without sources and output, whose URLs may have passwords in them."""
+        return f"<Job {os.fspath(self.directory)}>"
 
     def run(
         self,
@@ -150,24 +182,22 @@ class Job:
             stack.pop_all()  # from here on the books close sink and ledger, and who called lets go of the lock
         return opened
 
-    @property
-    def fields(self) -> frozenset[str]:
-        """What records have beside the fixed fields."""
-        return frozenset(self.include) | ({PAGE} if self.pages is not None else frozenset())
-
-    def _check_alone(self) -> None:
-        """Raise `OptionError` for what looks at an input's one answer, where it has pages."""
-        for name in ("dedupe", "conditional", "only_changed", "skip_recent"):
-            if getattr(self, name):
-                raise OptionError(
-                    f"{name}={getattr(self, name)!r} with pages=: it goes by an input's one answer, and with pages "
-                    f"there are many; leave out {name}="
-                )
-
     def _sources(self) -> Sources:
         if self._given is not None:
             return self._given
-        return FileSources([os.fspath(source) for source in self.sources], format=self.input_format, note=self.note)
+        sources = sources_for(
+            [os.fspath(source) for source in self.sources],
+            format=self.input_format,
+            query=self.query,
+            making=making_of(self.template),
+            note=self.note,
+        )
+        if isinstance(sources, QueryRows) and not sources.is_ordered:
+            self.note(
+                "the query has no 'order by': a run that goes on may be given its rows in another order, and is "
+                "refused then; order them by what is unique"
+            )
+        return sources
 
     def _check(self, sources: Sources) -> None:
         if self.retry_failed and self.ordered:

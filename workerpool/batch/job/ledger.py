@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workerpool.batch.job.answers import ANSWER_TABLES, Answer, Answers, put_answers
-from workerpool.batch.job.chains import CHAIN_TABLES, ChainEntries, put_chains
+from workerpool.batch.job.chains import CHAIN_TABLES, OF_CHAINS, ChainEntries, put_chains
 from workerpool.batch.job.reader import LedgerReader
-from workerpool.batch.job.schema import OF_LAST, TABLES, Held, KeyRow, Seen, SourceRow, row_of
+from workerpool.batch.job.schema import OF_LAST, TABLES, Held, KeyRow, Rejected, Seen, SourceRow, row_of
 from workerpool.batch.job.states import Block
 from workerpool.errors import OptionError
 
@@ -42,6 +42,8 @@ class Entries:
     answers: list[Answer] = field(default_factory=list)
     keys: list[KeyRow] = field(default_factory=list)
     chains: ChainEntries = ChainEntries()  # noqa: RUF009  a tuple
+    rejects: list[Rejected] = field(default_factory=list)
+    rows: int = 0  # that a schema has made
 
 
 class Ledger(LedgerReader):
@@ -54,6 +56,10 @@ class Ledger(LedgerReader):
         made = f"INSERT INTO job VALUES ('id', '{os.urandom(16).hex()}');"
         super().__init__(directory, TABLES + ANSWER_TABLES + CHAIN_TABLES + made)
         self.answers = Answers(self._database)
+
+    def put_keys(self, rows: Sequence[KeyRow]) -> None:
+        """Write down what inputs have, before anything else is entered."""
+        self.enter(Entries(keys=[*rows]))
 
     # -- runs ---------------------------------------------------------------------------------------------------------
 
@@ -91,8 +97,8 @@ class Ledger(LedgerReader):
                 "answers",
                 "followers",
                 "keys",
-                "chains",
-                "steps",
+                "rejects",
+                *OF_CHAINS,
                 "sources",
             ):
                 database.execute(f"DELETE FROM {table}")
@@ -123,6 +129,7 @@ class Ledger(LedgerReader):
                 "UPDATE runs SET phase = 'fetching', ended = NULL, kept = NULL, rounds = 0, position = ?" + OF_LAST,
                 (position,),
             )
+            database.execute("DELETE FROM rejects WHERE failed")
             _put_blocks(database, blocks)
 
     def begin_closing(self) -> None:
@@ -153,11 +160,20 @@ class Ledger(LedgerReader):
         """Write everything that `entries` say, or nothing."""
         with self._database.transaction() as database:
             if entries.tried_again:
-                database.executemany("DELETE FROM held WHERE later AND source = ? AND ordinal = ?", entries.tried_again)
+                for table, when in (("held", "later"), ("rejects", "failed")):
+                    database.executemany(
+                        f"DELETE FROM {table} WHERE {when} AND source = ? AND ordinal = ?", entries.tried_again
+                    )
             if entries.held:
                 database.executemany(
                     "INSERT INTO held (source, ordinal, later, record) VALUES (?, ?, ?, ?)", entries.held
                 )
+            if entries.rejects:
+                database.executemany(
+                    "INSERT INTO rejects (source, ordinal, failed, record) VALUES (?, ?, ?, ?)", entries.rejects
+                )
+            if entries.rows:
+                database.execute("UPDATE runs SET entered = entered + ?" + OF_LAST, (entries.rows,))
             if entries.underway:
                 database.executemany(
                     "INSERT INTO underway VALUES (?, ?, 0, ?) ON CONFLICT DO UPDATE SET attempts = excluded.attempts",

@@ -10,15 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from workerpool.batch.bodies import Bodies, check_directory
 from workerpool.batch.job.books import JobBooks
 from workerpool.batch.job.inputs import Inputs, change_all, count_inputs
-from workerpool.batch.job.keys import UniqueKeys
+from workerpool.batch.job.keys import Claims, UniqueKeys
 from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.prepare import Habits, Preparation
 from workerpool.batch.job.schema import RunRow, SourceRow
 from workerpool.batch.job.states import ENDED, State
 from workerpool.batch.job.terms import check_sources, check_terms, source_rows, terms_of
+from workerpool.batch.record import all_included
+from workerpool.batch.schemas.options import columns_for
 from workerpool.batch.sinks import DurableSink, check_apart, durable_sink_for
 from workerpool.batch.sinks.callback import CallbackSink
 from workerpool.batch.sources.base import Sources
@@ -34,7 +37,8 @@ def sink_of(job: Job, paths: Sequence[str]) -> DurableSink:
         sink: DurableSink = CallbackSink(job.output)
     else:
         output = os.fspath(job.output)
-        sink = durable_sink_for(output, format=job.format, include=job.fields)
+        include = all_included(job.include, job.save, job.pages)
+        sink = durable_sink_for(output, format=job.format, include=include, typed=columns_for(job))
         check_apart(output, paths)
     if not sink.is_exactly_once and not job.at_least_once:
         raise OptionError(
@@ -49,7 +53,7 @@ class OpenJob:
     """A job that is held by this process: its `books` for a `Run`, and `close` for its end.
 
     `told`: a sentence about what goes on, None for a run that begins. `before`: how many inputs had ended before.
-    `run`: its number.
+    `run`: its number. `rejects`: the file that these are written to at the run's end, None without a schema.
     """
 
     books: JobBooks
@@ -58,6 +62,7 @@ class OpenJob:
     told: str | None
     before: int
     lock: JobLock = field(repr=False)
+    rejects: str | None = None
 
     def close(self) -> None:
         """Let go of the lock. The books are closed by the run."""
@@ -83,11 +88,12 @@ class Opening:
         rows = source_rows(self._sources)
         told = None
         if run is None or (not job.retry_failed and (run.is_finished or job.restart)):
-            self._begin(rows)
+            self._begin(rows, run)
         else:
             check_terms(self._directory, run, self._terms)
             for note in check_sources(ledger, self._sources, rows):
                 job.note(note)
+            self._check_bodies(run)
             told = self._retry(run) if job.retry_failed and run.is_finished else self._go_on(run)
             ledger.continue_run(self._terms, rows)
         run = ledger.run()
@@ -100,6 +106,7 @@ class Opening:
             told=told,
             before=sum(counts[state] for state in ENDED),
             lock=self._lock,
+            rejects=run.settings.get("--rejects"),
         )
 
     def _check_leftover(self, run: RunRow | None) -> None:
@@ -115,12 +122,19 @@ class Opening:
                 "unfinished run. Finish that, name another output, or give overwrite=True to remove it"
             )
 
-    def _begin(self, rows: Sequence[SourceRow]) -> None:
+    def _begin(self, rows: Sequence[SourceRow], before: RunRow | None) -> None:
         output = self._terms["--output"]
+        self._check_bodies(before)
         # Noted first: whoever is killed in between leaves an output that the next execution knows as its own.
         with self._ledger.making(output):
             position = self._sink.begin(overwrite=self._job.overwrite or self._ledger.made == output)
         self._ledger.begin_run(self._terms, position, rows, ordered=self._job.ordered)
+
+    def _check_bodies(self, before: RunRow | None) -> None:
+        """Look at where bodies go; `before`: the job's run before this one, whose files are its own."""
+        if self._job.save is not None:
+            is_own = before is not None and before.settings.get("--bodies") == self._terms["--bodies"]
+            check_directory(self._job.save, overwrite=self._job.overwrite, is_own=is_own)
 
     def _go_on(self, run: RunRow) -> str:
         self._sink.resume(run.position)
@@ -141,9 +155,10 @@ class Opening:
         job, ledger, sources = self._job, self._ledger, self._sources
         conditional = job.conditional
         if conditional is None:
-            conditional = job.pages is None and ("body" not in job.include or job.only_changed)
+            has_bodies = "body" in job.include or job.save is not None or job.typed is not None
+            conditional = job.pages is None and (not has_bodies or job.only_changed)
         keys = f"{ledger.id} {run.number}" if job.idempotency_keys else None
-        inputs = Inputs(ledger, sources)
+        inputs, claims = Inputs(ledger, sources), Claims(ledger)
         habits = Habits(conditional=conditional, skip_recent=job.skip_recent, keys=keys)
         return JobBooks(
             job,
@@ -152,5 +167,7 @@ class Opening:
             self._sink,
             Preparation(ledger, habits, inputs.identity),
             run,
-            UniqueKeys(ledger, sources.where) if job.unique_keys else None,
+            claims,
+            UniqueKeys(claims, sources.where) if job.unique_keys else None,
+            None if job.save is None else Bodies(job.save, claims, inputs.identity, sources.where),
         )

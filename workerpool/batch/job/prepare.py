@@ -127,7 +127,7 @@ def _may_repeat(request: Request) -> bool:
     return RetryPolicy().may_repeat(request.method, request.headers or (), request.idempotent)
 
 
-_DECIDING = ("params", "headers", "auth", "cookies", "allow_redirects", "proxies", "verify", "cert", "hooks")
+_DECIDING = ("params", "headers", "auth", "cookies", "allow_redirects", "proxies", "verify", "cert", "hooks", "sha256")
 
 
 def _details(request: Request) -> str | None:
@@ -139,6 +139,7 @@ def _details(request: Request) -> str | None:
         headers = [(name, value) for name, value in headers if name not in ("if-none-match", "if-modified-since")]
         details = [request.params or None, headers or None, request.auth, request.cookies or None]
         details += [request.allow_redirects, request.proxies or None, request.verify, request.cert]
+        details += [request.sha256]
         return "" if details.count(None) == len(details) else f"\0{json.dumps(details)}"
     except (TypeError, ValueError):
         return None

@@ -15,18 +15,19 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 
+from workerpool.batch.job.again import why_not
 from workerpool.batch.job.inputs import count_inputs
 from workerpool.batch.job.lock import FILE, JobLock
 from workerpool.batch.job.multiset import Multiset, Pair, as_stored, bucket_of
 from workerpool.batch.job.reader import LedgerReader
 from workerpool.batch.job.records import UNREADABLE, records_of, went_to
 from workerpool.batch.job.rereading import Rereading, without_record
+from workerpool.batch.job.rows import compare_rows
 from workerpool.batch.job.schema import RunRow, SourceRow
 from workerpool.batch.job.states import BLOCK, ENDED, Block, State
 from workerpool.batch.job.status import check_job
 from workerpool.batch.record import PAGE
 from workerpool.batch.sinks.base import KEY_AND_URL
-from workerpool.batch.sources.base import STDIN
 from workerpool.errors import OptionError, SourceError
 from workerpool.model import Request
 from workerpool.redact import HIDDEN, redact
@@ -44,7 +45,8 @@ class Reconciliation:
     not be looked at though it should; `notes`: about what nobody can look at, such as standard input.
 
     `inputs`: counted in the sources, in the ledger for those that cannot be read twice; `ended`: those that have ended;
-    `records`: in the output; `held`: in the ledger, on their way there. `queued` and `deferred`: what is left to do.
+    `records`: in the output; `held`: in the ledger, on their way there. `rows`, `rejects`: what a schema has made,
+    None without one. `queued` and `deferred`: what is left to do.
     """
 
     directory: str
@@ -54,6 +56,8 @@ class Reconciliation:
     inputs: int = 0
     ended: int = 0
     records: int | None = None
+    rows: int | None = None
+    rejects: int | None = None
     held: int = 0
     queued: int = 0
     deferred: int = 0
@@ -122,11 +126,11 @@ class _Comparison:
     def _read(self, row: SourceRow, run: RunRow, take: Callable[[Request], None]) -> None:
         """Read one source in full, and compare it with its blocks; `take` is called with what has a record."""
         found = self._found
-        if row.path == STDIN or row.size is None:
-            name = {STDIN: "standard input", "": "what a program gave"}.get(row.path, row.path)
+        reason = why_not(row, run)
+        if reason is not None:
             inputs = sum(_inputs_in(block) for block in self._ledger.blocks(row.number))
             found.notes.append(
-                f"{name} cannot be read a second time: that it had {inputs:,} inputs is taken from the ledger, and of "
+                f"{reason}: that it had {inputs:,} inputs is taken from the ledger, and of "
                 "the records their number is compared, not what they are of"
             )
             found.inputs += inputs
@@ -150,6 +154,9 @@ class _Comparison:
 
     def _compare_records(self, run: RunRow, counts: Counter[State]) -> None:
         found = self._found
+        if run.settings.get("--schema") is not None:
+            compare_rows(self._ledger, run, found, self._output(run))
+            return
         expected = sum(counts[state] for state in (*ENDED, State.AGAIN) if state not in without_record(run))
         if _has_pages(run):
             expected += self._ledger.chains.further()

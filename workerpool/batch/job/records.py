@@ -11,7 +11,7 @@ from typing import Any
 
 from workerpool.batch.job.reader import LedgerReader
 from workerpool.batch.job.schema import RunRow
-from workerpool.batch.job.terms import FUNCTION
+from workerpool.batch.job.terms import FUNCTION, columns_in
 from workerpool.batch.record import PAGE
 from workerpool.batch.sinks import STDOUT, durable_sink_for
 from workerpool.errors import SinkError
@@ -33,10 +33,10 @@ def records_of(
 
     `output`: the output once more, if it is a URL with a password, which the ledger does not keep.
     """
-    include = () if run.settings.get("--pages") is None else (PAGE,)
-    sink = durable_sink_for(
-        output or str(run.settings["--output"]), format=run.settings.get("--format"), include=include
-    )
+    settings = run.settings
+    name = output or str(settings["--output"])
+    include = () if settings.get("--pages") is None else (PAGE,)
+    sink = durable_sink_for(name, format=settings.get("--format"), include=include, typed=columns_in(settings))
     # What is beside a finished output is nobody's: a --retry-failed that was killed before it began leaves it.
     yield from sink.entries(None if run.is_finished else run.position, fields)
     for line in ledger.held_records():

@@ -14,13 +14,16 @@ FILE = "ledger.sqlite"
 VERSION = 3
 """Of the tables; another version of workerpool may have others."""
 
-TABLES = """
+KEY_TABLE = "CREATE TABLE keys (hash INTEGER PRIMARY KEY, source INTEGER NOT NULL, ordinal INTEGER NOT NULL);"
+"""What only one input may have, by its hash, and which one has it."""
+
+TABLES = f"""
 CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY, phase TEXT NOT NULL, began REAL NOT NULL, ended REAL,
     continued INTEGER NOT NULL DEFAULT 0,
     settings TEXT NOT NULL, position TEXT NOT NULL, kept TEXT, last TEXT,
-    rounds INTEGER NOT NULL DEFAULT 0
+    rounds INTEGER NOT NULL DEFAULT 0, entered INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE sources (
     number INTEGER PRIMARY KEY, path TEXT NOT NULL, size INTEGER, mtime INTEGER, lines INTEGER
@@ -35,6 +38,11 @@ CREATE TABLE held (
     source INTEGER NOT NULL, ordinal INTEGER NOT NULL, later INTEGER NOT NULL, record BLOB NOT NULL
 );
 CREATE UNIQUE INDEX held_later ON held (source, ordinal) WHERE later;
+CREATE TABLE rejects (  -- until the next run begins, `failed` ones of a request that may be fetched again
+    number INTEGER PRIMARY KEY, source INTEGER NOT NULL, ordinal INTEGER NOT NULL, failed INTEGER NOT NULL,
+    record BLOB NOT NULL
+);
+CREATE INDEX rejects_failed ON rejects (source, ordinal) WHERE failed;
 CREATE TABLE underway (
     source INTEGER NOT NULL, ordinal INTEGER NOT NULL, announced INTEGER NOT NULL, attempts TEXT NOT NULL,
     PRIMARY KEY (source, ordinal)
@@ -43,7 +51,7 @@ CREATE TABLE seen (request INTEGER PRIMARY KEY, ok_at INTEGER NOT NULL, etag TEX
 CREATE TABLE fresh (  -- what this run saw: at its end it is sorted into `seen`, where a row by itself costs a page
     number INTEGER PRIMARY KEY, request INTEGER NOT NULL, ok_at INTEGER NOT NULL, etag TEXT, modified TEXT
 );
-CREATE TABLE keys (hash INTEGER PRIMARY KEY, source INTEGER NOT NULL, ordinal INTEGER NOT NULL);
+{KEY_TABLE}
 """
 
 OF_LAST = " WHERE number = (SELECT max(number) FROM runs)"
@@ -55,7 +63,8 @@ class RunRow:
 
     `phase`: "fetching", then "closing" (every input has ended, and the last records are on their way), then "finished".
     `position`: where the sink stands; `kept`: where it stood before the failures were written. `last`: how its last
-    execution ended. `rounds`: how often its failures were set to be tried again.
+    execution ended. `rounds`: how often its failures were set to be tried again. `entered`: the rows that a schema has
+    made of its answers.
     """
 
     number: int
@@ -68,6 +77,7 @@ class RunRow:
     kept: str | None
     last: dict[str, Any] | None
     rounds: int
+    entered: int
 
     @property
     def is_finished(self) -> bool:
@@ -91,6 +101,15 @@ class Held(NamedTuple):
     source: int
     ordinal: int
     later: bool
+    record: bytes
+
+
+class Rejected(NamedTuple):
+    """What became no row of a schema; `failed` if that is a request, which may be fetched again."""
+
+    source: int
+    ordinal: int
+    failed: bool
     record: bytes
 
 
@@ -129,10 +148,11 @@ def run_from(
     kept: str | None,
     last: str | None,
     rounds: int,
+    entered: int,
 ) -> RunRow:
     """The run that a row of the table `runs` says; raises `ValueError` for one that says none."""
     noted = None if last is None else json.loads(last)
-    return RunRow(number, phase, began, ended, continued, json.loads(settings), position, kept, noted, rounds)
+    return RunRow(number, phase, began, ended, continued, json.loads(settings), position, kept, noted, rounds, entered)
 
 
 def row_of(block: Block) -> tuple[Any, ...]:

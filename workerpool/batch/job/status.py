@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from workerpool.batch.job.again import sources_again
 from workerpool.batch.job.heartbeat import read_heartbeat
 from workerpool.batch.job.inputs import count_inputs
 from workerpool.batch.job.lock import holder_of
@@ -20,7 +21,6 @@ from workerpool.batch.job.reader import LedgerReader
 from workerpool.batch.job.schema import FILE, RunRow
 from workerpool.batch.job.states import ENDED, State, told
 from workerpool.batch.sources.base import STDIN
-from workerpool.batch.sources.files import FileSources
 from workerpool.errors import JobError, WorkerPoolError
 
 NEXT = {
@@ -43,6 +43,7 @@ class JobStatus:
     records that are on their way to the output; `kept`: failures among them that are written last, as they may be tried
     again.
     `pages`: those that were entered, of all inputs; None where pages are not followed.
+    `rows` and `rejects`: what a schema has made of the answers, None without one.
     `last`: how the last execution ended, None if nothing was noted: it goes on, or was killed.
     """
 
@@ -64,6 +65,8 @@ class JobStatus:
     waiting: int = 0
     kept: int = 0
     pages: int | None = None
+    rows: int | None = None
+    rejects: int | None = None
     last: str | None = None
     last_at: float | None = None
     heartbeat: float | None = None
@@ -129,6 +132,7 @@ def _status(directory: str, holder: str | None, run: RunRow, ledger: LedgerReade
     noted = run.last if run.last is not None and run.last.get("execution") == run.continued else None
     beat = read_heartbeat(directory)
     at = None if beat is None else float(beat["at"])
+    has_schema = run.settings.get("--schema") is not None
     is_read = all(row.lines is not None for row in ledger.sources())
     return JobStatus(
         directory=directory,
@@ -144,6 +148,8 @@ def _status(directory: str, holder: str | None, run: RunRow, ledger: LedgerReade
         waiting=waiting,
         kept=kept,
         pages=_pages(run, ledger, counts),
+        rows=run.entered if has_schema else None,
+        rejects=ledger.count_rejects() if has_schema else None,
         last=None if noted is None else str(noted["why"]),
         last_at=None if noted is None else noted["at"],
         heartbeat=at,
@@ -167,10 +173,10 @@ def _state(holder: str | None, run: RunRow) -> str:
 def _queued(run: RunRow, counts: Counter[State]) -> int | None:
     """Count what is left in sources that have not been read to their end, if that is soon done."""
     paths = run.settings.get("SOURCE") or []
-    if STDIN in paths:
+    if STDIN in paths or run.settings.get("--query") is not None:
         return None
     try:
-        total = FileSources(paths, format=run.settings.get("--input-format")).count()
+        total = sources_again(run, paths).count()
     except WorkerPoolError:
         return None
     others = sum(counts[state] for state in (*ENDED, State.DEFERRED, State.AGAIN))

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from workerpool.batch.columns import Column, Columns, Kind
 from workerpool.batch.job.reader import LedgerReader
 from workerpool.batch.job.schema import RunRow, SourceRow
+from workerpool.batch.schemas.rejects_file import rejects_path
 from workerpool.batch.sources.base import STDIN, Sources
 from workerpool.batch.sources.marks import Block as Part
+from workerpool.batch.template.settings import settings_of
 from workerpool.errors import JobError
 from workerpool.paging.reading import said_of
 from workerpool.redact import redact
@@ -24,28 +27,65 @@ if TYPE_CHECKING:
 
 GIVE_UP = "or give restart=True to give that run up and begin anew"
 
+COLUMNS = "the columns of --schema"
+
 FUNCTION = "a function"
 """What an output is called that is one. Files are named by absolute paths."""
 
 _SHOWN = 3
 """Sources that a sentence names at most."""
 
+_LONGEST = 200
+"""Characters of an option that a sentence shows."""
+
 
 def terms_of(job: Job, sources: Sequence[str]) -> dict[str, Any]:
     """What has to be the same when a run is continued, by the names of the options."""
     return {
-        "SOURCE": [source if source in ("", STDIN) else os.path.abspath(source) for source in sources],
+        "SOURCE": [*map(_absolute, sources)],
         "--output": _named(job.output),
         "--format": job.format,
         "--input-format": job.input_format,
         "--include": sorted(job.include),
+        "--bodies": None if job.save is None else os.path.abspath(job.save.path),
+        "--body-name": None if job.save is None else job.save.name,
         "--ordered": job.ordered,
         "--dedupe": job.dedupe,
         "--unique-keys": job.unique_keys,
         "--only-changed": job.only_changed,
         "--idempotency-keys": job.idempotency_keys,
         "--pages": None if job.pages is None else said_of(job.pages),
+        "--query": None if job.query is None else redact(job.query),
+        **settings_of(job.template),
+        **_of_schema(job),
     }
+
+
+def _of_schema(job: Job) -> dict[str, Any]:
+    """What a schema adds: what tells it from others, where its rejects go, and what reads its rows back."""
+    if job.typed is None:
+        return {"--schema": None}
+    output = None if callable(job.output) else os.fspath(job.output)
+    rejects = rejects_path(output, None if job.rejects is None else os.fspath(job.rejects), os.fspath(job.directory))
+    return {
+        "--schema": job.typed.fingerprint(),
+        "--upsert": job.upsert,
+        "--rejects": os.path.abspath(rejects),
+        COLUMNS: [[one.name, one.kind.value, one.scale] for one in job.typed.columns().columns],
+    }
+
+
+def columns_in(settings: dict[str, Any]) -> Columns | None:
+    """The columns of a run's rows, to read them back; None if these are records."""
+    if settings.get("--schema") is None:
+        return None
+    said = settings[COLUMNS]
+    return Columns(tuple(Column(name=name, kind=Kind(kind), scale=scale) for name, kind, scale in said), is_typed=True)
+
+
+def _absolute(source: str) -> str:
+    """What a source is called wherever the command is given; a database's name is so already."""
+    return source if source in ("", STDIN) or "://" in source else os.path.abspath(source)
 
 
 def _named(output: str | os.PathLike[str] | Receive) -> str:
@@ -80,7 +120,7 @@ def _difference(name: str, before: Any, now: Any) -> str:
         return f"without {name}" if now else f"with {name}"
     if name == "--pages" and None in (before, now):
         return f"with --pages {before}" if now is None else "without --pages"
-    return f"with {name} {_shown(before)}, not {_shown(now)}"
+    return f"with {name} {_shown(name, before)}, not {_shown(name, now)}"
 
 
 def _some(paths: Sequence[str]) -> str:
@@ -88,10 +128,12 @@ def _some(paths: Sequence[str]) -> str:
     return shown if len(paths) <= _SHOWN else f"{shown} and {len(paths) - _SHOWN:,} more"
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
     if isinstance(value, list):
         return ",".join(value) or "nothing"
-    return "as the name says" if value is None else str(value)
+    if value is None:
+        return "as the name says" if name in ("--format", "--input-format") else "nothing"
+    return str(value)[:_LONGEST]
 
 
 def source_rows(sources: Sources) -> list[SourceRow]:

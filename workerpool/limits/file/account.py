@@ -8,12 +8,12 @@ from __future__ import annotations
 import mmap
 from hashlib import blake2b
 
+from workerpool.clock import LONG_AGO
 from workerpool.limits.bucket import GROUPING
 from workerpool.limits.file.claims import Claims, has_claims
 from workerpool.limits.file.history import History
 from workerpool.limits.file.mapped import Slot
 from workerpool.limits.file.members import Members, Terms
-from workerpool.limits.file.records import Record
 from workerpool.limits.file.state import KEY_SIZE, State
 from workerpool.limits.file.times import Times
 
@@ -41,7 +41,7 @@ class Account:
         self.history = History(times)
         self.in_flight = 0
         self._most = self._most_before = 0  # sends at a time, lately: in this spell of `USED_LATELY` and the one before
-        self._spell_began = 0.0
+        self._spell_began = LONG_AGO
         self.generation = -1  # of what was read last; kept by the budget
 
     def move(self, slot: Slot) -> None:
@@ -51,15 +51,15 @@ class Account:
         self.claims.move(slot.claims, slot.most_claims)
         self.history.move(slot.history)
 
-    def serve(self, members: Members) -> None:
-        """Belong to other members, in another file; `move` follows."""
+    def serve(self, members: Members, slot: Slot) -> None:
+        """Belong to other members, in another file, and be kept in a slot there."""
         self._members = members
-        self.move(Slot(Record(0, 0), Record(0, 0), 0, Record(0, 0)))
+        self.move(slot)
 
     @property
     def is_used(self) -> bool:
-        """Whether this process has anything of it."""
-        return bool(self.in_flight or self.claims.mine.held)
+        """Whether this process has anything of it: it sends only where it holds a place."""
+        return bool(self.claims.mine.held)
 
     def take_over(self, other: Account, now: float) -> None:
         """Count for another account, too."""
@@ -90,26 +90,26 @@ class Account:
         if now - self._spell_began > USED_LATELY:
             self._most_before, self._most = self._most, self.in_flight
             self._spell_began = now
-        return max(self._most_before, self._most, self.in_flight)
+        return max(self._most_before, self._most)
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
-    def next_at(self, weight: int, now: float, *, has_place: bool) -> float:
+    def next_at(self, weight: int, now: float, *, has_place: bool = False) -> float:
         """When to ask again; in the past if a slot and a place are there now."""
         at = self.state.next_at(weight)
-        if self.history and (fits_at := self.history.next_at(weight)) > at:
-            at = fits_at
+        if self.history:
+            at = max(at, self.history.next_at(weight))
         interval = self.state.interval
         if interval:
             if at > now:
                 at += GROUPING if interval < 0.001 else 0.0
             elif self.claims.others:
-                at = max(at, self.claims.gives_way_until(now, interval))
+                at = self.claims.gives_way_until(now, interval)
         if not has_place and at <= now and not self._has_place(now):
             return now + POLL
         return at
 
-    def is_unheard(self, at: float, now: float, *, has_place: bool) -> bool:
+    def is_unheard(self, at: float, now: float, *, has_place: bool = False) -> bool:
         """Whether others should hear, and have not, that this process waits until `at`, as `next_at` said."""
         if self._members.is_alone or self.state.not_before > now:
             return False
@@ -155,8 +155,7 @@ class Account:
             is_new |= claims.count(weight, now, interval)
         if not has_place:
             flying = self.in_flight + 1
-            if flying > self._most:
-                self._most = flying
+            self._most = max(self._most, flying)
             if flying > claims.mine.held:
                 claims.hold(flying, now)
                 is_new = True

@@ -36,7 +36,6 @@ class FileBudget:
     def __init__(
         self, path: str, budgets: Budgets, clock: Clock, machine: Machine | None = None, *, serves_sockets: bool = False
     ) -> None:
-        self.path = path
         self.serves_sockets = serves_sockets
         self._clock = clock
         self._lock = threading.Lock()  # guards the table, and the file's mapping
@@ -66,13 +65,11 @@ class FileBudget:
             account = self._table.seen(host)
             if account is None:
                 return now
-            at_pool = at_host = self._table.pool.next_at(weight, now, has_place=False)
+            at_pool = at_host = self._table.pool.next_at(weight, now)
             if host is not None:
-                at_host = account.next_at(weight, now, has_place=False)
+                at_host = account.next_at(weight, now)
             at = max(at_pool, at_host)
-            if at > now and any(
-                one.is_unheard(at, now, has_place=False) for one in self._binding(account, at_pool, at_host)
-            ):
+            if at > now and any(one.is_unheard(at, now) for one in self._binding(account, at_pool, at_host)):
                 return now
             return at
 
@@ -88,7 +85,7 @@ class FileBudget:
             return None
         with self._lock:
             table = self._table
-            file = table.file or table.opened()
+            file = table.opened()
             try:
                 file.lock()
                 account, pool = table.at(host, now), table.pool
@@ -200,10 +197,7 @@ class FileBudget:
         surplus: dict[str | None, int] = {}
         file = table.opened()
         to_tell: list[str | None] = []
-        for host in {None, *hosts}:
-            account = table.held.get(host)
-            if account is None:
-                continue
+        for host, account in [(host, table.held[host]) for host in {None, *hosts} if host in table.held]:
             sockets = table.sockets(host, account, opened)
             if not account.look(file.map) or account.has_to_tell(max(account.in_flight, sockets)):
                 to_tell.append(host)

@@ -23,6 +23,7 @@ from workerpool.limits.file.records import Record, space_of
 _FAMILY = b"workerpool budget "
 _MAGIC = _FAMILY + b"1\n"  # the number is the format's
 _HEADER = struct.Struct("<IQ")  # segments, edition of the members
+_KEY = struct.Struct("<QQ")  # of a host: where its slots begin, how far they are apart
 
 MEMBERS = 128
 """The most pools that may use one budget at a time."""
@@ -77,8 +78,8 @@ class BudgetFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.segments = 0
-        self.edition = b""  # changes whenever a member comes or goes
+        self.segments: int
+        self.edition = 0  # another one whenever a member comes or goes
         self.map: mmap.mmap
         self._touched = b""
         self._header = Record(_HEADER_AT, _HEADER.size)
@@ -116,23 +117,21 @@ class BudgetFile:
             return False
         if self._header.state != "whole":
             return True
-        segments, edition = self._header.payload[:4], self._header.payload[4:]
-        self.segments = int.from_bytes(segments, "little")
-        if len(self.map) < _end_of(self.segments):
-            self.map = mmap.mmap(self.descriptor, 0)
-        has_changed, self.edition = edition != self.edition, edition
-        return has_changed
+        known = self.edition
+        self.segments, self.edition = _HEADER.unpack(self._header.payload)
+        self._map()
+        return self.edition != known
 
     def mend(self) -> None:
         """Begin the header anew if both its copies are broken."""
         if self._header.state != "whole":
-            size = os.fstat(self.descriptor).st_size
-            self.segments = sum(_end_of(segments) <= size for segments in range(1, _MOST_SEGMENTS + 1))
+            self._map()  # others may have made it grow
+            self.segments = sum(_end_of(segments) <= len(self.map) for segments in range(1, _MOST_SEGMENTS + 1))
             self.note_members()
 
     def note_members(self) -> None:
         """Let every process look at the members again."""
-        self.edition = os.urandom(8)
+        self.edition = int.from_bytes(os.urandom(8), "little")
         self._write_header()
 
     def grow(self) -> bool:
@@ -146,7 +145,7 @@ class BudgetFile:
             return False
         self.segments += 1
         self._write_header()
-        self.map = mmap.mmap(self.descriptor, 0)
+        self._map()
         return True
 
     def is_in_place(self) -> bool:
@@ -159,9 +158,7 @@ class BudgetFile:
 
     def close(self) -> None:
         """Let go of it, and of its lock. In a forked child, that of the parent stays as it is."""
-        if self.descriptor >= 0:
-            descriptor, self.descriptor = self.descriptor, -1
-            os.close(descriptor)
+        os.close(self.descriptor)
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
@@ -178,18 +175,19 @@ class BudgetFile:
 
     def slots_of(self, key: bytes) -> list[Slot]:
         """Where the account of a host may be, by its key."""
-        start, step = int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little") | 1
+        start, step = _KEY.unpack(key)
         found = []
         for segment in range(self.segments):
             slots = _FIRST_SEGMENT << segment
             for probe in range(PROBES):
-                at = _end_of(segment) + (start + probe * step) % slots * _SLOT_SIZE
+                at = _end_of(segment) + (start + probe * (step | 1)) % slots * _SLOT_SIZE
                 found.append(_slot_at(at))
         return found
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _open(self) -> int:
+        """Open the file that others find, and hold its lock."""
         while True:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
             self.descriptor = descriptor = os.open(self.path, flags, 0o600)
@@ -202,7 +200,6 @@ class BudgetFile:
                     )
                 flock(descriptor, LOCK_EX)
                 if self.is_in_place():
-                    flock(descriptor, LOCK_UN)
                     return descriptor
             except BaseException:
                 os.close(descriptor)
@@ -210,33 +207,24 @@ class BudgetFile:
             os.close(descriptor)  # it was removed meanwhile
 
     def _begin(self) -> None:
-        """Make the file if it is new, and map it."""
+        """Map the file, made whole if it is new, or if a process was killed that made it; let go of its lock."""
         try:
-            self.lock()
-            start = os.pread(self.descriptor, len(_MAGIC), 0)
-            if not start.rstrip(b"\0") or (_MAGIC.startswith(start.rstrip(b"\0")) and start != _MAGIC):
-                self._make()  # or it was being made by a process that was killed
-            elif start != _MAGIC:
+            start = os.pread(self.descriptor, len(_MAGIC), 0).rstrip(b"\0")
+            if not _MAGIC.startswith(start):
                 raise BudgetError(_strange(self.path, start))
-            size = os.fstat(self.descriptor).st_size
-            if size < _end_of(1):
-                os.posix_fallocate(self.descriptor, size, _end_of(1) - size)
-            self.map = mmap.mmap(self.descriptor, 0)
+            os.posix_fallocate(self.descriptor, 0, _end_of(1))
+            self._map()
             self.look()
             self.mend()
+            os.pwrite(self.descriptor, _MAGIC, 0)
         finally:
             self.unlock()
 
-    def _make(self) -> None:
-        os.ftruncate(self.descriptor, 0)
-        os.posix_fallocate(self.descriptor, 0, _end_of(1))
+    def _map(self) -> None:
         self.map = mmap.mmap(self.descriptor, 0)
-        self.segments = 1
-        self.note_members()
-        os.pwrite(self.descriptor, _MAGIC, 0)
 
     def _write_header(self) -> None:
-        self._header.write(self.map, self.segments.to_bytes(4, "little") + self.edition)
+        self._header.write(self.map, _HEADER.pack(self.segments, self.edition))
 
 
 def _slot_at(at: int, most_claims: int = HOST_CLAIMS) -> Slot:

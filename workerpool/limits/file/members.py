@@ -106,7 +106,7 @@ _MEMBER = struct.Struct("<IQI8sQddddIII8d")
 
 
 def _quotas(numbers: tuple[float, ...]) -> tuple[Rate, ...]:
-    pairs = [(numbers[at], numbers[at + 1]) for at in range(0, 2 * MOST_QUOTAS, 2)]
+    pairs = zip(numbers[::2], numbers[1::2], strict=True)
     return tuple(Rate(count, seconds) for count, seconds in pairs if seconds)
 
 
@@ -127,6 +127,8 @@ class Members:
         self._machine = machine
         self._boot = machine.boot()
         self._own_terms = own_terms
+        self._pid = machine.pid()
+        self._started_at = machine.started_at(self._pid) or 0
         self._records = [file.member(index) for index in range(MEMBERS)]
         self._members: dict[int, Member] = {}
         self.tenures: dict[int, int] = {}
@@ -145,9 +147,7 @@ class Members:
         for index, record in enumerate(self._records):
             record.look(self._file.map)
             if record.payload:
-                member = Member.unpacked(record.payload)
-                if member.pid:
-                    self._members[index] = member
+                self._members[index] = Member.unpacked(record.payload)
         self.tenures = {index: member.tenure for index, member in self._members.items()}
         self.is_alone = len(self.tenures) == 1
 
@@ -171,13 +171,10 @@ class Members:
                 f"the budget's file {self._file.path} is used by {MEMBERS} pools already, which is the most: "
                 "end some, or take another name for this budget"
             )
-        pid = self._machine.pid()
-        self.place, self.tenure = vacant, int.from_bytes(os.urandom(4), "little") | 1
-        started_at = self._machine.started_at(pid) or 0
-        self._enter(
-            vacant,
-            Member(pid, started_at, self.tenure, self._boot, self._machine.pid_space(), now, NEVER, self._own_terms),
-        )
+        self.place, self.tenure = vacant, int.from_bytes(os.urandom(4), "little")
+        numbers = self._pid, self._started_at, self.tenure
+        space = self._machine.pid_space()
+        self._enter(vacant, Member(*numbers, self._boot, space, now, NEVER, self._own_terms))
         self._changed()
 
     def leave(self) -> None:
@@ -185,30 +182,24 @@ class Members:
         if self.is_member():
             self._strike(self.place)
             self._changed()
-        self.place = -1
 
     def note_seen(self, now: float) -> None:
         """Show that this pool lives to those who cannot see its process. The file's lock is held."""
-        own = self._members[self.place]
-        if now - own.seen_at > SILENCE / 6:
-            self._members[self.place] = own = own._replace(seen_at=now)
-            self._enter(self.place, own)
+        self._enter(self.place, self._members[self.place]._replace(seen_at=now))
 
     def bury(self, now: float) -> bool:
         """Note who has died, and take out who died a while ago; whether there was anybody. The file's lock is held."""
-        has_changed = False
-        for index, member in [*self._members.items()]:
-            fate = self._fate(member, now)
-            if fate == member.gone_at or index == self.place:
-                continue
-            has_changed = True
-            if fate + GOODBYE <= now:
+        others = [(index, member) for index, member in self._members.items() if index != self.place]
+        fates = [(index, member, self._fate(member, now)) for index, member in others]
+        news = [(index, member, fate) for index, member, fate in fates if fate != member.gone_at]
+        for index, member, fate in news:
+            if fate == LONG_AGO:
                 self._strike(index)
             else:
                 self._enter(index, member._replace(gone_at=fate))
-        if has_changed:
+        if news:
             self._changed()
-        return has_changed
+        return bool(news)
 
     def _fate(self, member: Member, now: float) -> float:
         """When a member was found dead, long ago if it may be taken out: as noted, if nothing is new."""
@@ -219,13 +210,13 @@ class Members:
             return LONG_AGO if is_over else member.gone_at
         if member.space != self._machine.pid_space():
             return LONG_AGO if not now - SILENCE < member.seen_at <= now + SILENCE else NEVER
-        return NEVER if self._machine.started_at(member.pid) == member.started_at else now
+        return NEVER if self._machine.lives(member.pid, member.started_at) else now
 
     def _enter(self, index: int, member: Member) -> None:
         self._records[index].write(self._file.map, member.packed())
 
     def _strike(self, index: int) -> None:
-        self._records[index].write(self._file.map, bytes(_MEMBER.size))
+        self._records[index].write(self._file.map, b"")
 
     def _changed(self) -> None:
         self._file.note_members()

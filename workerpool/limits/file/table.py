@@ -69,7 +69,6 @@ class Table:
             with self.locked(file):
                 self.members.leave()
             file.close()
-        self._forget()
 
     def opened(self) -> BudgetFile:
         """The file; opens it, and joins, if that has not been done."""
@@ -147,6 +146,8 @@ class Table:
         if not account.look(file.map):
             file.touch()
             account = self.accounts[host] = self._settled(file, account, now)
+            if host in self.held:
+                self.held[host] = account
             self._generation += 1  # it may be in the slot of another one of these
         account.generation = self._generation
         return account
@@ -174,7 +175,7 @@ class Table:
             self._move(file, now)
             return
         self._times.refresh()
-        with self.locked(file):
+        with self.locked():
             self._is_stale = True
             self._generation += 1
             self.at(None, now)
@@ -254,8 +255,8 @@ class Table:
         self._replaces_removed = True
         self.members, self.file = members, file
         for account in {self.pool, self._spare, *self.accounts.values()}:
-            account.serve(members)
+            account.serve(members, file.spare_slot())  # which is not its own, so that another one is looked for
         self._place(file)
-        with self.locked(file):
+        with self.locked():
             for host in [*self.held]:
                 self.at(host, now).tell(file.map, now)

@@ -1,0 +1,20 @@
+"""How requests say who sends them: tokens that end and are fetched anew, and secrets that are named, not written."""
+
+from workerpool.credentials.logins import UNAUTHORIZED, Bearer, Login, Logins, as_failure
+from workerpool.credentials.references import is_reference, secret_of
+from workerpool.credentials.sources import BearerToken, ClientCredentials, Token, TokenSource, as_it_is
+
+__all__ = [
+    "UNAUTHORIZED",
+    "Bearer",
+    "BearerToken",
+    "ClientCredentials",
+    "Login",
+    "Logins",
+    "Token",
+    "TokenSource",
+    "as_failure",
+    "as_it_is",
+    "is_reference",
+    "secret_of",
+]
