@@ -94,10 +94,10 @@ class Window:
             return None
         awaited, self._awaited = self._awaited, None
         if self._next_pages and (awaited is None or self._next_pages[0][0] == awaited):
-            _, item = heapq.heappop(self._next_pages)
-            self.intake.admit(item[2])
+            _, page = heapq.heappop(self._next_pages)
+            self.intake.admit(page[2])
             self.outstanding += 1
-            return item
+            return page
         item = self.intake.next()
         if item is None:
             self._batch_left = self._batch if self.intake.is_blocked else 0

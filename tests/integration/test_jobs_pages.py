@@ -141,6 +141,14 @@ def test_status_counts_pages(place: Place, origin: Origin) -> None:
     assert look_at("a.job").pages == 9
 
 
+def test_the_items_of_each_page_become_rows_of_a_schema(place: Place, origin: Origin) -> None:
+    place.write(origin.url("/pages/5?items=4"), origin.url("/pages/6?items=3&failing=3"))
+    (place.directory / "items.toml").write_text('explode = "items"\n[columns]\nnumber = { type = "int", path = "@" }\n')
+    assert place.run("--pages", "link", "--schema", "items.toml", "--ordered", "--retries", "0") == 1
+    assert [row["number"] for row in place.records()] == [*range(20), *range(6)]
+    assert place.proven(), place.said
+
+
 @pytest.mark.parametrize(
     "option", [{"dedupe": True}, {"conditional": True}, {"only_changed": True}, {"skip_recent": 60.0}], ids=str
 )
@@ -156,6 +164,7 @@ def test_what_goes_by_one_answer_is_refused_with_pages(place: Place, option: dic
         (["--pages", "links"], "write link, next:PATH"),
         (["--pages", "next:a..b"], "character 3"),
         (["--pages", "link", "--dedupe"], "--dedupe with --pages"),
+        (["--pages", "link", "--bodies", "there"], "--bodies with --pages"),
         (["--pages", "link", "--job", "a.job", "--skip-recent", "1h"], "--skip-recent"),
     ],
 )

@@ -227,6 +227,8 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
     batch.update(save_of(said))
     check_save(batch.get("save"), batch.get("include", ()))
     job = said_of(said, JOB)
+    if "save" in batch and "pages" in batch:
+        raise OptionError("--bodies with --pages: what follows a page stands in its body, so leave one of the two out")
     if "directory" not in job:
         for option in JOB:
             if option.target in job:
