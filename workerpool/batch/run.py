@@ -18,6 +18,7 @@ from workerpool.batch.progress import Moment, Pace
 from workerpool.batch.result import DEADLINE, RunResult
 from workerpool.errors import Cancelled, JobError, SinkError, SourceError
 from workerpool.model import Idle, Outcome, Request, Underway
+from workerpool.paging import Chains, Pages
 from workerpool.saving import Download
 
 FLUSH_EVERY = 0.25
@@ -60,6 +61,7 @@ class Pool(Protocol):
         window: int | None = None,
         receipts: bool = False,
         before_send: Callable[[Request], None] | None = None,
+        pages: Pages | Chains | None = None,
     ) -> Generator[list[Outcome | Underway], None, None]: ...
 
     def drain(self) -> None: ...
