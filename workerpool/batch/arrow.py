@@ -1,15 +1,18 @@
 """Records as Arrow tables: the schema, and batches made of records. Imports pyarrow when something is asked for.
 
-Headers are a map of text by text: Parquet, Arrow and what reads them have that type, and need no second parser.
+Headers are a map of text by text: Parquet, Arrow and what reads them have that type, and need no second parser. Other
+JSON is its text, as its values have no type in common.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from workerpool.batch.columns import Columns, Kind, text_of
+from workerpool.batch.columns import Column, Columns, Kind, json_text, text_of, time_text
 from workerpool.batch.record import Record
 from workerpool.extras import load
 
@@ -25,17 +28,7 @@ def pyarrow(purpose: str) -> Any:
 def schema_of(columns: Columns) -> pa.Schema:
     """Return the schema of a table with `columns`; every one of them may be null."""
     arrow = pyarrow("an Arrow table")
-    types = {
-        Kind.TEXT: arrow.string(),
-        Kind.SHORT: arrow.int32(),
-        Kind.LONG: arrow.int64(),
-        Kind.REAL: arrow.float64(),
-        Kind.BOOLEAN: arrow.bool_(),
-        Kind.TIME: arrow.timestamp("ms", tz="UTC"),
-        Kind.MAP: arrow.map_(arrow.string(), arrow.string()),
-    }
-    pairs = zip(columns.names, columns.kinds, strict=True)
-    return arrow.schema([(name, types[kind]) for name, kind in pairs])
+    return arrow.schema([(column.name, _type(arrow, column)) for column in columns.columns])
 
 
 def table_of(records: Iterable[Record], columns: Columns, schema: pa.Schema) -> pa.Table:
@@ -46,9 +39,44 @@ def table_of(records: Iterable[Record], columns: Columns, schema: pa.Schema) -> 
     return arrow.table([arrow.array(column, field.type) for column, field in zip(values, schema, strict=True)], schema)
 
 
+def values_of(column: Column, cells: Iterable[Any]) -> list[Any]:
+    """Return what the cells of an Arrow column stand for, as Python's objects, in the form that they have in a row."""
+    if column.kind is Kind.TIME:
+        return [None if cell is None else time_text(cell, column.scale) for cell in cells]
+    convert = _READERS.get(column.kind)
+    return [*cells] if convert is None else [None if cell is None else convert(cell) for cell in cells]
+
+
+def _type(arrow: Any, column: Column) -> pa.DataType:
+    if column.kind is Kind.DECIMAL:
+        return arrow.decimal128(column.precision, column.scale)
+    if column.kind is Kind.TIME:
+        return arrow.timestamp("us" if column.scale > 3 else "ms", tz="UTC")
+    return {
+        Kind.TEXT: arrow.string(),
+        Kind.SHORT: arrow.int32(),
+        Kind.LONG: arrow.int64(),
+        Kind.REAL: arrow.float64(),
+        Kind.BOOLEAN: arrow.bool_(),
+        Kind.MAP: arrow.map_(arrow.string(), arrow.string()),
+        Kind.JSON: arrow.string(),
+    }[column.kind]
+
+
 def _cell(kind: Kind, value: Any) -> Any:
     if kind is Kind.TEXT:
         return text_of(value)
     if kind is Kind.TIME:
         return datetime.fromisoformat(value)
+    if kind is Kind.DECIMAL:
+        return Decimal(value)
+    if kind is Kind.JSON:
+        return json_text(value)
     return [(text_of(name), text_of(text)) for name, text in value.items()] if kind is Kind.MAP else value
+
+
+def _digits(value: Decimal) -> str:
+    return f"{value:f}"
+
+
+_READERS: dict[Kind, Callable[[Any], Any]] = {Kind.MAP: dict, Kind.JSON: json.loads, Kind.DECIMAL: _digits}

@@ -1,7 +1,7 @@
-"""Records as rows of a table: the columns, their types, and what is in a cell. Pure functions, any thread.
+"""Rows of a table: the columns, their types, and what is in a cell. Pure functions, any thread.
 
-Types are fixed, never inferred from the values: two runs make tables that fit each other. A job's records may leave out
-``unchanged`` and ``skipped``, which is false then; what else a record lacks is null.
+Types are fixed, never inferred from the values: two runs make tables that fit each other. A row on its way to a sink is
+a JSON object (`Record`) in which each kind of value has one form, and so it is read back.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
@@ -16,18 +17,38 @@ from workerpool.batch.record import JOB_FIELDS, Record, fields_of
 
 
 class Kind(Enum):
-    """The type of a column."""
+    """The type of a column, and the form of its values in a row."""
 
     TEXT = "text"
     SHORT = "short"  # an integer of 32 bits
     LONG = "long"  # of 64
     REAL = "real"
+    DECIMAL = "decimal"  # text of its digits, as a number of JSON would be read as a binary one
     BOOLEAN = "boolean"
-    TIME = "time"  # UTC, to the millisecond; in a record as ISO 8601
-    MAP = "map"  # text by text
+    TIME = "time"  # ISO 8601 in UTC, with a Z
+    MAP = "map"  # an object of text by text
+    JSON = "json"  # any value but null
 
 
-KINDS = {
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column: any of its values may be None, which is null.
+
+    `scale`: digits after the point, of a DECIMAL or of the seconds of a TIME (3 or 6); `precision`: all digits of a
+    DECIMAL, 38 at most. `default`: what stands in a row that lacks it.
+    """
+
+    name: str
+    kind: Kind = Kind.TEXT
+    precision: int = 38
+    scale: int = 3
+    default: Any = None
+
+
+ROW = "_row"
+"""The column by which a database numbers the rows of a schema, whose own columns may well have an ``id``."""
+
+_KINDS = {
     "status": Kind.SHORT,
     "ok": Kind.BOOLEAN,
     "attempts": Kind.SHORT,
@@ -38,22 +59,41 @@ KINDS = {
     "unchanged": Kind.BOOLEAN,
     "skipped": Kind.BOOLEAN,
 }
-"""The kinds of the fields that are not text."""
+"""The kinds of the fields of a record that are not text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns of a table of records, in their order."""
+    """The columns of a table, in their order: those of records (`columns_of`), or of a schema (`is_typed`).
 
-    names: tuple[str, ...]
+    `key`: the columns by which a row takes the place of one that is there; without any, every row is one of its own.
+    """
+
+    columns: tuple[Column, ...]
+    is_typed: bool = False
+    key: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        return tuple(KINDS.get(name, Kind.TEXT) for name in self.names)
+        return tuple(column.kind for column in self.columns)
+
+    @property
+    def number(self) -> str:
+        """What the column is called by which a database numbers the rows from 1."""
+        return ROW if self.is_typed else "id"
+
+    def picked(self, names: Iterable[str]) -> list[tuple[int, Column]]:
+        """The columns called so, with their places; raises `KeyError` for one that is not there."""
+        places = {column.name: (place, column) for place, column in enumerate(self.columns)}
+        return [places[name] for name in names]
 
     def records(self, rows: Iterable[bytes]) -> Iterator[Record]:
-        """Read rows of JSON, with what a job's record may leave out."""
-        defaults = {name: False for name in JOB_FIELDS if name in self.names}
+        """Read rows of JSON, with what they may leave out."""
+        defaults = {column.name: column.default for column in self.columns if column.default is not None}
         for row in rows:
             yield {**defaults, **json.loads(row)}
 
@@ -68,8 +108,16 @@ class Columns:
 
 
 def columns_of(include: Collection[str], *, job: bool = False) -> Columns:
-    """Return the columns of the records of a run, or of a job, with what `include` adds."""
-    return Columns(fields_of(include, job=job))
+    """Return the columns of the records of a run, or of a job, with what `include` adds.
+
+    A job's records may leave out ``unchanged`` and ``skipped``, which is false then.
+    """
+    return Columns(
+        tuple(
+            Column(name=name, kind=_KINDS.get(name, Kind.TEXT), default=False if name in JOB_FIELDS else None)
+            for name in fields_of(include, job=job)
+        )
+    )
 
 
 def text_of(value: Any) -> str:
@@ -78,3 +126,14 @@ def text_of(value: Any) -> str:
     if text.isascii():
         return text
     return text.encode(errors="backslashreplace").decode()
+
+
+def json_text(value: Any) -> str:
+    """Return `value` as JSON that UTF-8 can hold: a lone surrogate is an escape, and is read back as it was."""
+    return text_of(json.dumps(value, ensure_ascii=False))
+
+
+def time_text(time: datetime, scale: int) -> str:
+    """Return `time`, which knows its zone, as it stands in a row."""
+    said = time.astimezone(UTC).isoformat(timespec="microseconds" if scale > 3 else "milliseconds")
+    return said.replace("+00:00", "Z")

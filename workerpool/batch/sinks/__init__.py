@@ -19,10 +19,11 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 
-from workerpool.batch.columns import columns_of
+from workerpool.batch.columns import Columns, columns_of
 from workerpool.batch.sinks.base import Cadence, DurableSink, Sink
 from workerpool.batch.sinks.batched import BatchedSink
 from workerpool.batch.sinks.formats import STDOUT, format_of, is_packed
+from workerpool.batch.sinks.jsonl import encode, encode_row
 from workerpool.batch.sinks.place import PARTIAL
 from workerpool.batch.sinks.plain import PlainFile, StandardOutput
 from workerpool.batch.sinks.staged import StagedSink
@@ -32,22 +33,35 @@ from workerpool.errors import OptionError
 __all__ = ["STDOUT", "Cadence", "DurableSink", "Sink", "check_apart", "durable_sink_for", "format_of", "sink_for"]
 
 
-def sink_for(output: str, *, format: str | None = None, include: Collection[str] = (), overwrite: bool = False) -> Sink:
-    """Return the sink, not yet opened, of a run for a path, ``-`` or a database's URL; raises `OptionError`."""
-    chosen, columns = format_of(output, format), columns_of(include)
+def sink_for(
+    output: str,
+    *,
+    format: str | None = None,
+    include: Collection[str] = (),
+    overwrite: bool = False,
+    typed: Columns | None = None,
+) -> Sink:
+    """Return the sink, not yet opened, of a run for a path, ``-`` or a database's URL; raises `OptionError`.
+
+    `typed`: the columns of a schema, in place of those of records.
+    """
+    chosen, columns = format_of(output, format), typed or columns_of(include)
     if chosen.rows is None or is_packed(output):
-        return BatchedSink(StagedSink(chosen.store_of(output, columns)), overwrite=overwrite)
+        encoder = encode_row if columns.is_typed else encode
+        return BatchedSink(StagedSink(chosen.store_of(output, columns)), encoder, overwrite=overwrite)
     rows = chosen.rows_of(columns)
     plain = StandardOutput(rows.header) if output == STDOUT else PlainFile(output, rows.header)
     return BatchedSink(plain, rows.line, overwrite=overwrite)
 
 
-def durable_sink_for(output: str, *, format: str | None = None, include: Collection[str] = ()) -> DurableSink:
+def durable_sink_for(
+    output: str, *, format: str | None = None, include: Collection[str] = (), typed: Columns | None = None
+) -> DurableSink:
     """Return the sink of a job for `output`, neither begun nor resumed; raises `OptionError`.
 
-    To read back its records, `include` may be anything.
+    `typed`: the columns of a schema, in place of those of records. To read records back, `include` may be anything.
     """
-    chosen, columns = format_of(output, format), columns_of(include, job=True)
+    chosen, columns = format_of(output, format), typed or columns_of(include, job=True)
     if output == STDOUT:
         return StandardOutputSink(chosen.rows_of(columns))
     return StagedSink(chosen.store_of(output, columns))

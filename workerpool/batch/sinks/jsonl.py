@@ -19,6 +19,15 @@ def encode(record: Record) -> bytes:
         text = _composed(record) if len(record) == len(FIELDS) else _encode(record)
     except TypeError:  # a key, say, that is no text
         text = _encode(record)
+    return _line(text, record)
+
+
+def encode_row(row: Record) -> bytes:
+    """Return a row of any columns as a line."""
+    return _line(_encode(row), row)
+
+
+def _line(text: str, record: Record) -> bytes:
     try:
         return f"{text}\n".encode()
     except UnicodeEncodeError:
@@ -42,9 +51,10 @@ class JsonRows:
     """Rows as they come."""
 
     header = b""
-    line = staticmethod(encode)
 
-    def __init__(self, columns: Columns) -> None: ...
+    def __init__(self, columns: Columns) -> None:
+        self._is_typed = columns.is_typed
+        self.line = encode_row if columns.is_typed else encode
 
     def encode(self, rows: Sequence[bytes]) -> bytes:
         return b"".join(rows)
@@ -52,5 +62,6 @@ class JsonRows:
     def entries(self, file: Iterable[bytes], fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         for line in file:
             record = json.loads(line)
-            record["key"] = str(record["key"])
+            if not self._is_typed:
+                record["key"] = str(record["key"])
             yield tuple([record[field] for field in fields])

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from workerpool.batch.arrow import pyarrow, schema_of, table_of
+from workerpool.batch.arrow import pyarrow, schema_of, table_of, values_of
 from workerpool.batch.columns import Columns
 from workerpool.batch.sinks.base import Cadence
 from workerpool.batch.sinks.place import write_all
@@ -127,9 +127,11 @@ class PartsStore(FileStore):
         paths = [self._place.path]
         if position is not None and os.path.isdir(self._place.partial):
             paths = [self._part(part) for part in self._parts() if part <= position.rows]
+        columns = [column for _, column in self._columns.picked(fields)]
         for path in paths:
             for batch in self._file.batches(path, fields):
-                yield from zip(*(batch.column(field).to_pylist() for field in fields), strict=True)
+                cells = (values_of(column, batch.column(column.name).to_pylist()) for column in columns)
+                yield from zip(*cells, strict=True)
 
     def _tables(self, rows: Sequence[bytes]) -> Iterator[pa.Table]:
         """Turn rows into tables step by step: as Python's objects they take several times the memory."""

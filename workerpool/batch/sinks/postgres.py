@@ -1,22 +1,24 @@
-"""A PostgreSQL table: a row for each record, numbered from 1 in the column `id`.
+"""A PostgreSQL table: a row for each record, numbered from 1 in the column `id` (`_row` with a schema).
 
 Rows go to `<table>_partial`, a batch in a transaction, and to resume is to delete what is numbered higher. The end puts
 them into `<table>` in one transaction: an older table keeps its grants, indexes and views, and gets new rows. One
 process at a time writes a table, by an advisory lock, which is held until the server has ended what a process that died
 had begun.
 
-Text of PostgreSQL holds no NUL. It is written as U+FFFD; a body with one is in `body_base64`.
+Text of PostgreSQL holds no NUL. It is written as U+FFFD, in JSON too, which holds no lone surrogate there either; a
+body with a NUL is in `body_base64`.
 """
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from workerpool.batch.columns import Columns, Kind, text_of
+from workerpool.batch.columns import Column, Columns, Kind, json_text, text_of, time_text
 from workerpool.batch.record import Record
 from workerpool.batch.sinks.base import Cadence
 from workerpool.batch.sinks.database_url import DatabaseUrl, database_of
@@ -39,6 +41,7 @@ _TYPES = {
     Kind.BOOLEAN: "boolean",
     Kind.TIME: "timestamp with time zone",
     Kind.MAP: "jsonb",
+    Kind.JSON: "jsonb",
 }
 _NUL = "\0"
 
@@ -94,7 +97,7 @@ class PostgresStore:
         connection = self._hold()
         if self._last(connection, self._url.partial) < position.rows:
             return False
-        self._run(connection, "DELETE FROM {partial} WHERE id > %s", position.rows)
+        self._run(connection, "DELETE FROM {partial} WHERE {number} > %s", position.rows)
         return True
 
     def copy(self, position: Position) -> bool:
@@ -104,7 +107,7 @@ class PostgresStore:
             return False
         with connection.transaction():
             self._create(connection)
-            kept = "INSERT INTO {partial} ({names}) SELECT {names} FROM {table} WHERE id <= %s"
+            kept = "INSERT INTO {partial} ({names}) SELECT {names} FROM {table} WHERE {number} <= %s"
             self._run(connection, kept, position.rows)
         return True
 
@@ -127,7 +130,7 @@ class PostgresStore:
         with connection.transaction():
             if self._exists(connection, self._url.table):
                 self._run(connection, "DELETE FROM {table}")
-                self._run(connection, "INSERT INTO {table} ({names}) SELECT {names} FROM {partial} ORDER BY id")
+                self._run(connection, "INSERT INTO {table} ({names}) SELECT {names} FROM {partial} ORDER BY {number}")
                 self._run(connection, "DROP TABLE {partial}")
             else:
                 self._run(connection, "ALTER TABLE {partial} RENAME TO {last_name}")
@@ -138,15 +141,17 @@ class PostgresStore:
             connection.close()
 
     def read(self, position: Position | None, fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        columns = [column for _, column in self._columns.picked(fields)]
         with closing(self._connect()) as connection, connection.transaction():
             names = ", ".join(f'"{field}"' for field in fields)
-            statement = f"SELECT {names} FROM {{table}} ORDER BY id"
+            statement = f"SELECT {names} FROM {{table}} ORDER BY {{number}}"
             values: tuple[int, ...] = ()
             if position is not None and self._exists(connection, self._url.partial):
-                statement = f"SELECT {names} FROM {{partial}} WHERE id <= %s ORDER BY id"
+                statement = f"SELECT {names} FROM {{partial}} WHERE {{number}} <= %s ORDER BY {{number}}"
                 values = (position.rows,)
             with connection.cursor("workerpool") as cursor:  # on the server, so that not all rows come at once
-                yield from cursor.execute(self._compose(statement), values)
+                for row in cursor.execute(self._compose(statement), values):
+                    yield tuple([_value(column, cell) for column, cell in zip(columns, row, strict=True)])
 
     # -- the connection -----------------------------------------------------------------------------------------------
 
@@ -172,9 +177,8 @@ class PostgresStore:
     def _create(self, connection: psycopg.Connection[Any]) -> None:
         """Have an empty table in place of whatever was left."""
         self._run(connection, "DROP TABLE IF EXISTS {partial}")
-        pairs = zip(self._columns.names, self._columns.kinds, strict=True)
-        columns = ", ".join(f'"{name}" {_TYPES[kind]}' for name, kind in pairs)
-        self._run(connection, f"CREATE TABLE {{partial}} (id bigint PRIMARY KEY, {columns})")
+        columns = ", ".join(f'"{column.name}" {_type(column)}' for column in self._columns.columns)
+        self._run(connection, f"CREATE TABLE {{partial}} ({{number}} bigint PRIMARY KEY, {columns})")
 
     def _check_old(self, connection: psycopg.Connection[Any], overwrite: bool) -> None:
         """Raise `OptionError` for a table that may not be filled anew, before anything is fetched for it."""
@@ -186,7 +190,7 @@ class PostgresStore:
         table = self._sql.Identifier(*self._url.table).as_string(connection)
         columns = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
         there = {name for (name,) in connection.execute(columns, (table,))}
-        missing = [name for name in ("id", *self._columns.names) if name not in there]
+        missing = [name for name in (self._columns.number, *self._columns.names) if name not in there]
         if missing:
             raise OptionError(
                 f"{self.name} has no column {missing[0]}: drop the table, or name another one with ?table="
@@ -203,7 +207,8 @@ class PostgresStore:
         return bool(found and found[0])
 
     def _last(self, connection: psycopg.Connection[Any], table: tuple[str, ...]) -> int:
-        statement = self._sql.SQL("SELECT max(id) FROM {}").format(self._sql.Identifier(*table))
+        identifier = self._sql.Identifier
+        statement = self._sql.SQL("SELECT max({}) FROM {}").format(identifier(self._columns.number), identifier(*table))
         found = connection.execute(statement).fetchone()
         return int(found[0] or 0) if found else 0
 
@@ -217,7 +222,8 @@ class PostgresStore:
             table=identifier(*self._url.table),
             partial=identifier(*self._url.partial),
             last_name=identifier(self._url.table[-1]),
-            names=self._sql.SQL(", ").join(map(identifier, ("id", *self._columns.names))),
+            number=identifier(self._columns.number),
+            names=self._sql.SQL(", ").join(map(identifier, (self._columns.number, *self._columns.names))),
         )
 
 
@@ -229,9 +235,29 @@ def _without_nul(records: Iterable[Record]) -> Iterator[Record]:
         yield record
 
 
+def _type(column: Column) -> str:
+    if column.kind is Kind.DECIMAL:
+        return f"numeric({column.precision}, {column.scale})"
+    return _TYPES[column.kind]
+
+
 def _cell(kind: Kind, value: Any) -> Any:
     if kind is Kind.TEXT or kind is Kind.TIME:
         return text_of(value).replace(_NUL, "\ufffd")
-    if kind is Kind.MAP:
-        return json.dumps({_cell(Kind.TEXT, name): _cell(Kind.TEXT, text) for name, text in value.items()})
-    return value
+    return json_text(_storable(value)) if kind is Kind.MAP or kind is Kind.JSON else value
+
+
+def _storable(value: Any) -> Any:
+    """Return a value of JSON with what its text may not hold replaced, as in `_cell`."""
+    if isinstance(value, str):
+        return text_of(value).replace(_NUL, "\ufffd")
+    if isinstance(value, dict):
+        return {_storable(name): _storable(one) for name, one in value.items()}
+    return [_storable(one) for one in value] if isinstance(value, list) else value
+
+
+def _value(column: Column, cell: Any) -> Any:
+    """What a cell stands for."""
+    if isinstance(cell, datetime):
+        return time_text(cell, column.scale)
+    return f"{cell:f}" if isinstance(cell, Decimal) else cell

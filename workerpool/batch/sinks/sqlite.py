@@ -1,8 +1,9 @@
-"""An SQLite database: a table `results`, a row for each record, numbered from 1 in the column `id`.
+"""An SQLite database: a table `results`, a row for each record, numbered from 1 in `id` (with a schema in `_row`).
 
 OUTPUT.partial is a database file of its own. A batch is a transaction, synced when it is confirmed, and to resume is to
 delete what is numbered higher. It keeps a rollback journal, not a write-ahead log: that works on every file system, and
-a closed database is one file. Booleans are 0 and 1, `started_at` is ISO 8601 in UTC, headers are a JSON object.
+a closed database is one file. Booleans are 0 and 1, times ISO 8601 in UTC, decimals the text of their digits, as SQLite
+knows binary ones only; headers and other JSON are its text.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from workerpool.batch.columns import Columns, Kind, text_of
+from workerpool.batch.columns import Columns, Kind, json_text, text_of
 from workerpool.batch.sinks.base import Cadence
 from workerpool.batch.sinks.place import remove_beside
 from workerpool.batch.sinks.position import Position
@@ -38,6 +39,7 @@ class SqliteStore(FileStore):
     def __init__(self, output: str, columns: Columns) -> None:
         super().__init__(output)
         self._columns = columns
+        self._number = columns.number
         self._database: sqlite3.Connection | None = None
         self._opened: os.stat_result | None = None  # of the file, as it was when the database was opened
 
@@ -50,9 +52,8 @@ class SqliteStore(FileStore):
         return super().refusal(error)
 
     def make(self) -> Position:
-        names = zip(self._columns.names, self._columns.kinds, strict=True)
-        columns = ", ".join(f"{name} {_TYPES.get(kind, 'TEXT')}" for name, kind in names)
-        self._open_new().execute(f"CREATE TABLE results (id INTEGER PRIMARY KEY, {columns})")
+        columns = ", ".join(f'"{one.name}" {_TYPES.get(one.kind, "TEXT")}' for one in self._columns.columns)
+        self._open_new().execute(f"CREATE TABLE results ({self._number} INTEGER PRIMARY KEY, {columns})")
         return Position()
 
     def open(self) -> bool:
@@ -63,15 +64,15 @@ class SqliteStore(FileStore):
 
     def cut(self, position: Position) -> bool:
         database = self._held()
-        if _last(database) < position.rows:
+        if self._last(database) < position.rows:
             return False
-        database.execute("DELETE FROM results WHERE id > ?", (position.rows,))
+        database.execute(f"DELETE FROM results WHERE {self._number} > ?", (position.rows,))
         return True
 
     def copy(self, position: Position) -> bool:
         os.stat(self._place.path)
         with closing(_open(self._place.path, "ro")) as source:
-            if _last(source) < position.rows:
+            if self._last(source) < position.rows:
                 return False
             source.backup(self._open_new())
         return self.cut(position)
@@ -80,15 +81,15 @@ class SqliteStore(FileStore):
         if not os.path.exists(self._place.path):
             return False
         with closing(_open(self._place.path, "ro")) as database:
-            if _last(database) != position.rows:
+            if self._last(database) != position.rows:
                 return False
         self._place.sync_directory()
         return True
 
     def append(self, rows: Sequence[bytes], position: Position) -> Position:
         database = self._held()
-        marks = ", ".join("?" * (len(self._columns.names) + 1))
-        statement = f"INSERT INTO results (id, {', '.join(self._columns.names)}) VALUES ({marks})"
+        names = (self._number, *self._columns.names)
+        statement = f"INSERT INTO results ({_listed(names)}) VALUES ({', '.join('?' * len(names))})"
         cells = enumerate(self._columns.rows(self._columns.records(rows), _cell), position.rows + 1)
         try:
             database.execute("BEGIN IMMEDIATE")
@@ -118,9 +119,15 @@ class SqliteStore(FileStore):
         if position is not None and os.path.exists(self._place.partial):
             path, mode, rows = self._place.partial, "rw", position.rows
         os.stat(path)
+        kinds = [column.kind for _, column in self._columns.picked(fields)]
+        statement = f"SELECT {_listed(fields)} FROM results ORDER BY {self._number} LIMIT ?"
         with closing(_open(path, mode)) as database:
-            names = ", ".join(f'"{field}"' for field in fields)
-            yield from database.execute(f"SELECT {names} FROM results ORDER BY id LIMIT ?", (rows,))
+            for row in database.execute(statement, (rows,)):
+                yield tuple([_value(kind, cell) for kind, cell in zip(kinds, row, strict=True)])
+
+    def _last(self, database: sqlite3.Connection) -> int:
+        (number,) = database.execute(f"SELECT max({self._number}) FROM results").fetchone()
+        return number or 0
 
     def _open_new(self) -> sqlite3.Connection:
         """Have an empty database in place of whatever was left."""
@@ -174,11 +181,6 @@ def _open(path: str, mode: str) -> sqlite3.Connection:
     return database
 
 
-def _last(database: sqlite3.Connection) -> int:
-    (number,) = database.execute("SELECT max(id) FROM results").fetchone()
-    return number or 0
-
-
 def _reason(error: sqlite3.Error) -> str:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_BUSY:
@@ -188,7 +190,20 @@ def _reason(error: sqlite3.Error) -> str:
     return str(error)
 
 
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
 def _cell(kind: Kind, value: Any) -> Any:
-    if kind is Kind.TEXT or kind is Kind.TIME:
-        return text_of(value)
-    return text_of(json.dumps(value, ensure_ascii=False)) if kind is Kind.MAP else value
+    if kind is Kind.MAP or kind is Kind.JSON:
+        return json_text(value)
+    return text_of(value) if kind is Kind.TEXT or kind is Kind.TIME else value
+
+
+def _value(kind: Kind, cell: Any) -> Any:
+    """What a cell stands for."""
+    if cell is None:
+        return None
+    if kind is Kind.BOOLEAN:
+        return bool(cell)
+    return json.loads(cell) if kind is Kind.MAP or kind is Kind.JSON else cell
