@@ -48,6 +48,7 @@ from workerpool.statistics import PoolStatistics
 
 if TYPE_CHECKING:
     from workerpool.batch.job.job import Job
+    from workerpool.batch.schemas.schema import Schema
     from workerpool.batch.tables import rows, to_arrow, to_pandas
     from workerpool.processes import ShardedPool, fetch
 
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 _LATER = {
     "Job": "workerpool.batch.job.job",
+    "Schema": "workerpool.batch.schemas.schema",
     "ShardedPool": "workerpool.processes",
     "fetch": "workerpool.processes",
     "rows": "workerpool.batch.tables",
@@ -99,6 +101,7 @@ __all__ = [
     "RetryPolicy",
     "RobotsDisallowed",
     "Save",
+    "Schema",
     "ShardedPool",
     "SlotTimeout",
     "StatusError",

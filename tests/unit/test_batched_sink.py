@@ -65,7 +65,7 @@ def test_records_go_in_batches_of_the_sink_s_own_size() -> None:
     sink.write({"key": "x" * 3_000})
     sink.close()
     sink.close()
-    assert notes.said == ["begin", 5, 5, 3, "finish", "close"]
+    assert notes.said == ["begin", 5, 5, 3, "finish", "settle", "close"]
     assert sink.written == 13
 
 

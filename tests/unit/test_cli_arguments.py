@@ -41,6 +41,7 @@ def test_every_option_is_read() -> None:
         "--robots --contact https://example.com/bot --key-rate 10/s --limit-by header:X-Api-Key --budget github "
         "--processes 2 --dedupe --job a.job --retry-failed --retry-rounds 2 --restart --wait-lock 0s --skip-recent 12h "
         "--no-conditional --only-changed --unique-keys --idempotency-keys --at-least-once "
+        "--schema s.toml --upsert --rejects bad.jsonl "
         "--bodies files --body-name {key} --min-speed 10KB/s --max-file 2MB"
     )
     settings = parse(words.split())
@@ -53,6 +54,9 @@ def test_every_option_is_read() -> None:
         save=Save("files", "{key}", min_speed=10_000.0, max_size=2_000_000),
         ordered=True,
         overwrite=True,
+        schema="s.toml",
+        upsert=True,
+        rejects="bad.jsonl",
         input_format="jsonl",
         processes=2,
         deadline=5_400.0,
@@ -93,6 +97,9 @@ def test_every_option_is_read() -> None:
             "save": Save("files", "{key}", min_speed=10_000.0, max_size=2_000_000),
             "ordered": True,
             "overwrite": True,
+            "schema": "s.toml",
+            "upsert": True,
+            "rejects": "bad.jsonl",
             "input_format": "jsonl",
             "dedupe": True,
             "directory": "a.job",

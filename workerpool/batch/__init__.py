@@ -7,7 +7,8 @@
 | `job/` | a run that survives its process, whose books are a ledger |
 | `sources/` | requests out of files, standard input or a program |
 | `sinks/` | places for records: files, databases, standard output, a function |
+| `schemas/` | JSON answers as typed rows, in place of records |
 | `record` | what is written of an outcome |
-| `columns`, `arrow` | the types of its fields, and as Arrow's |
+| `columns`, `arrow` | the types of its fields or of a schema's, and as Arrow's |
 | `tables` | outcomes as rows, Arrow tables and data frames, for programs |
 """

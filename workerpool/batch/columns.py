@@ -32,10 +32,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column: any of its values may be None, which is null.
+    """A column, whose values may be None, which is null.
 
     `scale`: digits after the point, of a DECIMAL or of the seconds of a TIME (3 or 6); `precision`: all digits of a
-    DECIMAL, 38 at most. `default`: what stands in a row that lacks it.
+    DECIMAL, 38 at most. `default`: what stands in a row that lacks it. `is_required`: it is never null.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Column:
     precision: int = 38
     scale: int = 3
     default: Any = None
+    is_required: bool = False
 
 
 ROW = "_row"

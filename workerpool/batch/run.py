@@ -53,6 +53,7 @@ class Books(Protocol):
     `name` is the output's, for sentences; `written` counts the records that are safe, `read` the requests that were
     read. `source_error`: why a source could not be read to its end. `is_whole`: whether every input has its outcome.
     `failed`: the inputs that have failed, also in executions before this one; None if there is none before.
+    `rejected`: what of the answers became no row of a schema, likewise.
     """
 
     @property
@@ -72,6 +73,9 @@ class Books(Protocol):
 
     @property
     def failed(self) -> int | None: ...
+
+    @property
+    def rejected(self) -> int: ...
 
     def fetch(self, pool: Pool, take: Take) -> None:
         """Fetch everything there is to fetch, and enter it; raises `SinkError` and `JobError`."""
@@ -97,6 +101,7 @@ class RunResult:
     than these three if the run was stopped), `written` the records that are safe. `stopped` is the reason it was told
     to drain, None if it went to its end, and then `error` says whether its source, its sink or its ledger failed.
     `has_failed`: whether any input has failed in the end, also in executions of the same run before this one.
+    `rejected`: with a schema, how many rows, and failed requests, are among the rejects in the end.
     """
 
     read: int
@@ -106,6 +111,7 @@ class RunResult:
     written: int
     elapsed: float
     has_failed: bool = False
+    rejected: int = 0
     stopped: str | None = None
     error: SourceError | SinkError | JobError | None = None
 
@@ -259,6 +265,7 @@ class Run:
             written=books.written,
             elapsed=self.elapsed,
             has_failed=bool(counts.failed if books.failed is None else books.failed),
+            rejected=books.rejected,
             # A deadline that passed while the last answers came has cut nothing short. A signal is told in any case.
             stopped=None if self._reason == DEADLINE and books.is_whole and not counts.cancelled else self._reason,
             error=failure or books.source_error,

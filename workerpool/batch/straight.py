@@ -6,7 +6,7 @@ Where inputs that ask for the same are fetched once, one that is read later is a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -16,8 +16,10 @@ from workerpool.batch.job.answers import ANSWER_TABLES, Answers
 from workerpool.batch.job.database import Database
 from workerpool.batch.job.duplicates import AT_ONCE, Copy, Duplicates
 from workerpool.batch.job.states import State, state_of
-from workerpool.batch.record import record_of
+from workerpool.batch.record import Record
 from workerpool.batch.run import Pool, Take
+from workerpool.batch.schemas.forms import Form, Records
+from workerpool.batch.schemas.rejects_file import RejectsFile
 from workerpool.batch.sinks.base import Sink
 from workerpool.batch.sinks.sentences import reason_of
 from workerpool.batch.sources.ahead import read_ahead
@@ -37,14 +39,15 @@ class Source(Protocol):
 
 
 class StraightBooks:
-    """From a source to a sink, which the caller has opened."""
+    """From a source to a sink, which the caller has opened, and to a file of `rejects` if the `form` is a schema's."""
 
     def __init__(
         self,
         source: Source,
         sink: Sink,
         *,
-        include: Collection[str] = (),
+        form: Form | None = None,
+        rejects: RejectsFile | None = None,
         ordered: bool = False,
         window: int | None = None,
         duplicates: Duplicates | None = None,
@@ -52,7 +55,8 @@ class StraightBooks:
     ) -> None:
         self._source = source
         self._sink = sink
-        self._include = frozenset(include)
+        self._form = form or Records(())
+        self._rejects = rejects
         self._ordered = ordered
         self._window = window
         self._duplicates = duplicates
@@ -77,6 +81,10 @@ class StraightBooks:
         return self._sink.written
 
     @property
+    def rejected(self) -> int:
+        return 0 if self._rejects is None else self._rejects.count
+
+    @property
     def is_whole(self) -> bool:
         return self._is_read_to_end and self._done == self.read
 
@@ -98,7 +106,11 @@ class StraightBooks:
         self._sink.flush()
 
     def close(self) -> None:
-        self._sink.close()
+        try:
+            self._sink.close()
+        finally:
+            if self._rejects is not None:
+                self._rejects.close()
         if self._bodies is not None:
             self._bodies.close()
 
@@ -112,8 +124,8 @@ class StraightBooks:
         for outcome in outcomes:
             if isinstance(outcome.error, NotSaved):
                 self._break_off(outcome.error)
-            record = record_of(outcome, self._include)
-            self._sink.write(record)
+            record = self._form.record(outcome)
+            self._write_record(record)
             if self._duplicates is not None:
                 state = State.QUEUED if isinstance(outcome.error, Cancelled) else state_of(outcome)
                 for copies in self._duplicates.end(outcome, state, record):
@@ -123,6 +135,12 @@ class StraightBooks:
         if self._duplicates is not None:
             self._duplicates.write_answers()
 
+    def _write_record(self, record: Record) -> None:
+        for row in self._form.rows(record):
+            self._sink.write(row)
+        if self._rejects is not None:
+            self._rejects.write(self._form.rejects(record))
+
     def _break_off(self, error: NotSaved) -> None:
         """The disk takes no bodies: the run ends."""
         self._unsaved = self._unsaved or error
@@ -131,7 +149,7 @@ class StraightBooks:
 
     def _write_copies(self, copies: Sequence[Copy]) -> None:
         for copy in copies:
-            self._sink.write(copy.record)
+            self._write_record(copy.record)
         self._done += len(copies)
         self._take([copy.outcome for copy in copies])
 

@@ -6,12 +6,16 @@ outputs of a run, the same whatever the values are. Arrow needs the extra `parqu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from workerpool.batch.arrow import pyarrow, schema_of, table_of
 from workerpool.batch.columns import columns_of
 from workerpool.batch.record import Record, check_include, record_of
+from workerpool.batch.schemas.options import check_schema
+from workerpool.batch.schemas.schema import Schema, schema_option
+from workerpool.checks import check_callable
 from workerpool.errors import OptionError
 from workerpool.extras import load
 from workerpool.model import Outcome
@@ -20,42 +24,97 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow as pa
 
+Receive = Callable[[Record], object]
+SchemaLike = Schema | str | os.PathLike[str] | None
+
 MOST_BYTES = 16 * 1024 * 1024
 """Bytes of bodies in a batch: with more of them it has fewer rows."""
 
 
-def rows(outcomes: Iterable[Outcome], *, include: Collection[str] = (), size: int = 1000) -> Iterator[list[Record]]:
+def rows(
+    outcomes: Iterable[Outcome],
+    *,
+    include: Collection[str] = (),
+    size: int = 1000,
+    schema: SchemaLike = None,
+    rejects: Receive | None = None,
+) -> Iterator[list[Record]]:
     """Yield what is written of `outcomes`, in lists of up to `size` records, as they come.
 
     `include` adds ``headers`` and ``body``, as `workerpool run --include` does; a list has fewer records than `size` if
     the bodies in it come to 16 MiB. A record's fields are those of a line of JSON output. Raises `OptionError`.
+
+    With a `schema` (or the name of its file) the lists hold its typed rows, decimals and times as text; `rejects` is
+    called with each reject, so that none is lost unseen: ``rejects=bad.append`` will do.
     """
     check_include(include)
     if size < 1:
         raise OptionError(f"size={size!r}: a batch has 1 row or more")
+    typed = schema_option(schema)
+    check_schema(typed, upsert=False, rejects=None, include=include)
+    if typed is not None:
+        return _typed_rows(outcomes, typed, size, _receiver(rejects))
     return _rows(outcomes, frozenset(include), size)
 
 
-def to_arrow(outcomes: Iterable[Outcome], *, include: Collection[str] = ()) -> pa.Table:
+def to_arrow(
+    outcomes: Iterable[Outcome],
+    *,
+    include: Collection[str] = (),
+    schema: SchemaLike = None,
+    rejects: Receive | None = None,
+) -> pa.Table:
     """Return `outcomes` as a table, a chunk for each batch of rows. Raises `OptionError` without pyarrow.
 
     Status and attempts are int32, bytes int64, elapsed float64 seconds, started_at a timestamp of milliseconds in UTC,
-    headers a map of strings, the rest strings and booleans.
+    headers a map of strings, the rest strings and booleans. With a `schema`, see `rows`, the columns and types are its:
+    int64, float64, decimal128, timestamps of microseconds in UTC, json as strings.
     """
     arrow = pyarrow("to_arrow()")
-    columns = columns_of(include)
-    schema = schema_of(columns)
-    tables = [table_of(batch, columns, schema) for batch in rows(outcomes, include=include)]
-    return arrow.concat_tables(tables) if tables else schema.empty_table()
+    typed = schema_option(schema)
+    columns = columns_of(include) if typed is None else typed.columns()
+    made = schema_of(columns)
+    batches = rows(outcomes, include=include, schema=typed, rejects=rejects)
+    tables = [table_of(batch, columns, made) for batch in batches]
+    return arrow.concat_tables(tables) if tables else made.empty_table()
 
 
-def to_pandas(outcomes: Iterable[Outcome], *, include: Collection[str] = ()) -> pandas.DataFrame:
+def to_pandas(
+    outcomes: Iterable[Outcome],
+    *,
+    include: Collection[str] = (),
+    schema: SchemaLike = None,
+    rejects: Receive | None = None,
+) -> pandas.DataFrame:
     """Return `outcomes` as a data frame; its columns have the types of `to_arrow`, kept by pandas as Arrow's own.
 
     So a status that is missing stays an integer column's <NA>. Raises `OptionError` without pandas or pyarrow.
     """
     frames = load("pandas", "pandas", "to_pandas()")
-    return to_arrow(outcomes, include=include).to_pandas(types_mapper=frames.ArrowDtype)
+    table = to_arrow(outcomes, include=include, schema=schema, rejects=rejects)
+    return table.to_pandas(types_mapper=frames.ArrowDtype)
+
+
+def _receiver(rejects: Receive | None) -> Receive:
+    if rejects is None:
+        raise OptionError("schema= needs rejects=, a function that is given what becomes no row: rejects=bad.append")
+    check_callable("rejects", rejects, "a function of a reject")
+    return rejects
+
+
+def _typed_rows(outcomes: Iterable[Outcome], schema: Schema, size: int, receive: Receive) -> Iterator[list[Record]]:
+    mapper = schema.mapper()
+    batch: list[Record] = []
+    for outcome in outcomes:
+        made, rejected = mapper.map(outcome)
+        for reject in rejected:
+            receive(reject)
+        batch += made
+        while len(batch) >= size:
+            yield batch[:size]
+            batch = batch[size:]
+    if batch:
+        yield batch
 
 
 def _rows(outcomes: Iterable[Outcome], include: Collection[str], size: int) -> Iterator[list[Record]]:

@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _carry_out(argv: Sequence[str] | None) -> int:
     from workerpool.cli.arguments import RunSettings, parse
     from workerpool.cli.doctor_arguments import DoctorSettings
+    from workerpool.cli.infer_arguments import InferSettings
     from workerpool.cli.plan_arguments import PlanSettings
 
     settings = parse(argv)
@@ -48,6 +49,10 @@ def _carry_out(argv: Sequence[str] | None) -> int:
         from workerpool.cli.doctor import doctor
 
         return doctor(settings, owns_process=argv is None)
+    if isinstance(settings, InferSettings):
+        from workerpool.cli.infer import infer
+
+        return infer(settings)
     if isinstance(settings, PlanSettings):
         from workerpool.cli.plan import plan
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from workerpool.agent import version
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor
 from workerpool.cli.flags import add, pool_of, said_of, save_of, warnings_for
+from workerpool.cli.infer_arguments import InferSettings, add_infer
 from workerpool.cli.looking_arguments import LookSettings, add_looking
 from workerpool.cli.plan_arguments import PlanSettings, add_plan
 from workerpool.config import Options
@@ -27,6 +28,7 @@ from workerpool.options import (
     OUTPUT,
     PROCESSES,
     REACH,
+    ROWS,
     SHARED,
     TRUST,
     WORKERS,
@@ -83,6 +85,7 @@ exit status:
 
 GROUPS = {
     "output": OUTPUT,
+    "rows": ROWS,
     "bodies": BODIES,
     "job": JOB,
     "budgets": (*BUDGETS, SHARED, WORKERS),
@@ -111,6 +114,9 @@ class RunSettings:
     save: Save | None = None
     ordered: bool = False
     overwrite: bool = False
+    schema: str | None = None
+    upsert: bool = False
+    rejects: str | None = None
     input_format: str | None = None
     dedupe: bool = False
     processes: int = 1
@@ -125,7 +131,7 @@ class RunSettings:
         return not (self.quiet or self.no_progress or self.log_format == "json")
 
 
-Settings = RunSettings | DoctorSettings | PlanSettings | LookSettings
+Settings = RunSettings | DoctorSettings | InferSettings | PlanSettings | LookSettings
 
 
 class _Parser(argparse.ArgumentParser):
@@ -140,7 +146,7 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     parser = make_parser()
     said = parser.parse_args(argv)
     if said.command is None:
-        parser.error("say what to do: run, plan, status, reconcile, jobs or doctor")
+        parser.error("say what to do: run, plan, status, reconcile, jobs, infer or doctor")
     settings_of: Callable[[argparse.Namespace], Settings] = said.settings_of
     try:
         return settings_of(said)
@@ -173,6 +179,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_plan(commands, _HelpFormatter)
     add_looking(commands, _HelpFormatter)
     add_doctor(commands, _HelpFormatter)
+    add_infer(commands, _HelpFormatter)
     return parser
 
 
@@ -188,7 +195,7 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
     from workerpool.batch.record import check_include, check_save  # both of which the other commands can do without
     from workerpool.processes.options import check_processes
 
-    batch = said_of(said, (*OUTPUT, INPUT_FORMAT, DEDUPE))
+    batch = said_of(said, (*OUTPUT, *ROWS, INPUT_FORMAT, DEDUPE))
     check_include(batch.get("include", ()))
     batch.update(save_of(said))
     check_save(batch.get("save"), batch.get("include", ()))

@@ -14,6 +14,7 @@ class Ending:
 
     `counts`: all inputs of the run by what has become of them, also in executions before; None where that was not
     counted any more, as the output or the ledger has failed. `total`: the inputs of the sources, None if unknown.
+    `rejected`: what became no row of a schema.
     """
 
     directory: str
@@ -22,6 +23,7 @@ class Ending:
     code: int
     counts: Mapping[State, int] | None
     total: int | None = None
+    rejected: int = 0
 
 
 def last_word(ending: Ending) -> str:
@@ -35,6 +37,8 @@ def _parts(counts: Mapping[State, int], ending: Ending) -> list[str]:
     done = sum(counts.get(state, 0) for state in ENDED)
     inputs = f"{done:,} input{'' if done == 1 else 's'}{'' if ending.how == 'finished' else ' done'}"
     parts = [inputs, *(f"{count:,} {name}" for name, count in told(counts).items() if count)]
+    if ending.rejected:
+        parts.append(f"{ending.rejected:,} rejected")
     if ending.how == "finished":
         return parts
     queued = counts.get(State.QUEUED, 0)

@@ -61,6 +61,8 @@ def _run_lines(status: JobStatus) -> Iterator[str]:
     if status.waiting:
         kept = f", {status.kept:,} of them failures that are written last" if status.kept else ""
         yield from _row("on their way", f"{plural(status.waiting, 'record')} to the output{kept}")
+    if status.rows is not None:
+        yield from _row("rows", f"{status.rows:,} made of the answers, {status.rejects or 0:,} rejected")
     if status.last is not None:
         yield from _row("last execution", f"ended {_time(status.last_at)}: {_reason(status.last)}")
     elif status.state in ("interrupted", "closing"):
@@ -142,6 +144,8 @@ def _reconcile_lines(found: Reconciliation) -> Iterator[str]:
         yield from _row("inputs", f"{found.inputs:,}")
         by_state = [f"{count:,} {name}" for name, count in _named(found.counts).items() if count]
         yield from _row("outcomes", f"{found.ended:,}" + (f" ({', '.join(by_state)})" if by_state else ""))
+        if found.rows is not None:
+            yield from _row("rows", f"{found.rows:,} made of the answers, {found.rejects or 0:,} rejected")
         if found.records is not None:
             held = f", and {found.held:,} in the ledger" if found.held else ""
             yield from _row("records", f"{found.records:,} in {found.output}{held}")

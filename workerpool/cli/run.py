@@ -20,6 +20,10 @@ from workerpool.batch.job.job import Job
 from workerpool.batch.job.opening import OpenJob
 from workerpool.batch.record import all_included
 from workerpool.batch.run import DEADLINE, Books, Run, RunResult
+from workerpool.batch.schemas.forms import form_of
+from workerpool.batch.schemas.options import check_schema
+from workerpool.batch.schemas.rejects_file import RejectsFile, rejects_path
+from workerpool.batch.schemas.schema import schema_option
 from workerpool.batch.sinks import STDOUT, check_apart, sink_for
 from workerpool.batch.sources.base import Sources
 from workerpool.batch.sources.files import FileSources
@@ -37,7 +41,7 @@ from workerpool.processes import ShardedPool, make_pool
 from workerpool.report.summary import Took, summarize
 from workerpool.report.totals import Tally
 from workerpool.report.why import Allowed
-from workerpool.wording import duration, plural
+from workerpool.wording import duration, plural, row
 
 _FINISHED, _BROKEN = "finished", "stopped, as its results could not be written"
 """How a job's run has ended."""
@@ -72,11 +76,12 @@ def _code_of_refusal(error: WorkerPoolError) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """What a run needs, opened. `job` is None for one that is not kept."""
+    """What a run needs, opened. `job` is None for one that is not kept. `rejects`: the file for these, if any."""
 
     books: Books
     sources: Sources
     job: OpenJob | None = None
+    rejects: str | None = None
 
     @property
     def before(self) -> int:
@@ -105,7 +110,16 @@ def _run(settings: RunSettings, speaker: Speaker, owns_process: bool) -> int:
 def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Ready:
     sources = FileSources(settings.sources, format=settings.input_format, note=speaker.note)
     include = all_included(settings.include, settings.save)
-    sink = sink_for(settings.output, format=settings.format, include=include, overwrite=settings.overwrite)
+    schema = schema_option(settings.schema)
+    check_schema(schema, upsert=settings.upsert, rejects=settings.rejects, include=settings.include, save=settings.save)
+    sink = sink_for(
+        settings.output,
+        format=settings.format,
+        include=include,
+        overwrite=settings.overwrite,
+        typed=None if schema is None else schema.columns(upsert=settings.upsert),
+    )
+    rejects = None if schema is None else RejectsFile(rejects_path(settings.output, settings.rejects))
     check_apart(settings.output, sources.paths)
     sources.check()
     duplicates = stack.enter_context(scratch_duplicates(sources.paths)) if settings.dedupe else None
@@ -114,17 +128,25 @@ def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) ->
         check_directory(settings.save, overwrite=settings.overwrite)
         bodies = stack.enter_context(scratch_bodies(settings.save, sources.paths, sources.where))
     sink.open()
+    if rejects is not None:
+        rejects.open(overwrite=settings.overwrite or settings.upsert)  # an upsert is run again and again
     books = StraightBooks(
-        sources, sink, include=include, ordered=settings.ordered, duplicates=duplicates, bodies=bodies
+        sources,
+        sink,
+        form=form_of(schema, include),
+        rejects=rejects,
+        ordered=settings.ordered,
+        duplicates=duplicates,
+        bodies=bodies,
     )
-    return _Ready(books, sources)
+    return _Ready(books, sources, rejects=None if rejects is None else rejects.path)
 
 
 def _open_job(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Ready:
     assert settings.job is not None
     job = Job(note=speaker.note, **settings.job)
     opened = stack.enter_context(closing(job.open()))
-    return _Ready(opened.books, opened.sources, opened)
+    return _Ready(opened.books, opened.sources, opened, opened.rejects)
 
 
 class _Execution:
@@ -248,7 +270,8 @@ class _Execution:
                 self._speaker.tell(f"After {plural(self._ready.before, 'input')} that had ended before, this time:")
             cpu = self._cpu + (self._pool.cpu if isinstance(self._pool, ShardedPool) else 0.0)
             took = Took(elapsed=result.elapsed, cpu=cpu, cores=os.cpu_count() or 1)
-            self._speaker.say(summarize(totals, figures, self._allowed(), took))
+            summary = summarize(totals, figures, self._allowed(), took)
+            self._speaker.say("\n".join([summary, *self._rows(result)]))
         if result.stopped is not None and self._ready.job is None:
             self._speaker.tell(self._why(result), self._where(), self._how_to_go_on())
         if result.error is not None:
@@ -256,6 +279,15 @@ class _Execution:
             ending = f". {self._where()} {self._how_to_go_on()}" if is_source and self._ready.job is None else ""
             self._speaker.error(f"{result.error}{ending}")
         self._say_last_word(self._how(result), code)
+
+    def _rows(self, result: RunResult) -> Iterator[str]:
+        """Say what a schema has made of the answers."""
+        path = self._ready.rejects
+        if path is not None:
+            is_there = self._ready.job is None or self._books.is_whole
+            where = f", with their reasons in {path}" if is_there else ", whose reasons are written at the end"
+            rejected = f"; {result.rejected:,} rejected{where}" if result.rejected else ""
+            yield from row("rows", f"{result.written:,} written{rejected}")
 
     def _allowed(self) -> Allowed:
         settings, options = self._settings, self._settings.options
@@ -273,7 +305,13 @@ class _Execution:
         total = None if counts is None or how == _FINISHED else self._ready.sources.count()
         assert self._settings.job is not None
         ending = Ending(
-            directory=self._settings.job["directory"], run=job.run, how=how, code=code, counts=counts, total=total
+            directory=self._settings.job["directory"],
+            run=job.run,
+            how=how,
+            code=code,
+            counts=counts,
+            total=total,
+            rejected=job.books.rejected,
         )
         self._speaker.last_word(last_word(ending), is_well=code == OK)
 
@@ -307,11 +345,13 @@ class _Execution:
         if isinstance(result.error, SinkError):
             return NOT_WRITTEN
         if self._ready.job is not None and result.error is None and self._books.is_whole:
-            return FAILED if result.has_failed else OK  # a signal that came with the last answer has stopped nothing
+            return (
+                FAILED if result.has_failed or result.rejected else OK
+            )  # a signal that came with the last answer has stopped nothing
         if result.stopped == DEADLINE:
             return AT_DEADLINE
         if result.stopped is not None and self._signals.received is not None:
             return exit_code(self._signals.received)
         if result.error is not None:
             return USAGE
-        return FAILED if result.has_failed or result.cancelled else OK
+        return FAILED if result.has_failed or result.rejected or result.cancelled else OK

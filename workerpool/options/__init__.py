@@ -92,6 +92,23 @@ OUTPUT = (
     Option("overwrite", "--overwrite", "replace an output that is there", "it is refused"),
 )
 
+ROWS = (
+    Option(
+        "schema", "--schema FILE",
+        "[a schema](../howto/schemas.md) in TOML or JSON: answers become its typed rows, and what does not fit is "
+        "rejected with its reason. Its columns take the place of a record's fields", "records",
+        python="[a schema](../howto/schemas.md), or the name of its file: answers become its typed rows, and what does "
+        "not fit is rejected with its reason"),
+    Option(
+        "upsert", "--upsert",
+        "put rows into the table that is there, each in place of the one with the same key. The key is the schema's; "
+        "for databases", "the table is written anew"),
+    Option(
+        "rejects", "--rejects FILE",
+        "where what was rejected goes. By default it is beside the output, or in the job's directory if that is no "
+        "file", "OUTPUT.rejects.jsonl"),
+)
+
 BODIES = (
     Option(
         "", "--bodies DIR",
@@ -140,7 +157,7 @@ JOB = (
     Option(
         "conditional", "--conditional",
         "ask servers only for what has changed since the last run. It asks by `If-None-Match` and `If-Modified-Since`",
-        "unless bodies are included, or go to files"),
+        "unless bodies are included, or go to files, or a schema is given"),
     Option("", "--no-conditional", "ask servers for everything", value=False, to="conditional"),
     Option(
         "only_changed", "--only-changed",
@@ -434,6 +451,10 @@ RECONCILE = (
     AS_JSON,
 )
 
+INFER = (
+    Option("", "-o, --output FILE", "where the schema goes; by default, to standard output", to="output"),
+)
+
 # fmt: on
 
 LIMITS = (*BUDGETS, WORKERS)
@@ -449,9 +470,9 @@ IN_PYTHON = {
     "WorkerPool": (*POOL, *ONLY_PYTHON),
     "RetryPolicy": RETRY,
     "Save": SAVE,
-    "Job": (*OUTPUT, INPUT_FORMAT, DEDUPE, *JOB, *ONLY_JOB),
+    "Job": (*OUTPUT, *ROWS, INPUT_FORMAT, DEDUPE, *JOB, *ONLY_JOB),
 }
 """Where each argument is declared."""
 
-ALL = (*OUTPUT, *BODIES, INPUT_FORMAT, DEDUPE, *JOB, *POOL, PROCESSES, DEADLINE, *MESSAGES, *PLAN, *DOCTOR)
+ALL = (*OUTPUT, *ROWS, *BODIES, INPUT_FORMAT, DEDUPE, *JOB, *POOL, PROCESSES, DEADLINE, *MESSAGES, *PLAN, *DOCTOR)
 """All that have a flag."""

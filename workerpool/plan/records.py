@@ -93,6 +93,10 @@ class Records:
                 self.took = run.ended - run.began
             paths = [source.path for source in ledger.sources()]
         self._output = str(run.settings["--output"])
+        if run.settings.get("--schema") is not None:
+            raise JobError(
+                f"{self.name}: its rows are those of a schema, and tell no timings; name a job or an output of records"
+            )
         if (place := went_to(run)) is not None:
             raise JobError(
                 f"the records of {self.name} went to {place}, and cannot be read back: if they are in a file, name that"

@@ -25,12 +25,14 @@ from workerpool.batch.job.keys import Claims, UniqueKeys
 from workerpool.batch.job.ledger import Entries, Ledger
 from workerpool.batch.job.mover import Mover
 from workerpool.batch.job.prepare import Preparation, attempts_from, attempts_to
-from workerpool.batch.job.schema import Held, RunRow
+from workerpool.batch.job.schema import Held, Rejected, RunRow
 from workerpool.batch.job.states import ENDED, GOOD, TO_DO, Identity, State
-from workerpool.batch.record import Record, all_included, record_of
+from workerpool.batch.record import Record, all_included
 from workerpool.batch.run import DEADLINE, Pool, Take
+from workerpool.batch.schemas.forms import form_of
+from workerpool.batch.schemas.rejects_file import publish
 from workerpool.batch.sinks.base import ABORT_WAIT, DurableSink
-from workerpool.batch.sinks.jsonl import encode
+from workerpool.batch.sinks.jsonl import encode_row
 from workerpool.errors import Cancelled, JobError, NotSaved, OutcomeUnknown, SinkError, SourceError
 from workerpool.model import IDLE, Idle, Outcome, Request, Underway
 from workerpool.redact import redact
@@ -45,7 +47,8 @@ MADE = 256
 class JobBooks:
     """The books of one execution of a job's run. Ledger and sink are open, the sink stands where the ledger says.
 
-    Once they are closed, `counts` says what has become of all inputs, also in executions before this one.
+    Once they are closed, `counts` says what has become of all inputs, and `rejected` what of their answers became no
+    row, also in executions before this one.
     """
 
     def __init__(
@@ -61,7 +64,8 @@ class JobBooks:
         bodies: Bodies | None = None,
     ) -> None:
         self._job = job
-        self._include = all_included(job.include, job.save)
+        self._form = form_of(job.typed, all_included(job.include, job.save))
+        self._is_typed = job.typed is not None
         self._ledger = ledger
         self._inputs = inputs
         self._sink = sink
@@ -93,6 +97,8 @@ class JobBooks:
         self.source_error: SourceError | None = None
         self.is_whole = False
         self.counts: Counter[State] = Counter()
+        self.rejected = 0
+        self._rejects_path: str | None = run.settings.get("--rejects")
 
     @property
     def name(self) -> str:
@@ -261,7 +267,7 @@ class JobBooks:
 
     def _note_outcome(self, outcome: Outcome) -> None:
         state = self._preparation.state_of(outcome)
-        record = self._record(outcome, state)
+        record = self._form.record(outcome, state)
         self._note_end(self._inputs.identity(outcome.request), outcome, state, record)
         seen = self._preparation.seen(outcome, state)
         if seen is not None:
@@ -284,7 +290,17 @@ class JobBooks:
             self._announced.discard(identity)
             self._entries.ended.append(identity)
         if not (self._job.only_changed and state in (State.UNCHANGED, State.SKIPPED)):
-            self._entries.held.append(Held(*identity, self._is_for_later(state), encode(record)))
+            self._hold(identity, state, record)
+
+    def _hold(self, identity: Identity, state: State, record: Record) -> None:
+        """Enter what is written of an input's end."""
+        entries, form, is_for_later = self._entries, self._form, self._is_for_later(state)
+        rows = form.rows(record)
+        entries.held += [Held(*identity, is_for_later, form.encode(row)) for row in rows]
+        if self._is_typed:
+            entries.rows += len(rows)
+            has_failed = state in (State.SPENT, State.FAILED)
+            entries.rejects += [Rejected(*identity, has_failed, encode_row(one)) for one in form.rejects(record)]
 
     def _note_cancelled(self, outcome: Outcome) -> None:
         """It was given up, and is fetched when the run goes on; it may have been announced, but was not sent."""
@@ -311,14 +327,6 @@ class JobBooks:
         if self._job.ordered:
             return state is State.SPENT and self._job.retry_rounds > 0
         return state in (State.SPENT, State.FAILED)
-
-    def _record(self, outcome: Outcome, state: State) -> Record:
-        record = record_of(outcome, self._include)
-        if state is State.UNCHANGED:
-            record["unchanged"] = True
-        elif state is State.SKIPPED:
-            record["skipped"] = True
-        return record
 
     # -- the housekeeper's thread -------------------------------------------------------------------------------------
 
@@ -350,6 +358,7 @@ class JobBooks:
         ledger, mover = self._ledger, self._mover
         mover.move_all()
         self.counts = count_inputs(ledger)
+        self.rejected = ledger.count_rejects()
         is_read = all(row.lines is not None for row in ledger.sources())
         self.is_whole = self._is_fetched and is_read and not any(self.counts[state] for state in TO_DO)
         if self._phase == "fetching" and self.is_whole:
@@ -359,12 +368,15 @@ class JobBooks:
             mover.front = self._inputs.end()
             mover.move_all(from_start=True)
             self._sink.finish()
+            if self._rejects_path is not None:
+                publish(self._rejects_path, ledger.rejects())
         ledger.sync()
         ledger.tidy()
         if self._phase == "closing":
             self._note_last("finished")
             ledger.end_run(self._output)  # last: the next execution begins a new run
             self._phase = "finished"
+            self._sink.settle()
 
     def abort(self) -> None:
         """Note that the process is about to end; what was entered is safe. Another thread than the run's."""

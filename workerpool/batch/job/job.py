@@ -14,6 +14,8 @@ from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.opening import Opening, OpenJob, sink_of
 from workerpool.batch.record import check_include, check_save
 from workerpool.batch.run import Run, RunResult
+from workerpool.batch.schemas.options import check_typed
+from workerpool.batch.schemas.schema import Schema, schema_option
 from workerpool.batch.sinks import STDOUT
 from workerpool.batch.sinks.callback import Receive
 from workerpool.batch.sources.base import Sources
@@ -27,7 +29,7 @@ from workerpool.saving import Save
 
 _FLAGS = (
     "ordered", "overwrite", "retry_failed", "restart", "only_changed", "dedupe", "unique_keys", "idempotency_keys",
-    "at_least_once",
+    "at_least_once", "upsert",
 )  # fmt: skip
 
 
@@ -50,6 +52,9 @@ class Job:
     input whose key another one had before, as an outcome, unsent. `idempotency_keys`: send an
     ``Idempotency-Key`` with requests whose method may not be repeated, so that they are. `at_least_once`: take an
     output that cannot be told what it has already: standard output, a function.
+    `schema`: a `Schema`, or the name of its file: answers are JSON, and become its typed rows in place of records. What
+    becomes no row goes to the file `rejects`, OUTPUT.rejects.jsonl if none is named, with its reason. `upsert`: put the
+    rows into the table that is there, each in place of the one with the same key.
 
     `note` is told sentences about what is left out or goes on.
     """
@@ -77,7 +82,11 @@ class Job:
     unique_keys: bool = False
     idempotency_keys: bool = False
     at_least_once: bool = False
+    schema: Schema | str | os.PathLike[str] | None = None
+    upsert: bool = False
+    rejects: str | os.PathLike[str] | None = None
     note: Callable[[str], None] = field(default=lambda sentence: None, compare=False)
+    typed: Schema | None = field(default=None, init=False, repr=False, compare=False)
     _given: GivenRequests | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -99,6 +108,8 @@ class Job:
         check_callable("note", self.note, "a function of a sentence")
         check_include(self.include)
         check_save(self.save, self.include)
+        object.__setattr__(self, "typed", schema_option(self.schema))
+        check_typed(self)
         check_count("retry_rounds", self.retry_rounds, least=0)
         check_seconds("wait_lock", self.wait_lock)
         if self.skip_recent is not None:

@@ -23,7 +23,7 @@ from typing import Any
 
 from workerpool.batch.job.answers import ANSWER_TABLES, Answer, Answers, put_answers
 from workerpool.batch.job.reader import LedgerReader
-from workerpool.batch.job.schema import OF_LAST, TABLES, Held, KeyRow, Seen, SourceRow, row_of
+from workerpool.batch.job.schema import OF_LAST, TABLES, Held, KeyRow, Rejected, Seen, SourceRow, row_of
 from workerpool.batch.job.states import Block
 from workerpool.errors import OptionError
 
@@ -40,6 +40,8 @@ class Entries:
     lines: list[tuple[int, int]] = field(default_factory=list)  # and the source that had so many
     answers: list[Answer] = field(default_factory=list)
     keys: list[KeyRow] = field(default_factory=list)
+    rejects: list[Rejected] = field(default_factory=list)
+    rows: int = 0  # that a schema has made
 
 
 class Ledger(LedgerReader):
@@ -85,7 +87,7 @@ class Ledger(LedgerReader):
             database.execute("DROP INDEX IF EXISTS held_place")
             if ordered:
                 database.execute("CREATE INDEX held_place ON held (source, ordinal) WHERE NOT later")
-            for table in ("blocks", "held", "underway", "fresh", "answers", "followers", "keys", "sources"):
+            for table in ("blocks", "held", "underway", "fresh", "answers", "followers", "keys", "rejects", "sources"):
                 database.execute(f"DELETE FROM {table}")
             database.execute(
                 "INSERT INTO runs (phase, began, settings, position) VALUES ('fetching', ?, ?, ?)",
@@ -114,6 +116,7 @@ class Ledger(LedgerReader):
                 "UPDATE runs SET phase = 'fetching', ended = NULL, kept = NULL, rounds = 0, position = ?" + OF_LAST,
                 (position,),
             )
+            database.execute("DELETE FROM rejects WHERE failed")
             _put_blocks(database, blocks)
 
     def begin_closing(self) -> None:
@@ -144,11 +147,20 @@ class Ledger(LedgerReader):
         """Write everything that `entries` say, or nothing."""
         with self._database.transaction() as database:
             if entries.tried_again:
-                database.executemany("DELETE FROM held WHERE later AND source = ? AND ordinal = ?", entries.tried_again)
+                for table, when in (("held", "later"), ("rejects", "failed")):
+                    database.executemany(
+                        f"DELETE FROM {table} WHERE {when} AND source = ? AND ordinal = ?", entries.tried_again
+                    )
             if entries.held:
                 database.executemany(
                     "INSERT INTO held (source, ordinal, later, record) VALUES (?, ?, ?, ?)", entries.held
                 )
+            if entries.rejects:
+                database.executemany(
+                    "INSERT INTO rejects (source, ordinal, failed, record) VALUES (?, ?, ?, ?)", entries.rejects
+                )
+            if entries.rows:
+                database.execute("UPDATE runs SET entered = entered + ?" + OF_LAST, (entries.rows,))
             if entries.underway:
                 database.executemany(
                     "INSERT INTO underway VALUES (?, ?, 0, ?) ON CONFLICT DO UPDATE SET attempts = excluded.attempts",

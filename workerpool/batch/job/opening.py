@@ -21,6 +21,7 @@ from workerpool.batch.job.schema import RunRow, SourceRow
 from workerpool.batch.job.states import ENDED, State
 from workerpool.batch.job.terms import check_sources, check_terms, source_rows, terms_of
 from workerpool.batch.record import all_included
+from workerpool.batch.schemas.options import columns_for
 from workerpool.batch.sinks import DurableSink, check_apart, durable_sink_for
 from workerpool.batch.sinks.callback import CallbackSink
 from workerpool.batch.sources.base import Sources
@@ -36,7 +37,8 @@ def sink_of(job: Job, paths: Sequence[str]) -> DurableSink:
         sink: DurableSink = CallbackSink(job.output)
     else:
         output = os.fspath(job.output)
-        sink = durable_sink_for(output, format=job.format, include=all_included(job.include, job.save))
+        include = all_included(job.include, job.save)
+        sink = durable_sink_for(output, format=job.format, include=include, typed=columns_for(job))
         check_apart(output, paths)
     if not sink.is_exactly_once and not job.at_least_once:
         raise OptionError(
@@ -51,7 +53,7 @@ class OpenJob:
     """A job that is held by this process: its `books` for a `Run`, and `close` for its end.
 
     `told`: a sentence about what goes on, None for a run that begins. `before`: how many inputs had ended before.
-    `run`: its number.
+    `run`: its number. `rejects`: the file that these are written to at the run's end, None without a schema.
     """
 
     books: JobBooks
@@ -60,6 +62,7 @@ class OpenJob:
     told: str | None
     before: int
     lock: JobLock = field(repr=False)
+    rejects: str | None = None
 
     def close(self) -> None:
         """Let go of the lock. The books are closed by the run."""
@@ -103,6 +106,7 @@ class Opening:
             told=told,
             before=sum(counts[state] for state in ENDED),
             lock=self._lock,
+            rejects=run.settings.get("--rejects"),
         )
 
     def _check_leftover(self, run: RunRow | None) -> None:
@@ -151,7 +155,8 @@ class Opening:
         job, ledger, sources = self._job, self._ledger, self._sources
         conditional = job.conditional
         if conditional is None:
-            conditional = ("body" not in job.include and job.save is None) or job.only_changed
+            has_bodies = "body" in job.include or job.save is not None or job.typed is not None
+            conditional = not has_bodies or job.only_changed
         keys = f"{ledger.id} {run.number}" if job.idempotency_keys else None
         inputs, claims = Inputs(ledger, sources), Claims(ledger)
         habits = Habits(conditional=conditional, skip_recent=job.skip_recent, keys=keys)

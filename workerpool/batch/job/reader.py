@@ -90,7 +90,8 @@ class LedgerReader:
     def waiting_in_order(self, front: tuple[int, int], most: int) -> list[tuple[int, bytes]]:
         """Records in the order of the inputs, about `most` bytes, of those before `front`, a source and an ordinal."""
         return self._database.read(
-            "SELECT number, record FROM held WHERE NOT later AND (source, ordinal) < (?, ?) ORDER BY source, ordinal",
+            "SELECT number, record FROM held WHERE NOT later AND (source, ordinal) < (?, ?) "
+            "ORDER BY source, ordinal, number",
             front,
             most,
         )
@@ -105,6 +106,20 @@ class LedgerReader:
         number = 0
         while rows := self._database.all(
             "SELECT number, record FROM held WHERE number > ? ORDER BY number LIMIT 1000", (number,)
+        ):
+            for number, record in rows:  # noqa: B007  the last one is where the next thousand begins
+                yield record
+
+    # -- rejects ------------------------------------------------------------------------------------------------------
+
+    def count_rejects(self) -> int:
+        return int(self._database.one("SELECT count(*) FROM rejects")[0])
+
+    def rejects(self) -> Iterator[bytes]:
+        """What became no row, in the order in which it was entered."""
+        number = 0
+        while rows := self._database.all(
+            "SELECT number, record FROM rejects WHERE number > ? ORDER BY number LIMIT 1000", (number,)
         ):
             for number, record in rows:  # noqa: B007  the last one is where the next thousand begins
                 yield record

@@ -21,6 +21,7 @@ from workerpool.batch.job.multiset import Multiset, Pair, as_stored, bucket_of
 from workerpool.batch.job.reader import LedgerReader
 from workerpool.batch.job.records import UNREADABLE, records_of, went_to
 from workerpool.batch.job.rereading import Rereading, without_record
+from workerpool.batch.job.rows import compare_rows
 from workerpool.batch.job.schema import RunRow, SourceRow
 from workerpool.batch.job.states import BLOCK, ENDED, Block, State
 from workerpool.batch.job.status import check_job
@@ -43,7 +44,8 @@ class Reconciliation:
     not be looked at though it should; `notes`: about what nobody can look at, such as standard input.
 
     `inputs`: counted in the sources, in the ledger for those that cannot be read twice; `ended`: those that have ended;
-    `records`: in the output; `held`: in the ledger, on their way there. `queued` and `deferred`: what is left to do.
+    `records`: in the output; `held`: in the ledger, on their way there. `rows`, `rejects`: what a schema has made,
+    None without one. `queued` and `deferred`: what is left to do.
     """
 
     directory: str
@@ -53,6 +55,8 @@ class Reconciliation:
     inputs: int = 0
     ended: int = 0
     records: int | None = None
+    rows: int | None = None
+    rejects: int | None = None
     held: int = 0
     queued: int = 0
     deferred: int = 0
@@ -149,6 +153,9 @@ class _Comparison:
 
     def _compare_records(self, run: RunRow, counts: Counter[State]) -> None:
         found = self._found
+        if run.settings.get("--schema") is not None:
+            compare_rows(self._ledger, run, found, self._output(run))
+            return
         expected = sum(counts[state] for state in (*ENDED, State.AGAIN) if state not in without_record(run))
         found.held, _ = self._ledger.held()
         output = self._output(run)

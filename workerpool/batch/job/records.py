@@ -11,7 +11,7 @@ from typing import Any
 
 from workerpool.batch.job.reader import LedgerReader
 from workerpool.batch.job.schema import RunRow
-from workerpool.batch.job.terms import FUNCTION
+from workerpool.batch.job.terms import FUNCTION, columns_in
 from workerpool.batch.sinks import STDOUT, durable_sink_for
 from workerpool.errors import SinkError
 
@@ -32,7 +32,9 @@ def records_of(
 
     `output`: the output once more, if it is a URL with a password, which the ledger does not keep.
     """
-    sink = durable_sink_for(output or str(run.settings["--output"]), format=run.settings.get("--format"))
+    settings = run.settings
+    name = output or str(settings["--output"])
+    sink = durable_sink_for(name, format=settings.get("--format"), typed=columns_in(settings))
     # What is beside a finished output is nobody's: a --retry-failed that was killed before it began leaves it.
     yield from sink.entries(None if run.is_finished else run.position, fields)
     for line in ledger.held_records():

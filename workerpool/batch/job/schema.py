@@ -11,7 +11,7 @@ from workerpool.batch.sources.marks import Mark
 
 FILE = "ledger.sqlite"
 
-VERSION = 1
+VERSION = 2
 """Of the tables; another version of workerpool may have others."""
 
 KEY_TABLE = "CREATE TABLE keys (hash INTEGER PRIMARY KEY, source INTEGER NOT NULL, ordinal INTEGER NOT NULL);"
@@ -23,7 +23,7 @@ CREATE TABLE runs (
     number INTEGER PRIMARY KEY, phase TEXT NOT NULL, began REAL NOT NULL, ended REAL,
     continued INTEGER NOT NULL DEFAULT 0,
     settings TEXT NOT NULL, position TEXT NOT NULL, kept TEXT, last TEXT,
-    rounds INTEGER NOT NULL DEFAULT 0
+    rounds INTEGER NOT NULL DEFAULT 0, entered INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE sources (
     number INTEGER PRIMARY KEY, path TEXT NOT NULL, size INTEGER, mtime INTEGER, lines INTEGER
@@ -38,6 +38,11 @@ CREATE TABLE held (
     source INTEGER NOT NULL, ordinal INTEGER NOT NULL, later INTEGER NOT NULL, record BLOB NOT NULL
 );
 CREATE UNIQUE INDEX held_later ON held (source, ordinal) WHERE later;
+CREATE TABLE rejects (  -- until the next run begins, `failed` ones of a request that may be fetched again
+    number INTEGER PRIMARY KEY, source INTEGER NOT NULL, ordinal INTEGER NOT NULL, failed INTEGER NOT NULL,
+    record BLOB NOT NULL
+);
+CREATE INDEX rejects_failed ON rejects (source, ordinal) WHERE failed;
 CREATE TABLE underway (
     source INTEGER NOT NULL, ordinal INTEGER NOT NULL, announced INTEGER NOT NULL, attempts TEXT NOT NULL,
     PRIMARY KEY (source, ordinal)
@@ -58,7 +63,8 @@ class RunRow:
 
     `phase`: "fetching", then "closing" (every input has ended, and the last records are on their way), then "finished".
     `position`: where the sink stands; `kept`: where it stood before the failures were written. `last`: how its last
-    execution ended. `rounds`: how often its failures were set to be tried again.
+    execution ended. `rounds`: how often its failures were set to be tried again. `entered`: the rows that a schema has
+    made of its answers.
     """
 
     number: int
@@ -71,6 +77,7 @@ class RunRow:
     kept: str | None
     last: dict[str, Any] | None
     rounds: int
+    entered: int
 
     @property
     def is_finished(self) -> bool:
@@ -94,6 +101,15 @@ class Held(NamedTuple):
     source: int
     ordinal: int
     later: bool
+    record: bytes
+
+
+class Rejected(NamedTuple):
+    """What became no row of a schema; `failed` if that is a request, which may be fetched again."""
+
+    source: int
+    ordinal: int
+    failed: bool
     record: bytes
 
 
@@ -132,10 +148,11 @@ def run_from(
     kept: str | None,
     last: str | None,
     rounds: int,
+    entered: int,
 ) -> RunRow:
     """The run that a row of the table `runs` says; raises `ValueError` for one that says none."""
     noted = None if last is None else json.loads(last)
-    return RunRow(number, phase, began, ended, continued, json.loads(settings), position, kept, noted, rounds)
+    return RunRow(number, phase, began, ended, continued, json.loads(settings), position, kept, noted, rounds, entered)
 
 
 def row_of(block: Block) -> tuple[Any, ...]:

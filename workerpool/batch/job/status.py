@@ -42,6 +42,7 @@ class JobStatus:
     the first. `queued`: inputs that are still to be fetched and not put off, None where that cannot be told. `waiting`:
     records that are on their way to the output; `kept`: failures among them that are written last, as they may be tried
     again.
+    `rows` and `rejects`: what a schema has made of the answers, None without one.
     `last`: how the last execution ended, None if nothing was noted: it goes on, or was killed.
     """
 
@@ -62,6 +63,8 @@ class JobStatus:
     queued: int | None = None
     waiting: int = 0
     kept: int = 0
+    rows: int | None = None
+    rejects: int | None = None
     last: str | None = None
     last_at: float | None = None
     heartbeat: float | None = None
@@ -127,6 +130,7 @@ def _status(directory: str, holder: str | None, run: RunRow, ledger: LedgerReade
     noted = run.last if run.last is not None and run.last.get("execution") == run.continued else None
     beat = read_heartbeat(directory)
     at = None if beat is None else float(beat["at"])
+    has_schema = run.settings.get("--schema") is not None
     is_read = all(row.lines is not None for row in ledger.sources())
     return JobStatus(
         directory=directory,
@@ -141,6 +145,8 @@ def _status(directory: str, holder: str | None, run: RunRow, ledger: LedgerReade
         queued=counts[State.QUEUED] if is_read else _queued(run, counts),
         waiting=waiting,
         kept=kept,
+        rows=run.entered if has_schema else None,
+        rejects=ledger.count_rejects() if has_schema else None,
         last=None if noted is None else str(noted["why"]),
         last_at=None if noted is None else noted["at"],
         heartbeat=at,

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from workerpool.batch.columns import Column, Columns, Kind
 from workerpool.batch.job.reader import LedgerReader
 from workerpool.batch.job.schema import RunRow, SourceRow
+from workerpool.batch.schemas.rejects_file import rejects_path
 from workerpool.batch.sources.base import STDIN, Sources
 from workerpool.batch.sources.marks import Block as Part
 from workerpool.errors import JobError
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from workerpool.batch.sinks.callback import Receive
 
 GIVE_UP = "or give restart=True to give that run up and begin anew"
+
+COLUMNS = "the columns of --schema"
 
 FUNCTION = "a function"
 """What an output is called that is one. Files are named by absolute paths."""
@@ -45,7 +49,30 @@ def terms_of(job: Job, sources: Sequence[str]) -> dict[str, Any]:
         "--unique-keys": job.unique_keys,
         "--only-changed": job.only_changed,
         "--idempotency-keys": job.idempotency_keys,
+        **_of_schema(job),
     }
+
+
+def _of_schema(job: Job) -> dict[str, Any]:
+    """What a schema adds: what tells it from others, where its rejects go, and what reads its rows back."""
+    if job.typed is None:
+        return {"--schema": None}
+    output = None if callable(job.output) else os.fspath(job.output)
+    rejects = rejects_path(output, None if job.rejects is None else os.fspath(job.rejects), os.fspath(job.directory))
+    return {
+        "--schema": job.typed.fingerprint(),
+        "--upsert": job.upsert,
+        "--rejects": os.path.abspath(rejects),
+        COLUMNS: [[one.name, one.kind.value, one.scale] for one in job.typed.columns().columns],
+    }
+
+
+def columns_in(settings: dict[str, Any]) -> Columns | None:
+    """The columns of a run's rows, to read them back; None if these are records."""
+    if settings.get("--schema") is None:
+        return None
+    said = settings[COLUMNS]
+    return Columns(tuple(Column(name=name, kind=Kind(kind), scale=scale) for name, kind, scale in said), is_typed=True)
 
 
 def _named(output: str | os.PathLike[str] | Receive) -> str:

@@ -9,6 +9,7 @@
 | `staged` | a job's sink: a partial that becomes the output in one step, over a store |
 | `appended` | the store of text, packed or not: `jsonl` and `csv` make its rows |
 | `parts` | the store of columns: a part a batch, merged in the end; `parquet` is such a file |
+| `sqlite_upsert`, `postgres_upsert` | the same for tables that rows are merged into, by their key |
 | `sqlite`, `postgres` | stores; `database_url` says which table is meant |
 | `standard_output`, `callback` | for jobs: what cannot take anything back |
 | `place`, `position`, `sentences` | where a partial is; how far it has come; what is said of it |
@@ -22,11 +23,11 @@ from collections.abc import Collection, Sequence
 from workerpool.batch.columns import Columns, columns_of
 from workerpool.batch.sinks.base import Cadence, DurableSink, Sink
 from workerpool.batch.sinks.batched import BatchedSink
-from workerpool.batch.sinks.formats import STDOUT, format_of, is_packed
+from workerpool.batch.sinks.formats import STDOUT, Format, format_of, is_packed
 from workerpool.batch.sinks.jsonl import encode, encode_row
 from workerpool.batch.sinks.place import PARTIAL
 from workerpool.batch.sinks.plain import PlainFile, StandardOutput
-from workerpool.batch.sinks.staged import StagedSink
+from workerpool.batch.sinks.staged import MergedSink, StagedSink
 from workerpool.batch.sinks.standard_output import StandardOutputSink
 from workerpool.errors import OptionError
 
@@ -46,9 +47,9 @@ def sink_for(
     `typed`: the columns of a schema, in place of those of records.
     """
     chosen, columns = format_of(output, format), typed or columns_of(include)
-    if chosen.rows is None or is_packed(output):
+    if chosen.rows is None or is_packed(output) or columns.key:
         encoder = encode_row if columns.is_typed else encode
-        return BatchedSink(StagedSink(chosen.store_of(output, columns)), encoder, overwrite=overwrite)
+        return BatchedSink(_staged(chosen, output, columns), encoder, overwrite=overwrite)
     rows = chosen.rows_of(columns)
     plain = StandardOutput(rows.header) if output == STDOUT else PlainFile(output, rows.header)
     return BatchedSink(plain, rows.line, overwrite=overwrite)
@@ -62,9 +63,14 @@ def durable_sink_for(
     `typed`: the columns of a schema, in place of those of records. To read records back, `include` may be anything.
     """
     chosen, columns = format_of(output, format), typed or columns_of(include, job=True)
-    if output == STDOUT:
+    if output == STDOUT and not columns.key:
         return StandardOutputSink(chosen.rows_of(columns))
-    return StagedSink(chosen.store_of(output, columns))
+    return _staged(chosen, output, columns)
+
+
+def _staged(chosen: Format, output: str, columns: Columns) -> StagedSink:
+    store = chosen.store_of(output, columns)
+    return MergedSink(store) if columns.key else StagedSink(store)
 
 
 def check_apart(output: str, sources: Sequence[str]) -> None:

@@ -76,6 +76,9 @@ class Batches(Protocol):
     def finish(self) -> None:
         """Make it the output."""
 
+    def settle(self) -> None:
+        """It is known, and written down, that it is finished: remove what was kept to find that out."""
+
     def close(self) -> None:
         """Let go. A second call does nothing."""
 

@@ -77,6 +77,7 @@ class BatchedSink:
             try:
                 self._write()
                 self._sink.finish()
+                self._sink.settle()
             finally:
                 self._sink.close()
 

@@ -52,6 +52,9 @@ class CallbackSink:
     def finish(self) -> None:
         """It has had everything."""
 
+    def settle(self) -> None:
+        """Nothing was kept."""
+
     def close(self) -> None:
         """Nothing is open."""
 

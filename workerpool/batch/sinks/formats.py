@@ -12,7 +12,9 @@ from workerpool.batch.sinks.csv import CsvRows
 from workerpool.batch.sinks.jsonl import JsonRows
 from workerpool.batch.sinks.parquet import ParquetStore
 from workerpool.batch.sinks.postgres import PostgresStore
+from workerpool.batch.sinks.postgres_upsert import PostgresUpsert
 from workerpool.batch.sinks.sqlite import SqliteStore
+from workerpool.batch.sinks.sqlite_upsert import SqliteUpsert
 from workerpool.batch.sinks.staged import Store
 from workerpool.errors import OptionError
 
@@ -24,6 +26,7 @@ PACKED = ".gz"
 class Format:
     """What an output may hold: text, which is made of `rows`, or else what `store` keeps.
 
+    `upsert`: what merges rows into a table that is there, by the columns' key.
     `endings` of the names of files, or `schemes` of a database's URLs, say that it is meant. Text may be packed, and
     may go to standard output.
     """
@@ -33,11 +36,23 @@ class Format:
     schemes: tuple[str, ...] = ()
     rows: Callable[[Columns], Rows] | None = None
     store: Callable[[str, Columns], Store] | None = None
+    upsert: Callable[[str, Columns], Store] | None = None
 
     def store_of(self, output: str, columns: Columns) -> Store:
+        if columns.key:
+            return self._upsert_of(output, columns)
         if self.store is not None:
             return self.store(output, columns)
         return AppendedStore(output, self.rows_of(columns), packed=is_packed(output))
+
+    def _upsert_of(self, output: str, columns: Columns) -> Store:
+        if self.upsert is None:
+            known = ", ".join(one.name for one in FORMATS if one.upsert is not None)
+            raise OptionError(
+                f"upsert=True: {self.name} has no rows that could be replaced by their key; write to {known}, or leave "
+                "it out"
+            )
+        return self.upsert(output, columns)
 
     def rows_of(self, columns: Columns) -> Rows:
         assert self.rows is not None
@@ -48,8 +63,8 @@ FORMATS = (
     Format(name="jsonl", endings=(".jsonl",), rows=JsonRows),
     Format(name="csv", endings=(".csv",), rows=CsvRows),
     Format(name="parquet", endings=(".parquet",), store=ParquetStore),
-    Format(name="sqlite", endings=(".sqlite", ".sqlite3", ".db"), store=SqliteStore),
-    Format(name="postgres", schemes=("postgresql://", "postgres://"), store=PostgresStore),
+    Format(name="sqlite", endings=(".sqlite", ".sqlite3", ".db"), store=SqliteStore, upsert=SqliteUpsert),
+    Format(name="postgres", schemes=("postgresql://", "postgres://"), store=PostgresStore, upsert=PostgresUpsert),
 )
 
 OF_FILES = tuple(one.name for one in FORMATS if one.endings)

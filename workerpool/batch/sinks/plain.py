@@ -56,6 +56,9 @@ class _Plain:
             self.write([self._header])
             self._rows = rows
 
+    def settle(self) -> None:
+        """Nothing was kept."""
+
     def _take_back(self) -> None:
         """Remove what there is of a row that is torn, where that can be done."""
 

@@ -135,6 +135,9 @@ class PostgresStore:
             else:
                 self._run(connection, "ALTER TABLE {partial} RENAME TO {last_name}")
 
+    def settle(self) -> None:
+        """Nothing was kept."""
+
     def close(self) -> None:
         if self._connection is not None:
             connection, self._connection = self._connection, None
@@ -177,8 +180,8 @@ class PostgresStore:
     def _create(self, connection: psycopg.Connection[Any]) -> None:
         """Have an empty table in place of whatever was left."""
         self._run(connection, "DROP TABLE IF EXISTS {partial}")
-        columns = ", ".join(f'"{column.name}" {_type(column)}' for column in self._columns.columns)
-        self._run(connection, f"CREATE TABLE {{partial}} ({{number}} bigint PRIMARY KEY, {columns})")
+        defined = ", ".join(definitions(self._columns))
+        self._run(connection, f"CREATE TABLE {{partial}} ({{number}} bigint PRIMARY KEY, {defined})")
 
     def _check_old(self, connection: psycopg.Connection[Any], overwrite: bool) -> None:
         """Raise `OptionError` for a table that may not be filled anew, before anything is fetched for it."""
@@ -233,6 +236,11 @@ def _without_nul(records: Iterable[Record]) -> Iterator[Record]:
         if body is not None and _NUL in body:
             record |= {"body": None, "body_base64": b64encode(body.encode(errors="surrogatepass")).decode()}
         yield record
+
+
+def definitions(columns: Columns) -> list[str]:
+    """What a table says of its columns, whose names hold no quotes."""
+    return [f'"{column.name}" {_type(column)}' for column in columns.columns]
 
 
 def _type(column: Column) -> str:

@@ -52,8 +52,8 @@ class SqliteStore(FileStore):
         return super().refusal(error)
 
     def make(self) -> Position:
-        columns = ", ".join(f'"{one.name}" {_TYPES.get(one.kind, "TEXT")}' for one in self._columns.columns)
-        self._open_new().execute(f"CREATE TABLE results ({self._number} INTEGER PRIMARY KEY, {columns})")
+        defined = ", ".join(definitions(self._columns))
+        self._open_new().execute(f"CREATE TABLE results ({self._number} INTEGER PRIMARY KEY, {defined})")
         return Position()
 
     def open(self) -> bool:
@@ -71,7 +71,7 @@ class SqliteStore(FileStore):
 
     def copy(self, position: Position) -> bool:
         os.stat(self._place.path)
-        with closing(_open(self._place.path, "ro")) as source:
+        with closing(open_database(self._place.path, "ro")) as source:
             if self._last(source) < position.rows:
                 return False
             source.backup(self._open_new())
@@ -80,7 +80,7 @@ class SqliteStore(FileStore):
     def find_output(self, position: Position) -> bool:
         if not os.path.exists(self._place.path):
             return False
-        with closing(_open(self._place.path, "ro")) as database:
+        with closing(open_database(self._place.path, "ro")) as database:
             if self._last(database) != position.rows:
                 return False
         self._place.sync_directory()
@@ -89,7 +89,7 @@ class SqliteStore(FileStore):
     def append(self, rows: Sequence[bytes], position: Position) -> Position:
         database = self._held()
         names = (self._number, *self._columns.names)
-        statement = f"INSERT INTO results ({_listed(names)}) VALUES ({', '.join('?' * len(names))})"
+        statement = f"INSERT INTO results ({listed(names)}) VALUES ({', '.join('?' * len(names))})"
         cells = enumerate(self._columns.rows(self._columns.records(rows), _cell), position.rows + 1)
         try:
             database.execute("BEGIN IMMEDIATE")
@@ -120,8 +120,8 @@ class SqliteStore(FileStore):
             path, mode, rows = self._place.partial, "rw", position.rows
         os.stat(path)
         kinds = [column.kind for _, column in self._columns.picked(fields)]
-        statement = f"SELECT {_listed(fields)} FROM results ORDER BY {self._number} LIMIT ?"
-        with closing(_open(path, mode)) as database:
+        statement = f"SELECT {listed(fields)} FROM results ORDER BY {self._number} LIMIT ?"
+        with closing(open_database(path, mode)) as database:
             for row in database.execute(statement, (rows,)):
                 yield tuple([_value(kind, cell) for kind, cell in zip(kinds, row, strict=True)])
 
@@ -138,7 +138,7 @@ class SqliteStore(FileStore):
         return self._hold()
 
     def _hold(self) -> sqlite3.Connection:
-        self._database = _open(self._place.partial, "rw")
+        self._database = open_database(self._place.partial, "rw")
         self._opened = os.stat(self._place.partial)
         return self._database
 
@@ -152,7 +152,7 @@ class SqliteStore(FileStore):
         if not os.path.exists(self._place.partial):
             return
         try:
-            _open(self._place.partial, "rw").close()
+            open_database(self._place.partial, "rw").close()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
                 raise
@@ -160,7 +160,7 @@ class SqliteStore(FileStore):
             pass  # no database, so nobody's
 
 
-def _open(path: str, mode: str) -> sqlite3.Connection:
+def open_database(path: str, mode: str) -> sqlite3.Connection:
     """Open the database at `path`, which is there: ``ro`` to read, ``rw`` for this process alone, by a lock.
 
     EXTRA syncs the directory too when the journal is removed: without it a power cut could bring the journal back, and
@@ -190,7 +190,13 @@ def _reason(error: sqlite3.Error) -> str:
     return str(error)
 
 
-def _listed(names: Sequence[str]) -> str:
+def definitions(columns: Columns) -> list[str]:
+    """What a table says of its columns."""
+    return [f'"{column.name}" {_TYPES.get(column.kind, "TEXT")}' for column in columns.columns]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Write names as SQL has them; they hold no quotes."""
     return ", ".join(f'"{name}"' for name in names)
 
 

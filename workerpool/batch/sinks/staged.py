@@ -7,7 +7,7 @@ found after a crash, and what is said of it, is here. One thread at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from workerpool.batch.sinks.base import KEY_AND_URL, Cadence
@@ -72,6 +72,9 @@ class Store(Protocol):
 
     def publish(self) -> None:
         """Make the partial the output, in one step."""
+
+    def settle(self) -> None:
+        """See `Batches.settle`."""
 
     def close(self) -> None:
         """Let go of what is held, if anything is."""
@@ -145,6 +148,10 @@ class StagedSink:
             self._store.publish()
         self._is_finished = True
 
+    def settle(self) -> None:
+        with suppress(*self._store.errors):  # what is left is removed by the next run
+            self._store.settle()
+
     def close(self) -> None:
         self._is_ready = False
         self._store.close()
@@ -193,6 +200,14 @@ class StagedSink:
         return None if self._store.hides_causes else error
 
 
+class MergedSink(StagedSink):
+    """A `DurableSink` whose rows are merged into an output that is there: that has no records up to a position."""
+
+    def reopen(self, position: str) -> str:
+        """Go on with nothing: what was merged stays, and what comes is merged after it."""
+        return self.begin()
+
+
 class FileStore:
     """What the stores have in common whose output and partial are paths. `check_there` and more is their `_place`'s."""
 
@@ -221,3 +236,6 @@ class FileStore:
 
     def leftover(self) -> str | None:
         return self._place.leftover()
+
+    def settle(self) -> None:
+        """Nothing was kept."""

@@ -45,6 +45,9 @@ class StandardOutputSink:
     def finish(self) -> None:
         """What was written has gone already."""
 
+    def settle(self) -> None:
+        """Nothing was kept."""
+
     def close(self) -> None:
         """Standard output is not ours to close."""
 
