@@ -19,6 +19,7 @@ SAYS = {
     "03_cron_crawl.py": "40 ok (exit 0)\nrun 2 finished: 40 inputs, 40 unchanged (exit 0)\n0 pages have changed",
     "04_durable_job.py": "stopped by its deadline\nthe second one went to its end: True\nfetched 300 loaded 300\n",
     "05_downloads.py": "1,000,000 bytes were sent for 1,000,000\n",
+    "06_rows.py": "PUT /echo/items/2?name=milk%2Fcream {'name': 'milk/cream', 'price': 1.0}",
     "demo.py": "Exit code 1: finished, and some requests failed.",
 }
 """A part of what each prints."""

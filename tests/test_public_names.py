@@ -25,7 +25,7 @@ VALUES = {
     "Breaker",
     "Save",
 }
-BATCH = {"Job", "Schema", "rows", "to_arrow", "to_pandas"}
+BATCH = {"Job", "Schema", "Template", "rows", "to_arrow", "to_pandas"}
 ERRORS = {
     "WorkerPoolError",
     "OptionError",

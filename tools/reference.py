@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
-from workerpool import Job, RetryPolicy, Save, WorkerPool
+from workerpool import Job, RetryPolicy, Save, Template, WorkerPool
 from workerpool.cli.arguments import GROUPS
 from workerpool.cli.flags import default_of
 from workerpool.options import DOCTOR, IN_PYTHON, JOB, PLAN, REQUIRED, Option
@@ -81,7 +81,9 @@ def _default(option: Option, parameter: inspect.Parameter) -> str:
 
 
 TABLES = {
-    "docs/reference/api.md": {kind.__name__: of_arguments(kind) for kind in (WorkerPool, RetryPolicy, Save, Job)},
+    "docs/reference/api.md": {
+        kind.__name__: of_arguments(kind) for kind in (WorkerPool, RetryPolicy, Save, Template, Job)
+    },
     "docs/reference/cli.md": {
         "run": of_flags(option for title, options in GROUPS.items() if title != "job" for option in options),
         "run --job": of_flags(JOB),

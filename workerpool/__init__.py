@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from workerpool.batch.job.job import Job
     from workerpool.batch.schemas.schema import Schema
     from workerpool.batch.tables import rows, to_arrow, to_pandas
+    from workerpool.batch.template.template import Template
     from workerpool.processes import ShardedPool, fetch
 
     __version__: str
@@ -58,6 +59,7 @@ _LATER = {
     "Job": "workerpool.batch.job.job",
     "Schema": "workerpool.batch.schemas.schema",
     "ShardedPool": "workerpool.processes",
+    "Template": "workerpool.batch.template.template",
     "fetch": "workerpool.processes",
     "rows": "workerpool.batch.tables",
     "to_arrow": "workerpool.batch.tables",
@@ -105,6 +107,7 @@ __all__ = [
     "ShardedPool",
     "SlotTimeout",
     "StatusError",
+    "Template",
     "TimedOut",
     "Timeout",
     "Timings",

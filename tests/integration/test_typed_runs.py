@@ -13,7 +13,7 @@ import pytest
 
 from tests.commands import run_here
 from tests.outputs import rows_in
-from workerpool import Job, Schema
+from workerpool import Job, Save, Schema
 from workerpool.batch.job.reconcile import reconcile
 from workerpool.batch.job.status import look_at
 from workerpool.errors import OptionError
@@ -190,3 +190,8 @@ def test_a_drafted_schema_is_taken_as_it_is(capsys: pytest.CaptureFixture[str]) 
 def test_options_of_a_job_are_checked_together() -> None:
     with pytest.raises(OptionError, match=r"upsert=True needs a key"):
         Job("j", ["in.jsonl"], "x.sqlite", schema=Schema.from_dict({"columns": {"a": "int"}}), upsert=True)
+
+
+def test_bodies_that_go_to_files_make_no_rows() -> None:
+    with pytest.raises(OptionError, match=r"schema= with save="):
+        Job("j", ["in.jsonl"], "x.jsonl", schema="s.toml", save=Save("bodies"))

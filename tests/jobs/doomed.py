@@ -145,6 +145,10 @@ def _load_what_is_written_with(argv: list[str]) -> None:
         import pyarrow.parquet  # noqa: F401
     if "postgresql://" in words:
         import psycopg  # noqa: F401
+    if "--query" in words:
+        pass
+    if "--template" in words:
+        import uritemplate  # noqa: F401
     assert len(os.listdir("/proc/self/task")) == 1
 
 

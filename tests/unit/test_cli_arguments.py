@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from workerpool.batch.template.template import Template
 from workerpool.cli import main
 from workerpool.cli.arguments import GROUPS, RunSettings, make_parser, parse
 from workerpool.cli.looking_arguments import LookSettings
@@ -42,8 +43,14 @@ def test_every_option_is_read() -> None:
         "--processes 2 --dedupe --job a.job --retry-failed --retry-rounds 2 --restart --wait-lock 0s --skip-recent 12h "
         "--no-conditional --only-changed --unique-keys --idempotency-keys --at-least-once "
         "--schema s.toml --upsert --rejects bad.jsonl "
+        '--query q --template https://a.test/{id} --method put --header X-A:{id} --json {"n":"{n}"} --key {id} '
+        "--optional n "
         "--bodies files --body-name {key} --min-speed 10KB/s --max-file 2MB"
     )
+    template = Template(
+        "https://a.test/{id}", method="put", headers={"X-A": "{id}"}, json={"n": "{n}"}, key="{id}",
+        optional=frozenset({"n"}),
+    )  # fmt: skip
     settings = parse(words.split())
     assert isinstance(settings, RunSettings)
     assert settings == RunSettings(
@@ -57,6 +64,8 @@ def test_every_option_is_read() -> None:
         schema="s.toml",
         upsert=True,
         rejects="bad.jsonl",
+        template=template,
+        query="q",
         input_format="jsonl",
         processes=2,
         deadline=5_400.0,
@@ -100,6 +109,8 @@ def test_every_option_is_read() -> None:
             "schema": "s.toml",
             "upsert": True,
             "rejects": "bad.jsonl",
+            "template": template,
+            "query": "q",
             "input_format": "jsonl",
             "dedupe": True,
             "directory": "a.job",
@@ -116,8 +127,9 @@ def test_every_option_is_read() -> None:
         },
         dedupe=True,
     )
-    # The first and the last say the contrary of what is said, and one of the proxies' flags excludes the other.
-    unsaid = {"--ca-bundle", "--cert", "--proxies", "--conditional"}
+    # The first and the last say the contrary of what is said, and one of the proxies' flags excludes the
+    # other, as one body does.
+    unsaid = {"--ca-bundle", "--cert", "--proxies", "--conditional", "--data"}
     flags = {option.word for options in GROUPS.values() for option in options}
     assert flags - set(words.split()) == unsaid
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from workerpool.agent import version
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor
@@ -13,6 +13,7 @@ from workerpool.cli.flags import add, pool_of, said_of, save_of, warnings_for
 from workerpool.cli.infer_arguments import InferSettings, add_infer
 from workerpool.cli.looking_arguments import LookSettings, add_looking
 from workerpool.cli.plan_arguments import PlanSettings, add_plan
+from workerpool.cli.template_arguments import template_of
 from workerpool.config import Options
 from workerpool.errors import OptionError
 from workerpool.options import (
@@ -27,15 +28,20 @@ from workerpool.options import (
     MESSAGES,
     OUTPUT,
     PROCESSES,
+    QUERY,
     REACH,
-    ROWS,
+    SCHEMA,
     SHARED,
+    TEMPLATE,
     TRUST,
     WORKERS,
 )
 from workerpool.options.words import in_flags
 from workerpool.pool import options_of
 from workerpool.saving import Save
+
+if TYPE_CHECKING:
+    from workerpool.batch.template.template import Template
 
 _DESCRIPTION = """\
 Fetch every URL of SOURCE within the budgets that you set, retry what is worth
@@ -54,6 +60,8 @@ sources:
   and params (JSON objects), body (text) or json, key (a label; the URL by
   default), and sha256 (of the answer's body). Others are left alone. A line
   that is no request gets a record that says why.
+  Any other table needs --template: its columns are put into a URL, headers, a
+  body. A database's SQLAlchemy URL needs --query; the rows are its answer's.
 
 records:
   key url method status ok error attempts elapsed bytes final_url started_at
@@ -64,6 +72,8 @@ records:
 examples:
   workerpool run urls.txt -o results.jsonl --rate 50/s
   workerpool run api.csv -o - --host-rate 2/s --include body | jq .body
+  workerpool run items.csv -o items.jsonl --include body \\
+      --template "https://api.example.com/items/{id}{?lang}"
   zcat urls.gz | workerpool run - -o results.csv --deadline 50m --no-progress
 
 jobs:
@@ -85,11 +95,12 @@ exit status:
 
 GROUPS = {
     "output": OUTPUT,
-    "rows": ROWS,
+    "rows": (INPUT_FORMAT, QUERY, *(option for option in TEMPLATE if option.flag)),
+    "schema": SCHEMA,
     "bodies": BODIES,
     "job": JOB,
     "budgets": (*BUDGETS, SHARED, WORKERS),
-    "course": (INPUT_FORMAT, DEDUPE, PROCESSES, *FAILING, *EACH, DEADLINE),
+    "course": (DEDUPE, PROCESSES, *FAILING, *EACH, DEADLINE),
     "reach": (*TRUST, *REACH),
     "messages": MESSAGES,
 }
@@ -117,6 +128,8 @@ class RunSettings:
     schema: str | None = None
     upsert: bool = False
     rejects: str | None = None
+    template: Template | None = None
+    query: str | None = None
     input_format: str | None = None
     dedupe: bool = False
     processes: int = 1
@@ -171,7 +184,10 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     run.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="a .txt, .csv, .jsonl or .parquet file, a pattern, or -"
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="a .txt, .csv, .jsonl or .parquet file, a pattern, a database's URL, or -",
     )
     for title, options in GROUPS.items():
         add(run.add_argument_group(title), options)
@@ -195,7 +211,9 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
     from workerpool.batch.record import check_include, check_save  # both of which the other commands can do without
     from workerpool.processes.options import check_processes
 
-    batch = said_of(said, (*OUTPUT, *ROWS, INPUT_FORMAT, DEDUPE))
+    batch = said_of(said, (*OUTPUT, *SCHEMA, INPUT_FORMAT, QUERY, DEDUPE))
+    if (template := template_of(said)) is not None:
+        batch["template"] = template
     check_include(batch.get("include", ()))
     batch.update(save_of(said))
     check_save(batch.get("save"), batch.get("include", ()))

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import json
 
+from workerpool.batch.job.again import sources_again
+from workerpool.batch.sources.choice import sources_for
 from workerpool.batch.sources.files import FileSources
+from workerpool.batch.sources.query import QueryRows
+from workerpool.batch.template.making import making_of
 from workerpool.cli.codes import NOT_WRITTEN, OK
 from workerpool.cli.plan_arguments import PlanSettings
 from workerpool.cli.speaker import put_out, speak
@@ -32,14 +36,24 @@ def _plan(settings: PlanSettings) -> Plan:
     return simulate(workload, tried, records)
 
 
-def _sources(settings: PlanSettings, records: Records | None) -> FileSources:
-    paths, format = settings.sources, settings.input_format
-    if not paths and records is not None:
-        if not records.sources:
-            raise OptionError(
-                f"--from {records.name} has no sources that can be read again: name the SOURCE that is to be planned"
-            )
-        paths, format = records.sources, format or records.input_format
-    sources = FileSources(paths, format=format, note=lambda sentence: speak(f"workerpool: {sentence}"))
+def _sources(settings: PlanSettings, records: Records | None) -> FileSources | QueryRows:
+    sources = _again(records) if records is not None and not settings.sources else _named(settings)
     sources.check()
     return sources
+
+
+def _named(settings: PlanSettings) -> FileSources | QueryRows:
+    making = making_of(settings.template)
+    return sources_for(settings.sources, format=settings.input_format, query=settings.query, making=making, note=_note)
+
+
+def _again(records: Records) -> FileSources | QueryRows:
+    if records.run is None:
+        raise OptionError(
+            f"--from {records.name} has no sources that can be read again: name the SOURCE that is to be planned"
+        )
+    return sources_again(records.run, records.sources, _note)
+
+
+def _note(sentence: str) -> None:
+    speak(f"workerpool: {sentence}")

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from workerpool.cli.flags import add, pool_of, said_of
+from workerpool.cli.template_arguments import template_of
 from workerpool.errors import OptionError
-from workerpool.options import FAILING, LIMITS, PLAN
+from workerpool.options import FAILING, LIMITS, PLAN, TEMPLATE
 from workerpool.pool import options_of
 
 if TYPE_CHECKING:
+    from workerpool.batch.template.template import Template
     from workerpool.plan import Setting
 
 _DESCRIPTION = """\
@@ -45,6 +47,8 @@ class PlanSettings:
 
     sources: tuple[str, ...]
     settings: tuple[Setting, ...]
+    template: Template | None = None
+    query: str | None = None
     input_format: str | None = None
     records: str | None = None
     latency: float = 0.2
@@ -63,7 +67,10 @@ def add_plan(commands: Any, formatter: Any) -> None:
         allow_abbrev=False,
     )
     plan.add_argument(
-        "sources", nargs="*", metavar="SOURCE", help="a .txt, .csv, .jsonl or .parquet file, a pattern, or -"
+        "sources",
+        nargs="*",
+        metavar="SOURCE",
+        help="a .txt, .csv, .jsonl or .parquet file, a pattern, a database's URL, or -",
     )
     add(plan.add_argument_group("plan"), PLAN)
     add(plan.add_argument_group("budgets"), LIMITS)
@@ -73,7 +80,7 @@ def add_plan(commands: Any, formatter: Any) -> None:
 
 def settings_of(said: argparse.Namespace) -> PlanSettings:
     """Check what was said; raises `OptionError` naming the option, its value, and what would do."""
-    found = said_of(said, PLAN)
+    found = said_of(said, [option for option in PLAN if option not in TEMPLATE])
     if not said.sources and "records" not in found:
         raise OptionError("SOURCE is missing: name a file of requests, or a job's directory by --from")
     if "latency" in found and "records" in found:
@@ -85,6 +92,7 @@ def settings_of(said: argparse.Namespace) -> PlanSettings:
         raise OptionError("--compare counts by another --limit-by: make a plan for each of the two")
     return PlanSettings(
         sources=tuple(said.sources),
+        template=template_of(said),
         settings=tuple(_setting(given, label) for label, given in (("", pool), *compared)),
         **found,
     )

@@ -26,8 +26,9 @@ from workerpool.batch.schemas.rejects_file import RejectsFile, rejects_path
 from workerpool.batch.schemas.schema import schema_option
 from workerpool.batch.sinks import STDOUT, check_apart, sink_for
 from workerpool.batch.sources.base import Sources
-from workerpool.batch.sources.files import FileSources
+from workerpool.batch.sources.choice import sources_for
 from workerpool.batch.straight import StraightBooks, scratch_duplicates
+from workerpool.batch.template.making import making_of
 from workerpool.cli.arguments import RunSettings
 from workerpool.cli.codes import AT_DEADLINE, FAILED, HELD, NOT_WRITTEN, OK, USAGE
 from workerpool.cli.last_word import Ending, last_word
@@ -108,7 +109,13 @@ def _run(settings: RunSettings, speaker: Speaker, owns_process: bool) -> int:
 
 
 def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Ready:
-    sources = FileSources(settings.sources, format=settings.input_format, note=speaker.note)
+    sources = sources_for(
+        settings.sources,
+        format=settings.input_format,
+        query=settings.query,
+        making=making_of(settings.template),
+        note=speaker.note,
+    )
     include = all_included(settings.include, settings.save)
     schema = schema_option(settings.schema)
     check_schema(schema, upsert=settings.upsert, rejects=settings.rejects, include=settings.include, save=settings.save)
@@ -179,7 +186,8 @@ class _Execution:
         self._signals = Signals(self._drain, self._stop_now)
 
     def carry_out(self) -> int:
-        events.emit("run.started", sources=" ".join(self._settings.sources), output=self._settings.output)
+        sources = self._ready.sources.paths if self._settings.query else self._settings.sources  # those hide a password
+        events.emit("run.started", sources=" ".join(sources), output=self._settings.output)
         if self._ready.job is not None and self._ready.job.told is not None:
             self._speaker.tell(f"workerpool: {self._ready.job.told}.")
         with self._signals, self._display():

@@ -9,12 +9,10 @@ To add an option: the argument in the signature, its check, a row here, and `mak
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 from workerpool.config import UNNOTICED, RetryBudget, RetryPolicy
 from workerpool.options.credentials import auth, in_turns, proxies_of_file, proxy
+from workerpool.options.option import REQUIRED as REQUIRED
+from workerpool.options.option import Option as Option
 from workerpool.options.reading import (
     authorities,
     certificate,
@@ -27,51 +25,12 @@ from workerpool.options.reading import (
     number,
     number_or_0,
     number_or_auto,
-    same,
     size,
     speed,
     tries,
 )
-
-REQUIRED = "required"
-"""In place of what holds if an option is not said."""
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One option. `name`: of the argument in Python; "" if there is none of just that form.
-
-    `flag`: on the command line, and what follows it: ``--rate RATE``, ``--format csv|jsonl``; "" if there is none.
-    `means`: in Markdown, without a full stop at its end. Its first sentence is the help; ``{rate}`` becomes that
-    option's name, or its flag, and ``{{host}}`` ``{host}``. `python`: what it means in Python, where that is
-    something else.
-    `unless`: what holds if it is not said, where that is not the default's value.
-    `read`: makes what Python takes of a flag's text. `value`: of a flag that has no text.
-    `to`: the argument, or the field of one, that a flag without a `name` goes into. `many`: it may be repeated.
-    `gather`: makes one value of all that were said.
-    """
-
-    name: str
-    flag: str
-    means: str
-    unless: str = ""
-    python: str = ""
-    read: Callable[[str, str], Any] = same
-    value: Any = True
-    to: str = ""
-    many: bool = False
-    gather: Callable[[list[Any]], Any] | None = None
-
-    @property
-    def target(self) -> str:
-        """The argument that it goes into, or the field of one."""
-        return self.name or self.to
-
-    @property
-    def word(self) -> str:
-        """The long form of its flag."""
-        return next((word for word in self.flag.split() if word.startswith("--")), "")
-
+from workerpool.options.rows import QUERY as QUERY
+from workerpool.options.rows import TEMPLATE as TEMPLATE
 
 # fmt: off
 
@@ -92,7 +51,7 @@ OUTPUT = (
     Option("overwrite", "--overwrite", "replace an output that is there", "it is refused"),
 )
 
-ROWS = (
+SCHEMA = (
     Option(
         "schema", "--schema FILE",
         "[a schema](../howto/schemas.md) in TOML or JSON: answers become its typed rows, and what does not fit is "
@@ -363,7 +322,8 @@ ONLY_PYTHON = (
 
 ONLY_JOB = (
     Option("save", "", "the [files that bodies go to](../howto/downloads.md), a `Save`", "they are left out"),
-    Option("sources", "", "names of files, or patterns, as for [the command](cli.md#sources)"),
+    Option("sources", "", "names of files, or patterns, as for [the command](cli.md#sources), or a database's URL"),
+    Option("template", "", "makes the requests of the sources' rows, a `Template`", "rows say their requests"),
     Option("requests", "", "in place of `sources`: an iterable of URLs and `Request`s, or a function that makes one"),
     Option("window", "", "requests in memory at once", "the pool's"),
     Option("note", "", "is called with sentences about what is left out or has changed", "says nothing"),
@@ -425,6 +385,8 @@ AS_JSON = Option("", "--json", "write one JSON object in place of text", to="as_
 
 PLAN = (
     INPUT_FORMAT,
+    QUERY,
+    *(option for option in TEMPLATE if option.target in ("url", "method", "headers", "optional")),
     Option(
         "", "--from PATH",
         "the job's directory, or the output, of an earlier run: simulate with its timings. Without it, the least "
@@ -470,9 +432,31 @@ IN_PYTHON = {
     "WorkerPool": (*POOL, *ONLY_PYTHON),
     "RetryPolicy": RETRY,
     "Save": SAVE,
-    "Job": (*OUTPUT, *ROWS, INPUT_FORMAT, DEDUPE, *JOB, *ONLY_JOB),
+    "Template": TEMPLATE,
+    "Job": (*OUTPUT, *SCHEMA, INPUT_FORMAT, QUERY, DEDUPE, *JOB, *ONLY_JOB),
 }
 """Where each argument is declared."""
 
-ALL = (*OUTPUT, *ROWS, *BODIES, INPUT_FORMAT, DEDUPE, *JOB, *POOL, PROCESSES, DEADLINE, *MESSAGES, *PLAN, *DOCTOR)
+ALL = tuple(
+    option
+    for option in (
+        *(
+            *OUTPUT,
+            *SCHEMA,
+            *BODIES,
+            INPUT_FORMAT,
+            QUERY,
+            *TEMPLATE,
+            DEDUPE,
+            *JOB,
+            *POOL,
+            PROCESSES,
+            DEADLINE,
+            *MESSAGES,
+            *PLAN,
+            *DOCTOR,
+        ),
+    )
+    if option.flag
+)
 """All that have a flag."""

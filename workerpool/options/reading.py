@@ -6,6 +6,7 @@ certificates, which are looked at.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import ssl
@@ -72,6 +73,35 @@ def size(text: str, flag: str) -> int:
     match = _SIZE.fullmatch(text)
     if not match or match[2].lower() not in _SIZES or (found := int(float(match[1]) * _SIZES[match[2].lower()])) < 1:
         raise OptionError(f"{flag}={text!r} is no size above zero: write '64KiB', '10MB' or '1GiB'")
+    return found
+
+
+def text_or_file(text: str, flag: str) -> str:
+    """A text, or with ``@`` before it the name of a file that holds it."""
+    if not text.startswith("@"):
+        return text
+    try:
+        with open(text[1:], encoding="utf-8") as file:
+            return file.read()
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name, or no UTF-8
+        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise OptionError(f"{flag}={text!r} cannot be read: {reason[:1].lower()}{reason[1:]}") from None
+
+
+def json_or_file(text: str, flag: str) -> Any:
+    """JSON, as a text or in a file."""
+    try:
+        found = json.loads(text_or_file(text, flag))
+    except (json.JSONDecodeError, RecursionError) as error:
+        place = "nested too deeply"
+        if isinstance(error, json.JSONDecodeError):
+            place = f"line {error.lineno}, column {error.colno}: {error.msg}"
+        raise OptionError(
+            f'{flag} is no JSON ({place}): write \'{{"id": "{{id}}"}}\', with places in double quotes, whatever '
+            "their values' types"
+        ) from None
+    if found is None:
+        raise OptionError(f"{flag}='null' is no body: leave it out")
     return found
 
 

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, NamedTuple
 
+from workerpool.batch.job.again import why_not
 from workerpool.batch.job.lock import holder_of
 from workerpool.batch.job.reader import LedgerReader
 from workerpool.batch.job.records import UNREADABLE, records_of, went_to
+from workerpool.batch.job.schema import RunRow
 from workerpool.batch.job.status import has_job
 from workerpool.batch.sinks import durable_sink_for
 from workerpool.batch.sinks.formats import ENDINGS, format_of
-from workerpool.batch.sources.base import STDIN
 from workerpool.errors import JobError, OptionError
 from workerpool.redact import HIDDEN, redact
 
@@ -38,8 +39,8 @@ class Sent(NamedTuple):
 class Records:
     """The records at `path`. Iterating gives those of requests that were sent, and reads anew each time.
 
-    `took`: seconds from the run's beginning to its end, None if it has none or was interrupted in between. `sources`:
-    what the job read, as far as that can be read again; `input_format`: what was said of them.
+    `took`: seconds from the run's beginning to its end, None if it has none or was interrupted in between. `run`: the
+    job's run, if its sources can be read again, and `sources` their names.
 
     Raises `JobError`, here or while iterating, where there is nothing to be read.
     """
@@ -49,7 +50,7 @@ class Records:
         self.name = redact(path)
         self.took: float | None = None
         self.sources: tuple[str, ...] = ()
-        self.input_format: str | None = None
+        self.run: RunRow | None = None
         self._output = path
         self._is_job = has_job(path)
         if self._is_job:
@@ -91,7 +92,7 @@ class Records:
                 raise JobError(f"{self.name}: no run of this job has begun, so there are no timings")
             if run.is_finished and run.ended is not None and not run.continued:
                 self.took = run.ended - run.began
-            paths = [source.path for source in ledger.sources()]
+            rows = [*ledger.sources()]
         self._output = str(run.settings["--output"])
         if run.settings.get("--schema") is not None:
             raise JobError(
@@ -101,9 +102,8 @@ class Records:
             raise JobError(
                 f"the records of {self.name} went to {place}, and cannot be read back: if they are in a file, name that"
             )
-        if all(path and path != STDIN for path in paths):
-            self.sources = tuple(run.settings["SOURCE"])
-            self.input_format = run.settings.get("--input-format")
+        if not any(why_not(row, run) for row in rows):
+            self.sources, self.run = tuple(run.settings["SOURCE"]), run
 
     def _entries(self) -> Iterator[tuple[Any, ...]]:
         if not self._is_job:

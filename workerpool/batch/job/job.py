@@ -19,8 +19,11 @@ from workerpool.batch.schemas.schema import Schema, schema_option
 from workerpool.batch.sinks import STDOUT
 from workerpool.batch.sinks.callback import Receive
 from workerpool.batch.sources.base import Sources
-from workerpool.batch.sources.files import FileSources
+from workerpool.batch.sources.choice import sources_for
 from workerpool.batch.sources.given import Given, GivenRequests
+from workerpool.batch.sources.query import QueryRows
+from workerpool.batch.template.making import making_of
+from workerpool.batch.template.template import Template
 from workerpool.checks import check_callable, check_count, check_flag, check_seconds
 from workerpool.errors import OptionError
 from workerpool.model import Outcome
@@ -33,11 +36,12 @@ _FLAGS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Job:
     """A batch whose state is kept in `directory`, so that a run of it can be ended at any instruction and continued.
 
-    `sources`: names of files, ``-`` for standard input; or `requests`, an iterable of URLs and `Request`s, or a
+    `sources`: names of files, ``-`` for standard input, or a database's URL with `query`, SQL that gives rows in one
+    order; `template`: makes the requests of their rows. Or `requests`, an iterable of URLs and `Request`s, or a
     function that makes one, which has to give the same in the same order whenever the run goes on. `output`: a path, a
     database's URL, or ``-``; or a function that is called with lists of records. `input_format`, `format`, `include`,
     `ordered`, `overwrite`: as for `workerpool run`. `window`: requests in memory at once. `save`: the files that bodies
@@ -64,6 +68,8 @@ class Job:
     output: str | os.PathLike[str] | Receive = STDOUT
     _: KW_ONLY
     requests: Given | None = None
+    template: Template | None = None
+    query: str | None = None
     input_format: str | None = None
     format: str | None = None
     include: Collection[str] = ()
@@ -97,6 +103,13 @@ class Job:
             raise OptionError(
                 "sources= or requests=: a job reads either names of files or requests, so give one of the two"
             )
+        if self.template is not None and not isinstance(self.template, Template):
+            raise OptionError(f"template={self.template!r} must be a Template: write Template('https://…/{{id}}')")
+        if self.requests is not None and (self.template is not None or self.query is not None):
+            raise OptionError(
+                "requests= are requests already: leave out template= and query=, or give "
+                "requests=lambda: template.requests(rows)"
+            )
         if self.requests is not None:
             object.__setattr__(self, "_given", GivenRequests(self.requests))
         if not isinstance(self.directory, (str, os.PathLike)):
@@ -116,6 +129,10 @@ class Job:
             check_seconds("skip_recent", self.skip_recent)
         if self.window is not None:
             check_count("window", self.window)
+
+    def __repr__(self) -> str:
+        """Without sources and output, whose URLs may have passwords in them."""
+        return f"<Job {os.fspath(self.directory)}>"
 
     def run(
         self,
@@ -162,7 +179,19 @@ class Job:
     def _sources(self) -> Sources:
         if self._given is not None:
             return self._given
-        return FileSources([os.fspath(source) for source in self.sources], format=self.input_format, note=self.note)
+        sources = sources_for(
+            [os.fspath(source) for source in self.sources],
+            format=self.input_format,
+            query=self.query,
+            making=making_of(self.template),
+            note=self.note,
+        )
+        if isinstance(sources, QueryRows) and not sources.is_ordered:
+            self.note(
+                "the query has no 'order by': a run that goes on may be given its rows in another order, and is "
+                "refused then; order them by what is unique"
+            )
+        return sources
 
     def _check(self, sources: Sources) -> None:
         if self.retry_failed and self.ordered:

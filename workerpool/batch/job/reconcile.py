@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 
+from workerpool.batch.job.again import why_not
 from workerpool.batch.job.inputs import count_inputs
 from workerpool.batch.job.lock import FILE, JobLock
 from workerpool.batch.job.multiset import Multiset, Pair, as_stored, bucket_of
@@ -26,7 +27,6 @@ from workerpool.batch.job.schema import RunRow, SourceRow
 from workerpool.batch.job.states import BLOCK, ENDED, Block, State
 from workerpool.batch.job.status import check_job
 from workerpool.batch.sinks.base import KEY_AND_URL
-from workerpool.batch.sources.base import STDIN
 from workerpool.errors import OptionError, SourceError
 from workerpool.model import Request
 from workerpool.redact import HIDDEN, redact
@@ -125,11 +125,11 @@ class _Comparison:
     def _read(self, row: SourceRow, run: RunRow, take: Callable[[Request], None]) -> None:
         """Read one source in full, and compare it with its blocks; `take` is called with what has a record."""
         found = self._found
-        if row.path == STDIN or row.size is None:
-            name = {STDIN: "standard input", "": "what a program gave"}.get(row.path, row.path)
+        reason = why_not(row, run)
+        if reason is not None:
             inputs = sum(_inputs_in(block) for block in self._ledger.blocks(row.number))
             found.notes.append(
-                f"{name} cannot be read a second time: that it had {inputs:,} inputs is taken from the ledger, and of "
+                f"{reason}: that it had {inputs:,} inputs is taken from the ledger, and of "
                 "the records their number is compared, not what they are of"
             )
             found.inputs += inputs

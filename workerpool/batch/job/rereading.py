@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from workerpool.batch.job.again import sources_again
 from workerpool.batch.job.cuts import Cut, Where, cut_up
 from workerpool.batch.job.reader import LedgerReader
 from workerpool.batch.job.schema import RunRow, SourceRow
 from workerpool.batch.job.states import BLOCK, DONE, ENDED, Block, State, block_of, index_of, new_block
-from workerpool.batch.sources.files import FileSources
 from workerpool.batch.sources.marks import BEGINNING, Mark
 from workerpool.model import Request
+from workerpool.redact import redact
 
 PLACES = 3
 """Inputs that are named of each kind of difference."""
@@ -31,8 +32,9 @@ class Rereading:
     def __init__(self, row: SourceRow, run: RunRow, ledger: LedgerReader) -> None:
         self._row = row
         path = run.settings["SOURCE"][row.number]  # which is absolute
-        self._sources = FileSources([path], format=run.settings.get("--input-format"))
-        self._name = self._sources.sources[0].name
+        self._sources = sources_again(run, [path])
+        self._name = redact(self._sources.paths[0])
+        self._sources.check()
         self._reading = self._sources.read(0)
         self._is_finished = run.is_finished
         self._have_record = frozenset((*ENDED, State.AGAIN)) - without_record(run)

@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from workerpool.batch.job.again import sources_again
 from workerpool.batch.job.heartbeat import read_heartbeat
 from workerpool.batch.job.inputs import count_inputs
 from workerpool.batch.job.lock import holder_of
@@ -20,7 +21,6 @@ from workerpool.batch.job.reader import LedgerReader
 from workerpool.batch.job.schema import FILE, RunRow
 from workerpool.batch.job.states import ENDED, State, told
 from workerpool.batch.sources.base import STDIN
-from workerpool.batch.sources.files import FileSources
 from workerpool.errors import JobError, WorkerPoolError
 
 NEXT = {
@@ -163,10 +163,10 @@ def _state(holder: str | None, run: RunRow) -> str:
 def _queued(run: RunRow, counts: Counter[State]) -> int | None:
     """Count what is left in sources that have not been read to their end, if that is soon done."""
     paths = run.settings.get("SOURCE") or []
-    if STDIN in paths:
+    if STDIN in paths or run.settings.get("--query") is not None:
         return None
     try:
-        total = FileSources(paths, format=run.settings.get("--input-format")).count()
+        total = sources_again(run, paths).count()
     except WorkerPoolError:
         return None
     others = sum(counts[state] for state in (*ENDED, State.DEFERRED, State.AGAIN))

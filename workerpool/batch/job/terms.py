@@ -16,6 +16,7 @@ from workerpool.batch.job.schema import RunRow, SourceRow
 from workerpool.batch.schemas.rejects_file import rejects_path
 from workerpool.batch.sources.base import STDIN, Sources
 from workerpool.batch.sources.marks import Block as Part
+from workerpool.batch.template.settings import settings_of
 from workerpool.errors import JobError
 from workerpool.redact import redact
 
@@ -33,11 +34,14 @@ FUNCTION = "a function"
 _SHOWN = 3
 """Sources that a sentence names at most."""
 
+_LONGEST = 200
+"""Characters of an option that a sentence shows."""
+
 
 def terms_of(job: Job, sources: Sequence[str]) -> dict[str, Any]:
     """What has to be the same when a run is continued, by the names of the options."""
     return {
-        "SOURCE": [source if source in ("", STDIN) else os.path.abspath(source) for source in sources],
+        "SOURCE": [*map(_absolute, sources)],
         "--output": _named(job.output),
         "--format": job.format,
         "--input-format": job.input_format,
@@ -49,6 +53,8 @@ def terms_of(job: Job, sources: Sequence[str]) -> dict[str, Any]:
         "--unique-keys": job.unique_keys,
         "--only-changed": job.only_changed,
         "--idempotency-keys": job.idempotency_keys,
+        "--query": None if job.query is None else redact(job.query),
+        **settings_of(job.template),
         **_of_schema(job),
     }
 
@@ -73,6 +79,11 @@ def columns_in(settings: dict[str, Any]) -> Columns | None:
         return None
     said = settings[COLUMNS]
     return Columns(tuple(Column(name=name, kind=Kind(kind), scale=scale) for name, kind, scale in said), is_typed=True)
+
+
+def _absolute(source: str) -> str:
+    """What a source is called wherever the command is given; a database's name is so already."""
+    return source if source in ("", STDIN) or "://" in source else os.path.abspath(source)
 
 
 def _named(output: str | os.PathLike[str] | Receive) -> str:
@@ -105,7 +116,7 @@ def _difference(name: str, before: Any, now: Any) -> str:
         return f"with {' and '.join(told)}" if told else "with its sources in another order"
     if isinstance(now, bool):
         return f"without {name}" if now else f"with {name}"
-    return f"with {name} {_shown(before)}, not {_shown(now)}"
+    return f"with {name} {_shown(name, before)}, not {_shown(name, now)}"
 
 
 def _some(paths: Sequence[str]) -> str:
@@ -113,10 +124,12 @@ def _some(paths: Sequence[str]) -> str:
     return shown if len(paths) <= _SHOWN else f"{shown} and {len(paths) - _SHOWN:,} more"
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
     if isinstance(value, list):
         return ",".join(value) or "nothing"
-    return "as the name says" if value is None else str(value)
+    if value is None:
+        return "as the name says" if name in ("--format", "--input-format") else "nothing"
+    return str(value)[:_LONGEST]
 
 
 def source_rows(sources: Sources) -> list[SourceRow]:

@@ -76,7 +76,8 @@ def _staged(chosen: Format, output: str, columns: Columns) -> StagedSink:
 def check_apart(output: str, sources: Sequence[str]) -> None:
     """Raise `OptionError` if writing `output` would write over one of `sources`, before that is read."""
     for source in sources if output != STDOUT and "://" not in output else ():
-        if _is_same(source, output) or _is_same(source, os.path.realpath(output) + PARTIAL):
+        path = source.partition(":///")[2] or source  # a database that is a file
+        if _is_same(path, output) or _is_same(path, os.path.realpath(output) + PARTIAL):
             raise OptionError(f"the output {output} is one of the sources: name another one")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -26,11 +26,22 @@ class _End:
 def read_ahead(source: Iterable[T]) -> Iterator[T | Idle]:
     """Yield what `source` gives, and `IDLE` whenever it has given nothing more yet; raises what it raises.
 
-    Leaving this early leaves the thread in the source, waiting: it is a daemon, and ends with the process.
+    Leaving this early ends the reading after the item at hand, and closes the source, which may hold a connection. One
+    that gives nothing more keeps its thread, waiting: it is a daemon, and ends with the process.
     """
     items: queue.Queue[T | _End] = queue.Queue(AHEAD)
-    thread = threading.Thread(target=_read, args=(source, items), name="workerpool-source", daemon=True)
+    is_left = threading.Event()
+    thread = threading.Thread(target=_read, args=(source, items, is_left), name="workerpool-source", daemon=True)
     thread.start()
+    try:
+        yield from _arrived(items)
+    finally:
+        is_left.set()
+        while not items.empty():  # which lets the thread go on that waits for room, and see that nobody reads
+            items.get_nowait()
+
+
+def _arrived(items: queue.Queue[T | _End]) -> Iterator[T | Idle]:
     while True:
         try:
             item = items.get_nowait()
@@ -44,10 +55,16 @@ def read_ahead(source: Iterable[T]) -> Iterator[T | Idle]:
         yield item
 
 
-def _read(source: Iterable[T], items: queue.Queue[T | _End]) -> None:
+def _read(source: Iterable[T], items: queue.Queue[T | _End], is_left: threading.Event) -> None:
+    reading = iter(source)
     try:
-        for item in source:
+        for item in reading:
+            if is_left.is_set():
+                break
             items.put(item)
         items.put(_End())
     except BaseException as error:
         items.put(_End(error))
+    finally:
+        if isinstance(reading, Generator):
+            reading.close()

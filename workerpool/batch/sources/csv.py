@@ -1,4 +1,4 @@
-"""Reads CSV: a line of column names, then rows, which may span lines, parted by what shows a column 'url'.
+"""Reads CSV: a line of column names, then rows, which may span lines, parted by what shows the columns that are needed.
 
 One field holds up to 128 KiB (the `csv` module's limit, which is the process's, not ours to raise). A quote that is
 never closed costs its own line only: the lines after it, which `csv` has taken for a part of it, are read anew. One
@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from workerpool.batch.sources import rows
 from workerpool.batch.sources.lines import Line, Lines
+from workerpool.batch.sources.making import FIELD_ROWS, Making
 from workerpool.batch.sources.marks import BEGINNING, LinePositions, Mark
 from workerpool.batch.sources.opened import Opened, Text
-from workerpool.batch.sources.rows import Place
+from workerpool.batch.sources.rows import BadRow, Place
 from workerpool.errors import SourceError
 from workerpool.model import Request
 
@@ -54,19 +55,19 @@ class Csv(Text):
 
 
 def _table(opened: Opened, lines: Lines) -> Table:
-    return Table(opened.path, opened.name, next(iter(lines), None))
+    return Table(opened.path, opened.name, next(iter(lines), None), opened.making)
 
 
 class Table:
-    """The rows of a CSV source under its header line; raises `SourceError` for a header that names no column 'url'."""
+    """The rows of a CSV source under its header line; raises `SourceError` for a header that cannot work."""
 
-    def __init__(self, source: str, name: str, header: Line | None) -> None:
+    def __init__(self, source: str, name: str, header: Line | None, making: Making = FIELD_ROWS) -> None:
         if header is None:
-            raise SourceError(f"{name} is empty: its first line names the columns, and one of them is 'url'")
+            raise SourceError(f"{name} is empty: its first line names the columns, as in url,key")
         if header.problem:
             raise SourceError(f"{name}, line {header.number}: {header.problem}")
-        self._source, self._name = source, name
-        self._delimiter, self.names = _header(name, header.text.rstrip("\r"))
+        self._source, self._name, self._making = source, name, making
+        self._delimiter, self.names = _header(name, header.text.rstrip("\r"), making)
 
     def requests(self, lines: Lines) -> Iterator[Request]:
         """Yield a request for each row of `lines`, which are those after the header."""
@@ -89,7 +90,7 @@ class Table:
             problem = f"{len(cells)} values for {len(self.names)} columns: put double quotes around a value with commas"
         if problem:
             return rows.bad(text, place, problem)
-        return rows.from_cells(dict(zip(self.names, cells, strict=False)), place, text)
+        return self._making.of_cells(dict(zip(self.names, cells, strict=False)), place, text)
 
     def _place(self, line: Line) -> Place:
         return Place(self._source, self._name, line.number)
@@ -142,16 +143,18 @@ class _Feed:
         return line.text + "\n"
 
 
-def _header(name: str, text: str) -> tuple[str, list[str]]:
-    """Return the delimiter and the column names of a header line."""
+def _header(name: str, text: str, making: Making) -> tuple[str, list[str]]:
+    """Return the delimiter and the column names of a header line: of the first delimiter that shows what is needed."""
+    most, reason = 0, ""
     for delimiter in _DELIMITERS:
         try:
-            cells = next(csv.reader([text], delimiter=delimiter), [])
+            names = [making.column(cell) for cell in next(csv.reader([text], delimiter=delimiter), [])]
+            making.check(names)
         except csv.Error:
             continue
-        names = [cell.strip().lower() for cell in cells]
-        if names.count("url") > 1:
-            raise SourceError(f"{name}, line 1: two columns are named 'url': keep one of them")
-        if "url" in names:
+        except BadRow as error:
+            if len(names) > most:
+                most, reason = len(names), str(error)
+        else:
             return delimiter, names
-    raise SourceError(f"{name}, line 1: no column is named 'url': the first line names the columns, as in url,key")
+    raise SourceError(f"{name}, line 1: {reason or 'the line is no CSV'}")

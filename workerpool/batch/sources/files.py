@@ -18,6 +18,7 @@ from stat import S_ISREG
 
 from workerpool.batch.sources.base import STDIN
 from workerpool.batch.sources.chunks import Wake
+from workerpool.batch.sources.making import FIELD_ROWS, Making
 from workerpool.batch.sources.marks import BEGINNING, Block, Fingerprint, Mark
 from workerpool.batch.sources.names import sources_named
 from workerpool.batch.sources.opened import Opened, Source
@@ -33,16 +34,23 @@ COUNTED = 64 * 1024 * 1024
 class FileSources:
     """The requests of several sources, one after the other; may be iterated once.
 
-    `paths` may be patterns, as in ``data/**/*.csv``. `format` says what every source holds, whatever its name; without
-    it the name's ending does, and standard input is lines of URLs. `note` is called, from the iterating thread, with a
-    sentence about something that is left out. Raises `OptionError` or `SourceError` where the names alone cannot work.
+    `paths` may be patterns, as in ``data/**/*.csv``. `format` says what every source holds, whatever its name;
+    without it the name's ending does, and standard input is lines of URLs. `note` is called, from the iterating
+    thread, with a sentence about something that is left out. `making` makes the requests. Raises `OptionError` or
+    `SourceError` where the names alone cannot work.
     """
 
     def __init__(
-        self, paths: Sequence[str], *, format: str | None = None, note: Callable[[str], None] = lambda sentence: None
+        self,
+        paths: Sequence[str],
+        *,
+        format: str | None = None,
+        note: Callable[[str], None] = lambda sentence: None,
+        making: Making = FIELD_ROWS,
     ) -> None:
         self.sources: Sequence[Source] = sources_named(paths, format)
         self._note = note
+        self._making = making
         self._noted: set[tuple[str, str]] = set()
         self._wake = Wake()
 
@@ -138,10 +146,10 @@ class FileSources:
             raise SourceError(f"{source.name} {what}: it is no file on a disk")
 
     def _opened(self, source: Source) -> Opened:
-        return Opened(source, self._wake, partial(self._note_columns, source))
+        return Opened(source, self._wake, partial(self._note_columns, source), self._making)
 
     def _note_columns(self, source: Source, names: Iterable[str]) -> None:
-        for name in names:
-            if name not in COLUMNS and (source.path, name) not in self._noted and len(self._noted) < 100:
+        for name in self._making.unread(names):
+            if (source.path, name) not in self._noted and len(self._noted) < 100:
                 self._noted.add((source.path, name))
                 self._note(f"{source.name}: '{name}' is not read (what is: {', '.join(COLUMNS)})")

@@ -11,19 +11,37 @@ from workerpool.batch.sources.opened import Format, Opened, Text
 from workerpool.batch.sources.packed import PACKINGS
 from workerpool.batch.sources.parquet import Parquet
 from workerpool.batch.sources.rows import Place
+from workerpool.errors import SourceError
 from workerpool.model import Request
+
+LINE = "line"
+"""What a line of text is called as a column."""
 
 
 class UrlLines(Text):
-    """A URL a line."""
+    """A URL a line, or a value for a template."""
+
+    def check(self, opened: Opened) -> None:
+        _check_columns(opened)
+        super().check(opened)
 
     def _requests(self, opened: Opened, start: Mark, positions: LinePositions | None) -> Iterator[Request]:
+        _check_columns(opened)
         with opened.lines(start, positions) as lines:
             for number, text, problem in lines:
                 if problem:
                     yield rows.bad(text, Place(opened.path, opened.name, number), problem)
                 elif url := text.strip():
-                    yield rows.from_url(url, opened.path, opened.name, number)
+                    yield opened.making.of_line(url, Place(opened.path, opened.name, number))
+
+
+def _check_columns(opened: Opened) -> None:
+    """Raise `SourceError` for a template that asks for another column than the only one that there is."""
+    if opened.making.is_typed:
+        try:
+            opened.making.check([LINE])
+        except rows.BadRow as error:
+            raise SourceError(f"{opened.name}: {error}, the text of each") from error
 
 
 class JsonLines(Text):
@@ -36,10 +54,16 @@ class JsonLines(Text):
                 if line.problem:
                     yield rows.bad(line.text, place, line.problem)
                 elif text := line.text.strip():
-                    request, unknown = rows.from_json(text, place)
-                    if unknown:
-                        opened.note(sorted(unknown))
-                    yield request
+                    yield _of_object(opened, text, place)
+
+
+def _of_object(opened: Opened, text: str, place: Place) -> Request:
+    try:
+        fields = rows.object_in(text)
+    except rows.BadRow as error:
+        return rows.bad(text, place, str(error))
+    opened.note(fields)
+    return opened.making.of_fields(fields, place, text)
 
 
 FORMATS: dict[str, Format] = {"txt": UrlLines(), "csv": Csv(), "jsonl": JsonLines(), "parquet": Parquet()}

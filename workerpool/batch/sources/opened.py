@@ -16,6 +16,7 @@ from typing import BinaryIO, Protocol
 from workerpool.batch.sources.base import STDIN
 from workerpool.batch.sources.chunks import Stopped, Wake, read_unpacked
 from workerpool.batch.sources.lines import Lines
+from workerpool.batch.sources.making import FIELD_ROWS, Making
 from workerpool.batch.sources.marks import BEGINNING, Block, LinePositions, Mark, Positions
 from workerpool.batch.sources.packed import CHUNK, packing_named, packing_of
 from workerpool.batch.sources.verify import first_changed
@@ -66,12 +67,18 @@ class Source:
 
 
 class Opened:
-    """A source as its format reads it; `note` is told the names of columns, some of which may mean nothing here."""
+    """A source as its format reads it, and what `making` makes of its rows.
 
-    def __init__(self, source: Source, wake: Wake, note: Callable[[Iterable[str]], None]) -> None:
+    `note` is told the names of columns, some of which may mean nothing here.
+    """
+
+    def __init__(
+        self, source: Source, wake: Wake, note: Callable[[Iterable[str]], None], making: Making = FIELD_ROWS
+    ) -> None:
         self.path = source.path
         self.name = source.name
         self.note = note
+        self.making = making
         self._source = source
         self._wake = wake
 

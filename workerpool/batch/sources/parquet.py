@@ -8,18 +8,18 @@ its row's problem. One thread for each file. pyarrow is imported when a file is 
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
 from workerpool.batch.sources import rows
-from workerpool.batch.sources.lines import SHOWN
+from workerpool.batch.sources.making import FIELD_ROWS, Making
 from workerpool.batch.sources.marks import BEGINNING, Block, Mark, Positions, Spot, check_between
 from workerpool.batch.sources.opened import Opened
 from workerpool.batch.sources.packed import Broken
-from workerpool.batch.sources.rows import COLUMNS, Place
+from workerpool.batch.sources.parquet_columns import Columns, FieldColumns, TypedColumns
+from workerpool.batch.sources.rows import Place
 from workerpool.errors import SourceError
 from workerpool.extras import load
 from workerpool.model import Request
@@ -31,12 +31,6 @@ BUFFER = 1024 * 1024
 """Bytes of a column that are read at a time."""
 
 Row = dict[str, Any]
-
-_NEEDED = {
-    "url": "text", "method": "text", "sha256": "text", "json": "text that is JSON", "key": "text, a number or a date",
-    "body": "text or bytes", "headers": "a map, a struct, or text that is a JSON object",
-    "params": "a map, a struct, or text that is a JSON object",
-}  # fmt: skip
 
 
 class Parquet:
@@ -73,7 +67,7 @@ class Parquet:
                     if positions is not None:
                         positions.feed(number, batch)
                     for row in batch:
-                        yield _request(Place(opened.path, opened.name, number, self.unit), row)
+                        yield _request(opened.making, Place(opened.path, opened.name, number, self.unit), row)
                         number += 1
             except Broken as error:
                 raise SourceError(f"{opened.name}, after row {number - 1:,}: {error}") from error
@@ -84,13 +78,13 @@ class Parquet:
 @contextmanager
 def _rows_of(opened: Opened) -> Iterator[ParquetRows]:
     with opened.file() as file:
-        yield ParquetRows(file, opened.name)
+        yield ParquetRows(file, opened.name, opened.making)
 
 
-def _request(place: Place, row: Row | BadValue) -> Request:
+def _request(making: Making, place: Place, row: Row | BadValue) -> Request:
     if isinstance(row, BadValue):
         return rows.bad(text_of(row), place, str(row))
-    return rows.from_cells(row, place, text_of(row) if not row["url"] else row["url"])
+    return making.of_cells(row, place, "" if making.is_typed else row["url"] or text_of(row))
 
 
 class BadValue(Exception):
@@ -103,7 +97,7 @@ class ParquetRows:
     Raises `OptionError` where pyarrow is not installed.
     """
 
-    def __init__(self, file: IO[bytes], name: str) -> None:
+    def __init__(self, file: IO[bytes], name: str, making: Making = FIELD_ROWS) -> None:
         self._arrow = load("pyarrow", "parquet", f"reading {name}")
         parquet = load("pyarrow.parquet", "parquet", f"reading {name}")
         try:
@@ -111,42 +105,10 @@ class ParquetRows:
             schema = self._file.schema_arrow
         except (self._arrow.ArrowException, OSError) as error:
             raise SourceError(f"{name} cannot be read as Parquet: {_first_line(error)}") from error
-        self.names: list[str] = [field.name.lower() for field in schema]
+        self.names = [making.column(field.name) for field in schema]
         self.count: int = self._file.metadata.num_rows
-        self._columns = self._select(schema, name)
-
-    def _select(self, schema: Any, name: str) -> dict[str, str]:
-        """Return the columns that are read, in one order whatever the file's, each with its name in the file."""
-        columns: dict[str, str] = {}
-        for column in COLUMNS:
-            found = [field for field in schema if field.name.lower() == column]
-            if len(found) > 1:
-                raise SourceError(f"{name}: two columns are named '{column}': keep one of them")
-            if found and not self._will_do(column, found[0].type):
-                raise SourceError(f"{name}: the column '{column}' is {found[0].type}: make it {_NEEDED[column]}")
-            if found:
-                columns[column] = found[0].name
-        if "url" not in columns:
-            raise SourceError(f"{name}: no column is named 'url'")
-        return columns
-
-    def _will_do(self, column: str, type: Any) -> bool:
-        types = self._arrow.types
-        if types.is_dictionary(type):
-            type = type.value_type
-        if types.is_null(type) or self._is_text(type) or self._is_bytes(type):
-            return True
-        if column == "key":
-            return not types.is_nested(type)
-        if column in ("headers", "params"):
-            return types.is_struct(type) or (types.is_map(type) and self._is_text(type.key_type))
-        return False
-
-    def _is_text(self, type: Any) -> bool:
-        return str(type) in ("string", "large_string", "string_view")
-
-    def _is_bytes(self, type: Any) -> bool:
-        return str(type).startswith(("binary", "large_binary", "fixed_size_binary"))
+        self._read: Columns = TypedColumns(self._arrow, making) if making.is_typed else FieldColumns(self._arrow)
+        self._columns = self._read.select(schema, name)
 
     def read(self, first: int = 1) -> Iterator[tuple[int, Sequence[Row | BadValue]]]:
         """Yield rows some at a time, from the row `first` on, each time with the number of the first of them.
@@ -193,22 +155,11 @@ class ParquetRows:
             return BadValue(f"a value cannot be read ({_first_line(error)})")
 
     def _objects(self, batch: Any) -> list[Row]:
-        columns = [self._values(name, batch.column(batch.schema.get_field_index(self._columns[name])))
-                   for name in self._columns]  # fmt: skip
+        columns = [
+            self._read.values(name, batch.column(batch.schema.get_field_index(self._columns[name])))
+            for name in self._columns
+        ]
         return [dict(zip(self._columns, values, strict=True)) for values in zip(*columns, strict=True)]
-
-    def _values(self, name: str, column: Any) -> list[Any]:
-        types = self._arrow.types
-        if types.is_map(column.type):
-            return [None if pairs is None else dict(pairs) for pairs in column.to_pylist()]
-        if types.is_struct(column.type):  # a struct has all its fields in each row: null is how it says none
-            return [
-                row and {key: value for key, value in row.items() if value is not None} for row in column.to_pylist()
-            ]
-        if name != "body" and not self._is_text(column.type):
-            column = column.cast(self._arrow.string())
-        values: list[Any] = column.to_pylist()
-        return values
 
 
 class RowPositions:
@@ -267,7 +218,7 @@ def text_of(row: Row | BadValue) -> str:
     """Return what a row says, for its outcome if it makes no request."""
     if isinstance(row, BadValue):
         return "(unreadable row)"
-    return json.dumps({name: value for name, value in row.items() if value is not None}, default=str)[:SHOWN]
+    return rows.text_of(row)
 
 
 def _first_line(error: Exception) -> str:

@@ -17,6 +17,9 @@ from workerpool.model import Request, new_request, problem_of
 COLUMNS = ("url", "method", "headers", "body", "json", "params", "key", "sha256")
 """What a row may say; any other column is left alone."""
 
+SHOWN = 2_000
+"""Characters kept of a row that makes no request, and is not a line."""
+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9._-]*(?::(?:[0-9]{1,4}|[1-5][0-9]{4}))?(?:[/?#][!-~]*)?")
@@ -43,11 +46,11 @@ class Place:
         return f"{self.name}, {self.unit} {self.line:,}: {sentence}"
 
 
-def from_url(text: str, source: str, name: str, line: int) -> Request:
+def from_url(text: str, place: Place) -> Request:
     """Make a request of a line that is a URL and nothing else."""
-    if problem := _url_problem(text):
-        return bad(text, Place(source, name, line), problem)
-    return new_request(text, source=source, ordinal=line)
+    if problem := url_problem(text):
+        return bad(text, place, problem)
+    return new_request(text, source=place.source, ordinal=place.line)
 
 
 def bad(text: str, place: Place, sentence: str, key: str | None = None) -> Request:
@@ -55,16 +58,16 @@ def bad(text: str, place: Place, sentence: str, key: str | None = None) -> Reque
     return Request(text, key=key, source=place.source, ordinal=place.line, problem=place.problem(sentence))
 
 
-def from_json(text: str, place: Place) -> tuple[Request, frozenset[str]]:
-    """Make a request of a line that holds a JSON object; also returns the names in it that mean nothing here."""
+def object_in(text: str) -> dict[str, Any]:
+    """Read a line that holds a JSON object; raises `BadRow` for another one."""
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", "") or "nested too deeply"
-        return bad(text, place, f"the line is no JSON ({_lower(reason)})"), frozenset()
+        raise BadRow(f"the line is no JSON ({_lower(reason)})") from error
     if not isinstance(fields, dict):
-        return bad(text, place, 'the line is no JSON object: write {"url": "https://…"}'), frozenset()
-    return from_fields(fields, place, text), frozenset(fields) - frozenset(COLUMNS)
+        raise BadRow('the line is no JSON object: write {"url": "https://…"}')
+    return fields
 
 
 def from_cells(cells: Mapping[str, Any], place: Place, text: str) -> Request:
@@ -80,6 +83,11 @@ def from_cells(cells: Mapping[str, Any], place: Place, text: str) -> Request:
     return from_fields(fields, place, text)
 
 
+def text_of(fields: Mapping[str, Any]) -> str:
+    """Return what a table's row says, for its outcome if it makes no request."""
+    return json.dumps({name: value for name, value in fields.items() if value is not None}, default=str)[:SHOWN]
+
+
 def from_fields(fields: Mapping[str, Any], place: Place, text: str) -> Request:
     """Make a request of a row's fields, by the names in `COLUMNS`; `text` is the row as it was given."""
     url, key = fields.get("url"), _key(fields.get("key"))
@@ -87,7 +95,7 @@ def from_fields(fields: Mapping[str, Any], place: Place, text: str) -> Request:
     try:
         return new_request(
             _url(url),
-            method=_method(fields.get("method")),
+            method=method_of(fields.get("method")),
             params=_params(fields.get("params")),
             headers=_headers(fields.get("headers")),
             data=_body(fields),
@@ -106,12 +114,13 @@ def _url(url: Any) -> str:
         raise BadRow("there is no URL: fill the field 'url'")
     if not isinstance(url, str):
         raise BadRow("the field 'url' is no string")
-    if problem := _url_problem(url):
+    if problem := url_problem(url):
         raise BadRow(problem)
     return url
 
 
-def _url_problem(url: str) -> str | None:
+def url_problem(url: str) -> str | None:
+    """Say in a sentence why a URL cannot be fetched, None if nothing speaks against it."""
     if _PLAIN_URL.fullmatch(url):
         return None
     if "\0" in url:
@@ -132,7 +141,8 @@ def _key(key: Any) -> str | None:
     return key if key is None or isinstance(key, str) else json.dumps(key)
 
 
-def _method(method: Any) -> str:
+def method_of(method: Any) -> str:
+    """Write a method as it is sent; raises `BadRow` for what is none."""
     if method is None:
         return "GET"
     if not isinstance(method, str) or not _TOKEN.fullmatch(method.strip()):
@@ -145,10 +155,11 @@ def _headers(headers: Any) -> dict[str, str] | None:
         return None
     if not isinstance(headers, dict):
         raise BadRow('the field \'headers\' is no object: write {"Accept": "text/html"}')
-    return {name: _header_value(name, value) for name, value in headers.items() if value is not None}
+    return {name: header_value(name, value) for name, value in headers.items() if value is not None}
 
 
-def _header_value(name: str, value: Any) -> str:
+def header_value(name: str, value: Any) -> str:
+    """Write a header's value; raises `BadRow` for what no header may hold."""
     if not _TOKEN.fullmatch(name):
         raise BadRow("a header's name has characters in it that no header name may have")
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
