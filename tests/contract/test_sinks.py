@@ -16,9 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.outputs import FILES, keys_in
-from workerpool.batch.sinks import DurableSink, check_apart, durable_sink_for
+from workerpool.batch.sinks import DurableSink, check_apart, durable_sink_for, sql_locks
 from workerpool.batch.sinks import postgres as postgres_sink
-from workerpool.batch.sinks import sql_locks
 from workerpool.batch.sinks import sqlite as sqlite_sink
 from workerpool.batch.sinks.formats import OF_FILES, format_of
 from workerpool.errors import OptionError, SinkError

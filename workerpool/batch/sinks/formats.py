@@ -14,10 +14,10 @@ from workerpool.batch.sinks.parquet import ParquetStore
 from workerpool.batch.sinks.postgres import PostgresStore
 from workerpool.batch.sinks.postgres_upsert import PostgresUpsert
 from workerpool.batch.sinks.sql import SqlStore
-from workerpool.batch.sinks.sql_url import is_sql
 from workerpool.batch.sinks.sqlite import SqliteStore
 from workerpool.batch.sinks.sqlite_upsert import SqliteUpsert
 from workerpool.batch.sinks.staged import Store
+from workerpool.batch.sources.database import is_database
 from workerpool.errors import OptionError
 
 STDOUT = "-"
@@ -106,13 +106,13 @@ def _of_url(output: str, format: str | None) -> Format:
     """Return the format of an output that is a URL; errors show its scheme and no more, as it may hold a password."""
     shown = f"{output.partition('://')[0]}://…"
     chosen = next((one for one in FORMATS if one.schemes and output.lower().startswith(one.schemes)), None)
-    if chosen is None and is_sql(output):
+    if chosen is None and is_database(output):
         chosen = SQL
     if chosen is None:
         known = ", ".join(f"{one.schemes[0]}…" for one in FORMATS if one.schemes)
         raise OptionError(
-            f"the output {shown} is no database that is known here: write {known} or SQLAlchemy's URL of another database, as "
-            "mysql+pymysql://…, or name a file"
+            f"the output {shown} is no database that is known here: write {known} or SQLAlchemy's URL of "
+            "another one, as mysql+pymysql://…, or name a file"
         )
     if format is not None:
         raise OptionError(f"the output {shown} is a database's table, so format={format!r} says nothing: leave it out")

@@ -23,7 +23,7 @@ from workerpool.batch.sinks.sql_locks import Held, lock
 from workerpool.batch.sinks.sql_types import cell_of, numbered
 from workerpool.batch.sinks.sql_url import SqlUrl, sql_of
 from workerpool.batch.sinks.storable import value_of, without_nul
-from workerpool.errors import OptionError, SinkError
+from workerpool.errors import OptionError, SinkError, SourceError
 from workerpool.extras import load
 
 CADENCE = Cadence(seconds=1.0, bytes=4 * 1024 * 1024)
@@ -61,7 +61,7 @@ class SqlStore:
     def reason(self, error: Exception) -> str:
         if isinstance(error, Held) or "lock timeout" in str(error):
             return "another process is writing it: let it end, or name another table with ?table="
-        return self._url.reason(error)
+        return self._url.database.reason(error)
 
     def refusal(self, error: Exception) -> SinkError:
         return SinkError(f"{self.name} cannot be used: {self.reason(error)}")
@@ -168,21 +168,11 @@ class SqlStore:
 
     def _connected(self) -> Any:
         """Return the engine, which connects when it is asked to; raises `OptionError` for a driver that is missing."""
-        is_sqlite = self._url.kind == "sqlite"
-        given = {"check_same_thread": False} if is_sqlite else {}  # it is used by one thread after the other
         try:
-            engine = self._sql.create_engine(
-                self._url.url, poolclass=self._sql.pool.NullPool, connect_args=given, json_serializer=json_text
-            )
-        except (self._sql.exc.NoSuchModuleError, ImportError) as error:
-            missing = getattr(error, "name", None) or f"SQLAlchemy's dialect for {self._url.url.drivername}"
-            raise OptionError(
-                f"{self.name} needs {missing}, which is not installed: install the driver of that database, or name "
-                "another one, as in mysql+pymysql://"
-            ) from None
-        except Exception as error:  # an argument in the URL that the driver does not know
-            raise OptionError(f"{self.name} cannot be used: {self._url.reason(error)}; change the URL") from None
-        if is_sqlite:
+            engine = self._url.database.engine(json_serializer=json_text)
+        except SourceError as error:  # an argument in the URL that the driver does not know
+            raise OptionError(f"{error}: change the URL") from None
+        if self._url.kind == "sqlite":
             self._sql.event.listen(engine, "connect", _leave_transactions)
             self._sql.event.listen(engine, "begin", _begin)
         return engine

@@ -1,7 +1,7 @@
 """The lock of an SQL output: one job at a time writes a table, for as long as its connection lasts.
 
-PostgreSQL and MariaDB keep it for a connection; beside a database that is a file there is a file, which is locked. Other
-databases have none that all of them know: two jobs on one of their tables are the user's to avoid.
+PostgreSQL and MariaDB keep it for a connection; beside a database that is a file there is a file, which is locked.
+Other databases have none that all of them know: two jobs on one of their tables are the user's to avoid.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def lock(connection: Any, url: SqlUrl) -> Callable[[], None]:
     text = load("sqlalchemy", "sql", "this database as an output").text
     name = ".".join(url.table)
     if url.kind in ("mysql", "mariadb"):
-        _lock_in_mysql(connection, text, f"{url.url.database}.{name}")
+        _lock_in_mysql(connection, text, f"{url.database.database}.{name}")
     elif url.kind == "postgresql":
         with connection.begin():
             connection.execute(text(f"SET SESSION lock_timeout = {LOCK_WAIT * 1000:.0f}"))
@@ -50,7 +50,9 @@ def _lock_in_mysql(connection: Any, text: Any, name: str) -> None:
     with connection.begin():
         # Else who reads the table, and never ends, would keep us waiting for a year.
         connection.execute(text(f"SET SESSION lock_wait_timeout = {max(1, LOCK_WAIT):.0f}"))
-        got = connection.execute(text("SELECT GET_LOCK(:name, :wait)"), {"name": f"workerpool {digest}", "wait": LOCK_WAIT})
+        got = connection.execute(
+            text("SELECT GET_LOCK(:name, :wait)"), {"name": f"workerpool {digest}", "wait": LOCK_WAIT}
+        )
         if got.scalar() != 1:
             raise Held
 

@@ -17,7 +17,9 @@ _MYSQL = ("mysql", "mariadb")
 _WITHOUT_ZONES = (*_MYSQL, "sqlite", "oracle")
 _LONGEST_SCALE = 30  # of MariaDB's and MySQL's decimals
 _KEY_LENGTH = 191  # characters of a text in a key, of which these index some 3,000 bytes in all
-_IN_MYSQL = {f"{kind}_{name}": value for kind in _MYSQL for name, value in (("engine", "InnoDB"), ("charset", "utf8mb4"))}
+_IN_MYSQL = {
+    f"{kind}_{name}": value for kind in _MYSQL for name, value in (("engine", "InnoDB"), ("charset", "utf8mb4"))
+}
 _EXACT = "utf8mb4_bin"  # other collations take a and A for one key
 
 
@@ -61,7 +63,19 @@ class Types:
     def _decimal(self, column: Column) -> Any:
         text = self.sql.String(column.precision + 2)
         without = ("sqlite", *(_MYSQL if column.scale > _LONGEST_SCALE else ()))
-        return self.sql.Numeric(column.precision, column.scale).with_variant(text, *without)
+        digits = self.sql.Numeric(column.precision, column.scale)
+        return digits.with_variant(text, *without).with_variant(self._digits(column), "duckdb")
+
+    def _digits(self, column: Column) -> Any:
+        """A decimal that goes to the driver as it is, where SQLAlchemy would make a double of it first."""
+
+        class Digits(self.sql.types.UserDefinedType):  # type: ignore[misc,name-defined]
+            cache_ok = True
+
+            def get_col_spec(self, **_: Any) -> str:
+                return f"DECIMAL({column.precision}, {column.scale})"
+
+        return Digits()
 
 
 def cell_of(database: str, kind: Kind, value: Any) -> Any:
