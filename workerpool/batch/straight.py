@@ -71,7 +71,7 @@ class StraightBooks:
         self._is_stopped = False
         self._is_read_to_end = False
         self._done = 0
-        self.failed = None
+        self.directory = self.run = self.inputs = None  # there is no job
         self.read = 0
         self.source_error: SourceError | None = None
 

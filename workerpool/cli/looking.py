@@ -12,10 +12,10 @@ from datetime import datetime
 from functools import partial
 
 from workerpool import wording
+from workerpool.batch.codes import FAILED, HELD, NOT_WRITTEN, OK
 from workerpool.batch.job.reconcile import Reconciliation, reconcile
 from workerpool.batch.job.status import JobStatus, find_jobs, look_at
 from workerpool.batch.job.terms import when
-from workerpool.cli.codes import FAILED, HELD, NOT_WRITTEN, OK
 from workerpool.cli.looking_arguments import LookSettings
 from workerpool.cli.speaker import put_out, speak
 from workerpool.errors import JobHeld, WorkerPoolError

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import chain
@@ -27,9 +27,10 @@ from workerpool.batch.job.ledger import Entries, Ledger
 from workerpool.batch.job.mover import Mover
 from workerpool.batch.job.prepare import Preparation, attempts_from, attempts_to
 from workerpool.batch.job.schema import Held, Rejected, RunRow
-from workerpool.batch.job.states import ENDED, GOOD, TO_DO, Identity, State
+from workerpool.batch.job.states import GOOD, TO_DO, Identity, State, told
 from workerpool.batch.record import Record, all_included
-from workerpool.batch.run import DEADLINE, Pool, Take
+from workerpool.batch.result import DEADLINE
+from workerpool.batch.run import Pool, Take
 from workerpool.batch.schemas.forms import form_of
 from workerpool.batch.schemas.rejects_file import publish
 from workerpool.batch.sinks.base import ABORT_WAIT, DurableSink
@@ -49,8 +50,8 @@ MADE = 256
 class JobBooks:
     """The books of one execution of a job's run. Ledger and sink are open, the sink stands where the ledger says.
 
-    Once they are closed, `counts` says what has become of all inputs, and `rejected` what of their answers became no
-    row, also in executions before this one.
+    Once they are closed, `inputs` counts all inputs by what has become of them, and `rejected` what of their answers
+    became no row, also in executions before this one.
     """
 
     def __init__(
@@ -75,7 +76,6 @@ class JobBooks:
         self._phase = run.phase
         self._rounds = run.rounds  # that executions before this one have begun
         self._execution = run.continued
-        self._heartbeat = Heartbeat(os.path.dirname(ledger.name), run.number)
         self._done = self._good = 0  # inputs that have ended in this execution, and those that were good
         self._output: str = run.settings["--output"]
         self._take: Take = lambda outcomes: None
@@ -99,7 +99,10 @@ class JobBooks:
         self.read = 0
         self.source_error: SourceError | None = None
         self.is_whole = False
-        self.counts: Counter[State] = Counter()
+        self.directory = os.path.dirname(ledger.name)
+        self.run = run.number
+        self._heartbeat = Heartbeat(self.directory, run.number)
+        self.inputs: Mapping[str, int] | None = None
         self.rejected = 0
         self._rejects_path: str | None = run.settings.get("--rejects")
 
@@ -111,11 +114,6 @@ class JobBooks:
     def written(self) -> int:
         """Records that went to the sink in this execution."""
         return self._mover.written
-
-    @property
-    def failed(self) -> int:
-        """Inputs that have failed, once the books are closed."""
-        return sum(self.counts[state] for state in ENDED if state not in GOOD)
 
     # -- fetching: the run's thread -----------------------------------------------------------------------------------
 
@@ -377,10 +375,11 @@ class JobBooks:
     def _finish(self) -> None:
         ledger, mover = self._ledger, self._mover
         mover.move_all()
-        self.counts = count_inputs(ledger)
+        counts = count_inputs(ledger)
         self.rejected = ledger.count_rejects()
         is_read = all(row.lines is not None for row in ledger.sources())
-        self.is_whole = self._is_fetched and is_read and not any(self.counts[state] for state in TO_DO)
+        self.is_whole = self._is_fetched and is_read and not any(counts[state] for state in TO_DO)
+        self.inputs = self._told(counts, is_read)
         if self._phase == "fetching" and self.is_whole:
             ledger.begin_closing()
             self._phase = "closing"
@@ -397,6 +396,15 @@ class JobBooks:
             ledger.end_run(self._output)  # last: the next execution begins a new run
             self._phase = "finished"
             self._sink.settle()
+
+    def _told(self, counts: Counter[State], is_read: bool) -> dict[str, int]:
+        """Count inputs in the words that people read, with those that are queued where that can be told."""
+        total = None if is_read else self._inputs.count()
+        if is_read:
+            return {**told(counts), "queued": counts[State.QUEUED]}
+        if total is None:
+            return told(counts)
+        return {**told(counts), "queued": max(0, total - sum(told(counts).values()))}
 
     def abort(self) -> None:
         """Note that the process is about to end; what was entered is safe. Another thread than the run's."""

@@ -64,6 +64,17 @@ class OpenJob:
     lock: JobLock = field(repr=False)
     rejects: str | None = None
 
+    @property
+    def names(self) -> str:
+        """What it reads, for people."""
+        return " ".join(path or "requests of a program" for path in self.sources.paths)
+
+    @property
+    def total(self) -> int | None:
+        """How many inputs this execution has to do, None if that cannot be told."""
+        count = self.sources.count()
+        return None if count is None else max(0, count - self.before)
+
     def close(self) -> None:
         """Let go of the lock. The books are closed by the run."""
         self.lock.release()
