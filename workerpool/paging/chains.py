@@ -128,7 +128,7 @@ class Chains:
             raised = PageError(redact(f"what follows the page cannot be told: {type(error).__name__}: {error}"))
             raised.__cause__ = error
         raised.key, raised.attempts = redact(outcome.request.label), len(outcome.attempts)
-        raised.__traceback__ = None  # it would keep the page's JSON
+        raised.with_traceback(None)  # which would keep the page's JSON
         return raised
 
 
