@@ -41,6 +41,7 @@ ERRORS = {
     "TimedOut",
     "ConnectionLost",
     "OutcomeUnknown",
+    "PageError",
     "BadBody",
     "WrongChecksum",
     "NameTaken",

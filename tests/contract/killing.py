@@ -8,6 +8,7 @@ Usage: killing.py OUTPUT DIRECTORY SCENARIOS: at most so many, spread over all c
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
@@ -71,7 +72,18 @@ class Knife:
                 executemany = knife.wrap(sqlite3.Connection.executemany)
 
             sqlite3.connect = lambda *args, **kwargs: connect(*args, factory=Connection, **kwargs)
-        if "://" in output:
+        if "://" in output and not is_postgres(output):
+            from sqlalchemy.dialects.mysql.mysqldb import MySQLDialect_mysqldb
+            from sqlalchemy.engine.default import DefaultDialect
+
+            for dialect, method in (
+                (DefaultDialect, "do_execute"),
+                (DefaultDialect, "do_executemany"),
+                (DefaultDialect, "do_commit"),
+                (MySQLDialect_mysqldb, "do_executemany"),
+            ):
+                setattr(dialect, method, self.wrap(getattr(dialect, method)))
+        elif "://" in output:
             import psycopg
 
             for kind, name in (
@@ -143,10 +155,42 @@ def expected(again: bool) -> list[str]:
     return [json.loads(row(number, again))["key"] for number in range(RECORDS)]
 
 
+def is_postgres(output: str) -> bool:
+    return output.startswith("postgresql://")
+
+
+def is_server(output: str) -> bool:
+    return "://" in output and ":///" not in output
+
+
+def found_in(output: str) -> list[str] | None:
+    """Read the keys in a process of their own where the library begins threads, which no fork survives."""
+    if "://" not in output or is_postgres(output):
+        return keys_in(output)
+    reads, writes = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with open(writes, "w") as file:
+            json.dump(keys_in(output), file)
+        os._exit(0)
+    os.close(writes)
+    with open(reads) as file:
+        found: list[str] | None = json.load(file)
+    os.waitpid(pid, 0)
+    return found
+
+
 def clear(output: str, directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
-    if "://" in output:
+    if is_server(output) and not is_postgres(output):
+        import sqlalchemy
+
+        base, _, table = output.partition("?table=")
+        with sqlalchemy.create_engine(base, poolclass=sqlalchemy.NullPool).begin() as connection:
+            connection.exec_driver_sql("SET lock_wait_timeout = 10")
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}, {table}_partial, {table}_replaced")
+    elif is_server(output):
         import psycopg
 
         base, _, table = output.partition("?table=")
@@ -162,20 +206,24 @@ def until_done(output: str, directory: Path, at: int, mode: str, again: bool) ->
     done, _ = forked(output, directory, dice.randint(0, 9), at, mode)
     for _ in range(3):
         if not done:
-            found = keys_in(output)
+            found = found_in(output)
             assert found in (before, expected(again)), f"call {at}, {mode}: the output is neither old nor new"
             done, _ = forked(output, directory, dice.randint(0, 9), dice.randint(1, 40), dice.choice(MODES))
     if not done:
         forked(output, directory, 0, 0, "never")
-    found = keys_in(output)
+    found = found_in(output)
     assert found == expected(again), f"call {at}, {mode}: {len(found or [])} records"
-    if "://" not in output:
+    if not is_server(output):
         left = sorted(path.name for path in directory.iterdir())
-        assert set(left) <= {"calls", "ledger.json", "ledger.json.new", Path(output).name}, f"call {at}, {mode}: {left}"
+        assert set(left) <= {"calls", "ledger.json", "ledger.json.new", Path(output.partition("?")[0]).name}, (
+            f"call {at}, {mode}: {left}"
+        )
 
 
 def main(output: str, directory: Path, most: int) -> None:
     finished = directory.with_name("finished")
+    if "://" in output and not is_postgres(output):
+        importlib.import_module("sqlalchemy")  # once, and not in each mover
     for again in (False, True):
         clear(output, directory)
         if again:
@@ -184,13 +232,13 @@ def main(output: str, directory: Path, most: int) -> None:
             ledger.commit(reopen=ledger.state["kept"], again=True)
             shutil.copytree(directory, finished)
         _, calls = forked(output, directory, 0, 0, "never")
-        assert keys_in(output) == expected(again)
+        assert found_in(output) == expected(again)
         scenarios = [(at, mode) for at in range(1, calls + 1) for mode in MODES]
         if most and len(scenarios) > most:
             scenarios = random.Random(most).sample(scenarios, most)
         for at, mode in scenarios:
             clear(output, directory)
-            if again and "://" in output:
+            if again and is_server(output):
                 forked(output, directory, 0, 0, "never")
                 ledger = Ledger(directory / "ledger.json")
                 ledger.commit(reopen=ledger.state["kept"], again=True)

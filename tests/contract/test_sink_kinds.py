@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from tests.contract.test_sinks import TABLE, output_of
+from tests.contract.test_sinks import TABLES, output_of
 from tests.outputs import FILES
 from tests.postgres import Server
 from workerpool.batch.columns import Column, Columns, Kind
@@ -50,7 +50,7 @@ def test_there_are_values_of_every_kind() -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-@pytest.mark.parametrize("output", [*FILES, TABLE])
+@pytest.mark.parametrize("output", [*FILES, *TABLES])
 def test_values_are_read_back_as_they_were(
     kind: Kind, output: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -77,7 +77,7 @@ def _finished(sink: Any, position: str) -> Any:
     return sink
 
 
-@pytest.mark.parametrize("output", [*FILES, TABLE])
+@pytest.mark.parametrize("output", [*FILES, *TABLES])
 def test_a_run_without_a_job_writes_them_alike(output: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     name = output_of(output, tmp_path, request).name
     row = {column.name: VALUES[column.kind][1] for column in ALL.columns}

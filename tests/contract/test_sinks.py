@@ -16,14 +16,15 @@ from pathlib import Path
 import pytest
 
 from tests.outputs import FILES, keys_in
-from tests.postgres import Server
-from workerpool.batch.sinks import DurableSink, check_apart, durable_sink_for
+from workerpool.batch.sinks import DurableSink, check_apart, durable_sink_for, sql_locks
 from workerpool.batch.sinks import postgres as postgres_sink
 from workerpool.batch.sinks import sqlite as sqlite_sink
 from workerpool.batch.sinks.formats import OF_FILES, format_of
 from workerpool.errors import OptionError, SinkError
 
 TABLE = "table"
+TABLES = (TABLE, "mariadb", "duckdb", "sqlite", "psycopg")
+"""A PostgreSQL table, and those that are written by SQLAlchemy."""
 _numbers = count(1)
 
 
@@ -66,13 +67,17 @@ class Output:
 
 
 def output_of(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Output:
-    if kind != TABLE:
+    if kind not in TABLES:
         return Output(str(tmp_path / kind))
-    server: Server = request.getfixturevalue("postgres")
-    return Output(server.url(f"results_{next(_numbers)}"))
+    table = f"results_{next(_numbers)}"
+    if kind in ("duckdb", "sqlite"):
+        return Output(f"{kind}:///{tmp_path}/out.{kind}?table={table}")
+    server = request.getfixturevalue("mariadb" if kind == "mariadb" else "postgres")
+    url: str = server.url(table)
+    return Output(url.replace("://", "+psycopg://", 1) if kind == "psycopg" else url)
 
 
-@pytest.fixture(params=[*FILES, TABLE])
+@pytest.fixture(params=[*FILES, *TABLES])
 def output(request: pytest.FixtureRequest, tmp_path: Path) -> Output:
     return output_of(request.param, tmp_path, request)
 
@@ -292,6 +297,7 @@ def test_a_position_of_another_make_is_refused(output: Output) -> None:
 def test_a_place_has_one_writer_at_a_time(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_sink, "BUSY", 0.05)
     monkeypatch.setattr(postgres_sink, "LOCK_WAIT", 0.05)
+    monkeypatch.setattr(sql_locks, "LOCK_WAIT", 0.05)
     sink = output.sink()
     sink.begin()
     position = sink.write(rows(1))

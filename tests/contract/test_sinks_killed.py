@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import IN_FULL
+from tests.mariadb import Server as MariaDB
 from tests.outputs import FILES
 from tests.postgres import Server
 
@@ -34,3 +35,18 @@ def test_a_file_has_every_record_once_wherever_its_writer_was_killed(tmp_path: P
 @pytest.mark.slow
 def test_a_table_has_every_record_once_wherever_its_writer_was_killed(tmp_path: Path, postgres: Server) -> None:
     kill_again_and_again(postgres.url("killed"), tmp_path / "job", 25)
+
+
+@pytest.mark.slow
+def test_a_table_of_mariadb_has_every_record_once_wherever_its_writer_was_killed(
+    tmp_path: Path, mariadb: MariaDB
+) -> None:
+    kill_again_and_again(mariadb.url("killed"), tmp_path / "job", 25)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["duckdb", "sqlite"])
+def test_a_database_by_sqlalchemy_has_every_record_once_wherever_its_writer_was_killed(
+    tmp_path: Path, kind: str
+) -> None:
+    kill_again_and_again(f"{kind}:///{tmp_path}/job/out.{kind}?table=killed", tmp_path / "job", 20)

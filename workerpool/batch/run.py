@@ -18,6 +18,7 @@ from workerpool.batch.progress import Moment, Pace
 from workerpool.batch.result import DEADLINE, RunResult
 from workerpool.errors import Cancelled, JobError, SinkError, SourceError
 from workerpool.model import Idle, Outcome, Request, Underway
+from workerpool.paging import Chains, Pages
 from workerpool.saving import Download
 
 FLUSH_EVERY = 0.25
@@ -60,6 +61,7 @@ class Pool(Protocol):
         window: int | None = None,
         receipts: bool = False,
         before_send: Callable[[Request], None] | None = None,
+        pages: Pages | Chains | None = None,
     ) -> Generator[list[Outcome | Underway], None, None]: ...
 
     def drain(self) -> None: ...
@@ -77,8 +79,8 @@ class Books(Protocol):
     `name` is the output's, for sentences; `written` counts the records that are safe, `read` the requests that were
     read. `source_error`: why a source could not be read to its end. `is_whole`: whether every input has its outcome.
     Of a job: its `directory`, the number of its `run`, and once they are closed its `inputs` by what has become of
-    them, also in executions before this one. These are None without a job. `rejected`: what of the answers became no
-    row of a schema, likewise.
+    them, also in executions before this one. These are None without a job.
+    `rejected`: what of the answers became no row of a schema, also in executions before this one.
     """
 
     @property

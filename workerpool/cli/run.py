@@ -118,7 +118,7 @@ def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) ->
         making=making_of(settings.template),
         note=speaker.note,
     )
-    include = all_included(settings.include, settings.save)
+    include = all_included(settings.include, settings.save, settings.pages)
     schema = schema_option(settings.schema)
     check_schema(schema, upsert=settings.upsert, rejects=settings.rejects, include=settings.include, save=settings.save)
     sink = sink_for(
@@ -147,6 +147,7 @@ def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) ->
         ordered=settings.ordered,
         duplicates=duplicates,
         bodies=bodies,
+        pages=settings.pages,
     )
     return _Ready(books, sources, rejects=None if rejects is None else rejects.path)
 
@@ -178,11 +179,13 @@ class _Execution:
         self._tally = Tally()
         self._progress: Progress | None = None
         self._cpu = 0.0  # seconds, of the run
+        # Nobody knows how many pages there will be.
+        is_counted = settings.pages is None and (settings.has_progress or events.is_on("run.progress"))
         self._run = Run(
             pool,
             ready.books,
             sources=" ".join(ready.sources.paths if settings.query else settings.sources),  # those hide a password
-            total=ready.total if settings.has_progress or events.is_on("run.progress") else None,
+            total=ready.total if is_counted else None,
             deadline=settings.deadline,
             observe=self._observe,
             on_broken=self._leave_broken,

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workerpool.batch.bodies import Bodies, as_sink_error
+from workerpool.batch.job.chains import JobChains
 from workerpool.batch.job.duplicates import Copy, Duplicates
 from workerpool.batch.job.heartbeat import Heartbeat
 from workerpool.batch.job.inputs import Inputs, change_all, count_inputs
@@ -36,6 +37,7 @@ from workerpool.batch.sinks.base import ABORT_WAIT, DurableSink
 from workerpool.batch.sinks.jsonl import encode_row
 from workerpool.errors import Cancelled, JobError, NotSaved, OutcomeUnknown, SinkError, SourceError
 from workerpool.model import IDLE, Idle, Outcome, Request, Underway
+from workerpool.paging import Chains
 from workerpool.redact import redact
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ class JobBooks:
         bodies: Bodies | None = None,
     ) -> None:
         self._job = job
-        self._form = form_of(job.typed, all_included(job.include, job.save))
+        self._form = form_of(job.typed, all_included(job.include, job.save, job.pages))
         self._is_typed = job.typed is not None
         self._ledger = ledger
         self._inputs = inputs
@@ -82,6 +84,7 @@ class JobBooks:
         self._duplicates = Duplicates(ledger.answers, inputs.identity) if job.dedupe else None
         self._claims = claims
         self._keys = keys
+        self._chains = None if job.pages is None else JobChains(ledger.chains, job.pages, inputs.identity)
         self._bodies = bodies
         self._made: list[Outcome] = []  # ended without being sent
         self._copies: list[Copy] = []  # ended with another one
@@ -146,10 +149,11 @@ class JobBooks:
     def _pass(self, pool: Pool) -> None:
         if self._duplicates is not None:
             self._duplicates.begin()
-        requests = self._requests()
-        with closing(
-            pool.batches(requests, window=self._job.window, receipts=True, before_send=self._announce)
-        ) as batches:
+        kind: dict[str, Any] = {"window": self._job.window, "receipts": True, "before_send": self._announce}
+        if self._chains is not None and self._job.pages is not None:
+            self._chains.begin()
+            kind["pages"] = Chains(self._job.pages, self._chains)
+        with closing(pool.batches(self._requests(), **kind)) as batches:
             for items in batches:
                 self._enter(items)
                 del items
@@ -189,6 +193,8 @@ class JobBooks:
             if refused is not None:
                 self._made.append(Outcome(request, None, refused))
                 return None
+        if self._chains is not None:
+            request = self._at_its_page(request, self._chains)
         announced, attempts = self._underway.pop(identity, (False, "[]"))
         if announced:
             error = OutcomeUnknown(
@@ -205,6 +211,8 @@ class JobBooks:
                 return None
         if attempts != "[]":
             request = replace(request, earlier=attempts_from(attempts))
+        if self._chains is not None:
+            return request
         ready = self._preparation.prepare(request)
         if self._bodies is not None and isinstance(ready, Request):
             ready = self._bodies.prepare(ready)
@@ -212,6 +220,12 @@ class JobBooks:
             self._made.append(ready)
             return None
         return ready
+
+    def _at_its_page(self, start: Request, chains: JobChains) -> Request:
+        """The request for the page at which an input's chain is. Ready to be sent: its pages are made of what is."""
+        ready = self._preparation.prepare(start)
+        assert isinstance(ready, Request)  # answers of runs before are none for pages
+        return chains.request(ready)
 
     def _announce(self, request: Request) -> None:
         """Note that a request which must not be repeated is about to be sent. Workers' threads."""
@@ -251,6 +265,8 @@ class JobBooks:
         if self._duplicates is not None:
             entries.answers = self._duplicates.take_answers()
         entries.keys = self._claims.take()
+        if self._chains is not None:
+            entries.chains = self._chains.take()
         self._ledger.enter(entries)
         if self._job.ordered:
             self._mover.front = self._inputs.front()
@@ -259,14 +275,18 @@ class JobBooks:
 
     def _note(self, item: Underway) -> None:
         identity = self._inputs.identity(item.request)
-        if self._inputs.state(identity) in TO_DO:  # or else its outcome has come before it
+        is_open = self._chains is None or self._chains.page_of(identity) == item.request.page
+        if is_open and self._inputs.state(identity) in TO_DO:  # or else its outcome has come before it
             self._entries.underway.append((*identity, attempts_to(item.attempts)))
             self._rows.add(identity)
 
     def _note_outcome(self, outcome: Outcome) -> None:
-        state = self._preparation.state_of(outcome)
+        state = State.QUEUED if outcome.following is not None else self._preparation.state_of(outcome)
         record = self._form.record(outcome, state)
         self._note_end(self._inputs.identity(outcome.request), outcome, state, record)
+        if self._chains is not None:
+            self._chains.enter(self._inputs.identity(outcome.request), state)
+            return
         seen = self._preparation.seen(outcome, state)
         if seen is not None:
             self._mover.note_seen(seen)
@@ -279,7 +299,7 @@ class JobBooks:
 
     def _note_end(self, identity: Identity, outcome: Outcome, state: State, record: Record) -> None:
         self._outcomes.append(outcome)
-        self._done += 1
+        self._done += state is not State.QUEUED  # whose pages go on
         self._good += state in GOOD
         if self._inputs.set(identity, state) is State.AGAIN:
             self._entries.tried_again.append(identity)

@@ -95,6 +95,8 @@ class Inputs:
         block = self._blocks[source, block_of(ordinal)]
         at = index_of(ordinal)
         before = State(block.states[at])
+        if state is before:
+            return before  # one more page of an input that goes on
         block.states[at] = state
         self.change(block)
         if state is State.SPENT and self._first_spent is not None:

@@ -14,7 +14,7 @@ from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.opening import Opening, OpenJob, sink_of
 from workerpool.batch.progress import Moment
-from workerpool.batch.record import check_include, check_save
+from workerpool.batch.record import check_alone, check_include, check_save
 from workerpool.batch.result import RunResult
 from workerpool.batch.run import PROGRESS_EVERY, Run
 from workerpool.batch.schemas.options import check_typed
@@ -30,6 +30,7 @@ from workerpool.batch.template.template import Template
 from workerpool.checks import check_callable, check_count, check_flag, check_seconds
 from workerpool.errors import OptionError
 from workerpool.model import Outcome
+from workerpool.paging import Pages, check_pages
 from workerpool.processes import make_pool
 from workerpool.saving import Save
 
@@ -62,7 +63,8 @@ class Job:
     enough not to ask again. `dedupe`: fetch a URL that several inputs name once. `unique_keys`: refuse an
     input whose key another one had before, as an outcome, unsent. `idempotency_keys`: send an
     ``Idempotency-Key`` with requests whose method may not be repeated, so that they are. `at_least_once`: take an
-    output that cannot be told what it has already: standard output, a function.
+    output that cannot be told what it has already: standard output, a function. `pages`: how the pages of an input
+    follow each other (see `workerpool.paging`); each is a record of its own.
     `schema`: a `Schema`, or the name of its file: answers are JSON, and become its typed rows in place of records. What
     becomes no row goes to the file `rejects`, OUTPUT.rejects.jsonl if none is named, with its reason. `upsert`: put the
     rows into the table that is there, each in place of the one with the same key.
@@ -95,6 +97,7 @@ class Job:
     unique_keys: bool = False
     idempotency_keys: bool = False
     at_least_once: bool = False
+    pages: Pages | None = None
     schema: Schema | str | os.PathLike[str] | None = None
     upsert: bool = False
     rejects: str | os.PathLike[str] | None = None
@@ -136,6 +139,9 @@ class Job:
             check_seconds("skip_recent", self.skip_recent)
         if self.window is not None:
             check_count("window", self.window)
+        if self.pages is not None:
+            check_pages(self.pages)
+            check_alone(self.pages, {name: getattr(self, name) for name in self.__slots__})
 
     def __repr__(self) -> str:
         """Without sources and output, whose URLs may have passwords in them."""
@@ -172,11 +178,13 @@ class Job:
             owned = ExitStack()
             owned.callback(opened.close)
             owned.enter_context(stack.pop_all())
+        # Nobody knows how many pages there will be.
+        is_counted = self.pages is None and (progress is not None or events.is_on("run.progress"))
         run = Run(
             pool,
             opened.books,
             sources=opened.names,
-            total=opened.total if progress is not None or events.is_on("run.progress") else None,
+            total=opened.total if is_counted else None,
             deadline=deadline,
             observe=observe,
             progress=progress,

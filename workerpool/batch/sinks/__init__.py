@@ -11,6 +11,8 @@
 | `parts` | the store of columns: a part a batch, merged in the end; `parquet` is such a file |
 | `sqlite_upsert`, `postgres_upsert` | the same for tables that rows are merged into, by their key |
 | `sqlite`, `postgres` | stores; `database_url` says which table is meant |
+| `sql` | the store for any other database; `sql_url` says which, `sql_types` its cells, `sql_locks` whose it is |
+| `storable` | what text of a database may not hold |
 | `standard_output`, `callback` | for jobs: what cannot take anything back |
 | `place`, `position`, `sentences` | where a partial is; how far it has come; what is said of it |
 """

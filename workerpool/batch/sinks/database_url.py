@@ -63,12 +63,13 @@ def database_of(url: str) -> DatabaseUrl:
         ) from None
     settings.setdefault("connect_timeout", _CONNECT_TIMEOUT)
     settings.setdefault("application_name", "workerpool")
-    table = _table(wanted[-1] if wanted else TABLE)
+    table = table_of(wanted[-1] if wanted else TABLE)
     where = f"postgresql://{settings.get('host', 'localhost')}/{settings.get('dbname', '')}"
     return DatabaseUrl(where, table, said.make_conninfo(**settings), str(settings.get("password") or ""))
 
 
-def _table(text: str) -> tuple[str, ...]:
+def table_of(text: str) -> tuple[str, ...]:
+    """Take apart the name of a table, with its schema or without; raises `OptionError`."""
     names = tuple(text.split("."))
     if len(names) > 2 or not all(_NAME.fullmatch(name) for name in names):
         raise OptionError(f"the table {text!r} is no name: write table=results or table=schema.results")

@@ -13,9 +13,11 @@ from workerpool.batch.sinks.jsonl import JsonRows
 from workerpool.batch.sinks.parquet import ParquetStore
 from workerpool.batch.sinks.postgres import PostgresStore
 from workerpool.batch.sinks.postgres_upsert import PostgresUpsert
+from workerpool.batch.sinks.sql import SqlStore
 from workerpool.batch.sinks.sqlite import SqliteStore
 from workerpool.batch.sinks.sqlite_upsert import SqliteUpsert
 from workerpool.batch.sinks.staged import Store
+from workerpool.batch.sources.database import is_database
 from workerpool.errors import OptionError
 
 STDOUT = "-"
@@ -66,6 +68,8 @@ FORMATS = (
     Format(name="sqlite", endings=(".sqlite", ".sqlite3", ".db"), store=SqliteStore, upsert=SqliteUpsert),
     Format(name="postgres", schemes=("postgresql://", "postgres://"), store=PostgresStore, upsert=PostgresUpsert),
 )
+SQL = Format(name="sql", store=SqlStore)
+"""What writes to a database that none of the others is for."""
 
 OF_FILES = tuple(one.name for one in FORMATS if one.endings)
 """The names of those that a file may hold; the first one is that of standard output."""
@@ -102,9 +106,14 @@ def _of_url(output: str, format: str | None) -> Format:
     """Return the format of an output that is a URL; errors show its scheme and no more, as it may hold a password."""
     shown = f"{output.partition('://')[0]}://…"
     chosen = next((one for one in FORMATS if one.schemes and output.lower().startswith(one.schemes)), None)
+    if chosen is None and is_database(output):
+        chosen = SQL
     if chosen is None:
         known = ", ".join(f"{one.schemes[0]}…" for one in FORMATS if one.schemes)
-        raise OptionError(f"the output {shown} is no database that is known here: write {known}, or name a file")
+        raise OptionError(
+            f"the output {shown} is no database that is known here: write {known} or SQLAlchemy's URL of "
+            "another one, as mysql+pymysql://…, or name a file"
+        )
     if format is not None:
         raise OptionError(f"the output {shown} is a database's table, so format={format!r} says nothing: leave it out")
     return chosen

@@ -11,18 +11,15 @@ body with a NUL is in `body_base64`.
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from workerpool.batch.columns import Column, Columns, Kind, json_text, text_of, time_text
-from workerpool.batch.record import Record
+from workerpool.batch.columns import Column, Columns, Kind, json_text, text_of
 from workerpool.batch.sinks.base import Cadence
 from workerpool.batch.sinks.database_url import DatabaseUrl, database_of
 from workerpool.batch.sinks.position import Position
+from workerpool.batch.sinks.storable import storable, value_of, without_nul
 from workerpool.errors import OptionError, SinkError
 from workerpool.extras import load
 
@@ -43,7 +40,6 @@ _TYPES = {
     Kind.MAP: "jsonb",
     Kind.JSON: "jsonb",
 }
-_NUL = "\0"
 
 
 class PostgresStore:
@@ -117,7 +113,7 @@ class PostgresStore:
 
     def append(self, rows: Sequence[bytes], position: Position) -> Position:
         connection = self._hold()
-        records = _without_nul(self._columns.records(rows))
+        records = without_nul(self._columns.records(rows))
         cells = enumerate(self._columns.rows(records, _cell), position.rows + 1)
         statement = self._compose("COPY {partial} ({names}) FROM STDIN")
         with connection.transaction(), connection.cursor().copy(statement) as copy:
@@ -154,7 +150,7 @@ class PostgresStore:
                 values = (position.rows,)
             with connection.cursor("workerpool") as cursor:  # on the server, so that not all rows come at once
                 for row in cursor.execute(self._compose(statement), values):
-                    yield tuple([_value(column, cell) for column, cell in zip(columns, row, strict=True)])
+                    yield tuple([value_of(column, cell) for column, cell in zip(columns, row, strict=True)])
 
     # -- the connection -----------------------------------------------------------------------------------------------
 
@@ -230,14 +226,6 @@ class PostgresStore:
         )
 
 
-def _without_nul(records: Iterable[Record]) -> Iterator[Record]:
-    for record in records:
-        body = record.get("body")
-        if body is not None and _NUL in body:
-            record |= {"body": None, "body_base64": b64encode(body.encode(errors="surrogatepass")).decode()}
-        yield record
-
-
 def definitions(columns: Columns) -> list[str]:
     """What a table says of its columns, whose names hold no quotes."""
     return [f'"{column.name}" {_type(column)}' for column in columns.columns]
@@ -251,21 +239,5 @@ def _type(column: Column) -> str:
 
 def _cell(kind: Kind, value: Any) -> Any:
     if kind is Kind.TEXT or kind is Kind.TIME:
-        return text_of(value).replace(_NUL, "\ufffd")
-    return json_text(_storable(value)) if kind is Kind.MAP or kind is Kind.JSON else value
-
-
-def _storable(value: Any) -> Any:
-    """Return a value of JSON with what its text may not hold replaced, as in `_cell`."""
-    if isinstance(value, str):
-        return text_of(value).replace(_NUL, "\ufffd")
-    if isinstance(value, dict):
-        return {_storable(name): _storable(one) for name, one in value.items()}
-    return [_storable(one) for one in value] if isinstance(value, list) else value
-
-
-def _value(column: Column, cell: Any) -> Any:
-    """What a cell stands for."""
-    if isinstance(cell, datetime):
-        return time_text(cell, column.scale)
-    return f"{cell:f}" if isinstance(cell, Decimal) else cell
+        return storable(text_of(value))
+    return json_text(storable(value)) if kind is Kind.MAP or kind is Kind.JSON else value

@@ -1,4 +1,4 @@
-"""A database that rows are asked of, by its URL as SQLAlchemy has it; the only user of SQLAlchemy among sources.
+"""A database by its URL as SQLAlchemy has it: what may be said of it, what connects to it, and what a query answers.
 
 No password is in anything that this says or is called: the login's is hidden, and the URL's parameters are. Rows come
 through a server-side cursor where there is one, some at a time. One thread at a time; the library is imported when a
@@ -26,6 +26,8 @@ _KINDS = (
     "postgresql", "mysql", "mariadb", "sqlite", "duckdb", "oracle", "mssql", "snowflake", "redshift", "bigquery",
     "clickhouse", "trino", "cockroachdb",
 )  # fmt: skip
+_DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
+_ARTICLES = {"source": "a source", "output": "an output"}
 _OF_FILES = ("sqlite", "duckdb")
 _IN_MEMORY = (None, "", ":memory:")
 _SAID = 500
@@ -41,18 +43,19 @@ def is_database(name: str) -> bool:
 class Database:
     """A database by its URL. `name`: what it is called, with no secret in it, and the same from any directory.
 
-    Raises `OptionError` where SQLAlchemy or the database's driver is missing, or the URL is none; it shows nothing of a
-    URL that cannot be parsed.
+    `part`: what it is to us, ``source`` or ``output``. Raises `OptionError` where SQLAlchemy or the database's driver
+    is missing, or the URL is none; it shows nothing of a URL that cannot be parsed.
     """
 
-    def __init__(self, url: str) -> None:
-        self._library = load("sqlalchemy", "sql", "a database as a source")
+    def __init__(self, url: str, part: str = "source") -> None:
+        self._part = part
+        self._library = load("sqlalchemy", "sql", f"a database as {_ARTICLES[part]}")
         self._url = self._parsed(url)
         self.name: str = self._shown()
 
     def ask(self, query: str) -> Answer:
         """Have a query answered; raises `SourceError` saying what the database said."""
-        engine = self._engine()
+        engine = self.engine()
         with ExitStack() as stack:
             try:
                 connection = stack.enter_context(engine.connect())
@@ -66,17 +69,31 @@ class Database:
 
     def failed(self, what: str, error: Exception) -> SourceError:
         """Return the error that says what the database or its driver has said, without the password."""
+        return SourceError(f"{self.name} {what}: {self.reason(error)}")
+
+    def reason(self, error: Exception) -> str:
+        """Return what the database or its driver has said, on one line and without the password."""
         said = " ".join(str(getattr(error, "orig", None) or error).split()) or type(error).__name__
         for secret in self._secrets():
             said = said.replace(secret, HIDDEN)
-        return SourceError(f"{self.name} {what}: {printable(redact(said))[:_SAID]}")
+        return printable(redact(said))[:_SAID]
+
+    @property
+    def kind(self) -> str:
+        """What database it is, whatever the driver: ``postgresql``, ``mysql``."""
+        return str(self._url.get_backend_name())
+
+    @property
+    def database(self) -> str:
+        """Which one of the server's, or the path of a file."""
+        return str(self._url.database or "")
 
     def _parsed(self, url: str) -> Any:
         try:
             found = self._library.make_url(url)
         except Exception:  # a port that is no number is a ValueError, other parts have errors of their own
             raise OptionError(
-                "a source is no database's URL: write postgresql+psycopg://user@host/database, or "
+                f"{_ARTICLES[self._part]} is no database's URL: write postgresql+psycopg://user@host/database, or "
                 "sqlite:////path/to/file.db, with characters such as @ and % in a password written as %40 and %25"
             ) from None
         is_file = found.get_backend_name() in _OF_FILES and found.database not in _IN_MEMORY
@@ -90,12 +107,14 @@ class Database:
         shown = shown if self._url.password is None else redact(shown)
         return f"{shown}?{HIDDEN}" if self._url.query else shown
 
-    def _engine(self) -> Any:
-        kind = self._url.get_backend_name()
-        given = {"check_same_thread": False} if kind == "sqlite" else {}  # it is used by one thread after the other
+    def engine(self, **settings: Any) -> Any:
+        """Return what connects, when it is asked to; raises `OptionError` for a driver that is missing."""
+        given = (
+            {"check_same_thread": False} if self.kind == "sqlite" else {}
+        )  # it is used by one thread after the other
         try:
             return self._library.create_engine(
-                self._dialed(), poolclass=self._library.pool.NullPool, connect_args=given
+                self._dialed(), poolclass=self._library.pool.NullPool, connect_args=given, **settings
             )
         except (self._library.exc.NoSuchModuleError, ImportError) as error:
             missing = getattr(error, "name", None) or f"SQLAlchemy's dialect for {self._url.drivername}"
@@ -107,9 +126,8 @@ class Database:
             raise self.failed("cannot be asked", error) from None
 
     def _dialed(self) -> Any:
-        """The URL with the driver of the extra `[postgres]` where none is named, as SQLAlchemy's own choice changes."""
-        is_plain = self._url.drivername == "postgresql"
-        return self._url.set(drivername="postgresql+psycopg") if is_plain else self._url
+        """The URL with the driver of our extras where none is named, as SQLAlchemy's own choice changes."""
+        return self._url.set(drivername=_DRIVERS.get(self._url.drivername, self._url.drivername))
 
     def _secrets(self) -> Iterator[str]:
         """What must not be repeated, as it is and as it may be written in a URL; the longest come first."""
