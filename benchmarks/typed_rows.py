@@ -164,9 +164,7 @@ def _turn(way: Way, folder: Path) -> Turn:
 
 
 def _print(rounds: Sequence[Mapping[str, Turn]], requests: int) -> None:
-    print(
-        f"{requests:,} URLs, {requests * ITEMS:,} items, {len(rounds)} rounds; ratios: reqstorm's figure over this one's"
-    )
+    print(f"{requests:,} URLs, {requests * ITEMS:,} items, {len(rounds)} rounds; x: reqstorm's over this one's")
     print(f"{'':22}{'seconds':>9}{'CPU s':>8}{'MiB':>8}{'rows':>10}{'time':>8}{'CPU':>7}{'memory':>8}")
     for way in WAYS:
         turns = [turns[way.name] for turns in rounds]
