@@ -30,6 +30,7 @@ def changed(result: RunResult = WHOLE, **changes: Any) -> RunResult:
         (WHOLE, 0),
         (changed(inputs={**INPUTS, "failed": 1}), 1),
         (changed(inputs={**INPUTS, "unknown": 1}), 1),
+        (changed(rejected=1), 1),
         (changed(failed=3), 0),  # which were tried again, and then were ok
         (changed(STRAIGHT, failed=3), 1),
         (changed(STRAIGHT, cancelled=3), 1),
@@ -79,6 +80,10 @@ def test_it_says_how_it_ended_and_how_to_go_on(result: RunResult, how: str, then
 
 def test_as_a_sentence_it_is_the_command_s_last_word() -> None:
     assert str(WHOLE) == "a.job: run 3 finished: 95 inputs, 90 ok, 5 unchanged (exit 0)"
+    assert str(changed(rejected=2, stopped="deadline", inputs={**DEFERRED, "queued": 9})) == (
+        "a.job: run 3 stopped at the deadline: 95 inputs done, 90 ok, 5 unchanged, 7 deferred, 2 rejected, 9 queued; "
+        "run it again, and it goes on (exit 4)"
+    )
     assert str(changed(STRAIGHT, stopped="SIGINT")) == (
         "a.jsonl interrupted by SIGINT; run it again, and it goes on (exit 130)"
     )
@@ -89,8 +94,9 @@ def test_as_json_it_has_its_fields_and_what_follows_from_them() -> None:
     assert json.loads(json.dumps(told)) == told
     assert told == {
         "output": "a.jsonl", "read": 40, "ok": 38, "failed": 0, "cancelled": 0, "sent": 41, "bytes": 1024,
-        "written": 38, "elapsed": 2.0, "directory": "a.job", "run": 3, "inputs": DEFERRED, "stopped": "deadline",
-        "error": "cut short", "is_whole": False, "has_failed": False, "rate": 19.0, "exit_code": 4,
+        "written": 38, "elapsed": 2.0, "directory": "a.job", "run": 3, "inputs": DEFERRED, "rejected": 0,
+        "stopped": "deadline", "error": "cut short", "is_whole": False, "has_failed": False, "rate": 19.0,
+        "exit_code": 4,
         "how": "broke off", "next": "cut short. When that is mended, run it again, and it goes on.",
     }  # fmt: skip
     assert STRAIGHT.to_dict()["inputs"] is None

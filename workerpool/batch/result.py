@@ -120,15 +120,15 @@ class RunResult:
 
 def last_word(name: str, how: str, code: int, inputs: Mapping[str, int] | None, rejected: int = 0) -> str:
     """Say in one line, without a full stop, how the run of that name has ended."""
-    parts = f": {', '.join(_parts(inputs, how, rejected))}" if inputs else ""
+    parts = f": {', '.join(_parts(inputs, rejected, how))}" if inputs else ""
     then = "" if how == FINISHED else "; run it again, and it goes on"
     return f"{name} {how}{parts}{then} (exit {code})"
 
 
-def _parts(inputs: Mapping[str, int], how: str, rejected: int) -> list[str]:
+def _parts(inputs: Mapping[str, int], rejected: int, how: str) -> list[str]:
     done = sum(inputs[name] for name in _ENDED)
     counted = f"{done:,} input{'' if done == 1 else 's'}{'' if how == FINISHED else ' done'}"
-    parts = [counted, *(f"{count:,} {name}" for name, count in inputs.items() if count)]
-    if rejected:
-        parts.append(f"{rejected:,} rejected")
+    ended = {name: count for name, count in inputs.items() if name != "queued"}
+    shown = {**ended, "rejected": rejected, "queued": inputs.get("queued", 0)}
+    parts = [counted, *(f"{count:,} {name}" for name, count in shown.items() if count)]
     return parts if how == FINISHED or "queued" in inputs else [*parts, "more queued"]
