@@ -27,15 +27,17 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from workerpool import Attempt, Outcome, Request
+from workerpool.batch.progress import Moment
 from workerpool.batch.record import record_of
-from workerpool.batch.run import Run
+from workerpool.batch.run import Figures, Run
 from workerpool.batch.sinks import Sink, sink_for
 from workerpool.batch.sources.files import FileSources
 from workerpool.batch.straight import StraightBooks
-from workerpool.cli.progress import Moment, Progress, make_progress
+from workerpool.cli.progress import Progress, make_progress
 from workerpool.model import Idle, Underway
 from workerpool.report.totals import Tally
 from workerpool.transport.lazy import LazyResponse
@@ -62,6 +64,9 @@ class ReadyPool:
 
     def drain(self) -> None:
         """Nothing is ever in flight."""
+
+    def statistics(self) -> Figures:
+        return SimpleNamespace(sent=0, in_flight=0, parked=0, bytes_saved=0, downloads=())
 
 
 class Screen:
@@ -133,8 +138,9 @@ class Bench:
 
     def whole(self) -> None:
         sources, sink, tally = self._sources(), self._sink(), Tally()
-        run = Run(ReadyPool(self._outcomes), StraightBooks(sources, sink), observe=tally.add)
-        progress = _display(lambda: _moment(run.counts.done, run.counts.ok), sources.count())
+        books = StraightBooks(sources, sink)
+        run = Run(ReadyPool(self._outcomes), books, total=sources.count(), observe=tally.add)
+        progress = _display(run.moment)
         progress.start()
         result = run.execute()
         progress.stop()
@@ -143,7 +149,7 @@ class Bench:
 
     def display(self) -> float:
         """CPU seconds of a second of the display."""
-        progress = _display(lambda: _moment(self.requests // 2, self.requests // 2), self.requests)
+        progress = _display(lambda: _half_way(self.requests))
         began = time.process_time()
         progress.start()
         time.sleep(DISPLAYED)
@@ -158,12 +164,13 @@ def _outcome(number: int, url: str) -> Outcome:
     return Outcome(Request(url), response, None, (attempt,), elapsed)
 
 
-def _moment(done: int, ok: int) -> Moment:
-    return Moment(done=done, ok=ok, failed=done - ok, sent=done, in_flight=16, parked=0)
+def _half_way(total: int) -> Moment:
+    done = total // 2
+    return Moment(done=done, ok=done, failed=0, sent=done, in_flight=16, parked=0, total=total)
 
 
-def _display(look: Callable[[], Moment], total: int | None) -> Progress:
-    progress = make_progress(look, total, to_terminal=False)
+def _display(look: Callable[[], Moment]) -> Progress:
+    progress = make_progress(look, to_terminal=False)
     if type(progress).__name__ != "LiveProgress":
         raise SystemExit("no live display: pip install 'workerpool-http[cli]'")
     return progress

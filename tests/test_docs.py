@@ -181,7 +181,7 @@ def test_the_recipes_for_testing_are_tests_that_pass() -> None:
 
 def check_call(node: ast.Call) -> None:
     """Hold a call of one of our public names to its signature."""
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    name = ast.unparse(node.func).removeprefix("workerpool.")  # what has another module's name before it is that one's
     if name not in workerpool.__all__:
         return
     known = {*inspect.signature(getattr(workerpool, name)).parameters}

@@ -42,6 +42,7 @@ LEVELS: dict[str, float] = {
     "domains": 2,
     "keys": 2.1,
     "robots": 2.1,
+    "paging": 2.1,  # stands on `extras` and what is below
     "options": 2.2,
     "scheduler": 3,
     "intake": 3,

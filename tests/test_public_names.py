@@ -25,7 +25,7 @@ VALUES = {
     "Breaker",
     "Save",
 }
-BATCH = {"Job", "Schema", "Template", "rows", "to_arrow", "to_pandas"}
+BATCH = {"Job", "RunResult", "Schema", "Template", "arrow_batches", "rows", "to_arrow", "to_pandas"}
 ERRORS = {
     "WorkerPoolError",
     "OptionError",
@@ -41,6 +41,7 @@ ERRORS = {
     "TimedOut",
     "ConnectionLost",
     "OutcomeUnknown",
+    "PageError",
     "BadBody",
     "WrongChecksum",
     "NameTaken",

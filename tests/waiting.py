@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-LONG = 20.0
+LONG = 40.0
 """Seconds that something may take which should be there soon."""
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
+def eventually(holds: Callable[[], bool], seconds: float = LONG) -> bool:
     """Whether `holds` comes true in so many seconds."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -24,6 +24,7 @@ from workerpool.errors import (
     NotSaved,
     OptionError,
     OutcomeUnknown,
+    PageError,
     ProcessesLost,
     RequestError,
     RobotsDisallowed,
@@ -48,8 +49,9 @@ from workerpool.statistics import PoolStatistics
 
 if TYPE_CHECKING:
     from workerpool.batch.job.job import Job
+    from workerpool.batch.result import RunResult
     from workerpool.batch.schemas.schema import Schema
-    from workerpool.batch.tables import rows, to_arrow, to_pandas
+    from workerpool.batch.tables import arrow_batches, rows, to_arrow, to_pandas
     from workerpool.batch.template.template import Template
     from workerpool.processes import ShardedPool, fetch
 
@@ -57,9 +59,11 @@ if TYPE_CHECKING:
 
 _LATER = {
     "Job": "workerpool.batch.job.job",
+    "RunResult": "workerpool.batch.result",
     "Schema": "workerpool.batch.schemas.schema",
     "ShardedPool": "workerpool.processes",
     "Template": "workerpool.batch.template.template",
+    "arrow_batches": "workerpool.batch.tables",
     "fetch": "workerpool.processes",
     "rows": "workerpool.batch.tables",
     "to_arrow": "workerpool.batch.tables",
@@ -94,6 +98,7 @@ __all__ = [
     "OptionError",
     "Outcome",
     "OutcomeUnknown",
+    "PageError",
     "PoolStatistics",
     "ProcessesLost",
     "Rate",
@@ -102,6 +107,7 @@ __all__ = [
     "RetryBudget",
     "RetryPolicy",
     "RobotsDisallowed",
+    "RunResult",
     "Save",
     "Schema",
     "ShardedPool",
@@ -122,6 +128,7 @@ __all__ = [
     "WorkerPoolError",
     "WrongChecksum",
     "WrongThread",
+    "arrow_batches",
     "fetch",
     "registered_domain",
     "rows",

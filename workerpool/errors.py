@@ -270,6 +270,18 @@ class StatusError(RequestError):
         self.status = status
 
 
+class PageError(RequestError):
+    """A page came, and what it says of the page that follows cannot be used: so the pages break off here.
+
+    It is not the JSON that it should be, what stands at the path is of another type, the request that follows was made
+    already, or there are more pages than `max_pages`. The server's doing, or that of whoever wrote the path; a retry
+    rarely helps. The outcome keeps the response, whose status may well be 200. A page that does not come at all has the
+    error of any request.
+    """
+
+    reason = "page"
+
+
 class HostPaused(RequestError):
     """The host asked, by ``Retry-After``, for a longer wait than the policy's cap.
 

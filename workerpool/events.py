@@ -39,6 +39,8 @@ EVENTS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "adapter.foreign": (logging.WARNING, ("prefix", "adapter")),
     "warm.failed": (logging.WARNING, ("host", "error")),
     "run.started": (logging.INFO, ("sources", "output")),
+    "run.continued": (logging.INFO, ("job", "run", "before")),
+    "run.progress": (logging.INFO, ("done", "total", "ok", "failed", "rate", "left", "in_flight", "parked")),
     "run.draining": (logging.WARNING, ("reason",)),
     "run.noted": (logging.WARNING, ("note",)),
     "run.failed": (logging.ERROR, ("error",)),

@@ -94,6 +94,10 @@ class Intake:
             item = self._read()
         return None
 
+    def admit(self, host: str) -> None:
+        """Take note of a request that goes past the source and its hosts' shares, and has room in the window."""
+        self._admit(host)
+
     def read_on(self, most: int) -> None:
         """Let `next` put up to `most` items, whose hosts have no room, into the backlog, and look behind them."""
         self._allowance = most

@@ -58,6 +58,7 @@ class Request:
     `save`: the file that the body goes to, instead of into memory. `sha256`: of the body, in hexadecimal: one that has
     another fails as `WrongChecksum`.
     `source`, `ordinal`: where it came from (a file's name; a line or row, from 1): its identity in a batch.
+    `page`: which page of its input it is, from 1, where pages are followed; 0 where they are not.
     `problem`: why this input is no request that can be sent, as its source found; it is an outcome at once, unsent.
     `earlier`: the attempts that an earlier run has made. Those of this run follow them, in numbers, in the outcome and
     in errors' texts; times are this run's alone.
@@ -86,6 +87,7 @@ class Request:
     sha256: str | None = None
     source: str = ""
     ordinal: int = 0
+    page: int = 0
     problem: str | None = None
     earlier: tuple[Attempt, ...] = ()
 
@@ -171,7 +173,8 @@ class Outcome:
 
     `response`: the last one that came, also a failing one; None if none did. `error`: None if `ok`. `elapsed`:
     seconds from the first send to the end, waits between attempts included. `attempts` begins with
-    those of an earlier run (`Request.earlier`), and is empty if nothing was ever sent.
+    those of an earlier run (`Request.earlier`), and is empty if nothing was ever sent. `following`: the request for the
+    page after this one, which is made without being asked for; None if this is the last one, or no page.
     """
 
     request: Request
@@ -180,6 +183,7 @@ class Outcome:
     attempts: tuple[Attempt, ...] = ()
     elapsed: float = 0.0
     timings: Timings = field(default_factory=Timings)
+    following: Request | None = None
 
     def __repr__(self) -> str:
         ended = f"status={self.status}" if self.ok else f"error={redact(str(self.error))!r}"

@@ -14,6 +14,7 @@ from workerpool.checks import check_count
 from workerpool.config import Options
 from workerpool.errors import Cancelled, InvalidRequest, OptionError
 from workerpool.model import Idle, Outcome, Request, Underway, new_request
+from workerpool.paging import Chains, Pages
 from workerpool.retry import Retries
 from workerpool.stream import Stream
 from workerpool.streamed import Maker
@@ -84,7 +85,12 @@ class Requesting(Executor):
     # -- streams ------------------------------------------------------------------------------------------------------
 
     def stream(
-        self, requests: Iterable[str | Request | Idle], *, ordered: bool = False, window: int | None = None
+        self,
+        requests: Iterable[str | Request | Idle],
+        *,
+        ordered: bool = False,
+        window: int | None = None,
+        pages: Pages | None = None,
     ) -> Generator[Outcome, None, None]:
         """Fetch every request and yield its `Outcome`, as they complete, or `ordered` as given.
 
@@ -93,8 +99,13 @@ class Requesting(Executor):
         at once, ended ones that were not yielded yet included; None is 1,000. Nothing raises for a single item: what
         is no request is an outcome too. An error of the iterable itself comes out of this generator, after what was
         read before it. Leaving the loop, or closing the generator, cancels what is not being sent.
+        `pages`: each request is the first of a chain of pages, which are outcomes, too; one of the policies of
+        `workerpool.paging` says how they follow each other. The pages of one request come in their order, each asked
+        for when the one before has come; `ordered` puts those of the next request after them. In the window they go
+        before requests that have not begun.
         """
-        return self._stream("stream", requests, window, ordered=ordered).outcomes()
+        chains = None if pages is None else Chains(pages)
+        return self._stream("stream", requests, window, ordered=ordered, chains=chains).outcomes()
 
     def batches(
         self,
@@ -104,6 +115,7 @@ class Requesting(Executor):
         window: int | None = None,
         receipts: bool = False,
         before_send: Callable[[Request], object] | None = None,
+        pages: Pages | Chains | None = None,
     ) -> Generator[list[Outcome | Underway], None, None]:
         """Fetch every request as `stream` does, and yield lists of outcomes: all that wait now, at least one.
 
@@ -116,6 +128,8 @@ class Requesting(Executor):
         `before_send`: called with each request that may not be repeated (see `RetryPolicy`), before its first send, on
         a worker's thread, several at once. It may wait for a disk; that keeps one worker. If it raises, the request is
         not sent, and ends as `Cancelled`.
+        `pages`: as for `stream`. With receipts a page is asked for after the receipt for the one before. `Chains` of
+        the caller's own have a journal.
 
         Raises `OptionError` for options that cannot work.
         """
@@ -126,8 +140,9 @@ class Requesting(Executor):
             )
         if before_send is not None and not callable(before_send):
             raise OptionError(f"before_send={before_send!r} must be a callable that takes a request, or None")
+        chains = pages if pages is None or isinstance(pages, Chains) else Chains(pages)
         return self._stream(
-            "batches", requests, window, ordered=ordered, receipts=receipts, before_send=before_send
+            "batches", requests, window, ordered=ordered, receipts=receipts, before_send=before_send, chains=chains
         ).batches()
 
     def drain(self) -> None:
@@ -194,6 +209,7 @@ _REQUEST_OPTIONS = frozenset(Request.__dataclass_fields__) - {
     "method",
     "source",
     "ordinal",
+    "page",
     "problem",
     "earlier",
 }

@@ -23,6 +23,7 @@ from workerpool.crew.delays import Feeder
 from workerpool.endings import unsent
 from workerpool.errors import Cancelled, InvalidRequest
 from workerpool.model import Outcome, Request, Underway
+from workerpool.paging import Chains
 from workerpool.redact import redact
 from workerpool.statistics import Wait
 from workerpool.streamed import Maker, Streamed
@@ -74,12 +75,15 @@ class Stream(Owner):
         share: int,
         receipts: bool = False,
         before_send: Callable[[Request], object] | None = None,
+        chains: Chains | None = None,
     ) -> None:
         super().__init__(workers, needs_receipts=receipts, doing=Wait.READY)
         self._crew = crew
         self._maker = maker
         self._refuse_inside = refuse_inside
         self._before_send = before_send
+        self._chains = chains
+        self._due: list[tuple[int, Request]] = []  # with receipts: pages that follow those in the list that is out
         self._ordered = ordered
         # So many without an outcome keep the workers busy for longer than a nap, unless they wait for receipts.
         self._crowd = NEVER if receipts else 4 * workers
@@ -91,7 +95,7 @@ class Stream(Owner):
         self._ended: queue.SimpleQueue[Ready | None] = queue.SimpleQueue()
         self._ready: deque[Ready] = deque()  # to be yielded next
         self._places = 0  # held by what was yielded last, until the consumer asks for more
-        self._early: dict[int, Streamed] = {}  # if ordered: ended before their turn, by number
+        self._early: dict[int, deque[Streamed]] = {}  # if ordered: ended before their turn, by number: pages of one
         self._turn = 0  # if ordered: the number whose outcome is to be yielded next
         self._tickets: dict[int, Streamed] = {}  # if ordered: those without an outcome, by number
         self._bytes_lock = threading.Lock()  # guards _bytes_put, and is_full
@@ -121,6 +125,7 @@ class Stream(Owner):
                 if self._places:
                     places, self._places = self._places, 0
                     self._crew.acknowledge(self, places)
+                self._follow_due()
         finally:
             self._abandon()
         self._raise_failure()
@@ -155,8 +160,10 @@ class Stream(Owner):
                 return True
             if self._window.unanswered or self._intake.is_idle:
                 self._receive()
-            elif self._intake.is_done:
+            elif self._intake.is_done and not self._window.has_pages:
                 return False
+            else:
+                self._window.let_one_in(self._turn)
 
     def _turn_to(self, doing: Wait) -> None:
         """Note what the consumer's thread does from now on; if the crew has nothing to send, that is why."""
@@ -177,6 +184,8 @@ class Stream(Owner):
             self._turn_to(Wait.SOURCE)
         began = time.perf_counter()
         while (item := window.next()) is not None:
+            if self._chains is not None and not self._chains.has(item[0]):
+                item = item[0], self._chains.begin(item[0], item[1]), item[2]
             ticket = self._maker.ticket(self, item, announce)
             if ticket.request.problem is not None:
                 ticket.deliver(unsent(ticket.request, InvalidRequest(ticket.request.problem)))
@@ -259,14 +268,37 @@ class Stream(Owner):
             self._ready.append(ticket)
             return
         self._window.ended(ticket.read_for)
+        if self._chains is not None:
+            self._go_on(ticket, self._chains)
         if not self._ordered:
             self._ready.append(ticket)
             return
         self._tickets.pop(ticket.number, None)
-        self._early[ticket.number] = ticket
+        self._early.setdefault(ticket.number, deque()).append(ticket)
         while self._turn in self._early:
-            self._ready.append(self._early.pop(self._turn))
+            self._ready += self._early.pop(self._turn)
+            if self._chains is not None and self._chains.has(self._turn):
+                break  # its further pages come first
             self._turn += 1
+
+    def _go_on(self, ticket: Streamed, chains: Chains) -> None:
+        """Find out what page follows the one that has come, and have it handed out before anything else.
+
+        With receipts only after that: what a consumer enters of a page says where its chain is.
+        """
+        ticket.outcome = chains.end(ticket.number, ticket.outcome)
+        following = ticket.outcome.following
+        if following is None:
+            return
+        if self.needs_receipts:
+            self._due.append((ticket.number, following))
+        else:
+            self._window.follow(self._maker.item(ticket.number, following))
+
+    def _follow_due(self) -> None:
+        for number, request in self._due:
+            self._window.follow(self._maker.item(number, request))
+        self._due.clear()
 
     def _pop(self) -> Any:
         """Take the next `Outcome`; with receipts, it may be an `Underway`."""
@@ -309,6 +341,8 @@ class Stream(Owner):
         """The consumer has left: forget what is not being sent; what is will end unseen."""
         self.is_over = self.is_forsaken = True
         self._intake.close()
+        if self._chains is not None:
+            self._chains.forget()
         self._crew.leave_off(self)
         self._crew.forsake(self, has_requests=self._window.unanswered > 0)
 

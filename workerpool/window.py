@@ -6,6 +6,7 @@ A request is *unanswered* from when it is handed out to its outcome, and takes r
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -58,6 +59,8 @@ class Window:
         # the consumer's thread would meet the workers at their lock for every request.
         self._batch = max(1, share // 8)
         self._batch_left = 0
+        self._awaited: int | None = None  # what there is room for in any case, see `let_one_in`
+        self._next_pages: list[tuple[int, Item]] = []  # a heap, by the number of the input: no two of one
 
     @property
     def unanswered(self) -> int:
@@ -67,24 +70,56 @@ class Window:
     @property
     def is_full(self) -> bool:
         """Whether there is no room for one more."""
-        return self.outstanding >= self._size
+        return self.outstanding >= self._size and self._awaited is None
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether pages wait for room."""
+        return bool(self._next_pages)
 
     @property
     def is_open(self) -> bool:
-        """Whether to hand out what there is room for; once there was none, not before a batch has ended."""
+        """Whether to hand out what there is room for; once there was none, not before a batch has ended.
+
+        A page that follows another one waits for no batch: it is all that its chain has.
+        """
+        if self._next_pages and not self.is_full:
+            return True
         return self._batch_left <= 0 or self.intake.admitted <= self._batch
 
     def next(self) -> Item | None:
         """Take the next request to hand out; None if there is no room, or the intake has none that it may give."""
-        if self.outstanding >= self._size:
+        if self.is_full:
             self._batch_left = self._batch
             return None
+        awaited, self._awaited = self._awaited, None
+        if self._next_pages and (awaited is None or self._next_pages[0][0] == awaited):
+            _, page = heapq.heappop(self._next_pages)
+            self.intake.admit(page[2])
+            self.outstanding += 1
+            return page
         item = self.intake.next()
         if item is None:
             self._batch_left = self._batch if self.intake.is_blocked else 0
         else:
             self.outstanding += 1
         return item
+
+    def follow(self, item: Item) -> None:
+        """Hand out the next page of an input before anything else, those of earlier inputs first.
+
+        It takes the room that the page before it had, whatever its host's share: chains that were begun are gone on
+        with, so that no more of them are open than the window holds.
+        """
+        heapq.heappush(self._next_pages, (item[0], item))
+
+    def let_one_in(self, number: int) -> None:
+        """Give room beyond its size to the input of that number, which is not in memory, and all that is waits for it.
+
+        Ordered pages may come to that: those of later inputs fill the window while an earlier one has not begun, as its
+        host had its share. It is the first in the backlog then, or the one that was refused: nothing is before it.
+        """
+        self._awaited = number
 
     def ended(self, host: str) -> None:
         """Note the outcome of a request that was read for `host`."""

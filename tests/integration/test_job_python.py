@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -12,15 +13,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from workerpool import Job, OptionError, Outcome, Request, WorkerPool
+from workerpool import Job, OptionError, Outcome, Request, RunResult, WorkerPool
+from workerpool.batch.job.status import look_at
 from workerpool.batch.record import Record
-from workerpool.batch.run import RunResult
 from workerpool.cli import main
 from workerpool.errors import JobError, JobHeld, SinkError, SourceError
 from workerpool.testing import Arrival, Origin, Reply
@@ -350,25 +352,106 @@ def test_a_function_that_wants_to_exit_ends_the_run_and_gets_the_records_the_nex
     assert (result.is_whole, {record["url"] for record in told}) == (True, set(requests))
 
 
-def test_an_interrupt_lets_what_is_being_sent_end_and_is_raised_then(tmp_path: Path, origin: Origin) -> None:
+class TaskTimedOut(Exception):
+    """What a host's handler of an alarm raises."""
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGALRM, TaskTimedOut)], ids=["SIGINT", "alarm"]
+)
+def test_an_interrupt_lets_what_is_being_sent_end_and_is_raised_then(
+    tmp_path: Path, origin: Origin, number: int, error: type[BaseException]
+) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise error
+
+    before = signal.signal(number, handle)
+    try:
+        fetch_posts_with_one_interrupt(tmp_path, origin, number, error)
+    finally:
+        signal.signal(number, before)
+
+
+def fetch_posts_with_one_interrupt(tmp_path: Path, origin: Origin, interrupt: int, error: type[BaseException]) -> None:
     number = 40
 
     def answer(arrival: Arrival) -> Reply:
         if arrival.path == "/p/5":
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), interrupt)
         return Reply(delay=0.2)
 
     for n in range(number):
         origin.script(f"/p/{n}", answer)
     requests = [Request(origin.url(f"/p/{n}"), "POST", key=str(n)) for n in range(number)]
     job = Job(tmp_path / "a.job", requests=requests, output=tmp_path / "out.jsonl")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         job.run(max_workers=4)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert look_at(str(tmp_path / "a.job")).last == {KeyboardInterrupt: "SIGINT"}.get(error, error.__name__)
     assert 0 < origin.requests < number
     assert job.run().is_whole
     assert origin.requests == number  # none of them was sent twice
     assert all(record["ok"] for record in records_of(tmp_path / "out.jsonl"))
+
+
+def test_no_signal_s_handler_is_another_one_while_a_job_runs(tmp_path: Path, origin: Origin) -> None:
+    def handlers() -> dict[int, Any]:
+        return {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+    before, within = handlers(), list[dict[int, Any]]()
+    job = Job(tmp_path / "a.job", requests=[origin.url("/bytes/1")], output=tmp_path / "out.jsonl")
+    job.run(observe=lambda outcome: within.append(handlers()))
+    assert [before] == within
+    assert handlers() == before
+
+
+# -- what it tells ----------------------------------------------------------------------------------------------------
+
+
+def test_the_result_is_about_this_execution_and_about_the_whole_run(tmp_path: Path, origin: Origin) -> None:
+    requests = [
+        *[origin.url(f"/delay/0.05?n={n}") for n in range(30)], origin.url("/status/404"), origin.url("/flaky/1"),
+    ]  # fmt: skip
+    job = Job(tmp_path / "a.job", requests=requests, output=tmp_path / "out.jsonl")
+    first = job.run(deadline=0.4, max_workers=2)
+    assert (first.run, first.stopped, first.exit_code, first.is_whole) == (1, "deadline", 4, False)
+    assert first.inputs is not None
+    assert first.inputs["ok"] == first.ok
+    assert sum(first.inputs.values()) == 32
+    assert first.inputs["deferred"] + first.inputs["queued"] > 0
+    second = job.run(max_workers=2)
+    assert (second.run, second.directory, second.output) == (1, str(tmp_path / "a.job"), str(tmp_path / "out.jsonl"))
+    assert second.inputs == {
+        "ok": 31, "unchanged": 0, "skipped": 0, "failed": 1, "unknown": 0, "deferred": 0, "queued": 0,
+    }  # fmt: skip
+    assert (first.ok + second.ok, second.exit_code, second.is_whole) == (31, 1, True)
+    assert second.sent == second.ok + second.failed + 1  # the flaky one was sent twice
+    assert first.sent + second.sent == origin.requests
+    assert second.bytes == sum(record["bytes"] for record in records_of(tmp_path / "out.jsonl")) - first.bytes
+    assert json.loads(json.dumps(second.to_dict()))["inputs"]["ok"] == 31
+    assert job.run().run == 2
+
+
+def test_a_program_s_own_logging_hears_of_its_job(
+    tmp_path: Path, origin: Origin, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "workerpool")
+    source = tmp_path / "urls.txt"
+    source.write_text("".join(f"{origin.url(f'/delay/0.05?n={n}')}\n" for n in range(30)))
+    job = Job(tmp_path / "a.job", [source], tmp_path / "out.jsonl")
+    job.run(deadline=0.4, max_workers=2, progress_every=0.1)
+    job.run()
+    told = [(record.event, record.fields) for record in caplog.records if record.event.startswith("run.")]  # type: ignore[attr-defined]
+    names = [name for name, _ in told]
+    assert [name for name in names if name != "run.progress"] == [
+        "run.started", "run.draining", "run.finished", "run.continued", "run.started", "run.finished",
+    ]  # fmt: skip
+    assert dict(told)["run.started"] == {"sources": str(source), "output": str(tmp_path / "out.jsonl")}
+    assert dict(told)["run.continued"].items() >= {"job": str(tmp_path / "a.job"), "run": 1}.items()
+    assert dict(told)["run.progress"]["total"] == 30
+    source.write_text("gone")
+    result = replace(job, restart=True, output=lambda records: 1 / 0, at_least_once=True).run()
+    (failed,) = [record.fields for record in caplog.records if record.event == "run.failed"]  # type: ignore[attr-defined]
+    assert failed == {"error": str(result.error)}
 
 
 # -- one at a time ----------------------------------------------------------------------------------------------------

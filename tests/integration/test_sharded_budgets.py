@@ -83,11 +83,13 @@ def test_processes_whose_outcomes_are_not_taken_in_stop_fetching(
         outcomes: list[Outcome] = []
         consumer = threading.Thread(target=lambda: outcomes.extend(pool.stream(urls(origin, 300, f"/bytes/{size}"))))
         consumer.start()
-        assert eventually(lambda: origin.requests * size > most)
-        assert eventually(lambda: is_still(lambda: origin.requests))
-        assert origin.requests * size < 3 * most
-        go_on.set()
-        consumer.join(LONG)
+        try:
+            assert eventually(lambda: origin.requests * size > most)
+            assert eventually(lambda: is_still(lambda: origin.requests))
+            assert origin.requests * size < 3 * most
+        finally:
+            go_on.set()  # or the pool would not end
+            consumer.join(LONG)
     assert len(outcomes) == 300
 
 

@@ -14,6 +14,7 @@ from workerpool.cli.arguments import GROUPS, RunSettings, make_parser, parse
 from workerpool.cli.looking_arguments import LookSettings
 from workerpool.config import Breaker, RetryBudget, RetryPolicy
 from workerpool.errors import OptionError
+from workerpool.paging import Cursor
 from workerpool.pool import options_of
 from workerpool.saving import Save
 
@@ -130,8 +131,15 @@ def test_every_option_is_read() -> None:
     # The first and the last say the contrary of what is said, and one of the proxies' flags excludes the
     # other, as one body does.
     unsaid = {"--ca-bundle", "--cert", "--proxies", "--conditional", "--data"}
+    unsaid |= {"--pages", "--max-pages"}  # which --dedupe excludes
     flags = {option.word for options in GROUPS.values() for option in options}
     assert flags - set(words.split()) == unsaid
+
+
+def test_pages_are_read_with_their_number() -> None:
+    settings = parse(["run", "a.txt", "-o", "-", "--pages", "cursor:after=meta.next", "--max-pages", "7"])
+    assert isinstance(settings, RunSettings)
+    assert settings.pages == Cursor("meta.next", param="after", max_pages=7)
 
 
 @pytest.mark.parametrize(

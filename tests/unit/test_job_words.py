@@ -7,48 +7,44 @@ from itertools import count
 import pytest
 
 from workerpool.batch.job.multiset import Multiset, bucket_of
-from workerpool.batch.job.states import State
-from workerpool.cli.last_word import Ending, last_word
+from workerpool.batch.result import last_word
 
-COUNTS = {State.OK: 3_000, State.UNCHANGED: 900, State.FAILED: 6, State.SPENT: 4, State.UNKNOWN: 1}
+
+def inputs(**counts: int) -> dict[str, int]:
+    return {**dict.fromkeys(("ok", "unchanged", "skipped", "failed", "unknown", "deferred"), 0), **counts}
+
+
+WHOLE = inputs(ok=3_000, unchanged=900, failed=10, unknown=1, queued=0)
 
 
 @pytest.mark.parametrize(
-    ("ending", "said"),
+    ("name", "how", "code", "counts", "said"),
     [
         (
-            Ending(directory="a.job", run=3, how="finished", code=1, counts=COUNTS),
+            "a.job: run 3", "finished", 1, WHOLE,
             "a.job: run 3 finished: 3,911 inputs, 3,000 ok, 900 unchanged, 10 failed, 1 unknown (exit 1)",
         ),
+        ("a.job: run 3", "finished", 0, inputs(ok=1, queued=0), "a.job: run 3 finished: 1 input, 1 ok (exit 0)"),
         (
-            Ending(directory="a.job", run=1, how="finished", code=0, counts={State.OK: 1}),
-            "a.job: run 1 finished: 1 input, 1 ok (exit 0)",
-        ),
-        (
-            Ending(
-                directory="a.job",
-                run=3,
-                how="stopped at the deadline",
-                code=4,
-                counts={State.OK: 50, State.DEFERRED: 20, State.AGAIN: 5, State.QUEUED: 900},
-                total=100,
-            ),
+            "a.job: run 3", "stopped at the deadline", 4, inputs(ok=50, deferred=25, queued=25),
             "a.job: run 3 stopped at the deadline: 50 inputs done, 50 ok, 25 deferred, 25 queued; "
             "run it again, and it goes on (exit 4)",
         ),
         (
-            Ending(directory="a.job", run=3, how="interrupted by SIGTERM", code=143, counts={State.OK: 1}),
+            "a.job: run 3", "interrupted by SIGTERM", 143, inputs(ok=1),
             "a.job: run 3 interrupted by SIGTERM: 1 input done, 1 ok, more queued; "
             "run it again, and it goes on (exit 143)",
         ),
         (
-            Ending(directory="a.job", run=3, how="broke off", code=5, counts=None),
+            "a.job: run 3", "broke off", 5, None,
             "a.job: run 3 broke off; run it again, and it goes on (exit 5)",
         ),
     ],
-)
-def test_the_last_word_counts_the_whole_run_and_says_how_to_go_on(ending: Ending, said: str) -> None:
-    assert last_word(ending) == said
+)  # fmt: skip
+def test_the_last_word_counts_the_whole_run_and_says_how_to_go_on(
+    name: str, how: str, code: int, counts: dict[str, int] | None, said: str
+) -> None:
+    assert last_word(name, how, code, counts) == said
 
 
 def test_the_same_pairs_in_another_order_are_equal_and_one_swapped_for_another_of_its_part_is_not() -> None:

@@ -6,21 +6,13 @@ import importlib.util
 import io
 import queue
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from workerpool.cli.progress import (
-    MOST_BARS,
-    LiveProgress,
-    Moment,
-    Pace,
-    PlainProgress,
-    bars_of,
-    clock,
-    make_progress,
-    plain_line,
-)
+from workerpool.batch.progress import Moment, Pace
+from workerpool.cli.progress import MOST_BARS, LiveProgress, PlainProgress, bars_of, clock, make_progress, plain_line
 from workerpool.saving import Download
 
 
@@ -42,20 +34,18 @@ def test_a_line_says_how_far_how_well_how_fast_and_how_long() -> None:
     pace = Pace(time)
     time.now += 10
     now = moment(done=500, ok=480, failed=20, sent=550, in_flight=16, parked=3)
-    pace.look(now)
-    assert plain_line(now, pace, 1_500) == (
+    assert plain_line(pace.look(replace(now, total=1_500))) == (
         "0:10  500 of 1,500  33%  0:20 left · 480 ok · 20 failed · 55.0/s · 16 in flight · 3 parked"
     )
-    assert plain_line(now, pace, None) == ("0:10  500 done · 480 ok · 20 failed · 55.0/s · 16 in flight · 3 parked")
+    assert plain_line(pace.look(now)) == ("0:10  500 done · 480 ok · 20 failed · 55.0/s · 16 in flight · 3 parked")
 
 
 def test_while_draining_no_time_left_is_promised() -> None:
     time = Clock()
     pace = Pace(time)
     time.now += 10
-    now = moment(done=500, ok=480, cancelled=20, sent=550, is_draining=True)
-    pace.look(now)
-    assert plain_line(now, pace, 1_500).endswith(
+    now = moment(done=500, ok=480, cancelled=20, sent=550, is_draining=True, total=1_500)
+    assert plain_line(pace.look(now)).endswith(
         "33% · 480 ok · 0 failed · 55.0/s · 0 in flight · 20 cancelled · draining"
     )
 
@@ -65,25 +55,28 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
     pace = Pace(time)
     for second in range(60):
         time.now += 1
-        pace.look(moment(sent=1_000 if second > 30 else 0))
-    assert pace.sends == 0.0
+        now = pace.look(moment(sent=1_000 if second > 30 else 0))
+    assert now.rate == 0.0
 
 
 def test_no_time_left_is_told_where_it_cannot_be() -> None:
     time = Clock()
     pace = Pace(time)
-    assert pace.left(0, 100) is None
+    time.now += 1
+    assert pace.look(moment(done=50, total=100)).left is None
+    time.now += 59
+    assert pace.look(moment(done=50)).left is None
+    assert pace.look(moment(done=100, total=100)).left is None
+    assert pace.look(moment(done=150, total=100)).left is None
+    assert Pace(time).look(moment(done=0, total=100)).left is None
+    pace = Pace(time)
     time.now += 60
-    pace.look(moment(done=50))
-    assert pace.left(50, None) is None
-    assert pace.left(100, 100) is None
-    assert pace.left(150, 100) is None
-    assert pace.left(50, 100) == pytest.approx(60.0)
+    assert pace.look(moment(done=50, total=100)).left == pytest.approx(60.0)
 
 
 def test_plain_lines_come_by_themselves_until_stopped() -> None:
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-    shown = PlainProgress(lambda: moment(done=3), 10, lines.put, first=0.01, then=0.01)
+    shown = PlainProgress(lambda: moment(done=3, total=10), lines.put, first=0.01, then=0.01)
     shown.start()
     assert "3 of 10" in lines.get(timeout=10)
     assert "3 of 10" in lines.get(timeout=10)
@@ -113,7 +106,7 @@ def test_a_live_display_needs_a_capable_terminal_rich_and_no_results_on_it(
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("TERM", term)
     monkeypatch.setattr(sys, "stderr", _Terminal())
-    assert type(make_progress(moment, None, to_terminal=to_terminal)) is kind
+    assert type(make_progress(moment, to_terminal=to_terminal)) is kind
 
 
 def test_clocks_read_like_clocks() -> None:
@@ -156,5 +149,4 @@ def test_a_line_says_the_bytes_of_bodies_in_files() -> None:
     pace = Pace(time)
     time.now += 10
     now = moment(done=5, ok=5, sent=5, bytes_saved=50_000_000)
-    pace.look(now)
-    assert "50.0 MB, 5.0 MB/s" in plain_line(now, pace, None)
+    assert "50.0 MB, 5.0 MB/s" in plain_line(pace.look(now))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from requests import Response
 
+from workerpool.batch.progress import Moment
 from workerpool.batch.record import Record
-from workerpool.batch.run import DEADLINE, Run
+from workerpool.batch.result import DEADLINE
+from workerpool.batch.run import Figures, Run
 from workerpool.batch.sinks import sink_for
 from workerpool.batch.straight import StraightBooks
 from workerpool.errors import Cancelled, SinkError, SourceError, StatusError
+from workerpool.events import EVENTS
 from workerpool.model import Idle, Outcome, Request, Underway
 
 
@@ -28,6 +33,9 @@ class FakePool:
 
     def drain(self) -> None:
         self.is_drained.set()
+
+    def statistics(self) -> Figures:
+        return SimpleNamespace(sent=7, in_flight=2, parked=1, bytes_saved=0, downloads=())
 
     def batches(
         self, requests: Iterable[str | Request | Idle], **options: Any
@@ -225,3 +233,76 @@ def test_an_error_of_the_observer_closes_the_sink(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="observer"):
         execute(FakePool(), ListSource("http://a/", "http://b/"), sink, observe=fail)
     assert len(path.read_text().splitlines()) == 1
+
+
+def test_the_result_has_what_was_sent_and_the_bytes_of_all_bodies() -> None:
+    result = execute(FakePool(), ListSource("http://a/", "http://bad/", "junk"), MemorySink())
+    assert (result.sent, result.bytes, result.output) == (7, 3, "memory")
+
+
+class Told(logging.Handler):
+    """Keeps events of some name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.of = name
+        self.fields: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "event", "") == self.of:
+            self.fields.append(record.fields)  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def told() -> Iterator[Told]:
+    """A host that has configured its logging."""
+    handler, logger = Told("run.progress"), logging.getLogger("workerpool")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield handler
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+def test_progress_is_logged_every_so_many_seconds_and_told(told: Told) -> None:
+    pool, moments = FakePool(hold_at=3), list[Moment]()
+
+    def progress(moment: Moment) -> None:
+        moments.append(moment)
+        if len(moments) == 2:
+            pool.is_drained.set()
+
+    execute(
+        pool, ListSource("http://a/", "http://bad/", "http://c/"), MemorySink(), total=9, progress=progress,
+        progress_every=0.01,
+    )  # fmt: skip
+    first = moments[0]
+    assert (first.done, first.total, first.ok, first.failed, first.in_flight) == (2, 9, 1, 1, 2)
+    assert told.fields[0].keys() == set(EVENTS["run.progress"][1])
+    assert told.fields[0].items() >= {"done": 2, "total": 9, "ok": 1, "failed": 1, "in_flight": 2, "parked": 1}.items()
+    assert len(told.fields) >= 2
+
+
+def test_no_progress_is_told_before_its_time(told: Told) -> None:
+    pool, sink = FakePool(hold_at=2), MemorySink()
+    run = Run(
+        pool, StraightBooks(ListSource("http://a/", "http://b/"), sink), progress=lambda moment: pytest.fail("told")
+    )
+    thread = threading.Thread(target=run.execute)
+    thread.start()
+    assert sink.flushed.wait(10)
+    pool.drain()
+    thread.join(10)
+    assert (thread.is_alive(), told.fields) == (False, [])
+
+
+def test_an_error_of_who_is_told_of_the_progress_ends_the_run() -> None:
+    pool = FakePool(hold_at=2)
+
+    def progress(moment: Moment) -> None:
+        raise RuntimeError("no display")
+
+    with pytest.raises(RuntimeError, match="no display"):
+        execute(pool, ListSource(*"abc"), MemorySink(), progress=progress, progress_every=0.01)
+    assert pool.is_drained.is_set()

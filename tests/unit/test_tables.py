@@ -11,7 +11,7 @@ import pytest
 from tests.unit.test_sinks import outcome, response
 from workerpool.batch import tables
 from workerpool.batch.record import FIELDS, record_of
-from workerpool.batch.tables import rows, to_arrow, to_pandas
+from workerpool.batch.tables import arrow_batches, rows, to_arrow, to_pandas
 from workerpool.errors import InvalidRequest, OptionError
 from workerpool.model import Outcome, Request
 
@@ -53,6 +53,33 @@ def test_large_bodies_make_shorter_lists(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_options_that_cannot_work_are_refused_at_once(options: dict[str, object], words: str) -> None:
     with pytest.raises(OptionError, match=words):
         rows([], **options)  # type: ignore[arg-type]
+
+
+def test_arrow_batches_are_made_as_they_are_asked_for_and_have_the_table_s_types() -> None:
+    taken = 0
+
+    def outcomes() -> Iterator[Outcome]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield outcome(taken)
+
+    reader = arrow_batches(outcomes(), include=["body"], size=3)
+    assert taken == 0
+    first = reader.read_next_batch()
+    assert (first.num_rows, taken) == (3, 3)
+    assert first.schema.equals(to_arrow([], include=["body"]).schema)
+    reader.read_next_batch()
+    assert taken == 6
+
+
+def test_an_error_of_the_outcomes_comes_through_arrow_as_it_is() -> None:
+    def outcomes() -> Iterator[Outcome]:
+        yield outcome()
+        raise LookupError("no more")
+
+    with pytest.raises(LookupError, match="no more"):
+        to_arrow(outcomes())
 
 
 @pytest.mark.parametrize("outcomes", [[], [outcome()], [NEVER_SENT], [NEVER_SENT, outcome()]])

@@ -3,6 +3,8 @@
 | module | owns |
 |---|---|
 | `run` | one execution: its end, its deadline, its housekeeper; and what it needs of `Books` |
+| `result`, `codes` | how it ended, as a value, in words and as an exit code |
+| `progress` | how far it is, and at what pace |
 | `straight` | the books of a run that keeps nothing |
 | `job/` | a run that survives its process, whose books are a ledger |
 | `sources/` | requests out of files, standard input or a program |

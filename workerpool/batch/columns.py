@@ -56,6 +56,7 @@ _KINDS = {
     "elapsed": Kind.REAL,
     "bytes": Kind.LONG,
     "started_at": Kind.TIME,
+    "page": Kind.LONG,
     "headers": Kind.MAP,
     "unchanged": Kind.BOOLEAN,
     "skipped": Kind.BOOLEAN,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from base64 import b64encode
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from workerpool.errors import OptionError
 from workerpool.model import Outcome
+from workerpool.paging import Pages
 from workerpool.saving import Save, Saved
 
 Record = dict[str, Any]
@@ -23,6 +24,8 @@ JOB_FIELDS = ("unchanged", "skipped")
 """What a job's records may have beside them: whether the server said that nothing had changed since the run before, and
 whether nothing was sent as that run had the answer already."""
 
+PAGE = "page"
+"""What records have, too, where pages are followed: which one of its input's it is."""
 IN_FILES = "file"
 """What is added to a record where bodies go to files: the file, and the SHA-256 of what is in it."""
 
@@ -52,6 +55,8 @@ def record_of(outcome: Outcome, include: Collection[str] = ()) -> Record:
         "final_url": None if response is None else response.url,
         "started_at": _iso(attempts[0].started_at) if attempts else None,
     }
+    if PAGE in include:
+        record[PAGE] = request.page or 1
     if "headers" in include:
         record["headers"] = None if response is None else dict(response.headers)
     if "body" in include:
@@ -78,17 +83,34 @@ def check_save(save: object, include: Collection[str]) -> None:
         raise OptionError("include=body with save=: bodies are in files then, so leave one of the two out")
 
 
-def all_included(include: Collection[str], save: Save | None) -> frozenset[str]:
-    """What is added to records: what was asked for, and the files if bodies go to some."""
-    return frozenset(include) | ({IN_FILES} if save is not None else set())
+def all_included(include: Collection[str], save: Save | None, pages: Pages | None = None) -> frozenset[str]:
+    """What is added to records: what was asked for, the files if bodies go to some, and the pages' numbers."""
+    return (
+        frozenset(include)
+        | ({IN_FILES} if save is not None else frozenset())
+        | (frozenset() if pages is None else {PAGE})
+    )
+
+
+def check_alone(pages: Pages | None, others: Mapping[str, Any]) -> None:
+    """Raise `OptionError` for what looks at an input's one answer, where it has pages. `others`: by their names."""
+    for name in ("dedupe", "conditional", "only_changed", "skip_recent", "save"):
+        value = others.get(name)
+        if pages is not None and value:
+            shown = "=True" if value is True else "="
+            raise OptionError(
+                f"{name}{shown} with pages=: it goes by an input's one answer, and with pages there are many; leave "
+                "out one of the two"
+            )
 
 
 def fields_of(include: Collection[str], *, job: bool = False) -> tuple[str, ...]:
     """Name every field that a record may have, in a `job` or without one, in their order: a table's columns."""
+    page = (PAGE,) if PAGE in include else ()
     headers = ("headers",) if "headers" in include else ()
     body = ("body", "body_base64") if "body" in include else ()
     file = ("file", "sha256") if IN_FILES in include else ()
-    return FIELDS + headers + body + file + (JOB_FIELDS if job else ())
+    return FIELDS + page + headers + body + file + (JOB_FIELDS if job else ())
 
 
 def _body(content: bytes | None) -> Record:

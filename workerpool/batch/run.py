@@ -1,21 +1,25 @@
 """One execution of a batch: everything fetched through a pool and entered in its books, ended early if asked to.
 
 The caller's thread, in `Run.execute`, takes outcomes and enters them. A housekeeper of ours flushes the books, so that
-a reader sees results within half a second, and a third thread watches the deadline, if there is one. `drain` and
-`stop_now` come from any thread. No signal handlers, nothing on the terminal: that is the caller's.
+a reader sees results within half a second, and tells the progress; a third thread watches the deadline, if there is
+one. `drain` and `stop_now` come from any thread. No signal handlers, nothing on the terminal: that is the caller's.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from workerpool import events
+from workerpool.batch.progress import Moment, Pace
+from workerpool.batch.result import DEADLINE, RunResult
 from workerpool.errors import Cancelled, JobError, SinkError, SourceError
 from workerpool.model import Idle, Outcome, Request, Underway
+from workerpool.paging import Chains, Pages
+from workerpool.saving import Download
 
 FLUSH_EVERY = 0.25
 """Seconds between two flushes of the books."""
@@ -23,8 +27,27 @@ FLUSH_EVERY = 0.25
 BROKEN_GRACE = 1.0
 """Seconds that a run whose sink has failed gets to end by itself before `on_broken` is called."""
 
-DEADLINE = "deadline"
-"""The reason given when the run stopped at its deadline."""
+PROGRESS_EVERY = 10.0
+"""Seconds between two ``run.progress`` events."""
+
+
+class Figures(Protocol):
+    """What a run asks of a pool's statistics."""
+
+    @property
+    def sent(self) -> int: ...
+
+    @property
+    def in_flight(self) -> int: ...
+
+    @property
+    def parked(self) -> int: ...
+
+    @property
+    def bytes_saved(self) -> int: ...
+
+    @property
+    def downloads(self) -> tuple[Download, ...]: ...
 
 
 class Pool(Protocol):
@@ -38,9 +61,12 @@ class Pool(Protocol):
         window: int | None = None,
         receipts: bool = False,
         before_send: Callable[[Request], None] | None = None,
+        pages: Pages | Chains | None = None,
     ) -> Generator[list[Outcome | Underway], None, None]: ...
 
     def drain(self) -> None: ...
+
+    def statistics(self) -> Figures: ...
 
 
 Take = Callable[[Sequence[Outcome]], None]
@@ -52,8 +78,9 @@ class Books(Protocol):
 
     `name` is the output's, for sentences; `written` counts the records that are safe, `read` the requests that were
     read. `source_error`: why a source could not be read to its end. `is_whole`: whether every input has its outcome.
-    `failed`: the inputs that have failed, also in executions before this one; None if there is none before.
-    `rejected`: what of the answers became no row of a schema, likewise.
+    Of a job: its `directory`, the number of its `run`, and once they are closed its `inputs` by what has become of
+    them, also in executions before this one. These are None without a job.
+    `rejected`: what of the answers became no row of a schema, also in executions before this one.
     """
 
     @property
@@ -72,7 +99,13 @@ class Books(Protocol):
     def is_whole(self) -> bool: ...
 
     @property
-    def failed(self) -> int | None: ...
+    def directory(self) -> str | None: ...
+
+    @property
+    def run(self) -> int | None: ...
+
+    @property
+    def inputs(self) -> Mapping[str, int] | None: ...
 
     @property
     def rejected(self) -> int: ...
@@ -93,34 +126,6 @@ class Books(Protocol):
         """Write what was entered if that can be done at once, for a process that is about to end. Raises nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
-    """How a run ended.
-
-    `read` counts the requests that its sources gave, `ok`, `failed` and `cancelled` how they ended (`read` is more
-    than these three if the run was stopped), `written` the records that are safe. `stopped` is the reason it was told
-    to drain, None if it went to its end, and then `error` says whether its source, its sink or its ledger failed.
-    `has_failed`: whether any input has failed in the end, also in executions of the same run before this one.
-    `rejected`: with a schema, how many rows, and failed requests, are among the rejects in the end.
-    """
-
-    read: int
-    ok: int
-    failed: int
-    cancelled: int
-    written: int
-    elapsed: float
-    has_failed: bool = False
-    rejected: int = 0
-    stopped: str | None = None
-    error: SourceError | SinkError | JobError | None = None
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every request of the sources was answered by the server or refused as invalid."""
-        return self.stopped is None and self.error is None
-
-
 @dataclass(slots=True)
 class Counts:
     """A run's counts while it goes on; written by its thread, read by any."""
@@ -128,6 +133,7 @@ class Counts:
     ok: int = 0
     failed: int = 0
     cancelled: int = 0
+    bytes: int = 0
 
     @property
     def done(self) -> int:
@@ -137,7 +143,9 @@ class Counts:
 class Run:
     """One execution of a batch, to be executed once. The books are opened by the caller, and closed here.
 
-    `observe` is called with every outcome, in the caller's thread. `deadline`: seconds after which it drains.
+    `sources` names what it reads, for people; `total` is how many requests that is, if it is known. `observe` is called
+    with every outcome, in the caller's thread, and `progress` every `progress_every` seconds with a moment of the run,
+    in the housekeeper's; what they raise ends the run. `deadline`: seconds after which it drains.
     `on_broken` is called, in another thread, if the sink has failed and the run cannot end because what is in flight
     takes its time: its results have nowhere to go, so a program may want to exit.
     """
@@ -147,14 +155,22 @@ class Run:
         pool: Pool,
         books: Books,
         *,
+        sources: str = "",
+        total: int | None = None,
         deadline: float | None = None,
         observe: Callable[[Outcome], None] = lambda outcome: None,
+        progress: Callable[[Moment], None] | None = None,
+        progress_every: float = PROGRESS_EVERY,
         on_broken: Callable[[SinkError | JobError], None] = lambda error: None,
     ) -> None:
         self._pool = pool
         self._books = books
+        self._sources = sources
+        self._total = total
         self._deadline = deadline
         self._observe = observe
+        self._progress = progress
+        self._progress_every = progress_every
         self._on_broken = on_broken
         self._lock = threading.Lock()  # guards _reason
         self._reason: str | None = None
@@ -171,6 +187,7 @@ class Run:
         run, since results would be lost.
         """
         self._started = time.monotonic()
+        events.emit("run.started", sources=self._sources, output=self._books.name)
         keeper = threading.Thread(target=self._keep_house, name="workerpool-run", daemon=True)
         keeper.start()
         timer = self._start_timer()
@@ -188,7 +205,10 @@ class Run:
         failure = self._failure
         if failure is not None and not isinstance(failure, (SinkError, JobError)):
             raise failure
-        return self._result(failure)
+        result = self._result(failure)
+        failed = result.failed + result.cancelled
+        events.emit("run.finished", inputs=result.read, ok=result.ok, failed=failed, elapsed=result.elapsed)
+        return result
 
     def drain(self, reason: str) -> None:
         """Finish what is being sent, give up the rest, and end; the first `reason` is kept. Any thread."""
@@ -204,14 +224,22 @@ class Run:
         """Write what has come in, for a process that is about to end. Any thread; returns within about a second."""
         self._books.abort()
 
-    @property
-    def is_draining(self) -> bool:
-        return self._reason is not None
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the start."""
-        return time.monotonic() - self._started if self._started else 0.0
+    def moment(self) -> Moment:
+        """How far it is. Any thread."""
+        counts, figures = self.counts, self._pool.statistics()
+        return Moment(
+            done=counts.done,
+            ok=counts.ok,
+            failed=counts.failed,
+            cancelled=counts.cancelled,
+            sent=figures.sent,
+            in_flight=figures.in_flight,
+            parked=figures.parked,
+            bytes_saved=figures.bytes_saved,
+            downloads=figures.downloads,
+            is_draining=self._reason is not None,
+            total=self._total,
+        )
 
     def _take(self, outcomes: Sequence[Outcome]) -> None:
         counts = self.counts
@@ -222,6 +250,9 @@ class Run:
                 counts.cancelled += 1
             else:
                 counts.failed += 1
+            if outcome.response is not None:
+                saved = outcome.saved
+                counts.bytes += len(outcome.response.content or b"") if saved is None else saved.size
             self._observe(outcome)
 
     def _start_timer(self) -> threading.Timer | None:
@@ -234,12 +265,32 @@ class Run:
         return timer
 
     def _keep_house(self) -> None:
+        pace, next_progress = Pace(), self._started + self._progress_every
         while not self._ended.wait(FLUSH_EVERY):
             try:
                 self._books.flush()
+                if time.monotonic() >= next_progress:
+                    next_progress = time.monotonic() + self._progress_every
+                    self._tell_progress(pace)
             except BaseException as error:  # whatever it is: without a housekeeper no record would go anywhere
                 self._break_off(error)
                 return
+
+    def _tell_progress(self, pace: Pace) -> None:
+        moment = pace.look(self.moment())
+        events.emit(
+            "run.progress",
+            done=moment.done,
+            total=moment.total,
+            ok=moment.ok,
+            failed=moment.failed,
+            rate=moment.rate,
+            left=moment.left,
+            in_flight=moment.in_flight,
+            parked=moment.parked,
+        )
+        if self._progress is not None:
+            self._progress(moment)
 
     def _break_off(self, error: BaseException) -> None:
         """End the run for books that cannot be kept; it says so once the run's thread has ended what is in flight."""
@@ -257,16 +308,22 @@ class Run:
 
     def _result(self, failure: SinkError | JobError | None) -> RunResult:
         counts, books = self.counts, self._books
+        # What came with the last answer has cut nothing short. Without a job a signal is told in any case.
+        is_late = books.is_whole and not counts.cancelled and (self._reason == DEADLINE or books.run is not None)
         return RunResult(
+            output=books.name,
             read=books.read,
             ok=counts.ok,
             failed=counts.failed,
             cancelled=counts.cancelled,
+            sent=self._pool.statistics().sent,
+            bytes=counts.bytes,
             written=books.written,
-            elapsed=self.elapsed,
-            has_failed=bool(counts.failed if books.failed is None else books.failed),
+            elapsed=time.monotonic() - self._started,
+            directory=books.directory,
+            run=books.run,
+            inputs=books.inputs,
             rejected=books.rejected,
-            # A deadline that passed while the last answers came has cut nothing short. A signal is told in any case.
-            stopped=None if self._reason == DEADLINE and books.is_whole and not counts.cancelled else self._reason,
+            stopped=None if is_late else self._reason,
             error=failure or books.source_error,
         )

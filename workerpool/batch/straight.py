@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import Any, Protocol
 
 from workerpool.batch.bodies import Bodies, as_sink_error
 from workerpool.batch.job.answers import ANSWER_TABLES, Answers
@@ -25,6 +25,7 @@ from workerpool.batch.sinks.sentences import reason_of
 from workerpool.batch.sources.ahead import read_ahead
 from workerpool.errors import Cancelled, NotSaved, SinkError, SourceError
 from workerpool.model import IDLE, Idle, Outcome, Request
+from workerpool.paging import Pages
 
 
 class Source(Protocol):
@@ -51,12 +52,14 @@ class StraightBooks:
         ordered: bool = False,
         window: int | None = None,
         duplicates: Duplicates | None = None,
+        pages: Pages | None = None,
         bodies: Bodies | None = None,
     ) -> None:
         self._source = source
         self._sink = sink
         self._form = form or Records(())
         self._rejects = rejects
+        self._pages = pages
         self._ordered = ordered
         self._window = window
         self._duplicates = duplicates
@@ -68,7 +71,7 @@ class StraightBooks:
         self._is_stopped = False
         self._is_read_to_end = False
         self._done = 0
-        self.failed = None
+        self.directory = self.run = self.inputs = None  # there is no job
         self.read = 0
         self.source_error: SourceError | None = None
 
@@ -90,7 +93,10 @@ class StraightBooks:
 
     def fetch(self, pool: Pool, take: Take) -> None:
         self._take, self._drain = take, pool.drain
-        with closing(pool.batches(self._requests(), ordered=self._ordered, window=self._window)) as batches:
+        kind: dict[str, Any] = {"ordered": self._ordered, "window": self._window}
+        if self._pages is not None:
+            kind["pages"] = self._pages
+        with closing(pool.batches(self._requests(), **kind)) as batches:
             for items in batches:
                 self._write([item for item in items if isinstance(item, Outcome)])
                 del items  # their bodies must not live until the next ones come
@@ -130,7 +136,7 @@ class StraightBooks:
                 state = State.QUEUED if isinstance(outcome.error, Cancelled) else state_of(outcome)
                 for copies in self._duplicates.end(outcome, state, record):
                     self._write_copies(copies)
-        self._done += len(outcomes)
+        self._done += sum(outcome.following is None for outcome in outcomes)
         self._take(outcomes)
         if self._duplicates is not None:
             self._duplicates.write_answers()

@@ -1,6 +1,6 @@
 """Outcomes as rows, Arrow tables and data frames, for programs that load results themselves.
 
-Everything is read lazily, in batches: `rows` and `batches` hold one at a time. Columns and types are those of the
+Everything is read lazily, in batches: `rows` and `arrow_batches` hold one at a time. Columns and types are those of the
 outputs of a run, the same whatever the values are. Arrow needs the extra `parquet`, data frames need `pandas`.
 """
 
@@ -57,6 +57,28 @@ def rows(
     return _rows(outcomes, frozenset(include), size)
 
 
+def arrow_batches(
+    outcomes: Iterable[Outcome],
+    *,
+    include: Collection[str] = (),
+    size: int = 1000,
+    schema: SchemaLike = None,
+    rejects: Receive | None = None,
+) -> pa.RecordBatchReader:
+    """Return a reader of `outcomes` as Arrow batches, made as they come and as they are asked for.
+
+    DuckDB, Polars and whatever else knows Arrow's streams read it as it is, once, without a copy, on a thread of their
+    own. Batches are as long as the lists of `rows`, the types are those of `to_arrow`. Raises `OptionError`.
+    """
+    arrow = pyarrow("arrow_batches()")
+    typed = schema_option(schema)
+    columns = columns_of(include) if typed is None else typed.columns()
+    made = schema_of(columns)
+    lists = rows(outcomes, include=include, size=size, schema=typed, rejects=rejects)
+    tables = (table_of(records, columns, made) for records in lists)
+    return arrow.RecordBatchReader.from_batches(made, (batch for table in tables for batch in table.to_batches()))
+
+
 def to_arrow(
     outcomes: Iterable[Outcome],
     *,
@@ -70,13 +92,8 @@ def to_arrow(
     headers a map of strings, the rest strings and booleans. With a `schema`, see `rows`, the columns and types are its:
     int64, float64, decimal128, timestamps of microseconds in UTC, json as strings.
     """
-    arrow = pyarrow("to_arrow()")
-    typed = schema_option(schema)
-    columns = columns_of(include) if typed is None else typed.columns()
-    made = schema_of(columns)
-    batches = rows(outcomes, include=include, schema=typed, rejects=rejects)
-    tables = [table_of(batch, columns, made) for batch in batches]
-    return arrow.concat_tables(tables) if tables else made.empty_table()
+    pyarrow("to_arrow()")
+    return arrow_batches(outcomes, include=include, schema=schema, rejects=rejects).read_all()
 
 
 def to_pandas(

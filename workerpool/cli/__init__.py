@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from workerpool.cli.codes import INTERRUPTED, NOT_WRITTEN, USAGE
+from workerpool.batch.codes import INTERRUPTED, NOT_WRITTEN, USAGE
 from workerpool.cli.speaker import speak
 from workerpool.errors import WorkerPoolError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from workerpool.agent import version
@@ -27,6 +27,7 @@ from workerpool.options import (
     JOB,
     MESSAGES,
     OUTPUT,
+    PAGES,
     PROCESSES,
     QUERY,
     REACH,
@@ -37,6 +38,7 @@ from workerpool.options import (
     WORKERS,
 )
 from workerpool.options.words import in_flags
+from workerpool.paging import Pages
 from workerpool.pool import options_of
 from workerpool.saving import Save
 
@@ -66,7 +68,7 @@ sources:
 records:
   key url method status ok error attempts elapsed bytes final_url started_at
   and, with --include: headers, body (body_base64 where it is not UTF-8);
-  with --bodies: file, sha256;
+  with --bodies: file, sha256; with --pages: page;
   of a job, where they are true: unchanged, skipped
 
 examples:
@@ -95,6 +97,7 @@ exit status:
 
 GROUPS = {
     "output": OUTPUT,
+    "pages": PAGES,
     "rows": (INPUT_FORMAT, QUERY, *(option for option in TEMPLATE if option.flag)),
     "schema": SCHEMA,
     "bodies": BODIES,
@@ -132,6 +135,7 @@ class RunSettings:
     query: str | None = None
     input_format: str | None = None
     dedupe: bool = False
+    pages: Pages | None = None
     processes: int = 1
     deadline: float | None = None
     quiet: bool = False
@@ -208,20 +212,28 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 def settings_of(said: argparse.Namespace) -> RunSettings:
     """Check what was said; raises `OptionError` naming the option, its value, and what would do."""
-    from workerpool.batch.record import check_include, check_save  # both of which the other commands can do without
+    from workerpool.batch.record import (
+        check_alone,
+        check_include,
+        check_save,
+    )  # which the other commands can do without
     from workerpool.processes.options import check_processes
 
     batch = said_of(said, (*OUTPUT, *SCHEMA, INPUT_FORMAT, QUERY, DEDUPE))
+    batch.update(_pages_of(said))
     if (template := template_of(said)) is not None:
         batch["template"] = template
     check_include(batch.get("include", ()))
     batch.update(save_of(said))
     check_save(batch.get("save"), batch.get("include", ()))
     job = said_of(said, JOB)
+    if "save" in batch and "pages" in batch:
+        raise OptionError("--bodies with --pages: what follows a page stands in its body, so leave one of the two out")
     if "directory" not in job:
         for option in JOB:
             if option.target in job:
                 raise OptionError(f"{option.word} needs --job DIR, where what was done is kept")
+        check_alone(batch.get("pages"), batch)
         if "dedupe" in batch and "ordered" in batch:
             raise OptionError("--dedupe with --ordered needs --job DIR, where answers wait until it is their turn")
     pool, of_run = pool_of(said), said_of(said, (PROCESSES, DEADLINE, *MESSAGES))
@@ -236,3 +248,14 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         **batch,
         **of_run,
     )
+
+
+def _pages_of(said: argparse.Namespace) -> dict[str, Any]:
+    """What was said of pages, as the argument of a job; raises `OptionError`."""
+    found = said_of(said, PAGES)
+    most = found.pop("max_pages", None)
+    if most is not None:
+        if not found:
+            raise OptionError("--max-pages says how many pages to fetch: give --pages HOW with it")
+        found["pages"] = replace(found["pages"], max_pages=most)
+    return found

@@ -12,7 +12,7 @@ import sys
 import warnings
 
 from workerpool.agent import version
-from workerpool.cli.codes import FAILED, INTERRUPTED, NOT_WRITTEN, OK
+from workerpool.batch.codes import FAILED, INTERRUPTED, NOT_WRITTEN, OK
 from workerpool.cli.doctor_arguments import DoctorSettings
 from workerpool.cli.speaker import is_terminal, put_out
 from workerpool.doctor import Examiner, as_text

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from workerpool.batch.codes import NOT_WRITTEN, OK
 from workerpool.batch.schemas.draft import draft_text
 from workerpool.batch.schemas.inference import infer as infer_schema
 from workerpool.batch.schemas.inference import samples_in
 from workerpool.batch.sinks.sentences import reason_of, why_not
-from workerpool.cli.codes import NOT_WRITTEN, OK
 from workerpool.cli.infer_arguments import InferSettings
 from workerpool.cli.speaker import put_out, speak
 from workerpool.errors import OptionError

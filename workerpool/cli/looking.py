@@ -12,10 +12,10 @@ from datetime import datetime
 from functools import partial
 
 from workerpool import wording
+from workerpool.batch.codes import FAILED, HELD, NOT_WRITTEN, OK
 from workerpool.batch.job.reconcile import Reconciliation, reconcile
 from workerpool.batch.job.status import JobStatus, find_jobs, look_at
 from workerpool.batch.job.terms import when
-from workerpool.cli.codes import FAILED, HELD, NOT_WRITTEN, OK
 from workerpool.cli.looking_arguments import LookSettings
 from workerpool.cli.speaker import put_out, speak
 from workerpool.errors import JobHeld, WorkerPoolError
@@ -58,6 +58,10 @@ def _run_lines(status: JobStatus) -> Iterator[str]:
     yield from _row("inputs", _counts(status, " · ") or "none has ended yet")
     if status.queued is None:
         yield from _row("", "how many more there are cannot be told now")
+    if status.pages is not None:
+        yield from _row(
+            "pages", f"{status.pages:,} have a record, in the inputs that have ended and in those that go on"
+        )
     if status.waiting:
         kept = f", {status.kept:,} of them failures that are written last" if status.kept else ""
         yield from _row("on their way", f"{plural(status.waiting, 'record')} to the output{kept}")

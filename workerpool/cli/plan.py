@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 
+from workerpool.batch.codes import NOT_WRITTEN, OK
 from workerpool.batch.job.again import sources_again
 from workerpool.batch.sources.choice import sources_for
 from workerpool.batch.sources.files import FileSources
 from workerpool.batch.sources.query import QueryRows
 from workerpool.batch.template.making import making_of
-from workerpool.cli.codes import NOT_WRITTEN, OK
 from workerpool.cli.plan_arguments import PlanSettings
 from workerpool.cli.speaker import put_out, speak
 from workerpool.errors import OptionError

@@ -10,11 +10,10 @@ import importlib.util
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from workerpool.batch.progress import Moment, Pace
 from workerpool.cli.speaker import is_terminal, speak
 from workerpool.redact import printable
 from workerpool.saving import Download
@@ -39,28 +38,6 @@ MOST_BARS = 8
 SHOWN_AFTER = 1.0
 """Seconds after which one has: most bodies are in their files before."""
 
-LOOK_BACK = 10.0
-"""Seconds over which a rate is measured."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
-    """A run at one moment: requests that ended, and how; sends so far; what the pool is doing now.
-
-    `bytes_saved`: of bodies that go to files, so far; `downloads`: those that are being received now.
-    """
-
-    done: int
-    ok: int
-    failed: int
-    cancelled: int = 0
-    sent: int
-    in_flight: int
-    parked: int
-    is_draining: bool = False
-    bytes_saved: int = 0
-    downloads: tuple[Download, ...] = ()
-
 
 class Progress(Protocol):
     def start(self) -> None: ...
@@ -71,42 +48,7 @@ class Progress(Protocol):
         """Put the terminal back in order, for a process that ends now."""
 
 
-class Pace:
-    """Rates over the last seconds, and the time that is left."""
-
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
-        self._started = now()
-        self._samples: deque[tuple[float, int, int, int]] = deque([(self._started, 0, 0, 0)])
-        self.sends = 0.0
-        """Sends a second."""
-        self.bytes = 0.0
-        """Bytes a second of bodies that go to files."""
-        self._done = 0.0
-
-    def look(self, moment: Moment) -> None:
-        now = self._now()
-        self._samples.append((now, moment.sent, moment.done, moment.bytes_saved))
-        while len(self._samples) > 2 and now - self._samples[0][0] > LOOK_BACK:
-            self._samples.popleft()
-        then, sent, done, saved = self._samples[0]
-        seconds = max(now - then, 1e-3)
-        self.sends = (moment.sent - sent) / seconds
-        self.bytes = (moment.bytes_saved - saved) / seconds
-        self._done = (moment.done - done) / seconds
-
-    @property
-    def elapsed(self) -> float:
-        return self._now() - self._started
-
-    def left(self, done: int, total: int | None) -> float | None:
-        """Seconds until `total` are done at this pace; None if that cannot be told."""
-        if total is None or self._done <= 0 or self.elapsed < 2 or done >= total:
-            return None
-        return (total - done) / self._done
-
-
-def make_progress(look: Callable[[], Moment], total: int | None, *, to_terminal: bool) -> Progress:
+def make_progress(look: Callable[[], Moment], *, to_terminal: bool) -> Progress:
     """Return the display that fits standard error; `to_terminal` says that results go to the same terminal."""
     is_live = (
         is_terminal()
@@ -114,7 +56,7 @@ def make_progress(look: Callable[[], Moment], total: int | None, *, to_terminal:
         and os.environ.get("TERM", "") not in ("", "dumb")
         and importlib.util.find_spec("rich") is not None
     )
-    return LiveProgress(look, total) if is_live else PlainProgress(look, total)
+    return LiveProgress(look) if is_live else PlainProgress(look)
 
 
 class PlainProgress:
@@ -123,14 +65,12 @@ class PlainProgress:
     def __init__(
         self,
         look: Callable[[], Moment],
-        total: int | None,
         write: Callable[[str], None] = speak,
         *,
         first: float = FIRST_LINE,
         then: float = NEXT_LINE,
     ) -> None:
         self._look = look
-        self._total = total
         self._write = write
         self._first = first
         self._then = then
@@ -151,9 +91,7 @@ class PlainProgress:
     def _go_on(self) -> None:
         wait = self._first
         while not self._ended.wait(wait):
-            moment = self._look()
-            self._pace.look(moment)
-            self._write(plain_line(moment, self._pace, self._total))
+            self._write(plain_line(self._pace.look(self._look())))
             wait = self._then
 
 
@@ -163,9 +101,8 @@ class LiveProgress:
     Drawn anew four times a second.
     """
 
-    def __init__(self, look: Callable[[], Moment], total: int | None) -> None:
+    def __init__(self, look: Callable[[], Moment]) -> None:
         self._look = look
-        self._total = total
         self._pace = Pace()
         self._live: Live | None = None
 
@@ -196,17 +133,16 @@ class LiveProgress:
         from rich.table import Table
         from rich.text import Text
 
-        moment = self._look()
-        self._pace.look(moment)
-        figures = Text(figures_of(moment, self._pace), no_wrap=True, overflow="ellipsis", style="dim")
-        head = Text(head_of(moment, self._pace, self._total), no_wrap=True, overflow="ellipsis")
+        moment = self._pace.look(self._look())
+        figures = Text(figures_of(moment), no_wrap=True, overflow="ellipsis", style="dim")
+        head = Text(head_of(moment), no_wrap=True, overflow="ellipsis")
         downloads = bars_of(moment.downloads, time.monotonic())
-        if self._total is None:
+        if moment.total is None:
             return Group(head, figures, *downloads)
         bar = Table.grid(expand=True, padding=(0, 2, 0, 0))
         bar.add_column(ratio=1)
         bar.add_column(no_wrap=True, justify="right")
-        bar.add_row(ProgressBar(total=max(self._total, 1), completed=min(moment.done, self._total)), head)
+        bar.add_row(ProgressBar(total=max(moment.total, 1), completed=min(moment.done, moment.total)), head)
         return Group(bar, figures, *downloads)
 
 
@@ -242,26 +178,26 @@ def how_far(download: Download, now: float) -> str:
     return f"{size(download.received)}{of}  {pace}/s"
 
 
-def plain_line(moment: Moment, pace: Pace, total: int | None) -> str:
+def plain_line(moment: Moment) -> str:
     """Write a moment as one line."""
-    return f"{clock(pace.elapsed)}  {head_of(moment, pace, total)} · {figures_of(moment, pace)}"
+    return f"{clock(moment.elapsed)}  {head_of(moment)} · {figures_of(moment)}"
 
 
-def head_of(moment: Moment, pace: Pace, total: int | None) -> str:
+def head_of(moment: Moment) -> str:
     """Say how far the run is."""
+    total = moment.total
     if total is None:
         return f"{moment.done:,} done"
-    left = pace.left(moment.done, total)
     share = f"{min(1.0, moment.done / total) if total else 1.0:.0%}"
     text = f"{moment.done:,} of {total:,}  {share}"
-    return text if left is None or moment.is_draining else f"{text}  {clock(left)} left"
+    return text if moment.left is None or moment.is_draining else f"{text}  {clock(moment.left)} left"
 
 
-def figures_of(moment: Moment, pace: Pace) -> str:
+def figures_of(moment: Moment) -> str:
     """Say how it goes."""
-    parts = [f"{moment.ok:,} ok", f"{moment.failed:,} failed", f"{pace.sends:,.1f}/s", f"{moment.in_flight} in flight"]
+    parts = [f"{moment.ok:,} ok", f"{moment.failed:,} failed", f"{moment.rate:,.1f}/s", f"{moment.in_flight} in flight"]
     if moment.bytes_saved:
-        parts.append(f"{size(moment.bytes_saved)}, {size(int(pace.bytes))}/s")
+        parts.append(f"{size(moment.bytes_saved)}, {size(int(moment.saving_rate))}/s")
     if moment.parked:
         parts.append(f"{moment.parked:,} parked")
     if moment.cancelled:

@@ -16,10 +16,12 @@ from typing import NoReturn
 
 from workerpool import events
 from workerpool.batch.bodies import check_directory, scratch_bodies
+from workerpool.batch.codes import HELD, NOT_WRITTEN, OK, USAGE
 from workerpool.batch.job.job import Job
 from workerpool.batch.job.opening import OpenJob
 from workerpool.batch.record import all_included
-from workerpool.batch.run import DEADLINE, Books, Run, RunResult
+from workerpool.batch.result import BROKEN, DEADLINE, RunResult, last_word
+from workerpool.batch.run import Books, Run
 from workerpool.batch.schemas.forms import form_of
 from workerpool.batch.schemas.options import check_schema
 from workerpool.batch.schemas.rejects_file import RejectsFile, rejects_path
@@ -30,9 +32,7 @@ from workerpool.batch.sources.choice import sources_for
 from workerpool.batch.straight import StraightBooks, scratch_duplicates
 from workerpool.batch.template.making import making_of
 from workerpool.cli.arguments import RunSettings
-from workerpool.cli.codes import AT_DEADLINE, FAILED, HELD, NOT_WRITTEN, OK, USAGE
-from workerpool.cli.last_word import Ending, last_word
-from workerpool.cli.progress import Moment, Progress, make_progress
+from workerpool.cli.progress import Progress, make_progress
 from workerpool.cli.signals import Signals, exit_code, name_of
 from workerpool.cli.speaker import LogStream, Speaker
 from workerpool.errors import Cancelled, JobError, JobHeld, SinkError, SourceError, WorkerPoolError
@@ -43,9 +43,6 @@ from workerpool.report.summary import Took, summarize
 from workerpool.report.totals import Tally
 from workerpool.report.why import Allowed
 from workerpool.wording import duration, plural, row
-
-_FINISHED, _BROKEN = "finished", "stopped, as its results could not be written"
-"""How a job's run has ended."""
 
 
 def run(settings: RunSettings, *, owns_process: bool = False) -> int:
@@ -89,6 +86,11 @@ class _Ready:
         """Inputs that had ended before this execution."""
         return 0 if self.job is None else self.job.before
 
+    @property
+    def total(self) -> int | None:
+        """How many inputs this execution has to do, None if that cannot be told."""
+        return self.sources.count() if self.job is None else self.job.total
+
 
 def _run(settings: RunSettings, speaker: Speaker, owns_process: bool) -> int:
     # Everything that can be refused is, before anything is sent; the output last, as opening it makes it.
@@ -116,7 +118,7 @@ def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) ->
         making=making_of(settings.template),
         note=speaker.note,
     )
-    include = all_included(settings.include, settings.save)
+    include = all_included(settings.include, settings.save, settings.pages)
     schema = schema_option(settings.schema)
     check_schema(schema, upsert=settings.upsert, rejects=settings.rejects, include=settings.include, save=settings.save)
     sink = sink_for(
@@ -145,6 +147,7 @@ def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) ->
         ordered=settings.ordered,
         duplicates=duplicates,
         bodies=bodies,
+        pages=settings.pages,
     )
     return _Ready(books, sources, rejects=None if rejects is None else rejects.path)
 
@@ -176,9 +179,13 @@ class _Execution:
         self._tally = Tally()
         self._progress: Progress | None = None
         self._cpu = 0.0  # seconds, of the run
+        # Nobody knows how many pages there will be.
+        is_counted = settings.pages is None and (settings.has_progress or events.is_on("run.progress"))
         self._run = Run(
             pool,
             ready.books,
+            sources=" ".join(ready.sources.paths if settings.query else settings.sources),  # those hide a password
+            total=ready.total if is_counted else None,
             deadline=settings.deadline,
             observe=self._observe,
             on_broken=self._leave_broken,
@@ -186,17 +193,14 @@ class _Execution:
         self._signals = Signals(self._drain, self._stop_now)
 
     def carry_out(self) -> int:
-        sources = self._ready.sources.paths if self._settings.query else self._settings.sources  # those hide a password
-        events.emit("run.started", sources=" ".join(sources), output=self._settings.output)
         if self._ready.job is not None and self._ready.job.told is not None:
             self._speaker.tell(f"workerpool: {self._ready.job.told}.")
         with self._signals, self._display():
             began = time.process_time()
             result = self._run.execute()
             self._cpu = time.process_time() - began
-        code = self._code(result)
-        self._tell_end(result, code)
-        return code
+        self._tell_end(result)
+        return result.exit_code
 
     def _observe(self, outcome: Outcome) -> None:
         if self._ready.job is None or not isinstance(outcome.error, Cancelled):  # a job fetches those the next time
@@ -208,32 +212,12 @@ class _Execution:
             yield
             return
         to_terminal = self._settings.output == STDOUT and os.isatty(1)
-        self._progress = make_progress(self._look, self._count(), to_terminal=to_terminal)
+        self._progress = make_progress(self._run.moment, to_terminal=to_terminal)
         self._progress.start()
         try:
             yield
         finally:
             self._progress.stop()
-
-    def _count(self) -> int | None:
-        """How many inputs this execution has to do, None if that cannot be told."""
-        count = self._ready.sources.count()
-        return None if count is None else max(0, count - self._ready.before)
-
-    def _look(self) -> Moment:
-        counts, figures = self._run.counts, self._pool.statistics()
-        return Moment(
-            done=counts.done,
-            ok=counts.ok,
-            failed=counts.failed,
-            cancelled=counts.cancelled,
-            sent=figures.sent,
-            in_flight=figures.in_flight,
-            parked=figures.parked,
-            bytes_saved=figures.bytes_saved,
-            downloads=figures.downloads,
-            is_draining=self._run.is_draining,
-        )
 
     # -- signals, in their own thread ---------------------------------------------------------------------------------
 
@@ -264,14 +248,12 @@ class _Execution:
             self._progress.leave()
         self._run.stop_now()
         self._speaker.error(str(error))
-        self._say_last_word(_BROKEN, NOT_WRITTEN)
+        self._say_last_word(BROKEN, NOT_WRITTEN)
         os._exit(NOT_WRITTEN)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
-    def _tell_end(self, result: RunResult, code: int) -> None:
-        failed = result.failed + result.cancelled
-        events.emit("run.finished", inputs=result.read, ok=result.ok, failed=failed, elapsed=result.elapsed)
+    def _tell_end(self, result: RunResult) -> None:
         totals, figures = self._tally.totals(), self._pool.statistics()
         if totals.requests or result.error is None:
             if self._ready.before:
@@ -286,7 +268,8 @@ class _Execution:
             is_source = isinstance(result.error, SourceError)
             ending = f". {self._where()} {self._how_to_go_on()}" if is_source and self._ready.job is None else ""
             self._speaker.error(f"{result.error}{ending}")
-        self._say_last_word(self._how(result), code)
+        if self._ready.job is not None:
+            self._speaker.last_word(str(result), is_well=result.exit_code == OK)
 
     def _rows(self, result: RunResult) -> Iterator[str]:
         """Say what a schema has made of the answers."""
@@ -305,32 +288,11 @@ class _Execution:
         )
 
     def _say_last_word(self, how: str, code: int) -> None:
-        """Say what the run of a job has come to."""
-        job = self._ready.job
-        if job is None:
-            return
-        counts = job.books.counts or None
-        total = None if counts is None or how == _FINISHED else self._ready.sources.count()
-        assert self._settings.job is not None
-        ending = Ending(
-            directory=self._settings.job["directory"],
-            run=job.run,
-            how=how,
-            code=code,
-            counts=counts,
-            total=total,
-            rejected=job.books.rejected,
-        )
-        self._speaker.last_word(last_word(ending), is_well=code == OK)
-
-    def _how(self, result: RunResult) -> str:
-        if isinstance(result.error, SinkError):
-            return _BROKEN
-        if result.error is not None:
-            return "broke off"
-        if self._books.is_whole:
-            return _FINISHED
-        return "stopped at the deadline" if result.stopped == DEADLINE else f"interrupted by {result.stopped}"
+        """Say what the run of a job has come to, for a process that ends before it."""
+        books = self._books
+        if books.run is not None:
+            name = f"{books.directory}: run {books.run}"
+            self._speaker.last_word(last_word(name, how, code, books.inputs, books.rejected), is_well=False)
 
     def _why(self, result: RunResult) -> str:
         why = "Interrupted"
@@ -348,18 +310,3 @@ class _Execution:
         if self._settings.output == STDOUT:
             return "A rerun starts over."
         return "A rerun starts over: give --overwrite, or another OUTPUT."
-
-    def _code(self, result: RunResult) -> int:
-        if isinstance(result.error, SinkError):
-            return NOT_WRITTEN
-        if self._ready.job is not None and result.error is None and self._books.is_whole:
-            return (
-                FAILED if result.has_failed or result.rejected else OK
-            )  # a signal that came with the last answer has stopped nothing
-        if result.stopped == DEADLINE:
-            return AT_DEADLINE
-        if result.stopped is not None and self._signals.received is not None:
-            return exit_code(self._signals.received)
-        if result.error is not None:
-            return USAGE
-        return FAILED if result.has_failed or result.rejected or result.cancelled else OK

@@ -31,6 +31,7 @@ from workerpool.options.reading import (
 )
 from workerpool.options.rows import QUERY as QUERY
 from workerpool.options.rows import TEMPLATE as TEMPLATE
+from workerpool.paging.reading import read_pages
 
 # fmt: off
 
@@ -133,6 +134,21 @@ JOB = (
         "at_least_once", "--at-least-once", "allow standard output, where a crash may repeat some records",
         python="take an output that cannot be told what it has already, standard output or a function: a crash may "
         "repeat some records there"),
+)
+
+PAGES = (
+    Option(
+        "pages", "--pages HOW",
+        "fetch the [pages](../howto/pages.md) that follow each input, a record each: link (the header), next:PATH (a "
+        "URL), cursor:PARAM=PATH, page:PARAM=ITEMS or offset:PARAM=ITEMS. PATH and ITEMS say where in a page's JSON "
+        "the URL, the cursor or the list of items is, in [JMESPath](https://jmespath.org/); PARAM is the parameter "
+        "that says which page. Expressions that are more than names with dots need the extra `[etl]`",
+        "one request each",
+        read=read_pages,
+        python="how the [pages](../howto/pages.md) of an input follow each other, a record each: `LinkHeader()`, "
+        "`NextLink(path)`, `Cursor(path)`, `PageNumber()` or `Offset()`, from `workerpool.paging`"),
+    Option("", "--max-pages N", "pages of one input at which to end", "10,000, and more is an error", read=number,
+           to="max_pages"),
 )
 
 BUDGETS = (
@@ -434,7 +450,7 @@ IN_PYTHON = {
     "RetryPolicy": RETRY,
     "Save": SAVE,
     "Template": TEMPLATE,
-    "Job": (*OUTPUT, *SCHEMA, INPUT_FORMAT, QUERY, DEDUPE, *JOB, *ONLY_JOB),
+    "Job": (*OUTPUT, *SCHEMA, INPUT_FORMAT, QUERY, DEDUPE, PAGES[0], *JOB, *ONLY_JOB),
 }
 """Where each argument is declared."""
 
@@ -449,6 +465,7 @@ ALL = tuple(
             QUERY,
             *TEMPLATE,
             DEDUPE,
+            *PAGES,
             *JOB,
             *POOL,
             PROCESSES,

@@ -21,10 +21,10 @@ def make_pool(processes: int = 1, **options: Any) -> WorkerPool:
 def fetch(urls: Iterable[str | Request], **options: Any) -> Iterator[Outcome]:
     """Fetch `urls` with a pool of their own, and yield the outcomes as they complete.
 
-    `options` are those of `WorkerPool`, `ordered` and `window` of `WorkerPool.stream`, and `processes`: on how many,
-    see `ShardedPool`; 1 is this one. Leaving the loop ends the pool.
+    `options` are those of `WorkerPool`, `ordered`, `window` and `pages` of `WorkerPool.stream`, and `processes`: on how
+    many, see `ShardedPool`; 1 is this one. Leaving the loop ends the pool.
     """
-    of_stream: dict[str, Any] = {name: options.pop(name) for name in ("ordered", "window") if name in options}
+    of_stream: dict[str, Any] = {name: options.pop(name) for name in ("ordered", "window", "pages") if name in options}
     return _fetch(make_pool(**options), urls, of_stream)
 
 

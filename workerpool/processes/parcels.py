@@ -22,7 +22,7 @@ from workerpool.transport.parcels import Parcel, pack_response, reduce_auth, unp
 LONGEST_CHAIN = 10
 """Causes of an error that travel with it."""
 
-NOT_SENT = frozenset({"url", "source", "ordinal", "problem"})
+NOT_SENT = frozenset({"url", "source", "ordinal", "page", "problem"})
 """Fields of a request that its sending does not depend on, or that travel by themselves."""
 
 RequestParcel: TypeAlias = tuple[str, bytes | None]

@@ -9,7 +9,7 @@
 | `inputs`, `states` | what is to be done; what has become of each input |
 | `spans`, `cuts` | the parts of sources that are read for that, beside the ledger's blocks; a reading in blocks |
 | `prepare`, `duplicates`, `keys` | what is done to a request before it is sent |
-| `lock`, `heartbeat`, `interrupt` | who may run; a sign of life; Ctrl-C in a program |
+| `lock`, `heartbeat`, `apart` | who may run; a sign of life; a run that an interrupt of its caller drains |
 | `status`, `records` | what can be looked at; records read back |
 | `reconcile`, `rereading`, `multiset` | the proof that nothing is missing |
 """

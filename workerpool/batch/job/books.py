@@ -11,13 +11,14 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workerpool.batch.bodies import Bodies, as_sink_error
+from workerpool.batch.job.chains import JobChains
 from workerpool.batch.job.duplicates import Copy, Duplicates
 from workerpool.batch.job.heartbeat import Heartbeat
 from workerpool.batch.job.inputs import Inputs, change_all, count_inputs
@@ -26,15 +27,17 @@ from workerpool.batch.job.ledger import Entries, Ledger
 from workerpool.batch.job.mover import Mover
 from workerpool.batch.job.prepare import Preparation, attempts_from, attempts_to
 from workerpool.batch.job.schema import Held, Rejected, RunRow
-from workerpool.batch.job.states import ENDED, GOOD, TO_DO, Identity, State
+from workerpool.batch.job.states import GOOD, TO_DO, Identity, State, told
 from workerpool.batch.record import Record, all_included
-from workerpool.batch.run import DEADLINE, Pool, Take
+from workerpool.batch.result import DEADLINE
+from workerpool.batch.run import Pool, Take
 from workerpool.batch.schemas.forms import form_of
 from workerpool.batch.schemas.rejects_file import publish
 from workerpool.batch.sinks.base import ABORT_WAIT, DurableSink
 from workerpool.batch.sinks.jsonl import encode_row
 from workerpool.errors import Cancelled, JobError, NotSaved, OutcomeUnknown, SinkError, SourceError
 from workerpool.model import IDLE, Idle, Outcome, Request, Underway
+from workerpool.paging import Chains
 from workerpool.redact import redact
 
 if TYPE_CHECKING:
@@ -47,8 +50,8 @@ MADE = 256
 class JobBooks:
     """The books of one execution of a job's run. Ledger and sink are open, the sink stands where the ledger says.
 
-    Once they are closed, `counts` says what has become of all inputs, and `rejected` what of their answers became no
-    row, also in executions before this one.
+    Once they are closed, `inputs` counts all inputs by what has become of them, and `rejected` what of their answers
+    became no row, also in executions before this one.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class JobBooks:
         bodies: Bodies | None = None,
     ) -> None:
         self._job = job
-        self._form = form_of(job.typed, all_included(job.include, job.save))
+        self._form = form_of(job.typed, all_included(job.include, job.save, job.pages))
         self._is_typed = job.typed is not None
         self._ledger = ledger
         self._inputs = inputs
@@ -73,7 +76,6 @@ class JobBooks:
         self._phase = run.phase
         self._rounds = run.rounds  # that executions before this one have begun
         self._execution = run.continued
-        self._heartbeat = Heartbeat(os.path.dirname(ledger.name), run.number)
         self._done = self._good = 0  # inputs that have ended in this execution, and those that were good
         self._output: str = run.settings["--output"]
         self._take: Take = lambda outcomes: None
@@ -82,6 +84,7 @@ class JobBooks:
         self._duplicates = Duplicates(ledger.answers, inputs.identity) if job.dedupe else None
         self._claims = claims
         self._keys = keys
+        self._chains = None if job.pages is None else JobChains(ledger.chains, job.pages, inputs.identity)
         self._bodies = bodies
         self._made: list[Outcome] = []  # ended without being sent
         self._copies: list[Copy] = []  # ended with another one
@@ -96,7 +99,10 @@ class JobBooks:
         self.read = 0
         self.source_error: SourceError | None = None
         self.is_whole = False
-        self.counts: Counter[State] = Counter()
+        self.directory = os.path.dirname(ledger.name)
+        self.run = run.number
+        self._heartbeat = Heartbeat(self.directory, run.number)
+        self.inputs: Mapping[str, int] | None = None
         self.rejected = 0
         self._rejects_path: str | None = run.settings.get("--rejects")
 
@@ -108,11 +114,6 @@ class JobBooks:
     def written(self) -> int:
         """Records that went to the sink in this execution."""
         return self._mover.written
-
-    @property
-    def failed(self) -> int:
-        """Inputs that have failed, once the books are closed."""
-        return sum(self.counts[state] for state in ENDED if state not in GOOD)
 
     # -- fetching: the run's thread -----------------------------------------------------------------------------------
 
@@ -148,10 +149,11 @@ class JobBooks:
     def _pass(self, pool: Pool) -> None:
         if self._duplicates is not None:
             self._duplicates.begin()
-        requests = self._requests()
-        with closing(
-            pool.batches(requests, window=self._job.window, receipts=True, before_send=self._announce)
-        ) as batches:
+        kind: dict[str, Any] = {"window": self._job.window, "receipts": True, "before_send": self._announce}
+        if self._chains is not None and self._job.pages is not None:
+            self._chains.begin()
+            kind["pages"] = Chains(self._job.pages, self._chains)
+        with closing(pool.batches(self._requests(), **kind)) as batches:
             for items in batches:
                 self._enter(items)
                 del items
@@ -191,6 +193,8 @@ class JobBooks:
             if refused is not None:
                 self._made.append(Outcome(request, None, refused))
                 return None
+        if self._chains is not None:
+            request = self._at_its_page(request, self._chains)
         announced, attempts = self._underway.pop(identity, (False, "[]"))
         if announced:
             error = OutcomeUnknown(
@@ -207,6 +211,8 @@ class JobBooks:
                 return None
         if attempts != "[]":
             request = replace(request, earlier=attempts_from(attempts))
+        if self._chains is not None:
+            return request
         ready = self._preparation.prepare(request)
         if self._bodies is not None and isinstance(ready, Request):
             ready = self._bodies.prepare(ready)
@@ -214,6 +220,12 @@ class JobBooks:
             self._made.append(ready)
             return None
         return ready
+
+    def _at_its_page(self, start: Request, chains: JobChains) -> Request:
+        """The request for the page at which an input's chain is. Ready to be sent: its pages are made of what is."""
+        ready = self._preparation.prepare(start)
+        assert isinstance(ready, Request)  # answers of runs before are none for pages
+        return chains.request(ready)
 
     def _announce(self, request: Request) -> None:
         """Note that a request which must not be repeated is about to be sent. Workers' threads."""
@@ -253,6 +265,8 @@ class JobBooks:
         if self._duplicates is not None:
             entries.answers = self._duplicates.take_answers()
         entries.keys = self._claims.take()
+        if self._chains is not None:
+            entries.chains = self._chains.take()
         self._ledger.enter(entries)
         if self._job.ordered:
             self._mover.front = self._inputs.front()
@@ -261,14 +275,18 @@ class JobBooks:
 
     def _note(self, item: Underway) -> None:
         identity = self._inputs.identity(item.request)
-        if self._inputs.state(identity) in TO_DO:  # or else its outcome has come before it
+        is_open = self._chains is None or self._chains.page_of(identity) == item.request.page
+        if is_open and self._inputs.state(identity) in TO_DO:  # or else its outcome has come before it
             self._entries.underway.append((*identity, attempts_to(item.attempts)))
             self._rows.add(identity)
 
     def _note_outcome(self, outcome: Outcome) -> None:
-        state = self._preparation.state_of(outcome)
+        state = State.QUEUED if outcome.following is not None else self._preparation.state_of(outcome)
         record = self._form.record(outcome, state)
         self._note_end(self._inputs.identity(outcome.request), outcome, state, record)
+        if self._chains is not None:
+            self._chains.enter(self._inputs.identity(outcome.request), state)
+            return
         seen = self._preparation.seen(outcome, state)
         if seen is not None:
             self._mover.note_seen(seen)
@@ -281,7 +299,7 @@ class JobBooks:
 
     def _note_end(self, identity: Identity, outcome: Outcome, state: State, record: Record) -> None:
         self._outcomes.append(outcome)
-        self._done += 1
+        self._done += state is not State.QUEUED  # whose pages go on
         self._good += state in GOOD
         if self._inputs.set(identity, state) is State.AGAIN:
             self._entries.tried_again.append(identity)
@@ -357,10 +375,11 @@ class JobBooks:
     def _finish(self) -> None:
         ledger, mover = self._ledger, self._mover
         mover.move_all()
-        self.counts = count_inputs(ledger)
+        counts = count_inputs(ledger)
         self.rejected = ledger.count_rejects()
         is_read = all(row.lines is not None for row in ledger.sources())
-        self.is_whole = self._is_fetched and is_read and not any(self.counts[state] for state in TO_DO)
+        self.is_whole = self._is_fetched and is_read and not any(counts[state] for state in TO_DO)
+        self.inputs = self._told(counts, is_read)
         if self._phase == "fetching" and self.is_whole:
             ledger.begin_closing()
             self._phase = "closing"
@@ -377,6 +396,15 @@ class JobBooks:
             ledger.end_run(self._output)  # last: the next execution begins a new run
             self._phase = "finished"
             self._sink.settle()
+
+    def _told(self, counts: Counter[State], is_read: bool) -> dict[str, int]:
+        """Count inputs in the words that people read, with those that are queued where that can be told."""
+        total = None if is_read else self._inputs.count()
+        if is_read:
+            return {**told(counts), "queued": counts[State.QUEUED]}
+        if total is None:
+            return told(counts)
+        return {**told(counts), "queued": max(0, total - sum(told(counts).values()))}
 
     def abort(self) -> None:
         """Note that the process is about to end; what was entered is safe. Another thread than the run's."""

@@ -41,6 +41,10 @@ class Inputs:
         """The identity of a request: the number of its source, and its ordinal."""
         return self._numbers[request.source], request.ordinal
 
+    def count(self) -> int | None:
+        """How many there are in all, also of those that were not read; None if that cannot be told."""
+        return self._sources.count()
+
     def stop(self) -> None:
         """Read no more. Any thread."""
         self.is_stopped = True
@@ -91,6 +95,8 @@ class Inputs:
         block = self._blocks[source, block_of(ordinal)]
         at = index_of(ordinal)
         before = State(block.states[at])
+        if state is before:
+            return before  # one more page of an input that goes on
         block.states[at] = state
         self.change(block)
         if state is State.SPENT and self._first_spent is not None:

@@ -8,12 +8,15 @@ from contextlib import ExitStack, closing
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
-from workerpool.batch.job.interrupt import DrainedByInterrupt
+from workerpool import events
+from workerpool.batch.job.apart import Apart
 from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.opening import Opening, OpenJob, sink_of
-from workerpool.batch.record import check_include, check_save
-from workerpool.batch.run import Run, RunResult
+from workerpool.batch.progress import Moment
+from workerpool.batch.record import check_alone, check_include, check_save
+from workerpool.batch.result import RunResult
+from workerpool.batch.run import PROGRESS_EVERY, Run
 from workerpool.batch.schemas.options import check_typed
 from workerpool.batch.schemas.schema import Schema, schema_option
 from workerpool.batch.sinks import STDOUT
@@ -27,6 +30,7 @@ from workerpool.batch.template.template import Template
 from workerpool.checks import check_callable, check_count, check_flag, check_seconds
 from workerpool.errors import OptionError
 from workerpool.model import Outcome
+from workerpool.paging import Pages, check_pages
 from workerpool.processes import make_pool
 from workerpool.saving import Save
 
@@ -34,6 +38,10 @@ _FLAGS = (
     "ordered", "overwrite", "retry_failed", "restart", "only_changed", "dedupe", "unique_keys", "idempotency_keys",
     "at_least_once", "upsert",
 )  # fmt: skip
+
+
+def _log(sentence: str) -> None:
+    events.emit("run.noted", note=sentence)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -55,12 +63,13 @@ class Job:
     enough not to ask again. `dedupe`: fetch a URL that several inputs name once. `unique_keys`: refuse an
     input whose key another one had before, as an outcome, unsent. `idempotency_keys`: send an
     ``Idempotency-Key`` with requests whose method may not be repeated, so that they are. `at_least_once`: take an
-    output that cannot be told what it has already: standard output, a function.
+    output that cannot be told what it has already: standard output, a function. `pages`: how the pages of an input
+    follow each other (see `workerpool.paging`); each is a record of its own.
     `schema`: a `Schema`, or the name of its file: answers are JSON, and become its typed rows in place of records. What
     becomes no row goes to the file `rejects`, OUTPUT.rejects.jsonl if none is named, with its reason. `upsert`: put the
     rows into the table that is there, each in place of the one with the same key.
 
-    `note` is told sentences about what is left out or goes on.
+    `note` is told sentences about what is left out or goes on; they are logged by default.
     """
 
     directory: str | os.PathLike[str]
@@ -88,10 +97,11 @@ class Job:
     unique_keys: bool = False
     idempotency_keys: bool = False
     at_least_once: bool = False
+    pages: Pages | None = None
     schema: Schema | str | os.PathLike[str] | None = None
     upsert: bool = False
     rejects: str | os.PathLike[str] | None = None
-    note: Callable[[str], None] = field(default=lambda sentence: None, compare=False)
+    note: Callable[[str], None] = field(default=_log, compare=False)
     typed: Schema | None = field(default=None, init=False, repr=False, compare=False)
     _given: GivenRequests | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -129,6 +139,9 @@ class Job:
             check_seconds("skip_recent", self.skip_recent)
         if self.window is not None:
             check_count("window", self.window)
+        if self.pages is not None:
+            check_pages(self.pages)
+            check_alone(self.pages, {name: getattr(self, name) for name in self.__slots__})
 
     def __repr__(self) -> str:
         """Without sources and output, whose URLs may have passwords in them."""
@@ -139,23 +152,48 @@ class Job:
         *,
         deadline: float | None = None,
         observe: Callable[[Outcome], None] = lambda outcome: None,
+        progress: Callable[[Moment], None] | None = None,
+        progress_every: float = PROGRESS_EVERY,
         **options: Any,
     ) -> RunResult:
         """Carry out a run, or go on with one, with a pool of its own; returns how that ended.
 
         `deadline`: seconds after which what is not being sent is put off for the next time. `observe` is called with
-        each outcome, once it is in the ledger; what it raises ends the run. `options` are those of `WorkerPool`, and
-        `processes`, on how many to run it (see `ShardedPool`). Raises what `open` raises. An interrupt (Ctrl-C) drains
-        the run, and is raised when everything is in its place; a second one ends it at once.
+        each outcome, once it is in the ledger, and `progress` every `progress_every` seconds, in another thread, with a
+        `Moment` of the run; what they raise ends the run. `options` are those of `WorkerPool`, and
+        `processes`, on how many to run it (see `ShardedPool`). Raises what `open` raises.
+
+        No signal handler is installed. The run has a thread of its own, which reads the sources and calls `observe`.
+        Whatever is raised in this thread meanwhile, as `KeyboardInterrupt` at Ctrl-C or a host's time limit, drains the
+        run, and is raised when everything is in its place; a second such thing is raised at once, and the run, which
+        still holds the job, ends behind it.
         """
         if deadline is not None:
             check_seconds("deadline", deadline)
-        # The pool first, as an option that is refused leaves the job as it is; and it ends before the job is let go.
-        with ExitStack() as stack, make_pool(**options) as pool:
-            opened = stack.enter_context(closing(self.open()))
-            run = Run(pool, opened.books, deadline=deadline, observe=observe)
-            with DrainedByInterrupt(lambda: run.drain("SIGINT")):
-                return run.execute()
+        check_seconds("progress_every", progress_every)
+        with ExitStack() as stack:
+            # The pool first, as an option that is refused leaves the job as it is; it ends before the job is let go.
+            pool = stack.enter_context(make_pool(**options))
+            opened = self.open()
+            owned = ExitStack()
+            owned.callback(opened.close)
+            owned.enter_context(stack.pop_all())
+        # Nobody knows how many pages there will be.
+        is_counted = self.pages is None and (progress is not None or events.is_on("run.progress"))
+        run = Run(
+            pool,
+            opened.books,
+            sources=opened.names,
+            total=opened.total if is_counted else None,
+            deadline=deadline,
+            observe=observe,
+            progress=progress,
+            progress_every=progress_every,
+        )
+        result = Apart(run.execute, run.drain, owned).result()
+        if result.error is not None:
+            events.emit("run.failed", error=str(result.error))
+        return result
 
     def open(self) -> OpenJob:
         """Take the lock, and make everything ready to fetch what is to be fetched; close what this returns.
@@ -173,6 +211,8 @@ class Job:
             ledger = stack.enter_context(closing(Ledger(directory)))
             stack.callback(sink.close)
             opened = Opening(self, sources, sink, ledger, lock).open()
+            if opened.told is not None:
+                events.emit("run.continued", job=directory, run=opened.run, before=opened.before)
             stack.pop_all()  # from here on the books close sink and ledger, and who called lets go of the lock
         return opened
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workerpool.batch.job.answers import ANSWER_TABLES, Answer, Answers, put_answers
+from workerpool.batch.job.chains import CHAIN_TABLES, OF_CHAINS, ChainEntries, put_chains
 from workerpool.batch.job.reader import LedgerReader
 from workerpool.batch.job.schema import OF_LAST, TABLES, Held, KeyRow, Rejected, Seen, SourceRow, row_of
 from workerpool.batch.job.states import Block
@@ -40,6 +41,7 @@ class Entries:
     lines: list[tuple[int, int]] = field(default_factory=list)  # and the source that had so many
     answers: list[Answer] = field(default_factory=list)
     keys: list[KeyRow] = field(default_factory=list)
+    chains: ChainEntries = ChainEntries()  # noqa: RUF009  a tuple
     rejects: list[Rejected] = field(default_factory=list)
     rows: int = 0  # that a schema has made
 
@@ -52,7 +54,7 @@ class Ledger(LedgerReader):
 
     def __init__(self, directory: str) -> None:
         made = f"INSERT INTO job VALUES ('id', '{os.urandom(16).hex()}');"
-        super().__init__(directory, TABLES + ANSWER_TABLES + made)
+        super().__init__(directory, TABLES + ANSWER_TABLES + CHAIN_TABLES + made)
         self.answers = Answers(self._database)
 
     def put_keys(self, rows: Sequence[KeyRow]) -> None:
@@ -87,7 +89,18 @@ class Ledger(LedgerReader):
             database.execute("DROP INDEX IF EXISTS held_place")
             if ordered:
                 database.execute("CREATE INDEX held_place ON held (source, ordinal) WHERE NOT later")
-            for table in ("blocks", "held", "underway", "fresh", "answers", "followers", "keys", "rejects", "sources"):
+            for table in (
+                "blocks",
+                "held",
+                "underway",
+                "fresh",
+                "answers",
+                "followers",
+                "keys",
+                "rejects",
+                *OF_CHAINS,
+                "sources",
+            ):
                 database.execute(f"DELETE FROM {table}")
             database.execute(
                 "INSERT INTO runs (phase, began, settings, position) VALUES ('fetching', ?, ?, ?)",
@@ -169,6 +182,7 @@ class Ledger(LedgerReader):
             if entries.ended:
                 database.executemany("DELETE FROM underway WHERE source = ? AND ordinal = ?", entries.ended)
             put_answers(database, entries.answers)
+            put_chains(database, entries.chains)
             if entries.keys:
                 database.executemany("INSERT INTO keys VALUES (?, ?, ?)", entries.keys)
             if entries.lines:

@@ -37,7 +37,7 @@ def sink_of(job: Job, paths: Sequence[str]) -> DurableSink:
         sink: DurableSink = CallbackSink(job.output)
     else:
         output = os.fspath(job.output)
-        include = all_included(job.include, job.save)
+        include = all_included(job.include, job.save, job.pages)
         sink = durable_sink_for(output, format=job.format, include=include, typed=columns_for(job))
         check_apart(output, paths)
     if not sink.is_exactly_once and not job.at_least_once:
@@ -63,6 +63,17 @@ class OpenJob:
     before: int
     lock: JobLock = field(repr=False)
     rejects: str | None = None
+
+    @property
+    def names(self) -> str:
+        """What it reads, for people."""
+        return " ".join(path or "requests of a program" for path in self.sources.paths)
+
+    @property
+    def total(self) -> int | None:
+        """How many inputs this execution has to do, None if that cannot be told."""
+        count = self.sources.count()
+        return None if count is None else max(0, count - self.before)
 
     def close(self) -> None:
         """Let go of the lock. The books are closed by the run."""
@@ -156,7 +167,7 @@ class Opening:
         conditional = job.conditional
         if conditional is None:
             has_bodies = "body" in job.include or job.save is not None or job.typed is not None
-            conditional = not has_bodies or job.only_changed
+            conditional = job.pages is None and (not has_bodies or job.only_changed)
         keys = f"{ledger.id} {run.number}" if job.idempotency_keys else None
         inputs, claims = Inputs(ledger, sources), Claims(ledger)
         habits = Habits(conditional=conditional, skip_recent=job.skip_recent, keys=keys)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from workerpool.batch.job.chains import KeptChains
 from workerpool.batch.job.database import Database
 from workerpool.batch.job.schema import FILE, VERSION, RunRow, Seen, SourceRow, Underway, block_from, run_from
 from workerpool.batch.job.states import Block
@@ -23,6 +24,7 @@ class LedgerReader:
     def __init__(self, directory: str, tables: str | None = None) -> None:
         self.name = os.path.join(directory, FILE)
         self._database = Database(self.name, tables, VERSION)
+        self.chains = KeptChains(self._database)
 
     # -- runs ---------------------------------------------------------------------------------------------------------
 

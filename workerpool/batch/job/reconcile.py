@@ -26,6 +26,7 @@ from workerpool.batch.job.rows import compare_rows
 from workerpool.batch.job.schema import RunRow, SourceRow
 from workerpool.batch.job.states import BLOCK, ENDED, Block, State
 from workerpool.batch.job.status import check_job
+from workerpool.batch.record import PAGE
 from workerpool.batch.sinks.base import KEY_AND_URL
 from workerpool.errors import OptionError, SourceError
 from workerpool.model import Request
@@ -147,7 +148,7 @@ class _Comparison:
         found.wrong += reader.sentences()
 
     def _expect(self, request: Request) -> None:
-        self._expected.add(request.label, request.url)
+        self._expected.add(*_pair_of(request))
 
     # -- the records against the sources ------------------------------------------------------------------------------
 
@@ -157,6 +158,8 @@ class _Comparison:
             compare_rows(self._ledger, run, found, self._output(run))
             return
         expected = sum(counts[state] for state in (*ENDED, State.AGAIN) if state not in without_record(run))
+        if _has_pages(run):
+            expected += self._ledger.chains.further()
         found.held, _ = self._ledger.held()
         output = self._output(run)
         if output is None:
@@ -200,9 +203,10 @@ class _Comparison:
         return output
 
     def _entries(self, run: RunRow, output: str) -> Iterator[Pair]:
-        """Yield the key and URL of every record."""
-        for key, url in records_of(self._ledger, run, KEY_AND_URL, output):
-            yield str(key), url
+        """Yield the key and URL of every record, or its key and page."""
+        fields = ("key", PAGE) if _has_pages(run) else KEY_AND_URL
+        for key, url_or_page in records_of(self._ledger, run, fields, output):
+            yield str(key), str(url_or_page)
 
     def _examples(self, run: RunRow, parts: frozenset[int], entries: Callable[[], Iterable[Pair]]) -> Iterator[str]:
         """Read everything again, and tell some pairs apart by how often they are there."""
@@ -210,8 +214,9 @@ class _Comparison:
         there: Counter[Pair] = Counter()
 
         def expect(request: Request) -> None:
-            if bucket_of(request.label, request.url) in parts:
-                expected[as_stored(request.label), as_stored(request.url)] += 1
+            key, url = _pair_of(request)
+            if bucket_of(key, url) in parts:
+                expected[as_stored(key), as_stored(url)] += 1
 
         for row in self._ledger.sources():
             Rereading(row, run, self._ledger).read(expect)
@@ -252,8 +257,19 @@ def _inputs_in(block: Block) -> int:
     return BLOCK - block.states.count(State.NO_INPUT) - unknown
 
 
+def _has_pages(run: RunRow) -> bool:
+    return run.settings.get("--pages") is not None
+
+
+def _pair_of(request: Request) -> Pair:
+    """What a record is known by: its key and its URL; of a page its key and its number."""
+    return request.label, str(request.page) if request.page else request.url
+
+
 def _named(pair: Pair) -> str:
     key, url = (redact(text)[:200] for text in pair)
+    if url.isdecimal():
+        return f"page {url} of {key}"
     return url if key == url else f"{url} (key {key})"
 
 

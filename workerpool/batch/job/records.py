@@ -12,6 +12,7 @@ from typing import Any
 from workerpool.batch.job.reader import LedgerReader
 from workerpool.batch.job.schema import RunRow
 from workerpool.batch.job.terms import FUNCTION, columns_in
+from workerpool.batch.record import PAGE
 from workerpool.batch.sinks import STDOUT, durable_sink_for
 from workerpool.errors import SinkError
 
@@ -34,7 +35,8 @@ def records_of(
     """
     settings = run.settings
     name = output or str(settings["--output"])
-    sink = durable_sink_for(name, format=settings.get("--format"), typed=columns_in(settings))
+    include = () if settings.get("--pages") is None else (PAGE,)
+    sink = durable_sink_for(name, format=settings.get("--format"), include=include, typed=columns_in(settings))
     # What is beside a finished output is nobody's: a --retry-failed that was killed before it began leaves it.
     yield from sink.entries(None if run.is_finished else run.position, fields)
     for line in ledger.held_records():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from workerpool.batch.job.again import sources_again
 from workerpool.batch.job.cuts import Cut, Where, cut_up
@@ -37,6 +38,7 @@ class Rereading:
         self._sources.check()
         self._reading = self._sources.read(0)
         self._is_finished = run.is_finished
+        self._chains = None if run.settings.get("--pages") is None else ledger.chains
         self._have_record = frozenset((*ENDED, State.AGAIN)) - without_record(run)
         self._stored = ledger.blocks(row.number)
         self._next: Block | None = next(self._stored, None)
@@ -49,7 +51,7 @@ class Rereading:
         self.inputs = 0
 
     def read(self, take: Callable[[Request], None]) -> None:
-        """Read it to its end, or raise `SourceError`; `take` is called with each input that has a record."""
+        """Read it to its end, or raise `SourceError`; `take` is called with each input, or page, that has a record."""
         block: Block | None = None
         turn: Cut | None = None
         for item in cut_up(self._reading):
@@ -59,8 +61,8 @@ class Rereading:
                 at = index_of(item.ordinal)
                 self._mask[at] = 1
                 self.inputs += 1
-                if block.states[at] in self._have_record:
-                    take(item)
+                for record in self._records_of(item, State(block.states[at])):
+                    take(record)
                 continue
             if block is not None:
                 self._end_block(block, item)
@@ -68,6 +70,14 @@ class Rereading:
         while self._next is not None:
             self._compare(self._next, bytes(BLOCK))
             self._next = next(self._stored, None)
+
+    def _records_of(self, request: Request, state: State) -> Iterator[Request]:
+        """Yield the requests that have a record: an input, or its pages, as far as they were entered."""
+        if self._chains is not None:
+            for page in range(self._chains.entered((self._row.number, request.ordinal), state)):
+                yield replace(request, page=page + 1)
+        elif state in self._have_record:
+            yield request
 
     def sentences(self) -> Iterator[str]:
         """Say what is wrong with the source, or what the ledger says of it."""

@@ -42,6 +42,7 @@ class JobStatus:
     the first. `queued`: inputs that are still to be fetched and not put off, None where that cannot be told. `waiting`:
     records that are on their way to the output; `kept`: failures among them that are written last, as they may be tried
     again.
+    `pages`: those that were entered, of all inputs; None where pages are not followed.
     `rows` and `rejects`: what a schema has made of the answers, None without one.
     `last`: how the last execution ended, None if nothing was noted: it goes on, or was killed.
     """
@@ -63,6 +64,7 @@ class JobStatus:
     queued: int | None = None
     waiting: int = 0
     kept: int = 0
+    pages: int | None = None
     rows: int | None = None
     rejects: int | None = None
     last: str | None = None
@@ -145,6 +147,7 @@ def _status(directory: str, holder: str | None, run: RunRow, ledger: LedgerReade
         queued=counts[State.QUEUED] if is_read else _queued(run, counts),
         waiting=waiting,
         kept=kept,
+        pages=_pages(run, ledger, counts),
         rows=run.entered if has_schema else None,
         rejects=ledger.count_rejects() if has_schema else None,
         last=None if noted is None else str(noted["why"]),
@@ -152,6 +155,13 @@ def _status(directory: str, holder: str | None, run: RunRow, ledger: LedgerReade
         heartbeat=at,
         heartbeat_age=None if at is None else max(0.0, time.time() - at),
     )
+
+
+def _pages(run: RunRow, ledger: LedgerReader, counts: Counter[State]) -> int | None:
+    if run.settings.get("--pages") is None:
+        return None
+    # Of an input that goes on, or is to be fetched again, the page that is asked for next is not there yet.
+    return ledger.chains.further() + sum(counts[state] for state in (*ENDED, State.AGAIN))
 
 
 def _state(holder: str | None, run: RunRow) -> str:

@@ -18,6 +18,7 @@ from workerpool.batch.sources.base import STDIN, Sources
 from workerpool.batch.sources.marks import Block as Part
 from workerpool.batch.template.settings import settings_of
 from workerpool.errors import JobError
+from workerpool.paging.reading import said_of
 from workerpool.redact import redact
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def terms_of(job: Job, sources: Sequence[str]) -> dict[str, Any]:
         "--unique-keys": job.unique_keys,
         "--only-changed": job.only_changed,
         "--idempotency-keys": job.idempotency_keys,
+        "--pages": None if job.pages is None else said_of(job.pages),
         "--query": None if job.query is None else redact(job.query),
         **settings_of(job.template),
         **_of_schema(job),
@@ -116,6 +118,8 @@ def _difference(name: str, before: Any, now: Any) -> str:
         return f"with {' and '.join(told)}" if told else "with its sources in another order"
     if isinstance(now, bool):
         return f"without {name}" if now else f"with {name}"
+    if name == "--pages" and None in (before, now):
+        return f"with --pages {before}" if now is None else "without --pages"
     return f"with {name} {_shown(name, before)}, not {_shown(name, now)}"
 
 

@@ -26,6 +26,7 @@ so that adding a query makes a fresh one. N is a number, S are seconds; a value 
 ``/flaky/N?status=503``            that status N times, then 200
 ``/gzip?bytes=1000``               200, text compressed with gzip
 ``/limit?rate=50&burst=1``         a token bucket: 200, or 429 with Retry-After
+``/pages/N?items=10``              N pages of that many items each, see below
 ``/places?most=8&delay=0.05``      so many requests at once, each for so many seconds; one more gets a 503
 ``/queue?slots=8&delay=0.02``      so many are worked on at once, each for so many seconds; more of them wait
 ``/redirect-to?url=U&status=302``  a redirect to U
@@ -45,6 +46,11 @@ refusal has the status ``status=V``; ``hint=V`` is its Retry-After, word for wor
 ``delay=S`` holds back every other answer. ``headers=`` tells what a bucket or a window leaves, in one of the dialects
 ``ietf`` (RateLimit and RateLimit-Policy), ``github`` (X-RateLimit, the reset in seconds since 1970), ``twitter`` (the
 same as X-Rate-Limit), ``discord`` (X-RateLimit-Reset-After), ``delta`` (X-RateLimit, the reset in seconds from now).
+
+``/pages/N`` answers with JSON: ``items`` (numbers that go on from page to page), ``page``, ``pages``, ``total``,
+``next`` (a URL) and ``next_cursor``; ``Link`` says the next URL, too. Which page it is, ``page=``, ``cursor=`` or
+``offset=`` (and ``limit=``) say, in the query or in a JSON body. ``loop=K``: page K leads back to the first, and higher
+numbers get it, too; ``broken=K``: page K is no JSON; ``failing=K``: it is a 500; ``delay=S``: each takes so long.
 
 As a process of its own: ``python -m workerpool.testing.origin --port 8000 --addresses 127.0.0.1 127.0.0.2``, or
 `OriginProcess` from a test. Standard library only; production code never imports it.

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, unquote
 
 from workerpool.errors import OptionError
 from workerpool.testing.origin.limits import FixedWindow, Limit, Places, Queue, SlidingWindow, TokenBucket, announce
+from workerpool.testing.origin.pages import Book
 from workerpool.testing.origin.replies import Arrival, Reply
 
 _LARGEST_BODY = 256 * 1024 * 1024
@@ -94,6 +95,7 @@ class Paths:
             "flaky": self._flaky,
             "gzip": lambda call: Reply(body=_text(call.count("bytes", 1000)), encoding="gzip"),
             "limit": self._limit,
+            "pages": _page,
             "places": self._places,
             "queue": self._queue,
             "redirect": self._redirect,
@@ -225,6 +227,12 @@ class Paths:
             return Reply(body=json.dumps(dict(call.query)).encode(), headers=headers)
         sent = SimpleCookie(call.arrival.headers.get("cookie", ""))
         return Reply(body=json.dumps({name: morsel.value for name, morsel in sent.items()}).encode(), headers=_JSON)
+
+
+def _page(call: _Call) -> Reply:
+    count, items = _count(call.argument or "5", 1_000_000), call.count("items", 10)
+    book = Book(count, items, call.count("loop", 0), call.count("broken", 0), call.count("failing", 0))
+    return book.reply(call.arrival, call.query, call.seconds("delay", 0))
 
 
 def _redirect(location: str, status: int) -> Reply:

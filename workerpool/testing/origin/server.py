@@ -183,12 +183,12 @@ class Origin:
         """Forget arrivals, times and counts. Open connections stay open, and are the new peak."""
         self._ledger.reset()
 
-    def wait_for(self, count: int, timeout: float = 10.0) -> None:
+    def wait_for(self, count: int, timeout: float = 30.0) -> None:
         """Block until `count` requests have come. Raises TimeoutError, saying how many did."""
         if not self._ledger.wait_until(lambda: self._ledger.requests() >= count, timeout):
             raise TimeoutError(f"{self.requests} requests came in {timeout:g} s, not {count}")
 
-    def wait_until(self, predicate: Callable[[], bool], timeout: float = 10.0) -> None:
+    def wait_until(self, predicate: Callable[[], bool], timeout: float = 30.0) -> None:
         """Block until `predicate` holds, asked after every arrival, opening and closing. Raises TimeoutError.
 
         >>> origin.wait_until(lambda: origin.connections_open == 0)  # doctest: +SKIP
