@@ -100,6 +100,7 @@ def test_what_was_written_after_the_position_is_undone(output: Objects) -> None:
     sink.begin()
     position = sink.write(rows(1, 2))
     sink.write(rows(3))
+    sink.write(rows(8, 9))
     sink.close()
     assert "partial" in str(output.sink().leftover())
     sink = output.sink()
