@@ -39,7 +39,8 @@ OUTPUT = (
     Option(
         "output", "-o, --output OUTPUT",
         "a `.jsonl`, `.csv` (`.gz` may follow), `.parquet` or `.sqlite` file, a `postgresql://` or other "
-        "database's URL, or `-` for standard output. [What each is](outputs.md)", REQUIRED,
+        "database's URL, an object's as `s3://bucket/out.parquet`, or `-` for standard output. "
+        "[What each is](outputs.md)", REQUIRED,
         python="a path, a database's URL, or `\"-\"`; [what each is](outputs.md). Or a function that is called "
         "with lists of records"),
     Option(

@@ -12,6 +12,7 @@
 | `sqlite_upsert`, `postgres_upsert` | the same for tables that rows are merged into, by their key |
 | `sqlite`, `postgres` | stores; `database_url` says which table is meant |
 | `sql` | the store for any other database; `sql_url` says which, `sql_types` its cells, `sql_locks` whose it is |
+| `remote` | the store of objects at URLs, by fsspec; `remote_content` makes its parts, and the output of them |
 | `storable` | what text of a database may not hold |
 | `standard_output`, `callback` | for jobs: what cannot take anything back |
 | `place`, `position`, `sentences` | where a partial is; how far it has come; what is said of it |
@@ -25,7 +26,7 @@ from collections.abc import Collection, Sequence
 from workerpool.batch.columns import Columns, columns_of
 from workerpool.batch.sinks.base import Cadence, DurableSink, Sink
 from workerpool.batch.sinks.batched import BatchedSink
-from workerpool.batch.sinks.formats import STDOUT, Format, format_of, is_packed
+from workerpool.batch.sinks.formats import STDOUT, Format, format_of, is_packed, is_remote
 from workerpool.batch.sinks.jsonl import encode, encode_row
 from workerpool.batch.sinks.place import PARTIAL
 from workerpool.batch.sinks.plain import PlainFile, StandardOutput
@@ -49,7 +50,7 @@ def sink_for(
     `typed`: the columns of a schema, in place of those of records.
     """
     chosen, columns = format_of(output, format), typed or columns_of(include)
-    if chosen.rows is None or is_packed(output) or columns.key:
+    if chosen.rows is None or is_packed(output) or is_remote(output) or columns.key:
         encoder = encode_row if columns.is_typed else encode
         return BatchedSink(_staged(chosen, output, columns), encoder, overwrite=overwrite)
     rows = chosen.rows_of(columns)

@@ -13,6 +13,8 @@ from workerpool.batch.sinks.jsonl import JsonRows
 from workerpool.batch.sinks.parquet import ParquetStore
 from workerpool.batch.sinks.postgres import PostgresStore
 from workerpool.batch.sinks.postgres_upsert import PostgresUpsert
+from workerpool.batch.sinks.remote import RemoteStore
+from workerpool.batch.sinks.remote_content import Content, ParquetContent, TextContent
 from workerpool.batch.sinks.sql import SqlStore
 from workerpool.batch.sinks.sqlite import SqliteStore
 from workerpool.batch.sinks.sqlite_upsert import SqliteUpsert
@@ -43,6 +45,8 @@ class Format:
     def store_of(self, output: str, columns: Columns) -> Store:
         if columns.key:
             return self._upsert_of(output, columns)
+        if is_remote(output):
+            return RemoteStore(output, self._content_of(output, columns))
         if self.store is not None:
             return self.store(output, columns)
         return AppendedStore(output, self.rows_of(columns), packed=is_packed(output))
@@ -55,6 +59,10 @@ class Format:
                 "it out"
             )
         return self.upsert(output, columns)
+
+    def _content_of(self, output: str, columns: Columns) -> Content:
+        """What the objects at a URL hold."""
+        return TextContent(self.rows_of(columns), packed=is_packed(output)) if self.rows else ParquetContent(columns)
 
     def rows_of(self, columns: Columns) -> Rows:
         assert self.rows is not None
@@ -82,7 +90,7 @@ ENDINGS = ", ".join(
 
 def format_of(output: str, format: str | None = None) -> Format:
     """Return what is written to `output`: `format` if given, or what its name says; raises `OptionError`."""
-    if "://" in output:
+    if "://" in output and not is_remote(output):
         return _of_url(output, format)
     if format is not None and format not in OF_FILES:
         raise OptionError(f"the format {format!r} is unknown: write {', '.join(OF_FILES[:-1])} or {OF_FILES[-1]}")
@@ -98,8 +106,19 @@ def format_of(output: str, format: str | None = None) -> Format:
     return chosen
 
 
+_SCHEMES = tuple(scheme for one in FORMATS for scheme in one.schemes)
+_OF_OBJECTS = tuple(ending for one in FORMATS if one.name in ("jsonl", "csv", "parquet") for ending in one.endings)
+
+
 def is_packed(output: str) -> bool:
     return output.lower().endswith(PACKED)
+
+
+def is_remote(output: str) -> bool:
+    """Whether an output is an object at a URL: it is no database, and its name says what it holds."""
+    if "://" not in output or is_database(output) or output.lower().startswith(("http://", "https://", *_SCHEMES)):
+        return False
+    return Path(output.lower().removesuffix(PACKED)).suffix in _OF_OBJECTS
 
 
 def _of_url(output: str, format: str | None) -> Format:
@@ -112,7 +131,8 @@ def _of_url(output: str, format: str | None) -> Format:
         known = ", ".join(f"{one.schemes[0]}…" for one in FORMATS if one.schemes)
         raise OptionError(
             f"the output {shown} is no database that is known here: write {known} or SQLAlchemy's URL of "
-            "another one, as mysql+pymysql://…, or name a file"
+            "another one, as mysql+pymysql://…, or name a file, "
+            "or an object by its URL, as s3://bucket/out.jsonl"
         )
     if format is not None:
         raise OptionError(f"the output {shown} is a database's table, so format={format!r} says nothing: leave it out")

@@ -98,7 +98,7 @@ class PartsStore(FileStore):
         if self._file.rows(self._place.path) < position.rows:
             return False
         there = self.make()
-        for group in _groups(_first(self._file.batches(self._place.path), position.rows)):
+        for group in groups_of(first_of(self._file.batches(self._place.path), position.rows)):
             there = self._add(self._arrow.Table.from_batches(group), there)
         return True
 
@@ -187,7 +187,7 @@ class PartsStore(FileStore):
         path = os.path.join(self._place.partial, "merged")
         with open(self._place.create(path), "wb") as file:
             file.truncate(0)
-            self._file.write(file, self._schema, map(self._arrow.Table.from_batches, _groups(self._batches())))
+            self._file.write(file, self._schema, map(self._arrow.Table.from_batches, groups_of(self._batches())))
             file.flush()
             os.fsync(file.fileno())
         self._place.publish(path)
@@ -207,7 +207,7 @@ class PartsStore(FileStore):
         shutil.rmtree(done, ignore_errors=True)
 
 
-def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+def groups_of(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
     """Put small batches together to row groups."""
     group: list[Any] = []
     rows = size = 0
@@ -222,7 +222,7 @@ def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]
         yield group
 
 
-def _first(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+def first_of(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
     """Give out the first `rows` rows of `batches`."""
     for batch in batches:
         if rows <= 0:
