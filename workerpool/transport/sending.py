@@ -1,14 +1,14 @@
 """The real transport: plain requests by the fast path, all others by requests' own, over the same sockets.
 
 Here is what an attempt's exchange is on its way: its deadline, its redirects, its session's settings, and in our words
-what went wrong. Worker threads only.
+what went wrong. Worker threads only. It is longer than modules should be: the two ways of a send are read side by side.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import requests
@@ -21,13 +21,11 @@ from workerpool.clock import LEAST
 from workerpool.config import Options, Timeout
 from workerpool.credentials import TokenSource, as_it_is
 from workerpool.errors import (
-    ConnectFailed,
     ConnectionLost,
     Denied,
     OutcomeUnknown,
     RequestError,
     TimedOut,
-    TransportError,
     UnexpectedError,
 )
 from workerpool.model import DEFAULT_PORTS, Request, origin
@@ -36,12 +34,13 @@ from workerpool.redact import redact
 from workerpool.saving import Board, Offer
 from workerpool.transport.adapter import SharedAdapter
 from workerpool.transport.bodies import is_repeatable, read_whole, rewind
+from workerpool.transport.by_turns import ByTurns
 from workerpool.transport.connections import Connections, SocketCounts
 from workerpool.transport.cookies import CookiePolicy
 from workerpool.transport.deadline import NEVER
 from workerpool.transport.dial import Dialer
 from workerpool.transport.dns import Resolver
-from workerpool.transport.failures import causes_of, out_of_time, translate
+from workerpool.transport.failures import out_of_time, translate
 from workerpool.transport.governed import Driven, GovernedAdapter, Governor
 from workerpool.transport.guard import Guard
 from workerpool.transport.lazy import LazyResponse
@@ -51,7 +50,7 @@ from workerpool.transport.places import Leases
 from workerpool.transport.plans import Plan, Plans, Tables
 from workerpool.transport.receiving import Receiver, check_sha256, wanted_sha256
 from workerpool.transport.redirects import confine, step_of
-from workerpool.transport.rotation import REFUSED, REFUSES, Blame, Rotation, Route, blame_for, why
+from workerpool.transport.rotation import Rotation
 from workerpool.transport.session import Environment, Session, mount
 from workerpool.transport.trace import Trace, idle_max, taken_off
 from workerpool.transport.way import Way
@@ -78,6 +77,7 @@ class RequestsTransport(CarryingTransport):
         )
         self._driven = Driven()
         self._rotation = Rotation(options.proxies) if isinstance(options.proxies, ProxyList) else None
+        self._by_turns = ByTurns(self._rotation, options.retry)
         self._governor = governor
         self._adapter = SharedAdapter(options, self._connections, self._guard, self._driven, governor, self._rotation)
         self._fast: Any = self._adapter.fast  # None if that is off: no session has plans then
@@ -303,7 +303,7 @@ class RequestsTransport(CarryingTransport):
             ours = OutcomeUnknown(f"{ours}; whether the server acted on the {exchange.method.upper()} is unknown")
         if ours is not error:
             ours.__cause__ = error
-            self._blame(ours, error, exchange)
+            self._by_turns.blame(ours, error, exchange)
         return ours
 
     def _endless(self, what: str, exchange: Exchange, response: Response) -> RequestError:
@@ -337,7 +337,7 @@ class RequestsTransport(CarryingTransport):
         plans = getattr(session, "plans", None)
         if plans is None or exchange.prepared is not None or self._cookies.has_any(session):
             return None
-        found = plans.find(exchange.request, exchange.url, self._proxies(exchange))
+        found = plans.find(exchange.request, exchange.url, self._by_turns.proxies(exchange))
         if found is None:
             return None
         plan, target = found
@@ -349,53 +349,18 @@ class RequestsTransport(CarryingTransport):
     def _accepted(self, session: Any, exchange: Exchange, response: Response, way: Way, began: float) -> Response:
         """Do what a session does with a response that came by one of its plans."""
         if exchange.route is not None:
-            self._heard(exchange, response)
+            self._by_turns.heard(exchange, response)
         if isinstance(response, LazyResponse) and not response.concerns_session:
             return response
         with self._cookies.applied(session):
             session.conclude(response, began, timeout=None, **way._asdict())
         return self._finished(exchange, response)
 
-    def _proxies(self, exchange: Exchange) -> Mapping[str, str] | None:
-        """The proxy whose turn it is; None if they take no turns, or the request has its own."""
-        if self._rotation is None or exchange.request.proxies:
-            return None
-        if exchange.route is None:
-            exchange.route = Route()
-        return self._rotation.pick(exchange.route).mapping
-
-    def _heard(self, exchange: Exchange, response: Response) -> None:
-        """Take note of what an answer says of the proxy that it came by."""
-        route = exchange.route
-        if self._rotation is None or route is None:
-            return
-        if response.status_code != REFUSED:
-            self._rotation.answered(route)
-            return
-        name = route.proxy.name if route.proxy is not None else "?"
-        if self._rotation.failed(route, Blame.PROXY, REFUSES):
-            response.close()
-            error = ConnectFailed(f"the proxy {name} refuses the login (407)")
-            error.elsewhere = True
-            raise error
-
-    def _blame(self, ours: RequestError, error: BaseException | None, exchange: Exchange) -> None:
-        """Take note of what a failure says of the proxy that it came by, and whether it goes by another one."""
-        route, rotation = exchange.route, self._rotation
-        if rotation is None or route is None or route.proxy is None or not isinstance(ours, TransportError):
-            return
-        causes = [*causes_of(error)] if error is not None else []
-        goes_on = rotation.failed(route, blame_for(ours, causes, route.proxy), why(ours))
-        # What may have reached the server goes again only if it may be repeated.
-        was_sent = exchange.trace.sent_at is not None
-        ours.elsewhere = goes_on and not (was_sent and not exchange.may_repeat(self._options.retry))
-
     def _send(self, session: Any, exchange: Exchange, prepared: PreparedRequest, timeout: Timeout) -> Response:
         request = exchange.request
         offer = None if request.save is None else self._receiver.ask(request, prepared)
-        settings = session.merge_environment_settings(
-            prepared.url, dict(request.proxies or self._proxies(exchange) or {}), True, request.verify, request.cert
-        )
+        proxies = dict(request.proxies or self._by_turns.proxies(exchange) or {})
+        settings = session.merge_environment_settings(prepared.url, proxies, True, request.verify, request.cert)
         if exchange.login is not None:
             prepared.headers["Authorization"] = exchange.login
         started = time.perf_counter()
@@ -407,7 +372,7 @@ class RequestsTransport(CarryingTransport):
         if trace.sent_at is None:  # it came over a socket that is not ours
             trace.sent_at, trace.first_byte = started, time.perf_counter() - started
         if exchange.route is not None:
-            self._heard(exchange, response)
+            self._by_turns.heard(exchange, response)
         return self._finished(exchange, response, offer)
 
     def _finished(self, exchange: Exchange, response: Response, offer: Offer | None = None) -> Response:
