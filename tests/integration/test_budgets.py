@@ -78,7 +78,7 @@ def test_retries_and_redirect_hops_spend_slots(origin: Origin) -> None:
         assert pool.statistics().sent == 4 * 3 + 3 * 4 == origin.requests
         assert (pool.statistics().retries, pool.statistics().redirects) == (8, 9)
     times = [arrival.time for arrival in origin.arrivals]
-    assert times[-1] - times[0] >= 23 / 50 - 0.02
+    assert times[-1] - times[0] >= 23 / 50 - LATE
     assert origin.busiest(0.2) <= 1 + 10 + 2
 
 
