@@ -319,7 +319,7 @@ def test_a_batch_that_the_server_refuses_is_taken_back_whole(postgres: Server) -
         ("postgresql://u:hunter2@h/d?table=a;drop", "is no name"),
         ("postgresql://u:hunter2@h/d?table=a.b.c", "is no name"),
         ("postgresql://u:hunter2@h/d?table=" + "x" * 60, "too long a name"),
-        ("mysql://u:hunter2@h/d", "no database that is known here"),
+        ("nosuch://u:hunter2@h/d", "no database that is known here"),
     ],
 )
 def test_a_url_that_cannot_work_is_refused_and_not_shown(url: str, words: str) -> None:

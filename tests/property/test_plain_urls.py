@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from workerpool.batch.sources.rows import from_url
+from workerpool.batch.sources.rows import Place, from_url
 from workerpool.model import problem_of
 
 PARTS = st.sampled_from(
@@ -35,4 +35,4 @@ def is_fine(url: str) -> bool:
 @example("http://a?b")
 @example("https://a_b.test#c")
 def test_a_line_is_a_request_exactly_if_the_whole_check_has_no_problem_with_it(line: str) -> None:
-    assert (from_url(line, "u.txt", "u.txt", 1).problem is None) == is_fine(line)
+    assert (from_url(line, Place("u.txt", "u.txt", 1)).problem is None) == is_fine(line)

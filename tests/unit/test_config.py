@@ -154,6 +154,13 @@ WRONG: dict[type, dict[str, list[Any]]] = {
         "idempotency_keys": ["yes"],
         "at_least_once": ["yes"],
         "note": ["print"],
+        "pages": [5, "link"],
+        "query": [5],
+        "rejects": ["rejects.jsonl"],
+        "save": ["bodies"],
+        "schema": [5],
+        "template": ["https://a.test/{id}"],
+        "upsert": ["yes"],
     },
     RetryBudget: {"share": [-1, "20%"], "per_second": [0, "10"], "floor": [0, "many"]},
     Breaker: {

@@ -172,7 +172,7 @@ def test_a_source_is_never_overwritten(tmp_path: Path) -> None:
     [
         ("x.parquet.gz", "leave out .gz"),
         ("x.sqlite.gz", "leave out .gz"),
-        ("mysql://user:hunter2@db/x", "write postgresql://"),
+        ("nosuch://user:hunter2@db/x", "write postgresql://"),
         ("x.txt", "format="),
         ("x.gz", "format="),
         ("x", "format="),

@@ -128,6 +128,8 @@ class Job:
             check_flag(name, getattr(self, name))
         if self.conditional is not None:
             check_flag("conditional", self.conditional)
+        if self.query is not None and not isinstance(self.query, str):
+            raise OptionError(f"query={self.query!r} must be a text, as in query='select id from items order by id'")
         check_callable("note", self.note, "a function of a sentence")
         check_include(self.include)
         check_save(self.save, self.include)

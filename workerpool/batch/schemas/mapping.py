@@ -157,7 +157,7 @@ def _of_request(source: str, outcome: Outcome) -> Any:
     if source == "request.url":
         return request.url
     if source == "request.page":
-        return getattr(request, "page", None)
+        return request.page or None
     sent = outcome.attempts[-1].started_at if outcome.attempts else None
     return None if sent is None else time_text(datetime.fromtimestamp(sent, UTC), 6)
 

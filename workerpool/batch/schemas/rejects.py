@@ -19,7 +19,7 @@ LONGEST = 200
 
 def reject_of(request: Request, reason: str, *, index: int | None = None, column: str | None = None) -> Record:
     """What is written of a reject whose value is of no interest."""
-    page = getattr(request, "page", None)
+    page = request.page or None
     return {
         "key": request.label,
         "url": request.url,
