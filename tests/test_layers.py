@@ -33,6 +33,7 @@ LEVELS: dict[str, float] = {
     "endings": 1.1,
     "credentials": 1.2,  # stands on `config`, and knows the statuses that may pass
     "saving": 1.1,  # names files by what is in `model`
+    "paths": 1.1,  # loads what is in an extra
     "meter": 1.1,  # stands on `statistics`
     "limits": 2,
     "transport": 2,

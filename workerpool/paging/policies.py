@@ -15,7 +15,8 @@ from workerpool.errors import OptionError, PageError
 from workerpool.model import Request
 from workerpool.paging.asking import Position, at_url, position_of, value_in, with_value
 from workerpool.paging.links import links_in
-from workerpool.paging.paths import Look, json_of, look_of
+from workerpool.paging.paths import json_of, look_of
+from workerpool.paths import Get
 from workerpool.redact import printable
 
 MAX_PAGES = 10_000
@@ -113,7 +114,7 @@ class NextLink:
     path: str
     _: KW_ONLY
     max_pages: int | None = None
-    _look: Look = field(init=False, repr=False, compare=False)
+    _look: Get = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_most(self.max_pages)
@@ -154,7 +155,7 @@ class Cursor:
     param: str = "cursor"
     in_body: bool | None = None
     max_pages: int | None = None
-    _look: Look = field(init=False, repr=False, compare=False)
+    _look: Get = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_most(self.max_pages)
@@ -200,8 +201,8 @@ class PageNumber:
     total: str | None = None
     in_body: bool | None = None
     max_pages: int | None = None
-    _items: Look = field(init=False, repr=False, compare=False)
-    _total: Look | None = field(init=False, repr=False, compare=False)
+    _items: Get = field(init=False, repr=False, compare=False)
+    _total: Get | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_most(self.max_pages)
@@ -248,8 +249,8 @@ class Offset:
     total: str | None = None
     in_body: bool | None = None
     max_pages: int | None = None
-    _items: Look = field(init=False, repr=False, compare=False)
-    _total: Look | None = field(init=False, repr=False, compare=False)
+    _items: Get = field(init=False, repr=False, compare=False)
+    _total: Get | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_most(self.max_pages)
@@ -302,7 +303,7 @@ def _fields(answer: Answer, name: str) -> Iterable[str]:
     return () if value is None else (value,)
 
 
-def _looked_up(look: Look, answer: Answer) -> Any:
+def _looked_up(look: Get, answer: Answer) -> Any:
     """What stands there in a page; a 204 has nothing."""
     return None if answer.status_code == NO_CONTENT else look(json_of(answer.content))
 
@@ -320,7 +321,7 @@ def _number_at(start: Request, before: Position | None, param: str, in_body: boo
         raise PageError(f"the request says {param}={said!r}, which is no number to count on from") from None
 
 
-def _count_items(look: Look, path: str, answer: Answer, page: int) -> int:
+def _count_items(look: Get, path: str, answer: Answer, page: int) -> int:
     items = _looked_up(look, answer)
     if isinstance(items, (list, dict)):
         return len(items)
@@ -329,7 +330,7 @@ def _count_items(look: Look, path: str, answer: Answer, page: int) -> int:
     raise PageError(f"at {path!r} the page has {_shown(items)}, not a list of items: is the path right?")
 
 
-def _count_at(look: Look, path: str | None, answer: Answer, page: int) -> int | None:
+def _count_at(look: Get, path: str | None, answer: Answer, page: int) -> int | None:
     total = _looked_up(look, answer)
     if isinstance(total, str) and total.isascii() and total.isdecimal():
         total = int(total)

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from workerpool.batch.schemas.paths import is_plain
 from workerpool.batch.schemas.values import DEEPEST
 from workerpool.errors import OptionError
+from workerpool.paths import is_plain
 
 _DISTINCT = 10_000
 """Values of a field that are remembered, to tell whether it may be a key."""

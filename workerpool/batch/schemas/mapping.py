@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
+from workerpool import paths
 from workerpool.batch.columns import time_text
 from workerpool.batch.record import Record
-from workerpool.batch.schemas import paths
 from workerpool.batch.schemas.fields import ITEM, OF_REQUEST, ROOT, Field
 from workerpool.batch.schemas.parsing import parser
+from workerpool.batch.schemas.paths import getter
 from workerpool.batch.schemas.rejects import reject_of, shown
 from workerpool.batch.schemas.values import Convert, Refused, called, converter
 from workerpool.model import Outcome
@@ -50,7 +51,7 @@ class Mapper:
 
     def __init__(self, fields: Sequence[Field], explode: str | None, items: Items | None = None) -> None:
         self._parse = parser(exact=any(field.type == "decimal" for field in fields))
-        self._explode = None if explode is None else paths.getter(explode, "explode =")
+        self._explode = None if explode is None else getter(explode, "explode =")
         self._explode_text = explode
         self._of_item = items or item_mapper([field for field in fields if field.source == ITEM])
         self._of_root = item_mapper([field for field in fields if field.source == ROOT])
@@ -146,7 +147,7 @@ def _compiled(field: Field) -> _Compiled:
             default = convert(default)
         except Refused as refused:
             raise field.wrong(f"default = {field.default!r} does not fit it: {refused}") from refused
-    get = paths.getter(field.where, f"the column {field.name}: path =")
+    get = getter(field.where, f"the column {field.name}: path =")
     return field.name, get, convert, default, field.required
 
 
