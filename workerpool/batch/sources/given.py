@@ -6,11 +6,11 @@ a run that goes on is given them from the beginning, and passes by those that ha
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set, Sized
 from dataclasses import replace
 
 from workerpool.batch.sources.marks import Block, Fingerprint, Mark
+from workerpool.batch.sources.reading import CountedReading
 from workerpool.errors import OptionError, SourceError
 from workerpool.model import Request, new_request
 
@@ -70,7 +70,7 @@ class GivenRequests:
         return None
 
 
-class GivenReading:
+class GivenReading(CountedReading):
     """A reading of requests that are given; what its checks add up is their methods, URLs and keys.
 
     `comes_again`: another reading gives the very same objects, so none may be used up by being sent.
@@ -79,36 +79,26 @@ class GivenReading:
     def __init__(
         self, requests: Iterable[str | Request], is_stopped: Callable[[], bool], *, comes_again: bool = False
     ) -> None:
+        super().__init__()
         self._requests = requests
         self._is_stopped = is_stopped
         self._comes_again = comes_again
-        self._ordinal = 0
-        self.check = 0
-        self.end: Mark | None = None
 
     def __iter__(self) -> Iterator[Request]:
         for given in self._requests:
             if self._is_stopped():
                 return
-            self._ordinal += 1
-            request = as_request(given, self._ordinal)
+            ordinal = self._begin()
+            request = as_request(given, ordinal)
             if self._comes_again and _is_used_up(request):
                 raise OptionError(
-                    f"number {self._ordinal:,} of the requests has a body that can be read once, and a list gives the "
+                    f"number {ordinal:,} of the requests has a body that can be read once, and a list gives the "
                     "same one again when the run goes on: give bytes, or a function that makes the requests anew"
                 )
             text = f"{request.method} {request.url} {request.key}\n".encode(errors="surrogatepass")
             yield request
-            self.check = zlib.crc32(text, self.check)
-        self._ordinal += 1
-        self.end = self.mark
-
-    @property
-    def mark(self) -> Mark:
-        return Mark(self._ordinal, 0)
-
-    def restart(self) -> None:
-        self.check = 0
+            self._add(text)
+        self._finish()
 
 
 def as_request(given: str | Request, ordinal: int) -> Request:

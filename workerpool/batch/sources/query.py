@@ -8,7 +8,6 @@ unique. One thread reads; it may have to wait for the database, and `stop` comes
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from datetime import date, datetime, time, timedelta
@@ -19,6 +18,7 @@ from uuid import UUID
 from workerpool.batch.sources.database import Answer, Database
 from workerpool.batch.sources.making import FIELD_ROWS, Making
 from workerpool.batch.sources.marks import Block, Fingerprint, Mark
+from workerpool.batch.sources.reading import CountedReading
 from workerpool.batch.sources.rows import BadRow, Place, text_of
 from workerpool.batch.sources.values import text_of as as_text
 from workerpool.errors import OptionError, SourceError
@@ -116,32 +116,22 @@ class QueryRows:
             self._answer = None
 
 
-class QueryReading:
+class QueryReading(CountedReading):
     """A reading of a query's rows; what its checks add up is what was taken of them."""
 
     def __init__(self, rows: Callable[[], Iterator[tuple[Request, bytes]]], is_stopped: Callable[[], bool]) -> None:
+        super().__init__()
         self._rows = rows
         self._is_stopped = is_stopped
-        self._ordinal = 0
-        self.check = 0
-        self.end: Mark | None = None
 
     def __iter__(self) -> Iterator[Request]:
         for request, row in self._rows():
             if self._is_stopped():
                 return
-            self._ordinal += 1
+            self._begin()
             yield request
-            self.check = zlib.crc32(row, self.check)
-        self._ordinal += 1
-        self.end = self.mark
-
-    @property
-    def mark(self) -> Mark:
-        return Mark(self._ordinal, 0)
-
-    def restart(self) -> None:
-        self.check = 0
+            self._add(row)
+        self._finish()
 
 
 def _settled(value: Any) -> Any:

@@ -5,6 +5,7 @@ One thread iterates it and asks; it ends early once its `Wake` is set, which any
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 
 from workerpool.batch.sources.chunks import Wake
@@ -56,3 +57,34 @@ class FileReading:
 
     def _spot(self) -> Spot:
         return self._end or self._positions.at(self._line)
+
+
+class CountedReading:
+    """What every reading has to tell of a source without places: its mark is a row's number.
+
+    Who iterates calls `_begin` for each row, `_add` with what was taken of it, and `_finish` after the last one.
+    """
+
+    def __init__(self) -> None:
+        self._ordinal = 0
+        self.check = 0
+        self.end: Mark | None = None
+
+    @property
+    def mark(self) -> Mark:
+        return Mark(self._ordinal, 0)
+
+    def restart(self) -> None:
+        self.check = 0
+
+    def _begin(self) -> int:
+        """Note that the next row is at hand; returns its number, from 1."""
+        self._ordinal += 1
+        return self._ordinal
+
+    def _add(self, taken: bytes) -> None:
+        self.check = zlib.crc32(taken, self.check)
+
+    def _finish(self) -> None:
+        self._begin()
+        self.end = self.mark
