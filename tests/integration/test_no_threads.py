@@ -81,6 +81,24 @@ def test_a_request_that_nobody_could_wait_for_is_refused(deny: Denies) -> None:
         assert pool.get("http://a.test/").result(LONG).status_code == 200
 
 
+def test_a_request_is_taken_although_another_process_frees_its_place_while_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with WorkerPool(2, transport=ScriptedTransport()) as pool:
+        scheduler = pool._crew._dispatcher.scheduler
+        asked, may_go, wakes_at = list[bool](), scheduler.has_ready, scheduler.wakes_at
+
+        def may_go_later(now: float) -> bool:
+            """What a shared budget says whose last place comes back as soon as it has been asked for."""
+            asked.append(len(asked) > 0)
+            return asked[-1] and may_go(now)
+
+        monkeypatch.setattr(scheduler, "has_ready", may_go_later)
+        monkeypatch.setattr(scheduler, "wakes_at", lambda now: now if asked == [False] else wakes_at(now))
+        assert pool.get("http://a.test/").result(LONG).status_code == 200
+    assert asked[:2] == [False, True]
+
+
 def test_a_retry_is_made_although_no_thread_can_be_started_to_wait_for_it(deny: Denies) -> None:
     answers = iter([Answer(503), Answer(503), Answer(200)])
     deny("workerpool-alarm", 10_000)

@@ -32,7 +32,7 @@ class Crew:
             try:
                 now = dispatcher.clock.now()
                 dispatcher.wake_for_work(now)
-                dispatcher.check_manned(now)
+                dispatcher.check_manned()
             except RuntimeError:
                 if work in dispatcher.callables:
                     dispatcher.callables.remove(work)
@@ -58,7 +58,7 @@ class Crew:
                 fetches = dispatcher.hold(sorting, now)
                 dispatcher.wake_for_work(now)
                 try:
-                    dispatcher.check_manned(now)
+                    dispatcher.check_manned()
                 except RuntimeError:
                     dispatcher.take_back({*sorting.allowed, *fetches, *(ticket for ticket, _ in sorting.held)}, now)
                     raise

@@ -91,6 +91,7 @@ class Dispatcher:
         self.is_cancelling = False  # closing, and what is not being sent is given up
         self._has_drained = False  # somebody has been told to close what is open
         self.is_closed = False  # and has done it
+        self.is_unmanned = False  # a thread was called for what is there now, and none could be started
         self.is_unwatched = False  # something waits for a time, and the alarm's thread could not be started
         self.closed = self.lock.condition()
         self._alarm = Alarm(self.lock, clock)
@@ -111,6 +112,7 @@ class Dispatcher:
         there is more: a batch of arrivals starts threads in a chain, and a single one starts a single thread.
         """
         scheduler, carrier = self.scheduler, self.carrier
+        self.is_unmanned = False
         if scheduler.callers:  # first, as they may take what a worker would be woken for
             scheduler.admit(now, all_busy=self.is_full)
         has_room = not self.is_full  # or else whoever finishes first looks for more
@@ -157,7 +159,7 @@ class Dispatcher:
     def _call_worker(self) -> None:
         """Call one more thread to a turn, unless all are in one."""
         if self.threads.turns < self.workers and (turns := self._turns()) is not None:
-            self.threads.call(turns.run_turn, turns.break_down)
+            self.is_unmanned = not self.threads.call(turns.run_turn, turns.break_down)
 
     def _set_alarm(self, now: float) -> None:
         wake, turns = self.scheduler.wakes_at(now), self._turns()
@@ -371,11 +373,15 @@ class Dispatcher:
         if self.is_closing:
             raise RuntimeError("cannot schedule new futures after shutdown")
 
-    def check_manned(self, now: float) -> None:
-        """Raise if work waits and no thread can do it: the pool is broken, or none could be started, as the interpreter
-        is ending, or the system allows no more."""
+    def check_manned(self) -> None:
+        """Raise if work waits and no thread can do it, after `wake_for_work`: the pool is broken, or none could be
+        started, as the interpreter is ending, or the system allows no more.
+
+        What the waking met is what counts: the scheduler, asked again, may say otherwise, as a budget that processes
+        share changes at any moment.
+        """
         self._check_whole()
-        if self.threads.turns == 0 and (self.callables or self.is_unwatched or self.scheduler.has_ready(now)):
+        if self.threads.turns == 0 and (self.is_unmanned or self.is_unwatched):
             raise RuntimeError(self.threads.why_none)
 
     def _check_whole(self) -> None:

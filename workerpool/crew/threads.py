@@ -64,8 +64,8 @@ class Threads:
     """How many threads do something, and how to get one more.
 
     `turns`: threads in a turn, or called to one; `called`: of these, not there yet. Each turn leaves `called` once,
-    when it arrives or fails. `broken`: what made the pool unusable. `why_none`: why no thread could be started when one
-    was last called.
+    when it arrives or fails. `broken`: what made the pool unusable. `why_none`: why no thread could be started when that
+    last failed.
     """
 
     def __init__(self, executor: ThreadPoolExecutor) -> None:
@@ -75,8 +75,8 @@ class Threads:
         self.broken: BaseException | None = None
         self.why_none = ""
 
-    def call(self, run: Callable[[], None], hear: Hear) -> None:
-        """Call a thread to run a turn; `hear` is called, on another thread, if that fails.
+    def call(self, run: Callable[[], None], hear: Hear) -> bool:
+        """Call a thread to run a turn, and tell whether one will; `hear` is called, on another thread, if it fails.
 
         Both are given here, not kept: what they belong to must not be held by its own threads.
         """
@@ -95,8 +95,9 @@ class Threads:
             # Otherwise the interpreter is ending, or the system allows no more threads: turns that still run, or the
             # alarm, finish the work.
             self.why_none = str(error)
-            return
+            return False
         future.add_done_callback(partial(_notice_failure, turn, hear))
+        return True
 
     def lose(self, error: BaseException, *, has_begun: bool) -> None:
         """Count out a turn that has failed, which makes the pool unusable."""

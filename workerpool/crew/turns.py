@@ -241,7 +241,7 @@ class Turns:
         dispatcher.wake_for_work(now)
         if dispatcher.notice_drained():
             self._without_lock(self.end)
-        elif dispatcher.threads.turns == 0 and dispatcher.scheduler.has_ready(now):
+        elif dispatcher.threads.turns == 0 and dispatcher.is_unmanned:
             # No thread could be called, so the executor has ended with the interpreter.
             dispatcher.threads.turns += 1
             dispatcher.threads.called += 1
