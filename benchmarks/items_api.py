@@ -1,7 +1,7 @@
 """An API to extract data from, as a loopback origin: paginated, limited, and behind tokens that end.
 
-`SHOPS` × `ITEMS` items, `PER_PAGE` at a time with `Link` headers; `rate` requests a second, or a 429; a token is good
-for `good_for` answers. It counts what it gave. `tests/integration/test_extraction.py` has jobs killed on their way.
+`SHOPS` × `ITEMS` items, `PER_PAGE` at a time with `Link` headers; `rate` requests a second, or a 429, and a 429 for each
+`OTHERS_EVERY`th, as other clients use the limit up; a token is good for `good_for` answers. It counts what it gave. `tests/integration/test_extraction.py` has jobs killed on their way.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from workerpool.testing.origin.limits import TokenBucket
 SHOPS, ITEMS, PER_PAGE = 20, 25, 5
 BAD_EVERY = 50
 """Every so many items one has a price that is no number."""
+OTHERS_EVERY = 25
+"""Every so many requests one meets a limit that others have used up: so a client on a busy machine meets it, too."""
 
 SCHEMA = """
 explode = "items"
@@ -47,6 +49,7 @@ class ItemsApi:
     tokens: int = 0
     ended: int = 0
     _left: int = 0
+    _asked: int = 0
 
     @property
     def url(self) -> str:
@@ -63,6 +66,9 @@ class ItemsApi:
         if not self._left or arrival.headers.get("Authorization") != f"Bearer {self._token}":
             return Reply(status=401)
         wait = self.limit.take(time.monotonic(), 0.0).wait
+        self._asked += 1
+        if self._asked % OTHERS_EVERY == 0:
+            wait = 1.0
         if wait is not None:
             self.refused += 1
             return Reply(status=429, headers={"Retry-After": f"{math.ceil(wait)}"})

@@ -64,8 +64,8 @@ class Threads:
     """How many threads do something, and how to get one more.
 
     `turns`: threads in a turn, or called to one; `called`: of these, not there yet. Each turn leaves `called` once,
-    when it arrives or fails. `broken`: what made the pool unusable. `why_none`: why no thread could be started when that
-    last failed.
+    when it arrives or fails. `broken`: what made the pool unusable. `why_none`: why no thread could be started,
+    when that last failed.
     """
 
     def __init__(self, executor: ThreadPoolExecutor) -> None:
