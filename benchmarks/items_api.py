@@ -1,7 +1,8 @@
 """An API to extract data from, as a loopback origin: paginated, limited, and behind tokens that end.
 
-`SHOPS` × `ITEMS` items, `PER_PAGE` at a time with `Link` headers; `rate` requests a second, or a 429, and a 429 for each
-`OTHERS_EVERY`th, as other clients use the limit up; a token is good for `good_for` answers. It counts what it gave. `tests/integration/test_extraction.py` has jobs killed on their way.
+`SHOPS` × `ITEMS` items, `PER_PAGE` at a time with `Link` headers; `rate` requests a second, or a 429, and a 429 for
+each `OTHERS_EVERY`th, as other clients use the limit up; a token is good for `good_for` answers. It counts what it
+gave. `tests/integration/test_extraction.py` has jobs killed on their way.
 """
 
 from __future__ import annotations

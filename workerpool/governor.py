@@ -117,6 +117,8 @@ class CrewGovernor:
                 response.close()  # its socket is not to be held meanwhile
             self._sleep(verdict.wait)
             rewind(request)
+            if bearer is not None:
+                bearer.begin_attempt()
 
     def _bearer(self, door: Door, request: PreparedRequest) -> Bearer | None:
         """How a request says who sends it, if that is by a token that this pool fetches."""

@@ -115,6 +115,26 @@ def test_what_is_refused_with_a_new_token_too_ends_with_that(server: TokenServer
     assert server.fetched == 2
 
 
+@pytest.mark.parametrize("by_itself", [False, True])
+def test_a_token_that_ends_while_a_request_waits_for_its_retry_is_renewed_again(by_itself: bool) -> None:
+    said = [401, 429, 401, 200]
+    fetched = list[str]()
+
+    def give() -> Token:
+        fetched.append(f"t{len(fetched)}")
+        return Token(fetched[-1])
+
+    with Origin() as origin, open_pool(BearerToken(give)) as pool:
+        origin.script("/", *(Reply(status=status) for status in said))
+        if by_itself:
+            status = pool.submit(lambda: pool.session.get(origin.url("/")).status_code).result(LONG)
+        else:
+            (outcome,) = fetch(pool, origin.url("/"))
+            status = outcome.status or 0
+            assert len(outcome.attempts) == 2
+    assert (status, fetched) == (200, ["t0", "t1", "t2"])
+
+
 def test_a_page_that_refuses_every_token_does_not_have_one_fetched_for_each_request(server: TokenServer) -> None:
     server.forbidden = {f"/{n}" for n in range(1, 200)}
     clock = ManualClock(auto=True)  # what rests between renewals passes at once

@@ -192,7 +192,7 @@ def _rest(times: int) -> float:
 
 class Bearer:
     """How one request says who sends it. `refused`: the number of the token that was refused, if one was; it goes again
-    once. `has_left`: a redirect has led it to another origin, which is not to see a token."""
+    once in each attempt. `has_left`: a redirect has led it to another origin, which is not to see a token."""
 
     __slots__ = ("has_left", "issued", "login", "refused")
 
@@ -228,6 +228,10 @@ class Bearer:
         assert self.issued is not None
         self.refused = self.issued.number
         self.login.refuse(self.refused)
+
+    def begin_attempt(self) -> None:
+        """Note that it is tried again: by then the new token may have ended as well."""
+        self.refused = 0
 
     def conclude(self, status: int | None, now: float) -> None:
         """Note what came of a send, if it had been refused before."""

@@ -293,6 +293,8 @@ class Dispatcher:
             bearer.be_refused()
         elif step.outcome is not None:
             bearer.conclude(step.outcome.status, now)
+        elif step.park_until is not None:
+            bearer.begin_attempt()
 
     def carry_out_all(self, ended: list[tuple[Ticket, Step]], now: float) -> None:
         """Do what several steps say."""
