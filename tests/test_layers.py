@@ -59,11 +59,11 @@ LEVELS: dict[str, float] = {
     "pool": 5,
     "__init__": 5,
     "processes": 5.5,
+    "cluster": 5.6,  # stands on how processes talk: a pool like theirs, which batches run on
     "batch": 6,
     "report": 6,
     "doctor": 6,
     "plan": 6.1,  # reads the sources and records of batches
-    "cluster": 7,
     "cli": 8,
     "__main__": 9,
 }

@@ -15,6 +15,7 @@ from workerpool.errors import (
     BudgetError,
     Cancelled,
     CircuitOpen,
+    ClusterLost,
     ConnectFailed,
     ConnectionLost,
     Denied,
@@ -53,18 +54,20 @@ if TYPE_CHECKING:
     from workerpool.batch.schemas.schema import Schema
     from workerpool.batch.tables import arrow_batches, rows, to_arrow, to_pandas
     from workerpool.batch.template.template import Template
-    from workerpool.processes import ShardedPool, fetch
+    from workerpool.cluster import ClusterPool, fetch
+    from workerpool.processes import ShardedPool
 
     __version__: str
 
 _LATER = {
+    "ClusterPool": "workerpool.cluster",
     "Job": "workerpool.batch.job.job",
     "RunResult": "workerpool.batch.result",
     "Schema": "workerpool.batch.schemas.schema",
     "ShardedPool": "workerpool.processes",
     "Template": "workerpool.batch.template.template",
     "arrow_batches": "workerpool.batch.tables",
-    "fetch": "workerpool.processes",
+    "fetch": "workerpool.cluster",
     "rows": "workerpool.batch.tables",
     "to_arrow": "workerpool.batch.tables",
     "to_pandas": "workerpool.batch.tables",
@@ -87,6 +90,8 @@ __all__ = [
     "BudgetError",
     "Cancelled",
     "CircuitOpen",
+    "ClusterLost",
+    "ClusterPool",
     "ConnectFailed",
     "ConnectionLost",
     "Denied",

@@ -34,6 +34,15 @@ class ProcessesLost(WorkerPoolError, RuntimeError):
     """
 
 
+class ClusterLost(WorkerPoolError, RuntimeError):
+    """The cluster that a batch runs on cannot be reached, has no workers, or loses them again and again.
+
+    The cluster's doing, or that of what is installed on its workers; the text says which. What had not ended is
+    `Cancelled`. A retry helps once the cause is mended: a job goes on with what it had. Not `ProcessesLost`, which is
+    about processes that this one has started by itself.
+    """
+
+
 class SlotTimeout(WorkerPoolError, TimeoutError):
     """No slot came within the wait that the caller allowed; none was taken.
 

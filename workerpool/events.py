@@ -35,6 +35,8 @@ EVENTS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "proxy.back": (logging.INFO, ("proxy",)),
     "pool.started": (logging.DEBUG, ("workers", "rate", "host_rate", "max_connections", "host_connections")),
     "pool.stopped": (logging.DEBUG, ("requests", "sent", "elapsed")),
+    "cluster.joined": (logging.INFO, ("worker",)),
+    "cluster.lost": (logging.WARNING, ("worker",)),
     "worker.failed": (logging.ERROR, ("error",)),
     "adapter.foreign": (logging.WARNING, ("prefix", "adapter")),
     "warm.failed": (logging.WARNING, ("host", "error")),

@@ -205,6 +205,14 @@ class Outcome:
         return getattr(self.response, "saved", None)
 
     @property
+    def size(self) -> int:
+        """Bytes of the body as read, also where it went to a file, or was left out by the worker that had it."""
+        response, saved = self.response, self.saved
+        if response is None:
+            return 0
+        return saved.size if saved is not None else getattr(response, "left_out", 0) or len(response.content or b"")
+
+    @property
     def url(self) -> str:
         """The request's URL, as given."""
         return self.request.url

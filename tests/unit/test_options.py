@@ -18,7 +18,7 @@ from workerpool.cli.plan_arguments import PlanSettings
 from workerpool.doctor import Examiner
 from workerpool.options import ALL, DOCTOR, IN_PYTHON, INPUT_FORMAT, JOB, OUTPUT, PLAN, PROCESSES, Option
 from workerpool.options.words import in_flags
-from workerpool.processes import make_pool
+from workerpool.cluster import make_pool
 
 PACKAGE = Path(workerpool.__file__).parent
 

@@ -41,7 +41,6 @@ def record_of(outcome: Outcome, include: Collection[str] = ()) -> Record:
     """
     request, response, error, attempts = outcome.request, outcome.response, outcome.error, outcome.attempts
     saved = outcome.saved
-    content = None if response is None else response.content or b""
     record: Record = {
         "key": request.label,
         "url": request.url,
@@ -51,7 +50,7 @@ def record_of(outcome: Outcome, include: Collection[str] = ()) -> Record:
         "error": None if error is None else str(error),
         "attempts": len(attempts),
         "elapsed": round(outcome.elapsed, 6),
-        "bytes": len(content or b"") if saved is None else saved.size,
+        "bytes": outcome.size,
         "final_url": None if response is None else response.url,
         "started_at": _iso(attempts[0].started_at) if attempts else None,
     }
@@ -60,7 +59,7 @@ def record_of(outcome: Outcome, include: Collection[str] = ()) -> Record:
     if "headers" in include:
         record["headers"] = None if response is None else dict(response.headers)
     if "body" in include:
-        record.update(_body(content))
+        record.update(_body(None if response is None else response.content or b""))
     if IN_FILES in include:
         record.update(_file(saved))
     return record
@@ -90,6 +89,11 @@ def all_included(include: Collection[str], save: Save | None, pages: Pages | Non
         | ({IN_FILES} if save is not None else frozenset())
         | (frozenset() if pages is None else {PAGE})
     )
+
+
+def needs_bodies(include: Collection[str], pages: Pages | None, schema: object) -> bool:
+    """Whether what is written is made of bodies, so that a worker elsewhere has to send them."""
+    return "body" in include or pages is not None or schema is not None
 
 
 def check_alone(pages: Pages | None, others: Mapping[str, Any]) -> None:

@@ -250,9 +250,7 @@ class Run:
                 counts.cancelled += 1
             else:
                 counts.failed += 1
-            if outcome.response is not None:
-                saved = outcome.saved
-                counts.bytes += len(outcome.response.content or b"") if saved is None else saved.size
+            counts.bytes += outcome.size
             self._observe(outcome)
 
     def _start_timer(self) -> threading.Timer | None:

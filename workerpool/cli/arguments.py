@@ -19,6 +19,7 @@ from workerpool.errors import OptionError
 from workerpool.options import (
     BODIES,
     BUDGETS,
+    CLUSTER,
     DEADLINE,
     DEDUPE,
     EACH,
@@ -103,7 +104,7 @@ GROUPS = {
     "bodies": BODIES,
     "job": JOB,
     "budgets": (*BUDGETS, SHARED, WORKERS),
-    "course": (DEDUPE, PROCESSES, *FAILING, *EACH, DEADLINE),
+    "course": (DEDUPE, PROCESSES, CLUSTER, *FAILING, *EACH, DEADLINE),
     "reach": (*TRUST, *REACH),
     "messages": MESSAGES,
 }
@@ -137,6 +138,7 @@ class RunSettings:
     dedupe: bool = False
     pages: Pages | None = None
     processes: int = 1
+    cluster: str | None = None
     deadline: float | None = None
     quiet: bool = False
     no_progress: bool = False
@@ -217,6 +219,10 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         check_include,
         check_save,
     )  # which the other commands can do without
+    from workerpool.cluster.line import local_workers
+    from workerpool.cluster.making import check_alone as check_alone_on_cluster
+    from workerpool.cluster.making import check_saving
+    from workerpool.cluster.options import check_cluster
     from workerpool.processes.options import check_processes
 
     batch = said_of(said, (*OUTPUT, *SCHEMA, INPUT_FORMAT, QUERY, DEDUPE))
@@ -236,9 +242,13 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         check_alone(batch.get("pages"), batch)
         if "dedupe" in batch and "ordered" in batch:
             raise OptionError("--dedupe with --ordered needs --job DIR, where answers wait until it is their turn")
-    pool, of_run = pool_of(said), said_of(said, (PROCESSES, DEADLINE, *MESSAGES))
+    pool, of_run = pool_of(said), said_of(said, (PROCESSES, CLUSTER, DEADLINE, *MESSAGES))
     options, sources = options_of(**pool), tuple(said.sources)
     check_processes(of_run.get("processes", 1), options.workers)
+    if (cluster := of_run.get("cluster")) is not None:
+        check_alone_on_cluster(of_run.get("processes", 1))
+        check_cluster({**pool}, options, is_local=local_workers(cluster) is not None)
+        check_saving(cluster, batch.get("save") is not None)
     return RunSettings(
         sources=sources,
         pool=pool,

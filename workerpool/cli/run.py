@@ -19,7 +19,7 @@ from workerpool.batch.bodies import check_directory, scratch_bodies
 from workerpool.batch.codes import HELD, NOT_WRITTEN, OK, USAGE
 from workerpool.batch.job.job import Job
 from workerpool.batch.job.opening import OpenJob
-from workerpool.batch.record import all_included
+from workerpool.batch.record import all_included, needs_bodies
 from workerpool.batch.result import BROKEN, DEADLINE, RunResult, last_word
 from workerpool.batch.run import Books, Run
 from workerpool.batch.schemas.forms import form_of
@@ -35,10 +35,11 @@ from workerpool.cli.arguments import RunSettings
 from workerpool.cli.progress import Progress, make_progress
 from workerpool.cli.signals import Signals, exit_code, name_of
 from workerpool.cli.speaker import LogStream, Speaker
+from workerpool.cluster import ClusterPool, make_pool
 from workerpool.errors import Cancelled, JobError, JobHeld, SinkError, SourceError, WorkerPoolError
 from workerpool.model import Outcome
 from workerpool.pool import WorkerPool
-from workerpool.processes import ShardedPool, make_pool
+from workerpool.processes import ShardedPool
 from workerpool.report.summary import Took, summarize
 from workerpool.report.totals import Tally
 from workerpool.report.why import Allowed
@@ -95,7 +96,13 @@ class _Ready:
 def _run(settings: RunSettings, speaker: Speaker, owns_process: bool) -> int:
     # Everything that can be refused is, before anything is sent; the output last, as opening it makes it.
     with ExitStack() as stack:
-        pool = make_pool(settings.processes, thread_name_prefix="workerpool", **settings.pool)
+        pool = make_pool(
+            settings.processes,
+            cluster=settings.cluster,
+            bodies=needs_bodies(settings.include, settings.pages, settings.schema),
+            thread_name_prefix="workerpool",
+            **settings.pool,
+        )
         wait = False
         try:
             ready = (
@@ -258,7 +265,7 @@ class _Execution:
         if totals.requests or result.error is None:
             if self._ready.before:
                 self._speaker.tell(f"After {plural(self._ready.before, 'input')} that had ended before, this time:")
-            cpu = self._cpu + (self._pool.cpu if isinstance(self._pool, ShardedPool) else 0.0)
+            cpu = self._cpu + (self._pool.cpu if isinstance(self._pool, (ShardedPool, ClusterPool)) else 0.0)
             took = Took(elapsed=result.elapsed, cpu=cpu, cores=os.cpu_count() or 1)
             summary = summarize(totals, figures, self._allowed(), took)
             self._speaker.say("\n".join([summary, *self._rows(result)]))
@@ -283,9 +290,8 @@ class _Execution:
     def _allowed(self) -> Allowed:
         settings, options = self._settings, self._settings.options
         is_ordered = settings.ordered and settings.job is None  # a job puts its outcomes into order when it has them
-        return Allowed(
-            workers=options.workers, budgets=options.budgets, ordered=is_ordered, processes=settings.processes
-        )
+        processes = self._pool.size if isinstance(self._pool, ClusterPool) else settings.processes
+        return Allowed(workers=options.workers, budgets=options.budgets, ordered=is_ordered, processes=processes)
 
     def _say_last_word(self, how: str, code: int) -> None:
         """Say what the run of a job has come to, for a process that ends before it."""

@@ -210,6 +210,12 @@ PROCESSES = Option(
     "that share the work, [by host](../howto/speed.md#more-cores). The other numbers are for all of them together",
     "1", read=number, to="processes")
 
+CLUSTER = Option(
+    "", "--cluster WHERE",
+    "run it on [a Dask cluster](../howto/cluster.md): local[N], N processes of this machine, or the address of a "
+    "scheduler, as tcp://10.0.0.5:8786. `{max_workers}` is then for each of its workers. Needs the extra `[cluster]`",
+    "this process", to="cluster")
+
 FAILING = (
     Option(
         "", "--retries N", "tries after the first", f"{RetryPolicy().attempts - 1}", read=tries, to="retry.attempts"),
@@ -374,6 +380,7 @@ ALL = tuple(
             *JOB,
             *POOL,
             PROCESSES,
+            CLUSTER,
             DEADLINE,
             *MESSAGES,
             *PLAN,

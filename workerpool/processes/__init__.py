@@ -9,7 +9,7 @@
 | `messages`, `parcels` | what both say to each other; `figures` how their numbers are added up |
 """
 
-from workerpool.processes.making import fetch, make_pool
+from workerpool.processes.making import make_pool
 from workerpool.processes.pool import ShardedPool
 
-__all__ = ["ShardedPool", "fetch", "make_pool"]
+__all__ = ["ShardedPool", "make_pool"]

@@ -44,8 +44,8 @@ def packed_options(given: Mapping[str, Any], options: Options, processes: int, b
     `given`: as the pool was given them; `options`: the same, checked. `budget`: the file of what the processes share,
     so that the rate, the sockets and the pauses of all of them together are those of one pool.
     """
-    _check(given, options, processes)
-    common = {name: _packed(name, value) for name, value in given.items()}
+    check_shared(given, options, f"processes={processes}")
+    common = {name: packed_option(name, value) for name, value in given.items()}
     common["budget"] = pack(budget)
     common["max_connections"] = pack(options.budgets.max_connections)
     if options.budgets.learns_connections:
@@ -56,16 +56,17 @@ def packed_options(given: Mapping[str, Any], options: Options, processes: int, b
     return [common | {"max_workers": pack(workers)} for workers in shares(options.workers, processes)]
 
 
-def _check(given: Mapping[str, Any], options: Options, processes: int) -> None:
-    """Raise `OptionError` for options that several processes cannot keep together."""
+def check_shared(given: Mapping[str, Any], options: Options, several: str) -> None:
+    """Raise `OptionError` for options that several processes cannot keep together. `several`: what asks for these."""
     if options.cookies == "shared":
-        raise OptionError(f'cookies="shared" with processes={processes}: {_HINTS["cookies"]}')
+        raise OptionError(f'cookies="shared" with {several}: {_HINTS["cookies"]}')
     for name in ("clock", "key_rate"):
         if given.get(name) is not None:
-            raise OptionError(f"{name}={given[name]!r} with processes={processes}: {_HINTS[name]}")
+            raise OptionError(f"{name}={given[name]!r} with {several}: {_HINTS[name]}")
 
 
-def _packed(name: str, value: Any) -> bytes:
+def packed_option(name: str, value: Any) -> bytes:
+    """Pack an option for another process; raises `OptionError`, naming it, if it cannot be."""
     try:
         return pack(value)
     except Unsendable as error:

@@ -148,13 +148,11 @@ class Tally:
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome; it is not kept."""
-        error, response = outcome.error, outcome.response
+        error = outcome.error
         reason = OK if error is None else reason_of(outcome)
         with self._lock:
             self._sums.reasons[reason] += 1
-            if response is not None:
-                saved = outcome.saved
-                self._sums.bytes += len(response.content or b"") if saved is None else saved.size
+            self._sums.bytes += outcome.size
             if error is not None and reason not in self._examples and len(self._examples) < EXAMPLES:
                 self._examples[reason] = _example(outcome)
             if outcome.attempts:

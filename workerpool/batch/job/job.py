@@ -14,7 +14,7 @@ from workerpool.batch.job.ledger import Ledger
 from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.opening import Opening, OpenJob, sink_of
 from workerpool.batch.progress import Moment
-from workerpool.batch.record import check_alone, check_include, check_save
+from workerpool.batch.record import check_alone, check_include, check_save, needs_bodies
 from workerpool.batch.result import RunResult
 from workerpool.batch.run import PROGRESS_EVERY, Run
 from workerpool.batch.schemas.options import check_typed
@@ -28,10 +28,11 @@ from workerpool.batch.sources.query import QueryRows
 from workerpool.batch.template.making import making_of
 from workerpool.batch.template.template import Template
 from workerpool.checks import check_callable, check_count, check_flag, check_seconds
+from workerpool.cluster import make_pool
+from workerpool.cluster.making import check_saving
 from workerpool.errors import OptionError
 from workerpool.model import Outcome
 from workerpool.paging import Pages, check_pages
-from workerpool.processes import make_pool
 from workerpool.saving import Save
 
 _FLAGS = (
@@ -42,6 +43,10 @@ _FLAGS = (
 
 def _log(sentence: str) -> None:
     events.emit("run.noted", note=sentence)
+
+
+def _ignore(outcome: Outcome) -> None:
+    """Nobody observes."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -153,7 +158,7 @@ class Job:
         self,
         *,
         deadline: float | None = None,
-        observe: Callable[[Outcome], None] = lambda outcome: None,
+        observe: Callable[[Outcome], None] | None = None,
         progress: Callable[[Moment], None] | None = None,
         progress_every: float = PROGRESS_EVERY,
         **options: Any,
@@ -163,7 +168,8 @@ class Job:
         `deadline`: seconds after which what is not being sent is put off for the next time. `observe` is called with
         each outcome, once it is in the ledger, and `progress` every `progress_every` seconds, in another thread, with a
         `Moment` of the run; what they raise ends the run. `options` are those of `WorkerPool`, and
-        `processes`, on how many to run it (see `ShardedPool`). Raises what `open` raises.
+        `processes`, on how many to run it (see `ShardedPool`), or `cluster`, on which one (see `ClusterPool`). Raises
+        what `open` raises.
 
         No signal handler is installed. The run has a thread of its own, which reads the sources and calls `observe`.
         Whatever is raised in this thread meanwhile, as `KeyboardInterrupt` at Ctrl-C or a host's time limit, drains the
@@ -173,9 +179,11 @@ class Job:
         if deadline is not None:
             check_seconds("deadline", deadline)
         check_seconds("progress_every", progress_every)
+        check_saving(options.get("cluster"), self.save is not None)
+        bodies = observe is not None or needs_bodies(self.include, self.pages, self.schema)
         with ExitStack() as stack:
             # The pool first, as an option that is refused leaves the job as it is; it ends before the job is let go.
-            pool = stack.enter_context(make_pool(**options))
+            pool = stack.enter_context(make_pool(bodies=bodies, **options))
             opened = self.open()
             owned = ExitStack()
             owned.callback(opened.close)
@@ -188,7 +196,7 @@ class Job:
             sources=opened.names,
             total=opened.total if is_counted else None,
             deadline=deadline,
-            observe=observe,
+            observe=observe or _ignore,
             progress=progress,
             progress_every=progress_every,
         )

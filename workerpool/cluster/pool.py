@@ -1,0 +1,156 @@
+"""`ClusterPool`: a `WorkerPool` whose workers are those of a cluster, on this machine or on many.
+
+This process reads the source, and keeps what is done with outcomes; the cluster's send. Any thread may call a pool's
+methods.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, NoReturn
+
+from workerpool import events
+from workerpool.checks import check_flag
+from workerpool.cluster.coordinator import Coordinator
+from workerpool.cluster.line import local_workers, open_line
+from workerpool.cluster.options import check_cluster, options_of_workers
+from workerpool.errors import ClusterLost, WrongThread
+from workerpool.limits.file import budget_path
+from workerpool.model import Idle, Request
+from workerpool.pool import WorkerPool
+from workerpool.processes.scratch import Scratch
+from workerpool.retry import Retries
+from workerpool.statistics import PoolStatistics
+from workerpool.stream import Stream
+
+WINDOW = 20_000
+"""Requests of one stream in memory, unless it is told otherwise: some seconds of what a few workers can do."""
+
+
+class ClusterPool(WorkerPool):
+    """A `WorkerPool` on the workers of a Dask cluster, each of which sends to hosts of its own.
+
+    For batches that one machine cannot send fast enough. The requests of one host go to one worker as long as any is
+    under way; rates, sockets and pauses hold over all of them. Streams, lists, `get` and its like, `drain`,
+    `statistics` and `shutdown` are as those of `WorkerPool`; callables cannot be submitted.
+
+    `cluster`: ``"local[4]"``, a cluster of four processes on this machine, which is started and ended with the pool; the
+    address of a Dask scheduler, as ``"tcp://10.0.0.5:8786"``; or a `distributed.Client`. All workers need the same
+    version of this library. `max_workers`: threads of each worker. Other numbers are for all workers together: those of
+    ``local[4]`` keep them by a file; on a cluster of several machines, none can be asked for.
+    `bodies`: False leaves them where they were read, so that outcomes say how long they are, and responses have none.
+    `options` are those of `WorkerPool`. Functions and classes among them have to be found in modules, not in the
+    program's main one; there is no `clock`, and cookies are not ``"shared"``.
+
+    A worker that is lost costs nothing but time: what it had without an outcome is sent again by others, so a request
+    that may not be repeated fails as `InvalidRequest`, unsent. A lost scheduler is waited for.
+
+    Needs the extra `[cluster]`. Raises `OptionError` (a `ValueError`) for a value that cannot work, `ClusterLost` if no
+    cluster is there.
+    """
+
+    def __init__(self, cluster: Any, max_workers: int | None = 16, *, bodies: bool = True, **options: Any) -> None:
+        self._cluster = cluster
+        check_flag("bodies", bodies)
+        self._keeps_bodies = bodies
+        self._shared: str | os.PathLike[str] | None = options.pop("budget", None)
+        self._given = options
+        self._closing_since: float | None = None
+        super().__init__(max_workers, **options)  # without a budget to share: this process sends nothing
+
+    def _start(self) -> None:
+        """Connect to the cluster, or start it."""
+        workers = local_workers(self._cluster)
+        check_cluster({**self._given, "budget": self._shared}, self._options, is_local=workers is not None)
+        self._retries = Retries(self._options.retry)
+        self._scratch = Scratch() if workers is not None and self._shared is None else None
+        options = options_of_workers(self._given, self._options, workers, self._budget_file())
+        self._coordinator = Coordinator(
+            open_line(self._cluster),
+            options,
+            self._options.workers,
+            may_split=workers is not None,
+            keeps_bodies=self._keeps_bodies,
+            may_repeat=self._retries.may_repeat,
+        )
+        self._crew: Any = self._coordinator
+        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+        self._on_dropped: Any = weakref.finalize(self, _abandon, self._coordinator, self._scratch)
+        self._on_dropped.atexit = False
+
+    def _budget_file(self) -> Path | None:
+        """Where the budget is that the workers of a cluster on this machine share."""
+        if self._scratch is not None:
+            return self._scratch.budget
+        return None if self._shared is None else Path(budget_path(self._shared, os.environ))
+
+    def start_anew(self) -> None:
+        """In a forked child there is no way to the cluster: the connection is the parent's."""
+        self._on_dropped.detach()
+        self._coordinator.failure = ClusterLost("a forked process has no way to the cluster of its parent: make a pool")
+
+    def _stream(
+        self, name: str, requests: Iterable[str | Request | Idle], window: int | None, *, ordered: bool, **kind: Any
+    ) -> Stream:
+        return super()._stream(name, requests, WINDOW if window is None else window, ordered=ordered, **kind)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more requests, and end when those that were taken have ended; with `wait`, return only then.
+
+        `cancel_futures` cancels requests that are not being sent right now. A cluster that was started by the pool ends
+        with it.
+        """
+        is_first, self._closing_since = self._closing_since is None, self._closing_since or self._clock.now()
+        self._coordinator.close(cancel=cancel_futures)
+        if not wait:
+            return
+        self._coordinator.join()
+        if self._scratch is not None:
+            self._scratch.remove()
+        if is_first:
+            figures, elapsed = self._coordinator.look(), self._clock.now() - self._closing_since
+            events.emit("pool.stopped", requests=figures.requests, sent=figures.sent, elapsed=elapsed)
+
+    def statistics(self) -> PoolStatistics:
+        """Return a frozen picture of all workers together, as they stood when they told last: about a second ago."""
+        return self._coordinator.look()
+
+    @property
+    def cpu(self) -> float:
+        """Seconds that the workers' processes had had the CPU when they told last."""
+        return self._coordinator.cpu
+
+    @property
+    def size(self) -> int:
+        """How many workers of the cluster have taken part."""
+        return max(1, self._coordinator.workers)
+
+    @property
+    def _broken(self) -> bool:
+        """Whether the cluster is lost."""
+        return self._coordinator.failure is not None
+
+    @property
+    def session(self) -> NoReturn:
+        """There is none, as no worker is in this process."""
+        raise WrongThread("pool.session is a worker's own, and a ClusterPool has its workers in other processes")
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Refused: it would run in another process."""
+        raise WrongThread("a ClusterPool runs no callables, as its workers are in other processes: use a WorkerPool")
+
+    def warm(self, urls: Iterable[str]) -> int:
+        """Open no sockets, and return 0: which worker sends to a host is decided with its first request."""
+        return 0
+
+    def _refuse_inside(self, what: str) -> None:
+        """No worker is in this process."""
+
+
+def _abandon(coordinator: Coordinator, scratch: Scratch | None) -> None:
+    """End what belongs to a pool that was dropped without shutdown."""
+    coordinator.close(cancel=True)
