@@ -1,0 +1,217 @@
+"""Which worker of a cluster has which host, and how much it is given: the coordinator's books, each by itself."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+from hypothesis import given as drawn
+from hypothesis import strategies as st
+
+from workerpool.cluster.berths import AHEAD, MOST, SPLIT_FROM, Berth, Books, Given
+from workerpool.cluster.messages import Errand
+from workerpool.model import Outcome, Request
+from workerpool.tickets import Owner, Ticket
+
+
+class Wanted(Ticket):
+    def deliver(self, outcome: Outcome) -> None: ...
+
+
+OWNER = Owner()
+
+
+def request(number: int, host: str, owner: Owner = OWNER) -> Given:
+    url = f"http://{host}/{number}"
+    return Given(Wanted(Request(url), host, owner), Errand(number, 1, host, (url, None)))
+
+
+def books_of(workers: int, *, may_split: bool = False, threads: int = 4) -> Books:
+    books = Books(may_split=may_split)
+    for number in range(workers):
+        books.join(Berth(f"w{number}", threads))
+    return books
+
+
+def enter(books: Books, hosts: dict[str, int]) -> None:
+    numbers = count(1)
+    for host, requests in hosts.items():
+        for _ in range(requests):
+            books.enter(request(next(numbers), host))
+
+
+def hosts_at(books: Books, address: str) -> set[str]:
+    return {*books.berths[address].lanes}
+
+
+def fill_all(books: Books) -> dict[str, list[Given]]:
+    return {address: books.fill(berth) for address, berth in books.berths.items()}
+
+
+def test_a_host_is_one_workers_and_hosts_are_spread_evenly() -> None:
+    books = books_of(2)
+    enter(books, {f"h{n}": 3 for n in range(10)})
+    assert not hosts_at(books, "w0") & hosts_at(books, "w1")
+    assert len(hosts_at(books, "w0")) == len(hosts_at(books, "w1")) == 5
+
+
+def test_a_worker_is_given_of_all_its_hosts_in_turn_and_in_each_hosts_order() -> None:
+    books = books_of(1)
+    enter(books, {"big": 100, "small": 3})
+    (given,) = fill_all(books).values()
+    assert [one.errand.host for one in given[:6]] == ["big", "small"] * 3
+    assert [one.number for one in given if one.errand.host == "big"] == [*range(1, 14)]
+    assert len(given) == books.berths["w0"].target == 16
+
+
+def test_what_a_lost_worker_had_goes_to_others_before_anything_else() -> None:
+    books = books_of(2)
+    enter(books, {"a": 20, "b": 20})
+    given = fill_all(books)
+    (lost,) = (address for address, berth in books.berths.items() if "a" in berth.lanes)
+    (other,) = books.berths.keys() - {lost}
+    assert {one.errand.host for one in given[lost]} == {"a"}
+    books.leave(lost)
+    assert hosts_at(books, other) == {"a", "b"}
+    lane = books.berths[other].lanes["a"]
+    assert [one.number for one in lane.queue] == [*range(1, 21)]
+    assert books.berths[other].queued == 20 + 4
+
+
+def test_what_was_given_to_a_lost_worker_ends_once_whoever_tells_of_it_first() -> None:
+    books = books_of(2)
+    enter(books, {"a": 1})
+    (given,) = (one for some in fill_all(books).values() for one in some)
+    assert given.lane is not None
+    assert given.lane.berth is not None
+    books.leave(given.lane.berth.address)
+    assert books.end(1) is given  # it had told of it before it was lost
+    assert books.end(1) is None
+    assert not any(books.fill(berth) for berth in books.berths.values())
+    assert not books.given
+
+
+def test_without_a_worker_requests_wait_for_the_first_that_joins() -> None:
+    books = books_of(0)
+    enter(books, {"a": 2, "b": 2})
+    books.join(Berth("w", 4))
+    assert len(books.fill(books.berths["w"])) == 4
+    books.leave("w")
+    books.join(Berth("x", 4))
+    assert len(books.fill(books.berths["x"])) == 4
+
+
+def test_a_worker_that_has_nothing_takes_hosts_that_have_not_begun() -> None:
+    books = books_of(1)
+    enter(books, {f"h{n}": 10 for n in range(20)})
+    first = {one.errand.host for one in books.fill(books.berths["w0"])}
+    books.join(Berth("w1", 4))
+    books.level()
+    taken = hosts_at(books, "w1")
+    assert taken
+    assert not taken & first
+
+
+@pytest.mark.parametrize(("may_split", "parts"), [(True, 2), (False, 1)])
+def test_a_large_host_is_split_by_range_only_where_budgets_are_counted_in_common(may_split: bool, parts: int) -> None:
+    books = books_of(1, may_split=may_split)
+    enter(books, {"only": 4 * SPLIT_FROM})
+    books.fill(books.berths["w0"])
+    books.join(Berth("w1", 4))
+    books.level()
+    shares = [lane for berth in books.berths.values() for lane in berth.lanes.values()]
+    assert len(shares) == parts
+    numbers = [one.number for lane in shares for one in lane.queue]
+    assert numbers == sorted(numbers)
+
+
+def test_a_worker_is_given_so_much_as_it_can_do_in_some_seconds() -> None:
+    berth = Berth("w", 4)
+    for second in range(1, 20):
+        berth.note_rate(100, berth.target // 2, float(second))
+    assert berth.target == pytest.approx(100 * AHEAD, rel=0.01)
+    for second in range(20, 60):
+        berth.note_rate(100, 0, float(second))  # it runs dry, so it could have had more
+    assert berth.target == MOST
+
+
+def test_a_slow_worker_is_given_no_more_than_keeps_its_threads_busy() -> None:
+    berth = Berth("w", 4)
+    for second in range(1, 20):
+        berth.note_rate(1, berth.target, float(second))
+    assert berth.target == berth.least
+
+
+def test_a_stream_with_too_much_to_read_is_sent_nothing_more_but_what_it_waits_for() -> None:
+    owner = Owner()
+    books = books_of(1)
+    for number in (1, 2):
+        books.enter(request(number, "a", owner))
+    owner.is_full = True
+    assert books.fill(books.berths["w0"]) == []
+    owner.awaited = books.given[1].ticket
+    assert [one.number for one in books.fill(books.berths["w0"])] == [1]
+
+
+def test_what_is_queued_of_a_stream_is_taken_out_and_nothing_of_it_stays() -> None:
+    books = books_of(2)
+    enter(books, {"a": 30, "b": 30})
+    given = [one for some in fill_all(books).values() for one in some]
+    gone = books.take_out(1)
+    assert len(given) + len(gone) == 60
+    for one in given:
+        assert books.end(one.number) is one
+    assert not books.given
+    assert not any(berth.lanes or berth.given for berth in books.berths.values())
+
+
+STEPS = st.lists(st.tuples(st.sampled_from("enter fill end back join leave level".split()), st.integers(0, 5)), max_size=60)
+
+
+@drawn(STEPS, st.booleans())
+def test_whatever_workers_do_every_request_ends_once_and_counts_hold(steps: list[tuple[str, int]], may_split: bool) -> None:
+    books, numbers, names = Books(may_split=may_split), count(1), count(1)
+    entered: set[int] = set()
+    ended: list[int] = []
+
+    def berth_of(choice: int) -> Berth | None:
+        berths = [*books.berths.values()]
+        return berths[choice % len(berths)] if berths else None
+
+    def end_some(berth: Berth, most: int) -> None:
+        for number in [*berth.given][:most]:
+            if books.end(number) is not None:
+                ended.append(number)
+
+    for what, choice in steps:
+        berth = berth_of(choice)
+        if what == "enter":
+            for _ in range(40):
+                one = request(next(numbers), f"h{choice}")
+                entered.add(one.number)
+                books.enter(one)
+        elif what == "join":
+            books.join(Berth(f"w{next(names)}", 2))
+        elif what == "level":
+            books.level()
+        elif berth is None:
+            continue
+        elif what == "fill":
+            books.fill(berth)
+        elif what == "end":
+            end_some(berth, 1 + choice)
+        elif what == "back":
+            books.take_back(berth, [*berth.given][:choice])
+        else:
+            books.leave(berth.address)
+        for each in books.berths.values():
+            assert each.queued == sum(len(lane.queue) for lane in each.lanes.values())
+            assert len(each.given) == sum(lane.under_way for lane in each.lanes.values())
+    if not books.berths:
+        books.join(Berth("last", 2))
+    while books.given:
+        for each in books.berths.values():
+            books.fill(each)
+            end_some(each, MOST)
+    assert sorted(ended) == sorted(entered)
+    assert not any(each.lanes for each in books.berths.values())
