@@ -99,7 +99,7 @@ def _open_local(distributed: Any, workers: int) -> DaskLine:
             threads_per_worker=2,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # of its own, as the usual one may be taken
             memory_limit=0,
             silence_logs=logging.CRITICAL,
         )
