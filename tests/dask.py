@@ -66,7 +66,16 @@ class Processes:
         return process
 
     def start_worker(self) -> subprocess.Popen[bytes]:
-        words = (self.address, "--no-nanny", "--dashboard-address", "127.0.0.1:0", "--nthreads", "2", "--memory-limit", "0")
+        words = (
+            self.address,
+            "--no-nanny",
+            "--dashboard-address",
+            "127.0.0.1:0",
+            "--nthreads",
+            "2",
+            "--memory-limit",
+            "0",
+        )
         return self._start("worker", *words)
 
     def _start(self, what: str, *words: str) -> subprocess.Popen[bytes]:

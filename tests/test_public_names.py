@@ -11,7 +11,7 @@ import workerpool.errors
 import workerpool.testing
 from workerpool.agent import version
 
-POOL = {"WorkerPool", "ShardedPool", "fetch", "registered_domain", "PoolStatistics"}
+POOL = {"WorkerPool", "ShardedPool", "ClusterPool", "fetch", "registered_domain", "PoolStatistics"}
 VALUES = {
     "Request",
     "Attempt",
@@ -32,6 +32,7 @@ ERRORS = {
     "WrongThread",
     "SlotTimeout",
     "ProcessesLost",
+    "ClusterLost",
     "BudgetError",
     "RequestError",
     "InvalidRequest",

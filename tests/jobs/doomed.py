@@ -31,9 +31,9 @@ from typing import Any
 
 from workerpool.cli import main as command
 from workerpool.cli import run as of_runs
+from workerpool.cluster import make_pool
 from workerpool.config import RetryPolicy
 from workerpool.pool import WorkerPool
-from workerpool.cluster import make_pool
 
 SYSTEM = ("write", "pwrite", "fsync", "replace", "ftruncate", "unlink", "link")
 """Functions of `os` that are counted. What SQLite calls by itself is not seen; its statements are."""

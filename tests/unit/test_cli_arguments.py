@@ -131,7 +131,7 @@ def test_every_option_is_read() -> None:
     # The first and the last say the contrary of what is said, and one of the proxies' flags excludes the
     # other, as one body does.
     unsaid = {"--ca-bundle", "--cert", "--proxies", "--conditional", "--data"}
-    unsaid |= {"--pages", "--max-pages"}  # which --dedupe excludes
+    unsaid |= {"--pages", "--max-pages", "--cluster"}  # which --dedupe excludes, or --processes
     flags = {option.word for options in GROUPS.values() for option in options}
     assert flags - set(words.split()) == unsaid
 

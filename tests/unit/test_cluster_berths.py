@@ -165,11 +165,16 @@ def test_what_is_queued_of_a_stream_is_taken_out_and_nothing_of_it_stays() -> No
     assert not any(berth.lanes or berth.given for berth in books.berths.values())
 
 
-STEPS = st.lists(st.tuples(st.sampled_from("enter fill end back join leave level".split()), st.integers(0, 5)), max_size=60)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["enter", "fill", "end", "back", "join", "leave", "level"]), st.integers(0, 5)),
+    max_size=60,
+)
 
 
 @drawn(STEPS, st.booleans())
-def test_whatever_workers_do_every_request_ends_once_and_counts_hold(steps: list[tuple[str, int]], may_split: bool) -> None:
+def test_whatever_workers_do_every_request_ends_once_and_counts_hold(
+    steps: list[tuple[str, int]], may_split: bool
+) -> None:
     books, numbers, names = Books(may_split=may_split), count(1), count(1)
     entered: set[int] = set()
     ended: list[int] = []
@@ -179,9 +184,7 @@ def test_whatever_workers_do_every_request_ends_once_and_counts_hold(steps: list
         return berths[choice % len(berths)] if berths else None
 
     def end_some(berth: Berth, most: int) -> None:
-        for number in [*berth.given][:most]:
-            if books.end(number) is not None:
-                ended.append(number)
+        ended.extend(number for number in [*berth.given][:most] if books.end(number) is not None)
 
     for what, choice in steps:
         berth = berth_of(choice)

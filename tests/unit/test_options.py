@@ -15,10 +15,10 @@ from workerpool.batch.sinks.formats import FORMATS, OF_FILES
 from workerpool.batch.sources.formats import NAMES
 from workerpool.cli.arguments import make_parser
 from workerpool.cli.plan_arguments import PlanSettings
+from workerpool.cluster import make_pool
 from workerpool.doctor import Examiner
 from workerpool.options import ALL, DOCTOR, IN_PYTHON, INPUT_FORMAT, JOB, OUTPUT, PLAN, PROCESSES, Option
 from workerpool.options.words import in_flags
-from workerpool.cluster import make_pool
 
 PACKAGE = Path(workerpool.__file__).parent
 

@@ -79,10 +79,11 @@ class Lane:
 
 @dataclass(slots=True, eq=False)
 class Berth:
-    """A worker of the cluster. `target`: requests that it may have without an outcome, by its rate. `low`: see there.
+    """A worker of the cluster, with so many `threads`.
 
-    `queued`: requests in its lanes' queues. `chunks`: numbers of the tasks that it has. `pool`: which pool it said last that it had; `is_hungry`: whether that
-    could send to more hosts.
+    `given`: requests that it has, `target` of them at most, by its `rate`; `queued`: those in its lanes' queues.
+    `chunks`: numbers of the tasks that it has. `pool`: which pool it had when it told last; `is_hungry`: whether that
+    could send to more hosts. `counted`: outcomes since `counted_at`.
     """
 
     address: str
@@ -93,7 +94,7 @@ class Berth:
     chunks: set[int] = field(default_factory=set)
     target: int = 0
     rate: float = 0.0
-    counted: int = 0  # outcomes since `counted_at`
+    counted: int = 0
     counted_at: float = 0.0
     pool: str = ""
     is_hungry: bool = True

@@ -220,7 +220,9 @@ class Coordinator:
     def _check_patience(self, now: float) -> None:
         if self._line.is_closed or now - self._seen_at > PATIENCE:
             what = "has no scheduler any more" if self._line.is_closed or not self._line.is_up else "has no worker"
-            self._fail(ClusterLost(f"{self._line.name} {what}: start it again, and then this, which goes on if it is a job"))
+            self._fail(
+                ClusterLost(f"{self._line.name} {what}: start it again, and then this, which goes on if it is a job")
+            )
         elif self._losses > MOST_LOSSES:
             self._fail(
                 ClusterLost(
@@ -338,7 +340,9 @@ class Coordinator:
         self._losses += 1
         self._is_unsure = True
         if _is_of_code(error):
-            self._fail(ClusterLost(f"a worker at {berth.address} cannot work: {redact(f'{type(error).__name__}: {error}')}"))
+            self._fail(
+                ClusterLost(f"a worker at {berth.address} cannot work: {redact(f'{type(error).__name__}: {error}')}")
+            )
             return
         self._books.take_back(berth, [*berth.given])
 
@@ -394,7 +398,9 @@ class Coordinator:
         its, _ = said
         if its != version():
             self._fail(
-                ClusterLost(f"the worker at {address} has workerpool {its}, and this is {version()}: install the same on all")
+                ClusterLost(
+                    f"the worker at {address} has workerpool {its}, and this is {version()}: install the same on all"
+                )
             )
             return
         self._books.join(Berth(address, threads, counted_at=time.monotonic()))

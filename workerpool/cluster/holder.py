@@ -4,8 +4,7 @@ A task brings requests, waits for a while, and takes away all that has ended mea
 before it, so that a host which is slow, or asks for a pause, holds up no task. So sockets, cookies, queues and what was
 learned of hosts stay.
 
-The pools of a process are in `_HOLDERS`, by their job: a task has no other way to find what an earlier one has left. A
-task's thread makes one; `stop` and `close` come on the worker's event loop. A pool that nobody asks for any more, as
+The pools of a process are in `_HOLDERS`, by their jobs. A task's thread makes one; `stop` and `close` come on the worker's event loop. A pool that nobody asks for any more, as
 the process that had its batch is gone, ends after `LEFT_ALONE`.
 """
 
@@ -45,14 +44,11 @@ AT_ONCE = 8 * 1024 * 1024
 HELD_BYTES = 32 * 1024 * 1024
 """Bytes of bodies that wait for a task, from which on no more are fetched."""
 
-_HOLDERS: dict[str, Holder] = {}
-_holders_lock = threading.Lock()  # guards it
-
 
 def fetch_chunk(data: bytes) -> bytes:
     """Carry out a chunk. A task of Dask's."""
     chunk: Chunk = unpacked(data)
-    return packed(_holder_of(chunk).fetch(chunk))
+    return packed(_HOLDERS.enter(chunk).fetch(chunk))
 
 
 def hello(is_ours: bool) -> tuple[str, str]:
@@ -65,27 +61,14 @@ def hello(is_ours: bool) -> tuple[str, str]:
 
 def stop(job: str, owner: int) -> None:
     """Send nothing more of a stream: what is being sent ends as it does, the rest as cancelled outcomes."""
-    with _holders_lock:
-        holder = _HOLDERS.get(job)
+    holder = _HOLDERS.find(job)
     if holder is not None:
         holder.stop(owner)
 
 
 def close(job: str) -> None:
     """End a job's pool."""
-    with _holders_lock:
-        holder = _HOLDERS.pop(job, None)
-    if holder is not None:
-        holder.close()
-
-
-def _holder_of(chunk: Chunk) -> Holder:
-    with _holders_lock:
-        holder = _HOLDERS.get(chunk.job)
-        if holder is None or not holder.enter():
-            holder = _HOLDERS[chunk.job] = Holder(chunk.job, chunk.options, keeps_bodies=chunk.keeps_bodies)
-            holder.enter()
-        return holder
+    _HOLDERS.close(job)
 
 
 class _Pool(WorkerPool):
@@ -137,7 +120,7 @@ class Holder:
         self._guests = 0  # tasks that are here, or on their way in
         self._left_at = time.monotonic()  # when the last one went
         self._is_closed = False
-        self._watch = threading.Thread(target=self._wait_for_guests, name="workerpool-left-alone", daemon=True)
+        self._watch = threading.Thread(target=self._wait_for_guests, name="workerpool-forsaken", daemon=True)
         self._watch.start()
 
     # -- tasks --------------------------------------------------------------------------------------------------------
@@ -188,7 +171,9 @@ class Holder:
             return _Task(self, errand, owner)
         except Exception as error:  # what it carries cannot be imported here
             url, _ = errand.request
-            why = f"the worker that was to send it cannot read what it carries ({redact(str(error))}): install that there"
+            why = (
+                f"the worker that was to send it cannot read what it carries ({redact(str(error))}): install that there"
+            )
             plain = _Task(self, errand._replace(request=(url, None)), owner)
             return plain, unsent(plain.request, InvalidRequest(why))
 
@@ -253,4 +238,35 @@ class Holder:
             with self._lock:
                 is_left = not self._guests and time.monotonic() - self._left_at > LEFT_ALONE
             if is_left:
-                close(self._job)
+                _HOLDERS.close(self._job)
+
+
+class _Holders:
+    """The pools of this process, by their jobs."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards _holders
+        self._holders: dict[str, Holder] = {}
+
+    def enter(self, chunk: Chunk) -> Holder:
+        """Find the pool of a chunk's job, or make it, and count the task in."""
+        with self._lock:
+            holder = self._holders.get(chunk.job)
+            if holder is None or not holder.enter():
+                holder = self._holders[chunk.job] = Holder(chunk.job, chunk.options, keeps_bodies=chunk.keeps_bodies)
+                holder.enter()
+            return holder
+
+    def find(self, job: str) -> Holder | None:
+        with self._lock:
+            return self._holders.get(job)
+
+    def close(self, job: str) -> None:
+        with self._lock:
+            holder = self._holders.pop(job, None)
+        if holder is not None:
+            holder.close()
+
+
+_HOLDERS = _Holders()
+"""All there are: a task has no other way to what an earlier one has left."""

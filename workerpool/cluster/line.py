@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -74,8 +74,8 @@ def local_workers(cluster: object) -> int | None:
 def open_line(cluster: Any) -> DaskLine:
     """Connect to a cluster, or start one on this machine.
 
-    `cluster`: ``local[N]``, a scheduler's address, or a `distributed.Client`. Raises `OptionError` where that is none of
-    these or distributed is missing, and `ClusterLost` where no scheduler answers.
+    `cluster`: ``local[N]``, a scheduler's address, or a `distributed.Client`. Raises `OptionError` where that is none
+    of these or distributed is missing, and `ClusterLost` where no scheduler answers.
     """
     distributed = load("distributed", "cluster", "cluster=")
     if (workers := local_workers(cluster)) is not None:
@@ -86,8 +86,8 @@ def open_line(cluster: Any) -> DaskLine:
         return DaskLine(cluster, ())
     if not isinstance(cluster, str) or not cluster:
         raise OptionError(
-            f"cluster={cluster!r} is no cluster: give local[4], the address of a scheduler as tcp://10.0.0.5:8786, or a "
-            "distributed.Client"
+            f"cluster={cluster!r} is no cluster: give local[4], the address of a scheduler as tcp://10.0.0.5:8786, or "
+            "a distributed.Client"
         )
     return _open_remote(distributed, cluster)
 
@@ -126,7 +126,7 @@ class DaskLine:
     def __init__(self, client: Client, owned: Sequence[Any], *, is_local: bool = False) -> None:
         self._client = client
         self._owned = owned
-        self._helpers = ThreadPoolExecutor(THREADS, "workerpool-cluster-line")
+        self._helpers = ThreadPoolExecutor(THREADS, "workerpool-dask")
         self._is_closing = threading.Event()
         self.is_local = is_local
         self.name = "the cluster on this machine" if is_local else str(client.scheduler.addr)
@@ -207,5 +207,3 @@ def _tell(told: Told, ask: Callable[[], Any]) -> None:
 
 def _ignore(answer: object) -> None:
     """Nobody needs to know."""
-
-

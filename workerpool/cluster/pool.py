@@ -7,6 +7,7 @@ methods.
 from __future__ import annotations
 
 import os
+import uuid
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -21,7 +22,7 @@ from workerpool.cluster.options import check_cluster, options_of_workers
 from workerpool.errors import ClusterLost, WrongThread
 from workerpool.limits.file import budget_path
 from workerpool.model import Idle, Request
-from workerpool.pool import WorkerPool
+from workerpool.pool import WorkerPool, options_of
 from workerpool.processes.scratch import Scratch
 from workerpool.retry import Retries
 from workerpool.statistics import PoolStatistics
@@ -38,7 +39,7 @@ class ClusterPool(WorkerPool):
     under way; rates, sockets and pauses hold over all of them. Streams, lists, `get` and its like, `drain`,
     `statistics` and `shutdown` are as those of `WorkerPool`; callables cannot be submitted.
 
-    `cluster`: ``"local[4]"``, a cluster of four processes on this machine, which is started and ended with the pool; the
+    `cluster`: ``"local[4]"``, a cluster of four processes of this machine, which begins and ends with the pool; the
     address of a Dask scheduler, as ``"tcp://10.0.0.5:8786"``; or a `distributed.Client`. All workers need the same
     version of this library. `max_workers`: threads of each worker. Other numbers are for all workers together: those of
     ``local[4]`` keep them by a file; on a cluster of several machines, none can be asked for.
@@ -57,36 +58,42 @@ class ClusterPool(WorkerPool):
         self._cluster = cluster
         check_flag("bodies", bodies)
         self._keeps_bodies = bodies
-        self._shared: str | os.PathLike[str] | None = options.pop("budget", None)
+        # What the workers share is theirs to join: this process sends nothing.
+        self._shared = {name: options.pop(name) for name in ("budget", "redis") if options.get(name) is not None}
+        if "redis" in self._shared:
+            self._shared.setdefault("budget", f"workerpool-{uuid.uuid4().hex}")
+        options_of(**options, **self._shared)
         self._given = options
         self._closing_since: float | None = None
-        super().__init__(max_workers, **options)  # without a budget to share: this process sends nothing
+        super().__init__(max_workers, **options)
 
     def _start(self) -> None:
         """Connect to the cluster, or start it."""
         workers = local_workers(self._cluster)
-        check_cluster({**self._given, "budget": self._shared}, self._options, is_local=workers is not None)
+        check_cluster({**self._given, **self._shared}, self._options, is_local=workers is not None)
         self._retries = Retries(self._options.retry)
-        self._scratch = Scratch() if workers is not None and self._shared is None else None
-        options = options_of_workers(self._given, self._options, workers, self._budget_file())
+        self._scratch: Scratch | None = None
+        shared = self._shared if "redis" in self._shared or workers is None else {"budget": self._budget_file()}
+        options = options_of_workers(self._given, self._options, workers, shared)
         self._coordinator = Coordinator(
             open_line(self._cluster),
             options,
             self._options.workers,
-            may_split=workers is not None,
+            may_split=bool(shared),
             keeps_bodies=self._keeps_bodies,
             may_repeat=self._retries.may_repeat,
         )
         self._crew: Any = self._coordinator
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
-        self._on_dropped: Any = weakref.finalize(self, _abandon, self._coordinator, self._scratch)
+        self._on_dropped: Any = weakref.finalize(self, _abandon, self._coordinator)
         self._on_dropped.atexit = False
 
-    def _budget_file(self) -> Path | None:
+    def _budget_file(self) -> Path:
         """Where the budget is that the workers of a cluster on this machine share."""
-        if self._scratch is not None:
-            return self._scratch.budget
-        return None if self._shared is None else Path(budget_path(self._shared, os.environ))
+        if "budget" in self._shared:
+            return Path(budget_path(self._shared["budget"], os.environ))
+        self._scratch = Scratch()
+        return self._scratch.budget
 
     def start_anew(self) -> None:
         """In a forked child there is no way to the cluster: the connection is the parent's."""
@@ -109,6 +116,7 @@ class ClusterPool(WorkerPool):
         if not wait:
             return
         self._coordinator.join()
+        self._on_dropped.detach()
         if self._scratch is not None:
             self._scratch.remove()
         if is_first:
@@ -151,6 +159,6 @@ class ClusterPool(WorkerPool):
         """No worker is in this process."""
 
 
-def _abandon(coordinator: Coordinator, scratch: Scratch | None) -> None:
+def _abandon(coordinator: Coordinator) -> None:
     """End what belongs to a pool that was dropped without shutdown."""
     coordinator.close(cancel=True)
