@@ -3,10 +3,10 @@
     python -m benchmarks.cluster [--requests 4000] [--delay 0.1] [--threads 4] [--workers 4]
     python -m benchmarks.cluster --kills 8 [--requests 20000]
 
-Each answer is delayed by so many seconds, so that threads wait and no CPU binds. `local[1]` and `local[N]` fetch URLs of
-16 hosts, each by so many threads for each worker; the time is from the first outcome on, as processes take seconds to
-start. With `--kills`, a job of so many inputs has a random worker killed so many times; said is how many records inputs
-have in the output, and how many sends are known. Ends with 1 if that is not one for each.
+Each answer is delayed by so many seconds, so that threads wait and no CPU binds. `local[1]` and `local[N]` fetch URLs
+of 16 hosts, each by so many threads for each worker; the time is from the first outcome on, as processes take seconds
+to start. With `--kills`, a job of so many inputs has a random worker killed so many times; said is how many records
+inputs have in the output, and how many sends are known. Ends with 1 if that is not one for each.
 
 Everything is on one machine: the server and the process that writes have their part of its cores. With two of these,
 more than some thousand requests a second say nothing about a cluster.
@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=0)
     said = parser.parse_args()
     addresses = [f"127.0.0.{number}" for number in range(1, HOSTS + 1)]
-    with OriginProcess(addresses=addresses, record_limit=1) as origin:
+    with OriginProcess(addresses=addresses) as origin:
         count = said.requests or (20_000 if said.kills else 4_000)
         path = f"/delay/{0.002 if said.kills else said.delay}"
         urls = [origin.url(f"{path}?n={number}", address=addresses[number % HOSTS]) for number in range(count)]

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ from typing import Any
 import pytest
 
 from tests import elsewhere
-from tests.commands import COMMAND, environment
+from tests.commands import COMMAND, environment, run_here
 from tests.dask import Processes, distributed, local_cluster, pids_of
 from tests.dask import processes as processes  # a fixture
 from tests.sharded import none_is_left, origin_of_four, urls
 from tests.waiting import LONG, eventually
 from workerpool import ClusterLost, ClusterPool, InvalidRequest, Job, OptionError, Request, WrongThread, fetch
+from workerpool.paging import LinkHeader
 from workerpool.testing import Origin
 
 pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.slow]
@@ -65,17 +66,13 @@ def test_every_request_has_one_outcome_and_a_client_that_was_given_stays(origin:
     assert client.status == "running"
 
 
-def test_each_host_is_one_workers(client: Any) -> None:
+def test_all_workers_take_part(client: Any) -> None:
     given = [f"http://h{n % 7}.test/{n}" for n in range(300)]
-    pids = defaultdict(set)
     with ClusterPool(client, 4, transport=elsewhere.answering_pids) as pool:
         assert all(outcome.ok for outcome in pool.stream(given))
-        assert eventually(lambda: pool.size == 2)  # both are there by now: who comes later gets hosts of the other
-        for outcome in pool.stream(given):
-            assert outcome.response is not None
-            pids[outcome.url.split("/")[2]].add(outcome.response.text)
-    assert {len(each) for each in pids.values()} == {1}
-    assert len(set.union(*pids.values())) == 2
+        assert eventually(lambda: pool.size == 2)  # the first that is there has all to do until the second is
+        pids = {outcome.response.text for outcome in pool.stream(given) if outcome.response is not None}
+    assert pids == {*map(str, pids_of(client))}
 
 
 def test_outcomes_may_come_in_the_order_of_the_source(origin: Origin, client: Any) -> None:
@@ -121,6 +118,11 @@ def test_a_drained_stream_ends_soon_and_what_was_being_sent_ends_as_it_does(orig
     assert len(fetched) == origin.requests < 1000
 
 
+def test_pages_are_refused_where_bodies_are_left_out(client: Any) -> None:
+    with ClusterPool(client, 4, bodies=False) as pool, pytest.raises(OptionError, match="pages= with bodies=False"):
+        [*pool.stream(["http://a.test/"], pages=LinkHeader())]
+
+
 def test_callables_and_sessions_are_refused(client: Any) -> None:
     with ClusterPool(client, 4) as pool:
         with pytest.raises(WrongThread, match="runs no callables"):
@@ -136,7 +138,7 @@ def test_callables_and_sessions_are_refused(client: Any) -> None:
 def test_the_workers_of_this_machine_keep_to_one_rate_by_the_servers_count(origin: Origin) -> None:
     given = urls(origin, 160)
     assert all(outcome.ok for outcome in fetch(given, cluster="local[2]", max_workers=8, rate="80/s"))
-    assert origin.busiest(1.0) <= 80 * 1.02 + 1
+    assert origin.busiest(1.0) <= 1 + 80 + 8  # what a busy machine sends 0.1 s late comes together with the next
 
 
 # -- kills -------------------------------------------------------------------------------------------------------------
@@ -213,51 +215,42 @@ def test_a_command_that_is_interrupted_and_then_killed_goes_on_and_leaves_no_pro
 ) -> None:
     given = urls(origin, 3000, "/delay/0.005")
     (tmp_path / "urls.txt").write_text("\n".join(given))
-    words = [
-        *COMMAND,
-        "run",
-        "urls.txt",
-        "-o",
-        "out.jsonl",
-        "--job",
-        "a.job",
-        "--cluster",
-        "local[2]",
-        "--workers",
-        "4",
-    ]
+    words = [*COMMAND, "run", "urls.txt", "-o", "out.jsonl", "--job", "a.job", "--workers", "4"]
 
-    def run(end: Callable[[subprocess.Popen[bytes]], None] | None, arrivals: int) -> tuple[int, str, list[int]]:
-        said = tmp_path / "said"
-        with said.open("wb") as file:
+    def run(arrivals: int, end: Callable[[int], None]) -> tuple[int, str]:
+        """Begin the command, have it ended after so many more requests, and see its processes go."""
+        with (tmp_path / "said").open("wb") as file:
             process = subprocess.Popen(
-                words, cwd=tmp_path, env=environment(), stdout=file, stderr=file, start_new_session=True
+                [*words, "--cluster", "local[2]"],
+                cwd=tmp_path,
+                env=environment(),
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
             )
         try:
-            before, pids = origin.requests, list[int]()
-            if end is not None:
-                assert eventually(lambda: origin.requests >= before + arrivals or process.poll() is not None)
-                pids = children_of(process.pid)
-                end(process)
+            before = origin.requests
+            assert eventually(lambda: origin.requests >= before + arrivals or process.poll() is not None)
+            pids = children_of(process.pid)
+            end(process.pid)
             process.wait(LONG)
         finally:
             process.kill()
             process.wait(LONG)
-        return process.returncode, said.read_text(), pids
+        assert len(pids) >= 2
+        assert none_is_left(pids)
+        return process.returncode, (tmp_path / "said").read_text()
 
-    code, said, pids = run(lambda process: os.killpg(process.pid, signal.SIGINT), 200)
+    code, said = run(200, lambda pid: os.killpg(pid, signal.SIGINT))
     assert code == 130, said
     assert "in flight, sending no more" in said
-    assert "Traceback" not in said
     assert "interrupted by SIGINT" in said
-    assert len(pids) >= 2
-    assert none_is_left(pids)
-    code, said, pids = run(lambda process: process.kill(), 600)
+    assert "Traceback" not in said
+    code, _ = run(600, lambda pid: os.kill(pid, signal.SIGKILL))
     assert code == -signal.SIGKILL
-    assert none_is_left(pids)
-    code, said, _ = run(None, 0)
-    assert code == 0, said
-    assert "3,000 ok (exit 0)" in said
+    # Where it goes on is another matter than what it is.
+    done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
+    assert "3,000 ok (exit 0)" in done.stderr
     assert inputs_in(tmp_path / "out.jsonl") == each_once(given)
 
 
@@ -285,18 +278,21 @@ def test_options_that_a_cluster_cannot_keep_are_refused(options: dict[str, Any],
         [*fetch(["http://a.test/"], **options)]
 
 
-def test_the_command_line_refuses_them_in_its_own_words(tmp_path: Path) -> None:
-    words = [*COMMAND, "run", "-", "-o", "-", "--cluster", "tcp://127.0.0.1:1"]
-    for more, part in (
+@pytest.mark.parametrize(
+    ("more", "part"),
+    [
         (["--rate", "5/s"], "--rate='5/s' with --cluster: its workers are on several machines"),
-        (["--bodies", str(tmp_path / "bodies")], "with --cluster: bodies go to files of the worker"),
+        (["--bodies", "bodies"], "with --cluster: bodies go to files of the worker"),
         (["--processes", "2"], "--processes=2 with --cluster"),
-    ):
-        done = subprocess.run(
-            [*words, *more], capture_output=True, text=True, timeout=LONG, env=environment(), input=""
-        )
-        assert (done.returncode, done.stdout) == (2, "")
-        assert part in done.stderr
+    ],
+)
+def test_the_command_line_refuses_them_in_its_own_words(
+    more: list[str], part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "-", "-o", "-", "--cluster", "tcp://127.0.0.1:1", *more]
+    done = run_here(words, capsys, b"")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert part in done.stderr
 
 
 def test_a_scheduler_that_does_not_answer_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,17 +128,24 @@ def test_a_large_host_is_split_by_range_only_where_budgets_are_counted_in_common
 def test_a_worker_is_given_so_much_as_it_can_do_in_some_seconds() -> None:
     berth = Berth("w", 4)
     for second in range(1, 20):
-        berth.note_rate(100, berth.target // 2, float(second))
+        berth.note_rate(100, float(second))
     assert berth.target == pytest.approx(100 * AHEAD, rel=0.01)
-    for second in range(20, 60):
-        berth.note_rate(100, 0, float(second))  # it runs dry, so it could have had more
-    assert berth.target == MOST
+
+
+def test_what_a_worker_is_given_grows_twofold_at_a_time_and_to_an_end() -> None:
+    berth = Berth("w", 4)
+    targets = []
+    for second in range(1, 20):
+        berth.note_rate(10 * MOST, float(second))
+        targets.append(berth.target)
+    assert targets[:3] == [2 * berth.least, 4 * berth.least, 8 * berth.least]
+    assert targets[-1] == MOST
 
 
 def test_a_slow_worker_is_given_no_more_than_keeps_its_threads_busy() -> None:
     berth = Berth("w", 4)
     for second in range(1, 20):
-        berth.note_rate(1, berth.target, float(second))
+        berth.note_rate(1, float(second))
     assert berth.target == berth.least
 
 
@@ -210,6 +217,9 @@ def test_whatever_workers_do_every_request_ends_once_and_counts_hold(
         for each in books.berths.values():
             assert each.queued == sum(len(lane.queue) for lane in each.lanes.values())
             assert len(each.given) == sum(lane.under_way for lane in each.lanes.values())
+        busy = [one.errand.host for each in books.berths.values() for one in each.given.values()]
+        at = {(one.errand.host, each.address) for each in books.berths.values() for one in each.given.values()}
+        assert may_split or len(at) == len({*busy})  # a host is one worker's while anything of it is under way
     if not books.berths:
         books.join(Berth("last", 2))
     while books.given:

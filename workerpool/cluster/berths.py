@@ -22,7 +22,7 @@ from workerpool.tickets import Ticket
 SECONDS = 1.0
 """Seconds after which a worker is to say what has ended: so much a chunk brings, and a crash repeats at most."""
 
-AHEAD = 4.0
+AHEAD = 2.0
 """Seconds of work, by its measured rate, that a worker is given ahead of what it has told."""
 
 FIRST = 4
@@ -31,7 +31,7 @@ FIRST = 4
 MOST = 10_000
 """Requests that a worker is given at most."""
 
-SPLIT_FROM = 64
+SPLIT_FROM = 16
 """Requests that a host has in its queue when a part of it may go to a second worker."""
 
 
@@ -120,18 +120,19 @@ class Berth:
         """How much it has to do, in what it may be given at once."""
         return (len(self.given) + self.queued) / self.target
 
-    def note_rate(self, ended: int, left: int, now: float) -> None:
-        """Count what has ended, and find out how much work it may be given: so much as lasts for `AHEAD` seconds."""
+    def note_rate(self, ended: int, now: float) -> None:
+        """Count what has ended, and find out how much work lasts for `AHEAD` seconds.
+
+        Where that is more than it was given, it grows by what it does with that, twofold at a time.
+        """
         self.counted += ended
         elapsed = now - self.counted_at
-        if left < self.least // 2:  # it runs dry: its rate is what it was given
-            self.target = min(MOST, 2 * self.target)
-        if elapsed >= SECONDS / 2:
-            rate = self.counted / elapsed
-            self.rate = rate if not self.rate else (self.rate + rate) / 2
-            self.counted, self.counted_at = 0, now
-            if left >= self.least // 2:
-                self.target = min(2 * self.target, MOST, max(self.least, int(self.rate * AHEAD)))
+        if elapsed < SECONDS / 2:
+            return
+        rate = self.counted / elapsed
+        self.rate = (self.rate + rate) / 2 if self.rate else rate
+        self.target = min(2 * self.target, MOST, max(self.least, int(self.rate * AHEAD)))
+        self.counted, self.counted_at = 0, now
 
     def count_in(self) -> None:
         """Keep what its pool had done, which has ended."""

@@ -77,6 +77,7 @@ class Coordinator:
         self._numbers = count(1)  # of requests, owners and chunks
         self._owners: dict[int, Owner] = {}
         self._numbers_of: dict[Owner, int] = {NOBODY: 0}
+        self._over: set[int] = set()  # streams that were given up, by their numbers, and have requests at workers
         self._forget: dict[int, Callable[[], None]] = {}  # by the number of a chunk
         self._greeted: dict[str, int] = {}  # workers that have not answered yet, by address, with their threads
         self._feeders: list[Feeder] = []
@@ -271,7 +272,13 @@ class Coordinator:
             return
         for given in self._books.take_out(number):
             self._cancel(given.ticket, "the batch was told to end")
-        if any(given.errand.owner == number for given in self._books.given.values()):
+        self._over.add(number)
+        self._stop_what_is_over()
+
+    def _stop_what_is_over(self) -> None:
+        """Let workers send nothing more of streams that are over: again and again, as a chunk may be on its way."""
+        self._over &= {given.errand.owner for given in self._books.given.values()} if self._over else set()
+        for number in self._over:
             self._line.stop([*self._books.berths], self._job, number)
 
     def _cancel_all(self) -> None:
@@ -313,7 +320,7 @@ class Coordinator:
             self._begin_anew(berth, harvest)
         berth.pool, berth.is_hungry = harvest.pool, harvest.is_hungry
         berth.figures, berth.cpu = harvest.figures, harvest.cpu
-        berth.note_rate(len(harvest.ended), harvest.left, time.monotonic())
+        berth.note_rate(len(harvest.ended), time.monotonic())
         self._seen_at = time.monotonic()
         self._deliver(harvest.ended)
 
@@ -372,6 +379,7 @@ class Coordinator:
                 self._line.greet(address, lambda said, told=told: self._calls.put(partial(told, said)))  # type: ignore[misc]
         if self._books.berths:
             self._seen_at = time.monotonic()
+        self._stop_what_is_over()
 
     def _lose(self, address: str) -> None:
         berth = self._books.leave(address)

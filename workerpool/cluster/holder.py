@@ -4,8 +4,9 @@ A task brings requests, waits for a while, and takes away all that has ended mea
 before it, so that a host which is slow, or asks for a pause, holds up no task. So sockets, cookies, queues and what was
 learned of hosts stay.
 
-The pools of a process are in `_HOLDERS`, by their jobs. A task's thread makes one; `stop` and `close` come on the worker's event loop. A pool that nobody asks for any more, as
-the process that had its batch is gone, ends after `LEFT_ALONE`.
+The pools of a process are in `_HOLDERS`, by their jobs. A task's thread makes one; `stop` and `close` come on the
+worker's event loop. A pool that nobody asks for any more, as the process that had its batch is gone, ends after
+`LEFT_ALONE`.
 """
 
 from __future__ import annotations

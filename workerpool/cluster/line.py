@@ -93,6 +93,7 @@ def open_line(cluster: Any) -> DaskLine:
 
 
 def _open_local(distributed: Any, workers: int) -> DaskLine:
+    load("cryptography", "cluster", "cluster='local[N]'")
     try:
         made = distributed.LocalCluster(
             n_workers=workers,
@@ -102,6 +103,7 @@ def _open_local(distributed: Any, workers: int) -> DaskLine:
             dashboard_address="127.0.0.1:0",  # of its own, as the usual one may be taken
             memory_limit=0,
             silence_logs=logging.CRITICAL,
+            security=True,  # TLS, with certificates made for this: else every user of the machine could run code in it
         )
         client = distributed.Client(made, set_as_default=False)
     except Exception as error:

@@ -19,7 +19,7 @@ from workerpool.checks import check_flag
 from workerpool.cluster.coordinator import Coordinator
 from workerpool.cluster.line import local_workers, open_line
 from workerpool.cluster.options import check_cluster, options_of_workers
-from workerpool.errors import ClusterLost, WrongThread
+from workerpool.errors import ClusterLost, OptionError, WrongThread
 from workerpool.limits.file import budget_path
 from workerpool.model import Idle, Request
 from workerpool.pool import WorkerPool, options_of
@@ -103,6 +103,10 @@ class ClusterPool(WorkerPool):
     def _stream(
         self, name: str, requests: Iterable[str | Request | Idle], window: int | None, *, ordered: bool, **kind: Any
     ) -> Stream:
+        if not self._keeps_bodies and kind.get("chains") is not None:
+            raise OptionError(
+                "pages= with bodies=False: what follows a page stands in its body, so leave one of them out"
+            )
         return super()._stream(name, requests, WINDOW if window is None else window, ordered=ordered, **kind)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
