@@ -13,15 +13,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from workerpool.checks import check_count
 from workerpool.cluster import holder
 from workerpool.errors import ClusterLost, OptionError
 from workerpool.extras import load
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 Told: TypeAlias = Callable[[Any], None]
 """Is told a result, or the exception that came instead."""
@@ -125,7 +122,7 @@ def _open_remote(distributed: Any, address: str) -> DaskLine:
 class DaskLine:
     """A line over a client. `owned`: what is to be closed with it."""
 
-    def __init__(self, client: Client, owned: Sequence[Any], *, is_local: bool = False) -> None:
+    def __init__(self, client: Any, owned: Sequence[Any], *, is_local: bool = False) -> None:
         self._client = client
         self._owned = owned
         self._helpers = ThreadPoolExecutor(THREADS, "workerpool-dask")
