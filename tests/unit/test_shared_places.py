@@ -18,6 +18,7 @@ class Places:
         self.left = places
         self.taken: set[str] = set()
         self.pauses: list[tuple[str, float]] = []
+        self.since: list[float | None] = []  # what each that was let through has said
 
     def next_at(self, host: str | None, weight: int, now: float) -> float:
         return now if self.left and host not in self.taken else now + LATER
@@ -29,6 +30,7 @@ class Places:
             return None
         self.left -= 1
         self.taken.add(host)
+        self.since.append(since)
         return now
 
     def give_back(self, host: str, now: float) -> None:
@@ -58,6 +60,15 @@ def test_the_next_request_of_a_host_takes_the_place_of_the_last_one_at_once() ->
     assert sent(scheduler, 0.002) == ["a2"]
     scheduler.release("a", 0.003)
     assert sent(scheduler, 0.003) == ["a3"]
+
+
+def test_a_lane_that_goes_on_waiting_has_done_so_since_its_last_slot() -> None:
+    places = Places(9)
+    scheduler = scheduler_with(places, "a1", "a2", "a3")
+    for now in (0.0, 0.5, 0.9):
+        sent(scheduler, now)
+        scheduler.release("a", now)
+    assert places.since == [0.0, 0.0, 0.5]
 
 
 def test_another_host_takes_the_place_of_one_that_has_nothing_more_at_once() -> None:
