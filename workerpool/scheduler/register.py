@@ -77,8 +77,9 @@ class Register:
         return quota
 
     def tokens_at(self) -> float:
-        """When the pool has a token for a retry, in the past if it has one now, or if retries need none."""
-        return LONG_AGO if self.tokens is None else self.tokens.next_at()
+        """When the pool has a token for a retry, in the past if it has one now. Asked for lanes whose hosts have none."""
+        assert self.tokens is not None
+        return self.tokens.next_at()
 
     def retire(self, host: Host, now: float) -> None:
         """Forget a host that holds nothing, or look again when its pause and its budgets are over."""
