@@ -8,7 +8,6 @@ from __future__ import annotations
 import heapq
 from itertools import count
 
-from workerpool.clock import LONG_AGO
 from workerpool.config import Breaker, Budgets, RetryBudget
 from workerpool.limits import Circuit, Limiter, MemoryLimiter, RetryTokens
 from workerpool.scheduler.hosts import Host
@@ -77,7 +76,7 @@ class Register:
         return quota
 
     def tokens_at(self) -> float:
-        """When the pool has a token for a retry, in the past if it has one now. Asked for lanes whose hosts have none."""
+        """When the pool has a token for a retry, in the past if it has one now; for lanes whose hosts have none."""
         assert self.tokens is not None
         return self.tokens.next_at()
 
