@@ -12,7 +12,7 @@ import pytest
 from tests.waiting import LONG, eventually
 from workerpool.agent import version
 from workerpool.cluster import coordinator as coordinator_module
-from workerpool.cluster.coordinator import DEPTH, Coordinator
+from workerpool.cluster.coordinator import DEPTH, MOST_LOSSES, Coordinator
 from workerpool.cluster.messages import Chunk, Harvest, packed, unpacked
 from workerpool.errors import Cancelled, ClusterLost, InvalidRequest
 from workerpool.model import Outcome, Request
@@ -229,6 +229,18 @@ def test_workers_that_are_lost_again_and_again_end_the_batch(make: Callable[...,
         assert eventually(lambda: crew.failure is not None or not line.sent.empty())
     assert "were lost one after the other, and nothing was fetched" in str(crew.failure)
     assert isinstance(ticket.outcomes[0].error, Cancelled)
+
+
+def test_workers_that_are_lost_now_and_then_end_nothing(make: Callable[..., Coordinator]) -> None:
+    line = Line("w")
+    tickets = [Wanted(number) for number in range(2 * MOST_LOSSES)]
+    crew = make(line)
+    for ticket in tickets:
+        crew.add([ticket])
+        line.next().told(OSError("gone"))
+        line.next().harvest()
+        assert eventually(lambda ticket=ticket: bool(ticket.outcomes))  # type: ignore[misc]
+    assert all(ticket.outcomes[0].ok for ticket in tickets)
 
 
 def test_a_worker_has_few_chunks_at_once_however_many_requests_there_are(make: Callable[..., Coordinator]) -> None:
