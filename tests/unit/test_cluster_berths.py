@@ -112,6 +112,18 @@ def test_a_worker_that_has_nothing_takes_hosts_that_have_not_begun() -> None:
     assert not taken & first
 
 
+def test_many_workers_without_anything_share_what_little_there_is() -> None:
+    books = books_of(1, may_split=True)
+    enter(books, {"a": 40, "b": 1})
+    for number in range(1, 9):
+        books.join(Berth(f"w{number}", 4))
+    for _ in range(3):
+        books.level()
+        fill_all(books)
+    assert sum(berth.queued + len(berth.given) for berth in books.berths.values()) == 41
+    assert sum(bool(berth.given) for berth in books.berths.values()) >= 3
+
+
 @pytest.mark.parametrize(("may_split", "parts"), [(True, 2), (False, 1)])
 def test_a_large_host_is_split_by_range_only_where_budgets_are_counted_in_common(may_split: bool, parts: int) -> None:
     books = books_of(1, may_split=may_split)

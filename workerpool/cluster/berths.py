@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import cycle
 
 from workerpool.cluster.messages import Errand
 from workerpool.processes.berths import HOSTS_KEPT
@@ -30,6 +31,9 @@ FIRST = 4
 
 MOST = 10_000
 """Requests that a worker is given at most."""
+
+CHOICES = 8
+"""Workers that are looked at for a new host."""
 
 SPLIT_FROM = 16
 """Requests that a host has in its queue when a part of it may go to a second worker."""
@@ -146,6 +150,8 @@ class Books:
     def __init__(self, *, may_split: bool) -> None:
         self._may_split = may_split
         self.berths: dict[str, Berth] = {}
+        self._order: list[Berth] = []  # the same
+        self._turn = 0  # where it was last looked for one with little to do
         self._homeless: dict[str, Lane] = {}  # of which there is one for each host, where no worker is
         self._lanes: dict[str, list[Lane]] = {}  # by host
         self._homes: dict[str, str] = {}  # where hosts were that have nothing now, who is longest so first
@@ -215,6 +221,7 @@ class Books:
     def join(self, berth: Berth) -> None:
         """Take in a worker, and give it what has none."""
         self.berths[berth.address] = berth
+        self._order.append(berth)
         homeless, self._homeless = self._homeless, {}
         for lane in homeless.values():
             self._house(lane, berth)
@@ -222,6 +229,7 @@ class Books:
     def leave(self, address: str) -> Berth:
         """Take out a worker that is gone; the others get its lanes, with all that it has not told of."""
         berth = self.berths.pop(address)
+        self._order.remove(berth)
         self.take_back(berth, [*berth.given])
         for lane in [*berth.lanes.values()]:
             self._unhouse(lane)
@@ -236,20 +244,21 @@ class Books:
         return berth
 
     def level(self) -> None:
-        """Give workers without anything to send a part of what waits for others."""
-        for berth in self.berths.values():
-            if len(berth.given) < max(1, berth.low) and not any(lane.queue for lane in berth.lanes.values()):
-                self._help(berth)
-
-    def _help(self, berth: Berth) -> None:
-        """Take lanes of which nothing is under way from who has most in its queues, or else a part of the largest."""
-        giver = max(self.berths.values(), key=lambda other: other.queued)
-        queued = giver.queued
-        if giver is berth or not queued:
+        """Give workers without anything to send a part of what waits for others, for each of another one."""
+        givers = sorted((berth for berth in self.berths.values() if berth.queued), key=_queued, reverse=True)
+        if not givers:
             return
-        moved = 0
+        takers = [berth for berth in self.berths.values() if not berth.queued and len(berth.given) < max(1, berth.low)]
+        for taker, giver in zip(takers, cycle(givers)):
+            self._help(taker, giver)
+
+    def _help(self, berth: Berth, giver: Berth) -> None:
+        """Take lanes of which nothing is under way, up to half of what waits there, or else a part of the largest."""
+        queued, moved = giver.queued, 0
+        if not queued:  # another one has taken it
+            return
         for lane in [*giver.lanes.values()]:
-            if moved >= queued // 2:
+            if moved >= max(1, queued // 2):
                 return
             if not lane.under_way and lane.queue and lane.host not in berth.lanes:
                 self._unhouse(lane)
@@ -292,7 +301,11 @@ class Books:
         return last if last.load <= least.load + 1 else least
 
     def _least_loaded(self) -> Berth:
-        return min(self.berths.values(), key=lambda berth: (berth.load, len(berth.lanes)))
+        """The worker with least to do of a few that follow each other: to ask a thousand for each host takes long."""
+        count = len(self._order)
+        self._turn = (self._turn + CHOICES) % count
+        some = [self._order[(self._turn + n) % count] for n in range(min(CHOICES, count))]
+        return min(some, key=lambda berth: (berth.load, len(berth.lanes)))
 
     def _house(self, lane: Lane, berth: Berth) -> None:
         lane.berth = berth
@@ -332,6 +345,10 @@ class Books:
                 if len(self._homes) > HOSTS_KEPT:
                     del self._homes[next(iter(self._homes))]
         self._unhouse(lane)
+
+
+def _queued(berth: Berth) -> int:
+    return berth.queued
 
 
 def _next(lane: Lane) -> Given | None:
