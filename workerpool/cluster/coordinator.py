@@ -42,7 +42,7 @@ DEPTH = 2
 LOOK_EVERY = 1.0
 """Seconds between two looks which workers there are."""
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds for which there may be no worker, or no scheduler, before the batch is given up."""
 
 MOST_LOSSES = 20

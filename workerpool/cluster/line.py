@@ -32,6 +32,9 @@ RESULT_WAIT = 60.0
 CONNECT_WAIT = 10.0
 """Seconds that are waited for the scheduler at the start."""
 
+RECONNECT_WAIT = 60.0
+"""Seconds that are waited for a scheduler that was there."""
+
 ASK_WAIT = 5.0
 """Seconds that are waited for an answer of the scheduler's."""
 
@@ -110,7 +113,9 @@ def _open_local(distributed: Any, workers: int) -> DaskLine:
 
 def _open_remote(distributed: Any, address: str) -> DaskLine:
     try:
-        client = distributed.Client(address, timeout=CONNECT_WAIT, set_as_default=False)
+        # A client waits as long for a lost scheduler as for one that never was: the first of two only asks.
+        distributed.Client(address, timeout=CONNECT_WAIT, set_as_default=False).close()
+        client = distributed.Client(address, timeout=RECONNECT_WAIT, set_as_default=False)
     except Exception as error:
         raise ClusterLost(
             f"no scheduler answers at {address} ({type(error).__name__}: {error}): is that its address, as "
