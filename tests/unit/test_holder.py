@@ -93,7 +93,7 @@ def test_a_request_that_cannot_be_read_ends_by_itself(origin: Origin) -> None:
 def test_a_pool_for_which_no_task_comes_ends_and_the_next_task_has_another_one(
     origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holder, "LEFT_ALONE", 0.05)
+    monkeypatch.setattr(holder, "LEFT_ALONE", 0.2)
     first, _ = carry_out(errand(1, origin.url("/bytes/3")))
     assert eventually(lambda: origin.connections_open == 0)
     second, outcomes = carry_out(errand(2, origin.url("/bytes/3")))

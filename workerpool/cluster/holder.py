@@ -227,19 +227,20 @@ class Holder:
     def close(self) -> None:
         """End the pool, without waiting for it."""
         with self._lock:
-            if self._is_closed:
-                return
-            self._is_closed = True
-        self._pool.shutdown(wait=False, cancel_futures=True)
+            was_closed, self._is_closed = self._is_closed, True
+        if not was_closed:
+            self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _wait_for_guests(self) -> None:
         """Close when no task has come for long. A thread's whole life."""
         while not self._is_closed:
             time.sleep(min(1.0, LEFT_ALONE / 4))
             with self._lock:
-                is_left = not self._guests and time.monotonic() - self._left_at > LEFT_ALONE
+                is_left = not (self._guests or self._is_closed) and time.monotonic() - self._left_at > LEFT_ALONE
+                self._is_closed = self._is_closed or is_left  # in the same hold: nobody enters any more
             if is_left:
-                _HOLDERS.close(self._job)
+                _HOLDERS.forget(self._job, self)
+                self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class _Holders:
@@ -253,14 +254,19 @@ class _Holders:
         """Find the pool of a chunk's job, or make it, and count the task in."""
         with self._lock:
             holder = self._holders.get(chunk.job)
-            if holder is None or not holder.enter():
+            while holder is None or not holder.enter():
                 holder = self._holders[chunk.job] = Holder(chunk.job, chunk.options, keeps_bodies=chunk.keeps_bodies)
-                holder.enter()
             return holder
 
     def find(self, job: str) -> Holder | None:
         with self._lock:
             return self._holders.get(job)
+
+    def forget(self, job: str, holder: Holder) -> None:
+        """Let go of a pool that has ended by itself, unless the job has another one."""
+        with self._lock:
+            if self._holders.get(job) is holder:
+                del self._holders[job]
 
     def close(self, job: str) -> None:
         with self._lock:
