@@ -170,7 +170,7 @@ def test_a_job_whose_workers_are_killed_ends_with_one_record_for_each_input(
 def test_a_job_whose_scheduler_is_killed_goes_on_when_it_is_there_again(
     tmp_path: Path, origin: Origin, processes: Processes
 ) -> None:
-    given = urls(origin, 2000, "/delay/0.002")
+    given = urls(origin, 1200, "/delay/0.002")
     scheduler = processes.start_scheduler()
     for _ in range(2):
         processes.start_worker()
@@ -195,7 +195,7 @@ def test_a_job_whose_scheduler_is_killed_goes_on_when_it_is_there_again(
         cluster=processes.address, max_workers=4, observe=observe
     )
     killer.join(LONG)
-    assert result.ok == 2000, result
+    assert result.ok == 1200, result
     assert inputs_in(tmp_path / "out.jsonl") == each_once(given)
 
 
@@ -213,7 +213,7 @@ def children_of(pid: int) -> list[int]:
 def test_a_command_that_is_interrupted_and_then_killed_goes_on_and_leaves_no_processes(
     tmp_path: Path, origin: Origin
 ) -> None:
-    given = urls(origin, 3000, "/delay/0.005")
+    given = urls(origin, 1500, "/delay/0.005")
     (tmp_path / "urls.txt").write_text("\n".join(given))
     words = [*COMMAND, "run", "urls.txt", "-o", "out.jsonl", "--job", "a.job", "--workers", "4"]
 
@@ -246,11 +246,11 @@ def test_a_command_that_is_interrupted_and_then_killed_goes_on_and_leaves_no_pro
     assert "in flight, sending no more" in said
     assert "interrupted by SIGINT" in said
     assert "Traceback" not in said
-    code, _ = run(600, lambda pid: os.kill(pid, signal.SIGKILL))
+    code, _ = run(300, lambda pid: os.kill(pid, signal.SIGKILL))
     assert code == -signal.SIGKILL
     # Where it goes on is another matter than what it is.
     done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
-    assert "3,000 ok (exit 0)" in done.stderr
+    assert "1,500 ok (exit 0)" in done.stderr
     assert inputs_in(tmp_path / "out.jsonl") == each_once(given)
 
 
