@@ -21,8 +21,8 @@ from workerpool.errors import OptionError, SinkError
 
 R = TypeVar("R")
 
-ROW = 64
-"""Bytes that a row is taken for beside its values, where these are not encoded."""
+ROW = 512
+"""Bytes that a row is taken for beside what it was made of, where it is not encoded: a dict and some ten objects."""
 
 
 class BatchedSink(Generic[R]):
