@@ -68,6 +68,18 @@ def well(hosts: int = 20) -> dict[str, float]:
     return {f"well {number}": 0.05 for number in range(hosts)}
 
 
+def test_a_host_is_quiet_from_its_last_answer_on() -> None:
+    pool = Pool()
+    pool.add("late at first", 9)
+    pool.send()
+    for _ in range(2):
+        pool.now += 0.9 * LATE_SECONDS
+        pool.end("late at first")
+        pool.send()
+        assert pool.count("late at first") == 6
+    assert not pool.scheduler._hosts["late at first"].is_slow
+
+
 def test_a_slow_host_holds_a_32nd_of_the_places_while_others_want_them() -> None:
     pool = Pool()
     pool.teach({**well(), "slow": 2.0})
