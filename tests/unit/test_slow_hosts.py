@@ -191,6 +191,31 @@ def test_a_host_that_is_well_again_stands_back_no_more() -> None:
     assert not pool.scheduler._hosts["slow"].is_slow
 
 
+def test_a_host_that_answers_again_goes_on_at_once_though_others_hold_the_part_of_slow_ones() -> None:
+    pool = Pool(places=8)
+    pool.add("well 0", 99)
+    pool.add("late", 99)
+    for _ in range(8):
+        pool.send()
+        pool.now += 0.01
+        pool.end("well 0", 6)
+        pool.end("late", 6)
+    pool.add("stuck", 9)
+    pool.send()
+    pool.now += 0.9
+    pool.end("well 0")
+    pool.send()
+    late = pool.count("late")
+    assert late > 2
+    assert pool.count("stuck") == 1
+    assert pool.scheduler._hosts["late"].is_slow
+    pool.end("late")
+    pool.end("well 0", 2)
+    pool.send()
+    assert not pool.scheduler._hosts["late"].is_slow
+    assert pool.count("late") >= late
+
+
 def test_hosts_that_have_not_answered_get_one_place_each_once_a_quarter_is_taken() -> None:
     pool = Pool(places=64)
     for number in range(20):
