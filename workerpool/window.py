@@ -89,7 +89,7 @@ class Window:
 
     def next(self) -> Item | None:
         """Take the next request to hand out; None if there is no room, or the intake has none that it may give."""
-        if self.is_full:
+        if self.outstanding >= self._size and self._awaited is None:  # `is_full`, without a call for each request
             self._batch_left = self._batch
             return None
         awaited, self._awaited = self._awaited, None

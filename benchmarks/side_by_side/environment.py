@@ -8,15 +8,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
+UNCOMPILED = "PYTHONDONTWRITEBYTECODE"
+
 CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 
 
 def clean_environment() -> dict[str, str]:
-    """Return ours without proxies, and without other people's certificates: each client is told the authority."""
+    """Return ours without proxies, and without other people's certificates: each client is told the authority.
+
+    A checkout's modules are compiled once, as an installer has compiled those of all others.
+    """
     return {
         name: value
         for name, value in os.environ.items()
-        if name not in CERTIFICATES and not name.lower().endswith("_proxy")
+        if name not in (*CERTIFICATES, UNCOMPILED) and not name.lower().endswith("_proxy")
     }
 
 

@@ -88,6 +88,20 @@ def test_a_run_without_a_job_writes_them_alike(output: str, tmp_path: Path, requ
     assert list(durable_sink_for(name, typed=ALL).entries(None, ALL.names)) == [tuple(row.values())]
 
 
+@pytest.mark.parametrize("output", [*FILES, *TABLES])
+def test_a_column_may_be_called_as_a_field_of_records(
+    output: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    columns = Columns((Column(name="body", kind=Kind.LONG), Column(name="headers", kind=Kind.TEXT)), is_typed=True)
+    name = output_of(output, tmp_path, request).name
+    for position in range(2):
+        sink = sink_for(name, typed=columns, overwrite=position > 0)
+        sink.open()
+        sink.write({"body": position, "headers": "text"})
+        sink.close()
+    assert list(durable_sink_for(name, typed=columns).entries(None, columns.names)) == [(1, "text")]
+
+
 def test_a_schema_may_have_as_many_columns_as_a_record(tmp_path: Path) -> None:
     columns = Columns(tuple(Column(name=f"c{number}", kind=Kind.LONG) for number in range(11)), is_typed=True)
     sink = sink_for(str(tmp_path / "out.jsonl"), typed=columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,21 @@ def schemas(draw: st.DrawFn) -> Schema:
     columns = draw(st.dictionaries(st.sampled_from(["a", "b", "id", "order", "number"]), WORDS, min_size=1, max_size=4))
     explode = draw(st.sampled_from([None, "@", "a", "a[]", "values(@)"]))
     return Schema.from_dict({"columns": columns, **({} if explode is None else {"explode": explode})})
+
+
+@given(schemas(), st.lists(VALUES, max_size=5))
+@settings(max_examples=300)
+def test_items_become_the_same_rows_together_as_one_by_one(schema: Schema, items: list[Any]) -> None:
+    schema = replace(schema, explode="@")
+    answer = outcome(response=response(body=json.dumps(items).encode()))
+    one_by_one = schema.mapper()
+    one_by_one._of_items = None
+    together, expected = schema.mapper().map(answer), one_by_one.map(answer)
+    assert [list(row.items()) for row in together.rows] == [list(row.items()) for row in expected.rows]
+    assert [[*map(type, row.values())] for row in together.rows] == [
+        [*map(type, row.values())] for row in expected.rows
+    ]
+    assert together.rejects == expected.rejects
 
 
 @given(schemas(), VALUES)

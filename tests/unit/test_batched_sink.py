@@ -109,12 +109,98 @@ def test_an_abort_does_not_wait_for_a_write_that_hangs(monkeypatch: pytest.Monke
     sink = BatchedSink(notes)
     sink.open()
     sink.write(record_of(outcome()))
-    with sink._lock:
+    with sink._writing:
         aborting = threading.Thread(target=sink.abort)
         aborting.start()
         aborting.join(10)
         assert not aborting.is_alive()
     assert notes.said == ["begin"]
+
+
+class Slow(Notes):
+    """One whose write takes until it is let go; it keeps what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[bytes] = []
+        self.writing, self.go_on = threading.Event(), threading.Event()
+        self.at_once = 0
+
+    def write(self, rows: Sequence[bytes]) -> str:
+        self.at_once += 1
+        assert self.at_once == 1, "two threads write at once"
+        self.writing.set()
+        assert self.go_on.wait(10)
+        self.rows += rows
+        self.at_once -= 1
+        return ""
+
+
+def test_records_are_taken_while_a_batch_is_written() -> None:
+    slow = Slow()
+    sink = BatchedSink(slow)
+    sink.open()
+    sink.write({"key": "first"})
+    sink._since -= 1.0
+    writing = threading.Thread(target=sink.flush)
+    writing.start()
+    assert slow.writing.wait(10)
+    sink.write({"key": "second"})  # or else this would wait for ever
+    assert not slow.rows
+    slow.go_on.set()
+    writing.join(10)
+    sink.close()
+    assert [json.loads(row)["key"] for row in slow.rows] == ["first", "second"]
+
+
+def test_a_sink_that_is_behind_by_a_batch_holds_up_who_writes() -> None:
+    slow = Slow()
+    sink = BatchedSink(slow)
+    sink.open()
+    sink.write({"key": "first"})
+    sink._since -= 1.0
+    flushing = threading.Thread(target=sink.flush)
+    flushing.start()
+    assert slow.writing.wait(10)
+    full = threading.Thread(target=sink.write, args=({"key": "x" * 3_000},))
+    full.start()
+    full.join(0.1)
+    assert full.is_alive()
+    slow.go_on.set()
+    full.join(10)
+    flushing.join(10)
+    assert not full.is_alive()
+    assert (len(slow.rows), sink.written) == (2, 2)
+
+
+def test_every_record_is_written_once_and_in_order_whoever_writes_it() -> None:
+    slow = Slow()
+    slow.go_on.set()
+    sink = BatchedSink(slow)
+    sink._seconds = 0.0
+    sink.open()
+    ended = threading.Event()
+
+    def flush() -> None:
+        while not ended.is_set():
+            sink.flush()
+
+    flushing = [threading.Thread(target=flush) for _ in range(2)]
+    for thread in flushing:
+        thread.start()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for number in range(0, 6_000, 3):
+            sink.write(*({"key": "x" * 100, "number": number + more} for more in range(3)))
+    finally:
+        sys.setswitchinterval(interval)
+        ended.set()
+    for thread in flushing:
+        thread.join(10)
+    sink.close()
+    assert [json.loads(row)["number"] for row in slow.rows] == [*range(6_000)]
+    assert sink.written == 6_000
 
 
 def keys_in(path: Path) -> list[str]:

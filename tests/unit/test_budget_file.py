@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Callable
 from fcntl import LOCK_EX, LOCK_NB, flock
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -159,11 +160,11 @@ def test_a_member_finds_its_hosts_in_a_file_that_another_one_made_grow(trial: Tr
 @pytest.mark.parametrize("who", ["who has seen it grow", "who has not", "who comes"])
 def test_a_header_that_is_mended_knows_of_all_that_the_file_has(trial: Trial, three_slots: None, who: str) -> None:
     """Or an account would be made anew that there is."""
-    first, second = trial.open(host_connections=1), trial.open(host_connections=1)
-    assert trial.take(second, "http://first.test")
+    first, second, third = (trial.open(host_connections=1) for _ in range(3))
+    assert trial.take(third, "http://first.test")
     assert trial.take(first, HOST)
-    trial.end(second, host="http://first.test")
-    second.tidy({})
+    trial.end(third, host="http://first.test")
+    third.tidy({})
     header = Record(mapped_module._HEADER_AT, 12)
     with open(trial.path, "r+b") as file:
         file.seek(header.offset)
@@ -372,6 +373,23 @@ def test_a_link_is_refused(trial: Trial, tmp_path: Path) -> None:
     with pytest.raises(BudgetError, match=r"trial\.budget cannot be used"):
         trial.open()
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_no_part_of_the_file_lies_in_another_one(trial: Trial) -> None:
+    budget = trial.open()
+    file = budget._table.file
+    assert file is not None
+    slots = [file.pool_slot(), file.spare_slot(), *file.slots_of(bytes(16))[: mapped_module.PROBES]]
+    members = [file.member(index) for index in range(mapped_module.MEMBERS)]
+    records = [
+        file._header,
+        *members,
+        *(record for slot in slots for record in (slot.state, slot.claims, slot.history)),
+    ]
+    spans = sorted((record.offset, record.end) for record in records)
+    assert spans[0][0] >= mapped_module._TOUCHED_END
+    assert spans[-1][1] <= len(file.map)
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
 
 
 def test_every_part_has_the_size_that_it_is_given_in_the_file() -> None:

@@ -14,7 +14,7 @@ import pytest
 from workerpool.batch.job.ledger import Entries, Ledger
 from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.mover import Mover
-from workerpool.batch.job.schema import Held, Seen, SourceRow
+from workerpool.batch.job.schema import TOGETHER, Held, Seen, SourceRow, together
 from workerpool.batch.job.states import BLOCK, State, new_block
 from workerpool.batch.sinks import durable_sink_for
 from workerpool.batch.sinks.base import Cadence
@@ -48,6 +48,26 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 def held(*ordinals: int, later: bool = False) -> Entries:
     return Entries(held=[Held(0, ordinal, later, b"%d" % ordinal) for ordinal in ordinals])
+
+
+def test_rows_of_an_input_are_held_together_and_each_is_counted_and_moved(ledger: Ledger) -> None:
+    lines = [b'{"a": "%d\\n"}\n' % number for number in range(20)]
+    ledger.enter(Entries(held=[Held(0, 1, False, one) for one in together(lines)]))
+    assert len(ledger.waiting(0, 10**6)) == 1
+    assert ledger.held() == (20, 0)
+    assert [*ledger.held_records()] == lines
+    sink = ListSink()
+    mover = Mover(ledger, sink, ordered=False)  # type: ignore[arg-type]
+    mover.flush()
+    assert (sink.records, mover.written, ledger.held()) == (lines, 20, (0, 0))
+
+
+def test_what_is_held_together_has_a_bound() -> None:
+    lines = [b"x" * 1_000 + b"\n"] * 200
+    parts = [*together(lines)]
+    assert b"".join(parts) == b"".join(lines)
+    assert all(len(part) <= TOGETHER + 1_001 for part in parts)
+    assert len(parts) == 4
 
 
 def test_what_is_entered_after_everything_was_moved_is_moved_by_the_next_flush(ledger: Ledger) -> None:

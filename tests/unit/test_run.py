@@ -95,10 +95,11 @@ class MemorySink:
 
     def open(self) -> None: ...
 
-    def write(self, record: Record) -> None:
-        if len(self.records) == self._fail_at:
-            raise SinkError("full", records=len(self.records))
-        self.records.append(record)
+    def write(self, *records: Record, size: int = 0) -> None:
+        for record in records:
+            if len(self.records) == self._fail_at:
+                raise SinkError("full", records=len(self.records))
+            self.records.append(record)
 
     def flush(self) -> None:
         self.flushed.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
@@ -49,6 +50,56 @@ def test_an_answer_is_a_row_and_its_elements_are_many_if_it_is_exploded() -> Non
     assert mapped(schema(explode="@"), items) == (expected, [])
     assert mapped(schema(explode="data.items"), {"data": {"items": items}}) == (expected, [])
     assert mapped(schema(explode="@"), []) == ([], [])
+
+
+TOGETHER: list[tuple[str, dict[str, Any], list[Any]]] = [
+    ("string", {}, ["a", "b", None]),
+    ("int", {}, [1, -(2**63), 2**63 - 1]),
+    ("int", {"default": 7}, [1, None]),
+    ("float", {}, [1.5, 2.5]),
+    ("float", {}, [1.5, 2]),
+    ("bool", {}, [True, False]),
+    ("json", {}, [["a"], {"b": []}, None]),
+    ("timestamp", {}, ["2026-01-02T03:04:05.5Z", "2026-01-02T03:04:05+01:00"]),
+]
+
+
+@pytest.mark.parametrize(("type", "options", "values"), TOGETHER)
+def test_items_that_are_as_their_columns_say_become_rows_together(
+    monkeypatch: pytest.MonkeyPatch, type: str, options: dict[str, Any], values: list[Any]
+) -> None:
+    made = schema(
+        columns={"a": {"path": "b.c", "type": type, **options}, "n": {"from": "request.index", "type": "int"}}
+    )
+    mapper = replace(made, explode="@").mapper()
+    monkeypatch.setattr(mapper, "_of_item", None)  # which makes rows one by one
+    found = mapper.map(answer([{"b": {"c": value}} for value in values]))
+    assert [row["n"] for row in found.rows] == [*range(len(values))]
+    assert not found.rejects
+
+
+ODD: list[tuple[str, dict[str, Any], Any]] = [
+    ("string", {}, 5),
+    ("string", {"required": True}, None),
+    ("int", {}, 2**63),
+    ("int", {}, True),
+    ("float", {}, "1.5"),
+    ("float", {"path": "sum(b)"}, ["x"]),
+    ("bool", {}, 1),
+    ("json", {}, json.loads("[" * 101 + "]" * 101)),
+    ("timestamp", {}, "2026-02-30T03:04:05Z"),
+]
+
+
+@pytest.mark.parametrize(("type", "options", "odd"), ODD)
+def test_one_odd_value_costs_its_own_item_and_no_other(type: str, options: dict[str, Any], odd: Any) -> None:
+    fine = {"string": "a", "int": 1, "float": 1.5, "bool": True, "json": [], "timestamp": "2026-01-02T03:04:05Z"}[type]
+    made = replace(schema(columns={"a": {"type": type, **options}}), explode="@")
+    path = "b" if "sum" in options.get("path", "") else "a"
+    items = [{path: [1] if path == "b" else fine}, {path: odd}, {path: [1] if path == "b" else fine}]
+    found = mapped(made, items)
+    assert len(found.rows) == 2
+    assert [reject["index"] for reject in found.rejects] == [1]
 
 
 def test_a_bad_element_is_a_reject_and_the_others_are_rows() -> None:

@@ -34,7 +34,7 @@ def schema_of(columns: Columns) -> pa.Schema:
 def table_of(records: Iterable[Record], columns: Columns, schema: pa.Schema) -> pa.Table:
     """Return `records` as a table; what a record lacks is null."""
     arrow = pyarrow("an Arrow table")
-    rows = list(columns.rows(records, _cell))
+    rows = list(columns.rows(records, _CELLS))
     values = zip(*rows, strict=True) if rows else ([] for _ in columns.names)
     return arrow.table([arrow.array(column, field.type) for column, field in zip(values, schema, strict=True)], schema)
 
@@ -63,16 +63,17 @@ def _type(arrow: Any, column: Column) -> pa.DataType:
     }[column.kind]
 
 
-def _cell(kind: Kind, value: Any) -> Any:
-    if kind is Kind.TEXT:
-        return text_of(value)
-    if kind is Kind.TIME:
-        return datetime.fromisoformat(value)
-    if kind is Kind.DECIMAL:
-        return Decimal(value)
-    if kind is Kind.JSON:
-        return json_text(value)
-    return [(text_of(name), text_of(text)) for name, text in value.items()] if kind is Kind.MAP else value
+def _pairs(value: dict[Any, Any]) -> list[tuple[str, str]]:
+    return [(text_of(name), text_of(text)) for name, text in value.items()]
+
+
+_CELLS: dict[Kind, Callable[[Any], Any]] = {
+    Kind.TEXT: text_of,
+    Kind.TIME: datetime.fromisoformat,
+    Kind.DECIMAL: Decimal,
+    Kind.JSON: json_text,
+    Kind.MAP: _pairs,
+}
 
 
 def _digits(value: Decimal) -> str:

@@ -1,19 +1,31 @@
 """Rows of a table: the columns, their types, and what is in a cell. Pure functions, any thread.
 
 Types are fixed, never inferred from the values: two runs make tables that fit each other. A row on its way to a sink is
-a JSON object (`Record`) in which each kind of value has one form, and so it is read back.
+a JSON object in which each kind of value has one form, and so it is read back. It is a `Record`, or where a ledger has
+kept it, the line of JSON that says one.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar, cast
 
 from workerpool.batch.record import JOB_FIELDS, Record, fields_of
+
+_T = TypeVar("_T")
+
+Row = Record | bytes
+"""A row on its way to a sink."""
+
+_STEP = 256
+"""Rows that are read, and made cells of, at once: a call for each value of each row would cost more than its work."""
+
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 
 
 class Kind(Enum):
@@ -93,20 +105,45 @@ class Columns:
         places = {column.name: (place, column) for place, column in enumerate(self.columns)}
         return [places[name] for name in names]
 
-    def records(self, rows: Iterable[bytes]) -> Iterator[Record]:
-        """Read rows of JSON, with what they may leave out."""
+    def records(self, rows: Iterable[Row]) -> Iterator[Record]:
+        """Read rows, with what they may leave out. Those that are records already are not copied: change none."""
         defaults = {column.name: column.default for column in self.columns if column.default is not None}
-        for row in rows:
-            yield {**defaults, **json.loads(row)}
+        for some in _in_steps(rows):
+            for record in _read(some):
+                yield {**defaults, **record} if defaults else record
 
-    def rows(self, records: Iterable[Record], cell: Callable[[Kind, Any], Any]) -> Iterator[tuple[Any, ...]]:
-        """Turn records into tuples of what `cell` makes of each value that is not None."""
-        names, kinds = self.names, self.kinds
-        for record in records:
-            values = map(record.get, names)
-            yield tuple(
-                [None if value is None else cell(kind, value) for kind, value in zip(kinds, values, strict=True)]
-            )
+    def rows(self, records: Iterable[Record], cells: Mapping[Kind, Callable[[Any], Any]]) -> Iterator[tuple[Any, ...]]:
+        """Turn records into tuples of cells: what `cells` makes of values of a kind; other values, and None, are cells.
+
+        Column by column, which is several times as fast as value by value.
+        """
+        makers = [(name, cells.get(kind)) for name, kind in zip(self.names, self.kinds, strict=True)]
+        for some in _in_steps(records):
+            yield from zip(*[_cells(some, name, make) for name, make in makers], strict=True)
+
+
+def _in_steps(items: Iterable[_T]) -> Iterator[list[_T]]:
+    rest = iter(items)
+    while some := [*islice(rest, _STEP)]:
+        yield some
+
+
+def _read(rows: Sequence[Row]) -> Sequence[Record]:
+    """Read rows that are lines as one array of JSON: in less than half the time that reading each takes."""
+    lines = [row for row in rows if isinstance(row, bytes)]
+    if not lines:
+        return cast(Sequence[Record], rows)
+    read: list[Record] = json.loads(b"[%b]" % b",".join(lines))
+    if len(lines) == len(rows):
+        return read
+    rest = iter(read)
+    return [next(rest) if isinstance(row, bytes) else row for row in rows]
+
+
+def _cells(records: Iterable[Record], name: str, make: Callable[[Any], Any] | None) -> list[Any]:
+    """Make the cells of the column `name`."""
+    values = [record.get(name) for record in records]
+    return values if make is None else [None if value is None else make(value) for value in values]
 
 
 def columns_of(include: Collection[str], *, job: bool = False) -> Columns:
@@ -132,7 +169,7 @@ def text_of(value: Any) -> str:
 
 def json_text(value: Any) -> str:
     """Return `value` as JSON that UTF-8 can hold: a lone surrogate is an escape, and is read back as it was."""
-    return text_of(json.dumps(value, ensure_ascii=False))
+    return text_of(_encode(value))
 
 
 def time_text(time: datetime, scale: int) -> str:

@@ -142,8 +142,8 @@ class StraightBooks:
             self._duplicates.write_answers()
 
     def _write_record(self, record: Record) -> None:
-        for row in self._form.rows(record):
-            self._sink.write(row)
+        if rows := self._form.rows(record):
+            self._sink.write(*rows, size=record["bytes"])
         if self._rejects is not None:
             self._rejects.write(self._form.rejects(record))
 

@@ -12,13 +12,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from workerpool import events
 from workerpool.batch.bodies import check_directory, scratch_bodies
 from workerpool.batch.codes import HELD, NOT_WRITTEN, OK, USAGE
-from workerpool.batch.job.job import Job
-from workerpool.batch.job.opening import OpenJob
 from workerpool.batch.record import all_included, needs_bodies
 from workerpool.batch.result import BROKEN, DEADLINE, RunResult, last_word
 from workerpool.batch.run import Books, Run
@@ -44,6 +42,9 @@ from workerpool.report.summary import Took, summarize
 from workerpool.report.totals import Tally
 from workerpool.report.why import Allowed
 from workerpool.wording import duration, plural, row
+
+if TYPE_CHECKING:
+    from workerpool.batch.job.opening import OpenJob
 
 
 def run(settings: RunSettings, *, owns_process: bool = False) -> int:
@@ -161,6 +162,8 @@ def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) ->
 
 def _open_job(settings: RunSettings, speaker: Speaker, stack: ExitStack) -> _Ready:
     assert settings.job is not None
+    from workerpool.batch.job.job import Job  # a run without one has the use of no ledger, and of its memory
+
     job = Job(note=speaker.note, **settings.job)
     opened = stack.enter_context(closing(job.open()))
     return _Ready(opened.books, opened.sources, opened, opened.rejects)

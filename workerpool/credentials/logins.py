@@ -280,14 +280,12 @@ class Logins:
     """
 
     def __init__(self, source: Any, host_of: Callable[[str], str]) -> None:
-        self._source = source if isinstance(source, TokenSource) else None
+        self.source = source if isinstance(source, TokenSource) else None
         self._host_of = host_of
         self._logins: dict[Hashable, Login] = {}  # single reads and writes: no lock needed under the GIL
 
     def bearer(self, request: Request) -> Bearer | None:
-        """How a new request says who sends it; None if that is not by a token."""
-        if request.auth is None and self._source is None:
-            return None
+        """How a new request says who sends it; None if that is not by a token, as without its `auth` and a `source`."""
         source = self._source_for(request)
         return None if source is None else Bearer(self.login(source))
 
@@ -306,7 +304,7 @@ class Logins:
         if isinstance(auth, TokenSource):
             source: TokenSource | None = auth
         else:
-            source = self._source if auth is None and not _has_own(request) else None
+            source = self.source if auth is None and not _has_own(request) else None
         return source if source is not None and source.covers(request.url) else None
 
 

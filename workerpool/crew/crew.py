@@ -44,7 +44,8 @@ class Crew:
         dispatcher, scheduler, gate = self._dispatcher, self._dispatcher.scheduler, self._turns.gate
         tickets, logins = [*tickets], self._turns.logins
         for ticket in tickets:
-            ticket.bearer = logins.bearer(ticket.request)
+            if logins.source is not None or ticket.request.auth is not None:
+                ticket.bearer = logins.bearer(ticket.request)
         sorting = Sorting(tickets) if gate is None else gate.sort(tickets)
         try:
             with dispatcher.lock:

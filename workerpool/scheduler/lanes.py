@@ -82,7 +82,7 @@ class Lane:
         if host.in_flight >= host.places and host.refused_until <= now:
             return False
         if self.retries or host.limiters or self.quota is not None:
-            return not self.is_empty and self.opens_at(now) <= now
+            return bool(self.queue or self.retries) and self.opens_at(now) <= now
         return bool(self.queue) and (host.not_before <= now or host.refused_until > now)
 
     def opens_at(self, now: float) -> float:

@@ -71,7 +71,7 @@ class Ring:
         them.
         """
         host = lane.host
-        if lane.listed or lane.is_empty or lane.stands_back:
+        if lane.listed or lane.stands_back or not (lane.queue or lane.retries):
             return
         if host.timed is lane:
             host.timed = None  # first, or it would have to wait behind itself

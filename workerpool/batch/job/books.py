@@ -26,7 +26,7 @@ from workerpool.batch.job.keys import Claims, UniqueKeys
 from workerpool.batch.job.ledger import Entries, Ledger
 from workerpool.batch.job.mover import Mover
 from workerpool.batch.job.prepare import Preparation, attempts_from, attempts_to
-from workerpool.batch.job.schema import Held, Rejected, RunRow
+from workerpool.batch.job.schema import Held, Rejected, RunRow, together
 from workerpool.batch.job.states import GOOD, TO_DO, Identity, State, told
 from workerpool.batch.record import Record, all_included
 from workerpool.batch.result import DEADLINE
@@ -314,7 +314,7 @@ class JobBooks:
         """Enter what is written of an input's end."""
         entries, form, is_for_later = self._entries, self._form, self._is_for_later(state)
         rows = form.rows(record)
-        entries.held += [Held(*identity, is_for_later, form.encode(row)) for row in rows]
+        entries.held += [Held(*identity, is_for_later, lines) for lines in together(map(form.encode, rows))]
         if self._is_typed:
             entries.rows += len(rows)
             has_failed = state in (State.SPENT, State.FAILED)

@@ -12,7 +12,7 @@ import time
 from collections import deque
 
 from workerpool.batch.job.ledger import Ledger
-from workerpool.batch.job.schema import Seen
+from workerpool.batch.job.schema import Seen, apart
 from workerpool.batch.job.states import Identity
 from workerpool.batch.sinks.base import DurableSink
 
@@ -116,12 +116,13 @@ class Mover:
                 rows = self._ledger.waiting(self._after, most)
             if not rows:
                 break
-            numbers, records = [number for number, _ in rows], [record for _, record in rows]
+            numbers = [number for number, _ in rows]
+            records = [line for _, lines in rows for line in apart(lines)]
             self.is_broken = True
             self._ledger.confirm(numbers, self._sink.write(records), self._take_seen())
             self.is_broken = False
             self._after = max(numbers)
-            self.written += len(rows)
+            self.written += len(records)
             with self._room:
                 self._waiting = max(0, self._waiting - sum(map(len, records)))  # those kept for later were not counted
                 self._room.notify_all()

@@ -10,8 +10,22 @@ from collections.abc import Iterator
 
 from workerpool.batch.job.chains import KeptChains
 from workerpool.batch.job.database import Database
-from workerpool.batch.job.schema import FILE, VERSION, RunRow, Seen, SourceRow, Underway, block_from, run_from
+from workerpool.batch.job.schema import (
+    FILE,
+    VERSION,
+    RunRow,
+    Seen,
+    SourceRow,
+    Underway,
+    apart,
+    block_from,
+    run_from,
+)
 from workerpool.batch.job.states import Block
+
+_TEXT = "rtrim(CAST(record AS TEXT), char(10))"
+_LINES = f"length({_TEXT}) - length(replace({_TEXT}, char(10), '')) + 1"
+"""How many lines a record that is held has: see `schema.together`."""
 
 
 class LedgerReader:
@@ -80,7 +94,7 @@ class LedgerReader:
     # -- records on their way to the sink -----------------------------------------------------------------------------
 
     def waiting(self, after: int, most: int) -> list[tuple[int, bytes]]:
-        """Records with their numbers, about `most` bytes, in the order in which they were entered, from `after` on."""
+        """What is held, with its numbers: about `most` bytes, in the order in which it was entered, from `after` on."""
         return self._database.read(
             "SELECT number, record FROM held WHERE number > ? AND NOT later ORDER BY number", (after,), most
         )
@@ -90,7 +104,7 @@ class LedgerReader:
         return int(self._database.one("SELECT coalesce(sum(length(record)), 0) FROM held WHERE NOT later")[0])
 
     def waiting_in_order(self, front: tuple[int, int], most: int) -> list[tuple[int, bytes]]:
-        """Records in the order of the inputs, about `most` bytes, of those before `front`, a source and an ordinal."""
+        """What is held in the order of the inputs, about `most` bytes, before `front`, a source and an ordinal."""
         return self._database.read(
             "SELECT number, record FROM held WHERE NOT later AND (source, ordinal) < (?, ?) "
             "ORDER BY source, ordinal, number",
@@ -100,17 +114,19 @@ class LedgerReader:
 
     def held(self) -> tuple[int, int]:
         """How many records wait for the sink, and how many of these for the end of the run."""
-        count, later = self._database.one("SELECT count(*), coalesce(sum(later), 0) FROM held")
+        count, later = self._database.one(
+            f"SELECT coalesce(sum({_LINES}), 0), coalesce(sum(later * ({_LINES})), 0) FROM held"
+        )
         return count, later
 
     def held_records(self) -> Iterator[bytes]:
         """The records that wait for the sink."""
         number = 0
         while rows := self._database.all(
-            "SELECT number, record FROM held WHERE number > ? ORDER BY number LIMIT 1000", (number,)
+            "SELECT number, record FROM held WHERE number > ? ORDER BY number LIMIT 100", (number,)
         ):
-            for number, record in rows:  # noqa: B007  the last one is where the next thousand begins
-                yield record
+            for number, lines in rows:  # noqa: B007  the last one is where the next hundred begins
+                yield from apart(lines)
 
     # -- rejects ------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -54,6 +55,9 @@ CREATE TABLE fresh (  -- what this run saw: at its end it is sorted into `seen`,
 {KEY_TABLE}
 """
 
+TOGETHER = 64 * 1024
+"""Bytes of lines that are held together, at least, where there are more."""
+
 OF_LAST = " WHERE number = (SELECT max(number) FROM runs)"
 
 
@@ -96,12 +100,37 @@ class SourceRow:
 
 
 class Held(NamedTuple):
-    """A record that the sink is to get, `later` if only once the run is over: a failure that may be tried again."""
+    """What the sink is to get, `later` if only once the run is over: a failure that may be tried again.
+
+    `record`: a line, or of an answer that became many rows, some of their lines: see `together`.
+    """
 
     source: int
     ordinal: int
     later: bool
     record: bytes
+
+
+def together(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Put the lines of one input together, as a row of the ledger by itself for each costs more than the line.
+
+    Up to a size: SQLite takes no gigabyte, and the mover wants to read as much as it asks for, and not much more.
+    """
+    some: list[bytes] = []
+    size = 0
+    for line in lines:
+        some.append(line)
+        size += len(line)
+        if size >= TOGETHER:
+            yield b"".join(some)
+            some, size = [], 0
+    if some:
+        yield b"".join(some)
+
+
+def apart(record: bytes) -> list[bytes]:
+    """The lines in what is held; JSON has line feeds and carriage returns between its lines only."""
+    return record.splitlines(keepends=True)
 
 
 class Rejected(NamedTuple):

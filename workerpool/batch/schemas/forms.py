@@ -76,6 +76,7 @@ class TypedRows:
             "url": outcome.request.url,
             "status": None if response is None else response.status_code,
             "error": None if error is None else str(error),
+            "bytes": 0 if response is None else len(response.content or b""),
             "rows": rows,
             "rejects": rejects,
         }

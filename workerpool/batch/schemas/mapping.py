@@ -2,13 +2,14 @@
 
 An item of the answer becomes a row, or a reject that says which column would not take its value: the first one, as
 what follows is often the same mistake. What is wrong with the answer as a whole, or with a column that is the same for
-all of its items, is one reject. For one thread.
+all of its items, is one reject. Where all items become rows, they do so together: see `whole`. For one thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any, NamedTuple, Protocol
 
 from workerpool import paths
@@ -19,6 +20,7 @@ from workerpool.batch.schemas.parsing import parser
 from workerpool.batch.schemas.paths import getter
 from workerpool.batch.schemas.rejects import reject_of, shown
 from workerpool.batch.schemas.values import Convert, Refused, called, converter
+from workerpool.batch.schemas.whole import Values, column_of
 from workerpool.model import Outcome
 
 _INDEX = "request.index"
@@ -53,7 +55,10 @@ class Mapper:
         self._parse = parser(exact=any(field.type == "decimal" for field in fields))
         self._explode = None if explode is None else getter(explode, "explode =")
         self._explode_text = explode
-        self._of_item = items or item_mapper([field for field in fields if field.source == ITEM])
+        of_item = [field for field in fields if field.source == ITEM]
+        self._of_item = items or item_mapper(of_item)
+        self._of_items = None if items else whole_mapper(of_item)
+        self._failures: tuple[type[Exception], ...] = (Refused, *paths.errors())
         self._of_root = item_mapper([field for field in fields if field.source == ROOT])
         self._of_request = [field for field in fields if field.source in OF_REQUEST and field.source != _INDEX]
         self._indexes = [field.name for field in fields if field.source == _INDEX]
@@ -70,7 +75,11 @@ class Mapper:
             response = outcome.response
             answer = self._parse(b"" if response is None else response.content or b"")
             fixed = self._fixed(outcome, answer) if self._has_fixed else {}
-            for index, item in enumerate(self._items(answer)):
+            items = self._items(answer)
+            together = self._together(items, fixed)
+            if together is not None:
+                return Mapped(together, rejects)
+            for index, item in enumerate(items):
                 try:
                     made = self._of_item(item)
                 except ItemRefused as refused:
@@ -86,6 +95,19 @@ class Mapper:
         except ItemRefused as refused:
             return Mapped([], [_reject(outcome, refused, None)])
         return Mapped(rows, rejects)
+
+    def _together(self, items: Sequence[Any], fixed: Record) -> list[Record] | None:
+        """Return the rows of all items; None if some of them become none, or it is not known."""
+        if self._of_items is None or len(items) < 2:
+            return None
+        try:
+            columns = self._of_items(items)
+        except self._failures:
+            return None
+        columns |= {name: repeat(value, len(items)) for name, value in fixed.items()}
+        columns |= {name: range(len(items)) for name in self._indexes}
+        rows = zip(*[columns[name] for name in self._blank], strict=True)
+        return [dict(zip(self._blank, row, strict=True)) for row in rows]
 
     def _items(self, answer: Any) -> list[Any]:
         if self._explode is None:
@@ -134,6 +156,15 @@ def item_mapper(fields: Sequence[Field]) -> Items:
         return row
 
     return make
+
+
+def whole_mapper(fields: Sequence[Field]) -> Callable[[Sequence[Any]], dict[str, Iterable[Any]]]:
+    """Compile `fields` to a function that makes their columns of items, all or none: it raises where any is refused."""
+    columns: dict[str, Values] = {}
+    for field in fields:
+        name, get, convert, default, _ = _compiled(field)
+        columns[name] = column_of(field, get, convert, default)
+    return lambda items: {name: values(items) for name, values in columns.items()}
 
 
 _Compiled = tuple[str, Callable[[Any], Any], Convert, Any, bool]

@@ -51,8 +51,10 @@ def sink_for(
     """
     chosen, columns = format_of(output, format), typed or columns_of(include)
     if chosen.rows is None or is_packed(output) or is_remote(output) or columns.key:
-        encoder = encode_row if columns.is_typed else encode
-        return BatchedSink(_staged(chosen, output, columns), encoder, overwrite=overwrite)
+        staged = _staged(chosen, output, columns)
+        if columns.is_typed and chosen.rows is None:  # values go to their cells as they are
+            return BatchedSink(staged, lambda row: row, overwrite=overwrite)
+        return BatchedSink(staged, encode_row if columns.is_typed else encode, overwrite=overwrite)
     rows = chosen.rows_of(columns)
     plain = StandardOutput(rows.header) if output == STDOUT else PlainFile(output, rows.header)
     return BatchedSink(plain, rows.line, overwrite=overwrite)

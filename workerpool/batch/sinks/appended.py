@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
+from workerpool.batch.columns import Row
 from workerpool.batch.record import Record
 from workerpool.batch.sinks.base import Cadence
 from workerpool.batch.sinks.place import write_all
@@ -41,8 +42,8 @@ class Rows(Protocol):
     def line(self) -> Callable[[Record], bytes]:
         """Encode a record."""
 
-    def encode(self, rows: Sequence[bytes]) -> bytes:
-        """Encode records that are JSON already."""
+    def encode(self, rows: Sequence[Row]) -> bytes:
+        """Encode rows, many of which are JSON already."""
 
     def entries(self, file: Iterable[bytes], fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """Read some fields of each record back."""
@@ -102,7 +103,7 @@ class AppendedStore(FileStore):
         self._place.sync_directory()
         return True
 
-    def append(self, rows: Sequence[bytes], position: Position) -> Position:
+    def append(self, rows: Sequence[Row], position: Position) -> Position:
         self._place.check_there(os.fstat(self._file))
         return self._append(self._rows.encode(rows), position, len(rows))
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from workerpool.batch.record import Record
+
+R = TypeVar("R", contravariant=True)
 
 KEY_AND_URL = ("key", "url")
 """The fields that tell which input a record is of."""
@@ -33,8 +35,11 @@ class Sink(Protocol):
     def open(self) -> None:
         """Make the place ready; raises `OptionError` or `SinkError` where nothing could be written."""
 
-    def write(self, record: Record) -> None:
-        """Take one record, to be written by a `flush` to come at the latest; raises `SinkError`."""
+    def write(self, *records: Record, size: int = 0) -> None:
+        """Take records, to be written by a `flush` to come at the latest; raises `SinkError`.
+
+        `size`: the bytes that they were made of, where the sink does not count those of their lines.
+        """
 
     def flush(self) -> None:
         """Write what was taken, or wait for more if that is not worth a batch yet; raises `SinkError`."""
@@ -54,8 +59,11 @@ class Cadence:
     bytes: int
 
 
-class Batches(Protocol):
-    """What takes records in batches, from `begin` to `finish`. Every method but `close` raises `SinkError`."""
+class Batches(Protocol[R]):
+    """What takes rows in batches, from `begin` to `finish`. Every method but `close` raises `SinkError`.
+
+    A row is a record, or a line of JSON as `jsonl.encode` makes it, or either, as a `Row` is.
+    """
 
     @property
     def name(self) -> str:
@@ -70,8 +78,8 @@ class Batches(Protocol):
     def begin(self, *, overwrite: bool = False) -> object:
         """Make the place ready; raises `OptionError` for an output that is there already and may not be replaced."""
 
-    def write(self, rows: Sequence[bytes]) -> object:
-        """Write encoded records; a `SinkError` says how many are whole."""
+    def write(self, rows: Sequence[R]) -> object:
+        """Write rows; a `SinkError` says how many are whole."""
 
     def finish(self) -> None:
         """Make it the output."""
@@ -83,7 +91,7 @@ class Batches(Protocol):
         """Let go. A second call does nothing."""
 
 
-class DurableSink(Batches, Protocol):
+class DurableSink(Batches[bytes], Protocol):
     """Where a job's records go, in batches, each of which is there whole or not at all once `write` has returned.
 
     Until `finish` they are in a place beside the output, such as ``OUTPUT.partial``. A sink is made ready by one of

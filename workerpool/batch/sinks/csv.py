@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from workerpool.batch.columns import Columns, Kind
+from workerpool.batch.columns import Columns, Kind, Row
 from workerpool.batch.record import Record
 
 
@@ -30,7 +30,7 @@ class CsvRows:
         values = [_TRUTH.get(value, value) if type(value) is bool else value for value in self._values(record)]
         return self._row(values)
 
-    def encode(self, rows: Sequence[bytes]) -> bytes:
+    def encode(self, rows: Sequence[Row]) -> bytes:
         return b"".join(map(self.line, self._columns.records(rows)))
 
     def entries(self, file: Iterable[bytes], fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from json.encoder import encode_basestring as _quoted
 from typing import Any
 
-from workerpool.batch.columns import Columns
+from workerpool.batch.columns import Columns, Row
 from workerpool.batch.record import FIELDS, Record
 
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
@@ -56,8 +56,8 @@ class JsonRows:
         self._is_typed = columns.is_typed
         self.line = encode_row if columns.is_typed else encode
 
-    def encode(self, rows: Sequence[bytes]) -> bytes:
-        return b"".join(rows)
+    def encode(self, rows: Sequence[Row]) -> bytes:
+        return b"".join([row if isinstance(row, bytes) else self.line(row) for row in rows])
 
     def entries(self, file: Iterable[bytes], fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         for line in file:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from workerpool.batch.arrow import pyarrow, schema_of, table_of, values_of
-from workerpool.batch.columns import Columns
+from workerpool.batch.columns import Columns, Row
 from workerpool.batch.sinks.base import Cadence
 from workerpool.batch.sinks.place import write_all
 from workerpool.batch.sinks.position import Position
@@ -111,7 +111,7 @@ class PartsStore(FileStore):
         self._remove_parts()
         return True
 
-    def append(self, rows: Sequence[bytes], position: Position) -> Position:
+    def append(self, rows: Sequence[Row], position: Position) -> Position:
         return self._add(self._arrow.concat_tables(self._tables(rows)), position)
 
     def publish(self) -> None:
@@ -133,7 +133,7 @@ class PartsStore(FileStore):
                 cells = (values_of(column, batch.column(column.name).to_pylist()) for column in columns)
                 yield from zip(*cells, strict=True)
 
-    def _tables(self, rows: Sequence[bytes]) -> Iterator[pa.Table]:
+    def _tables(self, rows: Sequence[Row]) -> Iterator[pa.Table]:
         """Turn rows into tables step by step: as Python's objects they take several times the memory."""
         for first in range(0, len(rows), STEP):
             records = self._columns.records(rows[first : first + STEP])

@@ -11,15 +11,15 @@ body with a NUL is in `body_base64`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
-from workerpool.batch.columns import Column, Columns, Kind, json_text, text_of
+from workerpool.batch.columns import Column, Columns, Kind, Row, json_text
 from workerpool.batch.sinks.base import Cadence
 from workerpool.batch.sinks.database_url import DatabaseUrl, database_of
 from workerpool.batch.sinks.position import Position
-from workerpool.batch.sinks.storable import storable, value_of, without_nul
+from workerpool.batch.sinks.storable import storable, storable_text, value_of, without_nul
 from workerpool.errors import OptionError, SinkError
 from workerpool.extras import load
 
@@ -111,13 +111,13 @@ class PostgresStore:
         connection, table = self._hold(), self._url.table
         return self._exists(connection, table) and self._last(connection, table) == position.rows
 
-    def append(self, rows: Sequence[bytes], position: Position) -> Position:
+    def append(self, rows: Sequence[Row], position: Position) -> Position:
         connection = self._hold()
-        records = without_nul(self._columns.records(rows))
-        cells = enumerate(self._columns.rows(records, _cell), position.rows + 1)
+        records = self._columns.records(rows)
+        cells = self._columns.rows(records if self._columns.is_typed else without_nul(records), _CELLS)
         statement = self._compose("COPY {partial} ({names}) FROM STDIN")
         with connection.transaction(), connection.cursor().copy(statement) as copy:
-            for number, row in cells:
+            for number, row in enumerate(cells, position.rows + 1):
                 copy.write_row((number, *row))
         return Position(position.rows + len(rows))
 
@@ -237,7 +237,8 @@ def _type(column: Column) -> str:
     return _TYPES[column.kind]
 
 
-def _cell(kind: Kind, value: Any) -> Any:
-    if kind is Kind.TEXT or kind is Kind.TIME:
-        return storable(text_of(value))
-    return json_text(storable(value)) if kind is Kind.MAP or kind is Kind.JSON else value
+def _json_cell(value: Any) -> str:
+    return json_text(storable(value))
+
+
+_CELLS: dict[Kind, Callable[[Any], str]] = {Kind.TEXT: storable_text, Kind.MAP: _json_cell, Kind.JSON: _json_cell}

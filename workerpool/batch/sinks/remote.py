@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from secrets import token_hex
 from typing import IO, Any
 
+from workerpool.batch.columns import Row
 from workerpool.batch.sinks.base import Cadence
 from workerpool.batch.sinks.position import Position
 from workerpool.batch.sinks.remote_content import Content
@@ -113,7 +114,7 @@ class RemoteStore:
         self._remove_parts()
         return True
 
-    def append(self, rows: Sequence[bytes], position: Position) -> Position:
+    def append(self, rows: Sequence[Row], position: Position) -> Position:
         self._check_mark()
         data = self._content.encode(rows)
         end = position.rows + len(rows)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any, Protocol
 
 from workerpool.batch.arrow import pyarrow, schema_of, table_of, values_of
-from workerpool.batch.columns import Columns
+from workerpool.batch.columns import Columns, Row
 from workerpool.batch.sinks.appended import Rows
 from workerpool.batch.sinks.parts import STEP, first_of, groups_of
 from workerpool.batch.sinks.position import Position
@@ -29,7 +29,7 @@ class Content(Protocol):
     @property
     def header(self) -> bytes: ...
 
-    def encode(self, rows: Sequence[bytes]) -> bytes:
+    def encode(self, rows: Sequence[Row]) -> bytes:
         """Make a part of rows of JSON."""
 
     def counted(self, data: bytes) -> int:
@@ -59,7 +59,7 @@ class TextContent:
         self._is_packed = packed
         self.header = self._packed(rows.header) if rows.header else b""
 
-    def encode(self, rows: Sequence[bytes]) -> bytes:
+    def encode(self, rows: Sequence[Row]) -> bytes:
         return self._packed(self._rows.encode(rows))
 
     def counted(self, data: bytes) -> int:
@@ -108,7 +108,7 @@ class ParquetContent:
         self._columns = columns
         self._schema = schema_of(columns)
 
-    def encode(self, rows: Sequence[bytes]) -> bytes:
+    def encode(self, rows: Sequence[Row]) -> bytes:
         buffer = self._arrow.BufferOutputStream()
         steps = (rows[first : first + STEP] for first in range(0, len(rows), STEP))
         tables = [table_of(self._columns.records(step), self._columns, self._schema) for step in steps]

@@ -13,14 +13,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
 from typing import Any
 
-from workerpool.batch.columns import Columns, Kind, json_text
+from workerpool.batch.columns import Columns, Kind, Row, json_text
 from workerpool.batch.sinks.base import Cadence
 from workerpool.batch.sinks.position import Position
 from workerpool.batch.sinks.sql_locks import Held, lock
-from workerpool.batch.sinks.sql_types import cell_of, numbered
+from workerpool.batch.sinks.sql_types import cells_of, numbered
 from workerpool.batch.sinks.sql_url import SqlUrl, sql_of
 from workerpool.batch.sinks.storable import value_of, without_nul
 from workerpool.errors import OptionError, SinkError, SourceError
@@ -115,9 +114,10 @@ class SqlStore:
             self._drop_replaced(connection)
         return True
 
-    def append(self, rows: Sequence[bytes], position: Position) -> Position:
-        records = without_nul(self._columns.records(rows))
-        cells = self._columns.rows(records, partial(cell_of, self._url.kind))
+    def append(self, rows: Sequence[Row], position: Position) -> Position:
+        records = self._columns.records(rows)
+        records = records if self._columns.is_typed else without_nul(records)
+        cells = self._columns.rows(records, cells_of(self._url.kind))
         names = (self._columns.number, *self._columns.names)
         with self._begun() as connection:
             connection.execute(

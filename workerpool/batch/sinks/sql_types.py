@@ -6,11 +6,12 @@ the text of its digits where the database has none that are as long, and times a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from workerpool.batch.columns import Column, Columns, Kind, text_of
-from workerpool.batch.sinks.storable import storable
+from workerpool.batch.columns import Column, Columns, Kind
+from workerpool.batch.sinks.storable import storable, storable_text
 from workerpool.extras import load
 
 _MYSQL = ("mysql", "mariadb")
@@ -78,11 +79,15 @@ class Types:
         return Digits()
 
 
-def cell_of(database: str, kind: Kind, value: Any) -> Any:
-    """Return a value of a row as a driver takes it. The digits of a decimal stay text: some drivers make doubles."""
-    if kind is Kind.TIME:
-        time = datetime.fromisoformat(value).astimezone(UTC)
-        return time.replace(tzinfo=None) if database in _WITHOUT_ZONES else time
-    if kind is Kind.TEXT:
-        return storable(text_of(value))
-    return storable(value) if kind is Kind.MAP or kind is Kind.JSON else value
+def cells_of(database: str) -> dict[Kind, Callable[[Any], Any]]:
+    """What makes of values what a driver takes. The digits of a decimal stay text: some drivers make doubles."""
+    time = _time_without_zone if database in _WITHOUT_ZONES else _time
+    return {Kind.TIME: time, Kind.TEXT: storable_text, Kind.MAP: storable, Kind.JSON: storable}
+
+
+def _time(value: str) -> datetime:
+    return datetime.fromisoformat(value).astimezone(UTC)
+
+
+def _time_without_zone(value: str) -> datetime:
+    return _time(value).replace(tzinfo=None)

@@ -13,10 +13,11 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from workerpool.batch.columns import Columns, Kind, json_text, text_of
+from workerpool.batch.columns import Columns, Kind, Row, json_text, text_of
 from workerpool.batch.sinks.base import Cadence
 from workerpool.batch.sinks.place import remove_beside
 from workerpool.batch.sinks.position import Position
@@ -26,6 +27,9 @@ from workerpool.errors import SinkError
 CADENCE = Cadence(seconds=0.5, bytes=1024 * 1024)
 BUSY = 5.0
 """Seconds to wait for another process that has the database locked."""
+
+_VALUES = 999
+"""Values in a statement at most: what SQLite takes, however it was built (its limits, section 9)."""
 
 _TYPES = {Kind.SHORT: "INTEGER", Kind.LONG: "INTEGER", Kind.BOOLEAN: "INTEGER", Kind.REAL: "REAL"}
 
@@ -86,14 +90,11 @@ class SqliteStore(FileStore):
         self._place.sync_directory()
         return True
 
-    def append(self, rows: Sequence[bytes], position: Position) -> Position:
+    def append(self, rows: Sequence[Row], position: Position) -> Position:
         database = self._held()
-        names = (self._number, *self._columns.names)
-        statement = f"INSERT INTO results ({listed(names)}) VALUES ({', '.join('?' * len(names))})"
-        cells = enumerate(self._columns.rows(self._columns.records(rows), _cell), position.rows + 1)
         try:
             database.execute("BEGIN IMMEDIATE")
-            database.executemany(statement, ((number, *row) for number, row in cells))
+            self._insert(database, self._columns.rows(self._columns.records(rows), _CELLS), position.rows + 1)
             database.execute("COMMIT")
         except sqlite3.Error:
             if database.in_transaction:
@@ -124,6 +125,20 @@ class SqliteStore(FileStore):
         with closing(open_database(path, mode)) as database:
             for row in database.execute(statement, (rows,)):
                 yield tuple([_value(kind, cell) for kind, cell in zip(kinds, row, strict=True)])
+
+    def _insert(self, database: sqlite3.Connection, rows: Iterator[tuple[Any, ...]], number: int) -> None:
+        """Insert rows, numbered from `number` on, many with a statement.
+
+        The module gives the interpreter's lock away for each statement. With one for each row it would ask for it back
+        once per row, and wait each time while another thread computes.
+        """
+        names = (self._number, *self._columns.names)
+        into = f"INSERT INTO results ({listed(names)}) VALUES "
+        row = f"({', '.join('?' * len(names))})"
+        while some := [*islice(rows, max(1, _VALUES // len(names)))]:
+            values = chain.from_iterable((place, *cells) for place, cells in enumerate(some, number))
+            database.execute(into + ", ".join([row] * len(some)), [*values])
+            number += len(some)
 
     def _last(self, database: sqlite3.Connection) -> int:
         (number,) = database.execute(f"SELECT max({self._number}) FROM results").fetchone()
@@ -200,10 +215,7 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-def _cell(kind: Kind, value: Any) -> Any:
-    if kind is Kind.MAP or kind is Kind.JSON:
-        return json_text(value)
-    return text_of(value) if kind is Kind.TEXT or kind is Kind.TIME else value
+_CELLS = {Kind.TEXT: text_of, Kind.MAP: json_text, Kind.JSON: json_text}
 
 
 def _value(kind: Kind, cell: Any) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
+from workerpool.batch.columns import Row
 from workerpool.batch.sinks.base import KEY_AND_URL, Cadence
 from workerpool.batch.sinks.place import Place
 from workerpool.batch.sinks.position import Position, parse
@@ -67,8 +68,8 @@ class Store(Protocol):
     def find_output(self, position: Position) -> bool:
         """Whether the output holds exactly that: a process ended right after `publish`, which is carried to its end."""
 
-    def append(self, rows: Sequence[bytes], position: Position) -> Position:
-        """Write rows after `position`, durably, all or none of them; returns where they end."""
+    def append(self, rows: Sequence[Row], position: Position) -> Position:
+        """Write rows after `position`, durably, all or none of them; returns where they end. Changes no record."""
 
     def publish(self) -> None:
         """Make the partial the output, in one step."""
@@ -133,7 +134,7 @@ class StagedSink:
         self._position, self._is_ready = wanted, True
         return str(wanted)
 
-    def write(self, rows: Sequence[bytes]) -> str:
+    def write(self, rows: Sequence[Row]) -> str:
         self._check_ready()
         if rows:
             with self._writing():

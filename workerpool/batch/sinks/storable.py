@@ -15,18 +15,24 @@ _NUL = "\0"
 
 
 def without_nul(records: Iterable[Record]) -> Iterator[Record]:
-    """Have a body with a NUL, which text of a database may not hold, in ``body_base64``."""
+    """Have a body of a record with a NUL, which text of a database may not hold, in ``body_base64``."""
     for record in records:
         body = record.get("body")
         if body is not None and _NUL in body:
-            record |= {"body": None, "body_base64": b64encode(body.encode(errors="surrogatepass")).decode()}
+            packed = b64encode(body.encode(errors="surrogatepass")).decode()
+            record = {**record, "body": None, "body_base64": packed}  # a new one: records are not ours to change
         yield record
+
+
+def storable_text(value: Any) -> str:
+    """Return a value as text with a NUL, which text of a database may not hold, replaced as `storable` does."""
+    return text_of(value).replace(_NUL, "\ufffd")
 
 
 def storable(value: Any) -> Any:
     """Return a value of JSON with what its text may not hold replaced: NUL by U+FFFD, a lone surrogate by an escape."""
     if isinstance(value, str):
-        return text_of(value).replace(_NUL, "\ufffd")
+        return storable_text(value)
     if isinstance(value, dict):
         return {storable(name): storable(one) for name, one in value.items()}
     return [storable(one) for one in value] if isinstance(value, list) else value

@@ -248,5 +248,5 @@ def _strange(path: str, start: bytes) -> str:
 
 
 def _why_not(error: OSError) -> str:
-    text = error.strerror or str(error)
+    text = error.strerror or "the system does not say why"
     return f"{text[:1].lower()}{text[1:]}"
