@@ -219,10 +219,6 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         check_include,
         check_save,
     )  # which the other commands can do without
-    from workerpool.cluster.line import local_workers
-    from workerpool.cluster.making import check_alone as check_alone_on_cluster
-    from workerpool.cluster.making import check_saving
-    from workerpool.cluster.options import check_cluster
     from workerpool.processes.options import check_processes
 
     batch = said_of(said, (*OUTPUT, *SCHEMA, INPUT_FORMAT, QUERY, DEDUPE))
@@ -246,6 +242,11 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
     options, sources = options_of(**pool), tuple(said.sources)
     check_processes(of_run.get("processes", 1), options.workers)
     if (cluster := of_run.get("cluster")) is not None:
+        from workerpool.cluster.line import local_workers
+        from workerpool.cluster.making import check_alone as check_alone_on_cluster
+        from workerpool.cluster.making import check_saving
+        from workerpool.cluster.options import check_cluster
+
         check_alone_on_cluster(of_run.get("processes", 1))
         check_cluster({**pool}, options, is_local=local_workers(cluster) is not None)
         check_saving(cluster, batch.get("save") is not None)

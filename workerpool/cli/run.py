@@ -33,11 +33,10 @@ from workerpool.cli.arguments import RunSettings
 from workerpool.cli.progress import Progress, make_progress
 from workerpool.cli.signals import Signals, exit_code, name_of
 from workerpool.cli.speaker import LogStream, Speaker
-from workerpool.cluster import ClusterPool, make_pool
+from workerpool.cluster import make_pool
 from workerpool.errors import Cancelled, JobError, JobHeld, SinkError, SourceError, WorkerPoolError
 from workerpool.model import Outcome
 from workerpool.pool import WorkerPool
-from workerpool.processes import ShardedPool
 from workerpool.report.summary import Took, summarize
 from workerpool.report.totals import Tally
 from workerpool.report.why import Allowed
@@ -268,7 +267,7 @@ class _Execution:
         if totals.requests or result.error is None:
             if self._ready.before:
                 self._speaker.tell(f"After {plural(self._ready.before, 'input')} that had ended before, this time:")
-            cpu = self._cpu + (self._pool.cpu if isinstance(self._pool, (ShardedPool, ClusterPool)) else 0.0)
+            cpu = self._cpu + getattr(self._pool, "cpu", 0.0)  # of other processes
             took = Took(elapsed=result.elapsed, cpu=cpu, cores=os.cpu_count() or 1)
             summary = summarize(totals, figures, self._allowed(), took)
             self._speaker.say("\n".join([summary, *self._rows(result)]))
@@ -293,7 +292,7 @@ class _Execution:
     def _allowed(self) -> Allowed:
         settings, options = self._settings, self._settings.options
         is_ordered = settings.ordered and settings.job is None  # a job puts its outcomes into order when it has them
-        processes = self._pool.size if isinstance(self._pool, ClusterPool) else settings.processes
+        processes = getattr(self._pool, "size", settings.processes)  # of a cluster
         return Allowed(workers=options.workers, budgets=options.budgets, ordered=is_ordered, processes=processes)
 
     def _say_last_word(self, how: str, code: int) -> None:

@@ -9,7 +9,23 @@
 | `messages` | what both say to each other |
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from workerpool.cluster.making import fetch, make_pool
-from workerpool.cluster.pool import ClusterPool
+
+if TYPE_CHECKING:
+    from workerpool.cluster.pool import ClusterPool
+
+
+def __getattr__(name: str) -> Any:
+    """Import what only a batch on a cluster needs when it is first asked for."""
+    if name == "ClusterPool":
+        from workerpool.cluster.pool import ClusterPool
+
+        return ClusterPool
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = ["ClusterPool", "fetch", "make_pool"]

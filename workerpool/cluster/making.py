@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from workerpool.checks import check_count
-from workerpool.cluster.line import local_workers
-from workerpool.cluster.pool import ClusterPool
 from workerpool.errors import OptionError
 from workerpool.model import Outcome, Request
 from workerpool.pool import WorkerPool
@@ -21,6 +19,8 @@ def make_pool(processes: int = 1, *, cluster: Any = None, bodies: bool = True, *
     """
     if cluster is None:
         return make_local_pool(processes, **options)
+    from workerpool.cluster.pool import ClusterPool  # which a batch in one place can do without
+
     check_alone(processes)
     return ClusterPool(cluster, bodies=bodies, **options)
 
@@ -33,7 +33,11 @@ def check_alone(processes: int) -> None:
 
 def check_saving(cluster: object, saves: bool) -> None:
     """Raise `OptionError` where bodies are to go to files, and the workers have a disk of their own."""
-    if saves and cluster is not None and local_workers(cluster) is None:
+    if not saves or cluster is None:
+        return
+    from workerpool.cluster.line import local_workers
+
+    if local_workers(cluster) is None:
         raise OptionError(
             "save= with cluster=: bodies go to files of the worker that fetches them, which is another machine; write "
             "them to records by include=['body'], or use cluster='local[4]'"
