@@ -12,7 +12,7 @@ from typing import Any
 
 from workerpool.credentials import BearerToken, ClientCredentials, TokenSource, is_reference, secret_of
 from workerpool.errors import OptionError
-from workerpool.proxies import ProxyList, check_proxy, has_password
+from workerpool.proxies import ProxyList, check_proxy, has_password, password_of
 
 WAYS = "basic:USER:SECRET, bearer:SECRET or oauth2:FILE"
 
@@ -132,6 +132,9 @@ def warning_for(flag: str, text: str) -> str | None:
         kind, _, rest = text.partition(":")
         secret = rest if kind == "bearer" else rest.partition(":")[2] if kind == "basic" else "env:"
         is_open = not is_reference(secret)
+    elif flag == "--redis":
+        password = None if is_reference(text) else password_of(text)
+        is_open = password is not None and not is_reference(password)
     else:
         is_open = flag == "--proxy" and not is_reference(text) and has_password(text)
     if not is_open:
