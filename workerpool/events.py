@@ -38,6 +38,8 @@ EVENTS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "worker.failed": (logging.ERROR, ("error",)),
     "adapter.foreign": (logging.WARNING, ("prefix", "adapter")),
     "warm.failed": (logging.WARNING, ("host", "error")),
+    "budget.away": (logging.WARNING, ("budget", "reason", "members")),
+    "budget.back": (logging.INFO, ("budget", "seconds", "members")),
     "run.started": (logging.INFO, ("sources", "output")),
     "run.continued": (logging.INFO, ("job", "run", "before")),
     "run.progress": (logging.INFO, ("done", "total", "ok", "failed", "rate", "left", "in_flight", "parked")),

@@ -47,6 +47,9 @@ class Figures(Protocol):
     def bytes_saved(self) -> int: ...
 
     @property
+    def budget_away(self) -> float: ...
+
+    @property
     def downloads(self) -> tuple[Download, ...]: ...
 
 
@@ -236,6 +239,7 @@ class Run:
             in_flight=figures.in_flight,
             parked=figures.parked,
             bytes_saved=figures.bytes_saved,
+            budget_away=figures.budget_away,
             downloads=figures.downloads,
             is_draining=self._reason is not None,
             total=self._total,

@@ -205,6 +205,15 @@ SHARED = Option(
     "`max_connections` and `host_connections`, of each to the strictest that any of them was told, and to each "
     "host's pauses. Or the `Path` of its file. Needs Linux")
 
+REDIS = Option(
+    "redis", "--redis URL",
+    "keep the budget of that name in [Redis or Valkey](../howto/redis.md), for programs on any machine that give both. "
+    "redis://, rediss:// or unix://; `env:NAME`, `file:PATH` and `keyring:SERVICE/USER` name where the URL, or the "
+    "password in it, is. Needs `{budget}` and the extra `[redis]`",
+    python="the URL of a [Redis or Valkey](../howto/redis.md) that keeps the budget of that name, for pools on any "
+    "machine that give both: redis://, rediss:// or unix://. `env:NAME`, `file:PATH` and `keyring:SERVICE/USER` name "
+    "where the URL, or the password in it, is. Needs `budget` and the extra `[redis]`")
+
 PROCESSES = Option(
     "", "--processes N",
     "that share the work, [by host](../howto/speed.md#more-cores). The other numbers are for all of them together",
@@ -344,7 +353,7 @@ INFER = (
 LIMITS = (*BUDGETS, WORKERS)
 """How much may be sent; a plan has these, and `FAILING`."""
 
-POOL = (*LIMITS, SHARED, *FAILING, *EACH, *TRUST, *REACH)
+POOL = (*LIMITS, SHARED, REDIS, *FAILING, *EACH, *TRUST, *REACH)
 """What goes into a pool's arguments."""
 
 SECRETS = tuple(option for option in POOL if option.word in ("--auth", "--proxy"))
