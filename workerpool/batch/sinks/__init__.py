@@ -9,9 +9,10 @@
 | `staged` | a job's sink: a partial that becomes the output in one step, over a store |
 | `appended` | the store of text, packed or not: `jsonl` and `csv` make its rows |
 | `parts` | the store of columns: a part a batch, merged in the end; `parquet` is such a file |
-| `sqlite_upsert`, `postgres_upsert` | the same for tables that rows are merged into, by their key |
 | `sqlite`, `postgres` | stores; `database_url` says which table is meant |
 | `sql` | the store for any other database; `sql_url` says which, `sql_types` its cells, `sql_locks` whose it is |
+| `sqlite_upsert`, `postgres_upsert`, `sql_upsert` | the same for tables that rows are merged into, by their key |
+| `sql_tables` | what MariaDB and DuckDB say of a table that is there |
 | `remote` | the store of objects at URLs, by fsspec; `remote_content` makes its parts, and the output of them |
 | `storable` | what text of a database may not hold |
 | `standard_output`, `callback` | for jobs: what cannot take anything back |
