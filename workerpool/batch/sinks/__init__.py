@@ -34,6 +34,7 @@ from workerpool.batch.sinks.plain import PlainFile, StandardOutput
 from workerpool.batch.sinks.staged import MergedSink, StagedSink
 from workerpool.batch.sinks.standard_output import StandardOutputSink
 from workerpool.errors import OptionError
+from workerpool.redact import redact
 
 __all__ = ["STDOUT", "Cadence", "DurableSink", "Sink", "check_apart", "durable_sink_for", "format_of", "sink_for"]
 
@@ -79,6 +80,8 @@ def _staged(chosen: Format, output: str, columns: Columns) -> StagedSink:
 
 def check_apart(output: str, sources: Sequence[str]) -> None:
     """Raise `OptionError` if writing `output` would write over one of `sources`, before that is read."""
+    if "://" in output and output in sources:
+        raise OptionError(f"the output {redact(output)} is one of the sources: name another one")
     for source in sources if output != STDOUT and "://" not in output else ():
         path = source.partition(":///")[2] or source  # a database that is a file
         if _is_same(path, output) or _is_same(path, os.path.realpath(output) + PARTIAL):
