@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 picks the interpreter; NO_APT=1 keeps everything from calling apt-get.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick hosts check format bench soak kills long mutants docs clean
+.PHONY: help demo test quick hosts check format bench soak kills long mutants docs site clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -33,13 +33,14 @@ quick: $(READY)  ## Run the tests of single modules, which start hardly a proces
 hosts: $(READY)  ## Make the environment with Airflow and Dagster, whose examples the tests run
 	@$(MAKE) --silent $(HOSTS_READY) || echo "Airflow and Dagster could not be installed, so their tests are left out." >&2
 
-check: $(READY)  ## Lint, format, types, dead code, dependencies, spelling
+check: $(READY)  ## Lint, format, types, dead code, dependencies, spelling, the documentation's site
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/vulture
 	@$(BIN)/codespell workerpool tests benchmarks examples tools docs .ci *.md Makefile setup.cfg pyproject.toml
 	@tools/dependencies $(BIN)
+	@$(MAKE) --silent site
 
 format: $(READY)  ## Format the code, and mend what the linter can mend
 	@$(BIN)/ruff check --fix .
@@ -60,16 +61,21 @@ long: $(READY) $(PACKAGES_READY) hosts  ## Run the tests, whole also where `make
 mutants: $(MUTANTS_READY)  ## Change the code in thousands of small ways, and tell which no test sees (ARGS="limits/bucket")
 	@$(BIN)/python -m tools.mutants $(ARGS)
 
-docs: $(READY)  ## Write the tables of options, and check that every link and name in the documentation exists
+docs: $(READY)  ## Write the tables of options, check every link and name in the documentation, and make its site
 	@$(BIN)/python -m tools.reference
 	@$(BIN)/python -m pytest tests/test_docs.py -q $(ARGS)
+	@$(MAKE) --silent site
+	@echo "The documentation is at build/site/index.html."
+
+site: $(READY)  # With warnings as errors, also of references that lead nowhere.
+	@$(BIN)/python -m sphinx -q -W --keep-going -j auto -d build/site-doctrees docs build/site
 
 clean:  ## Remove everything that make made, the environment included
 	rm -rf $(VENV) $(HOSTS) build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): setup.cfg setup.py pyproject.toml tools/environment
-	@tools/environment $(VENV) all,test,dev
+	@tools/environment $(VENV) all,test,dev,docs
 	@touch $@
 
 $(PACKAGES_READY): $(READY) tools/debian-packages
@@ -83,9 +89,9 @@ $(HOSTS_READY): setup.cfg tools/environment
 # The peers are many, and only this target needs them.
 $(BENCH_READY): $(READY) tools/debian-packages
 	@tools/debian-packages $(BENCH_PACKAGES)
-	@tools/environment $(VENV) all,test,dev,bench
+	@tools/environment $(VENV) all,test,dev,docs,bench
 	@touch $@
 
 $(MUTANTS_READY): $(READY)
-	@tools/environment $(VENV) all,test,dev,mutants
+	@tools/environment $(VENV) all,test,dev,docs,mutants
 	@touch $@

@@ -1,4 +1,6 @@
-"""Writes what the documentation says of options, from their declaration: `make docs` does, and a test whether it would.
+"""Writes what the documentation says of options, from their declaration, and lists the decisions: `make docs` does.
+
+A test tells whether it would.
 
 In Markdown it writes between a line ``<!-- options: NAME, ... -->`` and a line ``<!-- end -->``.
 """
@@ -100,9 +102,19 @@ DOCSTRINGS = {
 """The classes whose arguments are written into their docstrings, below these words."""
 
 
+DECISIONS = ROOT / "docs" / "design" / "decisions"
+
+
+def decisions() -> str:
+    """The page that leads to the decision records."""
+    titles = {path.name: path.read_text().partition("\n")[0].removeprefix("# ") for path in DECISIONS.glob("0*.md")}
+    lines = [f"- [{title}]({name})" for name, title in sorted(titles.items())]
+    return "# Decisions\n\nWhy it is so, where that was not obvious.\n\n" + "\n".join(lines) + "\n"
+
+
 def written() -> dict[Path, str]:
     """The files' texts as they have to be."""
-    texts = {}
+    texts = {DECISIONS / "README.md": decisions()}
     for name, tables in TABLES.items():
         text = (ROOT / name).read_text()
         for title, rows in tables.items():

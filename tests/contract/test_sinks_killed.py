@@ -15,11 +15,11 @@ from tests.postgres import Server
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MOST = {"out.jsonl": 90, "out.csv.gz": 10, "out.sqlite": 60}
-"""Scenarios for an output where not 30, of several hundred; a test tries a fifth unless all are to run in full."""
+"""Scenarios for an output where not 30, of several hundred; a test tries a tenth unless all are to run in full."""
 
 
 def kill_again_and_again(output: str, directory: Path, most: int) -> None:
-    tried = most if IN_FULL else most // 5
+    tried = most if IN_FULL else most // 10
     command = [sys.executable, str(ROOT / "tests" / "contract" / "killing.py"), output, str(directory), str(tried)]
     done = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr

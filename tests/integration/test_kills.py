@@ -96,7 +96,7 @@ def test_a_run_of_two_processes_killed_at_random_moments_ends_with_one_record_fo
 ) -> None:
     dice = random.Random(4)
     trial = Trial(tmp_path, origin, doomed, batch_of(origin, 2 * INPUTS, dice), "out.jsonl", "--processes", "2")
-    finish(trial, kill_at_random(trial, KILLS, dice))
+    finish(trial, kill_at_random(trial, KILLS if IN_FULL else 3, dice))
 
 
 def test_an_ordered_run_killed_at_random_moments_ends_in_the_order_of_its_inputs(

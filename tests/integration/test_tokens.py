@@ -55,9 +55,9 @@ def fetch(pool: WorkerPool, *requests: str | Request) -> list[Outcome]:
 @pytest.mark.usefixtures("hectic")
 @pytest.mark.parametrize("fast_path", [True, False])
 def test_a_token_is_fetched_once_however_many_requests_are_refused_together(fast_path: bool) -> None:
-    with token_server(good_for=400) as server:
+    with token_server(good_for=200) as server:
         with open_pool(server.source, 64, host_connections=64, fast_path=fast_path) as pool:
-            outcomes = [*pool.stream(server.urls(1200))]
+            outcomes = [*pool.stream(server.urls(600))]
         assert {outcome.status for outcome in outcomes} == {200}
         assert server.fetched == 3
         assert {len(outcome.attempts) for outcome in outcomes} == {1}, "a renewal costs no attempt"

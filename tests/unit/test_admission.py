@@ -116,6 +116,19 @@ def test_hosts_are_not_all_woken_for_each_token_of_the_pool(monkeypatch: pytest.
     assert len(looks) < 10 * MANY, "else it grows with the square"
 
 
+def test_retries_get_the_tokens_that_come_though_something_else_waits_for_longer() -> None:
+    scheduler = Scheduler(Budgets(), retries=RetryBudget(share=0, per_second=1), floor=1, places=1000)
+    for number in range(6):
+        scheduler.add(ticket(f"h{number}"), 0.0)
+    for sent in [scheduler.next(0.0) for _ in range(6)]:
+        assert sent is not None
+        scheduler.release(sent.host, 0.0)
+        scheduler.park(sent, 0.0)
+    scheduler.park(ticket("later"), 900.0)
+    for at, tokens in ((0.0, 4), (0.2, 0), (0.3, 1), (0.6, 1)):
+        assert sum(scheduler.next(at) is not None for _ in range(9)) == tokens
+
+
 def test_a_key_without_slots_of_its_own_does_not_keep_the_others_from_their_hosts() -> None:
     scheduler = Scheduler(Budgets(host_rate=Rate(10), key_rate=Rate(1, 3600)), places=1000)
     for _ in range(3):

@@ -515,6 +515,21 @@ def test_a_claim_that_was_lost_is_entered_again_with_the_next_send(trial: Trial,
     assert not trial.take(third)
 
 
+def test_a_claim_that_was_lost_is_entered_again_beside_one_of_who_waits_for_nothing(trial: Trial) -> None:
+    first, second, third = (trial.open(host_connections=2, host_rate="1000/s") for _ in range(3))
+    for each in (second, first):
+        assert trial.take(each)
+        trial.clock.advance(1)
+    damage(trial, account(first).claims._record)
+    assert trial.waits(second) == pytest.approx(MENDED)
+    trial.clock.advance(MENDED + 1)
+    for each in (second, first):
+        trial.end(each)
+        assert trial.take(each)
+        trial.clock.advance(1)
+    assert not trial.take(third)
+
+
 # -- clocks and forks -------------------------------------------------------------------------------------------------
 
 

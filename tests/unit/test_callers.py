@@ -137,6 +137,26 @@ def test_a_caller_inside_a_send_needs_slots_and_no_place_or_token() -> None:
     assert trial.scheduler.in_flight == 0
 
 
+def test_a_caller_that_came_late_to_its_slot_does_not_move_the_next_ones() -> None:
+    trial = Trial(Budgets(rate=Rate(10)))
+    _, second, third = trial.enter(), trial.enter(), trial.enter()
+    trial.scheduler.admit(0.105, all_busy=False)
+    assert second.admitted
+    assert third.wakes_at == pytest.approx(0.2)
+
+
+def test_a_caller_stands_back_for_a_request_of_its_host_that_waits_for_a_slot() -> None:
+    trial = Trial(Budgets(host_rate=Rate(1)))
+    assert trial.enter().admitted
+    request = trial.add()
+    assert trial.scheduler.next(0.0) is None
+    caller = trial.enter(at=0.5)
+    assert caller.wakes_at == NEVER
+    assert trial.scheduler.next(1.0) is request
+    trial.scheduler.admit(1.0, all_busy=False)
+    assert caller.wakes_at == 2.0
+
+
 def test_a_callers_retry_spends_a_token_and_its_first_try_brings_a_share_of_one() -> None:
     trial = Trial(retries=RetryBudget(share=0.5, per_second=0.001), floor=1)
     assert trial.enter(is_retry=True).admitted
@@ -148,6 +168,21 @@ def test_a_callers_retry_spends_a_token_and_its_first_try_brings_a_share_of_one(
     assert trial.enter().admitted
     trial.scheduler.admit(0.0, all_busy=False)
     assert waits.admitted
+
+
+def test_a_callers_retry_waits_for_its_hosts_pause_though_there_is_a_token() -> None:
+    trial = Trial(retries=RetryBudget(share=0.5, per_second=0.001), floor=1)
+    trial.scheduler.pause("a", 30.0, 0.0)
+    assert trial.enter(is_retry=True).wakes_at == 30.0
+
+
+def test_who_is_refused_or_admitted_does_not_keep_the_next_ones_waiting() -> None:
+    trial = Trial(Budgets(max_connections=2))
+    holding = [trial.enter("x"), trial.enter("y")]
+    refused, first, second = trial.enter("a"), trial.enter("b"), trial.enter("c")
+    trial.scheduler.pause("a", 30.0, 0.0, refuse=True)
+    trial.end(*holding)
+    assert (refused.is_refused, first.admitted, second.admitted) == (True, True, True)
 
 
 def test_a_caller_waits_for_its_hosts_pause() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from workerpool.config import Breaker, Budgets, RetryBudget
+from workerpool.credentials.logins import Bearer, Login
+from workerpool.credentials.sources import BearerToken
 from workerpool.limits import Answer
 from workerpool.limits.bucket import GROUPING
-from workerpool.model import Request
+from workerpool.model import Request, origin
 from workerpool.rate import Rate
 from workerpool.scheduler import Scheduler
 from workerpool.scheduler.ring import SOON
@@ -45,6 +47,15 @@ def test_a_request_is_granted_as_of_its_slots_time_where_somebody_woke_late(budg
     if budgets.rate:
         assert [ticket.granted_at for ticket in tickets] == pytest.approx(slots)
     assert [ticket.slot_wait for ticket in tickets] == pytest.approx([0.0, 0.105, 0.095, 0.3])
+
+
+def test_a_request_shows_the_token_that_there_is_when_it_goes() -> None:
+    login = Login(BearerToken("secret"), origin)
+    scheduler, (ticket,) = scheduler_with(Budgets(), "a")
+    ticket.bearer = Bearer(login)
+    assert ticket.bearer.header is None
+    assert go(scheduler, 0.0) == [ticket]
+    assert ticket.bearer.header == "Bearer secret"
 
 
 def test_a_request_that_waited_for_a_place_has_not_waited_for_a_slot() -> None:

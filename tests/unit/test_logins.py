@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workerpool.clock import NEVER
-from workerpool.credentials.logins import AHEAD, LONGEST_REST, Bearer, Login
+from workerpool.credentials.logins import AHEAD, LONGEST_REST, MOST_EXCUSED, Bearer, Login
+from workerpool.credentials.logins import IN_VAIN as IN_A_ROW
 from workerpool.credentials.sources import BearerToken, Token
 from workerpool.errors import TokenFailed
 from workerpool.model import origin
@@ -64,10 +65,10 @@ def test_many_refusals_of_one_token_are_one() -> None:
     login = a_login()
     fetched(login, 0.0)
     bearers = [a_bearer(login) for _ in range(3)]
-    bearers[0].be_refused()
+    bearers[0].be_refused(0.0)
     assert login.waits_until(0, 1.0) == NEVER, "nobody is sent with a token that was refused"
     fetched(login, 1.0)
-    bearers[1].be_refused()
+    bearers[1].be_refused(0.0)
     assert [bearer.waits_until(1.0) <= 1.0 for bearer in bearers] == [True] * 3
     assert not any(bearer.is_wanted(1.0) for bearer in bearers)
 
@@ -77,10 +78,65 @@ def test_a_request_goes_again_once() -> None:
     fetched(login, 0.0)
     bearer = a_bearer(login)
     assert bearer.may_go_again()
-    bearer.be_refused()
+    bearer.be_refused(0.0)
     fetched(login, 0.0)
     bearer.take()
     assert not bearer.may_go_again()
+
+
+def test_a_request_whose_new_token_others_have_used_up_goes_again_a_few_times() -> None:
+    login = a_login()
+    fetched(login, 0.0)
+    late, others = a_bearer(login), a_bearer(login)
+    late.be_refused(0.0)
+    for _ in range(MOST_EXCUSED):
+        fetched(login, 0.0)
+        late.take()
+        others.take()
+        assert not late.may_go_again(), "who knows whether this token is good"
+        others.conclude(200, 0.0)
+        assert late.may_go_again()
+        late.be_refused(0.0)
+        login.note_renewed(login.issued.number if login.issued else 0, 0.0, is_refused=False)
+    fetched(login, 0.0)
+    late.take()
+    others.take()
+    others.conclude(200, 0.0)
+    assert not late.may_go_again(), "something else must be wrong"
+    late.begin_attempt()
+    assert late.may_go_again()
+
+
+def test_a_request_that_is_refused_with_tokens_that_are_good_for_others_costs_few_renewals() -> None:
+    login, renewals = a_login(), 0
+    fetched(login, 0.0)
+    for _ in range(10):
+        forbidden, other = a_bearer(login), a_bearer(login)
+        while forbidden.may_go_again():
+            forbidden.be_refused(0.0)
+            if not forbidden.is_wanted(0.0):  # not for now
+                break
+            fetched(login, 0.0)
+            renewals += 1
+            forbidden.take()
+            other.take()
+            other.conclude(200, 0.0)
+        else:
+            forbidden.conclude(401, 0.0)
+    assert renewals <= IN_A_ROW + 1
+
+
+def test_a_request_that_is_refused_where_renewals_were_in_vain_does_not_wait_for_more_of_them() -> None:
+    login = a_login()
+    fetched(login, 0.0)
+    forbidden = a_bearer(login)
+    for number in range(IN_A_ROW):
+        login.note_renewed(number + 1, 0.0, is_refused=True)
+    forbidden.be_refused(0.0)
+    fetched(login, 10.0)
+    forbidden.take()
+    a_bearer(login).conclude(200, 10.0)
+    assert not forbidden.may_go_again()
 
 
 def test_a_text_is_no_token_that_may_be_renewed() -> None:
@@ -129,7 +185,7 @@ def test_who_comes_while_a_source_says_no_is_told_at_once() -> None:
 def refused_twice(login: Login, now: float) -> float:
     """Refuse a request with the token that there is, and with the next one; returns when that was fetched."""
     bearer = a_bearer(login)
-    bearer.be_refused()
+    bearer.be_refused(0.0)
     now = max(now, bearer.waits_until(now)) if bearer.waits_until(now) < NEVER else now
     fetched(login, now)
     bearer.take()
@@ -144,14 +200,14 @@ def test_renewals_that_help_nobody_become_seldom_and_stop_nobody_else() -> None:
         now = refused_twice(login, now)
         times.append(now)
     assert times == [0, 0, 0, 1, 3, 7, 15]
-    a_bearer(login).be_refused()
+    a_bearer(login).be_refused(0.0)
     assert login.waits_until(0, now) <= now, "others are sent with the token that there is"
     helped = a_bearer(login)
-    helped.be_refused()
+    helped.be_refused(0.0)
     fetched(login, 100.0)
     helped.take()
     helped.conclude(200, 100.0)
-    a_bearer(login).be_refused()
+    a_bearer(login).be_refused(0.0)
     assert login.waits_until(0, 100.0) == NEVER, "a renewal has helped: a 401 is the token's doing again"
 
 
@@ -160,7 +216,7 @@ def test_whatever_happens_a_request_is_sent_or_someone_fetches_or_a_time_comes(e
     login, now = a_login(), 0.0
     for event in events:
         if event == "refuse" and login.issued is not None:
-            a_bearer(login).be_refused()
+            a_bearer(login).be_refused(0.0)
         elif event == "begin" and login.is_wanted(0, now):
             login.begin(now)
         elif event == "bring" and login.is_fetching:

@@ -52,6 +52,17 @@ def test_what_is_discarded_is_counted_no_more_and_its_hosts_are_forgotten() -> N
     assert scheduler.host_count == 1
 
 
+def test_a_host_all_of_whose_requests_were_discarded_in_its_pause_is_forgotten_after_that() -> None:
+    scheduler = a_scheduler()
+    add(scheduler)
+    scheduler.pause("a", 5.0, 0.0)
+    assert go(scheduler, 0.0) == []
+    scheduler.discard(lambda ticket: True, 1.0)
+    assert scheduler.host_count == 1
+    assert not scheduler.has_ready(6.0)
+    assert scheduler.host_count == 0
+
+
 class Unclaimed(Ticket):
     """Somebody has cancelled it in the last moment."""
 

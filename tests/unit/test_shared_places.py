@@ -18,6 +18,8 @@ class Places:
         self.left = places
         self.taken: set[str] = set()
         self.pauses: list[tuple[str, float]] = []
+        self.since: list[float | None] = []  # what each that was let through has said
+        self.behind = 0.0  # seconds that a slot's time lies back: somebody woke late
 
     def next_at(self, host: str | None, weight: int, now: float) -> float:
         return now if self.left and host not in self.taken else now + LATER
@@ -29,7 +31,8 @@ class Places:
             return None
         self.left -= 1
         self.taken.add(host)
-        return now
+        self.since.append(since)
+        return now - self.behind
 
     def give_back(self, host: str, now: float) -> None:
         self.left += 1
@@ -58,6 +61,16 @@ def test_the_next_request_of_a_host_takes_the_place_of_the_last_one_at_once() ->
     assert sent(scheduler, 0.002) == ["a2"]
     scheduler.release("a", 0.003)
     assert sent(scheduler, 0.003) == ["a3"]
+
+
+def test_a_lane_that_goes_on_waiting_has_done_so_since_its_last_slot() -> None:
+    places = Places(9)
+    scheduler = scheduler_with(places, "a1", "a2", "a3")
+    places.behind = 0.1
+    for now in (0.0, 0.5, 0.9):
+        sent(scheduler, now)
+        scheduler.release("a", now)
+    assert places.since == [0.0, -0.1, 0.4]
 
 
 def test_another_host_takes_the_place_of_one_that_has_nothing_more_at_once() -> None:

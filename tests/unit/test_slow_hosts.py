@@ -68,6 +68,18 @@ def well(hosts: int = 20) -> dict[str, float]:
     return {f"well {number}": 0.05 for number in range(hosts)}
 
 
+def test_a_host_is_quiet_from_its_last_answer_on() -> None:
+    pool = Pool()
+    pool.add("late at first", 9)
+    pool.send()
+    for _ in range(2):
+        pool.now += 0.9 * LATE_SECONDS
+        pool.end("late at first")
+        pool.send()
+        assert pool.count("late at first") == 6
+    assert not pool.scheduler._hosts["late at first"].is_slow
+
+
 def test_a_slow_host_holds_a_32nd_of_the_places_while_others_want_them() -> None:
     pool = Pool()
     pool.teach({**well(), "slow": 2.0})
@@ -177,6 +189,31 @@ def test_a_host_that_is_well_again_stands_back_no_more() -> None:
         pool.end("slow", 6)
         pool.add("slow", 6)
     assert not pool.scheduler._hosts["slow"].is_slow
+
+
+def test_a_host_that_answers_again_goes_on_at_once_though_others_hold_the_part_of_slow_ones() -> None:
+    pool = Pool(places=8)
+    pool.add("well 0", 99)
+    pool.add("late", 99)
+    for _ in range(8):
+        pool.send()
+        pool.now += 0.01
+        pool.end("well 0", 6)
+        pool.end("late", 6)
+    pool.add("stuck", 9)
+    pool.send()
+    pool.now += 0.9
+    pool.end("well 0")
+    pool.send()
+    late = pool.count("late")
+    assert late > 2
+    assert pool.count("stuck") == 1
+    assert pool.scheduler._hosts["late"].is_slow
+    pool.end("late")
+    pool.end("well 0", 2)
+    pool.send()
+    assert not pool.scheduler._hosts["late"].is_slow
+    assert pool.count("late") >= late
 
 
 def test_hosts_that_have_not_answered_get_one_place_each_once_a_quarter_is_taken() -> None:

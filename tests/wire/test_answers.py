@@ -101,7 +101,9 @@ def test_an_answer_is_the_same_on_every_path(survey: Survey, name: str) -> None:
     case, seen = CASES[name], survey.seen[name]
     for ours in (seen.fast, seen.slow, seen.carried):
         assert ours["after"][:2] == (200, b"/after"), f"the next request got something else: {ours['after']}"
-    assert pictures.differences(seen.slow, seen.fast) == differences.between_paths(name)
+    found = pictures.differences(seen.slow, seen.fast)
+    apart = {part: (seen.slow.get(part), seen.fast.get(part)) for part in found}
+    assert found == differences.between_paths(name), apart
     waited_for = {**seen.fast, "carried": is_plain(case)}
     assert pictures.differences(waited_for, seen.carried) == differences.when_carried(name)
     shared = {part: value for part, value in seen.slow.items() if part not in paths.OURS_ALONE}

@@ -85,6 +85,7 @@ AREAS = (
             "tests/unit/test_shared_places.py",
             "tests/unit/test_slow_hosts.py",
             "tests/unit/test_slow_start.py",
+            "tests/unit/test_waiting_for_tokens.py",
         ),
     ),
     Area(

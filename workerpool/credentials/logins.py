@@ -32,6 +32,10 @@ IN_VAIN = 3
 """Renewals in a row that have helped nobody, after which a 401 is not taken for the token's doing. A single one may be
 chance: a token that has ended again by the time that a request arrives."""
 
+MOST_EXCUSED = 3
+"""Times that a request goes again, after the first, because its token had ended by the time that it arrived. A service
+whose tokens are good for few requests may end several that quickly."""
+
 LONGEST_REST = 60.0
 """Seconds after which a source that keeps failing is asked again; the first time it is 1, and each time twice as long
 as before. So long is also the rest between renewals that have changed nothing."""
@@ -60,6 +64,7 @@ class Login:
         self._ends_at = self._renew_at = LONG_AGO
         self._not_before = LONG_AGO  # when the source may be asked again
         self._refused = 0  # the number of the last token that was refused
+        self._accepted = 0  # the number of the last token that was not
         self._failures = 0  # in a row
         self._in_vain = 0  # renewals in a row after which the new token was refused at once
         self._noted = 0  # the number of the last of these
@@ -158,11 +163,19 @@ class Login:
         error.__cause__ = self.fault.__cause__
         return error
 
+    def was_good(self, issued: Issued) -> bool:
+        """Whether a token is known to have been good, so that one who is refused with it may have come too late."""
+        return issued.number <= max(self._accepted, self._refused) and not self._is_in_doubt
+
     # -- what answers say ---------------------------------------------------------------------------------------------
 
     def refuse(self, number: int) -> None:
         """Note that a server has refused the token of that number (401)."""
         self._refused = max(self._refused, number)
+
+    def accept(self, number: int) -> None:
+        """Note that a server has taken the token of that number."""
+        self._accepted = max(self._accepted, number)
 
     def note_renewed(self, number: int, now: float, *, is_refused: bool) -> None:
         """Note what came of a request that went again, with the token of that number, as an older one was refused.
@@ -191,15 +204,19 @@ def _rest(times: int) -> float:
 
 
 class Bearer:
-    """How one request says who sends it. `refused`: the number of the token that was refused, if one was; it goes again
-    once in each attempt. `has_left`: a redirect has led it to another origin, which is not to see a token."""
+    """How one request says who sends it. `has_left`: a redirect has led it to another origin, which is to see no token.
 
-    __slots__ = ("has_left", "issued", "login", "refused")
+    `refused`: the number of the token that was refused in this attempt, if one was. It goes again once in each attempt,
+    and a few times more where its new token was good for others.
+    """
+
+    __slots__ = ("_excused", "has_left", "issued", "login", "refused")
 
     def __init__(self, login: Login) -> None:
         self.login = login
         self.issued: Issued | None = None  # what it was sent with
         self.refused = 0
+        self._excused = 0  # times that it went again in this attempt, after the first
         self.has_left = False
 
     def waits_until(self, now: float) -> float:
@@ -220,23 +237,37 @@ class Bearer:
         return None if self.issued is None or self.has_left else self.issued.header
 
     def may_go_again(self) -> bool:
-        """Whether a 401 is perhaps the token's doing, so that it is to be sent with another one. Its worker asks."""
-        return self.issued is not None and not self.has_left and not self.refused and self.login.source.renews
+        """Whether a 401 is perhaps the token's doing, so that it is to be sent with another one.
 
-    def be_refused(self) -> None:
+        Its worker asks, without the lock: that a token was good once, or has ended, is true for ever.
+        """
+        issued, login = self.issued, self.login
+        if issued is None or self.has_left or not login.source.renews:
+            return False
+        return not self.refused or (self._excused < MOST_EXCUSED and login.was_good(issued))
+
+    def be_refused(self, now: float) -> None:
         """Note that it was refused, and goes again."""
         assert self.issued is not None
+        if self.refused:
+            self._excused += 1
+            self.login.note_renewed(self.issued.number, now, is_refused=True)
         self.refused = self.issued.number
         self.login.refuse(self.refused)
 
     def begin_attempt(self) -> None:
         """Note that it is tried again: by then the new token may have ended as well."""
-        self.refused = 0
+        self.refused = self._excused = 0
 
     def conclude(self, status: int | None, now: float) -> None:
-        """Note what came of a send, if it had been refused before."""
-        if self.refused and self.issued is not None and self.issued.number > self.refused and status is not None:
-            self.login.note_renewed(self.issued.number, now, is_refused=status == UNAUTHORIZED)
+        """Note what came of a send."""
+        if self.issued is None or status is None:
+            return
+        is_refused = status == UNAUTHORIZED
+        if not (is_refused or self.has_left):
+            self.login.accept(self.issued.number)
+        if self.refused and self.issued.number > self.refused:
+            self.login.note_renewed(self.issued.number, now, is_refused=is_refused)
 
 
 UNAUTHORIZED = 401

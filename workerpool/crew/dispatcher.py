@@ -290,7 +290,7 @@ class Dispatcher:
     def _note_login(self, bearer: Bearer, step: Step, now: float) -> None:
         """Take note of what a send says about the token that it was made with."""
         if step.is_refused:
-            bearer.be_refused()
+            bearer.be_refused(now)
         elif step.outcome is not None:
             bearer.conclude(step.outcome.status, now)
         elif step.park_until is not None:

@@ -153,8 +153,8 @@ class Door:
 
     def renounce(self, bearer: Bearer) -> None:
         """Note that a token was refused, and the request goes again."""
-        with self._turns.change():
-            bearer.be_refused()
+        with self._turns.change() as now:
+            bearer.be_refused(now)
 
     def conclude(self, bearer: Bearer, status: int) -> None:
         """Note what came of a request that went again with another token."""

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable
 
 from workerpool.scheduler.parked import parted
-from workerpool.scheduler.register import Register
 from workerpool.scheduler.ring import Ring
 from workerpool.tickets import Owner, Ticket
 
@@ -18,8 +17,7 @@ from workerpool.tickets import Owner, Ticket
 class Owners:
     """`queued`: requests in lanes, or aside. `aside`: these by their owner, oldest first; no owner has none."""
 
-    def __init__(self, register: Register, ring: Ring) -> None:
-        self._register = register
+    def __init__(self, ring: Ring) -> None:
         self._ring = ring
         self.queued = 0
         self.aside: dict[Owner, deque[Ticket]] = {}

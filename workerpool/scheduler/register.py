@@ -8,7 +8,6 @@ from __future__ import annotations
 import heapq
 from itertools import count
 
-from workerpool.clock import LONG_AGO
 from workerpool.config import Breaker, Budgets, RetryBudget
 from workerpool.limits import Circuit, Limiter, MemoryLimiter, RetryTokens
 from workerpool.scheduler.hosts import Host
@@ -77,8 +76,9 @@ class Register:
         return quota
 
     def tokens_at(self) -> float:
-        """When the pool has a token for a retry, in the past if it has one now, or if retries need none."""
-        return LONG_AGO if self.tokens is None else self.tokens.next_at()
+        """When the pool has a token for a retry, in the past if it has one now; for lanes whose hosts have none."""
+        assert self.tokens is not None
+        return self.tokens.next_at()
 
     def retire(self, host: Host, now: float) -> None:
         """Forget a host that holds nothing, or look again when its pause and its budgets are over."""

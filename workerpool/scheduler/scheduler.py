@@ -66,7 +66,7 @@ class Scheduler:
         self._parked = Parked()
         self._callers = Callers(self._register, self._ring, self._places, self._limiter, shared)
         self.callers = self._callers.waiting  # always the same deque, too
-        self._owners = Owners(self._register, self._ring)
+        self._owners = Owners(self._ring)
         self._head = Head(
             self._register, self._ring, self._places, self._owners, self._parked, self._callers, self._limiter, shared
         )
