@@ -24,6 +24,7 @@ EVENTS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "request.redirected": (logging.DEBUG, ("key", "host", "attempt", "url", "status")),
     "request.ended": (logging.DEBUG, ("key", "host", "attempt", "status", "elapsed")),
     "request.failed": (logging.WARNING, ("key", "host", "attempt", "reason", "error")),
+    "request.cancelled": (logging.DEBUG, ("key", "host", "attempt", "reason", "error")),
     "host.paused": (logging.WARNING, ("host", "wait", "reason")),
     "circuit.opened": (logging.WARNING, ("host",)),
     "circuit.closed": (logging.INFO, ("host",)),
@@ -46,7 +47,8 @@ EVENTS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "run.draining": (logging.WARNING, ("reason",)),
     "run.noted": (logging.WARNING, ("note",)),
     "run.failed": (logging.ERROR, ("error",)),
-    "run.finished": (logging.INFO, ("inputs", "ok", "failed", "elapsed")),
+    "run.cancelled": (logging.WARNING, ("requests",)),
+    "run.finished": (logging.INFO, ("inputs", "ok", "failed", "cancelled", "elapsed")),
 }
 """Every event: its level, and the fields that it carries."""
 

@@ -209,9 +209,20 @@ class Run:
         if failure is not None and not isinstance(failure, (SinkError, JobError)):
             raise failure
         result = self._result(failure)
-        failed = result.failed + result.cancelled
-        events.emit("run.finished", inputs=result.read, ok=result.ok, failed=failed, elapsed=result.elapsed)
+        self._tell(result)
         return result
+
+    def _tell(self, result: RunResult) -> None:
+        if result.cancelled:
+            events.emit("run.cancelled", requests=result.cancelled)
+        events.emit(
+            "run.finished",
+            inputs=result.read,
+            ok=result.ok,
+            failed=result.failed,
+            cancelled=result.cancelled,
+            elapsed=result.elapsed,
+        )
 
     def drain(self, reason: str) -> None:
         """Finish what is being sent, give up the rest, and end; the first `reason` is kept. Any thread."""
