@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pymysql
-import pytest
 
-from tests.waiting import eventually
+from tests.databases import started, wait_until_answering
 
 USER = "tester"
 PASSWORD = "hunter2-Xyzzy"
@@ -64,16 +64,10 @@ def running(port: int) -> Iterator[Server]:
             *(f"--init-file={directory / 'init.sql'}", "--innodb-flush-log-at-trx-commit=0"),
         ]
         command = [find("mariadbd") or "", "--no-defaults", data, *options]
-        with open(directory / "log", "wb") as log:
-            process = subprocess.Popen(command, user=user, cwd=directory, stdout=log, stderr=log)
-        server = Server(port, process)
-        try:
-            if not eventually(lambda: _answers(server), 30.0):
-                pytest.fail(f"MariaDB did not start: {(directory / 'log').read_text()}")
+        with started(command, directory, user, signal.SIGTERM) as process:
+            server = Server(port, process)
+            wait_until_answering("MariaDB", lambda: _answers(server), directory)
             yield server
-        finally:
-            process.terminate()
-            process.wait(30)
     finally:
         shutil.rmtree(directory)
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-import pytest
 
-from tests.waiting import eventually
+from tests.databases import started, wait_until_answering
 
 USER = "tester"
 PASSWORD = "hunter2-Xyzzy"
@@ -75,16 +74,10 @@ def running(port: int) -> Iterator[Server]:
         options = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "lc_messages=C")
         command = [find("postgres") or "", "-D", data, "-p", str(port)]
         command += [word for option in options for word in ("-c", option)]
-        with open(directory / "log", "wb") as log:
-            process = subprocess.Popen(command, user=user, cwd=directory, stdout=log, stderr=log)
-        server = Server(port, process)
-        try:
-            if not eventually(lambda: _answers(server), 30.0):
-                pytest.fail(f"PostgreSQL did not start: {(directory / 'log').read_text()}")
+        with started(command, directory, user, signal.SIGINT) as process:  # which ends connections, and then the server
+            server = Server(port, process)
+            wait_until_answering("PostgreSQL", lambda: _answers(server), directory)
             yield server
-        finally:
-            process.send_signal(signal.SIGINT)  # ends connections, and then the server
-            process.wait(30)
     finally:
         shutil.rmtree(directory)
 

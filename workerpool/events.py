@@ -24,6 +24,7 @@ EVENTS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "request.redirected": (logging.DEBUG, ("key", "host", "attempt", "url", "status")),
     "request.ended": (logging.DEBUG, ("key", "host", "attempt", "status", "elapsed")),
     "request.failed": (logging.WARNING, ("key", "host", "attempt", "reason", "error")),
+    "request.cancelled": (logging.DEBUG, ("key", "host", "attempt", "reason", "error")),
     "host.paused": (logging.WARNING, ("host", "wait", "reason")),
     "circuit.opened": (logging.WARNING, ("host",)),
     "circuit.closed": (logging.INFO, ("host",)),
@@ -40,13 +41,16 @@ EVENTS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "worker.failed": (logging.ERROR, ("error",)),
     "adapter.foreign": (logging.WARNING, ("prefix", "adapter")),
     "warm.failed": (logging.WARNING, ("host", "error")),
+    "budget.away": (logging.WARNING, ("budget", "reason", "members")),
+    "budget.back": (logging.INFO, ("budget", "seconds", "members")),
     "run.started": (logging.INFO, ("sources", "output")),
     "run.continued": (logging.INFO, ("job", "run", "before")),
     "run.progress": (logging.INFO, ("done", "total", "ok", "failed", "rate", "left", "in_flight", "parked")),
     "run.draining": (logging.WARNING, ("reason",)),
     "run.noted": (logging.WARNING, ("note",)),
     "run.failed": (logging.ERROR, ("error",)),
-    "run.finished": (logging.INFO, ("inputs", "ok", "failed", "elapsed")),
+    "run.cancelled": (logging.WARNING, ("requests",)),
+    "run.finished": (logging.INFO, ("inputs", "ok", "failed", "cancelled", "elapsed")),
 }
 """Every event: its level, and the fields that it carries."""
 

@@ -24,6 +24,7 @@ from workerpool.forking import tell_of_forks
 from workerpool.gate import Gate
 from workerpool.governor import CrewGovernor
 from workerpool.limits.file import FileBudget, budget_path
+from workerpool.limits.redis import Link, RedisBudget, check_name
 from workerpool.model import Request
 from workerpool.options.checking import checked
 from workerpool.proxies import ProxyList
@@ -67,6 +68,9 @@ class WorkerPool(Requesting):
         process it is in: together they keep to `rate`, `host_rate`, `burst`, `max_connections` and `host_connections`,
         of each to the strictest that any of them was told, and to each host's pauses. Or the `Path` of its file. Needs
         Linux.
+    `redis`: the URL of a Redis or Valkey that keeps the budget of that name, for pools on any machine that give both:
+        redis://, rediss:// or unix://. `env:NAME`, `file:PATH` and `keyring:SERVICE/USER` name where the URL, or the
+        password in it, is. Needs `budget` and the extra `[redis]`.
     `retry`: a `RetryPolicy`, or a number of attempts in all.
     `breaker`: a `Breaker`, or a number of failures in a row after which a host is left alone for a while.
     `timeout`: seconds that an attempt may take in all, redirects included, waits for its turn excluded; or a pair as in
@@ -121,6 +125,7 @@ class WorkerPool(Requesting):
         max_connections: int | Literal["auto"] | None = None,
         host_connections: int | Literal["auto"] = 6,
         budget: str | os.PathLike[str] | None = None,
+        redis: str | None = None,
         retry: RetryPolicy | int | None = RetryPolicy(attempts=4),  # noqa: B008  frozen, and the contract's own text
         breaker: Breaker | int | None = None,
         timeout: float | tuple[float | None, float | None] | Timeout | None = 30.0,
@@ -148,7 +153,9 @@ class WorkerPool(Requesting):
         self._thread_name_prefix = thread_name_prefix
         self._initializer = (initializer, initargs)
         self._budget = shared = (
-            None if budget is None else _shared(budget, options.budgets, self._clock, serves_sockets=transport is None)
+            None
+            if budget is None
+            else _shared(budget, redis, options.budgets, self._clock, serves_sockets=transport is None)
         )
         self._make_transport = transport or (
             lambda options, governor: RequestsTransport(options, governor, session_factory, shared)
@@ -278,6 +285,7 @@ class WorkerPool(Requesting):
             tls_handshakes=sockets.handshakes,
             tls_resumed=sockets.resumed,
             bytes_saved=0 if board is None else board.bytes,
+            budget_away=0.0 if self._budget is None else self._budget.away,
             downloads=() if board is None else board.downloads(),
             **self._crew.snapshot(),
         )
@@ -317,12 +325,17 @@ def options_of(**given: Any) -> Options:
     return checked(bound.arguments)
 
 
-def _shared(budget: str | os.PathLike[str], budgets: Budgets, clock: Clock, *, serves_sockets: bool) -> FileBudget:
-    """The budget of that name, or in that file, for all processes."""
+def _shared(
+    budget: str | os.PathLike[str], redis: str | None, budgets: Budgets, clock: Clock, *, serves_sockets: bool
+) -> FileBudget | RedisBudget:
+    """The budget of that name, or in that file, for all processes; on that server, for those of all machines."""
+    if redis is not None:
+        name = check_name(budget)
+        return RedisBudget(Link(redis, name), name, budgets, clock, serves_sockets=serves_sockets)
     return FileBudget(budget_path(budget, os.environ), budgets, clock, serves_sockets=serves_sockets)
 
 
-def _close(transport: Transport, budget: FileBudget | None) -> None:
+def _close(transport: Transport, budget: FileBudget | RedisBudget | None) -> None:
     """Close what a pool has opened."""
     transport.close()
     if budget is not None and not budget.serves_sockets:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from workerpool.checks import is_positive
 from workerpool.errors import OptionError
@@ -71,6 +71,15 @@ def shown(url: str) -> str:
     """A proxy's scheme, host and port."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def password_of(url: str) -> str | None:
+    """The secret in a URL, None if there is none that can be told."""
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        return None
+    return None if password is None else unquote(password)
 
 
 def has_password(url: str) -> bool:

@@ -1,18 +1,16 @@
 """The retry verdict: after an attempt that failed, is there another one, and when? The only user of tenacity.
 
-tenacity's strategies are the policy, where it names some; they are called here one by one, in their order of meaning
-(retry? stop? how long?), on a `RetryCallState` filled from the pool's own clock, so that a wait can park a request.
-tenacity's own loop would sleep in the worker. A first attempt that succeeds meets none of this.
-
-A policy without strategies means the same as with those that it stands for, but has none made: the library, which
-brings asyncio with it, is a seventh of the memory that a small run takes, and is not imported for that.
+tenacity's strategies are the policy; they are called here one by one, in their order of meaning (retry? stop? how
+long?), on a `RetryCallState` filled from the pool's own clock, so that a wait can park a request. tenacity's own loop
+would sleep in the worker. A first attempt that succeeds meets none of this.
 """
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import tenacity
 
 from workerpool.config import RetryPolicy
 from workerpool.errors import RequestError
@@ -20,7 +18,6 @@ from workerpool.limits import PAUSING_STATUSES, retry_after  # layer: sibling, b
 from workerpool.model import Request
 
 if TYPE_CHECKING:
-    import tenacity
     from requests import Response
 
 TOO_MANY_REQUESTS = 429
@@ -65,13 +62,9 @@ class Retries:
         self._policy = policy
         # What a host takes is learned: a refusal slows it, and pauses it only if it asks for that.
         self._learns = learns
-        self._tenacity: Any = None
-        self._retrying: Any = None
-        if any(strategy is not None for strategy in (policy.retry, policy.stop, policy.wait)):
-            # Here, not where it is first needed: then a process may be out of files, and unable to import.
-            import tenacity
-
-            self._tenacity, self._retrying = tenacity, tenacity.Retrying()
+        self._stop = policy.stop or tenacity.stop_after_attempt(policy.attempts)
+        self._wait = policy.wait or tenacity.wait_random_exponential(multiplier=policy.backoff, max=policy.backoff_max)
+        self._retrying = tenacity.Retrying()
 
     def needs_verdict(self, status: int) -> bool:
         """Whether a response with this status has to be judged at all: the fast way out for most responses."""
@@ -85,11 +78,11 @@ class Retries:
         pause = asked if status in PAUSING_STATUSES else None
         if pause is not None and pause > policy.retry_after_max:
             return Verdict(why_not="the host asked for a longer pause than allowed", pause=pause, refuse=True)
-        state = None if self._tenacity is None else self._state(failure)
+        state = self._state(failure)
         why_not = self._reason_to_end(failure, state)
         if why_not is not None:
             return Verdict(why_not=why_not, pause=pause)
-        wait = max(self._wait(failure, state), asked or 0.0)
+        wait = max(float(self._wait(state)), asked or 0.0)
         if asked is not None and asked > policy.retry_after_max:
             return Verdict(why_not=f"Retry-After asks for {asked:.0f} s")
         if policy.total is not None and failure.ended_at + wait - failure.started_at > policy.total:
@@ -100,19 +93,7 @@ class Retries:
             pause = max(wait, policy.backoff)
         return Verdict(wait=wait, pause=pause)
 
-    def _wait(self, failure: Failure, state: tenacity.RetryCallState | None) -> float:
-        """Seconds until the next attempt, but for what the server asks; as `wait_random_exponential` of tenacity."""
-        policy = self._policy
-        if policy.wait is not None:
-            return float(policy.wait(state))
-        doubled = min(failure.number - 1, 1000)  # a larger power is no float
-        return random.uniform(0.0, min(policy.backoff * 2.0**doubled, policy.backoff_max))
-
-    def _is_enough(self, failure: Failure, state: tenacity.RetryCallState | None) -> bool:
-        policy = self._policy
-        return bool(policy.stop(state)) if policy.stop is not None else failure.number >= policy.attempts
-
-    def _reason_to_end(self, failure: Failure, state: tenacity.RetryCallState | None) -> str | None:
+    def _reason_to_end(self, failure: Failure, state: tenacity.RetryCallState) -> str | None:
         """Why there is no further attempt, "" where that goes without saying, None if there is one."""
         if self._policy.retry is not None:
             if not self._policy.retry(state):
@@ -121,7 +102,7 @@ class Retries:
             return ""
         elif not self.may_repeat(failure.request):
             return f"not retried, as {failure.request.method.upper()} is not idempotent"
-        if not self._is_enough(failure, state):
+        if not self._stop(state):
             return None
         return "no attempts left" if failure.number > 1 else ""
 
@@ -135,11 +116,11 @@ class Retries:
         return self._policy.may_repeat(request.method, request.headers or (), request.idempotent)
 
     def _state(self, failure: Failure) -> tenacity.RetryCallState:
-        state: tenacity.RetryCallState = self._tenacity.RetryCallState(self._retrying, None, (failure.request,), {})
+        state = tenacity.RetryCallState(self._retrying, None, (failure.request,), {})
         state.attempt_number = failure.number
         state.start_time = failure.started_at
         state.outcome_timestamp = failure.ended_at
-        state.outcome = self._tenacity.Future(failure.number)
+        state.outcome = tenacity.Future(failure.number)
         exception = failure.exception or failure.error
         if failure.response is not None:
             state.outcome.set_result(failure.response)

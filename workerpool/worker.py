@@ -379,11 +379,16 @@ class Worker:
         outcome = new_outcome(
             ticket.request, response, error, trip.attempts, elapsed, trip.timings(ticket.request, now)
         )
-        if error is not None and events.is_on("request.failed"):
-            self._log("request.failed", ticket, reason=error.reason, error=str(error))
+        if error is not None:
+            # Of a batch that is told to end, many are given up: who ends it says how many.
+            self._tell("request.cancelled" if isinstance(error, Cancelled) else "request.failed", ticket, error)
         elif error is None and events.is_on("request.ended"):
             self._log("request.ended", ticket, status=outcome.status, elapsed=elapsed)
         return outcome
+
+    def _tell(self, event: str, ticket: Ticket, error: RequestError) -> None:
+        if events.is_on(event):
+            self._log(event, ticket, reason=error.reason, error=str(error))
 
     def _log(self, event: str, ticket: Ticket, **fields: Any) -> None:
         trip: Trip = ticket.trip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -97,3 +98,22 @@ def mariadb(require: Callable[[object, str], None]) -> Iterator[mariadb_server.S
     require(mariadb_server.find("mariadbd"), "MariaDB's server is not installed")
     with mariadb_server.running(free_port()) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """A bucket on an S3 server of this process."""
+    fsspec = pytest.importorskip("fsspec")
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with pytest.MonkeyPatch.context() as patch:
+        server.start()
+        host, port = server.get_host_and_port()
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "user")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        fsspec.filesystem("s3").mkdir("jobs")
+        yield "s3://jobs"
+        server.stop()

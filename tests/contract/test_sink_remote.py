@@ -5,8 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -20,24 +19,6 @@ from workerpool.errors import OptionError, SinkError
 fsspec = pytest.importorskip("fsspec")
 _numbers = count(1)
 NAMES = ("out.jsonl", "out.csv", "out.jsonl.gz", "out.csv.gz", "out.parquet")
-
-
-@pytest.fixture(scope="session")
-def bucket() -> Iterator[str]:
-    """A bucket on an S3 server of this process."""
-    pytest.importorskip("s3fs")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with pytest.MonkeyPatch.context() as patch:
-        server.start()
-        host, port = server.get_host_and_port()
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "user")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        fsspec.filesystem("s3").mkdir("jobs")
-        yield "s3://jobs"
-        server.stop()
 
 
 class Objects:

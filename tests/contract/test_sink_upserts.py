@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.mariadb import Server as MariaDB
 from tests.outputs import FILES
 from tests.postgres import Server
 from workerpool.batch.columns import Column, Columns, Kind
@@ -33,10 +34,11 @@ _numbers = count(1)
 class Table:
     """A place that is merged into."""
 
-    def __init__(self, name: str, run: Callable[[str], list[Any]], table: str) -> None:
+    def __init__(self, name: str, run: Callable[[str], list[Any]], table: str, text: str = "text") -> None:
         self.name = name
         self.run = run
         self.table = table
+        self.text = text
 
     def sink(self, columns: Columns = COLUMNS) -> DurableSink:
         return durable_sink_for(self.name, typed=columns)
@@ -51,7 +53,8 @@ class Table:
 
     def rows(self) -> list[tuple[int, str, str]]:
         return [
-            tuple(row) for row in self.run(f'SELECT id, "order", CAST(price AS text) FROM {self.table} ORDER BY 1, 2')
+            tuple(row)
+            for row in self.run(f'SELECT id, "order", CAST(price AS {self.text}) FROM {self.table} ORDER BY 1, 2')
         ]
 
 
@@ -59,7 +62,7 @@ def lines(*rows: tuple[int, str, str | None]) -> list[bytes]:
     return [encode_row({"id": id, "order": order, "price": price}) for id, order, price in rows]
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "mariadb", "duckdb"])
 def table(request: pytest.FixtureRequest, tmp_path: Path) -> Table:
     if request.param == "sqlite":
         path = tmp_path / "out.sqlite"
@@ -69,6 +72,10 @@ def table(request: pytest.FixtureRequest, tmp_path: Path) -> Table:
                 return database.execute(statement).fetchall()
 
         return Table(str(path), ask, "results")
+    if request.param == "duckdb":
+        return duckdb_table(tmp_path)
+    if request.param == "mariadb":
+        return mariadb_table(request.getfixturevalue("mariadb"))
     server: Server = request.getfixturevalue("postgres")
     name = f"merged_{next(_numbers)}"
 
@@ -80,10 +87,33 @@ def table(request: pytest.FixtureRequest, tmp_path: Path) -> Table:
     return Table(server.url(name), query, name)
 
 
+def duckdb_table(directory: Path) -> Table:
+    duckdb = pytest.importorskip("duckdb")
+
+    def ask(statement: str) -> list[Any]:
+        with closing(duckdb.connect(str(directory / "out.db"))) as database:
+            return list(database.execute(statement).fetchall())
+
+    return Table(f"duckdb:///{directory}/out.db?table=merged", ask, "merged")
+
+
+def mariadb_table(server: MariaDB) -> Table:
+    name = f"merged_{next(_numbers)}"
+
+    def ask(statement: str) -> list[Any]:
+        with server.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SET sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES')")
+            cursor.execute("USE jobs")
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+
+    return Table(server.url(name), ask, name, "char")
+
+
 def test_a_table_is_made_with_its_key_and_has_the_last_row_of_each(table: Table) -> None:
     table.merge((1, "a", "1.00"), (2, "a", "2.00"), (1, "a", "3.00"), (1, "b", None))
     assert table.rows() == [(1, "a", "3.00"), (1, "b", None), (2, "a", "2.00")]
-    with pytest.raises(Exception, match=r"UNIQUE|unique"):
+    with pytest.raises(Exception, match=r"UNIQUE|unique|Duplicate"):
         table.run(f"INSERT INTO {table.table} (id, \"order\") VALUES (1, 'a')")
 
 
@@ -95,8 +125,8 @@ def test_rows_that_are_there_are_replaced_or_stay(table: Table) -> None:
 
 def test_a_table_of_others_keeps_its_other_columns(table: Table) -> None:
     table.run(
-        f"CREATE TABLE {table.table} (id bigint, \"order\" varchar(9), price numeric(9, 2), note text DEFAULT 'new', "
-        'UNIQUE ("order", id))'
+        f'CREATE TABLE {table.table} (id bigint, "order" varchar(9), price numeric(9, 2), '
+        "note varchar(9) DEFAULT 'new', UNIQUE (\"order\", id))"
     )
     table.run(f"INSERT INTO {table.table} VALUES (1, 'a', 1, 'mine')")
     table.merge((1, "a", "2.00"), (2, "a", "2.00"))
@@ -106,10 +136,10 @@ def test_a_table_of_others_keeps_its_other_columns(table: Table) -> None:
 @pytest.mark.parametrize(
     ("definition", "words"),
     [
-        ('id bigint, "order" text, PRIMARY KEY (id, "order")', "price"),
+        ('id bigint, "order" varchar(9), PRIMARY KEY (id, "order")', "price"),
         ('id bigint, "order" text, price numeric', "constraint"),
         (
-            'id bigint, "order" text, price numeric, other text NOT NULL, PRIMARY KEY (id, "order")',
+            'id bigint, "order" varchar(9), price numeric, other text NOT NULL, PRIMARY KEY (id, "order")',
             "other may not be null",
         ),
     ],

@@ -443,8 +443,14 @@ def test_a_program_s_own_logging_hears_of_its_job(
     told = [(record.event, record.fields) for record in caplog.records if record.event.startswith("run.")]  # type: ignore[attr-defined]
     names = [name for name, _ in told]
     assert [name for name in names if name != "run.progress"] == [
-        "run.started", "run.draining", "run.finished", "run.continued", "run.started", "run.finished",
+        "run.started", "run.draining", "run.cancelled", "run.finished",
+        "run.continued", "run.started", "run.finished",
     ]  # fmt: skip
+    given_up = next(fields["requests"] for name, fields in told if name == "run.cancelled")
+    ends = [fields for name, fields in told if name == "run.finished"]
+    assert [(end["failed"], end["cancelled"]) for end in ends] == [(0, given_up), (0, 0)]
+    assert given_up > 1
+    assert "request.failed" not in [record.event for record in caplog.records]  # type: ignore[attr-defined]
     assert dict(told)["run.started"] == {"sources": str(source), "output": str(tmp_path / "out.jsonl")}
     assert dict(told)["run.continued"].items() >= {"job": str(tmp_path / "a.job"), "run": 1}.items()
     assert dict(told)["run.progress"]["total"] == 30

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.nginx import free_port
-from tests import postgres
+from tests import mariadb, postgres
 from tests.conftest import IN_FULL, require
 from tests.integration.test_kills import strike
 from tests.jobs.trial import Batch, Doomed, Trial, doomed_in
@@ -128,13 +128,40 @@ def test_rows_and_rejects_are_in_postgresql_once_after_kills(
         if not upsert:
             typed.finish(code)
             return
-        if code is None or code < 0:
-            code = 1 if typed.trial.is_finished() else typed.trial.run()
-        assert code == 1, typed.trial.doomed.said
+        end_of(typed.trial, code)
         with server.connect() as connection:
             found = connection.execute("SELECT url, number FROM results").fetchall()
             assert connection.execute("SELECT to_regclass('results_partial')").fetchone() == (None,)
         assert Counter(found) == typed.rows
+
+
+def end_of(trial: Trial, code: int | None) -> None:
+    """Let it go on to its end, unless it is there."""
+    if code is None or code < 0:
+        code = 1 if trial.is_finished() else trial.run()
+    assert code == 1, trial.doomed.said
+
+
+def test_rows_are_merged_into_mariadb_once_after_kills(tmp_path: Path, origin: Origin, doomed: Doomed) -> None:
+    require(mariadb.find("mariadbd"), "MariaDB's server is not installed")
+    with mariadb.running(free_port()) as server:
+        typed = Typed(tmp_path, origin, doomed, INPUTS, server.url(), "--upsert")
+        end_of(typed.trial, kill(typed.trial, random.Random(2)))
+        with server.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT url, number FROM jobs.results")
+            assert Counter(cursor.fetchall()) == typed.rows
+            cursor.execute("SHOW TABLES FROM jobs")
+            assert cursor.fetchall() == (("results",),)
+
+
+def test_rows_are_merged_into_duckdb_once_after_kills(tmp_path: Path, origin: Origin, doomed: Doomed) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    path = tmp_path / "out.db"
+    typed = Typed(tmp_path, origin, doomed, INPUTS, f"duckdb:///{path}", "--upsert")
+    end_of(typed.trial, kill(typed.trial, random.Random(3)))
+    with duckdb.connect(str(path)) as database:
+        assert Counter(database.execute("SELECT url, number FROM results").fetchall()) == typed.rows
+        assert database.execute("SHOW TABLES").fetchall() == [("results",)]
 
 
 @pytest.mark.parametrize("output", ["out.jsonl", "out.sqlite"])

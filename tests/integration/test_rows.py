@@ -149,6 +149,34 @@ def test_no_password_of_a_database_is_in_anything_that_a_job_writes_or_says(plac
     assert '"sources": "postgresql://***@127.0.0.1:' in said[0]
 
 
+def test_secrets_that_are_named_are_used_and_written_and_said_nowhere(
+    place: Place, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A password in the source's URL and in the output's, and a header whose name tells nobody that it is secret."""
+    require(postgres.find("initdb"), "PostgreSQL's server is not installed")
+    monkeypatch.setenv("DB_PASSWORD", postgres.PASSWORD)
+    (place.directory.parent / "shop").write_text("hunter4-Zyxxy\n")
+    with postgres.running(free_port()) as server:
+        url = server.url(password="env:DB_PASSWORD").partition("?")[0]
+        words = (
+            "--query", "select i from generate_series(1, 5) i order by i", "--log-format", "json", "--retries", "0",
+            "--template", origin.url("/status/40{i}"), "--header", "X-Shop: file:../shop", "--include", "headers",
+        )  # fmt: skip
+        place.run(*words, source=url, output=url)
+        said = place.said
+        assert {arrival.headers["X-Shop"] for arrival in origin.arrivals} == {"hunter4-Zyxxy"}
+        with server.connect() as connection:
+            assert connection.execute("select count(*) from results").fetchone() == (5,)
+        place.command("status", "a.job")
+        said += place.said
+        assert place.command("reconcile", "a.job", "-o", url) == 0
+        said += place.said
+    written = b"".join(path.read_bytes() for path in place.directory.rglob("*") if path.is_file())
+    for secret in (postgres.PASSWORD, "hunter4"):
+        assert secret not in said
+        assert secret.encode() not in written
+
+
 def test_a_run_goes_on_with_another_secret_and_not_with_another_template(place: Place, origin: Origin) -> None:
     place.write("id,n", *(f"{number},{number}" for number in range(1, 41)), name="rows.csv")
 

@@ -1,9 +1,9 @@
 """A process that uses a shared budget until it is ended, killed, or done: ``python -m tests.shared.client ORDER``.
 
-The order, in JSON: `path`, the budget's file; `options`, of the pool; `url`, whose query gets ``client=NAME``; `name`;
-`seconds` or `count`, how long or how often to fetch it, as fast as the budget lets it; `workers`. With `slots` instead
-of a URL it takes slots and places by itself, without sending anything, and writes each slot's time as a line. It ends
-when standard input does. The last line is how many were sent.
+The order, in JSON: `path`, the budget's file, or `redis`, its server's URL; `options`, of the pool; `url`, whose query
+gets ``client=NAME``; `name`; `seconds` or `count`, how long or how often to fetch it, as fast as the budget lets it;
+`workers`. With `slots` instead of a URL it takes slots and places by itself, without sending anything, and writes each
+slot's time as a line. It ends when standard input does. The last line is how many were sent.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def _urls(order: dict[str, Any]) -> Iterator[str]:
 
 
 def _fetch(order: dict[str, Any]) -> None:
-    with WorkerPool(order.get("workers", 4), budget=Path(order["path"]), **order.get("options", {})) as pool:
+    budget = {"budget": "fleet", "redis": order["redis"]} if "redis" in order else {"budget": Path(order["path"])}
+    with WorkerPool(order.get("workers", 4), **budget, **order.get("options", {})) as pool:
         sent = sum(outcome.ok for outcome in pool.stream(_urls(order), window=8))
         print(sent, flush=True)
 

@@ -100,6 +100,7 @@ WRONG: dict[type, dict[str, list[Any]]] = {
         "max_connections": ["many", 0],
         "host_connections": ["many", None],
         "budget": [5, "../there"],
+        "redis": [6379, "a.test:6379", "http://a.test"],
         "retry": ["3", 2.5, True],
         "breaker": ["10", 10.0, True],
         "timeout": ["5", (1, 2, 3)],
@@ -184,6 +185,7 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "key_rate": {"limit_by": "X-Api-Key"},
     "limit_by": {"key_rate": 10},
     "contact": {"robots": True},
+    "redis": {"budget": "shared"},
 }
 """Options without which others are refused, whatever they say."""
 
@@ -234,7 +236,7 @@ def test_a_number_of_sockets_that_was_said_is_the_most_that_is_found_out() -> No
 def test_that_most_holds_in_each_process_too() -> None:
     given = {"max_connections": "auto", "host_connections": 2}
     with WorkerPool(16, transport=ScriptedTransport(), **given) as pool:  # type: ignore[arg-type]
-        for packed in packed_options(given, pool._options, 2, Path("/there")):
+        for packed in packed_options(given, pool._options, 2, {"budget": Path("/there")}):
             budgets = options_of(**{name: pickle.loads(packed[name]) for name in ("max_workers", *given)}).budgets
             assert budgets.learns_connections
             assert budgets.host_connections == 2

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from workerpool import OptionError
+from workerpool.batch.template.settings import settings_of
 from workerpool.cli.arguments import RunSettings, parse
+from workerpool.cli.looking_arguments import LookSettings
 from workerpool.credentials import BearerToken, ClientCredentials, Token, secret_of
 from workerpool.proxies import ProxyList
 from workerpool.testing import Origin
@@ -157,6 +159,9 @@ def test_without_the_library_a_keyring_is_missed_with_what_would_do(monkeypatch:
 # -- the command line -----------------------------------------------------------------------------------------------
 
 
+TEMPLATE = ("--template", "https://a.test/{id}")
+
+
 def settings(*words: str) -> RunSettings:
     found = parse(["run", "urls.txt", "-o", "out.jsonl", *words])
     assert isinstance(found, RunSettings)
@@ -223,12 +228,84 @@ def test_an_auth_that_is_not_understood_is_not_shown(said: str) -> None:
         (("--proxy", "http://me:hunter2@a.test:3128"), True),
         (("--proxy", "http://a.test:3128", "--proxy", "http://me:hunter2@b.test:3128"), True),
         (("--proxy", "http://a.test:3128"), False),
+        (("--output", "postgresql://me:hunter2@db.test/shop"), True),
+        (("--output", "postgresql://me:env:API_TOKEN@db.test/shop"), False),
+        (("--output", "postgresql://me@db.test/shop"), False),
+        (("--header", "X-Api-Key: hunter2", *TEMPLATE), True),
+        (("--header", "Authorization: Bearer hunter2", *TEMPLATE), True),
+        (("--header", "Authorization: Bearer env:API_TOKEN", *TEMPLATE), False),
+        (("--header", "Authorization: Bearer {token}", *TEMPLATE), False),
+        (("--header", "Accept: text/plain", *TEMPLATE), False),
     ],
 )
 def test_a_secret_on_the_command_line_is_warned_of(words: tuple[str, ...], warned: bool) -> None:
     found = settings(*words)
     assert [words[0] in warning for warning in found.warnings] == [True] * warned
     assert "hunter2" not in repr(found) + " ".join(found.warnings)
+
+
+@pytest.mark.usefixtures("places")
+@pytest.mark.parametrize(
+    ("said", "sent"),
+    [
+        ("X-Shop: env:API_TOKEN", "from-the-environment"),
+        ("X-Shop:file:~/secret", "from a file"),
+        ("Authorization: Bearer keyring:a/service/me", "Bearer from the keyring"),
+        ("X-Shop: file:~/braces", "{id}"),
+        ("X-Shop: text:env:API_TOKEN", "env:API_TOKEN"),
+        ("X-Shop: Bearer text:env:API_TOKEN", "Bearer env:API_TOKEN"),
+        ("X-Shop: text:plain", "text:plain"),
+        ("X-Shop: one two env:API_TOKEN", "one two env:API_TOKEN"),
+        ("Referer: https://a.test/{id}", "https://a.test/7"),
+    ],
+)
+def test_a_header_has_the_secret_that_it_names(places: Path, said: str, sent: str) -> None:
+    (places / "braces").write_text("{id}")
+    template = settings("--header", said, *TEMPLATE).template
+    assert template is not None
+    assert list((template.request({"id": 7}).headers or {}).values()) == [sent]
+
+
+@pytest.mark.usefixtures("places")
+def test_what_a_header_names_is_kept_by_no_job_and_shown_by_nobody() -> None:
+    found = settings("--header", "X-Shop: env:API_TOKEN", *TEMPLATE)
+    assert settings_of(found.template)["--header"] == ["X-Shop: ***"]
+    assert found.template is not None
+    assert "from-the-environment" not in repr(found) + repr(found.template) + repr(found.template.headers)
+
+
+def test_a_header_whose_secret_is_not_there_is_told_of_by_its_name() -> None:
+    with pytest.raises(OptionError, match=r"^--header X-Shop='env:NOT_THERE': the environment has no NOT_THERE"):
+        settings("--header", "X-Shop: env:NOT_THERE", *TEMPLATE)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("postgresql://me:env:ODD@db.test/shop?table=a", "postgresql://me:h%40%2F%3A%25%20unter2@db.test/shop?table=a"),
+        ("mysql+pymysql://me:file:~/a%40b@db.test:3306/shop", "mysql+pymysql://me:fromafile@db.test:3306/shop"),
+        ("postgresql://me:env%3AODD@db.test/shop", "postgresql://me:env%3AODD@db.test/shop"),
+        ("postgresql://me:hunter2@db.test/shop", "postgresql://me:hunter2@db.test/shop"),
+        ("out.jsonl", "out.jsonl"),
+    ],
+)
+def test_a_url_has_the_password_that_it_names(
+    places: Path, monkeypatch: pytest.MonkeyPatch, said: str, meant: str
+) -> None:
+    monkeypatch.setenv("ODD", "h@/:% unter2")
+    (places / "a@b").write_text("fromafile")
+    found = parse(["run", said, "--query", "select 1", "-o", said, "--job", "a.job"])
+    assert isinstance(found, RunSettings)
+    assert (found.sources, found.output) == ((meant,), meant)
+    assert "unter2" not in repr(found)
+    looked = parse(["reconcile", "a.job", "-o", said])
+    assert isinstance(looked, LookSettings)
+    assert looked.output == meant
+
+
+def test_a_password_that_is_not_there_is_told_of_by_its_name() -> None:
+    with pytest.raises(OptionError, match=r"^the password in --output='env:NOT_THERE': the environment has no"):
+        settings("-o", "postgresql://me:env:NOT_THERE@db.test/shop")
 
 
 @pytest.mark.usefixtures("places")

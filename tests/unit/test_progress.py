@@ -144,6 +144,11 @@ def test_only_so_many_downloads_have_a_bar_and_none_that_has_just_begun() -> Non
     assert shown([download(began=9.5)]) == ""
 
 
+def test_a_line_says_for_how_long_the_server_of_a_budget_was_away() -> None:
+    assert "12.0 s without the budget's server" in plain_line(moment(done=5, budget_away=12.0))
+    assert "budget" not in plain_line(moment(done=5))
+
+
 def test_a_line_says_the_bytes_of_bodies_in_files() -> None:
     time = Clock()
     pace = Pace(time)

@@ -73,6 +73,14 @@ def test_arrow_batches_are_made_as_they_are_asked_for_and_have_the_table_s_types
     assert taken == 6
 
 
+def test_pages_have_their_numbers_where_they_are_asked_for() -> None:
+    pages = [Outcome(request=Request("http://a/", page=page), error=InvalidRequest("no")) for page in (None, 2)]
+    assert [row["page"] for batch in rows(pages, include=["page"]) for row in batch] == [1, 2]
+    table = to_arrow(pages, include=["page"])
+    assert (str(table.schema.field("page").type), table.column("page").to_pylist()) == ("int64", [1, 2])
+    assert "page" not in to_arrow(pages).column_names
+
+
 def test_an_error_of_the_outcomes_comes_through_arrow_as_it_is() -> None:
     def outcomes() -> Iterator[Outcome]:
         yield outcome()

@@ -31,6 +31,17 @@ def schema_of(columns: Columns) -> pa.Schema:
     return arrow.schema([(column.name, _type(arrow, column)) for column in columns.columns])
 
 
+def prepare(columns: Columns) -> pa.Schema:
+    """Return the schema of a table that is to be written, and have Arrow ready for its first row.
+
+    With its first array pyarrow imports pandas if that is there, for seconds on some machines: in the middle of a run
+    that would look as if the output were slow.
+    """
+    schema = schema_of(columns)
+    table_of((), columns, schema)
+    return schema
+
+
 def table_of(records: Iterable[Record], columns: Columns, schema: pa.Schema) -> pa.Table:
     """Return `records` as a table; what a record lacks is null."""
     arrow = pyarrow("an Arrow table")

@@ -20,8 +20,9 @@ FIRST_LEFT = 2.0
 class Moment:
     """A run at one moment: requests that ended, and how; sends so far; what the pool is doing now.
 
-    `bytes_saved`: of bodies that go to files, so far; `downloads`: those that are being received now. `total`: how many
-    requests there are for this execution, None if that is not known. Filled in by a `Pace`: `rate`, sends a second,
+    `bytes_saved`: of bodies that go to files, so far; `downloads`: those that are being received now. `budget_away`:
+    seconds without a shared budget's server. `total`: how many requests there are for this execution, None if that is
+    not known. Filled in by a `Pace`: `rate`, sends a second,
     lately; `saving_rate`, bytes a second of bodies that go to files; `left`, seconds until the end at this pace, None
     if that cannot be told; `elapsed`, seconds.
     """
@@ -35,6 +36,7 @@ class Moment:
     parked: int
     is_draining: bool = False
     bytes_saved: int = 0
+    budget_away: float = 0.0
     downloads: tuple[Download, ...] = ()
     total: int | None = None
     rate: float = 0.0

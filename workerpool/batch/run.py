@@ -47,6 +47,9 @@ class Figures(Protocol):
     def bytes_saved(self) -> int: ...
 
     @property
+    def budget_away(self) -> float: ...
+
+    @property
     def downloads(self) -> tuple[Download, ...]: ...
 
 
@@ -206,9 +209,20 @@ class Run:
         if failure is not None and not isinstance(failure, (SinkError, JobError)):
             raise failure
         result = self._result(failure)
-        failed = result.failed + result.cancelled
-        events.emit("run.finished", inputs=result.read, ok=result.ok, failed=failed, elapsed=result.elapsed)
+        self._tell(result)
         return result
+
+    def _tell(self, result: RunResult) -> None:
+        if result.cancelled:
+            events.emit("run.cancelled", requests=result.cancelled)
+        events.emit(
+            "run.finished",
+            inputs=result.read,
+            ok=result.ok,
+            failed=result.failed,
+            cancelled=result.cancelled,
+            elapsed=result.elapsed,
+        )
 
     def drain(self, reason: str) -> None:
         """Finish what is being sent, give up the rest, and end; the first `reason` is kept. Any thread."""
@@ -236,6 +250,7 @@ class Run:
             in_flight=figures.in_flight,
             parked=figures.parked,
             bytes_saved=figures.bytes_saved,
+            budget_away=figures.budget_away,
             downloads=figures.downloads,
             is_draining=self._reason is not None,
             total=self._total,

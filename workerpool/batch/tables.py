@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from workerpool.batch.arrow import pyarrow, schema_of, table_of
 from workerpool.batch.columns import columns_of
-from workerpool.batch.record import Record, check_include, record_of
+from workerpool.batch.record import PAGE, Record, check_include, record_of
 from workerpool.batch.schemas.options import check_schema
 from workerpool.batch.schemas.schema import Schema, schema_option
 from workerpool.checks import check_callable
@@ -41,13 +41,14 @@ def rows(
 ) -> Iterator[list[Record]]:
     """Yield what is written of `outcomes`, in lists of up to `size` records, as they come.
 
-    `include` adds ``headers`` and ``body``, as `workerpool run --include` does; a list has fewer records than `size` if
+    `include` adds ``headers`` and ``body``, as `workerpool run --include` does, and ``page``, the number of each page
+    where pages are followed; a list has fewer records than `size` if
     the bodies in it come to 16 MiB. A record's fields are those of a line of JSON output. Raises `OptionError`.
 
     With a `schema` (or the name of its file) the lists hold its typed rows, decimals and times as text; `rejects` is
     called with each reject, so that none is lost unseen: ``rejects=bad.append`` will do.
     """
-    check_include(include)
+    check_include([name for name in include if name != PAGE] if not isinstance(include, str) else include)
     if size < 1:
         raise OptionError(f"size={size!r}: a batch has 1 row or more")
     typed = schema_option(schema)

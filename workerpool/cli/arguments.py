@@ -32,12 +32,14 @@ from workerpool.options import (
     PROCESSES,
     QUERY,
     REACH,
+    REDIS,
     SCHEMA,
     SHARED,
     TEMPLATE,
     TRUST,
     WORKERS,
 )
+from workerpool.options.credentials import with_password
 from workerpool.options.words import in_flags
 from workerpool.paging import Pages
 from workerpool.pool import options_of
@@ -59,12 +61,19 @@ sources:
   .parquet  typed columns, with the extra [parquet]
   Texts may be packed: .gz, .bz2, .xz, .zst (with the extra [zstd]). A name
   with *, ? or [ stands for the files that match it, ** for directories too;
-  - is standard input. Columns or fields: url, and if you like method, headers
+  - is standard input, s3://bucket/urls.csv an object at a URL, with the extra
+  [s3], or [remote] for others. Columns or fields: url, and if you like method, headers
   and params (JSON objects), body (text) or json, key (a label; the URL by
   default), and sha256 (of the answer's body). Others are left alone. A line
   that is no request gets a record that says why.
   Any other table needs --template: its columns are put into a URL, headers, a
   body. A database's SQLAlchemy URL needs --query; the rows are its answer's.
+
+secrets:
+  --auth, --proxy, --header and the passwords in URLs may name what they hold:
+  env:NAME, file:PATH, keyring:SERVICE/USER, netrc:HOST. Nobody reads that in
+  the list of processes, and no job keeps it.
+    -o postgresql://me:env:DB_PASSWORD@host/shop --header 'X-Key: file:key'
 
 records:
   key url method status ok error attempts elapsed bytes final_url started_at
@@ -103,7 +112,7 @@ GROUPS = {
     "schema": SCHEMA,
     "bodies": BODIES,
     "job": JOB,
-    "budgets": (*BUDGETS, SHARED, WORKERS),
+    "budgets": (*BUDGETS, SHARED, REDIS, WORKERS),
     "course": (DEDUPE, PROCESSES, CLUSTER, *FAILING, *EACH, DEADLINE),
     "reach": (*TRUST, *REACH),
     "messages": MESSAGES,
@@ -119,11 +128,11 @@ class RunSettings:
     `Job`, None for a run that is not kept. `warnings`: sentences about secrets that were said.
     """
 
-    sources: tuple[str, ...]
-    output: str
+    sources: tuple[str, ...] = field(repr=False)  # URLs may hold passwords
+    output: str = field(repr=False)
     pool: dict[str, Any] = field(repr=False)
     options: Options
-    job: dict[str, Any] | None
+    job: dict[str, Any] | None = field(repr=False)
     format: str | None = None
     include: frozenset[str] = frozenset()
     save: Save | None = None
@@ -239,7 +248,7 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         if "dedupe" in batch and "ordered" in batch:
             raise OptionError("--dedupe with --ordered needs --job DIR, where answers wait until it is their turn")
     pool, of_run = pool_of(said), said_of(said, (PROCESSES, CLUSTER, DEADLINE, *MESSAGES))
-    options, sources = options_of(**pool), tuple(said.sources)
+    options, sources = options_of(**pool), tuple(with_password(source, "SOURCE") for source in said.sources)
     check_processes(of_run.get("processes", 1), options.workers)
     if (cluster := of_run.get("cluster")) is not None:
         from workerpool.cluster.line import local_workers

@@ -17,7 +17,7 @@ from workerpool.batch.progress import Moment, Pace
 from workerpool.cli.speaker import is_terminal, speak
 from workerpool.redact import printable
 from workerpool.saving import Download
-from workerpool.wording import plural, size
+from workerpool.wording import duration, plural, size
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -202,6 +202,8 @@ def figures_of(moment: Moment) -> str:
         parts.append(f"{moment.parked:,} parked")
     if moment.cancelled:
         parts.append(f"{moment.cancelled:,} cancelled")
+    if moment.budget_away:
+        parts.append(f"{duration(moment.budget_away)} without the budget's server")
     if moment.is_draining:
         parts.append("draining")
     return " · ".join(parts)

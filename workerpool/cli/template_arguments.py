@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from workerpool.cli.flags import said_of
 from workerpool.errors import OptionError
 from workerpool.options import TEMPLATE
+from workerpool.options.credentials import header_text
 
 if TYPE_CHECKING:
     from workerpool.batch.template.template import Template
@@ -33,4 +34,4 @@ def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
         raise OptionError("--header must be a name, a colon and a text: write 'Accept: application/json'")
-    return name.strip(), value.strip()
+    return name.strip(), header_text(value.strip(), f"--header {name.strip()}")

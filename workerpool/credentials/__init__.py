@@ -1,7 +1,7 @@
 """How requests say who sends them: tokens that end and are fetched anew, and secrets that are named, not written."""
 
 from workerpool.credentials.logins import UNAUTHORIZED, Bearer, Login, Logins, as_failure
-from workerpool.credentials.references import is_reference, secret_of
+from workerpool.credentials.references import Secret, is_reference, secret_of
 from workerpool.credentials.sources import BearerToken, ClientCredentials, Token, TokenSource, as_it_is
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "ClientCredentials",
     "Login",
     "Logins",
+    "Secret",
     "Token",
     "TokenSource",
     "as_failure",

@@ -14,12 +14,22 @@ from collections.abc import Callable, Mapping
 
 from workerpool.errors import OptionError
 from workerpool.extras import load
+from workerpool.redact import HIDDEN
 
 WAYS = "env:NAME, file:PATH, keyring:SERVICE/USER or netrc:HOST"
 """How a secret is named."""
 
 MOST = 64 * 1024
 """Bytes of a file that holds one secret."""
+
+
+class Secret(str):
+    """A text that was looked up: what is written down of it is that there is one."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(HIDDEN)
 
 
 def secret_of(text: str, option: str) -> str:

@@ -3,8 +3,8 @@
 Arithmetic that is told the time: a rate (`bucket`), quotas (`windows`), retries (`tokens`), a circuit breaker
 (`circuit`). What is not given is learned of each `answer`: a rate (`adaptive`), how many requests at once a host bears
 (`connections`), both told by `learning`; `announced` keeps within what hosts say in their `headers`. `memory` is the
-home of a given rate. Nothing here reads a clock or waits, and, save the budget in a file, nothing has a lock: whoever
-asks holds one for all of it (the crew does).
+home of a given rate. `file` and `redis` keep what several processes share. Nothing else here reads a clock, waits, or
+has a lock: whoever asks holds one for all of it (the crew does).
 """
 
 from __future__ import annotations

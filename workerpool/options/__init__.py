@@ -10,7 +10,7 @@ To add an option: the argument in the signature, its check, a row here, and `mak
 from __future__ import annotations
 
 from workerpool.config import UNNOTICED, RetryBudget, RetryPolicy
-from workerpool.options.credentials import auth, in_turns, proxies_of_file, proxy
+from workerpool.options.credentials import auth, in_turns, proxies_of_file, proxy, with_password
 from workerpool.options.option import REQUIRED as REQUIRED
 from workerpool.options.option import Option as Option
 from workerpool.options.python import ONLY_JOB, ONLY_PYTHON, RETRY, SAVE
@@ -41,7 +41,8 @@ OUTPUT = (
         "output", "-o, --output OUTPUT",
         "a `.jsonl`, `.csv` (`.gz` may follow), `.parquet` or `.sqlite` file, a `postgresql://` or other "
         "database's URL, an object's as `s3://bucket/out.parquet`, or `-` for standard output. "
-        "[What each is](outputs.md)", REQUIRED,
+        "[What each is](outputs.md). A password in a URL may be [named](../howto/credentials.md#where-secrets-are): "
+        "`postgresql://me:env:DB_PASSWORD@host/shop`", REQUIRED, read=with_password,
         python="a path, a database's URL, or `\"-\"`; [what each is](outputs.md). Or a function that is called "
         "with lists of records"),
     Option(
@@ -205,6 +206,15 @@ SHARED = Option(
     "`max_connections` and `host_connections`, of each to the strictest that any of them was told, and to each "
     "host's pauses. Or the `Path` of its file. Needs Linux")
 
+REDIS = Option(
+    "redis", "--redis URL",
+    "keep the budget of that name in [Redis or Valkey](../howto/redis.md), for programs on any machine that give both. "
+    "redis://, rediss:// or unix://; `env:NAME`, `file:PATH` and `keyring:SERVICE/USER` name where the URL, or the "
+    "password in it, is. Needs `{budget}` and the extra `[redis]`",
+    python="the URL of a [Redis or Valkey](../howto/redis.md) that keeps the budget of that name, for pools on any "
+    "machine that give both: redis://, rediss:// or unix://. `env:NAME`, `file:PATH` and `keyring:SERVICE/USER` name "
+    "where the URL, or the password in it, is. Needs `budget` and the extra `[redis]`")
+
 PROCESSES = Option(
     "", "--processes N",
     "that share the work, [by host](../howto/speed.md#more-cores). The other numbers are for all of them together",
@@ -337,7 +347,8 @@ DOCTOR = (
 
 RECONCILE = (
     Option("", "-o, --output OUTPUT",
-           "the job's output once more, needed only for a URL with a password, which no job keeps", to="output"),
+           "the job's output once more, needed only for a URL with a password, which no job keeps", to="output",
+           read=with_password),
     AS_JSON,
 )
 
@@ -350,10 +361,12 @@ INFER = (
 LIMITS = (*BUDGETS, WORKERS)
 """How much may be sent; a plan has these, and `FAILING`."""
 
-POOL = (*LIMITS, SHARED, *FAILING, *EACH, *TRUST, *REACH)
+POOL = (*LIMITS, SHARED, REDIS, *FAILING, *EACH, *TRUST, *REACH)
 """What goes into a pool's arguments."""
 
-SECRETS = tuple(option for option in POOL if option.word in ("--auth", "--proxy"))
+SECRETS = tuple(
+    option for option in (*OUTPUT, *TEMPLATE, *POOL) if option.word in ("--output", "--header", "--auth", "--proxy")
+)
 """Those that may hold a secret, so that it is better named than said."""
 
 IN_PYTHON = {

@@ -31,7 +31,8 @@ _CALLED = {
 def checked(given: Mapping[str, Any]) -> Options:
     """Check all arguments of a `WorkerPool`; raises `OptionError`.
 
-    `budget` is checked by who opens its file, and `session_factory`, `clock` and `transport` are for the pool alone.
+    `budget` and `redis` are checked by who opens the budget, and `session_factory`, `clock` and `transport` are for the
+    pool alone.
     """
     _check_threads(given)
     for name, what in _CALLED.items():
@@ -48,6 +49,7 @@ def checked(given: Mapping[str, Any]) -> Options:
             "there, and a source of tokens on each Request"
         )
     _check_auth(given["auth"])
+    check_redis(given["budget"], given["redis"])
     workers = _workers(given["max_workers"])
     return Options(
         workers=workers,
@@ -65,6 +67,12 @@ def checked(given: Mapping[str, Any]) -> Options:
         key_of=None if limit_by is None else key_function(limit_by),
         **{name: given[name] for name in _AS_GIVEN},
     )
+
+
+def check_redis(budget: Any, redis: Any) -> None:
+    """Raise `OptionError` for a server without the name of a budget there."""
+    if redis is not None and budget is None:
+        raise OptionError("redis= needs budget=: the name that all who are to share the budget on that server give")
 
 
 def default_connections(workers: int) -> int:

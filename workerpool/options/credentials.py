@@ -1,4 +1,4 @@
-"""What the texts of `--auth`, `--proxy` and `--proxies` mean, and which of them hold a secret that everybody can read.
+"""What texts of the command line mean that may hold a secret, or name one, and which of them everybody can read.
 
 Each function that reads raises `OptionError`, which names the flag and no secret. Secrets are looked up here, once:
 files, the environment and the keyring are read. Any thread.
@@ -6,13 +6,16 @@ files, the environment and the keyring are read. Any thread.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote, unquote
 
-from workerpool.credentials import BearerToken, ClientCredentials, TokenSource, is_reference, secret_of
+from workerpool.credentials import BearerToken, ClientCredentials, Secret, TokenSource, is_reference, secret_of
 from workerpool.errors import OptionError
-from workerpool.proxies import ProxyList, check_proxy, has_password
+from workerpool.proxies import ProxyList, check_proxy, has_password, password_of
+from workerpool.redact import redact
 
 WAYS = "basic:USER:SECRET, bearer:SECRET or oauth2:FILE"
 
@@ -94,6 +97,31 @@ _KINDS: Mapping[type, str] = {
 }
 
 
+_LOGIN = re.compile(r"(?P<user>[A-Za-z][\w.+-]*://[^:/?#@]*:)(?P<password>[^@]+)@")
+
+
+def with_password(url: str, flag: str) -> str:
+    """A URL, such as a database's, with the password that it names: ``postgresql://me:env:PASSWORD@host/shop``."""
+    found = _LOGIN.match(url)
+    if found is None or not is_reference(found["password"]):
+        return url
+    password = secret_of(unquote(found["password"]), f"the password in {flag}")
+    return f"{found['user']}{quote(password, safe='')}{url[found.end() - 1 :]}"
+
+
+def header_text(text: str, flag: str) -> str:
+    """A header's text, with what is named in it: all of it, or what follows one word, as in ``Bearer env:TOKEN``."""
+    is_whole = is_reference(text.removeprefix("text:"))
+    word, space, rest = ("", "", text) if is_whole else text.partition(" ")
+    kind, _, after = rest.partition(":")
+    if kind == "text" and is_reference(after):
+        return word + space + after
+    if not is_reference(rest):
+        return text
+    secret = secret_of(rest, flag).replace("{", "{{").replace("}", "}}")  # it has no places for columns
+    return Secret(word + space + secret)
+
+
 def proxy(text: str, flag: str) -> str:
     """The URL of a proxy, or where it is kept."""
     if not is_reference(text):
@@ -128,15 +156,46 @@ def proxies_of_file(path: str, flag: str) -> ProxyList:
 
 def warning_for(flag: str, text: str) -> str | None:
     """Say so if a flag's text holds a secret, which everybody can read who lists the machine's processes."""
-    if flag == "--auth":
-        kind, _, rest = text.partition(":")
-        secret = rest if kind == "bearer" else rest.partition(":")[2] if kind == "basic" else "env:"
-        is_open = not is_reference(secret)
-    else:
-        is_open = flag == "--proxy" and not is_reference(text) and has_password(text)
-    if not is_open:
+    if not _IS_OPEN[flag](text):
         return None
     return (
         f"the secret in {flag} can be read by everybody who lists this machine's processes: name it instead, "
         "as in env:NAME, file:PATH or keyring:SERVICE/USER"
     )
+
+
+def _is_open_login(text: str) -> bool:
+    kind, _, rest = text.partition(":")
+    secret = rest if kind == "bearer" else rest.partition(":")[2] if kind == "basic" else "env:"
+    return not is_reference(secret)
+
+
+def _is_open_proxy(text: str) -> bool:
+    return not is_reference(text) and has_password(text)
+
+
+def _is_open_url(text: str) -> bool:
+    found = _LOGIN.match(text)
+    return found is not None and not is_reference(found["password"])
+
+
+def _is_open_header(text: str) -> bool:
+    """Whether a header that carries credentials has them in it, rather than a column's, or what names them."""
+    name, _, value = text.partition(":")
+    words = value.split(" ")
+    is_named = any(is_reference(word) for word in words) or "{" in value
+    return not is_named and redact(f"{name.strip()}: {value.strip()}") != f"{name.strip()}: {value.strip()}"
+
+
+def _is_open_redis(text: str) -> bool:
+    password = None if is_reference(text) else password_of(text)
+    return password is not None and not is_reference(password)
+
+
+_IS_OPEN = {
+    "--auth": _is_open_login,
+    "--proxy": _is_open_proxy,
+    "--output": _is_open_url,
+    "--header": _is_open_header,
+    "--redis": _is_open_redis,
+}

@@ -26,7 +26,9 @@ TEMPLATE = (
     Option("method", "--method METHOD", "of the template's requests", "GET, or POST with a body"),
     Option(
         "headers", "--header TEXT",
-        "a header of the template's requests, with columns in it: `'X-Shop: {{shop}}'`", many=True,
+        "a header of the template's requests, with columns in it: `'X-Shop: {{shop}}'`. A secret may be [named]"
+        "(../howto/credentials.md#where-secrets-are): `'X-Api-Key: env:KEY'`, `'Authorization: Bearer file:token'`",
+        many=True,
         python="their headers, whose texts may have `{{column}}` in them"),
     Option("params", "", "parameters for the query, as JSON values with places in their texts", "none"),
     Option(

@@ -205,11 +205,8 @@ class PageNumber:
     _total: Get | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_most(self.max_pages)
-        _check_param("param", self.param)
+        _prepare_to_count(self)
         check_count("start", self.start, least=0)
-        object.__setattr__(self, "_items", look_of("items", self.items))
-        object.__setattr__(self, "_total", None if self.total is None else look_of("total", self.total))
 
     def __str__(self) -> str:
         return f"page:{self.param}={self.items}" if self.total is None else f"page:{self.param}<={self.total}"
@@ -253,13 +250,10 @@ class Offset:
     _total: Get | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_most(self.max_pages)
-        _check_param("param", self.param)
+        _prepare_to_count(self)
         _check_param("limit_param", self.limit_param)
         if self.limit is not None:
             check_count("limit", self.limit)
-        object.__setattr__(self, "_items", look_of("items", self.items))
-        object.__setattr__(self, "_total", None if self.total is None else look_of("total", self.total))
 
     def __str__(self) -> str:
         return f"offset:{self.param}={self.items}"
@@ -286,6 +280,15 @@ class Offset:
 def _again(kind: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """A policy made again from what it was made of: what looks up its path cannot be pickled."""
     return kind(*given, **named)
+
+
+def _prepare_to_count(policy: PageNumber | Offset) -> None:
+    """Check what policies that count have in common, and make what looks up the items and their number."""
+    _check_most(policy.max_pages)
+    _check_param("param", policy.param)
+    total = None if policy.total is None else look_of("total", policy.total)
+    for name, look in (("_items", look_of("items", policy.items)), ("_total", total)):
+        object.__setattr__(policy, name, look)
 
 
 def _check_most(max_pages: int | None) -> None:

@@ -6,7 +6,6 @@ Pure functions, any thread.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from workerpool.checks import check_count
@@ -38,15 +37,17 @@ def shares(total: int, parts: int) -> list[int]:
     return [least + (n < more) for n in range(parts)]
 
 
-def packed_options(given: Mapping[str, Any], options: Options, processes: int, budget: Path) -> list[dict[str, bytes]]:
+def packed_options(
+    given: Mapping[str, Any], options: Options, processes: int, budget: Mapping[str, Any]
+) -> list[dict[str, bytes]]:
     """Pack the options of each process; raises `OptionError`, naming the option, for one that cannot be sent.
 
-    `given`: as the pool was given them; `options`: the same, checked. `budget`: the file of what the processes share,
-    so that the rate, the sockets and the pauses of all of them together are those of one pool.
+    `given`: as the pool was given them; `options`: the same, checked. `budget`: what says where the budget is that the
+    processes share, so that the rate, the sockets and the pauses of all of them together are those of one pool.
     """
     check_shared(given, options, f"processes={processes}")
     common = {name: packed_option(name, value) for name, value in given.items()}
-    common["budget"] = pack(budget)
+    common |= {name: pack(value) for name, value in budget.items()}
     common["max_connections"] = pack(options.budgets.max_connections)
     if options.budgets.learns_connections:
         if given.get("host_connections") == options.budgets.host_connections:

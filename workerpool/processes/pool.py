@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from workerpool import events
 from workerpool.errors import WrongThread
 from workerpool.limits.file import budget_path
+from workerpool.options.checking import check_redis
 from workerpool.pool import WorkerPool
 from workerpool.processes.fleet import Fleet
 from workerpool.processes.options import check_processes, packed_options, shares
@@ -52,6 +53,8 @@ class ShardedPool(WorkerPool):
     def __init__(self, processes: int, max_workers: int | None = 16, **options: Any) -> None:
         self._processes = processes
         self._shared: str | os.PathLike[str] | None = options.pop("budget", None)
+        self._redis: str | None = options.pop("redis", None)
+        check_redis(self._shared, self._redis)
         self._given = options
         self._closing_since: float | None = None
         self._is_shut_down = False
@@ -74,15 +77,17 @@ class ShardedPool(WorkerPool):
     def _options_of_processes(self) -> Orders:
         if self._shared is None:
             self._scratch = Scratch()
-        packed = packed_options(self._given, self._options, self._processes, self._budget_file())
+        packed = packed_options(self._given, self._options, self._processes, self._budget_of_processes())
         return packed, None if self._scratch is None else self._scratch.directory
 
-    def _budget_file(self) -> Path:
-        """Where the budget is that the processes share."""
+    def _budget_of_processes(self) -> dict[str, Any]:
+        """What tells the processes where the budget is that they share."""
         if self._scratch is not None:
-            return self._scratch.budget
+            return {"budget": self._scratch.budget}
         assert self._shared is not None
-        return Path(budget_path(self._shared, os.environ))
+        if self._redis is not None:
+            return {"budget": self._shared, "redis": self._redis}
+        return {"budget": Path(budget_path(self._shared, os.environ))}
 
     def start_anew(self) -> None:
         """In a forked child: begin with processes of its own, and nothing queued."""

@@ -64,6 +64,9 @@ def _lines(totals: Totals, figures: PoolStatistics, allowed: Allowed, took: Took
     if figures.sent:
         yield from row("rate", _reached(totals))
         yield from row("rate allowed", _limits(allowed.budgets))
+        if figures.budget_away:
+            away = duration(figures.budget_away)
+            yield from row("budget", f"its server was away for {away}: meanwhile each pool kept to its fair share")
         yield from row("sent", _sent(figures))
         yield from row("response time", _latencies(totals))
         yield from row(

@@ -35,6 +35,8 @@ def why_not(row: SourceRow, run: RunRow) -> str | None:
     if query is not None:
         is_known = HIDDEN not in row.path + query
         return None if is_known else f"{row.path} cannot be asked again, as its URL has a secret, which no job keeps"
+    if "://" in row.path and HIDDEN in row.path:
+        return f"{row.path} cannot be read again, as its URL has a secret, which no job keeps"
     if row.path == STDIN or row.size is None:
         name = {STDIN: "standard input", "": "what a program gave"}.get(row.path, row.path)
         return f"{name} cannot be read a second time"

@@ -91,7 +91,8 @@ class Field:
     def column(self) -> Column:
         """The column of a table that holds it."""
         scale = 6 if self.type == "timestamp" else self.scale
-        required = self.required or self.source in ("request.key", "request.url", "request.index")
+        of_any = self.source in ("request.key", "request.url", "request.index")
+        required = self.required or self.default is not None or of_any
         return Column(
             name=self.name, kind=TYPES[self.type], precision=self.precision, scale=scale, is_required=required
         )

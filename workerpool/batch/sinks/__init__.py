@@ -9,9 +9,10 @@
 | `staged` | a job's sink: a partial that becomes the output in one step, over a store |
 | `appended` | the store of text, packed or not: `jsonl` and `csv` make its rows |
 | `parts` | the store of columns: a part a batch, merged in the end; `parquet` is such a file |
-| `sqlite_upsert`, `postgres_upsert` | the same for tables that rows are merged into, by their key |
 | `sqlite`, `postgres` | stores; `database_url` says which table is meant |
 | `sql` | the store for any other database; `sql_url` says which, `sql_types` its cells, `sql_locks` whose it is |
+| `sqlite_upsert`, `postgres_upsert`, `sql_upsert` | the same for tables that rows are merged into, by their key |
+| `sql_tables` | what MariaDB and DuckDB say of a table that is there |
 | `remote` | the store of objects at URLs, by fsspec; `remote_content` makes its parts, and the output of them |
 | `storable` | what text of a database may not hold |
 | `standard_output`, `callback` | for jobs: what cannot take anything back |
@@ -33,6 +34,7 @@ from workerpool.batch.sinks.plain import PlainFile, StandardOutput
 from workerpool.batch.sinks.staged import MergedSink, StagedSink
 from workerpool.batch.sinks.standard_output import StandardOutputSink
 from workerpool.errors import OptionError
+from workerpool.redact import redact
 
 __all__ = ["STDOUT", "Cadence", "DurableSink", "Sink", "check_apart", "durable_sink_for", "format_of", "sink_for"]
 
@@ -80,6 +82,8 @@ def _staged(chosen: Format, output: str, columns: Columns) -> StagedSink:
 
 def check_apart(output: str, sources: Sequence[str]) -> None:
     """Raise `OptionError` if writing `output` would write over one of `sources`, before that is read."""
+    if "://" in output and output in sources:
+        raise OptionError(f"the output {redact(output)} is one of the sources: name another one")
     for source in sources if output != STDOUT and "://" not in output else ():
         path = source.partition(":///")[2] or source  # a database that is a file
         if _is_same(path, output) or _is_same(path, os.path.realpath(output) + PARTIAL):

@@ -16,6 +16,7 @@ from workerpool.batch.sinks.postgres_upsert import PostgresUpsert
 from workerpool.batch.sinks.remote import RemoteStore
 from workerpool.batch.sinks.remote_content import Content, ParquetContent, TextContent
 from workerpool.batch.sinks.sql import SqlStore
+from workerpool.batch.sinks.sql_upsert import SqlUpsert
 from workerpool.batch.sinks.sqlite import SqliteStore
 from workerpool.batch.sinks.sqlite_upsert import SqliteUpsert
 from workerpool.batch.sinks.staged import Store
@@ -55,8 +56,8 @@ class Format:
         if self.upsert is None:
             known = ", ".join(one.name for one in FORMATS if one.upsert is not None)
             raise OptionError(
-                f"upsert=True: {self.name} has no rows that could be replaced by their key; write to {known}, or leave "
-                "it out"
+                f"upsert=True: {self.name} has no rows that could be replaced by their key; write to {known}, or to a "
+                "table of MariaDB, MySQL or DuckDB, or leave it out"
             )
         return self.upsert(output, columns)
 
@@ -76,7 +77,7 @@ FORMATS = (
     Format(name="sqlite", endings=(".sqlite", ".sqlite3", ".db"), store=SqliteStore, upsert=SqliteUpsert),
     Format(name="postgres", schemes=("postgresql://", "postgres://"), store=PostgresStore, upsert=PostgresUpsert),
 )
-SQL = Format(name="sql", store=SqlStore)
+SQL = Format(name="sql", store=SqlStore, upsert=SqlUpsert)
 """What writes to a database that none of the others is for."""
 
 OF_FILES = tuple(one.name for one in FORMATS if one.endings)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from workerpool.batch.arrow import pyarrow, schema_of, table_of, values_of
+from workerpool.batch.arrow import prepare, pyarrow, table_of, values_of
 from workerpool.batch.columns import Columns, Row
 from workerpool.batch.sinks.base import Cadence
 from workerpool.batch.sinks.place import write_all
@@ -62,7 +62,7 @@ class PartsStore(FileStore):
         self._arrow = pyarrow("a columnar output")
         self.errors = (OSError, self._arrow.ArrowException)
         self._columns = columns
-        self._schema = schema_of(columns)
+        self._schema = prepare(columns)
         self._directory = -1  # open and locked while this is ready
 
     def reason(self, error: Exception) -> str:

@@ -19,6 +19,7 @@ from workerpool.batch.columns import Column, Columns, Kind, Row, json_text
 from workerpool.batch.sinks.base import Cadence
 from workerpool.batch.sinks.database_url import DatabaseUrl, database_of
 from workerpool.batch.sinks.position import Position
+from workerpool.batch.sinks.sentences import column_is_missing, is_there_already
 from workerpool.batch.sinks.storable import storable, storable_text, value_of, without_nul
 from workerpool.errors import OptionError, SinkError
 from workerpool.extras import load
@@ -169,6 +170,7 @@ class PostgresStore:
     def _connect(self) -> psycopg.Connection[Any]:
         connection: psycopg.Connection[Any] = self._psycopg.connect(self._url.conninfo, autocommit=True)
         connection.execute("SET client_encoding = 'UTF8'")
+        connection.execute("SET TimeZone = 'UTC'")  # so that times stay what they are in a column without a zone
         return connection
 
     # -- tables -------------------------------------------------------------------------------------------------------
@@ -182,18 +184,13 @@ class PostgresStore:
     def _check_old(self, connection: psycopg.Connection[Any], overwrite: bool) -> None:
         """Raise `OptionError` for a table that may not be filled anew, before anything is fetched for it."""
         if not overwrite:
-            raise OptionError(
-                f"{self.name} is there already: give overwrite=True to replace its rows, or name another one with "
-                "?table="
-            )
+            raise is_there_already(self.name)
         table = self._sql.Identifier(*self._url.table).as_string(connection)
         columns = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
         there = {name for (name,) in connection.execute(columns, (table,))}
         missing = [name for name in (self._columns.number, *self._columns.names) if name not in there]
         if missing:
-            raise OptionError(
-                f"{self.name} has no column {missing[0]}: drop the table, or name another one with ?table="
-            )
+            raise column_is_missing(self.name, missing[0])
         allowed = connection.execute(
             "SELECT has_table_privilege(%s, 'INSERT') AND has_table_privilege(%s, 'DELETE')", (table, table)
         ).fetchone()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from workerpool.batch.columns import Columns
 from workerpool.batch.sinks.position import Position
 from workerpool.batch.sinks.postgres import PostgresStore, definitions
+from workerpool.batch.sinks.sentences import not_taken, null_is_refused
 from workerpool.errors import OptionError
 
 if TYPE_CHECKING:
@@ -91,14 +92,8 @@ class PostgresUpsert(PostgresStore):
         filled = {column.name for column in self._columns.columns if column.is_required}
         for (name,) in needed:
             if name not in filled:
-                raise OptionError(
-                    f"{self.name} does not take these rows: its column {name} may not be null, and is no column of the "
-                    "schema that is required; declare it so, or allow null there"
-                )
+                raise null_is_refused(self.name, name)
         try:
             self._run(connection, f"EXPLAIN {self._merge}")
         except self._psycopg.Error as error:
-            raise OptionError(
-                f"{self.name} does not take these rows: {self._url.reason(error)}; change the schema or the table, or "
-                "name another one with ?table="
-            ) from None
+            raise not_taken(self.name, self._url.reason(error)) from None

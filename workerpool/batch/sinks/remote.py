@@ -17,12 +17,12 @@ from secrets import token_hex
 from typing import IO, Any
 
 from workerpool.batch.columns import Row
+from workerpool.batch.objects import asking, files_of, reason_of
 from workerpool.batch.sinks.base import Cadence
 from workerpool.batch.sinks.position import Position
 from workerpool.batch.sinks.remote_content import Content
 from workerpool.errors import OptionError, SinkError
-from workerpool.extras import load
-from workerpool.redact import printable, redact
+from workerpool.redact import redact
 
 CADENCE = Cadence(seconds=30.0, bytes=32 * 1024 * 1024)
 """As each part is a request that is paid for, and three more to note it, to read it and to remove it."""
@@ -41,14 +41,10 @@ class RemoteStore:
     hides_causes = True  # which may say credentials
 
     def __init__(self, output: str, content: Content) -> None:
-        library = load("fsspec", "remote", "an output at a URL")
         self.name = redact(output)
         self._content = content
-        try:
-            # Its own, as it has transactions; and without what it remembers of directories, as others write there.
-            self._files, self._path = library.core.url_to_fs(output, skip_instance_cache=True, use_listings_cache=False)
-        except (ImportError, ValueError) as error:
-            raise OptionError(f"the output {self.name} cannot be written: {_reason(error)}") from None
+        refusal = f"the output {self.name} cannot be written"
+        self._files, self._path = files_of(output, "an output at a URL", refusal)
         self._partial = f"{self._path}.partial"
         self._mark = f"{self._partial}/{_MARK}"
         self._token = ""
@@ -58,13 +54,13 @@ class RemoteStore:
         return f"{self.name}.partial/"
 
     def reason(self, error: Exception) -> str:
-        return _reason(error)
+        return reason_of(error)
 
     def refusal(self, error: Exception) -> SinkError:
-        return SinkError(f"{self.name} cannot be used: {_reason(error)}")
+        return SinkError(f"{self.name} cannot be used: {reason_of(error)}")
 
     def check_new(self, overwrite: bool) -> None:
-        with _asking():
+        with asking():
             is_there = self._files.exists(self._path)
         if is_there and not overwrite:
             raise OptionError(
@@ -87,7 +83,7 @@ class RemoteStore:
 
     def cut(self, position: Position) -> bool:
         parts = self._parts()
-        with _asking():
+        with asking():
             for _, end, path in parts:
                 if end > position.rows:
                     self._files.rm_file(path)
@@ -118,7 +114,7 @@ class RemoteStore:
         self._check_mark()
         data = self._content.encode(rows)
         end = position.rows + len(rows)
-        with _asking():
+        with asking():
             self._files.pipe_file(self._part(position.rows, end), data)
         return Position(end, position.bytes + self._content.counted(data))
 
@@ -148,33 +144,33 @@ class RemoteStore:
 
     def _parts(self) -> list[tuple[int, int, str]]:
         """Return the parts that are there, in their order: how many rows are before, and after each, and its path."""
-        with _asking():
+        with asking():
             paths = self._files.find(self._partial)
         named = [(path.rpartition("/")[2].partition(".")[0].split("-"), path) for path in paths]
         return sorted((int(name[0]), int(name[1]), path) for name, path in named if len(name) == 2)
 
     def _is_begun(self) -> bool:
-        with _asking():
+        with asking():
             return bool(self._files.exists(self._mark))
 
     def _sign(self) -> None:
         """Say that what is unfinished here is ours."""
         self._token = token_hex(8)
-        with _asking():
+        with asking():
             self._files.pipe_file(self._mark, self._token.encode())
 
     def _check_mark(self) -> None:
-        with _asking():
+        with asking():
             is_ours = self._files.exists(self._mark) and self._files.cat_file(self._mark) == self._token.encode()
         if not is_ours:
             raise OSError("another process has begun to write it, or has removed what is unfinished")
 
     def _remove_parts(self) -> None:
-        with _asking():
+        with asking():
             if self._files.exists(self._mark):
                 self._files.rm_file(self._mark)
         for _, _, path in self._parts():
-            with _asking():
+            with asking():
                 self._files.rm_file(path)
 
     def _each(self, paths: Sequence[str]) -> Iterator[IO[bytes]]:
@@ -184,25 +180,14 @@ class RemoteStore:
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[IO[bytes]]:
-        with _asking(), self._files.open(path, "rb", block_size=BLOCK) as file:
+        with asking(), self._files.open(path, "rb", block_size=BLOCK) as file:
             yield file
 
     @contextmanager
     def _uploaded(self, path: str) -> Iterator[IO[bytes]]:
         """Write an object that is there when all of it is: a transaction drops what an error has cut short."""
-        with _asking(), self._files.transaction, self._files.open(path, "wb", block_size=BLOCK) as file:
+        with asking(), self._files.transaction, self._files.open(path, "wb", block_size=BLOCK) as file:
             yield file
-
-
-@contextmanager
-def _asking() -> Iterator[None]:
-    """Make errors of the library behind fsspec, which have many names, those of a file."""
-    try:
-        yield
-    except (OSError, GeneratorExit):
-        raise
-    except Exception as error:
-        raise OSError(_reason(error)) from None
 
 
 def _rows_in(parts: list[tuple[int, int, str]]) -> int:
@@ -213,7 +198,3 @@ def _rows_in(parts: list[tuple[int, int, str]]) -> int:
             break
         rows = end
     return rows
-
-
-def _reason(error: Exception) -> str:
-    return printable(redact(" ".join(str(error).split()) or type(error).__name__))[:500]

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import IO, Any, Protocol
 
-from workerpool.batch.arrow import pyarrow, schema_of, table_of, values_of
+from workerpool.batch.arrow import prepare, pyarrow, table_of, values_of
 from workerpool.batch.columns import Columns, Row
 from workerpool.batch.sinks.appended import Rows
 from workerpool.batch.sinks.parts import STEP, first_of, groups_of
@@ -106,7 +106,7 @@ class ParquetContent:
         self._arrow = pyarrow("a Parquet output")
         self._parquet = load("pyarrow.parquet", "parquet", "a Parquet output")
         self._columns = columns
-        self._schema = schema_of(columns)
+        self._schema = prepare(columns)
 
     def encode(self, rows: Sequence[Row]) -> bytes:
         buffer = self._arrow.BufferOutputStream()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from workerpool.errors import SinkError
+from workerpool.errors import OptionError, SinkError
 
 
 def reason_of(error: Exception) -> str:
@@ -39,3 +39,30 @@ def gone(partial: str, what: str) -> SinkError:
 def write_error(name: str, reason: str, records: int, place: str = "") -> SinkError:
     """Return the error for an output that takes no more."""
     return SinkError(f"{name} cannot be written: {reason}; {records_before(records, place)}", records=records)
+
+
+def not_taken(name: str, reason: str) -> OptionError:
+    """Return the error for a table that rows cannot be merged into."""
+    return OptionError(
+        f"{name} does not take these rows: {reason}; change the schema or the table, or name another one with ?table="
+    )
+
+
+def null_is_refused(name: str, column: str) -> OptionError:
+    """Return the error for a table with a column that may not be null, and that a row may leave out."""
+    return OptionError(
+        f"{name} does not take these rows: its column {column} may not be null, and is no column of the schema that is "
+        "required; declare it so, or allow null there"
+    )
+
+
+def is_there_already(name: str) -> OptionError:
+    """Return the error for a table whose rows may not be replaced."""
+    return OptionError(
+        f"{name} is there already: give overwrite=True to replace its rows, or name another one with ?table="
+    )
+
+
+def column_is_missing(name: str, column: str) -> OptionError:
+    """Return the error for a table that has no such column."""
+    return OptionError(f"{name} has no column {column}: drop the table, or name another one with ?table=")

@@ -18,6 +18,7 @@ from typing import Any
 from workerpool.batch.columns import Columns, Kind, Row, json_text
 from workerpool.batch.sinks.base import Cadence
 from workerpool.batch.sinks.position import Position
+from workerpool.batch.sinks.sentences import column_is_missing, is_there_already
 from workerpool.batch.sinks.sql_locks import Held, lock
 from workerpool.batch.sinks.sql_types import cells_of, numbered
 from workerpool.batch.sinks.sql_url import SqlUrl, sql_of
@@ -235,17 +236,12 @@ class SqlStore:
     def _check_old(self, connection: Any, overwrite: bool) -> None:
         """Raise `OptionError` for a table that may not be filled anew, before anything is fetched for it."""
         if not overwrite:
-            raise OptionError(
-                f"{self.name} is there already: give overwrite=True to replace its rows, or name another one with "
-                "?table="
-            )
+            raise is_there_already(self.name)
         everything = self._sql.text("*")
         there = {*connection.execute(self._sql.select(everything).select_from(self._table).limit(0)).keys()}
         missing = [name for name in (self._columns.number, *self._columns.names) if name not in there]
         if missing:
-            raise OptionError(
-                f"{self.name} has no column {missing[0]}: drop the table, or name another one with ?table="
-            )
+            raise column_is_missing(self.name, missing[0])
 
     def _read(self, column: Any, kind: Kind) -> Any:
         """What is selected for a column: DuckDB's driver reads a zone only with a library more."""

@@ -29,8 +29,16 @@ def numbered(columns: Columns, name: str, schema: str | None, kind: str) -> Any:
     types = Types()
     # DuckDB keeps an index of a key in memory, and orders without one as fast.
     number = types.sql.Column(columns.number, types.sql.BigInteger, primary_key=kind != "duckdb", autoincrement=False)
-    others = [types.sql.Column(column.name, types.of(column, columns)) for column in columns.columns]
+    others = types.columns(columns, kind)
     return types.sql.Table(name, types.sql.MetaData(), number, *others, schema=schema, **_IN_MYSQL)
+
+
+def keyed(columns: Columns, name: str, schema: str | None, kind: str) -> Any:
+    """Return a table of these columns, with their key: what rows are merged into, made where there is none."""
+    types = Types()
+    made = types.columns(columns, kind)
+    key = types.sql.PrimaryKeyConstraint(*columns.key)
+    return types.sql.Table(name, types.sql.MetaData(), *made, key, schema=schema, **_IN_MYSQL)
 
 
 class Types:
@@ -39,6 +47,14 @@ class Types:
     def __init__(self) -> None:
         self.sql = load("sqlalchemy", "sql", "this database as an output")
         self._mysql = load("sqlalchemy.dialects.mysql", "sql", "this database as an output")
+
+    def columns(self, columns: Columns, kind: str) -> list[Any]:
+        """All columns. DuckDB's dialect does not know which words are DuckDB's own, such as `at`."""
+        quote = True if kind == "duckdb" else None
+        return [
+            self.sql.Column(column.name, self.of(column, columns), autoincrement=False, quote=quote)
+            for column in columns.columns
+        ]
 
     def of(self, column: Column, columns: Columns) -> Any:
         simple = {

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import select
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 from workerpool.batch.sources.packed import CHUNK, Broken, Packing, may_be_packed, packing_of, unpack
 
-_SHRUNK = "it is shorter than it was: begin anew with the file as it is"
+SHRUNK = "it is shorter than it was: begin anew with the file as it is"
 
 
 class Stopped(Exception):
@@ -48,7 +48,14 @@ def read_unpacked(file: int, wake: Wake, *, must: Packing | None = None, offset:
     `must`: how they have to be packed, as the name says. An `offset` above 0 is for regular files. Raises `Broken`,
     and `Stopped` once `wake` is set.
     """
-    chunks = _read(file, wake)
+    return unpacked(lambda start: _read(file, wake, start), must=must, offset=offset)
+
+
+def unpacked(
+    read: Callable[[int], Iterator[bytes]], *, must: Packing | None = None, offset: int = 0
+) -> Iterator[bytes]:
+    """The same of what `read` gives from any byte on; it raises `Broken` if there are fewer."""
+    chunks = read(0)
     head = b""
     while may_be_packed(head) and (chunk := next(chunks, b"")):
         head += chunk
@@ -58,16 +65,17 @@ def read_unpacked(file: int, wake: Wake, *, must: Packing | None = None, offset:
     if packing is not None:
         yield from _skip(unpack(chain([head], chunks), packing), offset)
     elif offset:
-        if os.fstat(file).st_size < offset:
-            raise Broken(_SHRUNK)
-        os.lseek(file, offset, os.SEEK_SET)
-        yield from _read(file, wake)
+        yield from read(offset)
     else:
         yield head
         yield from chunks
 
 
-def _read(file: int, wake: Wake) -> Iterator[bytes]:
+def _read(file: int, wake: Wake, offset: int) -> Iterator[bytes]:
+    if offset:
+        if os.fstat(file).st_size < offset:
+            raise Broken(SHRUNK)
+        os.lseek(file, offset, os.SEEK_SET)
     poll = select.poll()
     poll.register(file, select.POLLIN)
     poll.register(wake.fileno(), select.POLLIN)
@@ -96,5 +104,5 @@ def _skip(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
             break
     else:
         if size:
-            raise Broken(_SHRUNK)
+            raise Broken(SHRUNK)
     yield from chunks

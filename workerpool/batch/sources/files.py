@@ -11,18 +11,16 @@ are left alone, and said once.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from stat import S_ISREG
 
-from workerpool.batch.sources.base import STDIN
 from workerpool.batch.sources.chunks import Wake
 from workerpool.batch.sources.making import FIELD_ROWS, Making
 from workerpool.batch.sources.marks import BEGINNING, Block, Fingerprint, Mark
 from workerpool.batch.sources.names import sources_named
 from workerpool.batch.sources.opened import Opened, Source
 from workerpool.batch.sources.reading import FileReading
+from workerpool.batch.sources.remote import RemoteSource
 from workerpool.batch.sources.rows import COLUMNS
 from workerpool.errors import SourceError
 from workerpool.model import Request
@@ -87,7 +85,10 @@ class FileSources:
             if self.may_wait:
                 return None
             texts = [source for source in self.sources if source.format.is_text]
-            if sum(os.stat(source.path).st_size for source in texts) > COUNTED:
+            if (
+                any(isinstance(source, RemoteSource) for source in texts)
+                or sum(source.size() for source in texts) > COUNTED
+            ):
                 return None
             counts = [source.format.count(self._opened(source)) for source in self.sources]
         except (OSError, SourceError):
@@ -127,9 +128,7 @@ class FileSources:
 
         Raises `SourceError` where it cannot be looked at.
         """
-        source = self.sources[index]
-        status = None if source.path == STDIN else source.status()
-        return Fingerprint(status.st_size, status.st_mtime_ns) if status and S_ISREG(status.st_mode) else None
+        return self.sources[index].fingerprint()
 
     def verify(self, index: int, blocks: Iterable[Block]) -> Block | None:
         """Return the first of `blocks`, parts of the source `sources[index]` in order, that is not as it was.
@@ -142,7 +141,7 @@ class FileSources:
         return source.format.first_changed(self._opened(source), blocks)
 
     def _refuse_pipe(self, source: Source, what: str) -> None:
-        if source.path == STDIN or not S_ISREG(source.status().st_mode):
+        if source.fingerprint() is None:
             raise SourceError(f"{source.name} {what}: it is no file on a disk")
 
     def _opened(self, source: Source) -> Opened:

@@ -15,6 +15,7 @@ from workerpool.batch.sources.base import STDIN
 from workerpool.batch.sources.formats import ENDINGS, FORMATS, NAMES
 from workerpool.batch.sources.opened import Source
 from workerpool.batch.sources.packed import packing_named
+from workerpool.batch.sources.remote import RemoteSource, matching
 from workerpool.errors import OptionError, SourceError
 from workerpool.redact import redact
 
@@ -43,12 +44,15 @@ def sources_named(paths: Sequence[str], format: str | None) -> list[Source]:
 
 def _identity(path: str) -> str:
     try:
-        return path if path == STDIN else os.path.realpath(path)
+        return path if path == STDIN or is_remote(path) else os.path.realpath(path)
     except (OSError, ValueError):
         return path
 
 
 def _expanded(path: str) -> Iterator[str]:
+    if is_remote(path):
+        yield from matching(path) if "*" in path or "[" in path else [path]  # a URL may have a ? of its own
+        return
     if not glob.has_magic(path) or os.path.lexists(path):
         yield path
         return
@@ -63,6 +67,10 @@ def _expanded(path: str) -> Iterator[str]:
 
 def _source(path: str, format: str | None) -> Source:
     name = "standard input" if path == STDIN else redact(path)
+    if path.lower().startswith(("http://", "https://")) and not os.path.lexists(path):
+        raise SourceError(
+            f"{name} is a page to fetch, not a list of them: put it into a file, a URL a line, or pipe it in"
+        )
     packing = packing_named(path)
     ending = Path(path.lower().removesuffix(packing.ending if packing else "")).suffix[1:]
     found = FORMATS.get(format or (NAMES[0] if path == STDIN else ending))
@@ -72,4 +80,9 @@ def _source(path: str, format: str | None) -> Source:
         raise SourceError(f"{name}: Parquet is packed inside: unpack the file, and name it .parquet")
     if not found.is_text and path == STDIN:
         raise SourceError("Parquet is read from its end, so it cannot come from standard input: give a file")
-    return Source(path, found, name)
+    return RemoteSource(path, found) if is_remote(path) else Source(path, found, name)
+
+
+def is_remote(path: str) -> bool:
+    """Whether a source is an object at a URL that fsspec knows. Who names a page means to have it fetched."""
+    return "://" in path and not path.lower().startswith(("http://", "https://")) and not os.path.lexists(path)

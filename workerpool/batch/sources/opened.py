@@ -11,13 +11,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import IO, Protocol
 
 from workerpool.batch.sources.base import STDIN
 from workerpool.batch.sources.chunks import Stopped, Wake, read_unpacked
 from workerpool.batch.sources.lines import Lines
 from workerpool.batch.sources.making import FIELD_ROWS, Making
-from workerpool.batch.sources.marks import BEGINNING, Block, LinePositions, Mark, Positions
+from workerpool.batch.sources.marks import BEGINNING, Block, Fingerprint, LinePositions, Mark, Positions
 from workerpool.batch.sources.packed import CHUNK, packing_named, packing_of
 from workerpool.batch.sources.verify import first_changed
 from workerpool.errors import SourceError
@@ -26,9 +26,12 @@ from workerpool.model import Request
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # opening a named pipe must not wait where `stop` cannot reach
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Source:
-    """One source as the user named it: a path, or ``-``; what it holds; and what to call it in a sentence."""
+    """One source as the user named it: a path, or ``-``; what it holds; and what to call it in a sentence.
+
+    An object at a URL is a `remote.RemoteSource`.
+    """
 
     path: str
     format: Format
@@ -58,6 +61,36 @@ class Source:
         except (OSError, ValueError) as error:
             raise self.unreadable(error) from error
 
+    def size(self) -> int:
+        return self.status().st_size
+
+    def fingerprint(self) -> Fingerprint | None:
+        """What tells whether it has changed; None for a pipe. Raises `SourceError` where it cannot be looked at."""
+        status = None if self.path == STDIN else self.status()
+        return Fingerprint(status.st_size, status.st_mtime_ns) if status and stat.S_ISREG(status.st_mode) else None
+
+    @contextmanager
+    def file(self) -> Iterator[IO[bytes]]:
+        """Open it, to be read from any place."""
+        with open(self._open(), "rb") as file:
+            yield file
+
+    @contextmanager
+    def chunks(self, wake: Wake, offset: int) -> Iterator[Iterator[bytes]]:
+        """Its bytes, unpacked, from `offset` on."""
+        file = self._open()
+        try:
+            yield read_unpacked(file, wake, must=packing_named(self.path), offset=offset)
+        finally:
+            if self.path != STDIN:
+                os.close(file)
+
+    def _open(self) -> int:
+        try:
+            return sys.stdin.fileno() if self.path == STDIN else os.open(self.path, _OPEN_FLAGS)
+        except (OSError, AttributeError, ValueError) as error:
+            raise self.unreadable(error) from error
+
     def unreadable(self, error: Exception) -> SourceError:
         """Return the error that says why it cannot be opened."""
         if isinstance(error, FileNotFoundError):
@@ -83,31 +116,21 @@ class Opened:
         self._wake = wake
 
     @contextmanager
-    def file(self) -> Iterator[BinaryIO]:
+    def file(self) -> Iterator[IO[bytes]]:
         self._source.check()
-        with open(self._open(), "rb") as file:
+        with self._source.file() as file:
             yield file
 
     @contextmanager
     def chunks(self, offset: int = 0) -> Iterator[Iterator[bytes]]:
         """Its bytes, unpacked, from `offset` on."""
-        file = self._open()
-        try:
-            yield read_unpacked(file, self._wake, must=packing_named(self.path), offset=offset)
-        finally:
-            if self.path != STDIN:
-                os.close(file)
+        with self._source.chunks(self._wake, offset) as chunks:
+            yield chunks
 
     @contextmanager
     def lines(self, start: Mark = BEGINNING, positions: LinePositions | None = None) -> Iterator[Lines]:
         with self.chunks(start.offset) as chunks:
             yield Lines(chunks, self.name, first=start.line, positions=positions)
-
-    def _open(self) -> int:
-        try:
-            return sys.stdin.fileno() if self.path == STDIN else os.open(self.path, _OPEN_FLAGS)
-        except (OSError, AttributeError, ValueError) as error:
-            raise self._source.unreadable(error) from error
 
 
 class Format(Protocol):

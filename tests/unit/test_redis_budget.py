@@ -1,0 +1,248 @@
+"""A budget leased from Redis, with the model as the server: never over, shared by demand, alone when it is away."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.redis_budgets import EPOCH, HOST, OTHER, Members
+from workerpool.errors import BudgetError, OptionError
+from workerpool.limits.redis.link import Link
+from workerpool.limits.redis.model import GONE
+from workerpool.limits.redis.terms import SECOND
+from workerpool.limits.redis.times import Times
+from workerpool.options.credentials import warning_for
+
+
+@pytest.fixture
+def members() -> Members:
+    return Members()
+
+
+def test_four_members_use_the_whole_rate_and_have_the_same_of_it(members: Members) -> None:
+    four = [members.open(rate="400/s") for _ in range(4)]
+    members.pass_time(1.5, *four)
+    taken = members.pass_time(2.0, *four)
+    assert 0.98 * 800 <= sum(taken.values()) <= 802
+    assert max(taken.values()) <= 1.05 * min(taken.values())
+
+
+def test_who_needs_less_leaves_it_to_the_others(members: Members) -> None:
+    busy, modest = members.open(rate="200/s"), members.open(rate="200/s")
+    had = waiting = taken = 0
+    members.pass_time(1.0, busy)
+    for step in range(600):
+        if step == 200:  # now it is known how much it needs
+            had = taken = 0
+        waiting += step % 10 == 0  # 20 a second
+        taken += members.pass_time(0.005, busy)[0]
+        if waiting and members.take(modest):
+            waiting, had = waiting - 1, had + 1
+            modest.give_back(HOST, members.clock.now())
+    assert had >= 36
+    assert had + taken >= 0.95 * 400
+
+
+def test_a_member_calls_once_in_a_tick_however_much_it_sends(members: Members) -> None:
+    members.pass_time(3.0, members.open(rate="1000/s"))
+    assert len(members.server.calls) <= 32
+
+
+def test_what_a_member_holds_of_the_rate_goes_to_others_when_it_leaves_or_stops_to_call(members: Members) -> None:
+    first, second, third = (members.open(rate="300/s") for _ in range(3))
+    members.pass_time(1.0, first, second, third)
+    first.leave()
+    members.pass_time(0.5, second, third)
+    assert sum(members.pass_time(1.0, second, third).values()) >= 290
+    members.all.remove(second)  # killed
+    members.pass_time(GONE / SECOND + 0.5, third)
+    assert members.pass_time(1.0, third)[0] >= 290
+
+
+def test_while_a_member_is_silent_its_fair_share_is_left_to_it(members: Members) -> None:
+    first, second = members.open(rate="200/s"), members.open(rate="200/s")
+    members.pass_time(1.0, first, second)
+    members.all.remove(second)
+    members.pass_time(1.0, first)
+    assert members.pass_time(1.0, first)[0] <= 102
+
+
+# -- the server away --------------------------------------------------------------------------------------------------
+
+
+def test_members_go_on_with_their_fair_share_while_the_server_is_away_and_never_above_together(
+    members: Members,
+) -> None:
+    three = [members.open(rate="300/s") for _ in range(3)]
+    members.pass_time(1.0, *three)
+    members.server.is_away = True
+    began = members.pass_time(1.0, *three)
+    assert sum(began.values()) <= 302
+    alone = members.pass_time(2.0, *three)
+    assert all(195 <= taken <= 202 for taken in alone.values())
+    assert three[0].away == pytest.approx(3.0, abs=0.3)
+    members.server.is_away = False
+    back = members.pass_time(1.0, *three)
+    assert 200 <= sum(back.values()) <= 303
+    assert three[0].away == pytest.approx(3.0, abs=0.5)
+    assert sum(members.pass_time(1.0, *three).values()) >= 290
+
+
+def test_a_server_that_has_forgotten_all_leaves_their_share_to_those_that_are_not_back_yet(members: Members) -> None:
+    back, late = members.open(rate="200/s"), members.open(rate="200/s")
+    members.pass_time(1.0, back, late)
+    members.server.is_away = True
+    members.pass_time(1.0, back, late)
+    members.server.is_away = False
+    members.server.forget()
+    members.all.remove(late)  # its way to the server is longer
+    both = members.pass_time(1.0, back, late)
+    assert sum(both.values()) <= 204
+    members.all.append(late)
+    members.pass_time(1.0, back, late)
+    assert sum(members.pass_time(1.0, back, late).values()) >= 190
+
+
+def test_who_has_just_come_sends_nothing_when_the_server_goes_as_nobody_may_know_it(members: Members) -> None:
+    old = members.open(rate="100/s")
+    members.pass_time(1.0, old)
+    new = members.open(rate="100/s")
+    members.server.is_away = True
+    assert members.pass_time(2.0, new)[0] == 0
+
+
+def test_a_member_that_was_stopped_for_long_takes_no_share_of_those_who_took_it_for_dead(members: Members) -> None:
+    stopped = members.open(rate="100/s")
+    members.pass_time(1.0, stopped)
+    members.clock.advance(60)
+    members.server.is_away = True
+    assert members.pass_time(2.0, stopped)[0] <= 1
+
+
+def test_a_quota_is_not_exceeded_while_the_server_is_away(members: Members) -> None:
+    both = [members.open(rate="100/s and 100/h") for _ in range(2)]
+    taken = sum(members.pass_time(0.6, *both).values())
+    members.server.is_away = True
+    taken += sum(members.pass_time(5, *both).values())
+    assert taken <= 100
+
+
+def test_a_server_that_is_away_at_the_start_is_an_error(members: Members) -> None:
+    members.server.is_away = True
+    with pytest.raises(BudgetError, match="'trial' in Redis at redis://model cannot be used: connection refused"):
+        members.open()
+
+
+# -- places and pauses ------------------------------------------------------------------------------------------------
+
+
+def test_places_are_counted_over_all_members_and_shared_when_both_want_them(members: Members) -> None:
+    first, second = members.open(host_connections=4), members.open(host_connections=4)
+    assert members.pass_time(0.5, first, holds=True) == {0: 4}
+    assert members.pass_time(0.5, second, holds=True) == {0: 0}
+    for _ in range(4):
+        first.give_back(HOST, members.clock.now())
+    members.pass_time(0.5, first, second, holds=True)
+    flying = [member._hosts[HOST].in_flight for member in (first, second)]
+    assert flying == [2, 2]
+
+
+def test_with_more_members_than_places_they_take_turns(members: Members) -> None:
+    three = [members.open(host_connections=1) for _ in range(3)]
+    taken = members.pass_time(8.0, *three)
+    assert all(taken.values())
+
+
+def test_places_in_all_are_shared_between_hosts(members: Members) -> None:
+    first, second = members.open(max_connections=2), members.open(max_connections=2)
+    assert members.pass_time(0.5, first, holds=True) == {0: 2}
+    assert members.pass_time(0.5, second, host=OTHER, holds=True) == {0: 0}
+
+
+def test_idle_sockets_that_others_wait_for_are_to_be_closed(members: Members) -> None:
+    first, second = members.open(host_connections=2), members.open(host_connections=2)
+    members.pass_time(0.3, first, holds=True)
+    for _ in range(2):
+        first.give_back(HOST, members.clock.now())
+    assert first.tidy({HOST: 2}) == {}
+    members.pass_time(0.5, second)
+    assert first.tidy({HOST: 2}) == {HOST: 1}
+    assert first.allows(HOST, 2)
+    first.tidy({HOST: 1})
+    assert members.pass_time(0.5, second)[0] > 0
+
+
+def test_places_of_a_member_that_was_killed_are_free_after_a_while(members: Members) -> None:
+    dead, other = members.open(host_connections=1), members.open(host_connections=1)
+    members.pass_time(0.3, dead, holds=True)
+    members.all.remove(dead)
+    assert members.pass_time(GONE / SECOND - 1, other)[0] == 0
+    assert members.pass_time(2.0, other)[0] > 0
+
+
+def test_a_pause_holds_for_all_and_then_they_start_with_one_send(members: Members) -> None:
+    first, second = members.open(host_connections=4), members.open(host_connections=4)
+    members.pass_time(0.5, first, second)
+    first.pause(HOST, members.clock.now() + 2, members.clock.now())
+    assert members.pass_time(0.0, first) == {0: 0}
+    members.pass_time(0.25, second)  # until it has heard
+    assert members.pass_time(1.7, first, second) == {0: 0, 1: 0}
+    assert members.pass_time(0.25, first, second, holds=True) in ({0: 1, 1: 0}, {0: 0, 1: 1})
+
+
+def test_terms_that_differ_are_kept_as_the_strictest_says(members: Members) -> None:
+    wide, strict = members.open(rate="500/s"), members.open(rate="100/s and 150/min")
+    members.pass_time(0.5, wide, strict)
+    assert sum(members.pass_time(1.0, wide, strict).values()) <= 102
+    assert sum(members.pass_time(5.0, wide, strict).values()) <= 150
+
+
+# -- clocks and URLs --------------------------------------------------------------------------------------------------
+
+
+def test_a_time_of_the_servers_is_never_taken_for_an_earlier_one_here() -> None:
+    times = Times()
+    for at, way in ((0.0, 0.3), (1.0, 0.001), (2.0, 0.2)):
+        times.note(EPOCH + round((at + way / 2) * SECOND), 50 + at, 50 + at + way)
+    assert 53.0 <= times.here(EPOCH + 3 * SECOND) <= 53.0011
+    assert abs(times.there(53.0) - EPOCH - 3 * SECOND) <= 1100
+
+
+def test_a_clock_that_was_set_is_noticed() -> None:
+    times = Times()
+    assert not times.note(EPOCH, 50.0, 50.001)
+    assert times.note(EPOCH - 10 * SECOND, 51.0, 51.001)
+    assert 50.9 <= times.here(EPOCH - 10 * SECOND) <= 51.1
+
+
+@pytest.mark.parametrize("url", ["http://a.test", "redis://", "unix://", "a.test:6379", "redis://a.test:x"])
+def test_what_is_no_servers_url_is_refused_with_those_that_would_do(url: str) -> None:
+    pytest.importorskip("redis")
+    with pytest.raises(OptionError, match="redis://HOST:PORT/0"):
+        Link(url, "github")
+
+
+def test_a_password_may_be_named_and_is_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("redis")
+    monkeypatch.setenv("SECRET", "hunter2-Xyzzy")
+    for url in ("redis://:env:SECRET@a.test:6379/1", "redis://:hunter2-Xyzzy@a.test:6379/1"):
+        link = Link(url, "github")
+        assert link.where == "redis://a.test:6379/1"
+        assert link._password == "hunter2-Xyzzy"
+        assert "hunter2" not in link._url
+    with pytest.raises(OptionError, match="the environment has no NOTHING"):
+        Link("redis://:env:NOTHING@a.test", "github")
+
+
+@pytest.mark.parametrize(
+    ("url", "is_open"),
+    [
+        ("redis://:hunter2@a.test", True),
+        ("redis://:env:SECRET@a.test", False),
+        ("redis://a.test", False),
+        ("env:REDIS_URL", False),
+    ],
+)
+def test_only_a_password_that_everybody_can_read_is_warned_of(url: str, is_open: bool) -> None:
+    warning = warning_for("--redis", url)
+    assert (warning is not None) == is_open
+    assert "hunter2" not in (warning or "")
