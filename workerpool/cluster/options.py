@@ -29,10 +29,13 @@ def check_cluster(given: Mapping[str, Any], options: Options, *, is_local: bool)
         if given.get(name) is not None:
             raise OptionError(
                 f"{name}={given[name]!r} with cluster=: its workers are on several machines, which have no budget in "
-                "common; leave it out, or use cluster='local[4]' or processes=, on one machine"
+                "common; name a Redis that keeps one, by redis= and budget=, or leave it out"
             )
     if given.get("budget") is not None:
-        raise OptionError("budget= with cluster=: it is in a file of this machine, and the workers are on others")
+        raise OptionError(
+            "budget= with cluster=: it is in a file of this machine, and the workers are on others; name a Redis that "
+            "keeps it, by redis="
+        )
 
 
 def options_of_workers(

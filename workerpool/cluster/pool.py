@@ -42,7 +42,7 @@ class ClusterPool(WorkerPool):
     `cluster`: ``"local[4]"``, a cluster of four processes of this machine, which begins and ends with the pool; the
     address of a Dask scheduler, as ``"tcp://10.0.0.5:8786"``; or a `distributed.Client`. All workers need the same
     version of this library. `max_workers`: threads of each worker. Other numbers are for all workers together: those of
-    ``local[4]`` keep them by a file; on a cluster of several machines, none can be asked for.
+    ``local[4]`` keep them by a file, those of several machines by `redis`.
     `bodies`: False leaves them where they were read, so that outcomes say how long they are, and responses have none.
     `options` are those of `WorkerPool`. Functions and classes among them have to be found in modules, not in the
     program's main one; there is no `clock`, and cookies are not ``"shared"``.
