@@ -102,6 +102,25 @@ def test_a_send_that_has_a_place_waits_for_slots_only(trial: Trial) -> None:
     assert [one.in_flight for one in (first._table.pool, account(first))] == [1, 1]
 
 
+def test_whoever_asks_sees_what_another_one_has_just_changed(trial: Trial) -> None:
+    first, second = trial.open(), trial.open()
+    now = trial.clock.now()
+    assert trial.take_all(first, most=2) == 2
+    assert first.next_at(HOST, 1, now) <= now
+    second.pause(HOST, now + 5, now)
+    assert first.next_at(HOST, 1, now) == now + 5
+
+
+def test_whoever_has_looked_at_one_account_still_sees_what_has_changed_in_another(trial: Trial) -> None:
+    first, second = trial.open(), trial.open()
+    now = trial.clock.now()
+    for host in (HOST, OTHER):
+        assert trial.take(first, host)
+    second.pause(HOST, now + 5, now)
+    assert trial.take(first, OTHER)
+    assert first.next_at(HOST, 1, now) == now + 5
+
+
 def test_a_look_sees_what_others_have_changed_and_when(trial: Trial) -> None:
     first, second = trial.open(), trial.open()
     now = trial.clock.now()

@@ -20,6 +20,7 @@ from workerpool.limits.file import claims as claims_module
 from workerpool.limits.file import history as history_module
 from workerpool.limits.file import mapped as mapped_module
 from workerpool.limits.file import members as members_module
+from workerpool.limits.file import place as place_module
 from workerpool.limits.file import state as state_module
 from workerpool.limits.file.records import Record, space_of
 
@@ -454,6 +455,19 @@ def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path, mode: i
     (tmp_path / "workerpool").chmod(mode)
     with pytest.raises(BudgetError, match="not safe"):
         budget_path("a", {"XDG_RUNTIME_DIR": str(tmp_path)})
+
+
+def test_a_directory_that_others_may_only_pass_through_is_used(tmp_path: Path) -> None:
+    (tmp_path / "workerpool").mkdir()
+    (tmp_path / "workerpool").chmod(0o711)
+    path = budget_path("a", {"XDG_RUNTIME_DIR": str(tmp_path)})
+    assert path == str(tmp_path / "workerpool" / "a.budget")
+
+
+def test_an_environment_that_names_no_run_directory_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(place_module, "_is_own", lambda run, user: False)
+    path = budget_path("a", {"TMPDIR": str(tmp_path)})
+    assert path == str(tmp_path / f"workerpool-{os.getuid()}" / "a.budget")
 
 
 @pytest.mark.parametrize("kind", ["another user's", "file"])
