@@ -40,7 +40,8 @@ def test_every_option_is_read() -> None:
         "--proxy socks5h://127.0.0.1:1080 --auth basic:me:env:HOME "
         "--allow-host example.com --allow-host *.example.org:8443 --deny-private "
         "--trust-proxy --no-fast-path --slow-start --retry-budget 5% --breaker 7 --fail-fast "
-        "--robots --contact https://example.com/bot --key-rate 10/s --limit-by header:X-Api-Key --budget github "
+        "--robots --contact https://example.com/bot --key-rate 10/s --limit-by header:X-Api-Key "
+        "--budget github --redis redis://cache/1 "
         "--processes 2 --dedupe --job a.job --retry-failed --retry-rounds 2 --restart --wait-lock 0s --skip-recent 12h "
         "--no-conditional --only-changed --unique-keys --idempotency-keys --at-least-once "
         "--schema s.toml --upsert --rejects bad.jsonl "
@@ -84,6 +85,7 @@ def test_every_option_is_read() -> None:
             "max_connections": 9,
             "host_connections": 4,
             "budget": "github",
+            "redis": "redis://cache/1",
             "retry": RetryPolicy(attempts=1, budget=RetryBudget(share=0.05)),
             "breaker": Breaker(failures=7, fails_fast=True),
             "timeout": 2.5,

@@ -35,7 +35,7 @@ class FakePool:
         self.is_drained.set()
 
     def statistics(self) -> Figures:
-        return SimpleNamespace(sent=7, in_flight=2, parked=1, bytes_saved=0, downloads=())
+        return SimpleNamespace(sent=7, in_flight=2, parked=1, bytes_saved=0, downloads=(), budget_away=0.0)
 
     def batches(
         self, requests: Iterable[str | Request | Idle], **options: Any

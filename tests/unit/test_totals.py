@@ -45,7 +45,15 @@ def tally(*outcomes: Outcome, hosts: int = 100) -> Totals:
 
 def figures(waits: Waits | None = None, **changes: int) -> Any:
     return SimpleNamespace(
-        **{"sent": 0, "retries": 0, "redirects": 0, "sockets_opened": 0, "sockets_reused": 0, **changes},
+        **{
+            "sent": 0,
+            "retries": 0,
+            "redirects": 0,
+            "sockets_opened": 0,
+            "sockets_reused": 0,
+            "budget_away": 0.0,
+            **changes,
+        },
         waits=waits or Waits(),
     )
 

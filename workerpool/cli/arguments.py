@@ -62,10 +62,10 @@ sources:
   Texts may be packed: .gz, .bz2, .xz, .zst (with the extra [zstd]). A name
   with *, ? or [ stands for the files that match it, ** for directories too;
   - is standard input, s3://bucket/urls.csv an object at a URL, with the extra
-  [s3], or [remote] for others. Columns or fields: url, and if you like method, headers
-  and params (JSON objects), body (text) or json, key (a label; the URL by
-  default), and sha256 (of the answer's body). Others are left alone. A line
-  that is no request gets a record that says why.
+  [s3], or [remote] for others. Columns or fields: url, and if you like
+  method, headers and params (JSON objects), body (text) or json, key (a label;
+  the URL by default), and sha256 (of the answer's body). Others are left
+  alone. A line that is no request gets a record that says why.
   Any other table needs --template: its columns are put into a URL, headers, a
   body. A database's SQLAlchemy URL needs --query; the rows are its answer's.
 
