@@ -139,7 +139,7 @@ def test_a_file_that_was_changed_where_it_was_read_is_refused_and_goes_on_once_i
 
 def test_a_file_that_was_only_touched_or_added_to_goes_on(tmp_path: Path, doomed: Doomed) -> None:
     """Few requests are answered before a kill, however late it comes, so that of so many hosts none is read past."""
-    with Origin([f"127.0.0.{number}" for number in range(1, 9)]) as origin:
+    with Origin([f"127.0.0.{number}" for number in range(1, 41)]) as origin:
         answered = 0
         origin.default = lambda arrival: Reply(delay=100 if origin.requests > answered else 0)
         trial = file_of(tmp_path, origin, doomed, 2500)
