@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -490,9 +491,11 @@ def test_a_disk_without_room_is_told_of_in_the_last_line_and_gone_on_with(place:
     )
     assert done.returncode == 5, done.stderr
     assert "file too large" in done.stderr.lower() or "disk i/o error" in done.stderr.lower()
-    assert last_line(done) == (
-        "workerpool: crawl.job: run 1 stopped, as its results could not be written; "
-        "run it again, and it goes on (exit 5)"
+    # What was done is said too if the ledger can still be read: which of its files met the limit first is chance.
+    assert re.fullmatch(
+        "workerpool: crawl.job: run 1 stopped, as its results could not be written(: [0-9,]+ inputs? done, .*)?; "
+        r"run it again, and it goes on \(exit 5\)",
+        last_line(done),
     )
     assert place.reconcile()["wrong"] == []
     assert place.run("--quiet").returncode == 0
