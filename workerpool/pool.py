@@ -290,6 +290,12 @@ class WorkerPool(Requesting):
             **self._crew.snapshot(),
         )
 
+    @property
+    def rate(self) -> float | None:
+        """Requests a second that its budget lets be sent in the long run, None without one."""
+        rate = self._options.budgets.rate
+        return None if rate is None else rate.sustained
+
     def __repr__(self) -> str:
         kind, now = type(self).__name__, self.statistics()
         return (

@@ -237,7 +237,7 @@ def test_the_command_line_loads_rich_only_when_it_draws() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status", "reconcile", "jobs", "doctor"])
+@pytest.mark.parametrize("command", ["run", "plan", "status", "top", "reconcile", "jobs", "doctor"])
 def test_the_help_of_each_command_fits_a_terminal_and_lists_its_exit_codes(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,4 +255,5 @@ def test_a_commands_words_about_jobs_become_its_settings() -> None:
     assert parse(["reconcile", "a.job", "-o", "postgresql://u:p@db/t"]) == LookSettings(
         command="reconcile", directories=("a.job",), as_json=False, output="postgresql://u:p@db/t"
     )
+    assert parse(["top", "a.job", "--once"]) == LookSettings(command="top", directories=("a.job",), once=True)
     assert parse(["jobs"]) == LookSettings(command="jobs", directories=(".",), as_json=False)

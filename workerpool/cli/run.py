@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from workerpool import events
 from workerpool.batch.bodies import check_directory, scratch_bodies
 from workerpool.batch.codes import HELD, NOT_WRITTEN, OK, USAGE
+from workerpool.batch.progress import Pace
 from workerpool.batch.record import all_included, needs_bodies
 from workerpool.batch.result import BROKEN, DEADLINE, RunResult, last_word
 from workerpool.batch.run import Books, Run
@@ -30,7 +31,6 @@ from workerpool.batch.sources.choice import sources_for
 from workerpool.batch.straight import StraightBooks, scratch_duplicates
 from workerpool.batch.template.making import making_of
 from workerpool.cli.arguments import RunSettings
-from workerpool.cli.progress import Progress, make_progress
 from workerpool.cli.signals import Signals, exit_code, name_of
 from workerpool.cli.speaker import LogStream, Speaker
 from workerpool.cluster import make_pool
@@ -40,6 +40,7 @@ from workerpool.pool import WorkerPool
 from workerpool.report.summary import Took, summarize
 from workerpool.report.totals import Tally
 from workerpool.report.why import Allowed
+from workerpool.view.live import Progress, make_progress
 from workerpool.wording import duration, plural, row
 
 if TYPE_CHECKING:
@@ -221,12 +222,19 @@ class _Execution:
             yield
             return
         to_terminal = self._settings.output == STDOUT and os.isatty(1)
-        self._progress = make_progress(self._run.moment, to_terminal=to_terminal)
+        pace = Pace()
+        self._progress = make_progress(
+            lambda: pace.look(self._run.moment()), title=self._title(), to_terminal=to_terminal
+        )
         self._progress.start()
         try:
             yield
         finally:
             self._progress.stop()
+
+    def _title(self) -> str:
+        books = self._books
+        return books.name if books.run is None else f"{books.directory}: run {books.run}"
 
     # -- signals, in their own thread ---------------------------------------------------------------------------------
 

@@ -352,6 +352,10 @@ RECONCILE = (
     AS_JSON,
 )
 
+TOP = (
+    Option("", "--once", "say how it is now, in a line, and end", to="once"),
+)
+
 INFER = (
     Option("", "-o, --output FILE", "where the schema goes; by default, to standard output", to="output"),
 )
@@ -398,6 +402,7 @@ ALL = tuple(
             *MESSAGES,
             *PLAN,
             *DOCTOR,
+            *TOP,
         ),
     )
     if option.flag
