@@ -64,6 +64,7 @@ LEVELS: dict[str, float] = {
     "report": 6,
     "doctor": 6,
     "plan": 6.1,  # reads the sources and records of batches
+    "metrics": 6.1,  # and these as Prometheus reads them
     "view": 6.1,  # shows the moments of a batch
     "cli": 8,
     "__main__": 9,

@@ -31,6 +31,7 @@ from workerpool.batch.sources.choice import sources_for
 from workerpool.batch.straight import StraightBooks, scratch_duplicates
 from workerpool.batch.template.making import making_of
 from workerpool.cli.arguments import RunSettings
+from workerpool.cli.exporting import Exporter, exported
 from workerpool.cli.signals import Signals, exit_code, name_of
 from workerpool.cli.speaker import LogStream, Speaker
 from workerpool.cluster import make_pool
@@ -188,6 +189,7 @@ class _Execution:
         self._owns_process = owns_process
         self._tally = Tally()
         self._progress: Progress | None = None
+        self._exporter: Exporter | None = None
         self._cpu = 0.0  # seconds, of the run
         # Nobody knows how many pages there will be.
         is_counted = settings.pages is None and (settings.has_progress or events.is_on("run.progress"))
@@ -205,14 +207,20 @@ class _Execution:
     def carry_out(self) -> int:
         if self._ready.job is not None and self._ready.job.told is not None:
             self._speaker.tell(f"workerpool: {self._ready.job.told}.")
-        with self._signals, self._display():
-            began = time.process_time()
-            result = self._run.execute()
-            self._cpu = time.process_time() - began
+        settings = self._settings
+        with exported(settings.metrics, settings.metrics_file, self._run.moment, self._speaker) as self._exporter:
+            with self._signals, self._display():
+                began = time.process_time()
+                result = self._run.execute()
+                self._cpu = time.process_time() - began
+            if self._exporter is not None:
+                self._exporter.end(result.exit_code)
         self._tell_end(result)
         return result.exit_code
 
     def _observe(self, outcome: Outcome) -> None:
+        if self._exporter is not None:
+            self._exporter.observe(outcome)
         if self._ready.job is None or not isinstance(outcome.error, Cancelled):  # a job fetches those the next time
             self._tally.add(outcome)
 

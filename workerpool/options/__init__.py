@@ -317,6 +317,13 @@ MESSAGES = (
     Option("", "--no-progress", "no progress, but the summary at the end", to="no_progress"),
     Option(
         "", "--log-format console|json", "log events to stderr; json: and nothing else there", to="log_format"),
+    Option(
+        "", "--metrics [HOST:]PORT",
+        "serve [metrics](metrics.md) to Prometheus while it runs: on this machine alone, on HOST, or as :PORT on all "
+        "its addresses", to="metrics"),
+    Option(
+        "", "--metrics-file FILE",
+        "write them to FILE every 15 s and at the end, for the node exporter's textfile collector", to="metrics_file"),
 )
 
 AS_JSON = Option("", "--json", "write one JSON object in place of text", to="as_json")
