@@ -10,7 +10,6 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ import pytest
 from benchmarks.nginx import free_port
 from tests.commands import PATIENCE, run_here, started
 from tests.conftest import require
+from tests.late import late
 from tests.waiting import eventually
 from workerpool.testing import Arrival, Origin, Reply
 
@@ -58,26 +58,24 @@ def asked(url: str, query: str) -> list[Any]:
         return []
 
 
+def look_at(url: str) -> None:
+    """Find in a Prometheus a run that waits for the last of its ten requests."""
+    ok = 'workerpool_outcomes_total{job="crawl",reason="ok"}'
+    assert eventually(lambda: [one["value"][1] for one in asked(url, ok)] == ["9"], PATIENCE)
+    (flying,) = asked(url, "workerpool_requests_in_flight")
+    assert flying["value"][1] == "1"
+    (median,) = asked(url, "histogram_quantile(0.5, workerpool_request_duration_seconds_bucket)")
+    assert 0 < float(median["value"][1]) < 60
+
+
 def test_a_real_prometheus_scrapes_a_run(tmp_path: Path, origin: Origin) -> None:
-    may_end, port = Event(), free_port()
-
-    def answer(arrival: Arrival) -> Reply:
-        may_end.wait(PATIENCE)
-        return Reply()
-
-    origin.script("/last", answer)
-    (tmp_path / "urls.txt").write_text("\n".join([*(origin.url(f"/bytes/{n}") for n in range(9)), origin.url("/last")]))
+    port = free_port()
     words = ["run", str(tmp_path / "urls.txt"), "-o", str(tmp_path / "out.jsonl"), "--metrics", str(port)]
-    with prometheus(tmp_path, port) as url, started(*words) as run:
-        ok = 'workerpool_outcomes_total{job="crawl",reason="ok"}'
-        try:
-            assert eventually(lambda: [one["value"][1] for one in asked(url, ok)] == ["9"], PATIENCE)
-            (flying,) = asked(url, "workerpool_requests_in_flight")
-            assert flying["value"][1] == "1"
-            (median,) = asked(url, "histogram_quantile(0.5, workerpool_request_duration_seconds_bucket)")
-            assert 0 < float(median["value"][1]) < 60
-        finally:
-            may_end.set()
+    with late() as last, prometheus(tmp_path, port) as url:
+        (tmp_path / "urls.txt").write_text("\n".join([*(origin.url(f"/bytes/{n}") for n in range(9)), last.url]))
+        with started(*words) as run:
+            look_at(url)
+            last.answer()
             _, said = run.communicate(timeout=PATIENCE)
     assert run.returncode == 0
     assert f"Metrics are at http://127.0.0.1:{port}/metrics." in said.decode()

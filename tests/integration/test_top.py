@@ -7,16 +7,17 @@ import os
 import pty
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from threading import Event
 
 import pytest
 
 from tests.commands import COMMAND, PATIENCE, environment, run_here, started
+from tests.late import late
 from tests.waiting import eventually
-from workerpool.testing import Arrival, Origin, Reply
+from workerpool.testing import Origin
 
 
 @pytest.fixture
@@ -26,18 +27,8 @@ def origin() -> Iterator[Origin]:
 
 
 @contextmanager
-def going_on(directory: Path, origin: Origin) -> Iterator[tuple[Path, Event]]:
-    """A run of a job whose last answer waits for the event."""
-    may_end = Event()
-
-    def answer(arrival: Arrival) -> Reply:
-        may_end.wait(PATIENCE)
-        return Reply(body=b"x")
-
-    origin.script("/last", answer)
-    (directory / "urls.txt").write_text(
-        "\n".join([origin.url("/bytes/1"), origin.url("/status/404"), origin.url("/last")])
-    )
+def going_on(directory: Path, origin: Origin) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """A run of a job that waits for its last answer; and what has that come."""
     job = directory / "crawl.job"
     words = [
         "run",
@@ -49,12 +40,13 @@ def going_on(directory: Path, origin: Origin) -> Iterator[tuple[Path, Event]]:
         "--rate",
         "50/s",
     ]
-    with started(*words) as process:
-        try:
+    with late() as last:
+        (directory / "urls.txt").write_text("\n".join([origin.url("/bytes/1"), origin.url("/status/404"), last.url]))
+        with started(*words) as process:
             assert eventually(lambda: shows(job), PATIENCE)
-            yield job, may_end
-        finally:
-            may_end.set()
+            end = cache(last.answer)
+            yield job, end
+            end()
             process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
 
@@ -80,12 +72,12 @@ def test_once_says_in_a_line_how_the_run_is(tmp_path: Path, origin: Origin, caps
 
 def test_elsewhere_than_on_a_terminal_lines_come_until_the_run_ends(tmp_path: Path, origin: Origin) -> None:
     with (
-        going_on(tmp_path, origin) as (job, may_end),
+        going_on(tmp_path, origin) as (job, end),
         subprocess.Popen([*COMMAND, "top", str(job)], env=environment(), stdout=subprocess.PIPE, text=True) as watching,
     ):
         assert watching.stdout is not None
         assert "2 of 3  67%" in watching.stdout.readline()
-        may_end.set()
+        end()
         assert watching.wait(PATIENCE) == 0
         assert watching.stdout.read() == f"{job}: run 1 has ended: see workerpool status {job}\n"
 

@@ -213,8 +213,7 @@ class _Execution:
                 began = time.process_time()
                 result = self._run.execute()
                 self._cpu = time.process_time() - began
-            if self._exporter is not None:
-                self._exporter.end(result.exit_code)
+            self._end_metrics(result.exit_code)
         self._tell_end(result)
         return result.exit_code
 
@@ -240,6 +239,10 @@ class _Execution:
         finally:
             self._progress.stop()
 
+    def _end_metrics(self, code: int) -> None:
+        if self._exporter is not None:
+            self._exporter.end(code)
+
     def _title(self) -> str:
         books = self._books
         return books.name if books.run is None else f"{books.directory}: run {books.run}"
@@ -262,6 +265,7 @@ class _Execution:
             self._speaker.tell(f"{name_of(number)} again: stopped.", self._where(), self._how_to_go_on())
         else:
             self._say_last_word(f"stopped by a second {name_of(number)}", exit_code(number))
+        self._end_metrics(exit_code(number))
         os._exit(exit_code(number))
 
     # -- a sink that failed, in the run's second thread ---------------------------------------------------------------
@@ -274,6 +278,7 @@ class _Execution:
         self._run.stop_now()
         self._speaker.error(str(error))
         self._say_last_word(BROKEN, NOT_WRITTEN)
+        self._end_metrics(NOT_WRITTEN)
         os._exit(NOT_WRITTEN)
 
     # -- the end ------------------------------------------------------------------------------------------------------
