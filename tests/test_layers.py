@@ -53,6 +53,7 @@ LEVELS: dict[str, float] = {
     "worker": 4,
     "gate": 4,
     "crew": 4.1,  # steps within a layer: many workers' threads stand on one request's way through a worker
+    "tracing": 1.2,  # stands on what outcomes say
     "stream": 4.2,
     "governor": 4.2,
     "requesting": 4.3,  # stands on `stream`

@@ -37,7 +37,7 @@ def test_every_option_is_read() -> None:
         "run a.txt b.csv - --output out.x --workers 3 --rate 50/s --burst 2 --host-rate 100/min --connections 9 "
         "--host-connections 4 --retries 0 --timeout 2.5 --deadline 1h30m --ordered --include headers --overwrite "
         "--format csv --quiet --no-progress --log-format console "
-        "--metrics :9464 --metrics-file m.prom --input-format jsonl --max-body 10MB --insecure "
+        "--metrics :9464 --metrics-file m.prom --trace --input-format jsonl --max-body 10MB --insecure "
         "--proxy socks5h://127.0.0.1:1080 --auth basic:me:env:HOME "
         "--allow-host example.com --allow-host *.example.org:8443 --deny-private "
         "--trust-proxy --no-fast-path --slow-start --retry-budget 5% --breaker 7 --fail-fast "
@@ -99,6 +99,7 @@ def test_every_option_is_read() -> None:
             "allow_hosts": ["example.com", "*.example.org:8443"],
             "deny_private": True,
             "trust_proxy": True,
+            "trace": True,
             "robots": True,
             "contact": "https://example.com/bot",
             "fast_path": False,

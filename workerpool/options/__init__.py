@@ -299,6 +299,12 @@ REACH = (
     Option("trust_proxy", "--trust-proxy",
            "with `{deny_private}`: leave that to the proxy that is gone through. Else a proxy is an error"),
     Option(
+        "trace", "--trace",
+        "make [spans of OpenTelemetry](../howto/tracing.md) for requests and their attempts, and send the trace's "
+        "context along; the program is to be run by opentelemetry-instrument. Needs the extra `[otel]`", "none",
+        python="make [spans of OpenTelemetry](../howto/tracing.md) for requests and their attempts, and send the "
+        "trace's context along: True for the program's own tracer provider, or another one. Needs the extra `[otel]`"),
+    Option(
         "robots", "--robots",
         "obey each site's [robots.txt](../howto/crawl.md) and its Crawl-delay; needs `{contact}`. What it does not "
         "allow ends as `RobotsDisallowed`, unsent. Needs the extra `[crawl]`"),
