@@ -30,6 +30,7 @@ quick: $(READY)  ## Run the tests of single modules, which start hardly a proces
 	@$(BIN)/python -m pytest tests/unit tests/property -m "not slow" $(ARGS)
 
 # Where they cannot be installed, as without a network, what needs them is left out, and says why. It fails with CI=true.
+# Airflow's database is made here too, as that takes longer than the tests; each of them copies it.
 hosts: $(READY)  ## Make the environment with Airflow and Dagster, whose examples the tests run
 	@$(MAKE) --silent $(HOSTS_READY) || echo "Airflow and Dagster could not be installed, so their tests are left out." >&2
 
@@ -84,6 +85,7 @@ $(PACKAGES_READY): $(READY) tools/debian-packages
 
 $(HOSTS_READY): setup.cfg tools/environment
 	@tools/environment $(HOSTS) hosts
+	@AIRFLOW_HOME=$(CURDIR)/$(HOSTS)/airflow $(HOSTS)/bin/airflow db migrate >/dev/null
 	@touch $@
 
 # The peers are many, and only this target needs them.

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from benchmarks.nginx import free_port
-from tests import mariadb as mariadb_server
-from tests import postgres as postgres_server
 from tests.certificates import Authority
 from tests.contract.routes import ADDRESSES, LOGIN, NAMES, Route
 from tests.contract.tinyproxy import Tinyproxy, tinyproxy
@@ -82,22 +79,6 @@ def route(request: pytest.FixtureRequest) -> Iterator[Route]:
             asked=asked,
             keeps_sockets=not name.startswith("http-proxy"),
         )
-
-
-@pytest.fixture(scope="session")
-def postgres(require: Callable[[object, str], None]) -> Iterator[postgres_server.Server]:
-    """A PostgreSQL server for all tests, each of which takes tables of its own."""
-    require(postgres_server.find("initdb"), "PostgreSQL's server is not installed")
-    with postgres_server.running(free_port()) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def mariadb(require: Callable[[object, str], None]) -> Iterator[mariadb_server.Server]:
-    """A MariaDB server for all tests, each of which takes tables of its own."""
-    require(mariadb_server.find("mariadbd"), "MariaDB's server is not installed")
-    with mariadb_server.running(free_port()) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import IN_FULL
 from tests.jobs.place import Place
-from tests.jobs.trial import WORKERS, Batch, Doomed, Trial, doomed_in
+from tests.jobs.trial import WORKERS, Batch, Doomed, Trial
 from tests.outputs import Row, rows_in
 from tests.shelf import Shelf, content_of
 from workerpool import Job, OptionError, Request, Save
@@ -281,12 +281,6 @@ def test_a_directory_that_cannot_be_made_is_the_outputs_error(place: Place, orig
 
 
 # -- kills -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doomed]:
-    with doomed_in(tmp_path_factory.mktemp("doomed")) as made:
-        yield made
 
 
 def shelves(origin: Origin, count: int, dice: random.Random) -> tuple[Batch, list[Shelf]]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import IN_FULL
-from tests.jobs.trial import Batch, Doomed, Trial, batch_of, doomed_in
+from tests.jobs.trial import Batch, Doomed, Trial, batch_of
 from tests.waiting import eventually
 from workerpool.testing import Origin
 
@@ -27,12 +27,6 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def origin() -> Iterator[Origin]:
     with Origin() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doomed]:
-    with doomed_in(tmp_path_factory.mktemp("doomed")) as made:
         yield made
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +11,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks.nginx import free_port
-from tests import postgres
-from tests.conftest import require
 from tests.jobs.place import Enough, Place, Row
 from tests.outputs import FILES, rows_in
 from tests.waiting import let_pass
@@ -399,13 +395,6 @@ def statuses_of(output: str) -> Counter[tuple[str, int]]:
     return Counter(rows)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Server]:
-    require(postgres.find("initdb"), "PostgreSQL's server is not installed")
-    with postgres.running(free_port()) as running:
-        yield running
-
-
 @pytest.mark.parametrize("output", [*FILES, "postgres"])
 def test_failures_of_a_finished_run_are_fetched_again_and_good_records_stay(
     place: Place, origin: Origin, request: pytest.FixtureRequest, output: str
@@ -413,7 +402,7 @@ def test_failures_of_a_finished_run_are_fetched_again_and_good_records_stay(
     """Twice in a row, then with nothing failed, then after the output is gone."""
     is_table = output == "postgres"
     if is_table:
-        output = request.getfixturevalue("server").url(f"t{os.getpid()}")
+        output = request.getfixturevalue("postgres").url("retried")
     fails = {"a", "b"}
 
     def answer(arrival: Arrival) -> Reply:
@@ -441,8 +430,8 @@ def test_failures_of_a_finished_run_are_fetched_again_and_good_records_stay(
     assert statuses_of(output) == {(name, 200): 60 for name in "abcde"}
     assert origin.requests == 540
     if is_table:
-        with request.getfixturevalue("server").connect() as connection:
-            connection.execute(f"DROP TABLE t{os.getpid()}")
+        with request.getfixturevalue("postgres").connect() as connection:
+            connection.execute("DROP TABLE retried")
     else:
         (place.directory / output).unlink()
     assert place.run(*words, "--retry-failed", output=output) in (2, 5)

@@ -28,12 +28,6 @@ def origin() -> Iterator[Origin]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doomed]:
-    with doomed_in(tmp_path_factory.mktemp("doomed")) as made:
-        yield made
-
-
 class Piped(Trial):
     """A trial whose URLs come from standard input."""
 

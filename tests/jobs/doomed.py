@@ -29,6 +29,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import workerpool.batch.job.job
+import workerpool.cli.looking  # noqa: F401  commands import these two when they need them; here it is done once
 from workerpool.cli import main as command
 from workerpool.cli import run as of_runs
 from workerpool.cluster import make_pool
@@ -142,11 +144,16 @@ def _load_what_is_written_with(argv: list[str]) -> None:
     """Import once what else every child would: it takes longer than a run. Nothing of it may leave a thread here."""
     words = " ".join(argv)
     if ".parquet" in words:
-        import pyarrow.parquet  # noqa: F401
+        import pyarrow.parquet
+
+        pyarrow.array([0])  # the first one imports pandas
     if "postgresql://" in words:
         import psycopg  # noqa: F401
-    if "--query" in words:
-        pass
+    if "mysql+" in words or "duckdb:" in words:
+        import sqlalchemy.dialects.mysql
+        import sqlalchemy.dialects.postgresql  # noqa: F401  DuckDB's is made of it
+    if "--schema" in words:
+        import jmespath  # noqa: F401
     if "--template" in words:
         import uritemplate  # noqa: F401
     assert len(os.listdir("/proc/self/task")) == 1
