@@ -6,6 +6,7 @@ import logging
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache
 
 import pytest
 
@@ -86,9 +87,12 @@ def bucket() -> Iterator[str]:
     """A bucket on an S3 server of this process."""
     fsspec = pytest.importorskip("fsspec")
     pytest.importorskip("s3fs")
+    loaders = pytest.importorskip("botocore.loaders")
     server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with pytest.MonkeyPatch.context() as patch:
+        # Each client reads what botocore knows of the service's every call, which takes longer than a test.
+        patch.setattr("botocore.session.create_loader", cache(loaders.create_loader))
         server.start()
         host, port = server.get_host_and_port()
         patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")

@@ -31,6 +31,7 @@ from typing import Any
 
 import workerpool.batch.job.job
 import workerpool.cli.looking  # noqa: F401  commands import these two when they need them; here it is done once
+from tests.outputs import load_library_of
 from workerpool.cli import main as command
 from workerpool.cli import run as of_runs
 from workerpool.cluster import make_pool
@@ -143,15 +144,7 @@ def _pool_of_short_waits(backoff: float, processes: int, **options: Any) -> Work
 def _load_what_is_written_with(argv: list[str]) -> None:
     """Import once what else every child would: it takes longer than a run. Nothing of it may leave a thread here."""
     words = " ".join(argv)
-    if ".parquet" in words:
-        import pyarrow.parquet
-
-        pyarrow.array([0])  # the first one imports pandas
-    if "postgresql://" in words:
-        import psycopg  # noqa: F401
-    if "mysql+" in words or "duckdb:" in words:
-        import sqlalchemy.dialects.mysql
-        import sqlalchemy.dialects.postgresql  # noqa: F401  DuckDB's is made of it
+    load_library_of(words)
     if "--schema" in words:
         import jmespath  # noqa: F401
     if "--template" in words:
