@@ -32,6 +32,12 @@ os.environ["NETRC"] = os.devnull
 IN_FULL = bool(os.environ.get("WORKERPOOL_IN_FULL"))
 """Whether to run whole what only samples are run of by default, for an hour or so: ``make long``, ``make kills``."""
 
+
+def sample_of(number: int) -> int:
+    """A fourth of so many examples of a property, unless all is to be run in full."""
+    return number if IN_FULL else max(1, number // 4)
+
+
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
 

@@ -28,8 +28,7 @@ def load_library_of(output: str) -> None:
     if "postgresql://" in output:
         import psycopg  # noqa: F401
     if "mysql+" in output:
-        import pymysql
-        import sqlalchemy.dialects.mysql  # noqa: F401
+        import sqlalchemy.dialects.mysql
     if "duckdb:" in output:
         import duckdb_engine  # noqa: F401
     if "sqlite:" in output:

@@ -324,7 +324,7 @@ def test_a_job_killed_at_one_of_its_calls_ends_with_every_body_in_its_file(
     dice = random.Random(name)
     counts: dict[str, int] = {}
     kills = 0
-    for number in range((150 if IN_FULL else 4) + 1):
+    for number in range((150 if IN_FULL else 2) + 1):
         directory = tmp_path / str(number)
         directory.mkdir()
         with Origin() as origin:
@@ -354,7 +354,7 @@ def test_a_job_killed_at_random_moments_fetches_hardly_a_byte_twice(
         shelf.cuts = []
     trial = Trial(tmp_path, origin, doomed, batch, "out.jsonl", "--bodies", str(tmp_path / "bodies"))
     code = -9
-    for _ in range(8 if IN_FULL else 3):
+    for _ in range(8 if IN_FULL else 2):
         code = trial.kill_after(arrivals=dice.randrange(1, 20))
         if code >= 0 or trial.is_finished():
             break
