@@ -111,7 +111,7 @@ def test_of_a_cut_file_every_whole_line_is_kept_and_no_half_one(tmp_path: Path, 
 
 @each
 def test_damaged_data_is_an_error_after_the_lines_before_it(tmp_path: Path, ending: str) -> None:
-    text = noise(30_000)
+    text = noise(40_000)
     data = bytearray(PACKERS[ending](text))
     data[len(data) * 9 // 10 : len(data) * 9 // 10 + 64] = random.Random(7).randbytes(64)
     path = write(tmp_path / f"u.txt{ending}", bytes(data))
