@@ -6,11 +6,17 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
+from benchmarks.nginx import free_port
 from tests.certificates import Authority
+
+if TYPE_CHECKING:  # their clients take long to import, and few tests need them
+    from tests.mariadb import Server as MariaDB
+    from tests.postgres import Server as PostgreSQL
 
 #: A developer's shell may route or verify HTTP its own way; the tests talk to loopback servers with their own rules.
 _FOREIGN = (
@@ -25,6 +31,12 @@ os.environ["NETRC"] = os.devnull
 
 IN_FULL = bool(os.environ.get("WORKERPOOL_IN_FULL"))
 """Whether to run whole what only samples are run of by default, for an hour or so: ``make long``, ``make kills``."""
+
+
+def sample_of(number: int) -> int:
+    """A fourth of so many examples of a property, unless all is to be run in full."""
+    return number if IN_FULL else max(1, number // 4)
+
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
@@ -67,3 +79,23 @@ def tiny_switch_interval() -> Iterator[None]:
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(before)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgreSQL]:
+    """A PostgreSQL server for all tests, each of which takes tables of its own."""
+    from tests import postgres
+
+    require(postgres.find("initdb"), "PostgreSQL's server is not installed")
+    with postgres.running(free_port()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """A MariaDB server for all tests, each of which takes tables of its own."""
+    from tests import mariadb
+
+    require(mariadb.find("mariadbd"), "MariaDB's server is not installed")
+    with mariadb.running(free_port()) as server:
+        yield server
