@@ -27,6 +27,16 @@ def distributed() -> Any:
     return distributed
 
 
+@pytest.fixture(scope="module")
+def forked_workers() -> Iterator[None]:
+    """Have the workers that are started from here be forked from one process that has imported the library."""
+    distributed()
+    import dask
+
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        yield
+
+
 @contextmanager
 def local_cluster(workers: int) -> Iterator[Any]:
     """A client of a cluster of so many processes."""
