@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.forked import CONTEXT
 from tests.waiting import LONG, eventually
 from workerpool.processes import child, process
 from workerpool.testing import Origin
@@ -31,7 +31,7 @@ def urls(origin: Origin, count: int, path: str = "/bytes/10") -> list[str]:
 
 @pytest.fixture
 def real_start() -> None:
-    """For a test whose processes are to be started as they are for users, which takes half a second of the processor."""
+    """For a test whose processes are to be started as they are for users."""
 
 
 @pytest.fixture
@@ -45,9 +45,7 @@ class _Forked:
     """As much of `subprocess.Popen` as pools use."""
 
     def __init__(self, descriptor: int) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__, "tests.elsewhere", "workerpool.pool", "structlog"])
-        self._process = context.Process(target=_serve, args=(DupFd(descriptor), dict(os.environ)))
+        self._process = CONTEXT.Process(target=_serve, args=(DupFd(descriptor), dict(os.environ)))
         self._process.start()
         self.kill = self._process.kill
 

@@ -20,7 +20,7 @@ from benchmarks.limited_nginx import limiting_connections, limiting_rate
 from benchmarks.manners.clients import CLIENTS
 from benchmarks.manners.hidden import HIDDEN
 from benchmarks.manners.measuring import Row, run
-from tests.conftest import IN_FULL
+from tests.conftest import IN_FULL, some
 from tests.held_back import in_the_best_of_three
 
 SECONDS = 4.0 if IN_FULL else 3.0
@@ -37,7 +37,7 @@ def meet(limit: str, client: str, require: Callable[[object, str], None]) -> tup
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("limit", ["nginx-rate", "bucket", "window-ietf", "nginx-connections", "queue"])
+@pytest.mark.parametrize("limit", some(["nginx-rate", "bucket", "nginx-connections", "queue", "window-ietf"], 2))
 def test_a_pool_that_is_told_a_limit_is_not_refused_and_uses_it(
     limit: str, require: Callable[[object, str], None]
 ) -> None:

@@ -12,7 +12,8 @@ import pytest
 from benchmarks.nginx import free_port
 from tests import valkey
 from tests.held_back import HeldBack
-from tests.integration.test_shared_budget import Client, names
+from tests.integration.test_shared_budget import names
+from tests.shared.client import Client
 from tests.waiting import LONG, eventually
 from workerpool import WorkerPool
 from workerpool.cli import main

@@ -31,7 +31,6 @@ from workerpool.processes import fleet as fleet_module
 from workerpool.processes import supervisor as supervisor_module
 from workerpool.testing import Arrival, Origin, Reply
 
-
 pytestmark = pytest.mark.usefixtures("forked_processes")
 
 

@@ -36,7 +36,6 @@ from workerpool import (
 )
 from workerpool.testing import Arrival, Origin, Reply
 
-
 pytestmark = pytest.mark.usefixtures("forked_processes")
 
 

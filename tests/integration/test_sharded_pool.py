@@ -43,7 +43,6 @@ from workerpool.batch.record import record_of
 from workerpool.model import IDLE
 from workerpool.testing import Origin
 
-
 pytestmark = pytest.mark.usefixtures("forked_processes")
 
 
