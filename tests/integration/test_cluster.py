@@ -144,9 +144,8 @@ def test_workers_that_others_have_started_keep_to_one_rate_by_redis(
     options: dict[str, Any] = {"rate": "80/s", "budget": "crawl", "max_workers": 8}
     with valkey.running(tmp_path) as server:
         given = [origin.url(f"/status/200?n={number}") for number in range(160)]
-        assert all(
-            outcome.ok for outcome in fetch(given, cluster=client.scheduler.address, redis=server.url, **options)
-        )
+        options |= {"cluster": client.scheduler.address, "redis": server.url}
+        assert all(outcome.ok for outcome in fetch(given, **options))
     assert origin.requests == 160
     assert origin.busiest(1.0) <= 80 * 1.03 + 1
 
