@@ -66,7 +66,7 @@ def watching(port: int) -> Iterator[Callable[[], int]]:
     def watch() -> None:
         nonlocal most
         before: set[object] = set()
-        while not done.wait(0.003):
+        while not done.wait(0.01):
             now = connected_to(port)
             most = max(most, len(before & now))
             before = now
