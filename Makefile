@@ -13,7 +13,7 @@ HOSTS_READY := $(HOSTS)/.ready
 PACKAGES_READY := $(VENV)/.packages-ready
 BENCH_READY := $(VENV)/.bench-ready
 MUTANTS_READY := $(VENV)/.mutants-ready
-DEBIAN_PACKAGES := nginx-light libpython3.11-testsuite tinyproxy postgresql mariadb-server
+DEBIAN_PACKAGES := nginx-light libpython3.11-testsuite tinyproxy postgresql mariadb-server prometheus
 BENCH_PACKAGES := nginx-light curl
 ARGS ?=
 

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from workerpool.batch.codes import INTERRUPTED, NOT_WRITTEN, USAGE
-from workerpool.cli.speaker import speak
 from workerpool.errors import WorkerPoolError
+from workerpool.view.speech import speak
 
 __all__ = ["main"]
 

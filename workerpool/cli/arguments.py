@@ -152,6 +152,8 @@ class RunSettings:
     quiet: bool = False
     no_progress: bool = False
     log_format: str | None = None
+    metrics: str | None = None
+    metrics_file: str | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -248,6 +250,10 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         if "dedupe" in batch and "ordered" in batch:
             raise OptionError("--dedupe with --ordered needs --job DIR, where answers wait until it is their turn")
     pool, of_run = pool_of(said), said_of(said, (PROCESSES, CLUSTER, DEADLINE, *MESSAGES))
+    if "metrics" in of_run:
+        from workerpool.metrics.metrics import address_of
+
+        address_of(of_run["metrics"])
     options, sources = options_of(**pool), tuple(with_password(source, "SOURCE") for source in said.sources)
     check_processes(of_run.get("processes", 1), options.workers)
     if (cluster := of_run.get("cluster")) is not None:
