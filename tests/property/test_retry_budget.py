@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import IN_FULL
 from workerpool.config import Budgets, RetryBudget, RetryPolicy
 from workerpool.limits import RetryTokens
 from workerpool.model import Request
@@ -16,7 +15,7 @@ from workerpool.rate import Rate
 from workerpool.scheduler import POOLS_SHARE, Scheduler
 from workerpool.tickets import Ticket
 
-HOURS = (4 if IN_FULL else 1) * 3600.0
+HOURS = 4 * 3600.0
 
 
 class Outage:
@@ -77,7 +76,7 @@ def make_scheduler(budget: RetryBudget | None, floor: float, rate: Rate | None =
 
 
 def test_hours_of_outage_add_no_more_load_than_the_retry_budget() -> None:
-    """A request comes each second for each of two hosts, for hours; every attempt fails."""
+    """A request comes each second for each of two hosts, for four hours; every attempt fails."""
     policy = RetryPolicy(attempts=4)
     budget, floor = policy.budget, policy.budget_floor
     assert budget is not None
