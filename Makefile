@@ -63,6 +63,7 @@ mutants: $(MUTANTS_READY)  ## Change the code in thousands of small ways, and te
 
 docs: $(READY)  ## Write the tables of options, check every link and name in the documentation, and make its site
 	@$(BIN)/python -m tools.reference
+	@$(BIN)/python -m tools.shipped
 	@$(BIN)/python -m pytest tests/test_docs.py -q $(ARGS)
 	@$(MAKE) --silent site
 	@echo "The documentation is at build/site/index.html."
