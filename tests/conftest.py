@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from hypothesis import settings
@@ -38,6 +39,21 @@ def sample_of(number: int) -> int:
     return number if IN_FULL else max(1, number // 4)
 
 
+Value = TypeVar("Value")
+
+
+def some(values: Iterable[Value], every: int) -> list[Value]:
+    """All of them where everything is run in full, else each `every`-th, the first one among them."""
+    return [*values][:: 1 if IN_FULL else every]
+
+
+def combined(*axes: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Each with each where everything is run in full, else as few combinations as have each value once."""
+    if IN_FULL:
+        return [*itertools.product(*axes)]
+    return [tuple(axis[turn % len(axis)] for axis in axes) for turn in range(max(map(len, axes)))]
+
+
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
 
@@ -50,8 +66,10 @@ def require(present: object, reason: str) -> None:
     pytest.skip(reason)
 
 
-# The same examples each time, unless all is run in full; and none is too slow for a machine with other things to do.
-settings.register_profile("suite", derandomize=not IN_FULL, deadline=None, database=None)
+# The same examples each time, and fewer, unless all is run in full; and none is too slow for a machine that is busy.
+settings.register_profile(
+    "suite", max_examples=100 if IN_FULL else 30, derandomize=not IN_FULL, deadline=None, database=None
+)
 settings.load_profile("suite")
 
 

@@ -120,7 +120,7 @@ def moving(frames: list[str]) -> str:
     view = re.search(r'viewBox="([^"]+)"', frames[0])
     assert view is not None
     seconds = SHOWN * (len(frames) - 1) + LAST
-    css = [".frame { visibility: hidden; animation-duration: %.1fs; animation-iteration-count: infinite }" % seconds]
+    css = [f".frame {{ visibility: hidden; animation-duration: {seconds:.1f}s; animation-iteration-count: infinite }}"]
     parts = []
     for number, frame in enumerate(frames):
         begin, end = SHOWN * number / seconds * 100, SHOWN * (number + 1) / seconds * 100
@@ -147,7 +147,7 @@ def main() -> None:
     chosen = [*range(0, len(screens) - 1, max(1, -(-(len(screens) - 1) // (MOST - 1)))), len(screens) - 1]
     frames = [drawn(screens[number], f"t{number}") for number in chosen]
     TARGET.write_text(moving(frames))
-    print(f"{TARGET}: {len(frames)} frames, {TARGET.stat().st_size / 1000:.0f} kB")
+    print(f"{TARGET}: {len(frames)} frames, {TARGET.stat().st_size / 1000:.0f} kB")  # noqa: T201
 
 
 if __name__ == "__main__":

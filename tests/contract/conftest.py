@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -11,7 +12,8 @@ from functools import cache
 import pytest
 
 from tests.certificates import Authority
-from tests.contract.routes import ADDRESSES, LOGIN, NAMES, Route
+from tests.conftest import IN_FULL
+from tests.contract.routes import ADDRESSES, KINDS, LOGIN, NAMES, Route
 from tests.contract.tinyproxy import Tinyproxy, tinyproxy
 from tests.socks_server import SocksServer
 from workerpool.testing import Origin
@@ -54,9 +56,18 @@ def tls_origin(tls: ssl.SSLContext) -> Iterator[Origin]:
         yield origin
 
 
-@pytest.fixture(params=NAMES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have each test that says nothing of it go every way in full, else one of each kind: another one than others."""
+    says = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "route" in metafunc.fixturenames and "route" not in says:
+        turn = zlib.crc32(metafunc.function.__name__.encode())
+        names = NAMES if IN_FULL else [kind[turn % len(kind)] for kind in KINDS]
+        metafunc.parametrize("route", names, indirect=True)
+
+
+@pytest.fixture
 def route(request: pytest.FixtureRequest) -> Iterator[Route]:
-    """Each way to an origin in turn."""
+    """A way to an origin, by its name."""
     name: str = request.param
     is_tls = name.endswith("https") or name.startswith("connect")
     origin = request.getfixturevalue("tls_origin" if is_tls else "origin")
