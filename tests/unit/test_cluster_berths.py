@@ -210,6 +210,7 @@ def test_whatever_workers_do_every_request_ends_once_and_counts_hold(
         if what == "enter":
             for _ in range(40):
                 one = request(next(numbers), f"h{choice}")
+                one.size = 1 + one.number % 3
                 entered.add(one.number)
                 books.enter(one)
         elif what == "join":
@@ -227,8 +228,10 @@ def test_whatever_workers_do_every_request_ends_once_and_counts_hold(
         else:
             books.leave(berth.address)
         for each in books.berths.values():
-            assert each.queued == sum(len(lane.queue) for lane in each.lanes.values())
-            assert len(each.given) == sum(lane.under_way for lane in each.lanes.values())
+            queued = [given.size for lane in each.lanes.values() for given in lane.queue]
+            assert each.queued == sum(lane.queued for lane in each.lanes.values()) == sum(queued)
+            assert each.has == sum(lane.under_way for lane in each.lanes.values())
+            assert each.has == sum(given.size for given in each.given.values())
         busy = [one.errand.host for each in books.berths.values() for one in each.given.values()]
         at = {(one.errand.host, each.address) for each in books.berths.values() for one in each.given.values()}
         assert may_split or len(at) == len({*busy})  # a host is one worker's while anything of it is under way

@@ -41,10 +41,14 @@ SPLIT_FROM = 16
 
 @dataclass(slots=True, eq=False)
 class Given:
-    """A request without an outcome. `lane`: where it counts as being under way; None while it is queued."""
+    """A request without an outcome. `lane`: where it counts as being under way; None while it is queued.
+
+    `size`: how many it counts as; simulations let one stand for a range of a host's.
+    """
 
     ticket: Ticket
     errand: Errand
+    size: int = 1
     lane: Lane | None = None
     is_over: bool = False
 
@@ -55,16 +59,20 @@ class Given:
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """What is to be sent to a host by one worker. `berth`: whose; None while there is no worker."""
+    """What is to be sent to a host by one worker. `berth`: whose; None while there is no worker.
+
+    `queued`: requests in the `queue`.
+    """
 
     host: str
     berth: Berth | None = None
     queue: deque[Given] = field(default_factory=deque)
+    queued: int = 0
     under_way: int = 0
 
     @property
     def load(self) -> int:
-        return len(self.queue) + self.under_way
+        return self.queued + self.under_way
 
     def push(self, *new: Given, first: bool = False) -> None:
         """Queue requests, in their order, behind all others or before them."""
@@ -72,20 +80,33 @@ class Lane:
             self.queue.extendleft(reversed(new))
         else:
             self.queue.extend(new)
-        if self.berth is not None:
-            self.berth.queued += len(new)
+        self._count(sum(given.size for given in new))
 
     def pop(self) -> Given:
+        given = self.queue.popleft()
+        self._count(-given.size)
+        return given
+
+    def part(self) -> list[Given]:
+        """Take out the later half of the queue."""
+        queue = [*self.queue]
+        rest = queue[len(queue) // 2 :]
+        self.queue = deque(queue[: -len(rest)])
+        self._count(-sum(given.size for given in rest))
+        return rest
+
+    def _count(self, more: int) -> None:
+        self.queued += more
         if self.berth is not None:
-            self.berth.queued -= 1
-        return self.queue.popleft()
+            self.berth.queued += more
 
 
 @dataclass(slots=True, eq=False)
 class Berth:
     """A worker of the cluster, with so many `threads`.
 
-    `given`: requests that it has, `target` of them at most, by its `rate`; `queued`: those in its lanes' queues.
+    `given`: requests that it has, `has` in number, `target` of them at most, by its `rate`; `queued`: those in its
+    lanes' queues.
     `chunks`: numbers of the tasks that it has. `pool`: which pool it had when it told last; `is_hungry`: whether that
     could send to more hosts. `counted`: outcomes since `counted_at`.
     """
@@ -94,6 +115,7 @@ class Berth:
     threads: int
     lanes: dict[str, Lane] = field(default_factory=dict)
     given: dict[int, Given] = field(default_factory=dict)
+    has: int = 0
     queued: int = 0
     chunks: set[int] = field(default_factory=set)
     target: int = 0
@@ -122,7 +144,7 @@ class Berth:
     @property
     def load(self) -> float:
         """How much it has to do, in what it may be given at once."""
-        return (len(self.given) + self.queued) / self.target
+        return (self.has + self.queued) / self.target
 
     def note_rate(self, ended: int, now: float) -> None:
         """Count what has ended, and find out how much work lasts for `AHEAD` seconds.
@@ -191,18 +213,20 @@ class Books:
 
     def fill(self, berth: Berth) -> list[Given]:
         """Give a worker as much of its lanes as it may have, of one after the other in turn."""
-        room = berth.target - len(berth.given)
+        room = berth.target - berth.has
         chosen: list[Given] = []
         lanes = deque(lane for lane in berth.lanes.values() if lane.queue)
-        while lanes and len(chosen) < room:
+        while lanes and room > 0:
             lane = lanes.popleft()
             given = _next(lane)
             if given is None:
                 self._tidy(lane)
                 continue
             given.lane = lane
-            lane.under_way += 1
+            lane.under_way += given.size
             berth.given[given.number] = given
+            berth.has += given.size
+            room -= given.size
             chosen.append(given)
             lanes.append(lane)
         return chosen
@@ -248,7 +272,7 @@ class Books:
         givers = sorted((berth for berth in self.berths.values() if berth.queued), key=_queued, reverse=True)
         if not givers:
             return
-        takers = [berth for berth in self.berths.values() if not berth.queued and len(berth.given) < max(1, berth.low)]
+        takers = [berth for berth in self.berths.values() if not berth.queued and berth.has < max(1, berth.low)]
         for taker, giver in zip(takers, cycle(givers)):
             self._help(taker, giver)
 
@@ -263,25 +287,21 @@ class Books:
             if not lane.under_way and lane.queue and lane.host not in berth.lanes:
                 self._unhouse(lane)
                 self._house(lane, berth)
-                moved += len(lane.queue)
+                moved += lane.queued
         if not moved and self._may_split:
             self._split(giver, berth)
 
     def _split(self, giver: Berth, berth: Berth) -> None:
         """Give the later half of a large host's queue to another worker, as a range of its own."""
-        largest = max(giver.lanes.values(), key=lambda lane: len(lane.queue))
-        if len(largest.queue) < SPLIT_FROM:
+        largest = max(giver.lanes.values(), key=lambda lane: lane.queued)
+        if len(largest.queue) < 2 or largest.queued < SPLIT_FROM:
             return
         part = berth.lanes.get(largest.host)
         if part is None:
             part = Lane(largest.host)
             self._lanes[largest.host].append(part)
             self._house(part, berth)
-        queue = [*largest.queue]
-        rest = queue[len(queue) // 2 :]
-        giver.queued -= len(rest)
-        largest.queue = deque(queue[: -len(rest)])
-        part.push(*rest)
+        part.push(*largest.part())
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -310,12 +330,12 @@ class Books:
     def _house(self, lane: Lane, berth: Berth) -> None:
         lane.berth = berth
         berth.lanes[lane.host] = lane
-        berth.queued += len(lane.queue)
+        berth.queued += lane.queued
 
     def _unhouse(self, lane: Lane) -> None:
         if lane.berth is not None:
             del lane.berth.lanes[lane.host]
-            lane.berth.queued -= len(lane.queue)
+            lane.berth.queued -= lane.queued
             lane.berth = None
 
     def _let_go(self, given: Given, *, tidy: bool = True) -> None:
@@ -323,9 +343,9 @@ class Books:
         lane, given.lane = given.lane, None
         if lane is None:
             return
-        lane.under_way -= 1
-        if lane.berth is not None:
-            lane.berth.given.pop(given.number, None)
+        lane.under_way -= given.size
+        if lane.berth is not None and lane.berth.given.pop(given.number, None) is not None:
+            lane.berth.has -= given.size
         if tidy:
             self._tidy(lane)
 

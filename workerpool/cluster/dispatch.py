@@ -142,7 +142,8 @@ class Dispatch:
             berth.count_in()
             self.books.take_back(berth, [number for number in berth.given if number not in ended])
         berth.pool = pool
-        berth.note_rate(len(ended), now)
+        given = self.books.given
+        berth.note_rate(sum(given[number].size for number in ended if number in given), now)
         self._seen_at = now
         if ended:
             self.losses = 0
@@ -164,4 +165,4 @@ class Dispatch:
 
     def needs_more_hosts(self) -> bool:
         """Whether a worker could send to further hosts. Any thread."""
-        return any(berth.is_hungry and len(berth.given) < berth.target for berth in [*self.books.berths.values()])
+        return any(berth.is_hungry and berth.has < berth.target for berth in [*self.books.berths.values()])
