@@ -1,7 +1,7 @@
 """The course of a batch on a cluster, on a manual clock: one event after the other, no thread, no socket.
 
-Real are the coordinator's decisions (`Dispatch` and its books), the budget's server (`Budget`, to which its Lua is held)
-and its members (`Leased`). Simulated are Dask, as a scheduler that takes its time for each task and may be behind, the
+Real are the coordinator's decisions (`Dispatch` and its books), the budget's server (`Budget`, to which its Lua is
+held) and its members (`Leased`). Simulated are Dask, as a scheduler that takes its time for each task and may be behind, the
 workers' pools (see `worker`) and the source.
 """
 

@@ -27,7 +27,7 @@ TRIP = 0.001
 
 @dataclass(slots=True, eq=False)
 class Range:
-    """URLs of one host. `mean`: seconds of each; `left`: those that are not sent; `ends_at`: when those that are end."""
+    """URLs of one host. `mean`: seconds of each; `left`: those not sent yet; `ends_at`: when those that were sent end."""
 
     number: int
     size: int

@@ -250,7 +250,7 @@ def test_a_worker_has_few_chunks_at_once_however_many_requests_there_are(make: C
     line = Line("w")
     make(line).add([Wanted(number) for number in range(1000)])
     first = line.next()
-    assert len(first.chunk.errands) == 8  # four for each thread
+    assert len(first.chunk.errands) == 6  # four for each thread, of which a third is kept for other hosts
     for _ in range(5):
         first.harvest()
         first = line.next()
@@ -267,7 +267,7 @@ def test_a_stream_that_is_given_up_ends_what_is_queued_here_and_stops_what_is_th
     sent = line.next()
     owner.is_over = True
     crew.give_up(owner)
-    assert eventually(lambda: sum(bool(ticket.outcomes) for ticket in tickets) == 12)
+    assert eventually(lambda: sum(bool(ticket.outcomes) for ticket in tickets) == 14)
     assert all(isinstance(ticket.outcomes[0].error, Cancelled) for ticket in tickets if ticket.outcomes)
     assert line.stopped == [sent.chunk.errands[0].owner]
 

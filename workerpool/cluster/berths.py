@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from heapq import nlargest
 from itertools import cycle
 
 from workerpool.cluster.messages import Errand
@@ -21,13 +22,20 @@ from workerpool.statistics import PoolStatistics
 from workerpool.tickets import Ticket
 
 SECONDS = 1.0
-"""Seconds after which a worker is to say what has ended: so much a chunk brings, and a crash repeats at most."""
+"""Seconds after which a worker is to say what has ended, at least; see `TASKS`."""
+
+TASKS = 100
+"""Chunks a second of all workers together: Dask needs milliseconds for each, so that many workers speak less often."""
 
 AHEAD = 2.0
-"""Seconds of work, by its measured rate, that a worker is given ahead of what it has told."""
+"""So many times these seconds of work, by its measured rate, a worker is given ahead of what it has told."""
+
+HOST_PART = 2
+"""A host's requests at a worker may be so many times those that it could be given besides (dynamic thresholds, as in
+`Intake`): one that does not answer leaves a third to the others, two leave a fifth."""
 
 FIRST = 4
-"""Requests for each thread that a worker is given before its rate is known."""
+"""Requests for each thread, and each of these seconds, that a worker is given before its rate is known."""
 
 MOST = 10_000
 """Requests that a worker is given at most."""
@@ -146,8 +154,8 @@ class Berth:
         """How much it has to do, in what it may be given at once."""
         return (self.has + self.queued) / self.target
 
-    def note_rate(self, ended: int, now: float) -> None:
-        """Count what has ended, and find out how much work lasts for `AHEAD` seconds.
+    def note_rate(self, ended: int, now: float, seconds: float = SECONDS) -> None:
+        """Count what has ended, and find out how much work lasts for `AHEAD` times so many seconds.
 
         Where that is more than it was given, it grows by what it does with that, twofold at a time.
         """
@@ -157,7 +165,7 @@ class Berth:
             return
         rate = self.counted / elapsed
         self.rate = (self.rate + rate) / 2 if self.rate else rate
-        self.target = min(2 * self.target, MOST, max(self.least, int(self.rate * AHEAD)))
+        self.target = min(2 * self.target, MOST, int(max(self.least, self.rate * AHEAD) * seconds))
         self.counted, self.counted_at = 0, now
 
     def count_in(self) -> None:
@@ -167,7 +175,10 @@ class Berth:
 
 
 class Books:
-    """All berths and lanes. `may_split`: whether several workers may send to one host."""
+    """All berths and lanes. `may_split`: whether several workers may send to one host.
+
+    `waiting`: requests that no worker has. `changed`: workers that may be given something since it was emptied.
+    """
 
     def __init__(self, *, may_split: bool) -> None:
         self._may_split = may_split
@@ -178,6 +189,13 @@ class Books:
         self._lanes: dict[str, list[Lane]] = {}  # by host
         self._homes: dict[str, str] = {}  # where hosts were that have nothing now, who is longest so first
         self.given: dict[int, Given] = {}  # all without an outcome, by number
+        self.waiting = 0
+        self.changed: dict[Berth, None] = {}  # in order, as a set would not be
+
+    @property
+    def seconds(self) -> float:
+        """After which a worker is to say what has ended: the more of them, the later."""
+        return max(SECONDS, len(self.berths) / TASKS)
 
     # -- requests -----------------------------------------------------------------------------------------------------
 
@@ -187,6 +205,8 @@ class Books:
         lanes = self._lanes.get(given.errand.host)
         lane = self._open(given.errand.host) if lanes is None else min(lanes, key=lambda one: one.load)
         lane.push(given)
+        self.waiting += given.size
+        self._note(lane.berth)
 
     def end(self, number: int) -> Given | None:
         """Take a request out that has ended; None if it has been before."""
@@ -194,6 +214,7 @@ class Books:
         if given is None:
             return None
         given.is_over = True  # should it still be queued, as its worker was thought to be lost
+        self.waiting -= given.size if given.lane is None else 0
         self._let_go(given)
         return given
 
@@ -205,6 +226,7 @@ class Books:
         ]  # fmt: skip
         for given in gone:
             given.is_over = True
+            self.waiting -= given.size
             del self.given[given.number]
         for lanes in [*self._lanes.values()]:
             for lane in [*lanes]:
@@ -212,12 +234,19 @@ class Books:
         return gone
 
     def fill(self, berth: Berth) -> list[Given]:
-        """Give a worker as much of its lanes as it may have, of one after the other in turn."""
-        room = berth.target - berth.has
+        """Give a worker as much of its lanes as it may have, of one after the other in turn.
+
+        Of what is left at the end of a batch it is given less and less (guided self-scheduling: Polychronopoulos and
+        Kuck, 1987), so that those who are done first can take it.
+        """
+        berth.target = max(berth.target, int(berth.least * self.seconds))
+        room = min(berth.target, max(berth.threads, 2 * self.waiting // len(self.berths))) - berth.has
         chosen: list[Given] = []
         lanes = deque(lane for lane in berth.lanes.values() if lane.queue)
         while lanes and room > 0:
             lane = lanes.popleft()
+            if lane.under_way > HOST_PART * room:
+                continue
             given = _next(lane)
             if given is None:
                 self._tidy(lane)
@@ -227,6 +256,7 @@ class Books:
             berth.given[given.number] = given
             berth.has += given.size
             room -= given.size
+            self.waiting -= given.size
             chosen.append(given)
             lanes.append(lane)
         return chosen
@@ -239,6 +269,8 @@ class Books:
             assert lane is not None
             self._let_go(given, tidy=False)
             lane.push(given, first=True)
+            self.waiting += given.size
+            self._note(lane.berth)
 
     # -- workers ------------------------------------------------------------------------------------------------------
 
@@ -246,6 +278,7 @@ class Books:
         """Take in a worker, and give it what has none."""
         self.berths[berth.address] = berth
         self._order.append(berth)
+        self._note(berth)
         homeless, self._homeless = self._homeless, {}
         for lane in homeless.values():
             self._house(lane, berth)
@@ -254,12 +287,14 @@ class Books:
         """Take out a worker that is gone; the others get its lanes, with all that it has not told of."""
         berth = self.berths.pop(address)
         self._order.remove(berth)
+        self.changed.pop(berth, None)
         self.take_back(berth, [*berth.given])
         for lane in [*berth.lanes.values()]:
             self._unhouse(lane)
             others = [other for other in self._lanes.get(lane.host, ()) if other.berth is not None]
             if others:
                 others[0].push(*lane.queue, first=True)
+                self._note(others[0].berth)
                 self._lanes[lane.host].remove(lane)
             elif self.berths:
                 self._house(lane, self._least_loaded())
@@ -268,12 +303,12 @@ class Books:
         return berth
 
     def level(self) -> None:
-        """Give workers without anything to send a part of what waits for others, for each of another one."""
-        givers = sorted((berth for berth in self.berths.values() if berth.queued), key=_queued, reverse=True)
-        if not givers:
+        """Give workers that changed, and have nothing to send, a part of what waits for others, for each of another."""
+        takers = [berth for berth in self.changed if not berth.queued and berth.has < max(1, berth.low)]
+        if not takers or not self.waiting:
             return
-        takers = [berth for berth in self.berths.values() if not berth.queued and berth.has < max(1, berth.low)]
-        for taker, giver in zip(takers, cycle(givers)):
+        givers = nlargest(len(takers), (berth for berth in self.berths.values() if berth.queued), key=_queued)
+        for taker, giver in zip(takers, cycle(givers) if givers else (), strict=False):
             self._help(taker, giver)
 
     def _help(self, berth: Berth, giver: Berth) -> None:
@@ -302,6 +337,7 @@ class Books:
             self._lanes[largest.host].append(part)
             self._house(part, berth)
         part.push(*largest.part())
+        self._note(berth)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -327,7 +363,12 @@ class Books:
         some = [self._order[(self._turn + n) % count] for n in range(min(CHOICES, count))]
         return min(some, key=lambda berth: (berth.load, len(berth.lanes)))
 
+    def _note(self, berth: Berth | None) -> None:
+        if berth is not None and berth.address in self.berths:
+            self.changed[berth] = None
+
     def _house(self, lane: Lane, berth: Berth) -> None:
+        self._note(berth)
         lane.berth = berth
         berth.lanes[lane.host] = lane
         berth.queued += lane.queued

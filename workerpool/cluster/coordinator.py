@@ -106,10 +106,10 @@ class Coordinator:
         """Nothing is held for receipts: a crash repeats what workers had, see `berths`."""
 
     def urge(self, ticket: Ticket) -> None:
-        self._calls.put(_nothing)  # which looks at all that is queued
+        self._calls.put(self._dispatch.look_at_all)
 
     def resume(self, owner: Owner) -> None:
-        self._calls.put(_nothing)
+        self._calls.put(self._dispatch.look_at_all)
 
     def attend(self, feeder: Feeder) -> None:
         self._feeders.append(feeder)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from workerpool.clock import LONG_AGO
-from workerpool.cluster.berths import SECONDS, Berth, Books, Given
+from workerpool.cluster.berths import Berth, Books, Given
 
 DEPTH = 2
 """Chunks that a worker has at once: while the result of one travels, the next one is there."""
@@ -79,6 +79,7 @@ class Dispatch:
         self._greeted.update(new)
         if self.books.berths:
             self._seen_at = now
+        self.look_at_all()
         return News(lost, new)
 
     def _lose(self, address: str) -> Berth:
@@ -116,16 +117,22 @@ class Dispatch:
         if self._is_unsure:
             return
         self.books.level()
-        for berth in self.books.berths.values():
+        changed, self.books.changed = self.books.changed, {}
+        for berth in changed:
             while len(berth.chunks) < DEPTH and (assignment := self._assignment(berth)) is not None:
                 yield assignment
+
+    def look_at_all(self) -> None:
+        """See with the next assignments whether there is something for anybody, whoever has changed."""
+        self.books.changed.update(dict.fromkeys(self.books.berths.values()))
 
     def _assignment(self, berth: Berth) -> Assignment | None:
         """A chunk for a worker, if there is something for it, or something to be told of."""
         given = self.books.fill(berth)
         if not given and (berth.chunks or not berth.given):
             return None
-        assignment = Assignment(next(self._numbers), berth, given, SECONDS, berth.low if berth.queued else 0)
+        low = min(berth.target, berth.has) // 2 if self.books.waiting else 0
+        assignment = Assignment(next(self._numbers), berth, given, self.books.seconds, low)
         berth.chunks.add(assignment.number)
         return assignment
 
@@ -138,12 +145,13 @@ class Dispatch:
         if assignment.number not in berth.chunks:
             return False
         berth.chunks.discard(assignment.number)
+        self.books.changed[berth] = None
         if berth.pool not in ("", pool):  # what the one before it had is there no more
             berth.count_in()
             self.books.take_back(berth, [number for number in berth.given if number not in ended])
         berth.pool = pool
         given = self.books.given
-        berth.note_rate(sum(given[number].size for number in ended if number in given), now)
+        berth.note_rate(sum(given[number].size for number in ended if number in given), now, self.books.seconds)
         self._seen_at = now
         if ended:
             self.losses = 0
@@ -158,6 +166,7 @@ class Dispatch:
         if assignment.number not in berth.chunks:
             return False
         berth.chunks.discard(assignment.number)
+        self.books.changed[berth] = None
         self.losses += 1
         self._is_unsure = True
         self.books.take_back(berth, [*berth.given])
