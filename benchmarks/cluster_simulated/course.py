@@ -1,13 +1,14 @@
 """The course of a batch on a cluster, on a manual clock: one event after the other, no thread, no socket.
 
 Real are the coordinator's decisions (`Dispatch` and its books), the budget's server (`Budget`, to which its Lua is
-held) and its members (`Leased`). Simulated are Dask, as a scheduler that takes its time for each task and may be behind, the
-workers' pools (see `worker`) and the source.
+held) and its members (`Leased`). Simulated are Dask, as a scheduler that takes its time for each task and may be
+behind, the workers' pools (see `worker`) and the source.
 """
 
 from __future__ import annotations
 
 import heapq
+import json
 import random
 import time
 from array import array
@@ -22,7 +23,7 @@ from benchmarks.cluster_simulated.worker import Range, Task, Worker
 from workerpool.cluster.berths import Given
 from workerpool.cluster.dispatch import LOOK_EVERY, Assignment, Dispatch
 from workerpool.cluster.messages import Errand
-from workerpool.cluster.pool import WINDOW
+from workerpool.cluster.options import window_of
 from workerpool.limits.redis.model import Budget
 from workerpool.limits.redis.terms import SECOND, Terms
 from workerpool.model import Outcome, Request
@@ -31,6 +32,9 @@ from workerpool.tickets import Ticket
 
 CELL = 0.01
 """Seconds by which sends are counted."""
+
+SAMPLED = 100
+"""One in so many calls to the budget's server is measured."""
 
 REPLACED = 30.0
 """Seconds until a worker that died is replaced."""
@@ -47,14 +51,20 @@ TICKET = _Ticket(Request("http://simulated.test/"), "simulated")
 
 @dataclass
 class Found:
-    """What came of it. `sends`: by cells; `ended`: URLs by seconds; `left`: when so many were left. `cpu`: seconds of
-    the decisions, and of the whole."""
+    """What came of it.
+
+    `sends`: by cells; `ended`, `tasks_in`: URLs and tasks by seconds. `shares`: sends of each worker in the middle half
+    of the time that it takes at the rate, those of slow ones apart. `twice`: URLs that were told of again after they
+    had ended. `dask`: seconds of its scheduler; `asked`: bytes that the members said to the budget's server. `cpu`:
+    seconds of the whole, `deciding` of `Dispatch` and its books.
+    """
 
     setting: Setting
     sends: array[int] = field(default_factory=lambda: array("I"))
     ended: array[int] = field(default_factory=lambda: array("I"))
+    tasks_in: array[int] = field(default_factory=lambda: array("I"))
     shares: list[int] = field(default_factory=list)
-    repeated: int = 0
+    shares_of_slow: list[int] = field(default_factory=list)
     twice: int = 0
     seconds: float = 0.0
     read_at: float = 0.0
@@ -63,7 +73,8 @@ class Found:
     most_in_window: int = 0
     most_given: int = 0
     dask: float = 0.0
-    cpu_deciding: float = 0.0
+    asked: int = 0
+    deciding: float = 0.0
     cpu: float = 0.0
 
 
@@ -85,12 +96,13 @@ class Course:
         self._names = count()
         self._numbers = count(1)
         self._source = ranges(setting, self._dice)
-        self._window = setting.window or WINDOW
+        self._window = setting.window or window_of(setting.workers)
         self._next = next(self._source, None)
         self._in_window = self._ended = 0
         self._inbox: list[Callable[[], None]] = []
         self._busy_until = self._dask_free_at = 0.0
         self._wakes_at = -1.0
+        self._sent_before: dict[str, int] = {}
         self._slow = {host for host in range(setting.hosts) if self._dice.random() < setting.slow_hosts}
 
     def run(self) -> Found:
@@ -101,6 +113,8 @@ class Course:
             self._start_worker()
         for _ in range(setting.deaths):
             self._at(self._dice.random() * 0.9 * setting.urls / setting.rate, self._kill_one)
+        for part in (0.25, 0.75):
+            self._at(part * setting.urls / setting.rate, self._note_shares)
         self._at(0.0, self._look)
         self._at(0.0, self._read)
         while self._ended < setting.urls:
@@ -109,8 +123,17 @@ class Course:
             act()
         found = self.found
         found.seconds, found.cpu = clock.now(), time.process_time() - began
-        found.shares = [worker.sent for worker in self._workers.values() if worker.is_alive and worker.speed == 1.0]
         return found
+
+    def _note_shares(self) -> None:
+        """Count what workers have sent from here to here."""
+        found, before = self.found, self._sent_before
+        self._sent_before = {worker.name: worker.sent for worker in self._workers.values() if worker.is_alive}
+        found.shares, found.shares_of_slow = [], []
+        for name in before.keys() & self._sent_before.keys():
+            shares = found.shares if self._workers[name].speed == 1.0 else found.shares_of_slow
+            shares.append(self._sent_before[name] - before[name])
+        self._tell(f"{self._clock.now():,.0f} s: {self._ended:,} URLs have ended")
 
     # -- the clock ----------------------------------------------------------------------------------------------------
 
@@ -137,7 +160,7 @@ class Course:
         for call in calls:
             call()
         chosen = [*self._dispatch.assignments()]
-        self.found.cpu_deciding += time.perf_counter() - began
+        self.found.deciding += time.perf_counter() - began
         for assignment in chosen:
             self._submit(assignment)
         cost = self._setting.chunk * (len(chosen) + len(calls)) + self._setting.url * (self._ended - before)
@@ -194,6 +217,7 @@ class Course:
 
     def _submit(self, assignment: Assignment) -> None:
         self.found.tasks += 1
+        _count(self.found.tasks_in, int(self._clock.now()), 1)
         self.found.most_given = max(self.found.most_given, assignment.berth.has)
         worker = self._workers[assignment.berth.address]
         new = [
@@ -215,8 +239,12 @@ class Course:
     def _work(self, worker: Worker) -> None:
         """Have a worker send what it can, and its tasks return when they are due."""
         now = self._clock.now()
-        for at in worker.go_on(now, self._dice):
-            _count(self.found.sends, int(at / CELL), 1)
+        sent = worker.go_on(now, self._dice)
+        if sent:
+            cells = self.found.sends
+            _count(cells, int(max(sent) / CELL), 0)
+            for at in sent:  # one by one, as for each of a hundred million
+                cells[int(at / CELL)] += 1
         for task in worker.tasks:
             at = worker.returns_at(task, now)
             if at < worker.asks_at or at <= now:
@@ -246,7 +274,10 @@ class Course:
             return
         now = self._clock.now()
         self.found.calls += 1
-        answer = self._budget.answer(worker.call(now), int((1_000 + now) * SECOND))
+        call = worker.call(now)
+        if self.found.calls % SAMPLED == 0:
+            self.found.asked += SAMPLED * len(json.dumps(call.packed(), separators=(",", ":")))
+        answer = self._budget.answer(call, int((1_000 + now) * SECOND))
         worker.hear(answer, now)
         self._work(worker)
         self._at(worker.asks_at, partial(self._exchange, worker))

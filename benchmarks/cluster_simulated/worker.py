@@ -27,7 +27,7 @@ TRIP = 0.001
 
 @dataclass(slots=True, eq=False)
 class Range:
-    """URLs of one host. `mean`: seconds of each; `left`: those not sent yet; `ends_at`: when those that were sent end."""
+    """URLs of one host. `mean`: seconds of each; `left`: not sent yet; `ends_at`: when those that were sent end."""
 
     number: int
     size: int
@@ -53,7 +53,6 @@ class Worker:
         self.speed = speed
         self.is_alive = True
         self.sent = 0
-        self.lost_time = 0.0
         self.tasks: list[Task] = []
         self.tick = 0.1
         self.asks_at = now
