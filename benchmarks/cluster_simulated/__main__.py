@@ -73,9 +73,9 @@ def table(found: Found, seen: Figures) -> str:
 def needs(need: Need) -> str:
     """What real objects need, in sentences."""
     return (
-        f"Real objects: {need.request:,.0f} bytes for a request of a host with many, {need.host:,.0f} for that of a host "
-        f"of its own, {need.worker:,.0f} for a worker; {need.stays / 2**20:.1f} MiB stay after {need.hosts:,} hosts. "
-        f"{need.seconds * 1e6:.0f} µs of the coordinator's process for a request."
+        f"Real objects: {need.request:,.0f} bytes for a request of a host with many, {need.host:,.0f} for one of a "
+        f"host of its own, {need.worker:,.0f} for a worker; {need.stays / 2**20:.1f} MiB stay after {need.hosts:,} "
+        f"hosts. {need.seconds * 1e6:.0f} µs of the coordinator's process for a request."
     )
 
 
