@@ -78,22 +78,18 @@ def test_hosts_that_never_answer_leave_a_part_of_a_worker_to_the_others() -> Non
     assert ended > 100
 
 
-def test_of_the_last_of_a_batch_no_worker_is_given_all() -> None:
-    books = books_of(4, may_split=True)
+def test_of_the_last_of_a_batch_a_worker_is_given_less_than_all_and_at_least_what_its_threads_can_begin() -> None:
+    books = books_of(1)
     enter(books, {f"h{number}": 4 for number in range(100)})
-    for berth in books.berths.values():
-        berth.target = MOST
-    most = 0
-    while books.given:
-        books.changed.update(dict.fromkeys(books.berths.values()))
-        books.level()
-        left = books.waiting
-        given = fill_all(books)
-        most = max([most, *(len(some) * 2 - left for some in given.values() if left > 40)])
-        for some in given.values():
-            for one in some:
-                books.end(one.number)
-    assert most <= 0
+    first = books.berths["w0"]
+    for number in range(1, 8):
+        books.join(Berth(f"w{number}", 4))
+    first.target = MOST
+    assert len(books.fill(first)) == 2 * 400 // 8
+    queued = [number for number, given in books.given.items() if given.lane is None]
+    for number in [*queued[8:], *first.given]:
+        books.end(number)
+    assert len(books.fill(first)) == first.threads
 
 
 def test_what_a_lost_worker_had_goes_to_others_before_anything_else() -> None:
@@ -121,6 +117,7 @@ def test_what_was_given_to_a_lost_worker_ends_once_whoever_tells_of_it_first() -
     assert books.end(1) is None
     assert not any(books.fill(berth) for berth in books.berths.values())
     assert not books.given
+    assert books.waiting == 0
 
 
 def test_without_a_worker_requests_wait_for_the_first_that_joins() -> None:

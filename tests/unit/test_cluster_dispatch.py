@@ -92,15 +92,18 @@ def test_a_stream_that_goes_on_is_seen_to_once_somebody_says_so() -> None:
 
 def test_a_worker_comes_back_for_more_before_it_has_nothing_where_others_have_it() -> None:
     dispatch = dispatch_of("a", "b")
-    for number in range(40):
-        enter(dispatch, f"h{number}", 2)
-    assert all(one.low > 0 for one in assigned(dispatch))
+    enter(dispatch, "small", 2)
+    enter(dispatch, "large", 100)
+    lows = {one.given[0].errand.host: one.low for one in assigned(dispatch)}
+    assert lows["small"] == 1
+    assert lows["large"] > 1
 
 
 def test_a_worker_has_time_for_all_that_it_has_once_nothing_waits() -> None:
     dispatch = dispatch_of("a")
-    enter(dispatch, "h", 1)
+    enter(dispatch, "h", 4)
     (only,) = assigned(dispatch)
+    assert len(only.given) == 4
     assert only.low == 0
 
 

@@ -49,6 +49,7 @@ def test_the_window_bounds_what_is_in_memory_whatever_the_batch_has(even: Found)
 
 
 def test_little_time_is_lost_at_the_end(seen: Figures) -> None:
+    assert seen.ideal / 2 < seen.read < seen.seconds
     assert seen.lost < 5.0
 
 
