@@ -33,6 +33,9 @@ from workerpool.tickets import Ticket
 CELL = 0.01
 """Seconds by which sends are counted."""
 
+SAID_EVERY = 10.0
+"""Seconds, simulated, after which it says how far it is."""
+
 SAMPLED = 100
 """One in so many calls to the budget's server is measured."""
 
@@ -115,8 +118,8 @@ class Course:
             self._at(self._dice.random() * 0.9 * setting.urls / setting.rate, self._kill_one)
         for part in (0.25, 0.75):
             self._at(part * setting.urls / setting.rate, self._note_shares)
-        self._at(0.0, self._look)
-        self._at(0.0, self._read)
+        for call in (self._look, self._read, self._say_how_far):
+            self._at(0.0, call)
         while self._ended < setting.urls:
             at, _, act = heapq.heappop(self._events)
             clock.advance(max(0.0, at - clock.now()))
@@ -124,6 +127,11 @@ class Course:
         found = self.found
         found.seconds, found.cpu = clock.now(), time.process_time() - began
         return found
+
+    def _say_how_far(self) -> None:
+        now = self._clock.now()
+        self._tell(f"{now:,.0f} s: {self._ended:,} URLs have ended")
+        self._at(now + SAID_EVERY, self._say_how_far)
 
     def _note_shares(self) -> None:
         """Count what workers have sent from here to here."""
@@ -133,7 +141,6 @@ class Course:
         for name in before.keys() & self._sent_before.keys():
             shares = found.shares if self._workers[name].speed == 1.0 else found.shares_of_slow
             shares.append(self._sent_before[name] - before[name])
-        self._tell(f"{self._clock.now():,.0f} s: {self._ended:,} URLs have ended")
 
     # -- the clock ----------------------------------------------------------------------------------------------------
 

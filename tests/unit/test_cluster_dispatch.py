@@ -90,6 +90,19 @@ def test_a_stream_that_goes_on_is_seen_to_once_somebody_says_so() -> None:
     assert len(assigned(dispatch)) == 1
 
 
+def test_a_worker_without_anything_helps_as_soon_as_there_is_something() -> None:
+    dispatch = dispatch_of("a", "b")
+    for _ in range(2):
+        assert assigned(dispatch) == []
+    for number in range(40):
+        enter(dispatch, f"h{number}", 1)
+    for lane in [*dispatch.books.berths["b"].lanes.values()]:  # as if all hosts had been there before
+        dispatch.books._unhouse(lane)
+        dispatch.books._house(lane, dispatch.books.berths["a"])
+    dispatch.books.changed = {dispatch.books.berths["a"]: None}
+    assert {one.berth.address for one in assigned(dispatch)} == {"a", "b"}
+
+
 def test_a_worker_comes_back_for_more_before_it_has_nothing_where_others_have_it() -> None:
     dispatch = dispatch_of("a", "b")
     enter(dispatch, "small", 2)

@@ -191,6 +191,7 @@ class Books:
         self.given: dict[int, Given] = {}  # all without an outcome, by number
         self.waiting = 0
         self.changed: dict[Berth, None] = {}  # in order, as a set would not be
+        self._idle: dict[Berth, None] = {}  # had nothing to send when that was looked at last
 
     @property
     def seconds(self) -> float:
@@ -288,6 +289,7 @@ class Books:
         berth = self.berths.pop(address)
         self._order.remove(berth)
         self.changed.pop(berth, None)
+        self._idle.pop(berth, None)
         self.take_back(berth, [*berth.given])
         for lane in [*berth.lanes.values()]:
             self._unhouse(lane)
@@ -303,8 +305,10 @@ class Books:
         return berth
 
     def level(self) -> None:
-        """Give workers that changed, and have nothing to send, a part of what waits for others, for each of another."""
-        takers = [berth for berth in self.changed if not berth.queued and berth.has < max(1, berth.low)]
+        """Give workers without anything to send a part of what waits for others, for each of another one."""
+        perhaps = {**self._idle, **self.changed}
+        takers = [berth for berth in perhaps if not berth.queued and berth.has < max(1, berth.low)]
+        self._idle = dict.fromkeys(takers)
         if not takers or not self.waiting:
             return
         givers = nlargest(len(takers), (berth for berth in self.berths.values() if berth.queued), key=_queued)
