@@ -31,7 +31,7 @@ def main() -> int:
         if kind is not None:
             parser.add_argument(f"--{one.name.replace('_', '-')}", type=kind, default=one.default)
     parser.add_argument("--no-splits", dest="splits", action="store_false")
-    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--plot", type=Path, help="write a drawing there, in SVG")
     parser.add_argument("--real", action=argparse.BooleanOptionalAction, default=True)
     given = vars(parser.parse_args())
     path, real = given.pop("plot"), given.pop("real")

@@ -79,9 +79,11 @@ def _end(found: Found) -> Panel:
     setting = found.setting
     left = [(float(at + 1), float(setting.urls - ended)) for at, ended in enumerate(accumulate(found.ended))]
     start = 0.9 * setting.urls / setting.rate
-    at_rate = [(second, max(1.0, setting.urls - setting.rate * second)) for second, _ in left]
+    at_rate = [(second, setting.urls - setting.rate * second) for second, _ in left]
     shown = [("bound", at_rate), ("line", left)]
-    lines: list[tuple[str, Points]] = [(kind, [point for point in line if point[0] >= start]) for kind, line in shown]
+    lines: list[tuple[str, Points]] = [
+        (kind, [point for point in line if point[0] >= start and point[1] > 0]) for kind, line in shown
+    ]
     title = "URLs left, and at the rate alone: the end of the batch"
     return Panel(title, "seconds", lines, 0.2 * setting.urls, found.seconds, logs=True, start=start)
 
