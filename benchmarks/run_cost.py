@@ -27,20 +27,20 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from workerpool import Attempt, Outcome, Request
 from workerpool.batch.progress import Moment
 from workerpool.batch.record import record_of
-from workerpool.batch.run import Figures, Run
+from workerpool.batch.run import Run
 from workerpool.batch.sinks import Sink, sink_for
 from workerpool.batch.sources.files import FileSources
 from workerpool.batch.straight import StraightBooks
-from workerpool.cli.progress import Progress, make_progress
 from workerpool.model import Idle, Underway
 from workerpool.report.totals import Tally
+from workerpool.statistics import PoolStatistics
 from workerpool.transport.lazy import LazyResponse
+from workerpool.view.live import Progress, make_progress
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1024"
 READY = 1_000
@@ -65,8 +65,10 @@ class ReadyPool:
     def drain(self) -> None:
         """Nothing is ever in flight."""
 
-    def statistics(self) -> Figures:
-        return SimpleNamespace(sent=0, in_flight=0, parked=0, bytes_saved=0, downloads=())
+    rate = None
+
+    def statistics(self) -> PoolStatistics:
+        return PoolStatistics()
 
 
 class Screen:
@@ -166,11 +168,11 @@ def _outcome(number: int, url: str) -> Outcome:
 
 def _half_way(total: int) -> Moment:
     done = total // 2
-    return Moment(done=done, ok=done, failed=0, sent=done, in_flight=16, parked=0, total=total)
+    return Moment(done=done, ok=done, total=total, pool=PoolStatistics(sent=done, in_flight=16))
 
 
 def _display(look: Callable[[], Moment]) -> Progress:
-    progress = make_progress(look, to_terminal=False)
+    progress = make_progress(look)
     if type(progress).__name__ != "LiveProgress":
         raise SystemExit("no live display: pip install 'workerpool-http[cli]'")
     return progress

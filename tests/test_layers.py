@@ -53,6 +53,7 @@ LEVELS: dict[str, float] = {
     "worker": 4,
     "gate": 4,
     "crew": 4.1,  # steps within a layer: many workers' threads stand on one request's way through a worker
+    "tracing": 1.2,  # stands on what outcomes say
     "stream": 4.2,
     "governor": 4.2,
     "requesting": 4.3,  # stands on `stream`
@@ -64,6 +65,8 @@ LEVELS: dict[str, float] = {
     "report": 6,
     "doctor": 6,
     "plan": 6.1,  # reads the sources and records of batches
+    "metrics": 6.1,  # and these as Prometheus reads them
+    "view": 6.1,  # shows the moments of a batch
     "cli": 8,
     "__main__": 9,
 }

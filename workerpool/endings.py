@@ -54,6 +54,16 @@ def circuit_error(host: str, wait: float, wall_time: float) -> CircuitOpen:
     return CircuitOpen(told, until=until)
 
 
+def in_short(error: RequestError) -> str:
+    """Name how a request failed in a word or two: a status with its phrase, or the error's own reason."""
+    if not isinstance(error, StatusError):
+        return error.reason
+    try:
+        return f"{error.status} {http.HTTPStatus(error.status).phrase}"
+    except ValueError:
+        return f"{error.status} status"
+
+
 def explain(error: RequestError, more: str) -> None:
     """Add to what an error says."""
     error.args = (f"{error.args[0]} ({more})", *error.args[1:])

@@ -392,7 +392,7 @@ class Dispatcher:
 
     def snapshot(self) -> dict[str, Any]:
         """Count the work now and so far; `PoolStatistics` names the fields."""
-        counts, scheduler = self.counts, self.scheduler
+        counts, scheduler, now = self.counts, self.scheduler, self.clock.now()
         return {
             "active": self.on_callables + self.on_requests,
             "callables_queued": len(self.callables),
@@ -406,5 +406,6 @@ class Dispatcher:
             "retries": counts.retries,
             "redirects": counts.redirects,
             "resent": counts.resent,
-            "waits": self.delays.waits(self.clock.now()),
+            "waits": self.delays.waits(now),
+            "by_state": scheduler.survey(now),
         }

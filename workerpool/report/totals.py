@@ -11,9 +11,9 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from http import HTTPStatus
 
-from workerpool.errors import Cancelled, StatusError
+from workerpool.endings import in_short
+from workerpool.errors import Cancelled
 from workerpool.model import Outcome, Timings, origin
 from workerpool.redact import redact
 from workerpool.wording import shown_host
@@ -149,7 +149,7 @@ class Tally:
     def add(self, outcome: Outcome) -> None:
         """Count one outcome; it is not kept."""
         error = outcome.error
-        reason = OK if error is None else reason_of(outcome)
+        reason = OK if error is None else in_short(error)
         with self._lock:
             self._sums.reasons[reason] += 1
             self._sums.bytes += outcome.size
@@ -246,19 +246,6 @@ class Tally:
             for name, host in self._hosts.items()
         ]
         return tuple(sorted(each, key=lambda host: -host.mean)[:number])
-
-
-def reason_of(outcome: Outcome) -> str:
-    """Name how an outcome ended in a word or two: "ok", a status with its phrase, or the error's own reason."""
-    error = outcome.error
-    if error is None:
-        return OK
-    if not isinstance(error, StatusError):
-        return error.reason
-    try:
-        return f"{error.status} {HTTPStatus(error.status).phrase}"
-    except ValueError:
-        return f"{error.status} status"
 
 
 def _example(outcome: Outcome) -> str:

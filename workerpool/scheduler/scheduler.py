@@ -28,7 +28,8 @@ from workerpool.scheduler.parked import Parked
 from workerpool.scheduler.places import Places
 from workerpool.scheduler.register import Register
 from workerpool.scheduler.ring import Ring
-from workerpool.statistics import Reasons, Wait
+from workerpool.scheduler.survey import survey
+from workerpool.statistics import Hosts, Reasons, Wait
 from workerpool.tickets import Caller, Owner, Ticket
 
 AHEAD = 2
@@ -260,6 +261,10 @@ class Scheduler:
         `otherwise`: what those waited for that could be sent.
         """
         return self._hold_ups.seen(at, otherwise)
+
+    def survey(self, now: float) -> Hosts:
+        """How the hosts are."""
+        return survey(self._hosts.values(), now)
 
     def discard(self, is_unwanted: Callable[[Ticket], bool], now: float) -> list[Ticket]:
         """Remove, and return, the waiting requests that `is_unwanted` picks. Those in flight stay."""
