@@ -14,7 +14,8 @@ from typing import Any
 from requests import Response
 
 from workerpool.agent import version
-from workerpool.cluster.berths import MOST, Berth, Books, Given
+from workerpool.cluster.berths import MOST, Berth, Given
+from workerpool.cluster.books import Books
 from workerpool.cluster.coordinator import Coordinator
 from workerpool.cluster.line import Told
 from workerpool.cluster.messages import Chunk, Errand, Harvest, packed, unpacked

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
-from workerpool.cluster.berths import AHEAD, MOST, SPLIT_FROM, Berth, Books, Given
+from workerpool.cluster.berths import AHEAD, MOST, Berth, Given
+from workerpool.cluster.books import SPLIT_FROM, Books
 from workerpool.cluster.messages import Errand
 from workerpool.model import Outcome, Request
 from workerpool.tickets import Owner, Ticket

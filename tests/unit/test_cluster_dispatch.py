@@ -6,7 +6,8 @@ from itertools import count
 
 import pytest
 
-from workerpool.cluster.berths import AHEAD, SECONDS, TASKS, Given
+from workerpool.cluster.berths import AHEAD, SECONDS, Given
+from workerpool.cluster.books import TASKS
 from workerpool.cluster.dispatch import LOOK_EVERY, MOST_LOSSES, PATIENCE, Assignment, Dispatch
 from workerpool.cluster.messages import Errand
 from workerpool.cluster.options import WINDOW, window_of

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import count
 
 from workerpool.clock import LONG_AGO
-from workerpool.cluster.berths import Berth, Books, Given
+from workerpool.cluster.berths import Berth, Given
+from workerpool.cluster.books import Books
 
 DEPTH = 2
 """Chunks that a worker has at once: while the result of one travels, the next one is there."""
