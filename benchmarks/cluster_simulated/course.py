@@ -163,11 +163,11 @@ class Course:
     def _wake(self) -> None:
         now, self._wakes_at = self._clock.now(), -1.0
         calls, self._inbox = self._inbox, []
-        before, began = self._ended, time.perf_counter()
+        before, began = self._ended, time.process_time()
         for call in calls:
             call()
         chosen = [*self._dispatch.assignments()]
-        self.found.deciding += time.perf_counter() - began
+        self.found.deciding += time.process_time() - began
         for assignment in chosen:
             self._submit(assignment)
         cost = self._setting.chunk * (len(chosen) + len(calls)) + self._setting.url * (self._ended - before)
