@@ -27,19 +27,20 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from workerpool import Attempt, Outcome, Request
 from workerpool.batch.progress import Moment
 from workerpool.batch.record import record_of
-from workerpool.batch.run import Figures, Run
+from workerpool.batch.run import Run
 from workerpool.batch.sinks import Sink, sink_for
 from workerpool.batch.sources.files import FileSources
 from workerpool.batch.straight import StraightBooks
 from workerpool.cli.progress import Progress, make_progress
 from workerpool.model import Idle, Underway
+from workerpool.processes.figures import NOTHING
 from workerpool.report.totals import Tally
+from workerpool.statistics import PoolStatistics
 from workerpool.transport.lazy import LazyResponse
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1024"
@@ -65,8 +66,8 @@ class ReadyPool:
     def drain(self) -> None:
         """Nothing is ever in flight."""
 
-    def statistics(self) -> Figures:
-        return SimpleNamespace(sent=0, in_flight=0, parked=0, bytes_saved=0, downloads=())
+    def statistics(self) -> PoolStatistics:
+        return NOTHING
 
 
 class Screen:

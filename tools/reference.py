@@ -16,7 +16,7 @@ from pathlib import Path
 from workerpool import Job, RetryPolicy, Save, Template, WorkerPool
 from workerpool.cli.arguments import GROUPS
 from workerpool.cli.flags import default_of
-from workerpool.options import DOCTOR, IN_PYTHON, JOB, PLAN, REQUIRED, Option
+from workerpool.options import DOCTOR, IN_PYTHON, JOB, PLAN, REPORT, REQUIRED, Option
 from workerpool.options.words import meaning, plain
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,6 +91,7 @@ TABLES = {
         "run --job": of_flags(JOB),
         "plan": of_flags(PLAN),
         "doctor": of_flags(DOCTOR),
+        "report": of_flags(REPORT),
     },
 }
 """What is written in place of what, by file and name."""

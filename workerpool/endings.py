@@ -23,6 +23,25 @@ GIVEN_UP = "its pool or its stream was told to end"
 LONGEST_PHRASE = 100
 """Characters of a status line's own words that are repeated in an error."""
 
+OK = "ok"
+"""How a request has ended that was answered as it should be."""
+
+
+def reason_of(outcome: Outcome) -> str:
+    """Name how an outcome ended in a word or two: "ok", a status with its phrase, or the error's own reason."""
+    error = outcome.error
+    if error is None:
+        return OK
+    return named(error.status) if isinstance(error, StatusError) else error.reason
+
+
+def named(status: int) -> str:
+    """A status with its phrase."""
+    try:
+        return f"{status} {http.HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"{status} status"
+
 
 def unsent(request: Request, error: RequestError, attempts: tuple[Attempt, ...] | None = None) -> Outcome:
     """The outcome of a request that ends with `error`, by no answer. `attempts`: made so far; None: its `earlier`."""

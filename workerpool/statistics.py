@@ -118,6 +118,7 @@ class PoolStatistics:
     `sockets_lost`, closed by their server while idle; `tls_handshakes`, of which `tls_resumed`. `sockets_open`, of
     which `sockets_idle`: now. `bytes_saved`: of bodies that were received for files, also of those that broke off.
     `downloads`: the ones that are being received now, the longest first. `waits`: what the pool's time went to.
+    `paused`: hosts that get nothing now, as they refused or kept failing, each with the seconds until that ends.
     `budget_away`: seconds for which the server of a shared budget could not be asked, so far.
     """
 
@@ -145,5 +146,6 @@ class PoolStatistics:
     tls_resumed: int
     bytes_saved: int = 0
     downloads: tuple[Download, ...] = ()
+    paused: tuple[tuple[str, float], ...] = ()
     waits: Waits = field(default_factory=Waits)
     budget_away: float = 0.0

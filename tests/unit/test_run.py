@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,12 +15,14 @@ from requests import Response
 from workerpool.batch.progress import Moment
 from workerpool.batch.record import Record
 from workerpool.batch.result import DEADLINE
-from workerpool.batch.run import Figures, Run
+from workerpool.batch.run import Run
 from workerpool.batch.sinks import sink_for
 from workerpool.batch.straight import StraightBooks
 from workerpool.errors import Cancelled, SinkError, SourceError, StatusError
 from workerpool.events import EVENTS
 from workerpool.model import Idle, Outcome, Request, Underway
+from workerpool.processes.figures import NOTHING
+from workerpool.statistics import PoolStatistics
 
 
 class FakePool:
@@ -34,8 +36,8 @@ class FakePool:
     def drain(self) -> None:
         self.is_drained.set()
 
-    def statistics(self) -> Figures:
-        return SimpleNamespace(sent=7, in_flight=2, parked=1, bytes_saved=0, downloads=(), budget_away=0.0)
+    def statistics(self) -> PoolStatistics:
+        return replace(NOTHING, sent=7, in_flight=2, parked=1)
 
     def batches(
         self, requests: Iterable[str | Request | Idle], **options: Any

@@ -400,6 +400,7 @@ class Dispatcher:
             "parked": scheduler.parked,
             "in_flight": scheduler.in_flight,
             "hosts": scheduler.host_count,
+            "paused": scheduler.paused(self.clock.now()),
             "requests": counts.ended,
             "ok": counts.ok,
             "sent": counts.sent,

@@ -352,6 +352,16 @@ RECONCILE = (
     AS_JSON,
 )
 
+REPORT = (
+    Option("", "-o, --output FILE",
+           "where the report goes; its ending, `.html`, `.md` or `.json`, says what it is. By default, to standard "
+           "output", to="output"),
+    Option("", "--format html|md|json", "of the report", "as named, md for standard output", to="format"),
+    Option("", "--against PATH",
+           "another job's directory, or an output, to compare with; by default, the job's run before this one",
+           to="against"),
+)
+
 INFER = (
     Option("", "-o, --output FILE", "where the schema goes; by default, to standard output", to="output"),
 )
@@ -398,6 +408,7 @@ ALL = tuple(
             *MESSAGES,
             *PLAN,
             *DOCTOR,
+            *REPORT,
         ),
     )
     if option.flag

@@ -12,7 +12,7 @@ from workerpool.statistics import PoolStatistics, Waits
 _OF_NOW = frozenset(
     {
         *("workers", "active", "callables_queued", "queued", "parked", "in_flight", "hosts"),
-        *("sockets_open", "sockets_idle", "downloads"),
+        *("sockets_open", "sockets_idle", "downloads", "paused"),
     }
 )
 """The fields that are about one moment; the others count what has been done."""
@@ -21,7 +21,9 @@ _NAMES = [one.name for one in fields(PoolStatistics)]
 
 _SECONDS = [one.name for one in fields(Waits) if one.name != "hosts"]
 
-_NONE: dict[str, Any] = {name: () if name == "downloads" else 0 for name in _NAMES if name != "waits"}
+_LISTS = ("downloads", "paused")
+
+_NONE: dict[str, Any] = {name: () if name in _LISTS else 0 for name in _NAMES if name != "waits"}
 
 NOTHING = PoolStatistics(**_NONE)
 

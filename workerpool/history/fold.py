@@ -1,0 +1,302 @@
+"""Folds outcomes, or records of them, into counts, histograms and samples, in memory that does not grow. One thread.
+
+Hosts are counted one by one up to `HOSTS`, and the later ones together; the first `DETAILED` of them have histograms of
+their own. Of what failed a random sample is kept for each reason, and its count is exact.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from workerpool.endings import OK, reason_of
+from workerpool.history.histogram import Histogram
+from workerpool.history.series import PLACE, Series
+from workerpool.model import Attempt, Outcome, Timings, origin
+from workerpool.redact import printable, redact
+from workerpool.wording import shown_host
+
+HOSTS = 10_000
+"""Hosts that are counted one by one: some 5 MB."""
+
+DETAILED = 300
+"""Hosts with histograms: some 5 MB."""
+
+REASONS = 50
+"""Reasons that are told apart; later ones are `OTHERS`."""
+
+SAMPLES = 50
+"""Failures that are kept of each reason."""
+
+OTHERS = "others"
+
+PHASES = ("queued", "slot", "parked", "dns", "connect", "tls", "first_byte", "body")
+"""What a request's time goes to, as `Timings` has it."""
+
+REFUSALS = frozenset({429, 503})
+NO_ANSWER = "no answer"
+NO_HOST = "no host"
+
+_COARSE = 5
+_LONGEST_URL = 300
+_LONGEST_ERROR = 300
+_SENT, _RETRIED, _REFUSED = PLACE["sent"], PLACE["retried"], PLACE["refused"]
+_OK, _FAILED = PLACE["ok"], PLACE["failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A request that failed, without secrets. `at`: when it was first sent, seconds since the epoch; None if never."""
+
+    url: str
+    host: str
+    error: str
+    attempts: int
+    elapsed: float
+    at: float | None
+    input: str = ""
+
+
+@dataclass(slots=True)
+class HostFold:
+    """What became of one host's requests. `seconds` are of its attempts, the slowest of which took `longest`."""
+
+    requests: int = 0
+    failed: int = 0
+    attempts: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+    bytes: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)  # but for `OK`
+    latency: Histogram | None = None
+    phases: dict[str, Histogram] = field(default_factory=dict)
+
+    def as_json(self) -> list[Any]:
+        latency = None if self.latency is None else self.latency.as_json()
+        phases = {name: each.as_json() for name, each in self.phases.items()}
+        counts = [self.requests, self.failed, self.attempts, round(self.seconds, 6), round(self.longest, 6), self.bytes]
+        return [*counts, dict(self.reasons), latency, phases]
+
+    @classmethod
+    def from_json(cls, said: list[Any]) -> HostFold:
+        requests, failed, attempts, seconds, longest, size, reasons, latency, phases = said
+        return cls(
+            requests=requests,
+            failed=failed,
+            attempts=attempts,
+            seconds=seconds,
+            longest=longest,
+            bytes=size,
+            reasons=Counter(reasons),
+            latency=None if latency is None else Histogram.from_json(latency),
+            phases={name: Histogram.from_json(each) for name, each in phases.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a record tells of an outcome. `at`: seconds since the epoch, None if nothing was sent."""
+
+    url: str
+    reason: str
+    error: str | None
+    status: int | None
+    attempts: int
+    elapsed: float
+    bytes: int
+    at: float | None
+
+
+class Fold:
+    """What outcomes come to. `series` has what happened when.
+
+    `latency`: of attempts, from the send to the last byte or the error; `whole`: of requests, waits between attempts
+    included. `answers`: how attempts ended, by status.
+    """
+
+    def __init__(self) -> None:
+        self.requests = self.attempts = self.hops = self.bytes = 0
+        self.reasons: Counter[str] = Counter()
+        self.answers: Counter[str] = Counter()
+        self.latency = Histogram()
+        self.whole = Histogram()
+        self.phases = {name: Histogram() for name in PHASES}
+        self.hosts: dict[str, HostFold] = {}
+        self.samples: dict[str, list[Sample]] = {}
+        self.series = Series()
+        self._fronts: dict[str, tuple[str, HostFold]] = {}  # by the part of a URL up to its path
+        self._draw = random.Random(0)
+
+    # -- outcomes -----------------------------------------------------------------------------------------------------
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome; it is not kept."""
+        url, error, attempts = outcome.request.url, outcome.error, outcome.attempts
+        reason = OK if error is None else self._known(reason_of(outcome))
+        name, host = self._host(url)
+        self._count(reason, host, outcome.size)
+        for number, attempt in enumerate(attempts):
+            self._add_attempt(attempt, host, is_first=not number)
+        if outcome.timings.parked > 0:
+            self._add_phase("parked", outcome.timings.parked, host)
+        if attempts:
+            self.whole.add(outcome.elapsed)
+            last = attempts[-1]
+            self.series.at(last.started_at + last.elapsed)[_OK if error is None else _FAILED] += 1
+        if error is not None and (place := self._place_of_sample(reason)) is not None:
+            request, began = outcome.request, attempts[0].started_at if attempts else None
+            where = f"{request.source}:{request.ordinal}" if request.source else str(request.ordinal or "")
+            self._keep(reason, place, _sample(url, name, str(error), len(attempts), outcome.elapsed, began, where))
+
+    def _add_attempt(self, attempt: Attempt, host: HostFold, *, is_first: bool) -> None:
+        elapsed, timings = attempt.elapsed, attempt.timings
+        self.attempts += 1
+        self.hops += attempt.hops
+        self.answers[NO_ANSWER if attempt.status is None else str(attempt.status)] += 1
+        row = self.series.at(attempt.started_at)
+        row[_SENT] += 1
+        if not is_first:
+            row[_RETRIED] += 1
+        if attempt.status in REFUSALS:
+            row[_REFUSED] += 1
+        self._add_latency(elapsed, host)
+        for name, seconds in (
+            ("queued", timings.queued),
+            ("slot", timings.slot),
+            ("dns", timings.dns),
+            ("connect", timings.connect),
+            ("tls", timings.tls),
+            ("first_byte", timings.first_byte),
+            ("body", timings.body),
+        ):
+            if seconds > 0:
+                self._add_phase(name, seconds, host)
+
+    # -- records ------------------------------------------------------------------------------------------------------
+
+    def add_record(self, one: Recorded) -> None:
+        """Count what a record tells. Of several attempts it does not tell when each was, nor how long it took."""
+        reason = self._known(one.reason)
+        name, host = self._host(one.url)
+        self._count(reason, host, one.bytes)
+        self.attempts += one.attempts
+        if one.at is not None and one.attempts:
+            self.series.at(one.at)[_SENT] += 1
+            self.series.at(one.at + one.elapsed)[_OK if reason == OK else _FAILED] += 1
+            self.whole.add(one.elapsed)
+            self.answers[NO_ANSWER if one.status is None else str(one.status)] += 1
+        if one.attempts == 1:
+            self._add_latency(one.elapsed, host)
+        if reason != OK and (place := self._place_of_sample(reason)) is not None:
+            sample = _sample(one.url, name, one.error or "", one.attempts, one.elapsed, one.at, "")
+            self._keep(reason, place, sample)
+
+    # -- both ---------------------------------------------------------------------------------------------------------
+
+    def _count(self, reason: str, host: HostFold, size: int) -> None:
+        self.requests += 1
+        self.bytes += size
+        self.reasons[reason] += 1
+        host.requests += 1
+        host.bytes += size
+        if reason != OK:
+            host.failed += 1
+            host.reasons[reason] += 1
+
+    def _known(self, reason: str) -> str:
+        return reason if reason in self.reasons or len(self.reasons) < REASONS else OTHERS
+
+    def _add_latency(self, seconds: float, host: HostFold) -> None:
+        bucket = Histogram.bucket_of(seconds)
+        self.latency.count_in(bucket, seconds)
+        host.attempts += 1
+        host.seconds += seconds
+        if seconds > host.longest:
+            host.longest = seconds
+        if host.latency is not None:
+            host.latency.count_in(bucket, seconds)
+
+    def _add_phase(self, name: str, seconds: float, host: HostFold) -> None:
+        bucket = Histogram.bucket_of(seconds)
+        self.phases[name].count_in(bucket, seconds)
+        if host.latency is not None:
+            of_host = host.phases.get(name)
+            if of_host is None:
+                of_host = host.phases[name] = Histogram(_COARSE)
+            of_host.count_in(bucket, seconds)
+
+    def _host(self, url: str) -> tuple[str, HostFold]:
+        path = url.find("/", 8)
+        front = url if path < 0 else url[:path]
+        found = self._fronts.get(front)
+        if found is None:
+            if len(self._fronts) >= 2 * HOSTS:
+                self._fronts.clear()
+            site = origin(url)
+            name = printable(shown_host(site))[:_LONGEST_URL] if "://" in site else NO_HOST
+            if name not in self.hosts and len(self.hosts) >= HOSTS:
+                name = OTHERS
+            host = self.hosts.get(name)
+            if host is None:
+                host = self.hosts[name] = HostFold()
+                host.latency = Histogram(_COARSE) if len(self.hosts) <= DETAILED else None
+            found = self._fronts[front] = name, host
+        return found
+
+    def _place_of_sample(self, reason: str) -> int | None:
+        """Where this failure goes among its reason's samples, so that each is as likely to be one; None: nowhere."""
+        count = self.reasons[reason]
+        place = count - 1 if count <= SAMPLES else int(self._draw.random() * count)
+        return place if place < SAMPLES else None
+
+    def _keep(self, reason: str, place: int, sample: Sample) -> None:
+        kept = self.samples.setdefault(reason, [])
+        kept[place : place + 1] = [sample]
+
+    # -- to a file and back -------------------------------------------------------------------------------------------
+
+    def as_json(self) -> dict[str, Any]:
+        """What `from_json` makes a fold of."""
+        return {
+            "counts": [self.requests, self.attempts, self.hops, self.bytes],
+            "reasons": dict(self.reasons),
+            "answers": dict(self.answers),
+            "latency": self.latency.as_json(),
+            "whole": self.whole.as_json(),
+            "phases": {name: each.as_json() for name, each in self.phases.items()},
+            "hosts": {name: host.as_json() for name, host in self.hosts.items()},
+            "samples": {reason: [asdict(one) for one in kept] for reason, kept in self.samples.items()},
+            "series": self.series.as_json(),
+        }
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> Fold:
+        """Raises `ValueError`, `KeyError` or `TypeError` for what `as_json` has not written."""
+        made = cls()
+        made.requests, made.attempts, made.hops, made.bytes = said["counts"]
+        made.reasons, made.answers = Counter(said["reasons"]), Counter(said["answers"])
+        made.latency, made.whole = Histogram.from_json(said["latency"]), Histogram.from_json(said["whole"])
+        made.phases = {name: Histogram.from_json(said["phases"][name]) for name in PHASES}
+        made.hosts = {name: HostFold.from_json(host) for name, host in said["hosts"].items()}
+        made.samples = {reason: [Sample(**one) for one in kept] for reason, kept in said["samples"].items()}
+        made.series = Series.from_json(said["series"])
+        return made
+
+
+def _sample(url: str, host: str, error: str, attempts: int, elapsed: float, at: float | None, where: str) -> Sample:
+    return Sample(
+        url=printable(redact(url[: 2 * _LONGEST_URL]))[:_LONGEST_URL],
+        host=host,
+        error=printable(redact(error[: 2 * _LONGEST_ERROR]))[:_LONGEST_ERROR],
+        attempts=attempts,
+        elapsed=round(elapsed, 6),
+        at=at,
+        input=printable(redact(where))[-_LONGEST_URL:],
+    )
+
+
+def spent(fold: Fold) -> Timings:
+    """What sends took in all, as the phases have it."""
+    return Timings(**{name: fold.phases[name].total for name in ("dns", "connect", "tls", "first_byte", "body")})
