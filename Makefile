@@ -13,7 +13,7 @@ HOSTS_READY := $(HOSTS)/.ready
 PACKAGES_READY := $(VENV)/.packages-ready
 BENCH_READY := $(VENV)/.bench-ready
 MUTANTS_READY := $(VENV)/.mutants-ready
-DEBIAN_PACKAGES := nginx-light libpython3.11-testsuite tinyproxy postgresql mariadb-server
+DEBIAN_PACKAGES := nginx-light libpython3.11-testsuite tinyproxy postgresql mariadb-server chromium-headless-shell
 BENCH_PACKAGES := nginx-light curl
 ARGS ?=
 

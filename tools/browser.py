@@ -132,7 +132,9 @@ def browser(path: str) -> Iterator[Page]:
     commands, to_write = os.pipe()
     to_read, answers = os.pipe()
     # The browser reads from its descriptor 3 and writes to 4; the shell has ours there before it becomes the browser.
-    begin = ["/bin/sh", "-c", f'exec "$0" "$@" 3<&{commands} 4>&{answers}', path, *_FLAGS]
+    # By their names, as a shell need not know descriptors of two digits.
+    ours = f"3</proc/self/fd/{commands} 4>/proc/self/fd/{answers}"
+    begin = ["/bin/sh", "-c", f'exec "$0" "$@" {ours}', path, *_FLAGS]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
             [*begin, f"--user-data-dir={profile}"],

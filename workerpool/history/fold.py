@@ -1,7 +1,8 @@
 """Folds outcomes, or records of them, into counts, histograms and samples, in memory that does not grow. One thread.
 
 Hosts are counted one by one up to `HOSTS`, and the later ones together; the first `DETAILED` of them have histograms of
-their own. Of what failed a random sample is kept for each reason, and its count is exact.
+their own, and the others share some. Those of all are made of these when they are asked for, so that each number is
+counted once. Of what failed a random sample is kept for each reason, and its count is exact.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from typing import Any
 from workerpool.endings import OK, reason_of
 from workerpool.history.histogram import Histogram
 from workerpool.history.series import PLACE, Series
-from workerpool.model import Attempt, Outcome, Timings, origin
+from workerpool.model import Attempt, Outcome, origin
 from workerpool.redact import printable, redact
 from workerpool.wording import shown_host
 
 HOSTS = 10_000
 """Hosts that are counted one by one: some 5 MB."""
 
-DETAILED = 300
-"""Hosts with histograms: some 5 MB."""
+DETAILED = 100
+"""Hosts with histograms of their own: 10 MB at most."""
 
 REASONS = 50
 """Reasons that are told apart; later ones are `OTHERS`."""
@@ -36,10 +37,8 @@ PHASES = ("queued", "slot", "parked", "dns", "connect", "tls", "first_byte", "bo
 """What a request's time goes to, as `Timings` has it."""
 
 REFUSALS = frozenset({429, 503})
-NO_ANSWER = "no answer"
 NO_HOST = "no host"
 
-_COARSE = 5
 _LONGEST_URL = 300
 _LONGEST_ERROR = 300
 _SENT, _RETRIED, _REFUSED = PLACE["sent"], PLACE["retried"], PLACE["refused"]
@@ -59,6 +58,39 @@ class Sample:
     input: str = ""
 
 
+class Times:
+    """What attempts took, and in it their phases, in seconds."""
+
+    __slots__ = ("latency", "phases")
+
+    def __init__(self) -> None:
+        self.latency = Histogram()
+        self.phases: dict[str, Histogram] = {}
+
+    def add_phase(self, name: str, seconds: float) -> None:
+        phase = self.phases.get(name)
+        if phase is None:
+            phase = self.phases[name] = Histogram()
+        phase.add(seconds)
+
+    def take(self, other: Times) -> None:
+        """Count what another one has, too."""
+        self.latency.take(other.latency)
+        for name, phase in other.phases.items():
+            self.phases.setdefault(name, Histogram()).take(phase)
+
+    def as_json(self) -> list[Any]:
+        return [self.latency.as_json(), {name: each.as_json() for name, each in self.phases.items()}]
+
+    @classmethod
+    def from_json(cls, said: list[Any]) -> Times:
+        latency, phases = said
+        made = cls()
+        made.latency = Histogram.from_json(latency)
+        made.phases = {name: Histogram.from_json(each) for name, each in phases.items()}
+        return made
+
+
 @dataclass(slots=True)
 class HostFold:
     """What became of one host's requests. `seconds` are of its attempts, the slowest of which took `longest`."""
@@ -70,18 +102,16 @@ class HostFold:
     longest: float = 0.0
     bytes: int = 0
     reasons: Counter[str] = field(default_factory=Counter)  # but for `OK`
-    latency: Histogram | None = None
-    phases: dict[str, Histogram] = field(default_factory=dict)
+    times: Times | None = None
 
     def as_json(self) -> list[Any]:
-        latency = None if self.latency is None else self.latency.as_json()
-        phases = {name: each.as_json() for name, each in self.phases.items()}
+        times = None if self.times is None else self.times.as_json()
         counts = [self.requests, self.failed, self.attempts, round(self.seconds, 6), round(self.longest, 6), self.bytes]
-        return [*counts, dict(self.reasons), latency, phases]
+        return [*counts, dict(self.reasons), times]
 
     @classmethod
     def from_json(cls, said: list[Any]) -> HostFold:
-        requests, failed, attempts, seconds, longest, size, reasons, latency, phases = said
+        requests, failed, attempts, seconds, longest, size, reasons, times = said
         return cls(
             requests=requests,
             failed=failed,
@@ -90,8 +120,7 @@ class HostFold:
             longest=longest,
             bytes=size,
             reasons=Counter(reasons),
-            latency=None if latency is None else Histogram.from_json(latency),
-            phases={name: Histogram.from_json(each) for name, each in phases.items()},
+            times=None if times is None else Times.from_json(times),
         )
 
 
@@ -112,17 +141,16 @@ class Recorded:
 class Fold:
     """What outcomes come to. `series` has what happened when.
 
-    `latency`: of attempts, from the send to the last byte or the error; `whole`: of requests, waits between attempts
-    included. `answers`: how attempts ended, by status.
+    `whole`: what requests took, waits between attempts included. `answers`: how attempts ended, by status, None where
+    no answer came.
     """
 
     def __init__(self) -> None:
         self.requests = self.attempts = self.hops = self.bytes = 0
         self.reasons: Counter[str] = Counter()
-        self.answers: Counter[str] = Counter()
-        self.latency = Histogram()
+        self.answers: Counter[int | None] = Counter()
         self.whole = Histogram()
-        self.phases = {name: Histogram() for name in PHASES}
+        self._others = Times()  # of hosts that have none of their own
         self.hosts: dict[str, HostFold] = {}
         self.samples: dict[str, list[Sample]] = {}
         self.series = Series()
@@ -140,7 +168,7 @@ class Fold:
         for number, attempt in enumerate(attempts):
             self._add_attempt(attempt, host, is_first=not number)
         if outcome.timings.parked > 0:
-            self._add_phase("parked", outcome.timings.parked, host)
+            (host.times or self._others).add_phase("parked", outcome.timings.parked)
         if attempts:
             self.whole.add(outcome.elapsed)
             last = attempts[-1]
@@ -154,14 +182,14 @@ class Fold:
         elapsed, timings = attempt.elapsed, attempt.timings
         self.attempts += 1
         self.hops += attempt.hops
-        self.answers[NO_ANSWER if attempt.status is None else str(attempt.status)] += 1
+        self.answers[attempt.status] += 1
         row = self.series.at(attempt.started_at)
         row[_SENT] += 1
         if not is_first:
             row[_RETRIED] += 1
         if attempt.status in REFUSALS:
             row[_REFUSED] += 1
-        self._add_latency(elapsed, host)
+        times = self._add_latency(elapsed, host)
         for name, seconds in (
             ("queued", timings.queued),
             ("slot", timings.slot),
@@ -172,7 +200,7 @@ class Fold:
             ("body", timings.body),
         ):
             if seconds > 0:
-                self._add_phase(name, seconds, host)
+                times.add_phase(name, seconds)
 
     # -- records ------------------------------------------------------------------------------------------------------
 
@@ -186,12 +214,21 @@ class Fold:
             self.series.at(one.at)[_SENT] += 1
             self.series.at(one.at + one.elapsed)[_OK if reason == OK else _FAILED] += 1
             self.whole.add(one.elapsed)
-            self.answers[NO_ANSWER if one.status is None else str(one.status)] += 1
+            self.answers[one.status] += 1
         if one.attempts == 1:
             self._add_latency(one.elapsed, host)
         if reason != OK and (place := self._place_of_sample(reason)) is not None:
             sample = _sample(one.url, name, one.error or "", one.attempts, one.elapsed, one.at, "")
             self._keep(reason, place, sample)
+
+    @property
+    def times(self) -> Times:
+        """What the attempts of all hosts took; worked out anew each time."""
+        found = Times()
+        for times in (self._others, *(host.times for host in self.hosts.values())):
+            if times is not None:
+                found.take(times)
+        return found
 
     # -- both ---------------------------------------------------------------------------------------------------------
 
@@ -208,24 +245,14 @@ class Fold:
     def _known(self, reason: str) -> str:
         return reason if reason in self.reasons or len(self.reasons) < REASONS else OTHERS
 
-    def _add_latency(self, seconds: float, host: HostFold) -> None:
-        bucket = Histogram.bucket_of(seconds)
-        self.latency.count_in(bucket, seconds)
+    def _add_latency(self, seconds: float, host: HostFold) -> Times:
         host.attempts += 1
         host.seconds += seconds
         if seconds > host.longest:
             host.longest = seconds
-        if host.latency is not None:
-            host.latency.count_in(bucket, seconds)
-
-    def _add_phase(self, name: str, seconds: float, host: HostFold) -> None:
-        bucket = Histogram.bucket_of(seconds)
-        self.phases[name].count_in(bucket, seconds)
-        if host.latency is not None:
-            of_host = host.phases.get(name)
-            if of_host is None:
-                of_host = host.phases[name] = Histogram(_COARSE)
-            of_host.count_in(bucket, seconds)
+        times = host.times or self._others
+        times.latency.add(seconds)
+        return times
 
     def _host(self, url: str) -> tuple[str, HostFold]:
         path = url.find("/", 8)
@@ -241,7 +268,7 @@ class Fold:
             host = self.hosts.get(name)
             if host is None:
                 host = self.hosts[name] = HostFold()
-                host.latency = Histogram(_COARSE) if len(self.hosts) <= DETAILED else None
+                host.times = Times() if len(self.hosts) <= DETAILED else None
             found = self._fronts[front] = name, host
         return found
 
@@ -262,10 +289,9 @@ class Fold:
         return {
             "counts": [self.requests, self.attempts, self.hops, self.bytes],
             "reasons": dict(self.reasons),
-            "answers": dict(self.answers),
-            "latency": self.latency.as_json(),
+            "answers": [*self.answers.items()],
             "whole": self.whole.as_json(),
-            "phases": {name: each.as_json() for name, each in self.phases.items()},
+            "others": self._others.as_json(),
             "hosts": {name: host.as_json() for name, host in self.hosts.items()},
             "samples": {reason: [asdict(one) for one in kept] for reason, kept in self.samples.items()},
             "series": self.series.as_json(),
@@ -276,9 +302,9 @@ class Fold:
         """Raises `ValueError`, `KeyError` or `TypeError` for what `as_json` has not written."""
         made = cls()
         made.requests, made.attempts, made.hops, made.bytes = said["counts"]
-        made.reasons, made.answers = Counter(said["reasons"]), Counter(said["answers"])
-        made.latency, made.whole = Histogram.from_json(said["latency"]), Histogram.from_json(said["whole"])
-        made.phases = {name: Histogram.from_json(said["phases"][name]) for name in PHASES}
+        made.reasons = Counter(said["reasons"])
+        made.answers = Counter(dict(said["answers"]))
+        made.whole, made._others = Histogram.from_json(said["whole"]), Times.from_json(said["others"])
         made.hosts = {name: HostFold.from_json(host) for name, host in said["hosts"].items()}
         made.samples = {reason: [Sample(**one) for one in kept] for reason, kept in said["samples"].items()}
         made.series = Series.from_json(said["series"])
@@ -295,8 +321,3 @@ def _sample(url: str, host: str, error: str, attempts: int, elapsed: float, at: 
         at=at,
         input=printable(redact(where))[-_LONGEST_URL:],
     )
-
-
-def spent(fold: Fold) -> Timings:
-    """What sends took in all, as the phases have it."""
-    return Timings(**{name: fold.phases[name].total for name in ("dns", "connect", "tls", "first_byte", "body")})

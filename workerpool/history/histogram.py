@@ -6,6 +6,9 @@ import math
 from collections import Counter
 from typing import Any
 
+AT_ONCE = 64
+"""Numbers that are put into their buckets together."""
+
 
 class Histogram:
     """Counts of positive numbers in buckets whose ends grow by 2 %, so that a bucket's middle is within 1 % of all.
@@ -13,8 +16,7 @@ class Histogram:
     The bucket of x is ceil(log x / log g), and stands for 2 g^i / (g + 1), with g = (1 + a) / (1 - a) for a relative
     error of a (Masson, Rim and Lee, "DDSketch", VLDB 2019). What is under a microsecond counts as one.
 
-    `merged`: how many of these buckets are counted as one, to take less room: with 5 of them the error is 5 %.
-    `total` and `largest` are exact.
+    Sum and largest are exact.
     """
 
     ERROR = 0.01
@@ -22,84 +24,88 @@ class Histogram:
     _LOG = math.log(_GROWTH)
     _LOWEST = math.ceil(math.log(1e-6) / _LOG)
 
-    __slots__ = ("_buckets", "_merged", "largest", "total")
+    __slots__ = ("_buckets", "_largest", "_new", "_total")
 
-    def __init__(self, merged: int = 1) -> None:
-        self._merged = merged
+    def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
-        self.total = 0.0
-        self.largest = 0.0
-
-    @classmethod
-    def bucket_of(cls, value: float) -> int:
-        """The bucket of a number, before any are merged."""
-        return math.ceil(math.log(value) / cls._LOG) if value > 1e-6 else cls._LOWEST
+        self._total = 0.0
+        self._largest = 0.0
+        self._new: list[float] = []  # numbers that are in no bucket yet: many at once take a third of the time
 
     def add(self, value: float) -> None:
-        self.count_in(self.bucket_of(value), value)
+        new = self._new
+        new.append(value)
+        if len(new) >= AT_ONCE:
+            self._enter()
 
-    def count_in(self, bucket: int, value: float) -> None:
-        """Count a number whose bucket is known already: the logarithm is what takes the time."""
-        self._buckets[bucket // self._merged] += 1
-        self.total += value
-        if value > self.largest:
-            self.largest = value
+    def _enter(self) -> None:
+        new, log, ceil, by, lowest = self._new, math.log, math.ceil, 1 / self._LOG, self._LOWEST
+        if not new:
+            return
+        self._buckets.update([ceil(log(value) * by) if value > 1e-6 else lowest for value in new])
+        self._total += sum(new)
+        self._largest = max(self._largest, *new)
+        self._new = []
+
+    def take(self, other: Histogram) -> None:
+        """Count all the numbers of another one, too."""
+        self._enter()
+        other._enter()
+        self._buckets.update(other._buckets)
+        self._total += other._total
+        self._largest = max(self._largest, other._largest)
+
+    @property
+    def total(self) -> float:
+        """Their sum."""
+        self._enter()
+        return self._total
+
+    @property
+    def largest(self) -> float:
+        """The largest of them; 0.0 where there are none."""
+        self._enter()
+        return self._largest
 
     @property
     def count(self) -> int:
         """How many numbers there are."""
+        self._enter()
         return self._buckets.total()
 
     @property
     def mean(self) -> float:
         """The mean; 0.0 where there are no numbers."""
-        return self.total / self.count if self._buckets else 0.0
+        return self.total / self.count if self.count else 0.0
 
     def quantile(self, share: float) -> float:
         """Return the value that `share` (0 to 1) of the numbers do not exceed; 0.0 where there are none."""
-        left = max(1, math.ceil(share * self.count))
+        left = max(1, math.ceil(share * self.count))  # which puts all into their buckets
         for index in sorted(self._buckets):
             left -= self._buckets[index]
             if left <= 0:
-                return min(self._middle(index), self.largest)
+                return min(2 * self._GROWTH**index / (self._GROWTH + 1), self._largest)
         return 0.0
 
     def bars(self, merged: int) -> list[tuple[float, int]]:
-        """Where each bar ends and how many numbers are in it, `merged` of the finest buckets a bar, lowest first.
-
-        `merged` is a multiple of the histogram's own. Bars without numbers are among them.
-        """
+        """Where each bar ends and how many numbers are in it, `merged` buckets a bar, lowest first, empty ones too."""
+        self._enter()
         bars: Counter[int] = Counter()
         for index, count in self._buckets.items():
-            bars[index * self._merged // merged] += count
+            bars[index // merged] += count
         if not bars:
             return []
-        return [(self._end(bar, merged), bars[bar]) for bar in range(min(bars), max(bars) + 1)]
+        return [(self._GROWTH ** (bar * merged + merged - 1), bars[bar]) for bar in range(min(bars), max(bars) + 1)]
 
     def as_json(self) -> list[Any]:
         """What `from_json` makes a histogram of."""
-        return [self._merged, self.total, self.largest, [*self._buckets], [*self._buckets.values()]]
+        return [self.total, self.largest, [*self._buckets], [*self._buckets.values()]]
 
     @classmethod
     def from_json(cls, said: list[Any]) -> Histogram:
         """Raises `ValueError` or `TypeError` for what `as_json` has not written."""
-        merged, total, largest, buckets, counts = said
-        made = cls(int(merged))
-        made.total, made.largest = float(total), float(largest)
+        total, largest, buckets, counts = said
+        made = cls()
+        made._total, made._largest = float(total), float(largest)
         made._buckets = Counter(dict(zip(map(int, buckets), map(int, counts), strict=True)))
         return made
-
-    def copy(self) -> Histogram:
-        made = Histogram(self._merged)
-        made.total, made.largest, made._buckets = self.total, self.largest, self._buckets.copy()
-        return made
-
-    def _end(self, index: int, merged: int) -> float:
-        """The largest number of a bucket."""
-        return float(self._GROWTH ** (index * merged + merged - 1))
-
-    def _middle(self, index: int) -> float:
-        """What is as many percent above a bucket's lower end as it is below its upper one."""
-        upper = self._end(index, self._merged)
-        lower = upper / self._GROWTH**self._merged
-        return 2 * upper * lower / (upper + lower)

@@ -112,10 +112,10 @@ class History:
             row[PLACE[column]] = max(row[PLACE[column]], value)
 
     def _enter_pauses(self, figures: PoolStatistics, now: float) -> None:
-        open_ones = {pause.host: pause for pause in self.pauses if pause.ended >= self._looked_at}
+        going_on = {pause.host: pause for pause in self.pauses if pause.ended >= now}
         for host, left in figures.paused:
             name = shown_host(host)
-            pause = open_ones.get(name)
+            pause = going_on.get(name)
             count = self.paused.setdefault(name, [0, 0.0])
             if pause is None:
                 pause = Pause(name, now, now)

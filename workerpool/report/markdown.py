@@ -25,7 +25,8 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"\n{tables.headline(report)}.\n"
     yield from (f"- {label}: {_plain(text)}" for label, text in tables.facts(report))
     if report.why:
-        yield f"\n**Why it took so long:** {_plain(report.why)}."
+        yield f"\n## Why it took {tables.took(report)}\n"
+        yield from (f"- {_plain(sentence)}" for sentence in report.why)
     for table in (
         tables.compared(report),
         tables.outcomes(report),

@@ -131,13 +131,20 @@ def _recorded(values: tuple[Any, ...]) -> Recorded:
 _VARIES = re.compile(r"\(.*|\S*://\S+|\S*\d\S*|'[^']*'|\"[^\"]*\"")
 """What of an error's sentence is about one request: an address, a number, what is quoted, a remark in brackets."""
 
+_PLACE = re.compile(r", (?:line|row) [\d,]+$")
+"""How a sentence begins that is about a line of a source."""
+
+_LONGEST = 60
+
 
 def reason_in(status: int | None, error: object) -> str:
     """Name how a request failed, by its record: a status that says so, or the error's words but for what varies."""
     if status is not None and status >= 400:
         return named(status)
-    words = _VARIES.sub("…", str(error or "failed").split(": ")[-1] if error else "failed")
-    return re.sub(r"(?:…[\s,;:]*)+", "… ", words).strip()[:60] or "failed"
+    parts = str(error or "").split(": ")
+    cause = parts[1] if len(parts) > 1 and _PLACE.search(parts[0]) else parts[-1]
+    words = re.sub(r"(?:…[\s,;:]*)+", "… ", _VARIES.sub("…", cause))
+    return words.strip(" …")[:_LONGEST] or "failed"
 
 
 def _seconds(began: object) -> float | None:

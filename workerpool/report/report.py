@@ -10,10 +10,11 @@ from typing import Any
 from workerpool.endings import OK
 from workerpool.history import Execution, Histogram, History, Pause, Sample
 from workerpool.history.execution import Limits
-from workerpool.history.fold import HOSTS, PHASES, HostFold, spent
+from workerpool.history.fold import HOSTS, PHASES, HostFold, Times
+from workerpool.model import Timings
 from workerpool.report.reading import Told, inputs_of
 from workerpool.report.timeline import Timeline, timeline_of
-from workerpool.report.why import WAITS, Allowed, Course, advise, split
+from workerpool.report.why import WAITS, Allowed, Course, advise_on_all, split
 
 BAR = 10
 """Buckets of a histogram that a bar stands for: each ends 22 % above the one before."""
@@ -23,13 +24,13 @@ MOST_HOSTS = 200
 
 _MOST_PAUSES = 400
 
+SENDING = ("dns", "connect", "tls", "first_byte", "body")
+"""The phases of a send."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """How long something took, in seconds: how often it was measured, in all, and percentiles, right within 1 %.
-
-    Those of single hosts are right within 5 %.
-    """
+    """How long something took, in seconds: how often it was measured, in all, and percentiles, right within 1 %."""
 
     count: int
     total: float
@@ -110,10 +111,10 @@ class Report:
     """What is told of a run. Times are seconds, moments seconds since the epoch.
 
     `state`: as `JobStatus` has it, None without a job. `inputs`: by what has become of them. `figures`, and those of
-    the run `before`, which `before_name` names. `limits`, `executions`, `sockets`, `waits` (what kept it from sending
-    more, by name, as shares of the time) and `why` (what binds, and what to change): empty and None where only records
-    are there. `answers`: how attempts ended. `latency` of attempts, with its `bars`; `whole`: of requests, waits between
-    attempts included. `hosts`: up to `MOST_HOSTS` of `host_count`. `notes`: what it does not tell.
+    the run `before`, which `before_name` names. `answers`: how attempts ended. `latency` of attempts, with its `bars`;
+    `whole`: of requests, waits between attempts included. `hosts`: up to `MOST_HOSTS` of `host_count`. `notes`: what
+    it does not tell. Only a job's history tells of `limits`, `executions`, `sockets`, `waits` (what kept it from
+    sending more, by name, as shares of the time), `why` (what binds, and what to change) and `pauses`.
     """
 
     name: str
@@ -138,7 +139,7 @@ class Report:
     host_count: int
     sockets: Mapping[str, float]
     waits: Mapping[str, float]
-    why: str | None
+    why: Sequence[str]
     pauses: Sequence[Pause]
     timeline: Timeline
     notes: Sequence[str]
@@ -160,7 +161,7 @@ def make_report(told: Told, against: Told | None = None) -> Report:
     """Make a report of what there is. `against`: the run to compare with, in place of the one before."""
     history, status, fold = told.history, told.status, told.history.fold
     before = against or told.before
-    course = history.course
+    course, times = history.course, fold.times
     timeline = timeline_of(history)
     return Report(
         name=told.name,
@@ -169,30 +170,32 @@ def make_report(told: Told, against: Told | None = None) -> Report:
         began=status.began if status is not None else timeline.began,
         ended=status.ended if status is not None else timeline.ended,
         inputs=inputs_of(status),
-        figures=figures_of(history),
-        before=None if before is None else figures_of(before.history),
+        figures=figures_of(history, times.latency),
+        before=None if before is None else figures_of(before.history, before.history.fold.times.latency),
         before_name=None if before is None else before.name,
         limits=None if course is None else course.limits,
         executions=history.executions,
-        answers=dict(fold.answers.most_common()),
+        answers={"no answer" if status is None else str(status): count for status, count in fold.answers.most_common()},
         reasons=dict(fold.reasons.most_common()),
         failures=_failures(history),
-        latency=Spread.of(fold.latency),
-        bars=fold.latency.bars(BAR),
+        latency=Spread.of(times.latency),
+        bars=times.latency.bars(BAR),
         whole=Spread.of(fold.whole),
-        phases=_spreads(fold.phases),
+        phases=_spreads(times.phases),
         hosts=_hosts(history),
         host_count=len(fold.hosts),
         sockets={} if course is None else dict(course.figures),
-        waits={} if course is None else {part.name: part.share for part in split(_course(history, course)).parts},
-        why=None if course is None else _why(history, course),
+        waits={}
+        if course is None
+        else {part.name: part.share for part in split(_course(history, course, times)).parts},
+        why=() if course is None else _why(_course(history, course, times), course),
         pauses=history.pauses[:_MOST_PAUSES],
         timeline=timeline,
         notes=_notes(told),
     )
 
 
-def figures_of(history: History) -> Figures:
+def figures_of(history: History, latency: Histogram) -> Figures:
     """What runs are compared by."""
     fold, course = history.fold, history.course
     timeline = timeline_of(history)
@@ -208,9 +211,9 @@ def figures_of(history: History) -> Figures:
         sent=sent,
         rate=sent / seconds if seconds else 0.0,
         retries=_count(counts, "retries"),
-        p50=fold.latency.quantile(0.5),
-        p95=fold.latency.quantile(0.95),
-        p99=fold.latency.quantile(0.99),
+        p50=latency.quantile(0.5),
+        p95=latency.quantile(0.95),
+        p99=latency.quantile(0.99),
         bytes=fold.bytes,
         opened=_count(counts, "sockets_opened"),
         reused=_count(counts, "sockets_reused"),
@@ -255,6 +258,7 @@ def _hosts(history: History) -> tuple[HostReport, ...]:
 
 
 def _host(name: str, host: HostFold, paused: Sequence[float]) -> HostReport:
+    times = host.times
     return HostReport(
         host=name,
         requests=host.requests,
@@ -264,15 +268,15 @@ def _host(name: str, host: HostFold, paused: Sequence[float]) -> HostReport:
         longest=host.longest,
         bytes=host.bytes,
         reasons=dict(host.reasons.most_common()),
-        latency=None if host.latency is None or not host.latency.count else Spread.of(host.latency),
-        phases=_spreads(host.phases),
-        bars=() if host.latency is None else tuple(host.latency.bars(BAR)),
+        latency=None if times is None or not times.latency.count else Spread.of(times.latency),
+        phases={} if times is None else _spreads(times.phases),
+        bars=() if times is None else tuple(times.latency.bars(BAR)),
         pauses=int(paused[0]),
         paused=paused[1],
     )
 
 
-def _course(history: History, course: Execution) -> Course:
+def _course(history: History, course: Execution, times: Times) -> Course:
     limits = course.limits
     processes = (limits.processes if limits is not None else None) or 1
     sent = int(course.figures.get("sent", 0))
@@ -281,7 +285,7 @@ def _course(history: History, course: Execution) -> Course:
         cpu=course.cpu,
         cores=course.cores,
         waits=course.waits,
-        spent=spent(history.fold),
+        spent=Timings(**{name: times.phases[name].total for name in SENDING if name in times.phases}),
         sends=sent,
         opened=int(course.figures.get("sockets_opened", 0)),
         hosts=len(history.fold.hosts),
@@ -290,14 +294,14 @@ def _course(history: History, course: Execution) -> Course:
     )
 
 
-def _why(history: History, course: Execution) -> str | None:
-    limits = course.limits
-    if limits is None or not course.figures.get("sent"):
-        return None
+def _why(course: Course, execution: Execution) -> tuple[str, ...]:
+    limits = execution.limits
+    if limits is None or not course.sends:
+        return ()
     allowed = Allowed(
         workers=limits.workers, budgets=limits.budgets, ordered=limits.ordered, processes=limits.processes
     )
-    return advise(_course(history, course), allowed)
+    return advise_on_all(course, allowed)
 
 
 def _notes(told: Told) -> tuple[str, ...]:

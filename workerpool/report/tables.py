@@ -75,7 +75,11 @@ def outcomes(report: Report) -> Table:
 def answers(report: Report) -> Table:
     total = sum(report.answers.values()) or 1
     rows = [Row((status, f"{count:,}", f"{count / total:.1%}")) for status, count in report.answers.items()]
-    return Table("What attempts were answered, by status", ("status", "attempts#", "share#"), tuple(rows))
+    is_all = bool(report.executions)  # a record tells how the last attempt ended
+    what = (
+        ("What attempts were answered, by status", "attempts#") if is_all else ("Last answers, by status", "requests#")
+    )
+    return Table(what[0], ("status", what[1], "share#"), tuple(rows))
 
 
 def phases(report: Report) -> Table:
@@ -298,7 +302,8 @@ def took(report: Report) -> str:
 def facts(report: Report) -> list[tuple[str, str]]:
     """What stands above all else: a label, and what it says."""
     figures = report.figures
-    found = [("run", "" if report.run is None else f"{report.run}, {report.state}"), ("began", moment(report.began))]
+    run = "" if report.run is None else str(report.run) + (f", {report.state}" if report.state else "")
+    found = [("run", run), ("began", moment(report.began))]
     found.append(("ended", moment(report.ended) if report.state in (None, "finished") else ""))
     if report.inputs:
         found.append(("inputs", ", ".join(f"{count:,} {name}" for name, count in report.inputs.items())))

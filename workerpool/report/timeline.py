@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from workerpool.history import COLUMNS, History, Series
-from workerpool.history.series import MOST
+from workerpool.history.series import MOST, PEAKS, PLACE, WAITS, Row
 
 CUT = 15.0
 """Seconds without anything after which, in a history, no process can have run: it looks every 5 s at least."""
@@ -43,6 +43,8 @@ def timeline_of(history: History) -> Timeline:
     width = series.width
     nothing = [0.0] * len(COLUMNS)
     rows = [series.rows.get(index, nothing) for index in indexes]
+    if is_looked_at:
+        rows = [*_carried(rows)]
     columns = {
         name: [round(row[place], 4) for row in rows]
         for place, name in enumerate(COLUMNS)
@@ -71,6 +73,24 @@ def _indexes(series: Series, cut: int) -> tuple[list[int], list[int]]:
             indexes += range(indexes[-1] + 1, index)
         indexes.append(index)
     return indexes, breaks
+
+
+_LOOKS = [PLACE[name] for name in (*WAITS, *PEAKS)]
+"""What is known of a bucket because somebody has looked in it, and not by what has ended."""
+
+_WAITS = [PLACE[name] for name in WAITS]
+
+
+def _carried(rows: Iterable[Row]) -> Iterator[Row]:
+    """The same, but where nobody has looked at the pool, which was a moment late, with what was seen before."""
+    before: Row | None = None
+    for row in rows:
+        if before is not None and not any(row[place] for place in _WAITS):
+            row = [*row]
+            for place in _LOOKS:
+                row[place] = before[place]
+        yield row
+        before = row
 
 
 def _fitted(series: Series) -> Series:

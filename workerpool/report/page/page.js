@@ -75,7 +75,7 @@ function overTime(series, values, more = {}) {
 
 const drawings = {
   sent() {
-    const series = [shape("sent/s", "--c1", { fill: colour("--bar") }), shape("ok/s", "--c2"), shape("failed/s", "--c3")];
+    const series = [shape(data.sent, "--c1", { fill: colour("--bar") }), shape("ok/s", "--c2"), shape("failed/s", "--c3")];
     const values = [rate("sent"), rate("ok"), rate("failed")];
     if (data.rate) { series.push(dashed("rate allowed/s")); values.push(constant(data.rate)); }
     return overTime(series, values);
@@ -119,17 +119,18 @@ const drawings = {
     return options;
   },
   waits() {
-    const names = data.waits.filter(([name]) => line.columns[name]);
+    const large = data.waits.filter(([name, , share]) => line.columns[name] && share >= 0.005).slice(0, 8);
+    const names = large.reverse();
     const sums = line.at.map((_, at) => names.reduce((sum, [name]) => sum + line.columns[name][at], 0));
     const shares = names.map(([name]) => line.columns[name].map((value, at) => (sums[at] ? (100 * value) / sums[at] : 0)));
     const stacked = [];
     shares.forEach((share, place) => stacked.push(share.map((value, at) => value + (place ? stacked[place - 1][at] : 0))));
-    const series = names.map(([, words], place) => shape(words, `--c${(place % 8) + 1}`, {
-      fill: colour(`--c${(place % 8) + 1}`), width: 0,
+    const series = names.map(([, words], place) => shape(words, `--c${names.length - place}`, {
+      fill: colour(`--c${names.length - place}`), width: 0,
       value: (chart, value, index, at) => (at == null ? "–" : `${plain(shares[place][at])}%`),
     }));
     // The highest first, so that each is drawn over the one that it stands on.
-    return overTime(series.reverse().map((one, place) => one), stacked.reverse(), {
+    return overTime(series.reverse(), stacked.reverse(), {
       scales: { x: { time: false }, y: { range: () => [0, 100] } },
     });
   },

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from html import escape
 from importlib.resources import files
@@ -22,8 +22,9 @@ from workerpool.agent import version
 from workerpool.report import tables
 from workerpool.report.page.parts import card, chart, failures, section, table, tiles
 from workerpool.report.report import BAR, HostReport, Report, Spread, words_of
+from workerpool.report.tables import Table
 from workerpool.report.timeline import Timeline
-from workerpool.wording import duration
+from workerpool.wording import duration, plural
 
 MOST = 300_000
 """Bytes of a page, at most."""
@@ -88,7 +89,8 @@ def _harmless(text: str) -> str:
 def _why(report: Report) -> str:
     if not report.why:
         return ""
-    return f'<p class="why"><strong>Why it took {escape(tables.took(report))}</strong>{escape(report.why)}.</p>'
+    sentences = "".join(f"<li>{escape(sentence[:1].upper() + sentence[1:])}.</li>" for sentence in report.why)
+    return f'<section class="why"><h2>Why it took {escape(tables.took(report))}</h2><ul>{sentences}</ul></section>'
 
 
 def _sections(report: Report, samples: int, hosts: int) -> Iterator[str]:
@@ -98,18 +100,27 @@ def _sections(report: Report, samples: int, hosts: int) -> Iterator[str]:
     yield _over_time(report)
     yield _filter(report, hosts)
     yield _latency(report)
-    yield section(
-        "outcomes",
-        "Outcomes",
-        f'<div class="cards narrow">{card(table(tables.outcomes(report)))}{card(table(tables.answers(report)))}</div>',
-    )
+    found = (tables.outcomes(report), tables.answers(report), tables.compared(report))
+    yield section("outcomes", "Outcomes", _cards(found))
     yield (
         section("failures", "What failed", failures(report, samples))
         if report.failures
         else ('<section id="failures"></section>')
     )
     yield section("hosts", "Hosts", card(table(tables.hosts(report, hosts), "sortable")))
-    yield section("more", "The run", f'<div class="cards narrow">{"".join(_more(report))}</div>')
+    more = (
+        tables.limits(report),
+        tables.waits(report),
+        tables.sockets(report),
+        tables.pauses(report),
+        tables.executions(report),
+    )
+    if any(each.rows for each in more):
+        yield section("more", "The run", _cards(more))
+
+
+def _cards(found: Iterable[Table]) -> str:
+    return f'<div class="cards narrow">{"".join(card(table(each)) for each in found if each.rows)}</div>'
 
 
 def _over_time(report: Report) -> str:
@@ -123,8 +134,9 @@ def _over_time(report: Report) -> str:
     if report.waits:
         drawn.append(chart("waits", "What kept it from sending more", _most_waited(report)))
     if _lanes(report):
-        told = f"{len(report.pauses):,} pauses of {len({one.host for one in report.pauses}):,} hosts that had refused"
-        drawn.append(chart("pauses", "Hosts that were left alone", told + " or kept failing."))
+        hosts = plural(len({one.host for one in report.pauses}), "host")
+        told = f"{plural(len(report.pauses), 'pause')} of {hosts} that had refused or kept failing."
+        drawn.append(chart("pauses", "Hosts that were left alone", told))
     broken = f" Dotted lines: here it was interrupted, {len(line.breaks):,} times." if line.breaks else ""
     how = "Time since the beginning. Drag over a chart to look closer, double-click to go back."
     hint = f'<p class="hint">{how}{broken}</p>'
@@ -189,20 +201,7 @@ def _latency(report: Report) -> str:
         f"{duration(spread.longest)}."
     )
     shown = f"{chart('latency', 'How long attempts took', told)}{card(table(tables.phases(report)))}"
-    return section("phases", "Latency", f'<div class="cards">{shown}</div>')
-
-
-def _more(report: Report) -> Iterator[str]:
-    for found in (
-        tables.compared(report),
-        tables.limits(report),
-        tables.waits(report),
-        tables.sockets(report),
-        tables.pauses(report),
-        tables.executions(report),
-    ):
-        if found.rows:
-            yield card(table(found))
+    return section("phases", "Latency", f'<div class="cards uneven">{shown}</div>')
 
 
 # -- the numbers of the charts ----------------------------------------------------------------------------------------
@@ -218,9 +217,10 @@ def _data(report: Report, hosts: int) -> dict[str, Any]:
             "columns": {name: [round(each, 3) for each in values] for name, values in line.columns.items()},
             "breaks": line.breaks,
         },
+        "sent": "sent/s" if report.executions else "first sent/s",
         "rate": budgets.rate.per_second if budgets is not None and budgets.rate is not None else None,
         "connections": None if budgets is None else budgets.max_connections,
-        "waits": [[name, words_of(name)] for name in report.waits],
+        "waits": [[name, words_of(name), round(share, 4)] for name, share in report.waits.items()],
         "pauses": _lanes(report),
         "growth": 1.02 if not report.bars else _growth(report),
         "bars": _bars(report.bars),

@@ -21,7 +21,7 @@ def card(inside: str) -> str:
 def chart(name: str, title: str, told: str) -> str:
     """The place of a chart, which a script draws. `told`: what it shows, in words, for who does not see it, too."""
     return (
-        f'<figure class="card" aria-labelledby="c-{name}"><h3 id="c-{name}">{escape(title)}</h3>'
+        f'<figure class="card {name}" aria-labelledby="c-{name}"><h3 id="c-{name}">{escape(title)}</h3>'
         f'<div class="chart" data-chart="{name}" role="group" aria-label="{escape(f"Chart. {told}")}"></div>'
         f"<figcaption>{escape(told)}</figcaption></figure>"
     )
