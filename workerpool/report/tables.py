@@ -223,7 +223,7 @@ _COMPARED: tuple[tuple[str, _Value, Callable[[float], str], int], ...] = (
 )
 """What is compared, how it is written, and whether more of it is better (1), worse (-1) or neither."""
 
-_SAME = 0.02
+_SAME = 0.05
 """A change below which nothing is said to be better or worse."""
 
 

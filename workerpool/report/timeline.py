@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from workerpool.history import COLUMNS, History, Series
+from workerpool.history import COLUMNS, Execution, History, Series
 from workerpool.history.series import MOST, PEAKS, PLACE, WAITS, Row
-
-CUT = 15.0
-"""Seconds without anything after which, in a history, no process can have run: it looks every 5 s at least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +28,14 @@ class Timeline:
 
 
 def timeline_of(history: History) -> Timeline:
-    """The course of a run. Stretches without anything are rows of zeros, but for those that were cut out."""
+    """The course of a run. Stretches without anything are rows of zeros; those between two executions are cut out."""
     series = history.fold.series
     if not series.rows:
         return Timeline(width=series.width)
     is_looked_at = bool(history.executions)
     if not is_looked_at:
         series = _fitted(series)
-    cut = max(3, int(CUT / series.width)) if is_looked_at else 2 * MOST
-    indexes, breaks = _indexes(series, cut)
+    indexes, breaks = _indexes(series, history.executions)
     width = series.width
     nothing = [0.0] * len(COLUMNS)
     rows = [series.rows.get(index, nothing) for index in indexes]
@@ -62,15 +58,17 @@ def timeline_of(history: History) -> Timeline:
     )
 
 
-def _indexes(series: Series, cut: int) -> tuple[list[int], list[int]]:
+def _indexes(series: Series, executions: Sequence[Execution]) -> tuple[list[int], list[int]]:
     """The buckets to show, in their order, and before which of them time was cut out, by its place."""
     indexes: list[int] = []
     breaks = []
     for index in sorted(series.rows):
-        if indexes and index - indexes[-1] > cut:
-            breaks.append(len(indexes))
-        elif indexes:
-            indexes += range(indexes[-1] + 1, index)
+        if indexes and index > indexes[-1] + 1:
+            between = (indexes[-1] + 1) * series.width, index * series.width
+            if executions and any(between[0] <= one.began <= between[1] + series.width for one in executions[1:]):
+                breaks.append(len(indexes))
+            else:
+                indexes += range(indexes[-1] + 1, index)
         indexes.append(index)
     return indexes, breaks
 

@@ -196,9 +196,8 @@ def _latency(report: Report) -> str:
         return ""
     spread = report.latency
     told = (
-        f"Seconds of an attempt, on a logarithmic axis: half took {duration(spread.p50)} or less, 95 of 100 "
-        f"{duration(spread.p95)}, 99 of 100 {duration(spread.p99)}, the longest "
-        f"{duration(spread.longest)}."
+        f"Seconds of an attempt, on a logarithmic axis: half took {duration(spread.p50)} or less, 95% took up to "
+        f"{duration(spread.p95)}, 99% up to {duration(spread.p99)}, and the longest one {duration(spread.longest)}."
     )
     shown = f"{chart('latency', 'How long attempts took', told)}{card(table(tables.phases(report)))}"
     return section("phases", "Latency", f'<div class="cards uneven">{shown}</div>')
