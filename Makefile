@@ -13,7 +13,7 @@ HOSTS_READY := $(HOSTS)/.ready
 PACKAGES_READY := $(VENV)/.packages-ready
 BENCH_READY := $(VENV)/.bench-ready
 MUTANTS_READY := $(VENV)/.mutants-ready
-DEBIAN_PACKAGES := nginx-light libpython3.11-testsuite tinyproxy postgresql mariadb-server chromium-headless-shell
+DEBIAN_PACKAGES := nginx-light libpython3.11-testsuite tinyproxy postgresql mariadb-server prometheus chromium-headless-shell
 BENCH_PACKAGES := nginx-light curl
 ARGS ?=
 
@@ -63,6 +63,7 @@ mutants: $(MUTANTS_READY)  ## Change the code in thousands of small ways, and te
 
 docs: $(READY)  ## Write the tables of options, check every link and name in the documentation, and make its site
 	@$(BIN)/python -m tools.reference
+	@$(BIN)/python -m tools.shipped
 	@$(BIN)/python -m pytest tests/test_docs.py -q $(ARGS)
 	@$(MAKE) --silent site
 	@echo "The documentation is at build/site/index.html."

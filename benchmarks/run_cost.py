@@ -36,12 +36,11 @@ from workerpool.batch.run import Run
 from workerpool.batch.sinks import Sink, sink_for
 from workerpool.batch.sources.files import FileSources
 from workerpool.batch.straight import StraightBooks
-from workerpool.cli.progress import Progress, make_progress
 from workerpool.model import Idle, Underway
-from workerpool.processes.figures import NOTHING
 from workerpool.report.totals import Tally
 from workerpool.statistics import PoolStatistics
 from workerpool.transport.lazy import LazyResponse
+from workerpool.view.live import Progress, make_progress
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1024"
 READY = 1_000
@@ -66,8 +65,10 @@ class ReadyPool:
     def drain(self) -> None:
         """Nothing is ever in flight."""
 
+    rate = None
+
     def statistics(self) -> PoolStatistics:
-        return NOTHING
+        return PoolStatistics()
 
 
 class Screen:
@@ -167,11 +168,11 @@ def _outcome(number: int, url: str) -> Outcome:
 
 def _half_way(total: int) -> Moment:
     done = total // 2
-    return Moment(done=done, ok=done, failed=0, sent=done, in_flight=16, parked=0, total=total)
+    return Moment(done=done, ok=done, total=total, pool=PoolStatistics(sent=done, in_flight=16))
 
 
 def _display(look: Callable[[], Moment]) -> Progress:
-    progress = make_progress(look, to_terminal=False)
+    progress = make_progress(look)
     if type(progress).__name__ != "LiveProgress":
         raise SystemExit("no live display: pip install 'workerpool-http[cli]'")
     return progress

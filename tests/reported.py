@@ -11,9 +11,8 @@ from workerpool.config import Budgets
 from workerpool.errors import RequestError, StatusError
 from workerpool.history import History, Limits
 from workerpool.model import Attempt, Outcome, Request, Timings
-from workerpool.processes.figures import NOTHING
 from workerpool.rate import Rate
-from workerpool.statistics import PoolStatistics, Waits
+from workerpool.statistics import Hosts, HostState, PoolStatistics, Waits
 
 BEGAN = 1_700_000_000.0
 LIMITS = Limits(workers=8, budgets=Budgets(rate=Rate(50), max_connections=24), attempts=4)
@@ -46,7 +45,8 @@ def outcome(
 
 
 def figures(*, paused: tuple[tuple[str, float], ...] = (), waits: Waits | None = None, **counts: Any) -> PoolStatistics:
-    return replace(NOTHING, waits=waits or Waits(), paused=paused, **counts)
+    some = tuple(HostState(host, "paused", queued=1, in_flight=0, rest=left) for host, left in paused)
+    return PoolStatistics(waits=waits or Waits(), by_state=Hosts(paused=len(some), some=some), **counts)
 
 
 def history(*outcomes: Outcome, seconds: float = 10.0) -> History:

@@ -49,7 +49,7 @@ def blocks(path: Path, *languages: str) -> Iterator[str]:
             yield text
 
 
-COMMANDS = ("run", "status", "reconcile", "jobs", "infer", "doctor", "plan", "report")
+COMMANDS = ("run", "status", "top", "reconcile", "jobs", "infer", "doctor", "plan", "report")
 
 
 @cache
@@ -96,6 +96,12 @@ def test_the_reference_names_every_option_and_no_other() -> None:
 
 def test_the_reference_is_what_is_written_from_the_declaration() -> None:
     written = runpy.run_path(str(ROOT / "tools" / "reference.py"))["written"]
+    for path, text in written().items():
+        assert path.read_text() == text, "make docs writes it"
+
+
+def test_the_manual_and_the_completions_are_what_is_written_from_the_parser() -> None:
+    written = runpy.run_path(str(ROOT / "tools" / "shipped.py"))["written"]
     for path, text in written().items():
         assert path.read_text() == text, "make docs writes it"
 

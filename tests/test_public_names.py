@@ -25,7 +25,7 @@ VALUES = {
     "Breaker",
     "Save",
 }
-BATCH = {"Job", "RunResult", "Schema", "Template", "arrow_batches", "rows", "to_arrow", "to_pandas"}
+BATCH = {"Job", "Live", "Moment", "RunResult", "Schema", "Template", "arrow_batches", "rows", "to_arrow", "to_pandas"}
 ERRORS = {
     "WorkerPoolError",
     "OptionError",

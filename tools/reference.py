@@ -2,7 +2,7 @@
 
 A test tells whether it would.
 
-In Markdown it writes between a line ``<!-- options: NAME, ... -->`` and a line ``<!-- end -->``.
+In Markdown it writes between a line ``<!-- options: NAME, ... -->``, or of metrics, and a line ``<!-- end -->``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
-from workerpool import Job, RetryPolicy, Save, Template, WorkerPool
+from workerpool import Attempt, Job, Moment, Outcome, Request, RetryPolicy, Save, Template, WorkerPool
 from workerpool.cli.arguments import GROUPS
 from workerpool.cli.flags import default_of
+from workerpool.metrics import Metrics
 from workerpool.options import DOCTOR, IN_PYTHON, JOB, PLAN, REPORT, REQUIRED, Option
 from workerpool.options.words import meaning, plain
 
@@ -82,7 +83,24 @@ def _default(option: Option, parameter: inspect.Parameter) -> str:
     return "" if default is None or default == () else f"{default}"
 
 
+def of_metrics() -> str:
+    """The table of all metrics, from a run that has one of each."""
+    metrics = Metrics(look=lambda: Moment(total=1, allowed=1.0))
+    metrics.observe(Outcome(Request("http://a.test/"), attempts=(Attempt(0.0, 0.1, 200),)))
+    metrics.end(0)
+    rows = []
+    for family in metrics.collect():
+        name = family.name + ("_total" if family.type == "counter" else "")
+        own = [*dict.fromkeys(label for sample in family.samples for label in sample.labels if label != "le")]
+        values = [*dict.fromkeys(sample.labels[label] for sample in family.samples for label in own)]
+        labels = f"`{own[0]}`: {', '.join(values)}" if own else ""
+        rows.append((f"`{name}`", family.type, family.documentation.rstrip("."), labels))
+    lines = [("metric", "type", "means", "labels"), ("---",) * 4, *rows]
+    return "\n".join(f"| {' | '.join(cells)} |".replace("|  |", "| |") for cells in lines)
+
+
 TABLES = {
+    "docs/reference/metrics.md": {"metrics": of_metrics()},
     "docs/reference/api.md": {
         kind.__name__: of_arguments(kind) for kind in (WorkerPool, RetryPolicy, Save, Template, Job)
     },

@@ -50,18 +50,22 @@ from workerpool.statistics import PoolStatistics
 
 if TYPE_CHECKING:
     from workerpool.batch.job.job import Job
+    from workerpool.batch.progress import Moment
     from workerpool.batch.result import RunResult
     from workerpool.batch.schemas.schema import Schema
     from workerpool.batch.tables import arrow_batches, rows, to_arrow, to_pandas
     from workerpool.batch.template.template import Template
     from workerpool.cluster import ClusterPool, fetch
     from workerpool.processes import ShardedPool
+    from workerpool.view import Live
 
     __version__: str
 
 _LATER = {
     "ClusterPool": "workerpool.cluster",
     "Job": "workerpool.batch.job.job",
+    "Live": "workerpool.view",
+    "Moment": "workerpool.batch.progress",
     "RunResult": "workerpool.batch.result",
     "Schema": "workerpool.batch.schemas.schema",
     "ShardedPool": "workerpool.processes",
@@ -98,6 +102,8 @@ __all__ = [
     "HostPaused",
     "InvalidRequest",
     "Job",
+    "Live",
+    "Moment",
     "NameTaken",
     "NotSaved",
     "OptionError",

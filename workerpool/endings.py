@@ -27,22 +27,6 @@ OK = "ok"
 """How a request has ended that was answered as it should be."""
 
 
-def reason_of(outcome: Outcome) -> str:
-    """Name how an outcome ended in a word or two: "ok", a status with its phrase, or the error's own reason."""
-    error = outcome.error
-    if error is None:
-        return OK
-    return named(error.status) if isinstance(error, StatusError) else error.reason
-
-
-def named(status: int) -> str:
-    """A status with its phrase."""
-    try:
-        return f"{status} {http.HTTPStatus(status).phrase}"
-    except ValueError:
-        return f"{status} status"
-
-
 def unsent(request: Request, error: RequestError, attempts: tuple[Attempt, ...] | None = None) -> Outcome:
     """The outcome of a request that ends with `error`, by no answer. `attempts`: made so far; None: its `earlier`."""
     made = request.earlier if attempts is None else attempts
@@ -71,6 +55,16 @@ def circuit_error(host: str, wait: float, wall_time: float) -> CircuitOpen:
     until = wall_time + wait
     told = f"{host} keeps failing, so nothing is sent to it for {wait:.0f} s, until {utc(until)}"
     return CircuitOpen(told, until=until)
+
+
+def in_short(error: RequestError) -> str:
+    """Name how a request failed in a word or two: a status with its phrase, or the error's own reason."""
+    if not isinstance(error, StatusError):
+        return error.reason
+    try:
+        return f"{error.status} {http.HTTPStatus(error.status).phrase}"
+    except ValueError:
+        return f"{error.status} status"
 
 
 def explain(error: RequestError, more: str) -> None:

@@ -35,6 +35,7 @@ from workerpool.robots import Robots
 from workerpool.scheduler import Scheduler
 from workerpool.statistics import PoolStatistics
 from workerpool.stream import Stream
+from workerpool.tracing import tracing_of
 from workerpool.transport import Governor, RequestsTransport, Transport
 from workerpool.worker import Worker
 
@@ -97,6 +98,8 @@ class WorkerPool(Requesting):
         `RobotsDisallowed`, unsent. Needs the extra `[crawl]`.
     `contact`: a page or a mail address for the `User-Agent`, so that a site's owner can ask you. It goes into that of
         requests that bring none: `workerpool/0.1 (+ADDRESS)`.
+    `trace`: make spans of OpenTelemetry for requests and their attempts, and send the trace's context along: True for
+        the program's own tracer provider, or another one. Needs the extra `[otel]`.
     `session_factory`: makes a worker's session: anything compatible with `requests.Session`. It has `proxies`, `verify`
         and `cert` of its own, so those given to the pool are an error.
     `host_key`: maps a URL to what per-host budgets are counted by.
@@ -142,6 +145,7 @@ class WorkerPool(Requesting):
         fast_path: bool = True,
         robots: bool = False,
         contact: str | None = None,
+        trace: Any = None,
         session_factory: Callable[[], Any] | None = None,
         host_key: Callable[[str], str] | None = None,
         clock: Clock | None = None,
@@ -149,6 +153,7 @@ class WorkerPool(Requesting):
     ) -> None:
         events.prepare()
         self._options = options = checked(locals())  # all arguments, by their names
+        self._tracing = tracing_of(trace)
         self._clock = clock or SystemClock()
         self._thread_name_prefix = thread_name_prefix
         self._initializer = (initializer, initargs)
@@ -229,7 +234,7 @@ class WorkerPool(Requesting):
 
         Callables and requests share the threads evenly. Raises `RuntimeError` after shutdown.
         """
-        return self._crew.submit(fn, args, kwargs)
+        return self._crew.submit(self._tracing.carried(fn), args, kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more work, and end when what was taken has ended; with `wait`, return only then.
@@ -289,6 +294,12 @@ class WorkerPool(Requesting):
             downloads=() if board is None else board.downloads(),
             **self._crew.snapshot(),
         )
+
+    @property
+    def rate(self) -> float | None:
+        """Requests a second that its budget lets be sent in the long run, None without one."""
+        rate = self._options.budgets.rate
+        return None if rate is None else rate.sustained
 
     def __repr__(self) -> str:
         kind, now = type(self).__name__, self.statistics()

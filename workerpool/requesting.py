@@ -19,6 +19,7 @@ from workerpool.retry import Retries
 from workerpool.stream import Stream
 from workerpool.streamed import Maker
 from workerpool.tickets import Ticket
+from workerpool.tracing import Tracing, Untraced
 from workerpool.window import window_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Requesting(Executor):
 
     _options: Options
     _retries: Retries
+    _tracing: Tracing | Untraced
     _crew: Any  # a `stream.Crew`
     _streams: weakref.WeakSet[Stream]
 
@@ -51,7 +53,8 @@ class Requesting(Executor):
             self._check_weight(request.weight)
         future: Future[Response] = Future()
         key = None if self._options.key_of is None else self._options.key_of(request)
-        self._crew.add([_Promise(request, self._options.host_of(url), future, key)])
+        request, end = self._tracing.begin(request)
+        self._crew.add([_Promise(request, self._options.host_of(url), future, key, end)])
         return future
 
     def get(self, url: str, params: Any = None, **kwargs: Any) -> Future[Response]:
@@ -104,8 +107,9 @@ class Requesting(Executor):
         for when the one before has come; `ordered` puts those of the next request after them. In the window they go
         before requests that have not begun.
         """
-        chains = None if pages is None else Chains(pages)
-        return self._stream("stream", requests, window, ordered=ordered, chains=chains).outcomes()
+        chains, tracing = None if pages is None else Chains(pages), self._tracing.fresh()
+        stream = self._stream("stream", requests, window, tracing, ordered=ordered, chains=chains)
+        return tracing.ended(stream.outcomes())
 
     def batches(
         self,
@@ -141,9 +145,9 @@ class Requesting(Executor):
         if before_send is not None and not callable(before_send):
             raise OptionError(f"before_send={before_send!r} must be a callable that takes a request, or None")
         chains = pages if pages is None or isinstance(pages, Chains) else Chains(pages)
-        return self._stream(
-            "batches", requests, window, ordered=ordered, receipts=receipts, before_send=before_send, chains=chains
-        ).batches()
+        tracing = self._tracing.fresh()
+        kind = {"receipts": receipts, "before_send": before_send, "chains": chains}
+        return tracing.ended(self._stream("batches", requests, window, tracing, ordered=ordered, **kind).batches())
 
     def drain(self) -> None:
         """Let every stream end soon: what is being sent ends as it does, the rest as `Cancelled` outcomes.
@@ -162,7 +166,14 @@ class Requesting(Executor):
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _stream(
-        self, name: str, requests: Iterable[str | Request | Idle], window: int | None, *, ordered: bool, **kind: Any
+        self,
+        name: str,
+        requests: Iterable[str | Request | Idle],
+        window: int | None,
+        tracing: Tracing | Untraced,
+        *,
+        ordered: bool,
+        **kind: Any,
     ) -> Stream:
         self._refuse_inside(name)
         if isinstance(requests, (str, bytes)):  # whose letters would be fetched
@@ -171,7 +182,7 @@ class Requesting(Executor):
         window, share = window_of(workers, budgets, window)
         stream = Stream(
             self._crew,
-            iter(requests),
+            iter(tracing.begun(requests)),
             Maker(self._as_request, self._options.host_of, self._options.key_of, self._retries.may_repeat),
             refuse_inside=lambda: self._refuse_inside(name),
             ordered=ordered,
@@ -227,11 +238,19 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
 class _Promise(Ticket):
     """A request whose outcome a future of its response waits for."""
 
-    __slots__ = ("_future",)
+    __slots__ = ("_end", "_future")
 
-    def __init__(self, request: Request, host: str, future: Future[Response], key: str | None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        host: str,
+        future: Future[Response],
+        key: str | None,
+        end: Callable[[Outcome], None] | None,
+    ) -> None:
         super().__init__(request, host, key=key)
         self._future = future
+        self._end = end
 
     def claim(self) -> bool:
         return self._future.set_running_or_notify_cancel()
@@ -242,6 +261,8 @@ class _Promise(Ticket):
     def deliver(self, outcome: Outcome) -> None:
         """Give the future its result: the response if one came, requests' own exception if not."""
         future, error = self._future, outcome.error
+        if self._end is not None:
+            self._end(outcome)
         del self._future  # the exception's traceback leads to the ticket: both would wait for the garbage collector
         if not self.started:
             if isinstance(error, Cancelled):

@@ -1,11 +1,15 @@
-"""`PoolStatistics`: a pool at one moment, and in it `Waits`: what its time went to, by `Wait`. Values, any thread."""
+"""`PoolStatistics`: a pool at one moment. In it `Waits`, what its time went to, and `Hosts`, how its hosts are.
+
+Values, any thread.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
+from heapq import nlargest
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -104,6 +108,63 @@ class Waits:
         return Waits(**seconds, hosts=tuple(hosts))
 
 
+STATES = ("waiting", "running", "limited", "paused", "broken")
+"""What a host may be at; who is told of few hosts is told of the last of these first."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """One host at one moment.
+
+    `state`: "running", something is being sent; "waiting", for the pool's threads, places or rate; "limited", its own
+    rate lets nothing be sent for a second or more; "paused", as it has asked for, or for robots.txt; "broken", by its
+    circuit breaker. `queued` and `in_flight` are requests. `rest`: seconds until it may be sent to, 0 if it may now.
+    """
+
+    host: str
+    state: str
+    queued: int
+    in_flight: int
+    rest: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """How many hosts are in each state, see `HostState`, and some of them: the ones held up, and the largest."""
+
+    waiting: int = 0
+    running: int = 0
+    limited: int = 0
+    paused: int = 0
+    broken: int = 0
+    some: tuple[HostState, ...] = ()
+
+    def __add__(self, other: Hosts) -> Hosts:
+        """Those of two pools together."""
+        counts = Counter(self.counts) + Counter(other.counts)
+        return Hosts(**counts, some=most_telling([*self.some, *other.some]))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many there are, by state."""
+        return {
+            "running": self.running,
+            "waiting": self.waiting,
+            "limited": self.limited,
+            "paused": self.paused,
+            "broken": self.broken,
+        }
+
+
+def most_telling(hosts: Iterable[HostState]) -> tuple[HostState, ...]:
+    """Those to tell of where there is no room for all."""
+    return tuple(nlargest(LARGEST, hosts, key=_weight))
+
+
+def _weight(one: HostState) -> tuple[int, int, str]:
+    return (STATES.index(one.state), one.queued + one.in_flight, one.host)
+
+
 @dataclass(frozen=True, slots=True)
 class PoolStatistics:
     """A pool at one moment.
@@ -118,34 +179,34 @@ class PoolStatistics:
     `sockets_lost`, closed by their server while idle; `tls_handshakes`, of which `tls_resumed`. `sockets_open`, of
     which `sockets_idle`: now. `bytes_saved`: of bodies that were received for files, also of those that broke off.
     `downloads`: the ones that are being received now, the longest first. `waits`: what the pool's time went to.
-    `paused`: hosts that get nothing now, as they refused or kept failing, each with the seconds until that ends.
-    `budget_away`: seconds for which the server of a shared budget could not be asked, so far.
+    `budget_away`: seconds for which the server of a shared budget could not be asked, so far. `by_state`: how its hosts
+    are.
     """
 
-    workers: int
-    active: int
-    callables_queued: int
-    queued: int
-    parked: int
-    in_flight: int
-    hosts: int
-    requests: int
-    ok: int
-    sent: int
-    retries: int
-    redirects: int
-    resent: int
-    sent_fast: int
-    sockets_open: int
-    sockets_idle: int
-    sockets_opened: int
-    sockets_reused: int
-    sockets_retired: int
-    sockets_lost: int
-    tls_handshakes: int
-    tls_resumed: int
+    workers: int = 0
+    active: int = 0
+    callables_queued: int = 0
+    queued: int = 0
+    parked: int = 0
+    in_flight: int = 0
+    hosts: int = 0
+    requests: int = 0
+    ok: int = 0
+    sent: int = 0
+    retries: int = 0
+    redirects: int = 0
+    resent: int = 0
+    sent_fast: int = 0
+    sockets_open: int = 0
+    sockets_idle: int = 0
+    sockets_opened: int = 0
+    sockets_reused: int = 0
+    sockets_retired: int = 0
+    sockets_lost: int = 0
+    tls_handshakes: int = 0
+    tls_resumed: int = 0
     bytes_saved: int = 0
     downloads: tuple[Download, ...] = ()
-    paused: tuple[tuple[str, float], ...] = ()
     waits: Waits = field(default_factory=Waits)
     budget_away: float = 0.0
+    by_state: Hosts = field(default_factory=Hosts)

@@ -36,7 +36,8 @@ def test_every_option_is_read() -> None:
     words = (
         "run a.txt b.csv - --output out.x --workers 3 --rate 50/s --burst 2 --host-rate 100/min --connections 9 "
         "--host-connections 4 --retries 0 --timeout 2.5 --deadline 1h30m --ordered --include headers --overwrite "
-        "--format csv --quiet --no-progress --log-format console --input-format jsonl --max-body 10MB --insecure "
+        "--format csv --quiet --no-progress --log-format console "
+        "--metrics :9464 --metrics-file m.prom --trace --input-format jsonl --max-body 10MB --insecure "
         "--proxy socks5h://127.0.0.1:1080 --auth basic:me:env:HOME "
         "--allow-host example.com --allow-host *.example.org:8443 --deny-private "
         "--trust-proxy --no-fast-path --slow-start --retry-budget 5% --breaker 7 --fail-fast "
@@ -74,6 +75,8 @@ def test_every_option_is_read() -> None:
         quiet=True,
         no_progress=True,
         log_format="console",
+        metrics=":9464",
+        metrics_file="m.prom",
         pool={
             "max_workers": 3,
             "rate": "50/s",
@@ -96,6 +99,7 @@ def test_every_option_is_read() -> None:
             "allow_hosts": ["example.com", "*.example.org:8443"],
             "deny_private": True,
             "trust_proxy": True,
+            "trace": True,
             "robots": True,
             "contact": "https://example.com/bot",
             "fast_path": False,
@@ -237,7 +241,7 @@ def test_the_command_line_loads_rich_only_when_it_draws() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status", "reconcile", "jobs", "doctor"])
+@pytest.mark.parametrize("command", ["run", "plan", "status", "top", "reconcile", "jobs", "doctor"])
 def test_the_help_of_each_command_fits_a_terminal_and_lists_its_exit_codes(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,4 +259,5 @@ def test_a_commands_words_about_jobs_become_its_settings() -> None:
     assert parse(["reconcile", "a.job", "-o", "postgresql://u:p@db/t"]) == LookSettings(
         command="reconcile", directories=("a.job",), as_json=False, output="postgresql://u:p@db/t"
     )
+    assert parse(["top", "a.job", "--once"]) == LookSettings(command="top", directories=("a.job",), once=True)
     assert parse(["jobs"]) == LookSettings(command="jobs", directories=(".",), as_json=False)

@@ -97,6 +97,7 @@ WRONG: dict[type, dict[str, list[Any]]] = {
         "key_rate": ["auto", "fast"],
         "limit_by": [5, "no header"],
         "slow_start": ["no", 0],
+        "trace": ["yes", 1],
         "max_connections": ["many", 0],
         "host_connections": ["many", None],
         "budget": [5, "../there"],

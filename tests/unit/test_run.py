@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from workerpool.batch.straight import StraightBooks
 from workerpool.errors import Cancelled, SinkError, SourceError, StatusError
 from workerpool.events import EVENTS
 from workerpool.model import Idle, Outcome, Request, Underway
-from workerpool.processes.figures import NOTHING
 from workerpool.statistics import PoolStatistics
 
 
@@ -36,8 +34,10 @@ class FakePool:
     def drain(self) -> None:
         self.is_drained.set()
 
+    rate = 50.0
+
     def statistics(self) -> PoolStatistics:
-        return replace(NOTHING, sent=7, in_flight=2, parked=1)
+        return PoolStatistics(sent=7, in_flight=2, parked=1)
 
     def batches(
         self, requests: Iterable[str | Request | Idle], **options: Any
@@ -281,7 +281,16 @@ def test_progress_is_logged_every_so_many_seconds_and_told(told: Told) -> None:
         progress_every=0.01,
     )  # fmt: skip
     first = moments[0]
-    assert (first.done, first.total, first.ok, first.failed, first.in_flight) == (2, 9, 1, 1, 2)
+    assert (first.done, first.total, first.ok, first.failed, first.pool.in_flight, first.allowed) == (
+        2,
+        9,
+        1,
+        1,
+        2,
+        50.0,
+    )
+    (failure,) = first.failures
+    assert (failure.url, failure.reason) == ("http://bad/", "404 Not Found")
     assert told.fields[0].keys() == set(EVENTS["run.progress"][1])
     assert told.fields[0].items() >= {"done": 2, "total": 9, "ok": 1, "failed": 1, "in_flight": 2, "parked": 1}.items()
     assert len(told.fields) >= 2

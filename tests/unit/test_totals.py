@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from requests import Response
 
 from workerpool.config import Budgets
+from workerpool.endings import in_short
 from workerpool.errors import Cancelled, ConnectionLost, InvalidRequest, RequestError, StatusError
 from workerpool.model import Attempt, Outcome, Request, Timings
 from workerpool.rate import Rate
 from workerpool.report.summary import Took, summarize
-from workerpool.report.totals import OTHERS, Histogram, Tally, Totals, reason_of
+from workerpool.report.totals import OTHERS, Histogram, Tally, Totals
 from workerpool.report.why import Allowed
 from workerpool.statistics import Waits
 from workerpool.wording import WIDTH, duration, number, size
@@ -115,8 +116,10 @@ def test_the_slowest_hosts_come_first_with_their_ports_and_without_secrets() -> 
 
 
 def test_the_reason_of_an_outcome_is_a_stable_word() -> None:
-    assert reason_of(outcome()) == "ok"
-    assert reason_of(outcome(error=InvalidRequest("x"), tries=0)) == "invalid"
+    assert tally(outcome()).reasons == {"ok": 1}
+    assert in_short(InvalidRequest("x")) == "invalid"
+    assert in_short(StatusError("no", status=404)) == "404 Not Found"
+    assert in_short(StatusError("no", status=799)) == "799 status"
 
 
 def test_the_summary_says_everything_and_fits_a_terminal() -> None:

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from workerpool import events
-from workerpool.batch.progress import Moment, Pace
+from workerpool.batch.progress import Failed, Moment, Pace
 from workerpool.batch.result import DEADLINE, RunResult
-from workerpool.errors import Cancelled, JobError, SinkError, SourceError
+from workerpool.endings import in_short
+from workerpool.errors import Cancelled, JobError, RequestError, SinkError, SourceError
 from workerpool.model import Idle, Outcome, Request, Underway
 from workerpool.paging import Chains, Pages
+from workerpool.redact import redact
 from workerpool.statistics import PoolStatistics
 
 FLUSH_EVERY = 0.25
@@ -29,6 +31,12 @@ BROKEN_GRACE = 1.0
 
 PROGRESS_EVERY = 10.0
 """Seconds between two ``run.progress`` events."""
+
+LAST_FAILURES = 5
+"""Failures that are kept for who watches the run."""
+
+LONGEST_URL = 1_000
+"""Characters of a URL that are kept with one."""
 
 
 class Pool(Protocol):
@@ -48,6 +56,9 @@ class Pool(Protocol):
     def drain(self) -> None: ...
 
     def statistics(self) -> PoolStatistics: ...
+
+    @property
+    def rate(self) -> float | None: ...
 
 
 class Keeper(Protocol):
@@ -107,8 +118,8 @@ class Books(Protocol):
     def stop(self, reason: str) -> None:
         """Read no more. Any thread."""
 
-    def flush(self) -> None:
-        """Let others see what was entered; raises `SinkError`. The housekeeper's thread."""
+    def flush(self, look: Callable[[], Moment]) -> None:
+        """Let others see what was entered, and how the run is; raises `SinkError`. The housekeeper's thread."""
 
     def close(self) -> None:
         """Bring everything to its place, and let go; raises `SinkError`."""
@@ -125,10 +136,17 @@ class Counts:
     failed: int = 0
     cancelled: int = 0
     bytes: int = 0
+    failures: tuple[Failed, ...] = ()  # the last ones
 
     @property
     def done(self) -> int:
         return self.ok + self.failed + self.cancelled
+
+    def fail(self, outcome: Outcome, error: RequestError) -> None:
+        """Count a request that has failed."""
+        self.failed += 1
+        latest = Failed(time.time(), redact(outcome.request.url[:LONGEST_URL]), in_short(error))
+        self.failures = (latest, *self.failures[: LAST_FAILURES - 1])
 
 
 class Run:
@@ -233,20 +251,17 @@ class Run:
 
     def moment(self) -> Moment:
         """How far it is. Any thread."""
-        counts, figures = self.counts, self._pool.statistics()
+        counts = self.counts
         return Moment(
             done=counts.done,
             ok=counts.ok,
             failed=counts.failed,
             cancelled=counts.cancelled,
-            sent=figures.sent,
-            in_flight=figures.in_flight,
-            parked=figures.parked,
-            bytes_saved=figures.bytes_saved,
-            budget_away=figures.budget_away,
-            downloads=figures.downloads,
             is_draining=self._reason is not None,
             total=self._total,
+            allowed=self._pool.rate,
+            pool=self._pool.statistics(),
+            failures=counts.failures,
         )
 
     def _take(self, outcomes: Sequence[Outcome]) -> None:
@@ -259,7 +274,7 @@ class Run:
             elif isinstance(outcome.error, Cancelled):
                 counts.cancelled += 1
             else:
-                counts.failed += 1
+                counts.fail(outcome, outcome.error)
             counts.bytes += outcome.size
             self._observe(outcome)
 
@@ -276,7 +291,7 @@ class Run:
         pace, next_progress = Pace(), self._started + self._progress_every
         while not self._ended.wait(FLUSH_EVERY):
             try:
-                self._books.flush()
+                self._books.flush(lambda: pace.look(self.moment()))
                 self._keep_history()
                 if time.monotonic() >= next_progress:
                     next_progress = time.monotonic() + self._progress_every
@@ -299,8 +314,8 @@ class Run:
             failed=moment.failed,
             rate=moment.rate,
             left=moment.left,
-            in_flight=moment.in_flight,
-            parked=moment.parked,
+            in_flight=moment.pool.in_flight,
+            parked=moment.pool.parked,
         )
         if self._progress is not None:
             self._progress(moment)

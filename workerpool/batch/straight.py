@@ -16,6 +16,7 @@ from workerpool.batch.job.answers import ANSWER_TABLES, Answers
 from workerpool.batch.job.database import Database
 from workerpool.batch.job.duplicates import AT_ONCE, Copy, Duplicates
 from workerpool.batch.job.states import State, state_of
+from workerpool.batch.progress import Moment
 from workerpool.batch.record import Record
 from workerpool.batch.run import Pool, Take
 from workerpool.batch.schemas.forms import Form, Records
@@ -108,7 +109,7 @@ class StraightBooks:
         self._is_stopped = True
         self._source.stop()
 
-    def flush(self) -> None:
+    def flush(self, look: Callable[[], Moment]) -> None:
         self._sink.flush()
 
     def close(self) -> None:

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from workerpool.batch.codes import INTERRUPTED, NOT_WRITTEN, USAGE
-from workerpool.cli.speaker import speak
 from workerpool.errors import WorkerPoolError
+from workerpool.view.speech import speak
 
 __all__ = ["main"]
 
@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _carry_out(argv: Sequence[str] | None) -> int:
     from workerpool.cli.arguments import RunSettings, parse
+    from workerpool.cli.completion import CompletionSettings, print_completion
     from workerpool.cli.doctor_arguments import DoctorSettings
     from workerpool.cli.infer_arguments import InferSettings
     from workerpool.cli.plan_arguments import PlanSettings
@@ -62,6 +63,8 @@ def _carry_out(argv: Sequence[str] | None) -> int:
         from workerpool.cli.report import report
 
         return report(settings)
+    if isinstance(settings, CompletionSettings):
+        return print_completion(settings)
     from workerpool.cli.looking import look
 
     return look(settings)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from workerpool.agent import version
+from workerpool.cli.completion import CompletionSettings, add_completion
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor
 from workerpool.cli.flags import add, pool_of, said_of, save_of, warnings_for
 from workerpool.cli.infer_arguments import InferSettings, add_infer
@@ -54,7 +55,18 @@ Fetch every URL of SOURCE within the budgets that you set, retry what is worth
 retrying, and write one record for each to OUTPUT, as the answers come.
 """
 
-_EPILOG = """\
+EXIT_CODES = """\
+  0 all ok · 1 finished, some requests failed · 2 bad usage or input
+  3 another run holds the job · 4 stopped at the deadline: run it again
+  5 the output could not be written
+  130, 143, 129: interrupted (INT, TERM, HUP). The first signal finishes what
+  is being sent and writes it, a second one stops at once. 0 and 1 of a job are
+  about the whole run, not only about what was done this time.
+"""
+"""Of `run`, as its help has them."""
+
+_EPILOG = (
+    """\
 sources:
   .txt      a URL a line
   .csv      a line of column names, then rows; commas, semicolons or tabs
@@ -97,13 +109,9 @@ jobs:
   jobs and reconcile.
 
 exit status:
-  0 all ok · 1 finished, some requests failed · 2 bad usage or input
-  3 another run holds the job · 4 stopped at the deadline: run it again
-  5 the output could not be written
-  130, 143, 129: interrupted (INT, TERM, HUP). The first signal finishes what
-  is being sent and writes it, a second one stops at once. 0 and 1 of a job are
-  about the whole run, not only about what was done this time.
 """
+    + EXIT_CODES
+)
 
 
 GROUPS = {
@@ -153,6 +161,8 @@ class RunSettings:
     quiet: bool = False
     no_progress: bool = False
     log_format: str | None = None
+    metrics: str | None = None
+    metrics_file: str | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -160,7 +170,9 @@ class RunSettings:
         return not (self.quiet or self.no_progress or self.log_format == "json")
 
 
-Settings = RunSettings | DoctorSettings | InferSettings | PlanSettings | LookSettings | ReportSettings
+Settings = (
+    RunSettings | DoctorSettings | InferSettings | PlanSettings | LookSettings | CompletionSettings | ReportSettings
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -213,6 +225,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_report(commands, _HelpFormatter)
     add_doctor(commands, _HelpFormatter)
     add_infer(commands, _HelpFormatter)
+    add_completion(commands, _HelpFormatter)
     return parser
 
 
@@ -250,6 +263,10 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         if "dedupe" in batch and "ordered" in batch:
             raise OptionError("--dedupe with --ordered needs --job DIR, where answers wait until it is their turn")
     pool, of_run = pool_of(said), said_of(said, (PROCESSES, CLUSTER, DEADLINE, *MESSAGES))
+    if "metrics" in of_run:
+        from workerpool.metrics.metrics import address_of
+
+        address_of(of_run["metrics"])
     options, sources = options_of(**pool), tuple(with_password(source, "SOURCE") for source in said.sources)
     check_processes(of_run.get("processes", 1), options.workers)
     if (cluster := of_run.get("cluster")) is not None:

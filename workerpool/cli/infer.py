@@ -13,8 +13,9 @@ from workerpool.batch.schemas.inference import infer as infer_schema
 from workerpool.batch.schemas.inference import samples_in
 from workerpool.batch.sinks.sentences import reason_of, why_not
 from workerpool.cli.infer_arguments import InferSettings
-from workerpool.cli.speaker import put_out, speak
+from workerpool.cli.speaker import put_out
 from workerpool.errors import OptionError
+from workerpool.view.speech import speak
 
 _STDIN = "-"
 

@@ -1,4 +1,4 @@
-"""`workerpool status`, `reconcile` and `jobs`: look at jobs, and print what they say, as text or JSON.
+"""`workerpool status`, `top`, `reconcile` and `jobs`: look at jobs, and print what they say, as text or JSON.
 
 The answer goes to standard output, errors go to standard error. The main thread does everything.
 """
@@ -17,8 +17,9 @@ from workerpool.batch.job.reconcile import Reconciliation, reconcile
 from workerpool.batch.job.status import JobStatus, find_jobs, look_at
 from workerpool.batch.job.terms import when
 from workerpool.cli.looking_arguments import LookSettings
-from workerpool.cli.speaker import put_out, speak
+from workerpool.cli.speaker import put_out
 from workerpool.errors import JobHeld, WorkerPoolError
+from workerpool.view.speech import speak
 from workerpool.wording import duration, plural, wrapped
 
 _row = partial(wording.row, width=16)
@@ -29,7 +30,13 @@ _COUNTED = ("ok", "unchanged", "skipped", "failed", "unknown", "deferred", "queu
 
 def look(settings: LookSettings) -> int:
     """Carry out the command and return its exit code; raises `WorkerPoolError` where there is nothing to look at."""
-    return {"status": _status, "reconcile": _reconcile, "jobs": _jobs}[settings.command](settings)
+    return {"status": _status, "top": _top, "reconcile": _reconcile, "jobs": _jobs}[settings.command](settings)
+
+
+def _top(settings: LookSettings) -> int:
+    from workerpool.cli.top import top
+
+    return top(settings.directories[0], once=settings.once)
 
 
 # -- status -----------------------------------------------------------------------------------------------------------

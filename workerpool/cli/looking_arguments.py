@@ -1,4 +1,4 @@
-"""The words of the commands that look at jobs, `status`, `reconcile` and `jobs`: their options and their help."""
+"""The words of the commands that look at jobs, `status`, `top`, `reconcile` and `jobs`: options and help."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workerpool.cli.flags import add, said_of
-from workerpool.options import AS_JSON, RECONCILE
+from workerpool.options import AS_JSON, RECONCILE, TOP
 
 _STATUS = """\
 Say how the job in DIR is: which run it is at, whether a process holds it, what
@@ -19,6 +19,19 @@ _STATUS_END = """\
 exit status:
   0 it was looked at · 2 there is no job, or it cannot be read
   5 the answer could not be written
+"""
+
+_TOP = """\
+Watch the run of the job in DIR until it ends: how far it is, its rate and its
+budget, its hosts, its sockets and its last failures. On a terminal it has the
+screen, and Ctrl-C leaves it, while the run goes on; elsewhere it prints a line
+every 10 s. Any number may watch: the run is not disturbed.
+"""
+
+_TOP_END = """\
+exit status:
+  0 the run has ended, or no run holds the job · 2 there is no job
+  5 the view could not be written · 130 left by Ctrl-C
 """
 
 _RECONCILE = """\
@@ -47,18 +60,23 @@ exit status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookSettings:
-    """What a command that looks at jobs was told: `command` is its name. `output`: of `reconcile`, None as noted."""
+    """What a command that looks at jobs was told: `command` is its name. `output`: of `reconcile`, None as noted.
+    `once`: of `top`.
+    """
 
     command: str
     directories: tuple[str, ...]
     as_json: bool = False
     output: str | None = None
+    once: bool = False
 
 
 def add_looking(commands: Any, formatter: Any) -> None:
     """Add the commands to the parser's."""
     status = _add(commands, formatter, "status", "DIR [--json]", "say how a job is", _STATUS, _STATUS_END)
     status.add_argument("directory", metavar="DIR", help="that was given to run --job")
+    top = _add(commands, formatter, "top", "DIR [--once]", "watch a job's run", _TOP, _TOP_END)
+    top.add_argument("directory", metavar="DIR", help="that was given to run --job")
     reconcile = _add(
         commands,
         formatter,
@@ -71,7 +89,7 @@ def add_looking(commands: Any, formatter: Any) -> None:
     reconcile.add_argument("directory", metavar="DIR", help="that was given to run --job")
     jobs = _add(commands, formatter, "jobs", "[DIR...] [--json]", "list the jobs below a directory", _JOBS, _JOBS_END)
     jobs.add_argument("directories", metavar="DIR", nargs="*", help="where to look; default: here")
-    for parser, options in ((status, (AS_JSON,)), (reconcile, RECONCILE), (jobs, (AS_JSON,))):
+    for parser, options in ((status, (AS_JSON,)), (top, TOP), (reconcile, RECONCILE), (jobs, (AS_JSON,))):
         add(parser, options)
         parser.set_defaults(settings_of=settings_of)
 
@@ -94,4 +112,4 @@ def _add(
 def settings_of(said: argparse.Namespace) -> LookSettings:
     """What was said."""
     named = (said.directories or ["."]) if said.command == "jobs" else [said.directory]
-    return LookSettings(command=said.command, directories=tuple(named), **said_of(said, RECONCILE))
+    return LookSettings(command=said.command, directories=tuple(named), **said_of(said, (*RECONCILE, *TOP)))

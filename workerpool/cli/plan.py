@@ -14,9 +14,10 @@ from workerpool.batch.sources.files import FileSources
 from workerpool.batch.sources.query import QueryRows
 from workerpool.batch.template.making import making_of
 from workerpool.cli.plan_arguments import PlanSettings
-from workerpool.cli.speaker import put_out, speak
+from workerpool.cli.speaker import put_out
 from workerpool.errors import OptionError
 from workerpool.plan import Plan, Records, as_text, estimate, read_workload, simulate
+from workerpool.view.speech import speak
 
 
 def plan(settings: PlanSettings) -> int:

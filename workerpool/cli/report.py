@@ -12,12 +12,13 @@ from pathlib import Path
 
 from workerpool.batch.codes import NOT_WRITTEN, OK
 from workerpool.cli.report_arguments import FORMATS, ReportSettings
-from workerpool.cli.speaker import put_out, speak
+from workerpool.cli.speaker import put_out
 from workerpool.errors import OptionError
 from workerpool.report.markdown import as_markdown
 from workerpool.report.page import as_html
 from workerpool.report.reading import tell
 from workerpool.report.report import Report, make_report
+from workerpool.view.speech import speak
 
 STDOUT = "-"
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from workerpool import events
 from workerpool.batch.bodies import check_directory, scratch_bodies
 from workerpool.batch.codes import HELD, NOT_WRITTEN, OK, USAGE
+from workerpool.batch.progress import Pace
 from workerpool.batch.record import all_included, needs_bodies
 from workerpool.batch.result import BROKEN, DEADLINE, RunResult, last_word
 from workerpool.batch.run import Books, Run
@@ -30,7 +31,7 @@ from workerpool.batch.sources.choice import sources_for
 from workerpool.batch.straight import StraightBooks, scratch_duplicates
 from workerpool.batch.template.making import making_of
 from workerpool.cli.arguments import RunSettings
-from workerpool.cli.progress import Progress, make_progress
+from workerpool.cli.exporting import Exporter, exported
 from workerpool.cli.signals import Signals, exit_code, name_of
 from workerpool.cli.speaker import LogStream, Speaker
 from workerpool.cluster import make_pool
@@ -41,6 +42,7 @@ from workerpool.pool import WorkerPool
 from workerpool.report.summary import Took, summarize
 from workerpool.report.totals import Tally
 from workerpool.report.why import Allowed
+from workerpool.view.live import Progress, make_progress
 from workerpool.wording import duration, plural, row
 
 if TYPE_CHECKING:
@@ -188,6 +190,7 @@ class _Execution:
         self._owns_process = owns_process
         self._tally = Tally()
         self._progress: Progress | None = None
+        self._exporter: Exporter | None = None
         self._cpu = 0.0  # seconds, of the run
         # Nobody knows how many pages there will be.
         is_counted = settings.pages is None and (settings.has_progress or events.is_on("run.progress"))
@@ -206,14 +209,19 @@ class _Execution:
     def carry_out(self) -> int:
         if self._ready.job is not None and self._ready.job.told is not None:
             self._speaker.tell(f"workerpool: {self._ready.job.told}.")
-        with self._signals, self._display():
-            began = time.process_time()
-            result = self._run.execute()
-            self._cpu = time.process_time() - began
+        settings = self._settings
+        with exported(settings.metrics, settings.metrics_file, self._run.moment, self._speaker) as self._exporter:
+            with self._signals, self._display():
+                began = time.process_time()
+                result = self._run.execute()
+                self._cpu = time.process_time() - began
+            self._end_metrics(result.exit_code)
         self._tell_end(result)
         return result.exit_code
 
     def _observe(self, outcome: Outcome) -> None:
+        if self._exporter is not None:
+            self._exporter.observe(outcome)
         if self._ready.job is None or not isinstance(outcome.error, Cancelled):  # a job fetches those the next time
             self._tally.add(outcome)
 
@@ -223,12 +231,23 @@ class _Execution:
             yield
             return
         to_terminal = self._settings.output == STDOUT and os.isatty(1)
-        self._progress = make_progress(self._run.moment, to_terminal=to_terminal)
+        pace = Pace()
+        self._progress = make_progress(
+            lambda: pace.look(self._run.moment()), title=self._title(), to_terminal=to_terminal
+        )
         self._progress.start()
         try:
             yield
         finally:
             self._progress.stop()
+
+    def _end_metrics(self, code: int) -> None:
+        if self._exporter is not None:
+            self._exporter.end(code)
+
+    def _title(self) -> str:
+        books = self._books
+        return books.name if books.run is None else f"{books.directory}: run {books.run}"
 
     # -- signals, in their own thread ---------------------------------------------------------------------------------
 
@@ -248,6 +267,7 @@ class _Execution:
             self._speaker.tell(f"{name_of(number)} again: stopped.", self._where(), self._how_to_go_on())
         else:
             self._say_last_word(f"stopped by a second {name_of(number)}", exit_code(number))
+        self._end_metrics(exit_code(number))
         os._exit(exit_code(number))
 
     # -- a sink that failed, in the run's second thread ---------------------------------------------------------------
@@ -260,6 +280,7 @@ class _Execution:
         self._run.stop_now()
         self._speaker.error(str(error))
         self._say_last_word(BROKEN, NOT_WRITTEN)
+        self._end_metrics(NOT_WRITTEN)
         os._exit(NOT_WRITTEN)
 
     # -- the end ------------------------------------------------------------------------------------------------------

@@ -7,21 +7,8 @@ import sys
 
 from workerpool import events
 from workerpool.options.words import in_flags
-from workerpool.redact import redact
+from workerpool.view.speech import speak
 from workerpool.wording import wrapped
-
-
-def speak(text: str) -> None:
-    """Write a line to standard error, without secrets.
-
-    Nothing is raised where it cannot be written: a run whose terminal was closed still has to end well. Nor does it
-    go to standard output instead, as `print` would have it where standard error was closed from the start.
-    """
-    try:
-        if sys.stderr is not None:
-            print(redact(text), file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        pass
 
 
 def put_out(text: str, what: str) -> bool:

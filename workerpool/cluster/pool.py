@@ -27,6 +27,7 @@ from workerpool.processes.scratch import Scratch
 from workerpool.retry import Retries
 from workerpool.statistics import PoolStatistics
 from workerpool.stream import Stream
+from workerpool.tracing import Tracing, Untraced
 
 WINDOW = 20_000
 """Requests of one stream in memory, unless it is told otherwise: some seconds of what a few workers can do."""
@@ -63,7 +64,7 @@ class ClusterPool(WorkerPool):
         if "redis" in self._shared:
             self._shared.setdefault("budget", f"workerpool-{uuid.uuid4().hex}")
         options_of(**options, **self._shared)
-        self._given = options
+        self._given = {name: value for name, value in options.items() if name != "trace"}  # spans are this process's
         self._closing_since: float | None = None
         super().__init__(max_workers, **options)
 
@@ -101,13 +102,21 @@ class ClusterPool(WorkerPool):
         self._coordinator.failure = ClusterLost("a forked process has no way to the cluster of its parent: make a pool")
 
     def _stream(
-        self, name: str, requests: Iterable[str | Request | Idle], window: int | None, *, ordered: bool, **kind: Any
+        self,
+        name: str,
+        requests: Iterable[str | Request | Idle],
+        window: int | None,
+        tracing: Tracing | Untraced,
+        *,
+        ordered: bool,
+        **kind: Any,
     ) -> Stream:
         if not self._keeps_bodies and kind.get("chains") is not None:
             raise OptionError(
                 "pages= with bodies=False: what follows a page stands in its body, so leave one of them out"
             )
-        return super()._stream(name, requests, WINDOW if window is None else window, ordered=ordered, **kind)
+        window = WINDOW if window is None else window
+        return super()._stream(name, requests, window, tracing, ordered=ordered, **kind)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more requests, and end when those that were taken have ended; with `wait`, return only then.

@@ -392,7 +392,7 @@ class Dispatcher:
 
     def snapshot(self) -> dict[str, Any]:
         """Count the work now and so far; `PoolStatistics` names the fields."""
-        counts, scheduler = self.counts, self.scheduler
+        counts, scheduler, now = self.counts, self.scheduler, self.clock.now()
         return {
             "active": self.on_callables + self.on_requests,
             "callables_queued": len(self.callables),
@@ -400,12 +400,12 @@ class Dispatcher:
             "parked": scheduler.parked,
             "in_flight": scheduler.in_flight,
             "hosts": scheduler.host_count,
-            "paused": scheduler.paused(self.clock.now()),
             "requests": counts.ended,
             "ok": counts.ok,
             "sent": counts.sent,
             "retries": counts.retries,
             "redirects": counts.redirects,
             "resent": counts.resent,
-            "waits": self.delays.waits(self.clock.now()),
+            "waits": self.delays.waits(now),
+            "by_state": scheduler.survey(now),
         }

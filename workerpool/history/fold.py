@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from workerpool.endings import OK, reason_of
+from workerpool.endings import OK, in_short
 from workerpool.history.histogram import Histogram
 from workerpool.history.series import PLACE, Series
 from workerpool.model import Attempt, Outcome, origin
@@ -162,7 +162,7 @@ class Fold:
     def add(self, outcome: Outcome) -> None:
         """Count one outcome; it is not kept."""
         url, error, attempts = outcome.request.url, outcome.error, outcome.attempts
-        reason = OK if error is None else self._known(reason_of(outcome))
+        reason = OK if error is None else self._known(in_short(error))
         name, host = self._host(url)
         self._count(reason, host, outcome.size)
         for number, attempt in enumerate(attempts):

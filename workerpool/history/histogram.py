@@ -84,7 +84,7 @@ class Histogram:
         for index in sorted(self._buckets):
             left -= self._buckets[index]
             if left <= 0:
-                return min(2 * self._GROWTH**index / (self._GROWTH + 1), self._largest)
+                return min(2 * self._GROWTH**index / (self._GROWTH + 1), max(self._largest, 1e-6))
         return 0.0
 
     def bars(self, merged: int) -> list[tuple[float, int]]:

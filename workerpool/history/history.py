@@ -113,16 +113,18 @@ class History:
 
     def _enter_pauses(self, figures: PoolStatistics, now: float) -> None:
         going_on = {pause.host: pause for pause in self.pauses if pause.ended >= now}
-        for host, left in figures.paused:
-            name = shown_host(host)
+        for one in figures.by_state.some:
+            if one.state not in ("paused", "broken") or one.rest <= 0:
+                continue
+            name = shown_host(one.host)
             pause = going_on.get(name)
             count = self.paused.setdefault(name, [0, 0.0])
             if pause is None:
                 pause = Pause(name, now, now)
                 self.pauses.append(pause)
                 count[0] += 1
-            count[1] += max(0.0, now + left - pause.ended)
-            pause.ended = max(pause.ended, now + left)
+            count[1] += max(0.0, now + one.rest - pause.ended)
+            pause.ended = max(pause.ended, now + one.rest)
         if len(self.pauses) > 2 * PAUSES:
             longest = nlargest(PAUSES, self.pauses, key=lambda pause: pause.ended - pause.began)
             self.pauses = sorted(longest, key=lambda pause: pause.began)

@@ -299,6 +299,12 @@ REACH = (
     Option("trust_proxy", "--trust-proxy",
            "with `{deny_private}`: leave that to the proxy that is gone through. Else a proxy is an error"),
     Option(
+        "trace", "--trace",
+        "make [spans of OpenTelemetry](../howto/tracing.md) for requests and their attempts, and send the trace's "
+        "context along; the program is to be run by opentelemetry-instrument. Needs the extra `[otel]`", "none",
+        python="make [spans of OpenTelemetry](../howto/tracing.md) for requests and their attempts, and send the "
+        "trace's context along: True for the program's own tracer provider, or another one. Needs the extra `[otel]`"),
+    Option(
         "robots", "--robots",
         "obey each site's [robots.txt](../howto/crawl.md) and its Crawl-delay; needs `{contact}`. What it does not "
         "allow ends as `RobotsDisallowed`, unsent. Needs the extra `[crawl]`"),
@@ -317,6 +323,13 @@ MESSAGES = (
     Option("", "--no-progress", "no progress, but the summary at the end", to="no_progress"),
     Option(
         "", "--log-format console|json", "log events to stderr; json: and nothing else there", to="log_format"),
+    Option(
+        "", "--metrics [HOST:]PORT",
+        "serve [metrics](metrics.md) to Prometheus while it runs: on this machine alone, on HOST, or as :PORT on all "
+        "its addresses", to="metrics"),
+    Option(
+        "", "--metrics-file FILE",
+        "write them to FILE every 15 s and at the end, for the node exporter's textfile collector", to="metrics_file"),
 )
 
 AS_JSON = Option("", "--json", "write one JSON object in place of text", to="as_json")
@@ -350,6 +363,10 @@ RECONCILE = (
            "the job's output once more, needed only for a URL with a password, which no job keeps", to="output",
            read=with_password),
     AS_JSON,
+)
+
+TOP = (
+    Option("", "--once", "say how it is now, in a line, and end", to="once"),
 )
 
 REPORT = (
@@ -408,6 +425,7 @@ ALL = tuple(
             *MESSAGES,
             *PLAN,
             *DOCTOR,
+            *TOP,
             *REPORT,
         ),
     )

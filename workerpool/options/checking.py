@@ -31,8 +31,8 @@ _CALLED = {
 def checked(given: Mapping[str, Any]) -> Options:
     """Check all arguments of a `WorkerPool`; raises `OptionError`.
 
-    `budget` and `redis` are checked by who opens the budget, and `session_factory`, `clock` and `transport` are for the
-    pool alone.
+    `budget` and `redis` are checked by who opens the budget, `trace` by who makes the spans; `session_factory`, `clock`
+    and `transport` are for the pool alone.
     """
     _check_threads(given)
     for name, what in _CALLED.items():

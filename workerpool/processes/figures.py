@@ -12,7 +12,7 @@ from workerpool.statistics import PoolStatistics, Waits
 _OF_NOW = frozenset(
     {
         *("workers", "active", "callables_queued", "queued", "parked", "in_flight", "hosts"),
-        *("sockets_open", "sockets_idle", "downloads", "paused"),
+        *("sockets_open", "sockets_idle", "downloads", "by_state"),
     }
 )
 """The fields that are about one moment; the others count what has been done."""
@@ -21,11 +21,7 @@ _NAMES = [one.name for one in fields(PoolStatistics)]
 
 _SECONDS = [one.name for one in fields(Waits) if one.name != "hosts"]
 
-_LISTS = ("downloads", "paused")
-
-_NONE: dict[str, Any] = {name: () if name in _LISTS else 0 for name in _NAMES if name != "waits"}
-
-NOTHING = PoolStatistics(**_NONE)
+NOTHING = PoolStatistics()
 
 
 def added(parts: Iterable[PoolStatistics]) -> PoolStatistics:
@@ -45,7 +41,7 @@ def with_age(figures: PoolStatistics, seconds: float) -> PoolStatistics:
 
 def only_past(figures: PoolStatistics) -> PoolStatistics:
     """What a pool that has ended has done."""
-    return replace(figures, **{name: _NONE[name] for name in _OF_NOW})
+    return replace(figures, **{name: getattr(NOTHING, name) for name in _OF_NOW})
 
 
 def _values(figures: PoolStatistics) -> list[Any]:

@@ -55,7 +55,7 @@ class ShardedPool(WorkerPool):
         self._shared: str | os.PathLike[str] | None = options.pop("budget", None)
         self._redis: str | None = options.pop("redis", None)
         check_redis(self._shared, self._redis)
-        self._given = options
+        self._given = {name: value for name, value in options.items() if name != "trace"}  # spans are this process's
         self._closing_since: float | None = None
         self._is_shut_down = False
         super().__init__(max_workers, **options)  # without a budget to share: this process sends nothing

@@ -11,8 +11,8 @@ from typing import Any
 from workerpool.batch.job.history import read_history
 from workerpool.batch.job.status import JobStatus, has_job, look_at
 from workerpool.batch.reading_back import RecordsBack
-from workerpool.endings import OK, named
-from workerpool.errors import JobError
+from workerpool.endings import OK, in_short
+from workerpool.errors import JobError, StatusError
 from workerpool.history import History
 from workerpool.history.fold import Recorded
 from workerpool.redact import redact
@@ -140,7 +140,7 @@ _LONGEST = 60
 def reason_in(status: int | None, error: object) -> str:
     """Name how a request failed, by its record: a status that says so, or the error's words but for what varies."""
     if status is not None and status >= 400:
-        return named(status)
+        return in_short(StatusError("", status=status))
     parts = str(error or "").split(": ")
     cause = parts[1] if len(parts) > 1 and _PLACE.search(parts[0]) else parts[-1]
     words = re.sub(r"(?:…[\s,;:]*)+", "… ", _VARIES.sub("…", cause))

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from workerpool.endings import OK, reason_of
+from workerpool.endings import OK, in_short
 from workerpool.errors import Cancelled
 from workerpool.history.histogram import Histogram
 from workerpool.model import Outcome, Timings, origin
@@ -116,7 +116,7 @@ class Tally:
     def add(self, outcome: Outcome) -> None:
         """Count one outcome; it is not kept."""
         error = outcome.error
-        reason = OK if error is None else reason_of(outcome)
+        reason = OK if error is None else in_short(error)
         with self._lock:
             self._sums.reasons[reason] += 1
             self._sums.bytes += outcome.size

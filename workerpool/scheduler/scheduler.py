@@ -28,14 +28,12 @@ from workerpool.scheduler.parked import Parked
 from workerpool.scheduler.places import Places
 from workerpool.scheduler.register import Register
 from workerpool.scheduler.ring import Ring
-from workerpool.statistics import Reasons, Wait
+from workerpool.scheduler.survey import survey
+from workerpool.statistics import Hosts, Reasons, Wait
 from workerpool.tickets import Caller, Owner, Ticket
 
 AHEAD = 2
 """Requests that may be sent, for each worker, with which workers will not soon be idle."""
-
-PAUSES = 100
-"""Hosts that are told to be paused, at most."""
 
 
 class Scheduler:
@@ -67,7 +65,6 @@ class Scheduler:
         self._ring = Ring(self._register, shared)
         self._lanes = self._ring.lanes  # always the same deque, as it is looked at all the time
         self._parked = Parked()
-        self._pauses: dict[str, float] = {}  # by host, until when
         self._callers = Callers(self._register, self._ring, self._places, self._limiter, shared)
         self.callers = self._callers.waiting  # always the same deque, too
         self._owners = Owners(self._ring)
@@ -132,7 +129,6 @@ class Scheduler:
         if self._shared is not None and not refuse:  # other processes could only wait, not refuse: the host tells each
             self._shared.pause(name, until, now)
         is_new = host.pause(until, now, refuse=refuse)
-        self._note_pause(name, until, now)
         self._ring.let_refusals_go(host, now)
         self._register.retire(host, now)
         return is_new
@@ -148,19 +144,7 @@ class Scheduler:
         change = host.hear(answer, now, fails_fast=self._fails_fast)
         if change:
             self._ring.let_refusals_go(host, now)
-            if host.circuit is not None and host.circuit.open_until is not None:
-                self._note_pause(name, host.circuit.open_until, now)
         return change
-
-    def _note_pause(self, name: str, until: float, now: float) -> None:
-        if len(self._pauses) >= PAUSES:
-            self._pauses = {name: until for name, until in self._pauses.items() if until > now}
-        if name in self._pauses or len(self._pauses) < PAUSES:
-            self._pauses[name] = max(until, self._pauses.get(name, until))
-
-    def paused(self, now: float) -> tuple[tuple[str, float], ...]:
-        """Hosts that get nothing now, up to `PAUSES` of them, and for how many seconds more."""
-        return tuple((name, until - now) for name, until in self._pauses.items() if until > now)
 
     # -- what goes out ------------------------------------------------------------------------------------------------
 
@@ -277,6 +261,10 @@ class Scheduler:
         `otherwise`: what those waited for that could be sent.
         """
         return self._hold_ups.seen(at, otherwise)
+
+    def survey(self, now: float) -> Hosts:
+        """How the hosts are."""
+        return survey(self._hosts.values(), now)
 
     def discard(self, is_unwanted: Callable[[Ticket], bool], now: float) -> list[Ticket]:
         """Remove, and return, the waiting requests that `is_unwanted` picks. Those in flight stay."""

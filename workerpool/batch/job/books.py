@@ -28,6 +28,7 @@ from workerpool.batch.job.mover import Mover
 from workerpool.batch.job.prepare import Preparation, attempts_from, attempts_to
 from workerpool.batch.job.schema import Held, Rejected, RunRow, together
 from workerpool.batch.job.states import GOOD, TO_DO, Identity, State, told
+from workerpool.batch.progress import Moment
 from workerpool.batch.record import Record, all_included
 from workerpool.batch.result import DEADLINE
 from workerpool.batch.run import Pool, Take
@@ -348,8 +349,9 @@ class JobBooks:
 
     # -- the housekeeper's thread -------------------------------------------------------------------------------------
 
-    def flush(self) -> None:
-        self._heartbeat.beat(self._phase, done=self._done, ok=self._good, pending=max(0, self.read - self._done))
+    def flush(self, look: Callable[[], Moment]) -> None:
+        pending = max(0, self.read - self._done)
+        self._heartbeat.beat(self._phase, done=self._done, ok=self._good, pending=pending, look=look)
         self._mover.flush()
 
     # -- the end: the run's thread ------------------------------------------------------------------------------------
@@ -370,7 +372,7 @@ class JobBooks:
         """Note how this execution has ended, for who looks at the job later; that must not end it in another way."""
         with suppress(JobError, SinkError):
             self._ledger.note_last({"execution": self._execution, "at": time.time(), "why": why})
-        self._heartbeat.beat("ended", done=self._done, ok=self._good, is_last=True)
+        self._heartbeat.beat("ended", done=self._done, ok=self._good)
 
     def _finish(self) -> None:
         ledger, mover = self._ledger, self._mover

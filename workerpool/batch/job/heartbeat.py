@@ -1,4 +1,4 @@
-"""The heartbeat of a job: a small file that a run writes every few seconds, so that a monitor can look at its age.
+"""The heartbeat of a job: a small file that a run writes every second, so that others can look at its age, and at it.
 
 It is replaced whole, so a reader never sees half of one. A run's housekeeper writes it, hence it also ages while the
 sink holds that up. A heartbeat that cannot be written ends no run: what is wrong with the disk shows elsewhere.
@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from workerpool.batch.progress import Moment
+
 FILE = "heartbeat"
 
-EVERY = 5.0
+EVERY = 1.0
 """Seconds between two beats."""
 
 
@@ -26,13 +29,15 @@ class Heartbeat:
         self._run = run
         self._last = -EVERY
 
-    def beat(self, phase: str, *, done: int, ok: int, pending: int = 0, is_last: bool = False) -> None:
+    def beat(
+        self, phase: str, *, done: int, ok: int, pending: int = 0, look: Callable[[], Moment] | None = None
+    ) -> None:
         """Write it, if it is time: the counts are inputs of this execution, `pending` those read and not ended.
 
-        `is_last`: it is time.
+        `look` shows the run to who watches it; None at its end, when it is time in any case.
         """
         now = time.monotonic()
-        if now - self._last < EVERY and not is_last:
+        if now - self._last < EVERY and look is not None:
             return
         self._last = now
         said = {
@@ -44,6 +49,7 @@ class Heartbeat:
             "ok": ok,
             "failed": done - ok,
             "pending": pending,
+            "moment": None if look is None else look().as_json(),
         }
         beside = f"{self._path}.new"
         try:

@@ -21,7 +21,10 @@ from workerpool.history import History, Limits
 from workerpool.model import Outcome
 
 EVERY = 5.0
-"""Seconds between two writes; more where a write takes long, so that it takes a percent of the time at most."""
+"""Seconds between two writes."""
+
+SELDOM = 100
+"""How much longer than a look, or a write, it is until the next one: with thousands of hosts they take a while."""
 
 _NAME = re.compile(r"history-(\d+)\.json\.gz")
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
@@ -37,7 +40,8 @@ class HistoryKeeper:
         self._history.begin(time.time(), limits, os.cpu_count() or 1)
         self._began = time.monotonic()
         self._cpu = time.process_time()
-        self._next = self._began + EVERY
+        self._next_look = self._began
+        self._next_write = self._began + EVERY
         _forget(directory, run)
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
@@ -46,13 +50,14 @@ class HistoryKeeper:
 
     def look(self, pool: Pool, *, is_last: bool = False) -> None:
         now, wall = time.monotonic(), time.time()
-        if is_last or self._history.is_due(wall):
+        if is_last or (now >= self._next_look and self._history.is_due(wall)):
             cpu = time.process_time() - self._cpu + getattr(pool, "cpu", 0.0)  # of other processes
             self._history.look(pool.statistics(), wall, now - self._began, cpu)
-        if is_last or now >= self._next:
+            self._next_look = now + SELDOM * (time.monotonic() - now)
+        if is_last or now >= self._next_write:
+            began = time.monotonic()
             self._write()
-            took = time.monotonic() - now
-            self._next = now + max(EVERY, 100 * took)
+            self._next_write = now + max(EVERY, SELDOM * (time.monotonic() - began))
 
     def _write(self) -> None:
         beside = f"{self._path}.new"

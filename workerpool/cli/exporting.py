@@ -1,0 +1,69 @@
+"""The metrics of a run of the command line: served while it goes on, and written to a file, also at its end.
+
+What cannot be served or written is refused before anything is sent; later it is said once, and ends no run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from workerpool.batch.progress import Moment
+from workerpool.cli.speaker import Speaker
+from workerpool.errors import SinkError
+from workerpool.metrics import Metrics
+from workerpool.model import Outcome
+
+WRITE_EVERY = 15.0
+"""Seconds between two times that the file is written."""
+
+
+class Exporter:
+    """The metrics of one run. `path`: of their file, if they go to one."""
+
+    def __init__(self, metrics: Metrics, path: str | None, speaker: Speaker) -> None:
+        self._metrics = metrics
+        self._path = path
+        self._speaker = speaker
+        self._next = time.monotonic() + WRITE_EVERY
+
+    def observe(self, outcome: Outcome) -> None:
+        """Count an outcome. The run's thread, which also writes the file: it takes a millisecond."""
+        self._metrics.observe(outcome)
+        if self._path is not None and time.monotonic() >= self._next:
+            self._write(self._path)
+
+    def end(self, code: int) -> None:
+        """Note how the run has ended."""
+        self._metrics.end(code)
+        if self._path is not None:
+            self._write(self._path)
+
+    def _write(self, path: str) -> None:
+        self._next = time.monotonic() + WRITE_EVERY
+        try:
+            self._metrics.write(path)
+        except SinkError as error:
+            self._speaker.note(f"{error}. The run goes on without them.")
+            self._path = None
+
+
+@contextmanager
+def exported(
+    address: str | None, path: str | None, look: Callable[[], Moment], speaker: Speaker
+) -> Iterator[Exporter | None]:
+    """Serve and write metrics until the end of the block, if that was asked for.
+
+    Raises `OptionError` and `SinkError` where that cannot be done.
+    """
+    if address is None and path is None:
+        yield None
+        return
+    metrics = Metrics(look=look)
+    with ExitStack() as stack:
+        if path is not None:
+            metrics.write(path)
+        if address is not None:
+            speaker.tell(f"Metrics are at {stack.enter_context(metrics.served(address))}.")
+        yield Exporter(metrics, path, speaker)
