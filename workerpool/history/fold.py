@@ -10,10 +10,11 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from workerpool.endings import OK, in_short
-from workerpool.history.histogram import Histogram
+from workerpool.history.histogram import AT_ONCE, Histogram
 from workerpool.history.series import PLACE, Series
 from workerpool.model import Attempt, Outcome, origin
 from workerpool.redact import printable, redact
@@ -35,6 +36,9 @@ OTHERS = "others"
 
 PHASES = ("queued", "slot", "parked", "dns", "connect", "tls", "first_byte", "body")
 """What a request's time goes to, as `Timings` has it."""
+
+_OF_TIMINGS = tuple((name, attrgetter(name)) for name in PHASES if name != "parked")
+"""Those of attempts; between attempts a request is parked."""
 
 REFUSALS = frozenset({429, 503})
 NO_HOST = "no host"
@@ -61,23 +65,57 @@ class Sample:
 class Times:
     """What attempts took, and in it their phases, in seconds."""
 
-    __slots__ = ("latency", "phases")
+    __slots__ = ("_latency", "_new", "_phases")
 
     def __init__(self) -> None:
-        self.latency = Histogram()
-        self.phases: dict[str, Histogram] = {}
+        self._latency = Histogram()
+        self._phases: dict[str, Histogram] = {}
+        self._new: list[Attempt] = []  # that are not counted yet: many at once take a third of the time
 
-    def add_phase(self, name: str, seconds: float) -> None:
-        phase = self.phases.get(name)
+    def add(self, attempt: Attempt) -> None:
+        new = self._new
+        new.append(attempt)
+        if len(new) >= AT_ONCE:
+            self._enter()
+
+    def add_latency(self, seconds: float) -> None:
+        """Count an attempt of which no more is known."""
+        self._latency.add(seconds)
+
+    def add_phase(self, name: str, values: list[float]) -> None:
+        """Count what several took for a phase; there is one at least."""
+        phase = self._phases.get(name)
         if phase is None:
-            phase = self.phases[name] = Histogram()
-        phase.add(seconds)
+            phase = self._phases[name] = Histogram()
+        phase.add_all(values)
+
+    def _enter(self) -> None:
+        new, self._new = self._new, []
+        if not new:
+            return
+        self._latency.add_all([attempt.elapsed for attempt in new])
+        timings = [attempt.timings for attempt in new]
+        for name, seconds_of in _OF_TIMINGS:
+            if values := [seconds for seconds in map(seconds_of, timings) if seconds > 0]:
+                self.add_phase(name, values)
+
+    @property
+    def latency(self) -> Histogram:
+        """What attempts took in all."""
+        self._enter()
+        return self._latency
+
+    @property
+    def phases(self) -> dict[str, Histogram]:
+        """What their phases took, by name."""
+        self._enter()
+        return self._phases
 
     def take(self, other: Times) -> None:
         """Count what another one has, too."""
         self.latency.take(other.latency)
         for name, phase in other.phases.items():
-            self.phases.setdefault(name, Histogram()).take(phase)
+            self._phases.setdefault(name, Histogram()).take(phase)
 
     def as_json(self) -> list[Any]:
         return [self.latency.as_json(), {name: each.as_json() for name, each in self.phases.items()}]
@@ -86,8 +124,8 @@ class Times:
     def from_json(cls, said: list[Any]) -> Times:
         latency, phases = said
         made = cls()
-        made.latency = Histogram.from_json(latency)
-        made.phases = {name: Histogram.from_json(each) for name, each in phases.items()}
+        made._latency = Histogram.from_json(latency)
+        made._phases = {name: Histogram.from_json(each) for name, each in phases.items()}
         return made
 
 
@@ -168,7 +206,7 @@ class Fold:
         for number, attempt in enumerate(attempts):
             self._add_attempt(attempt, host, is_first=not number)
         if outcome.timings.parked > 0:
-            (host.times or self._others).add_phase("parked", outcome.timings.parked)
+            (host.times or self._others).add_phase("parked", [outcome.timings.parked])
         if attempts:
             self.whole.add(outcome.elapsed)
             last = attempts[-1]
@@ -179,7 +217,6 @@ class Fold:
             self._keep(reason, place, _sample(url, name, str(error), len(attempts), outcome.elapsed, began, where))
 
     def _add_attempt(self, attempt: Attempt, host: HostFold, *, is_first: bool) -> None:
-        elapsed, timings = attempt.elapsed, attempt.timings
         self.attempts += 1
         self.hops += attempt.hops
         self.answers[attempt.status] += 1
@@ -189,18 +226,8 @@ class Fold:
             row[_RETRIED] += 1
         if attempt.status in REFUSALS:
             row[_REFUSED] += 1
-        times = self._add_latency(elapsed, host)
-        for name, seconds in (
-            ("queued", timings.queued),
-            ("slot", timings.slot),
-            ("dns", timings.dns),
-            ("connect", timings.connect),
-            ("tls", timings.tls),
-            ("first_byte", timings.first_byte),
-            ("body", timings.body),
-        ):
-            if seconds > 0:
-                times.add_phase(name, seconds)
+        _count_attempt(host, attempt.elapsed)
+        (host.times or self._others).add(attempt)
 
     # -- records ------------------------------------------------------------------------------------------------------
 
@@ -216,7 +243,8 @@ class Fold:
             self.whole.add(one.elapsed)
             self.answers[one.status] += 1
         if one.attempts == 1:
-            self._add_latency(one.elapsed, host)
+            _count_attempt(host, one.elapsed)
+            (host.times or self._others).add_latency(one.elapsed)
         if reason != OK and (place := self._place_of_sample(reason)) is not None:
             sample = _sample(one.url, name, one.error or "", one.attempts, one.elapsed, one.at, "")
             self._keep(reason, place, sample)
@@ -244,15 +272,6 @@ class Fold:
 
     def _known(self, reason: str) -> str:
         return reason if reason in self.reasons or len(self.reasons) < REASONS else OTHERS
-
-    def _add_latency(self, seconds: float, host: HostFold) -> Times:
-        host.attempts += 1
-        host.seconds += seconds
-        if seconds > host.longest:
-            host.longest = seconds
-        times = host.times or self._others
-        times.latency.add(seconds)
-        return times
 
     def _host(self, url: str) -> tuple[str, HostFold]:
         path = url.find("/", 8)
@@ -309,6 +328,13 @@ class Fold:
         made.samples = {reason: [Sample(**one) for one in kept] for reason, kept in said["samples"].items()}
         made.series = Series.from_json(said["series"])
         return made
+
+
+def _count_attempt(host: HostFold, seconds: float) -> None:
+    host.attempts += 1
+    host.seconds += seconds
+    if seconds > host.longest:
+        host.longest = seconds
 
 
 def _sample(url: str, host: str, error: str, attempts: int, elapsed: float, at: float | None, where: str) -> Sample:

@@ -38,14 +38,17 @@ class Histogram:
         if len(new) >= AT_ONCE:
             self._enter()
 
+    def add_all(self, values: list[float]) -> None:
+        """Count several, of which there is one at least."""
+        log, ceil, by, lowest = math.log, math.ceil, 1 / self._LOG, self._LOWEST
+        self._buckets.update([ceil(log(value) * by) if value > 1e-6 else lowest for value in values])
+        self._total += sum(values)
+        self._largest = max(self._largest, *values)
+
     def _enter(self) -> None:
-        new, log, ceil, by, lowest = self._new, math.log, math.ceil, 1 / self._LOG, self._LOWEST
-        if not new:
-            return
-        self._buckets.update([ceil(log(value) * by) if value > 1e-6 else lowest for value in new])
-        self._total += sum(new)
-        self._largest = max(self._largest, *new)
-        self._new = []
+        if self._new:
+            self.add_all(self._new)
+            self._new = []
 
     def take(self, other: Histogram) -> None:
         """Count all the numbers of another one, too."""

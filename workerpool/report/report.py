@@ -277,8 +277,7 @@ def _host(name: str, host: HostFold, paused: Sequence[float]) -> HostReport:
 
 
 def _course(history: History, course: Execution, times: Times) -> Course:
-    limits = course.limits
-    processes = (limits.processes if limits is not None else None) or 1
+    waited = sum(getattr(course.waits, name) for name in WAITS)
     sent = int(course.figures.get("sent", 0))
     return Course(
         elapsed=course.seconds,
@@ -290,7 +289,7 @@ def _course(history: History, course: Execution, times: Times) -> Course:
         opened=int(course.figures.get("sockets_opened", 0)),
         hosts=len(history.fold.hosts),
         reached=sent / course.seconds if course.seconds else None,
-        pools=processes,
+        pools=max(1, round(waited / course.seconds)) if course.seconds else 1,  # each has waited all the time
     )
 
 

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import time
+import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -27,7 +28,7 @@ SELDOM = 100
 """How much longer than a look, or a write, it is until the next one: with thousands of hosts they take a while."""
 
 _NAME = re.compile(r"history-(\d+)\.json\.gz")
-UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
+UNREADABLE = (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError)
 
 
 class HistoryKeeper:
@@ -46,7 +47,7 @@ class HistoryKeeper:
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Count what has ended; what was given up ends another time."""
-        self._history.add(outcome for outcome in outcomes if not isinstance(outcome.error, Cancelled))
+        self._history.add([outcome for outcome in outcomes if not isinstance(outcome.error, Cancelled)])
 
     def look(self, pool: Pool, *, is_last: bool = False) -> None:
         now, wall = time.monotonic(), time.time()
