@@ -20,6 +20,7 @@ import requests
 
 from tests import elsewhere
 from tests.sharded import WORKERS, origin_of_four, urls
+from tests.sharded import forked_processes as forked_processes  # a fixture
 from tests.waiting import LONG, eventually
 from workerpool import (
     Cancelled,
@@ -41,6 +42,8 @@ from workerpool import (
 from workerpool.batch.record import record_of
 from workerpool.model import IDLE
 from workerpool.testing import Origin
+
+pytestmark = pytest.mark.usefixtures("forked_processes")
 
 
 @pytest.fixture
@@ -67,11 +70,11 @@ def sharded() -> Iterator[ShardedPool]:
 
 
 def test_every_request_has_one_outcome(origin: Origin, pool: ShardedPool) -> None:
-    given = urls(origin, 500)
+    given = urls(origin, 200)
     outcomes = [*pool.stream(given)]
     assert sorted(outcome.url for outcome in outcomes) == sorted(given)
     assert all(outcome.ok for outcome in outcomes)
-    assert origin.requests == 500
+    assert origin.requests == 200
 
 
 def test_each_host_has_one_process_and_each_process_its_share_of_hosts() -> None:

@@ -243,7 +243,6 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         check_include,
         check_save,
     )  # which the other commands can do without
-    from workerpool.processes.options import check_processes
 
     batch = said_of(said, (*OUTPUT, *SCHEMA, INPUT_FORMAT, QUERY, DEDUPE))
     batch.update(_pages_of(said))
@@ -268,7 +267,10 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
 
         address_of(of_run["metrics"])
     options, sources = options_of(**pool), tuple(with_password(source, "SOURCE") for source in said.sources)
-    check_processes(of_run.get("processes", 1), options.workers)
+    if "processes" in of_run:
+        from workerpool.processes.options import check_processes
+
+        check_processes(of_run["processes"], options.workers)
     if (cluster := of_run.get("cluster")) is not None:
         from workerpool.cluster.line import local_workers
         from workerpool.cluster.making import check_alone as check_alone_on_cluster
