@@ -25,7 +25,7 @@ EVERY = 5.0
 """Seconds between two writes."""
 
 SELDOM = 100
-"""How much longer than a look, or a write, it is until the next one: with thousands of hosts they take a while."""
+"""How many times its CPU time it is from a look, or a write, to the next: with thousands of hosts it takes some."""
 
 _NAME = re.compile(r"history-(\d+)\.json\.gz")
 UNREADABLE = (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError)
@@ -52,13 +52,14 @@ class HistoryKeeper:
     def look(self, pool: Pool, *, is_last: bool = False) -> None:
         now, wall = time.monotonic(), time.time()
         if is_last or (now >= self._next_look and self._history.is_due(wall)):
+            worked = time.thread_time()
             cpu = time.process_time() - self._cpu + getattr(pool, "cpu", 0.0)  # of other processes
             self._history.look(pool.statistics(), wall, now - self._began, cpu)
-            self._next_look = now + SELDOM * (time.monotonic() - now)
+            self._next_look = now + SELDOM * (time.thread_time() - worked)
         if is_last or now >= self._next_write:
-            began = time.monotonic()
+            worked = time.thread_time()
             self._write()
-            self._next_write = now + max(EVERY, SELDOM * (time.monotonic() - began))
+            self._next_write = now + max(EVERY, SELDOM * (time.thread_time() - worked))
 
     def _write(self) -> None:
         beside = f"{self._path}.new"

@@ -137,7 +137,7 @@ def _over_time(report: Report) -> str:
         hosts = plural(len({one.host for one in report.pauses}), "host")
         told = f"{plural(len(report.pauses), 'pause')} of {hosts} that had refused or kept failing."
         drawn.append(chart("pauses", "Hosts that were left alone", told))
-    broken = f" Dotted lines: here it was interrupted, {len(line.breaks):,} times." if line.breaks else ""
+    broken = " A dotted line shows where it was interrupted." if line.breaks else ""
     how = "Time since the beginning. Drag over a chart to look closer, double-click to go back."
     hint = f'<p class="hint">{how}{broken}</p>'
     numbers = f"<details><summary>The same in numbers</summary>{table(tables.course(report))}</details>"
