@@ -202,7 +202,7 @@ def causes(error: BaseException | None) -> list[type]:
     return [] if error is None else [type(error), *causes(error.__cause__)]
 
 
-def worded(error: Exception | None) -> str:
+def worded(error: Exception | str | None) -> str:
     """Its text without the second until which a host wants to be left alone: the two are sent one after the other."""
     return re.sub(r"until [^;]*;", "until then;", str(error))
 
@@ -216,8 +216,8 @@ def test_an_outcome_reads_as_if_it_had_never_left_its_process(origin: Origin, sh
     assert there.request is request
     assert seen_of(there.response) == seen_of(here.response)
     assert (there.ok, worded(there.error), causes(there.error)) == (here.ok, worded(here.error), causes(here.error))
-    assert [(one.status, one.error, one.hops, one.fast_path) for one in there.attempts] == [
-        (one.status, one.error, one.hops, one.fast_path) for one in here.attempts
+    assert [(one.status, worded(one.error), one.hops, one.fast_path) for one in there.attempts] == [
+        (one.status, worded(one.error), one.hops, one.fast_path) for one in here.attempts
     ]
     if here.error is not None and there.error is not None:
         assert (there.error.key, there.error.attempts) == (here.error.key, here.error.attempts)
@@ -227,6 +227,7 @@ def test_an_outcome_reads_as_if_it_had_never_left_its_process(origin: Origin, sh
     for record in (one, other):
         assert (record.pop("elapsed") > 0) == bool(record["attempts"])
         assert (record.pop("started_at") is not None) == bool(record["attempts"])
+        record["error"] = worded(record["error"])
     assert one == other
     assert (
         there.timings == sum((attempt.timings for attempt in there.attempts[1:]), there.attempts[0].timings)
