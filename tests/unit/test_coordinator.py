@@ -16,7 +16,7 @@ from workerpool.cluster import dispatch
 from workerpool.cluster.coordinator import Coordinator
 from workerpool.cluster.dispatch import DEPTH, MOST_LOSSES
 from workerpool.cluster.messages import Chunk, Harvest, packed, unpacked
-from workerpool.errors import Cancelled, ClusterLost, InvalidRequest
+from workerpool.errors import BudgetError, Cancelled, ClusterLost, InvalidRequest
 from workerpool.model import Outcome, Request
 from workerpool.processes.figures import NOTHING
 from workerpool.processes.parcels import pack_outcome

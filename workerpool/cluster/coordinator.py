@@ -291,8 +291,8 @@ class Coordinator:
     def _hear_of_loss(self, chosen: Assignment, error: BaseException) -> None:
         """A chunk has come to nothing: its worker is gone, or its code cannot work.
 
-        A worker that comes while the server of the budget is away cannot begin, as nobody tells it what the others send.
-        It is asked again later, unless nothing was ever fetched: then the budget is wrong.
+        A worker that comes while the server of the budget is away cannot begin, as nobody tells it what others send. It
+        is asked again later, unless nothing was ever fetched: then the budget is wrong.
         """
         is_to_wait = isinstance(error, BudgetError) and self._has_fetched
         if self._dispatch.lose_chunk(chosen) and _is_of_code(error) and not is_to_wait:
