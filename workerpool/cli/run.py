@@ -192,8 +192,9 @@ class _Execution:
         self._progress: Progress | None = None
         self._exporter: Exporter | None = None
         self._cpu = 0.0  # seconds, of the run
-        # Nobody knows how many pages there will be.
-        is_counted = settings.pages is None and (settings.has_progress or events.is_on("run.progress"))
+        # Who looks: here, in the log, at the metrics, or at a job by `top`. Nobody knows how many pages there will be.
+        looks = settings.has_progress or events.is_on("run.progress") or settings.metrics or settings.job is not None
+        is_counted = settings.pages is None and looks
         self._run = Run(
             pool,
             ready.books,
