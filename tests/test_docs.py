@@ -16,7 +16,9 @@ import pytest
 
 import workerpool
 import workerpool.errors
+from workerpool.batch import codes
 from workerpool.cli.arguments import make_parser
+from workerpool.cli.signals import HANDLED, exit_code
 from workerpool.events import EVENTS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -133,6 +135,12 @@ def test_the_reference_names_every_event_with_its_level_and_fields() -> None:
     assert {name: (level, tuple(SPAN.findall(fields))) for name, level, fields in rows} == {
         name: (logging.getLevelName(level), fields) for name, (level, fields) in EVENTS.items()
     }
+
+
+def test_the_reference_names_every_exit_code() -> None:
+    rows = re.findall(r"^\| ([\d, ]+) \| `", text_of(REFERENCE / "exit-codes.md"), re.MULTILINE)
+    named = {int(code) for row in rows for code in row.split(", ")}
+    assert named == {*(value for name, value in vars(codes).items() if name.isupper()), *map(exit_code, HANDLED)}
 
 
 def test_the_reference_names_every_error_with_its_word() -> None:
