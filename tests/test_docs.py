@@ -112,6 +112,16 @@ def test_every_name_that_links_to_our_code_is_there(page: Path) -> None:
     assert missing == []
 
 
+def test_every_promise_names_what_makes_it_so_and_tests_that_hold_it() -> None:
+    rows = re.findall(r"^\| \*\*.*\|$", text_of(ROOT / "docs" / "design" / "guarantees.md"), re.MULTILINE)
+    assert len(rows) >= 10
+    for row in rows:
+        _, because, held, shown = row.strip("|").split(" | ")
+        assert "](" in because, row
+        assert re.findall(r"\[`(test_\w+)`\]\([\w./]*/test_\w+\.py\)", held), row
+        assert "`" in shown, row
+
+
 def defines(code: str, path: list[str]) -> bool:
     """Whether `code` has such a name at its top level, and in it the next one."""
     body: list[ast.stmt] = ast.parse(code).body
