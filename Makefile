@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 HOSTS := .venv-hosts
 HOSTS_READY := $(HOSTS)/.ready
+AIRFLOW_DATABASE := $(HOSTS)/airflow/airflow.db
 PACKAGES_READY := $(VENV)/.packages-ready
 BENCH_READY := $(VENV)/.bench-ready
 MUTANTS_READY := $(VENV)/.mutants-ready
@@ -31,7 +32,7 @@ quick: $(READY)  ## Run the tests of single modules, which start hardly a proces
 
 # Where they cannot be installed, as without a network, what needs them is left out, and says why. It fails with CI=true.
 hosts: $(READY)  ## Make the environment with Airflow and Dagster, whose examples the tests run
-	@$(MAKE) --silent $(HOSTS_READY) || echo "Airflow and Dagster could not be installed, so their tests are left out." >&2
+	@$(MAKE) --silent $(AIRFLOW_DATABASE) || echo "Airflow and Dagster could not be installed, so their tests are left out." >&2
 
 check: $(READY)  ## Lint, format, types, dead code, dependencies, spelling, the documentation's site
 	@$(BIN)/ruff check .
@@ -63,6 +64,7 @@ mutants: $(MUTANTS_READY)  ## Change the code in thousands of small ways, and te
 
 docs: $(READY)  ## Write the tables of options, check every link and name in the documentation, and make its site
 	@$(BIN)/python -m tools.reference
+	@$(BIN)/python -m tools.shipped
 	@$(BIN)/python -m pytest tests/test_docs.py -q $(ARGS)
 	@$(MAKE) --silent site
 	@echo "The documentation is at build/site/index.html."
@@ -83,8 +85,13 @@ $(PACKAGES_READY): $(READY) tools/debian-packages
 	@touch $@
 
 $(HOSTS_READY): setup.cfg tools/environment
-	@tools/environment $(HOSTS) hosts
+	@UV_COMPILE_BYTECODE=1 tools/environment $(HOSTS) hosts
 	@touch $@
+
+# Each test copies it: to make it takes Airflow longer than a test does.
+$(AIRFLOW_DATABASE): $(HOSTS_READY)
+	@rm -rf $(@D)
+	@AIRFLOW_HOME=$(CURDIR)/$(@D) $(HOSTS)/bin/airflow db migrate >/dev/null
 
 # The peers are many, and only this target needs them.
 $(BENCH_READY): $(READY) tools/debian-packages

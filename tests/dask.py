@@ -15,6 +15,7 @@ import pytest
 
 from tests.commands import environment
 from tests.conftest import require
+from tests.forked import CONTEXT
 from tests.waiting import until_accepting
 
 
@@ -25,6 +26,19 @@ def distributed() -> Any:
     except ImportError:
         require(None, "distributed")
     return distributed
+
+
+@pytest.fixture(scope="module")
+def forked_workers() -> Iterator[None]:
+    """Have the workers that are started from here be forked from one process that has imported what they need."""
+    distributed()
+    import dask
+    from distributed import utils
+
+    utils._forkserver_preload_set = True  # it would import pandas there, too
+    CONTEXT.set_forkserver_preload(["distributed", "workerpool.cluster.holder"])
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        yield
 
 
 @contextmanager

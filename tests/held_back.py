@@ -19,7 +19,7 @@ import pytest
 MOST = 0.15
 """Seconds of waiting for a core, of all threads together, in a second, above which nobody can use what is allowed."""
 
-_EVERY = 0.05
+_EVERY = 0.2
 """Seconds between two looks: what a thread waited after its last one is lost when it ends."""
 
 

@@ -19,6 +19,22 @@ FILES = ("out.jsonl", "out.csv", "out.jsonl.gz", "out.csv.gz", "out.sqlite", "ou
 Row = dict[str, Any]
 
 
+def load_library_of(output: str) -> None:
+    """Import what an output is written with: who forks many writers has it imported once. It begins no thread."""
+    if ".parquet" in output:
+        import pyarrow.parquet
+
+        pyarrow.array([0])  # the first one imports pandas
+    if "postgresql://" in output:
+        import psycopg  # noqa: F401
+    if "mysql+" in output:
+        import sqlalchemy.dialects.mysql
+    if "duckdb:" in output:
+        import duckdb_engine  # noqa: F401
+    if "sqlite:" in output:
+        import sqlalchemy.dialects.sqlite  # noqa: F401
+
+
 def rows_in(output: str) -> list[Row] | None:
     """Return the records of a finished output, in their order; None if there is none. Cells of CSV are text."""
     if "://" in output:

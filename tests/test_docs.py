@@ -102,6 +102,12 @@ def test_the_reference_is_what_is_written_from_the_declaration() -> None:
         assert path.read_text() == text, "make docs writes it"
 
 
+def test_the_manual_and_the_completions_are_what_is_written_from_the_parser() -> None:
+    written = runpy.run_path(str(ROOT / "tools" / "shipped.py"))["written"]
+    for path, text in written().items():
+        assert path.read_text() == text, "make docs writes it"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_name_that_links_to_our_code_is_there(page: Path) -> None:
     missing = [

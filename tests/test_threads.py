@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -14,17 +15,26 @@ TEXT = (ROOT / "docs" / "design" / "threads.md").read_text()
 LOCKS = {"Lock", "RLock", "Condition", "Semaphore", "ChoreLock"}
 
 
+def having(words: Iterable[str]) -> list[Path]:
+    """The modules whose text has one of these words: to parse all of them takes a second."""
+    return [path for path in MODULES if any(word in path.read_text() for word in words)]
+
+
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
     """Every call in a module, by the last word of what is called."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):
-            yield ast.unparse(node.func).rpartition(".")[2], node
+            yield last_word(node.func), node
+
+
+def last_word(called: ast.expr) -> str:
+    return called.attr if isinstance(called, ast.Attribute) else called.id if isinstance(called, ast.Name) else ""
 
 
 def threads() -> set[str]:
     """The names of threads, up to what differs between two of a kind."""
     names = set()
-    for path in MODULES:
+    for path in having(["Thread", "Timer"]):
         for called, node in calls(path):
             given = {word.arg: word.value for word in node.keywords}
             if called == "Thread":
@@ -43,10 +53,11 @@ def _beginning(name: ast.expr) -> str:
     return str(first.value).rstrip("-")
 
 
+@functools.cache
 def locks() -> dict[tuple[str, str], str]:
     """The comments beside and above each line that makes a lock of its own, by module and by the lock's name."""
     found: dict[tuple[str, str], str] = {}
-    for path in MODULES:
+    for path in having(LOCKS):
         lines = path.read_text().splitlines()
         for owner in ast.walk(ast.parse("\n".join(lines))):
             if not isinstance(owner, ast.ClassDef):
@@ -65,7 +76,7 @@ def is_a_lock(value: ast.expr | None) -> bool:
     """Whether this makes one. A condition of a lock that is there already is none."""
     if not isinstance(value, ast.Call):
         return False
-    kind = ast.unparse(value.func).rpartition(".")[2]
+    kind = last_word(value.func)
     return kind in LOCKS and not (kind == "Condition" and value.args)
 
 

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from workerpool import events
 from workerpool.clock import Clock, SystemClock
@@ -23,8 +23,6 @@ from workerpool.errors import WrongThread
 from workerpool.forking import tell_of_forks
 from workerpool.gate import Gate
 from workerpool.governor import CrewGovernor
-from workerpool.limits.file import FileBudget, budget_path
-from workerpool.limits.redis import Link, RedisBudget, check_name
 from workerpool.model import Request
 from workerpool.options.checking import checked
 from workerpool.proxies import ProxyList
@@ -38,6 +36,10 @@ from workerpool.stream import Stream
 from workerpool.tracing import tracing_of
 from workerpool.transport import Governor, RequestsTransport, Transport
 from workerpool.worker import Worker
+
+if TYPE_CHECKING:
+    from workerpool.limits.file import FileBudget
+    from workerpool.limits.redis import RedisBudget
 
 T = TypeVar("T")
 
@@ -340,9 +342,14 @@ def _shared(
     budget: str | os.PathLike[str], redis: str | None, budgets: Budgets, clock: Clock, *, serves_sockets: bool
 ) -> FileBudget | RedisBudget:
     """The budget of that name, or in that file, for all processes; on that server, for those of all machines."""
+    # Most pools share nothing, and can do without these.
     if redis is not None:
+        from workerpool.limits.redis import Link, RedisBudget, check_name
+
         name = check_name(budget)
         return RedisBudget(Link(redis, name), name, budgets, clock, serves_sockets=serves_sockets)
+    from workerpool.limits.file import FileBudget, budget_path
+
     return FileBudget(budget_path(budget, os.environ), budgets, clock, serves_sockets=serves_sockets)
 
 

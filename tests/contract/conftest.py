@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache
 
 import pytest
 
-from benchmarks.nginx import free_port
-from tests import mariadb as mariadb_server
-from tests import postgres as postgres_server
 from tests.certificates import Authority
-from tests.contract.routes import ADDRESSES, LOGIN, NAMES, Route
+from tests.conftest import IN_FULL
+from tests.contract.routes import ADDRESSES, KINDS, LOGIN, NAMES, Route
 from tests.contract.tinyproxy import Tinyproxy, tinyproxy
 from tests.socks_server import SocksServer
 from workerpool.testing import Origin
@@ -56,9 +56,18 @@ def tls_origin(tls: ssl.SSLContext) -> Iterator[Origin]:
         yield origin
 
 
-@pytest.fixture(params=NAMES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have each test that says nothing of it go every way in full, else one of each kind: another one than others."""
+    says = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "route" in metafunc.fixturenames and "route" not in says:
+        turn = zlib.crc32(metafunc.function.__name__.encode())
+        names = NAMES if IN_FULL else [kind[turn % len(kind)] for kind in KINDS]
+        metafunc.parametrize("route", names, indirect=True)
+
+
+@pytest.fixture
 def route(request: pytest.FixtureRequest) -> Iterator[Route]:
-    """Each way to an origin in turn."""
+    """A way to an origin, by its name."""
     name: str = request.param
     is_tls = name.endswith("https") or name.startswith("connect")
     origin = request.getfixturevalue("tls_origin" if is_tls else "origin")
@@ -85,29 +94,16 @@ def route(request: pytest.FixtureRequest) -> Iterator[Route]:
 
 
 @pytest.fixture(scope="session")
-def postgres(require: Callable[[object, str], None]) -> Iterator[postgres_server.Server]:
-    """A PostgreSQL server for all tests, each of which takes tables of its own."""
-    require(postgres_server.find("initdb"), "PostgreSQL's server is not installed")
-    with postgres_server.running(free_port()) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def mariadb(require: Callable[[object, str], None]) -> Iterator[mariadb_server.Server]:
-    """A MariaDB server for all tests, each of which takes tables of its own."""
-    require(mariadb_server.find("mariadbd"), "MariaDB's server is not installed")
-    with mariadb_server.running(free_port()) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
 def bucket() -> Iterator[str]:
     """A bucket on an S3 server of this process."""
     fsspec = pytest.importorskip("fsspec")
     pytest.importorskip("s3fs")
+    loaders = pytest.importorskip("botocore.loaders")
     server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with pytest.MonkeyPatch.context() as patch:
+        # Each client reads what botocore knows of the service's every call, which takes longer than a test.
+        patch.setattr("botocore.session.create_loader", cache(loaders.create_loader))
         server.start()
         host, port = server.get_host_and_port()
         patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")

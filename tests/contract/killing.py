@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.outputs import keys_in
+from tests.outputs import keys_in, load_library_of
 from workerpool.batch.sinks import durable_sink_for
 
-RECORDS = 300
-KEPT = 200  # of them, when a finished job is opened once more
+RECORDS = 100
+KEPT = 60  # of them, when a finished job is opened once more
 MODES = ("before", "after", "torn")
 PATCHED = ("write", "fsync", "replace", "rename", "ftruncate", "unlink", "mkdir")
 
@@ -122,7 +122,7 @@ def move(output: str, ledger: Ledger, dice: random.Random) -> None:
         sink.resume(state["position"])
     while state["done"] < RECORDS:
         # A job that may be opened again knows the position where what it will keep has its end.
-        end = min(KEPT if state["done"] < KEPT else RECORDS, state["done"] + dice.randint(1, 60))
+        end = min(KEPT if state["done"] < KEPT else RECORDS, state["done"] + dice.randint(1, 20))
         position = sink.write([row(number, again) for number in range(state["done"], end)])
         ledger.commit(position=position, done=end, **({"kept": position} if end == KEPT else {}))
     if not state.get("finished"):
@@ -223,8 +223,11 @@ def until_done(output: str, directory: Path, at: int, mode: str, again: bool) ->
 
 def main(output: str, directory: Path, most: int) -> None:
     finished = directory.with_name("finished")
+    load_library_of(output)  # once, and not in each mover
     if "://" in output and not is_postgres(output):
-        importlib.import_module("sqlalchemy")  # once, and not in each mover
+        for name in ("sqlalchemy.dialects.mysql.mysqldb", "workerpool.batch.sinks.sql"):
+            importlib.import_module(name)
+    assert len(os.listdir("/proc/self/task")) == 1, "no thread survives a fork"
     for again in (False, True):
         clear(output, directory)
         if again:

@@ -13,11 +13,13 @@ ADDRESSES = ("127.0.0.1", "127.0.0.2")
 NO_WAIT = RetryPolicy(attempts=3, backoff=0)
 LOGIN = ("socksuser", "sockspass77")
 
-NAMES = (
-    *("http", "https"),
-    *("http-proxy", "http-proxy-login", "connect", "connect-login"),
-    *("socks5-http", "socks5-https", "socks5-login-http", "socks5-login-https", "socks5h-http", "socks5h-https"),
+KINDS = (
+    ("http", "https"),
+    ("http-proxy", "http-proxy-login"),
+    ("connect", "connect-login"),
+    ("socks5-http", "socks5-https", "socks5-login-http", "socks5-login-https", "socks5h-http", "socks5h-https"),
 )
+NAMES = tuple(name for kind in KINDS for name in kind)
 
 
 @dataclass(frozen=True)

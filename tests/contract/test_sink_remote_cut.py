@@ -23,7 +23,7 @@ from workerpool.cli import main
 from workerpool.testing import Origin
 
 fsspec = pytest.importorskip("fsspec")
-INPUTS = 120
+INPUTS = 60
 _numbers = count(1)
 
 

@@ -146,6 +146,7 @@ def test_a_time_stays_what_it_is_in_a_column_without_a_zone_wherever_the_process
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900 if IN_FULL else 120)
 def test_rows_are_merged_once_wherever_the_process_ended(each: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever call to the database was the last one, and whether it was answered or not."""
     each.run(CREATE.format(each.table))
@@ -157,7 +158,7 @@ def test_rows_are_merged_once_wherever_the_process_ended(each: Table, monkeypatc
             "FOR EACH ROW SET NEW.changes = OLD.changes + 1"
         )
     for first, mode in (1, "before"), (2, "after"):
-        for at in count(1) if IN_FULL else count(first, 4):
+        for at in count(1) if IN_FULL else count(first, 12):
             each.run(f"DELETE FROM {each.table}")
             each.run(f"INSERT INTO {each.table} (id, \"order\", price) VALUES (1, 'a', 7), (9, 'a', 9)")
             sink = each.sink()

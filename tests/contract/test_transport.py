@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.routes import ADDRESSES, Route, fetch_one
+from tests.contract.routes import ADDRESSES, NAMES, Route, fetch_one
 from tests.waiting import LONG
 from workerpool import Cancelled, ConnectionLost, Request, TimedOut
 from workerpool.testing import Reply
@@ -27,6 +27,7 @@ def octets(count: int) -> bytes:
 # -- what is sent and what comes back ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("route", NAMES, indirect=True)
 def test_the_route_leads_where_its_name_says(route: Route) -> None:
     """Else none of what follows would be about it."""
     with route.pool() as pool:

@@ -16,6 +16,7 @@ from benchmarks.side_by_side.clients import CLIENTS, Client, Setup
 from benchmarks.side_by_side.environment import ROOT
 from benchmarks.side_by_side.results import Results, load
 from benchmarks.side_by_side.turns import Seat, TurnFailed
+from tests.conftest import IN_FULL
 from workerpool.testing import Origin
 
 SHORT = ["--rounds=1", "--seconds=0.02", "--requests=64"]
@@ -32,6 +33,7 @@ def measure(folder: Path, *options: str) -> tuple[str, Results]:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not IN_FULL, reason="make long")
 def test_every_client_that_is_installed_fetches_everything_over_https(
     tmp_path: Path, require: Callable[[object, str], None]
 ) -> None:

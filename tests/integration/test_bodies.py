@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import IN_FULL
 from tests.jobs.place import Place
-from tests.jobs.trial import WORKERS, Batch, Doomed, Trial, doomed_in
+from tests.jobs.trial import WORKERS, Batch, Doomed, Trial
 from tests.outputs import Row, rows_in
 from tests.shelf import Shelf, content_of
 from workerpool import Job, OptionError, Request, Save
@@ -283,12 +283,6 @@ def test_a_directory_that_cannot_be_made_is_the_outputs_error(place: Place, orig
 # -- kills -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doomed]:
-    with doomed_in(tmp_path_factory.mktemp("doomed")) as made:
-        yield made
-
-
 def shelves(origin: Origin, count: int, dice: random.Random) -> tuple[Batch, list[Shelf]]:
     """Bodies of several sizes, some of which break off."""
     batch, made = Batch(), []
@@ -330,7 +324,7 @@ def test_a_job_killed_at_one_of_its_calls_ends_with_every_body_in_its_file(
     dice = random.Random(name)
     counts: dict[str, int] = {}
     kills = 0
-    for number in range((150 if IN_FULL else 4) + 1):
+    for number in range((150 if IN_FULL else 2) + 1):
         directory = tmp_path / str(number)
         directory.mkdir()
         with Origin() as origin:
@@ -360,7 +354,7 @@ def test_a_job_killed_at_random_moments_fetches_hardly_a_byte_twice(
         shelf.cuts = []
     trial = Trial(tmp_path, origin, doomed, batch, "out.jsonl", "--bodies", str(tmp_path / "bodies"))
     code = -9
-    for _ in range(8 if IN_FULL else 3):
+    for _ in range(8 if IN_FULL else 2):
         code = trial.kill_after(arrivals=dice.randrange(1, 20))
         if code >= 0 or trial.is_finished():
             break

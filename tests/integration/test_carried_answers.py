@@ -126,14 +126,19 @@ def test_a_long_message_that_the_server_is_slow_to_read_holds_up_nobody() -> Non
                 data = data[-4:] + piece
             sock.sendall(OK)
 
-    with serving(serve, receives=10_000) as site, pool_of(timeout=LONG) as (pool, transport):
-        warm(pool, f"{site.url}/", 3)
-        narrow(transport)
-        outcomes = pool.stream([f"{site.url}/{'x' * LONG_TARGET}", *[f"{site.url}/{n}" for n in range(50)]])
-        assert [len(next(outcomes).url) < 100 for _ in range(50)] == [True] * 50
-        reads.set()
-        assert content(only(outcomes)) == b"ok"
-        assert transport.count("finish") >= 1
+    def times_that_a_thread_waited() -> int:
+        reads.clear()
+        with serving(serve, receives=10_000) as site, pool_of(timeout=LONG) as (pool, transport):
+            warm(pool, f"{site.url}/", 3)
+            narrow(transport)
+            outcomes = pool.stream([f"{site.url}/{'x' * LONG_TARGET}", *[f"{site.url}/{n}" for n in range(50)]])
+            assert [len(next(outcomes).url) < 100 for _ in range(50)] == [True] * 50
+            reads.set()
+            assert content(only(outcomes)) == b"ok"
+            return transport.count("finish")
+
+    # On a busy machine another thread than the carrier may have taken it from the first.
+    assert any(times_that_a_thread_waited() for _ in range(5))
 
 
 # -- deadlines ---------------------------------------------------------------------------------------------------------

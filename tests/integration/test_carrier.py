@@ -265,7 +265,7 @@ def pour(sock: socket.socket, done: threading.Event, head: bytes) -> None:
 
 @pytest.mark.parametrize("how", SLOW)
 def test_a_slow_answer_holds_up_no_other(how: str) -> None:
-    """A thousand come while it lasts."""
+    """Hundreds come while it lasts."""
     done = threading.Event()
 
     def answer(sock: socket.socket, request: str) -> object:
@@ -282,15 +282,15 @@ def test_a_slow_answer_holds_up_no_other(how: str) -> None:
         warm(pool, f"{slow.url}/")
         warm(pool, f"{quick.url}/", 3)
         began = time.monotonic()
-        outcomes = pool.stream([f"{slow.url}/slow", *(f"{quick.url}/{n}" for n in range(1000))])
+        outcomes = pool.stream([f"{slow.url}/slow", *(f"{quick.url}/{n}" for n in range(300))])
         try:
-            assert all(next(outcomes).ok for _ in range(1000))
+            assert all(next(outcomes).ok for _ in range(300))
             assert time.monotonic() - began < LONG / 4
             assert pool.statistics().in_flight == 1
         finally:
             done.set()
         assert not only(outcomes).ok
-        assert transport.count("begin") > 900
+        assert transport.count("begin") > 270
 
 
 def test_a_compressed_body_is_decoded_once_though_it_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

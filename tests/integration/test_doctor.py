@@ -21,11 +21,13 @@ from typing import Any
 import pytest
 
 from tests.certificates import VERSIONS, Authority
-from tests.commands import COMMAND, PATIENCE, started
+from tests.commands import COMMAND, PATIENCE, run_here, started
 from tests.tunnels import Tunnels
 from workerpool.doctor import Examination, Examiner
 from workerpool.rate import Rate
 from workerpool.testing import Origin, Reply
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
 @pytest.fixture
@@ -55,6 +57,12 @@ def examined(path: str = "/", *, script: tuple[Reply, ...] = (), **traits: Any) 
 def run(*words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
     given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     return subprocess.run([*COMMAND, "doctor", *words], timeout=PATIENCE, check=False, **given)
+
+
+@pytest.fixture
+def run_inside(capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
+    """The command in this process."""
+    return lambda *words: run_here(["doctor", *words], capfdbinary)
 
 
 # -- connections ------------------------------------------------------------------------------------------------------
@@ -360,10 +368,10 @@ def test_the_server_sees_few_requests_and_at_the_rate_that_is_stated() -> None:
         assert b"\x1b" not in done.stdout
 
 
-def test_json_is_one_object_without_secrets() -> None:
+def test_json_is_one_object_without_secrets(run_inside: Run) -> None:
     with Origin(keep_alive=False) as origin:
         url = origin.url("/echo?token=hunter2").replace("://", "://user:hunter2@")
-        done = run(url, "--json")
+        done = run_inside(url, "--json")
         assert {arrival.path for arrival in origin.arrivals} == {"/echo?token=hunter2"}  # they were sent, of course
         assert all("authorization" in arrival.headers for arrival in origin.arrivals)
     told = json.loads(done.stdout)
@@ -371,14 +379,14 @@ def test_json_is_one_object_without_secrets() -> None:
     assert (told["answer"]["status"], told["reuse"]["why"], told["interrupted"]) == (200, "close", False)
     assert told["requests"] == origin.requests
     assert b"hunter2" not in done.stdout + done.stderr
-    assert b"hunter2" not in run(url).stdout  # it is gone: no answer
+    assert b"hunter2" not in run_inside(url).stdout  # it is gone: no answer
 
 
-def test_no_answer_is_exit_code_1_and_a_bad_url_2() -> None:
-    failed = run("http://name.invalid/", "--json")
+def test_no_answer_is_exit_code_1_and_a_bad_url_2(run_inside: Run) -> None:
+    failed = run_inside("http://name.invalid/", "--json")
     assert failed.returncode == 1
     assert json.loads(failed.stdout)["failure"]["reason"] == "connect"
-    refused = run("name.invalid")
+    refused = run_inside("name.invalid")
     assert (refused.returncode, refused.stdout) == (2, b"")
     assert b"a URL starts with http:// or https://" in refused.stderr
 

@@ -6,19 +6,20 @@ What counts is the server's account: how often it gave each page, and how many t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from benchmarks.items_api import ITEMS, PER_PAGE, SCHEMA, SHOPS, ItemsApi, bad_items, items_api
-from benchmarks.nginx import free_port
-from tests import postgres as postgres_server
-from tests.commands import PATIENCE, started
+from tests.conftest import IN_FULL
+from tests.jobs.trial import PATIENCE, Doomed
 from tests.outputs import rows_in
+from tests.postgres import Server
 
 WORKERS = 8
-KILLS = 3
+KILLS = 3 if IN_FULL else 1
 PAGES = SHOPS * ITEMS // PER_PAGE
 GOOD = set(range(SHOPS * ITEMS)) - bad_items()
 
@@ -37,19 +38,18 @@ def words_of(directory: Path, api: ItemsApi, output: str) -> list[str]:
     ]
 
 
-def killed_on_the_way(directory: Path, api: ItemsApi, words: list[str]) -> int:
+def killed_on_the_way(directory: Path, api: ItemsApi, doomed: Doomed, words: list[str]) -> int:
     """Carry a job to its end, killed at `KILLS` moments; returns its exit code."""
     for number in range(KILLS):
         aim = (number + 1) * PAGES // (KILLS + 1)
-        with started(*words, cwd=directory) as process:
-            api.origin.wait_until(lambda aim=aim: api.pages.total() >= aim, timeout=PATIENCE)
-            process.kill()
-            process.communicate(timeout=PATIENCE)
+        doomed.start(words, cwd=str(directory))
+        api.origin.wait_until(lambda aim=aim: api.pages.total() >= aim, timeout=PATIENCE)
+        os.kill(doomed.pid, signal.SIGKILL)
+        assert doomed.wait() == -signal.SIGKILL
         api.origin.wait_until(lambda: api.origin.connections_open == 0)
-    with started(*words, cwd=directory) as process:
-        _, said = process.communicate(timeout=PATIENCE)
-        assert b"finished" in said, said.decode()
-    return process.returncode
+    code = doomed.run(words, cwd=str(directory))
+    assert "finished" in doomed.said, doomed.said
+    return code
 
 
 def check_the_account(api: ItemsApi, directory: Path) -> None:
@@ -69,9 +69,10 @@ def check_the_account(api: ItemsApi, directory: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_job_that_was_killed_three_times_has_every_item_once_in_a_parquet_file(tmp_path: Path) -> None:
+def test_a_job_that_was_killed_has_every_item_once_in_a_parquet_file(tmp_path: Path, doomed: Doomed) -> None:
     with items_api() as api:
-        assert killed_on_the_way(tmp_path, api, words_of(tmp_path, api, "items.parquet")) == 1  # some are rejected
+        words = words_of(tmp_path, api, "items.parquet")
+        assert killed_on_the_way(tmp_path, api, doomed, words) == 1  # some are rejected
         rows = rows_in(str(tmp_path / "items.parquet")) or []
         assert sorted(row["id"] for row in rows) == sorted(GOOD)
         assert all(str(row["price"]) == f"{row['id']}.50" and row["shop"] == row["id"] // ITEMS for row in rows)
@@ -79,14 +80,13 @@ def test_a_job_that_was_killed_three_times_has_every_item_once_in_a_parquet_file
 
 
 @pytest.mark.slow
-def test_a_job_that_was_killed_three_times_has_every_item_once_in_postgresql(
-    tmp_path: Path, require: Callable[[object, str], None]
+def test_a_job_that_was_killed_has_every_item_once_in_postgresql(
+    tmp_path: Path, doomed: Doomed, postgres: Server
 ) -> None:
-    require(postgres_server.find("initdb"), "PostgreSQL's server is not installed")
-    with postgres_server.running(free_port()) as server, items_api() as api:
-        words = words_of(tmp_path, api, server.url("items"))
-        assert killed_on_the_way(tmp_path, api, words) == 1
-        with server.connect() as database:
+    with items_api() as api:
+        words = words_of(tmp_path, api, postgres.url("items"))
+        assert killed_on_the_way(tmp_path, api, doomed, words) == 1
+        with postgres.connect() as database:
             rows = database.execute("SELECT id, price, shop FROM items").fetchall()
         assert sorted(row[0] for row in rows) == sorted(GOOD)  # type: ignore[type-var]
         assert all(str(price) == f"{ordinal}.50" for ordinal, price, _ in rows)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import IN_FULL
 from tests.held_back import in_the_best_of_three
 from workerpool import Request, RetryPolicy, Timeout, WorkerPool
 from workerpool.errors import BadBody, ConnectionLost, Denied, TimedOut, TooLarge
@@ -21,6 +22,7 @@ from workerpool.transport import Exchange
 LONG = 30  # seconds that something may take which should be there soon
 HOSTS = tuple(f"127.0.1.{n}" for n in range(1, 51))
 SICK, WELL = HOSTS[0], HOSTS[1:]
+ROUNDS = 10 if IN_FULL else 5
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def origin() -> Iterator[Origin]:
 
 def seconds_for_the_well(origin: Origin, pool: WorkerPool, sources: Iterable[str]) -> float:
     """From the first to the last arrival at the 49 hosts, once each of their requests has ended."""
-    wanted = len(WELL) * 10
+    wanted = len(WELL) * ROUNDS
     origin.reset_records()
     outcomes = pool.stream(sources)
     for outcome in outcomes:
@@ -44,7 +46,7 @@ def seconds_for_the_well(origin: Origin, pool: WorkerPool, sources: Iterable[str
 
 
 def well_urls(origin: Origin) -> list[str]:
-    return [origin.url(f"/delay/0.02?{n}", host) for n in range(10) for host in WELL]
+    return [origin.url(f"/delay/0.02?{n}", host) for n in range(ROUNDS) for host in WELL]
 
 
 def test_only_hosts_that_give_no_answer_count_as_such(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -304,7 +304,7 @@ def test_a_callable_on_a_worker_may_fork() -> None:
         fetch_all(pool, [origin.url("/")] * 5)
 
 
-FORKS = 20 if IN_FULL else 5
+FORKS = 20 if IN_FULL else 3
 
 
 @pytest.mark.slow

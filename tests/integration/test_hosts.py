@@ -15,11 +15,14 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from tests.conftest import require
+from tests.conftest import IN_FULL, require
 from workerpool.testing import Arrival, Origin, Reply
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = ROOT / ".venv-hosts" / "bin"
+DATABASE = ROOT / ".venv-hosts" / "airflow" / "airflow.db"
+"""Airflow's, made with the environment, and empty."""
+
 DAY = "2026-11-01"
 ORDERS, WORKERS = 300, 4
 ENOUGH = 100
@@ -73,7 +76,7 @@ class Task:
 
 @pytest.fixture
 def origin() -> Iterator[Origin]:
-    require((BIN / "airflow").exists() and (BIN / "dagster").exists(), "Airflow and Dagster: make hosts")
+    require(DATABASE.exists() and (BIN / "dagster").exists(), "Airflow and Dagster: make hosts")
     with Origin() as made:
         yield made
 
@@ -82,28 +85,26 @@ def keys_of(path: Path) -> Counter[str]:
     return Counter(parquet.read_table(path)["key"].to_pylist())
 
 
-def test_a_task_of_airflow_that_was_killed_goes_on_in_the_next_try(tmp_path: Path, origin: Origin) -> None:
+def test_a_task_of_airflow_goes_on_in_the_next_try_if_it_was_killed(tmp_path: Path, origin: Origin) -> None:
     home = tmp_path / "airflow"
     (home / "dags").mkdir(parents=True)
     dag = shutil.copy(ROOT / "examples" / "10_airflow_dag.py", home / "dags")
     airflow = {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    shutil.copy(DATABASE, home)
     task = Task(origin, tmp_path, BIN / "python", dag, DAY, **airflow)
-    made = subprocess.run(
-        [BIN / "airflow", "db", "migrate"], env=task._environment, capture_output=True, timeout=PATIENCE, check=False
-    )
-    assert made.returncode == 0, made.stderr[-2000:]
 
-    killed = task.run(end_by=signal.SIGKILL)
-    assert killed.returncode == -signal.SIGKILL, killed.stdout[-4000:]
-    assert ENOUGH <= origin.requests < ORDERS
-    assert not (tmp_path / f"{DAY}.parquet").exists()
+    if IN_FULL:  # Airflow is busy with itself for ten seconds a try
+        killed = task.run(end_by=signal.SIGKILL)
+        assert killed.returncode == -signal.SIGKILL, killed.stdout[-4000:]
+        assert ENOUGH <= origin.requests < ORDERS
+        assert not (tmp_path / f"{DAY}.parquet").exists()
 
     done = task.run()
     assert done.returncode == 0, done.stdout[-4000:]
     assert f"{DAY}.parquet: 300 orders" in done.stdout, done.stdout[-4000:]  # says the task after it, of its result
     assert keys_of(tmp_path / f"{DAY}.parquet") == Counter(str(number) for number in range(1, ORDERS + 1))
     assert origin.requests <= ORDERS + WORKERS
-    for event in ("run.continued job=", "run.finished inputs="):
+    for event in ("run.continued job=" if IN_FULL else "run.started sources=", "run.finished inputs="):
         assert event in done.stdout
 
 

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import IN_FULL
-from tests.jobs.trial import Batch, Doomed, Trial, batch_of, doomed_in
+from tests.jobs.trial import Batch, Doomed, Trial, batch_of
 from tests.waiting import eventually
 from workerpool.testing import Origin
 
+KILLS = 3 if IN_FULL else 2
 USAGE, NOT_WRITTEN, AT_DEADLINE = 2, 5, 4
 
 pytestmark = pytest.mark.slow
@@ -30,21 +31,16 @@ def origin() -> Iterator[Origin]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doomed]:
-    with doomed_in(tmp_path_factory.mktemp("doomed")) as made:
-        yield made
-
-
 @pytest.fixture
 def trial(tmp_path: Path, origin: Origin, doomed: Doomed) -> Trial:
-    return Trial(tmp_path, origin, doomed, batch_of(origin, 300, random.Random(4)), "out.jsonl")
+    return Trial(tmp_path, origin, doomed, batch_of(origin, 150, random.Random(4)), "out.jsonl")
 
 
 def goes_on(trial: Trial, executions: int = 1) -> None:
     """Check that the same command finishes with one record for each input, after `executions` that were broken off."""
     assert trial.run() == 1, trial.doomed.said
-    trial.check(extra=8 * (trial.kills + executions))
+    trial.kills += executions  # what was in flight then is as unknown as after a kill
+    trial.check()
 
 
 # -- errors of the disk -----------------------------------------------------------------------------------------------
@@ -77,7 +73,7 @@ def test_an_error_of_the_disk_ends_the_run_with_a_sentence_and_loses_nothing(
     goes_on(trial)
 
 
-@pytest.mark.parametrize("limit", [40_000, 150_000])
+@pytest.mark.parametrize("limit", [40_000, 100_000])
 def test_a_disk_that_is_full_loses_nothing(trial: Trial, limit: int) -> None:
     assert trial.run(limit=limit) == NOT_WRITTEN, trial.doomed.said
     goes_on(trial)
@@ -99,7 +95,7 @@ def test_an_output_directory_that_is_removed_ends_the_run_and_is_filled_again(
 
 
 def slow(
-    directory: Path, origin: Origin, doomed: Doomed, *, output: str = "out.jsonl", make: str = "", inputs: int = 300
+    directory: Path, origin: Origin, doomed: Doomed, *, output: str = "out.jsonl", make: str = "", inputs: int = 150
 ) -> Trial:
     """A trial of requests that takes a second for about 270 of them."""
     if make:
@@ -172,7 +168,7 @@ def test_a_ledger_that_is_none_is_told_and_left_alone(trial: Trial, tmp_path: Pa
     goes_on(trial)
 
 
-@pytest.mark.parametrize("seed", range(6 if IN_FULL else 3))
+@pytest.mark.parametrize("seed", range(6 if IN_FULL else 2))
 def test_a_ledger_with_random_bytes_in_it_is_told_to_be_damaged_or_goes_on(
     trial: Trial, tmp_path: Path, seed: int
 ) -> None:
@@ -202,7 +198,7 @@ def test_a_clock_that_was_set_back_does_no_harm(trial: Trial) -> None:
 def test_a_power_cut_costs_what_was_not_synced(tmp_path: Path, origin: Origin, doomed: Doomed, tail: str) -> None:
     trial = slow(tmp_path, origin, doomed)
     dice = random.Random(tail)
-    for _ in range(3):
+    for _ in range(KILLS):
         pid_dies(trial, 60)
         log = tmp_path / "job" / "ledger.sqlite-wal"
         if log.exists() and log.stat().st_size > 20_000:
@@ -211,7 +207,7 @@ def test_a_power_cut_costs_what_was_not_synced(tmp_path: Path, origin: Origin, d
         with open(partial, "ab") as file:
             file.write(dice.randbytes(dice.randrange(3000)))
     assert trial.run() == 0, doomed.said
-    trial.check(extra=3 * (60 + 8))
+    trial.check(extra=KILLS * (60 + 8))
 
 
 def pid_dies(trial: Trial, arrivals: int) -> None:
@@ -285,7 +281,7 @@ def test_a_run_that_is_told_to_end_in_any_phase_goes_on(
 
 
 def test_a_deadline_leaves_the_rest_for_the_next_time(tmp_path: Path, origin: Origin, doomed: Doomed) -> None:
-    trial = slow(tmp_path, origin, doomed, inputs=400)
+    trial = slow(tmp_path, origin, doomed, inputs=250)
     for _ in range(2):
         assert trial.run("--deadline", "0.3s") == AT_DEADLINE, doomed.said
     assert trial.run() == 0, doomed.said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +11,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks.nginx import free_port
-from tests import postgres
-from tests.conftest import require
 from tests.jobs.place import Enough, Place, Row
 from tests.outputs import FILES, rows_in
 from tests.waiting import let_pass
@@ -260,17 +256,17 @@ def test_of_two_inputs_with_one_url_both_are_new_if_it_has_changed(
 ) -> None:
     monkeypatch.setattr(mover, "SYNC_EVERY", 0.0)
     page = Page(origin, "/page", ETag='"v1"')
-    place.write(*(json.dumps({"url": page.url, "key": str(n)}) for n in range(400)), name="a.jsonl")
+    place.write(*(json.dumps({"url": page.url, "key": str(n)}) for n in range(150)), name="a.jsonl")
     words = ("--only-changed", "--workers", "1", "--host-rate", "500/s")
     place.run(*words, source="a.jsonl")
-    assert len(place.records()) == 400
+    assert len(place.records()) == 150
     assert {etag for etag, _ in page.asked} == {None}
     page.headers = {"ETag": '"v2"'}
     place.run(*words, source="a.jsonl")
-    assert len(place.records()) == 400
+    assert len(place.records()) == 150
     place.run(*words, source="a.jsonl")
     assert place.records() == []
-    assert [etag for etag, _ in page.asked[800:]] == ['"v2"'] * 400
+    assert [etag for etag, _ in page.asked[300:]] == ['"v2"'] * 150
 
 
 def test_what_a_run_saw_that_was_given_up_counts_for_nothing(place: Place, origin: Origin) -> None:
@@ -399,13 +395,6 @@ def statuses_of(output: str) -> Counter[tuple[str, int]]:
     return Counter(rows)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Server]:
-    require(postgres.find("initdb"), "PostgreSQL's server is not installed")
-    with postgres.running(free_port()) as running:
-        yield running
-
-
 @pytest.mark.parametrize("output", [*FILES, "postgres"])
 def test_failures_of_a_finished_run_are_fetched_again_and_good_records_stay(
     place: Place, origin: Origin, request: pytest.FixtureRequest, output: str
@@ -413,43 +402,43 @@ def test_failures_of_a_finished_run_are_fetched_again_and_good_records_stay(
     """Twice in a row, then with nothing failed, then after the output is gone."""
     is_table = output == "postgres"
     if is_table:
-        output = request.getfixturevalue("server").url(f"t{os.getpid()}")
+        output = request.getfixturevalue("postgres").url("retried")
     fails = {"a", "b"}
 
     def answer(arrival: Arrival) -> Reply:
         return Reply(status=500 if arrival.path[1:] in fails else 200, body=b"x" * 100)
 
-    names = [*"abcde"] * 60
+    names = [*"abcde"] * 20
     for name in "abcde":
         origin.script(f"/{name}", answer)
     place.write(*(origin.url(f"/{name}") for name in names))
     words = ("--retries", "0", "--workers", "4")
     assert place.run(*words, output=output) == 1, place.said
-    assert origin.requests == 300
+    assert origin.requests == 100
     fails.clear()
     fails.add("b")
     assert place.run(*words, "--retry-failed", output=output) == 1, place.said
-    assert origin.requests == 420
-    assert statuses_of(output) == {("a", 200): 60, ("b", 500): 60, ("c", 200): 60, ("d", 200): 60, ("e", 200): 60}
+    assert origin.requests == 140
+    assert statuses_of(output) == {("a", 200): 20, ("b", 500): 20, ("c", 200): 20, ("d", 200): 20, ("e", 200): 20}
     assert place.run(*words, "--retry-failed", output=output) == 1, place.said
-    assert statuses_of(output)["b", 500] == 60
+    assert statuses_of(output)["b", 500] == 20
     fails.clear()
     assert place.run(*words, "--retry-failed", output=output) == 0, place.said
-    assert statuses_of(output) == {(name, 200): 60 for name in "abcde"}
-    assert origin.requests == 540
+    assert statuses_of(output) == {(name, 200): 20 for name in "abcde"}
+    assert origin.requests == 180
     assert place.run(*words, "--retry-failed", output=output) == 0, place.said
-    assert statuses_of(output) == {(name, 200): 60 for name in "abcde"}
-    assert origin.requests == 540
+    assert statuses_of(output) == {(name, 200): 20 for name in "abcde"}
+    assert origin.requests == 180
     if is_table:
-        with request.getfixturevalue("server").connect() as connection:
-            connection.execute(f"DROP TABLE t{os.getpid()}")
+        with request.getfixturevalue("postgres").connect() as connection:
+            connection.execute("DROP TABLE retried")
     else:
         (place.directory / output).unlink()
     assert place.run(*words, "--retry-failed", output=output) in (2, 5)
     assert "has been removed or changed since it was finished" in place.said
-    assert origin.requests == 540
+    assert origin.requests == 180
     assert place.run(*words, output=output) == 0, place.said  # the next run needs nothing of it
-    assert statuses_of(output) == {(name, 200): 60 for name in "abcde"}
+    assert statuses_of(output) == {(name, 200): 20 for name in "abcde"}
 
 
 def test_retry_failed_on_an_unfinished_run_simply_goes_on(place: Place, origin: Origin) -> None:
@@ -482,7 +471,7 @@ def urls_of(place: Place) -> Counter[tuple[str, str]]:
 @pytest.mark.parametrize("kind", ["csv", "csv.gz", "jsonl.gz", "parquet"])
 def test_a_source_of_any_kind_is_gone_on_with_where_it_was_left(place: Place, origin: Origin, kind: str) -> None:
     """Rows span lines, and keys repeat: what tells inputs apart is their place alone."""
-    count = 1500
+    count = 1200
     urls = [origin.url(f"/bytes/{n % 50}?n={n}") for n in range(count)]
     keys = [f"two\nlines, {n % 7}" for n in range(count)]
     if kind == "parquet":
@@ -490,7 +479,7 @@ def test_a_source_of_any_kind_is_gone_on_with_where_it_was_left(place: Place, or
         import pyarrow.parquet
 
         table = pyarrow.table({"url": urls, "key": keys})
-        pyarrow.parquet.write_table(table, place.directory / "in.parquet", row_group_size=700)
+        pyarrow.parquet.write_table(table, place.directory / "in.parquet", row_group_size=500)
     else:
         if kind.startswith("csv"):
             text = "url,key\n" + "".join(f'{url},"{key}"\n' for url, key in zip(urls, keys, strict=True))
@@ -501,7 +490,7 @@ def test_a_source_of_any_kind_is_gone_on_with_where_it_was_left(place: Place, or
             file.write(text)
     codes = []
     while not codes or codes[-1] == 4:
-        codes.append(place.run("--deadline", "0.2s", "--host-rate", "2000/s", "--burst", "50", source=f"in.{kind}"))
+        codes.append(place.run("--deadline", "0.5s", "--host-rate", "1000/s", "--burst", "50", source=f"in.{kind}"))
         assert codes[-1] in (0, 4), place.said
     assert len(codes) > 1
     assert urls_of(place) == Counter(zip(keys, urls, strict=True))
@@ -556,7 +545,7 @@ def test_a_slow_function_slows_the_batch_and_what_waits_for_it_is_bounded(
 def test_a_disk_that_fails_ends_the_run_with_5_and_nothing_is_lost(
     place: Place, origin: Origin, monkeypatch: pytest.MonkeyPatch, ordered: tuple[str, ...]
 ) -> None:
-    urls = [origin.url(f"/bytes/{n % 30}?n={n}") for n in range(1500)]
+    urls = [origin.url(f"/bytes/{n % 30}?n={n}") for n in range(500)]
     place.write(*urls)
     write = staged.StagedSink.write
     calls = 0
@@ -575,5 +564,5 @@ def test_a_disk_that_fails_ends_the_run_with_5_and_nothing_is_lost(
     assert not place.output.exists()
     assert place.run(*ordered) == 0
     assert Counter(record["url"] for record in place.records()) == Counter(urls)
-    assert origin.requests <= 1500 + 16
+    assert origin.requests <= 500 + 16
     assert place.proven(), place.said

@@ -174,20 +174,20 @@ def test_a_job_of_a_program_can_be_looked_at_and_is_not_taken_for_one_of_the_com
 
 @pytest.mark.parametrize("kind", ["list", "function", "iterators"])
 def test_a_run_goes_on_with_what_it_has_not_fetched(tmp_path: Path, origin: Origin, kind: str) -> None:
-    urls = [origin.url(f"/bytes/{n}") for n in range(1, 2001)]
+    urls = [origin.url(f"/bytes/{n}") for n in range(1, 601)]
     output = tmp_path / "out.jsonl"
 
     def job() -> Job:
         given: Any = {"list": urls, "function": lambda: iter(urls), "iterators": iter(urls)}[kind]
         return Job(tmp_path / "a.job", requests=given, output=output)
 
-    interrupted(job(), 300)
+    interrupted(job(), 100)
     assert not output.exists()
     before = origin.requests
-    assert 300 <= before < 2000
+    assert 100 <= before < 600
     assert job().run().is_whole
     assert Counter(record["url"] for record in records_of(output)) == Counter(urls)
-    assert origin.requests <= 2000 + 16
+    assert origin.requests <= 600 + 16
 
 
 def test_an_iterator_that_was_used_up_is_not_taken_for_an_empty_batch(tmp_path: Path, origin: Origin) -> None:
@@ -219,9 +219,9 @@ def test_a_job_that_is_run_again_begins_the_next_run_also_after_a_deadline_in_th
 def test_other_requests_than_before_are_refused_and_nothing_is_lost(
     tmp_path: Path, origin: Origin, change: Callable[[list[str]], list[str]]
 ) -> None:
-    urls = [origin.url(f"/bytes/{n}") for n in range(1, 3001)]
+    urls = [origin.url(f"/bytes/{n}") for n in range(1, 1501)]
     output = tmp_path / "out.jsonl"
-    interrupted(Job(tmp_path / "a.job", requests=urls, output=output), 1500)
+    interrupted(Job(tmp_path / "a.job", requests=urls, output=output), 1200)
     before = origin.requests
     result = Job(tmp_path / "a.job", requests=change(urls), output=output).run()
     assert isinstance(result.error, JobError)

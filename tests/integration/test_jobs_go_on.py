@@ -28,12 +28,6 @@ def origin() -> Iterator[Origin]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doomed]:
-    with doomed_in(tmp_path_factory.mktemp("doomed")) as made:
-        yield made
-
-
 class Piped(Trial):
     """A trial whose URLs come from standard input."""
 
@@ -57,13 +51,13 @@ def plain(count: int, first: str = "/bytes/1?first") -> list[str]:
 def test_a_standard_input_given_again_is_passed_by_where_it_was_done(
     tmp_path: Path, origin: Origin, doomed: Doomed
 ) -> None:
-    trial = Piped(tmp_path, origin, doomed, plain(2500, FIRST))
-    killed(trial, 2200, stdin=trial.source)
+    trial = Piped(tmp_path, origin, doomed, plain(1500, FIRST))
+    killed(trial, 1300, stdin=trial.source)
     assert trial.run(stdin=trial.source) == 0, doomed.said
     trial.check()
 
 
-@pytest.mark.parametrize("count", [40, 2500])
+@pytest.mark.parametrize("count", [40, 1300])
 def test_another_standard_input_is_refused(tmp_path: Path, origin: Origin, doomed: Doomed, count: int) -> None:
     trial = Piped(tmp_path, origin, doomed, plain(count, FIRST))
     killed(trial, count - 10, stdin=trial.source)
@@ -78,12 +72,12 @@ def test_another_standard_input_is_refused(tmp_path: Path, origin: Origin, doome
     trial.check()
 
 
-@pytest.mark.parametrize("count", [0, 20, 1500])
+@pytest.mark.parametrize("count", [0, 20, 1100])
 def test_a_standard_input_that_ends_sooner_than_before_is_refused(
     tmp_path: Path, origin: Origin, doomed: Doomed, count: int
 ) -> None:
-    trial = Piped(tmp_path, origin, doomed, plain(2200, FIRST))
-    killed(trial, 2000, stdin=trial.source)
+    trial = Piped(tmp_path, origin, doomed, plain(1300, FIRST))
+    killed(trial, 1200, stdin=trial.source)
     other = tmp_path / "other.txt"
     other.write_text("".join((tmp_path / "urls.txt").read_text().splitlines(keepends=True)[:count]))
     assert trial.run(stdin=str(other)) == USAGE
@@ -123,7 +117,7 @@ def edit_the_last_line_read(lines: list[str]) -> list[str]:
 def test_a_file_that_was_changed_where_it_was_read_is_refused_and_goes_on_once_it_is_put_back(
     tmp_path: Path, origin: Origin, doomed: Doomed, change: Callable[[list[str]], list[str]]
 ) -> None:
-    trial = file_of(tmp_path, origin, doomed, 1500)
+    trial = file_of(tmp_path, origin, doomed, 500)
     killed(trial, 300)
     text = (tmp_path / "urls.txt").read_text()
     (tmp_path / "urls.txt").write_text("".join(change(text.splitlines(keepends=True))))
@@ -161,7 +155,7 @@ def test_a_file_that_was_only_touched_or_added_to_goes_on(tmp_path: Path, doomed
 
 
 def test_a_file_that_is_gone_or_is_something_else_is_refused(tmp_path: Path, origin: Origin, doomed: Doomed) -> None:
-    trial = file_of(tmp_path, origin, doomed, 500)
+    trial = file_of(tmp_path, origin, doomed, 200)
     killed(trial, 100)
     source = tmp_path / "urls.txt"
     source.rename(tmp_path / "away")
@@ -195,7 +189,7 @@ def file_of(directory: Path, origin: Origin, doomed: Doomed, count: int) -> Tria
 def test_a_run_is_not_continued_with_other_options(
     tmp_path: Path, origin: Origin, doomed: Doomed, options: tuple[str, ...]
 ) -> None:
-    trial = file_of(tmp_path, origin, doomed, 300)
+    trial = file_of(tmp_path, origin, doomed, 100)
     killed(trial, 50)
     assert trial.run(*options) == USAGE
     assert options[0] in doomed.said
@@ -207,27 +201,27 @@ def test_a_run_is_not_continued_with_other_options(
 def test_a_finished_run_begins_anew_and_its_output_stays_until_the_new_one_is_whole(
     tmp_path: Path, origin: Origin, doomed: Doomed
 ) -> None:
-    trial = file_of(tmp_path, origin, doomed, 300)
+    trial = file_of(tmp_path, origin, doomed, 150)
     assert trial.run() == 0, doomed.said
     before = (tmp_path / "out.jsonl").read_bytes()
     killed(trial, 50)
     assert (tmp_path / "out.jsonl").read_bytes() == before
     assert trial.run() == 0, doomed.said
     assert (tmp_path / "out.jsonl").read_bytes() != before
-    trial.check(extra=300 + 8)
+    trial.check(extra=150 + 8)
 
 
 def test_restart_gives_an_unfinished_run_up(tmp_path: Path, origin: Origin, doomed: Doomed) -> None:
-    trial = file_of(tmp_path, origin, doomed, 300)
-    killed(trial, 200)
+    trial = file_of(tmp_path, origin, doomed, 150)
+    killed(trial, 100)
     sent = origin.requests
     assert trial.run("--restart") == 0, doomed.said
-    assert origin.requests == sent + 300
-    trial.check(extra=300)
+    assert origin.requests == sent + 150
+    trial.check(extra=150)
 
 
 def test_two_jobs_do_not_write_to_one_output(tmp_path: Path, origin: Origin, doomed: Doomed) -> None:
-    trial = file_of(tmp_path, origin, doomed, 300)
+    trial = file_of(tmp_path, origin, doomed, 150)
     killed(trial, 100)
     other = [str(tmp_path / "other") if word == str(tmp_path / "job") else word for word in trial.argv]
     assert doomed.run(other) == USAGE
@@ -237,7 +231,7 @@ def test_two_jobs_do_not_write_to_one_output(tmp_path: Path, origin: Origin, doo
 
 
 def test_two_processes_do_not_run_one_job(tmp_path: Path, origin: Origin, doomed: Doomed) -> None:
-    trial = file_of(tmp_path, origin, doomed, 300)
+    trial = file_of(tmp_path, origin, doomed, 150)
     with doomed_in(tmp_path / "job-of-another") as other:
         (tmp_path / "job-of-another").mkdir()
         (tmp_path / "urls.txt").write_text(origin.url("/delay/1\n"))

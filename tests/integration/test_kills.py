@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks.nginx import free_port
-from tests import postgres
-from tests.conftest import IN_FULL, require
-from tests.jobs.trial import Batch, Doomed, Trial, batch_of, doomed_in
+from tests.conftest import IN_FULL
+from tests.jobs.trial import Batch, Doomed, Trial, batch_of
+from tests.postgres import Server
 from workerpool.testing import Origin
 
-INPUTS = 4000 if IN_FULL else 400
-KILLS = 30 if IN_FULL else 5
-CALLS = 60 if IN_FULL else 6
+INPUTS = 4000 if IN_FULL else 200
+KILLS = 30 if IN_FULL else 3
+CALLS = 60 if IN_FULL else 2
 OUTPUTS = ("out.jsonl", "out.sqlite", "out.parquet", *(("out.csv", "out.jsonl.gz") if IN_FULL else ()))
 """One for each way to be written; contract/test_sinks_killed.py kills the writers of all kinds."""
 
@@ -28,12 +27,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 if IN_FULL else 120)]
 @pytest.fixture
 def origin() -> Iterator[Origin]:
     with Origin(record_limit=1_000_000) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doomed]:
-    with doomed_in(tmp_path_factory.mktemp("doomed")) as made:
         yield made
 
 
@@ -61,7 +54,7 @@ def kill_at_random(trial: Trial, kills: int, dice: random.Random) -> int | None:
     return code
 
 
-@pytest.mark.parametrize("output", OUTPUTS if IN_FULL else OUTPUTS[:1])
+@pytest.mark.parametrize("output", OUTPUTS if IN_FULL else OUTPUTS[1:2])
 def test_a_run_killed_at_random_moments_ends_with_one_record_for_each_input(
     tmp_path: Path, origin: Origin, doomed: Doomed, output: str
 ) -> None:
@@ -72,13 +65,11 @@ def test_a_run_killed_at_random_moments_ends_with_one_record_for_each_input(
 
 
 def test_a_run_into_postgresql_killed_at_random_moments_ends_with_one_record_for_each_input(
-    tmp_path: Path, origin: Origin, doomed: Doomed
+    tmp_path: Path, origin: Origin, doomed: Doomed, postgres: Server
 ) -> None:
-    require(postgres.find("initdb"), "PostgreSQL's server is not installed")
-    with postgres.running(free_port()) as server:
-        dice = random.Random(3)
-        trial = Trial(tmp_path, origin, doomed, batch_of(origin, INPUTS, dice), server.url())
-        finish(trial, kill_at_random(trial, KILLS, dice))
+    dice = random.Random(3)
+    trial = Trial(tmp_path, origin, doomed, batch_of(origin, INPUTS, dice), postgres.url("killed_runs"))
+    finish(trial, kill_at_random(trial, KILLS, dice))
     print(f"postgresql: {trial.kills} kills, {trial.repeats()} repeats")
 
 
@@ -86,8 +77,8 @@ def test_a_run_of_thousands_killed_at_random_moments_ends_with_one_record_for_ea
     tmp_path: Path, origin: Origin, doomed: Doomed
 ) -> None:
     dice = random.Random(1)
-    trial = Trial(tmp_path, origin, doomed, batch_of(origin, 4000 if IN_FULL else 800, dice), "out.jsonl")
-    finish(trial, kill_at_random(trial, 200 if IN_FULL else 8, dice))
+    trial = Trial(tmp_path, origin, doomed, batch_of(origin, 4000 if IN_FULL else 400, dice), "out.jsonl")
+    finish(trial, kill_at_random(trial, 200 if IN_FULL else 5, dice))
     print(f"{trial.kills} kills, {trial.repeats()} repeats")
 
 
@@ -96,7 +87,7 @@ def test_a_run_of_two_processes_killed_at_random_moments_ends_with_one_record_fo
 ) -> None:
     dice = random.Random(4)
     trial = Trial(tmp_path, origin, doomed, batch_of(origin, 2 * INPUTS, dice), "out.jsonl", "--processes", "2")
-    finish(trial, kill_at_random(trial, KILLS if IN_FULL else 3, dice))
+    finish(trial, kill_at_random(trial, KILLS if IN_FULL else 2, dice))
 
 
 def test_an_ordered_run_killed_at_random_moments_ends_in_the_order_of_its_inputs(

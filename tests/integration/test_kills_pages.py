@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import IN_FULL
-from tests.jobs.trial import WORKERS, Batch, Doomed, Trial, doomed_in
+from tests.jobs.trial import WORKERS, Batch, Doomed, Trial
 from tests.outputs import rows_in
 from workerpool.testing import Origin
 
-INPUTS = 400 if IN_FULL else 40
-KILLS = 30 if IN_FULL else 4
+INPUTS = 400 if IN_FULL else 20
+KILLS = 30 if IN_FULL else 2
 POLICIES = ("link", "next:next", "cursor:cursor=next_cursor", "page:page=items", "offset:offset=items")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 if IN_FULL else 120)]
@@ -24,12 +24,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 if IN_FULL else 120)]
 @pytest.fixture
 def origin() -> Iterator[Origin]:
     with Origin(record_limit=1_000_000) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doomed]:
-    with doomed_in(tmp_path_factory.mktemp("doomed")) as made:
         yield made
 
 
@@ -106,7 +100,7 @@ def test_and_so_have_those_of_other_kinds_of_runs(
     finish(trial, dice, ordered="--ordered" in more)
 
 
-@pytest.mark.parametrize("at", range(12 if IN_FULL else 4))
+@pytest.mark.parametrize("at", range(12 if IN_FULL else 2))
 def test_a_run_killed_at_one_of_its_calls_goes_on_with_its_chains(
     tmp_path: Path, origin: Origin, doomed: Doomed, at: int
 ) -> None:

@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from benchmarks.nginx import free_port
-from tests import mariadb, postgres
-from tests.conftest import IN_FULL, require
+from tests.conftest import IN_FULL
 from tests.integration.test_kills import strike
-from tests.jobs.trial import Batch, Doomed, Trial, doomed_in
+from tests.jobs.trial import Batch, Doomed, Trial
+from tests.mariadb import Server as MariaDB
 from tests.outputs import rows_in
+from tests.postgres import Server as PostgreSQL
 from workerpool.testing import Origin
 
-INPUTS = 2000 if IN_FULL else 200
-KILLS = 20 if IN_FULL else 4
-CALLS = 40 if IN_FULL else 4
+INPUTS = 2000 if IN_FULL else 100
+KILLS = 20 if IN_FULL else 2
+CALLS = 40 if IN_FULL else 2
 
 SCHEMA = """
 explode = "[@, @]"
@@ -39,12 +39,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 if IN_FULL else 180)]
 @pytest.fixture
 def origin() -> Iterator[Origin]:
     with Origin(record_limit=1_000_000) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doomed]:
-    with doomed_in(tmp_path_factory.mktemp("doomed")) as made:
         yield made
 
 
@@ -119,20 +113,19 @@ def test_rows_and_rejects_are_there_once_after_kills_at_random_moments(
 
 @pytest.mark.parametrize("upsert", [(), ("--upsert",)], ids=["new", "upsert"])
 def test_rows_and_rejects_are_in_postgresql_once_after_kills(
-    tmp_path: Path, origin: Origin, doomed: Doomed, upsert: tuple[str, ...]
+    tmp_path: Path, origin: Origin, doomed: Doomed, postgres: PostgreSQL, upsert: tuple[str, ...]
 ) -> None:
-    require(postgres.find("initdb"), "PostgreSQL's server is not installed")
-    with postgres.running(free_port()) as server:
-        typed = Typed(tmp_path, origin, doomed, INPUTS, server.url(), *upsert)
-        code = kill(typed.trial, random.Random(1))
-        if not upsert:
-            typed.finish(code)
-            return
-        end_of(typed.trial, code)
-        with server.connect() as connection:
-            found = connection.execute("SELECT url, number FROM results").fetchall()
-            assert connection.execute("SELECT to_regclass('results_partial')").fetchone() == (None,)
-        assert Counter(found) == typed.rows
+    table = "typed_upsert" if upsert else "typed_new"
+    typed = Typed(tmp_path, origin, doomed, INPUTS, postgres.url(table), *upsert)
+    code = kill(typed.trial, random.Random(1))
+    if not upsert:
+        typed.finish(code)
+        return
+    end_of(typed.trial, code)
+    with postgres.connect() as connection:
+        found = connection.execute("SELECT url, number FROM typed_upsert").fetchall()
+        assert connection.execute("SELECT to_regclass('typed_upsert_partial')").fetchone() == (None,)
+    assert Counter(found) == typed.rows
 
 
 def end_of(trial: Trial, code: int | None) -> None:
@@ -142,16 +135,16 @@ def end_of(trial: Trial, code: int | None) -> None:
     assert code == 1, trial.doomed.said
 
 
-def test_rows_are_merged_into_mariadb_once_after_kills(tmp_path: Path, origin: Origin, doomed: Doomed) -> None:
-    require(mariadb.find("mariadbd"), "MariaDB's server is not installed")
-    with mariadb.running(free_port()) as server:
-        typed = Typed(tmp_path, origin, doomed, INPUTS, server.url(), "--upsert")
-        end_of(typed.trial, kill(typed.trial, random.Random(2)))
-        with server.connect() as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT url, number FROM jobs.results")
-            assert Counter(cursor.fetchall()) == typed.rows
-            cursor.execute("SHOW TABLES FROM jobs")
-            assert cursor.fetchall() == (("results",),)
+def test_rows_are_merged_into_mariadb_once_after_kills(
+    tmp_path: Path, origin: Origin, doomed: Doomed, mariadb: MariaDB
+) -> None:
+    typed = Typed(tmp_path, origin, doomed, INPUTS, mariadb.url("typed"), "--upsert")
+    end_of(typed.trial, kill(typed.trial, random.Random(2)))
+    with mariadb.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT url, number FROM jobs.typed")
+        assert Counter(cursor.fetchall()) == typed.rows
+        cursor.execute("SHOW TABLES FROM jobs LIKE 'typed%'")
+        assert cursor.fetchall() == (("typed",),)
 
 
 def test_rows_are_merged_into_duckdb_once_after_kills(tmp_path: Path, origin: Origin, doomed: Doomed) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from benchmarks.plan_accuracy import measure
+from tests.conftest import IN_FULL
 from tests.outputs import FILES
 from tests.waiting import eventually
 from workerpool.cli import main
@@ -179,6 +180,7 @@ def test_a_job_over_standard_input_has_timings_and_no_sources(
     assert planned(capsys, "urls.txt", "--from", "job")["records"] == REQUESTS
 
 
+@pytest.mark.skipif(not IN_FULL, reason="make long")
 def test_a_plan_comes_near_to_what_runs_take() -> None:
     """Loosely, as this machine may have other work; `benchmarks/plan_accuracy.py` prints how near."""
     began = time.monotonic()

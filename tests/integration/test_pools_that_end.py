@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from tests import leftovers
-from tests.conftest import IN_FULL
+from tests.conftest import IN_FULL, combined
 from tests.recorded import content, only, pool_of, warm
 from tests.servers import OK, answering
 from tests.waiting import LONG, eventually, in_a_thread, let_pass
@@ -122,20 +122,24 @@ class Users:
             outcomes.close()
 
 
-@pytest.mark.parametrize("cancel", [False, True])
 @pytest.mark.parametrize(
-    ("seed", "workers", "options"),
-    [
-        (1, 5, {}),
-        (2, 16, {"rate": 2000, "burst": 10, "host_connections": 2}),
-        (3, 3, {"max_connections": 3, "cookies": "shared"}),
-        (4, 2, {"host_rate": 300}),
-    ],
+    ("case", "cancel"),
+    combined(
+        [
+            (1, 5, {}),
+            (2, 16, {"rate": 2000, "burst": 10, "host_connections": 2}),
+            (3, 3, {"max_connections": 3, "cookies": "shared"}),
+            (4, 2, {"host_rate": 300}),
+        ],
+        [False, True],
+    ),
+    ids=str,
 )
 def test_whatever_servers_and_users_do_everything_ends_once(
-    tiny_switch_interval: None, unruly: Origin, seed: int, workers: int, options: dict[str, Any], cancel: bool
+    tiny_switch_interval: None, unruly: Origin, case: tuple[int, int, dict[str, Any]], cancel: bool
 ) -> None:
     """Shutdown comes in the middle. Nothing is left: no work, no thread, no socket, no descriptor."""
+    seed, workers, options = case
     gc.collect()
     begun, before = leftovers.Since(), leftovers.descriptors()
     policy = RetryPolicy(attempts=3, backoff=0.005)
@@ -159,7 +163,7 @@ def test_whatever_servers_and_users_do_everything_ends_once(
 
 def test_the_counts_of_a_carried_stream_add_up(tiny_switch_interval: None, unruly: Origin) -> None:
     chance = random.Random(5)
-    urls = [unruly.url(chance.choice(PATHS).format(n=n), chance.choice(HOSTS)) for n in range(600)]
+    urls = [unruly.url(chance.choice(PATHS).format(n=n), chance.choice(HOSTS)) for n in range(600 if IN_FULL else 200)]
     unruly.reset_records()
     with pool_of(8, retry=RetryPolicy(attempts=3, backoff=0.005), timeout=5, host_connections=3) as (pool, transport):
         outcomes = [*pool.stream(urls)]

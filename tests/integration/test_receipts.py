@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.conftest import IN_FULL
+from tests.conftest import combined
 from tests.waiting import LONG, eventually, let_pass
 from workerpool import (
     Attempt,
@@ -558,8 +558,7 @@ class Consumer:
             self.failures.append(error)
 
 
-@pytest.mark.parametrize("seed", range(4 if IN_FULL else 2))
-@pytest.mark.parametrize("end", ["in peace", "drain", "shutdown", "cancel"])
+@pytest.mark.parametrize(("end", "seed"), combined(["in peace", "drain", "shutdown", "cancel"], range(4)))
 def test_the_bound_holds_for_each_of_many_streams_whatever_happens(
     tiny_switch_interval: None, seed: int, end: str
 ) -> None:

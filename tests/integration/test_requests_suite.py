@@ -89,11 +89,17 @@ def start(suite: Path, report: Path, names: tuple[str, ...]) -> subprocess.Popen
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "pytest", "-c", str(suite.parent / "pytest.ini"), "--rootdir", str(suite)),
-            *("-q", "-p", "requests_session", "-p", "no:randomly", "-p", "no:cacheprovider", "--timeout=60"),
+            *("-q", "-p", "requests_session", "-p", "no:cacheprovider", "--timeout=60"),
+            *("-p", "pytest_timeout", "-p", "pytest_mock", "-p", "pytest_httpbin.plugin"),
             *("--report-file", str(report)),
             *(f"tests/{name}" for name in names),
         ],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)]), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
         cwd=suite,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -12,18 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.nginx import free_port
-from tests import postgres
-from tests.conftest import IN_FULL, require
+from tests.conftest import IN_FULL
 from tests.jobs.place import Enough, Place
-from tests.jobs.trial import Batch, Doomed, Trial, doomed_in
+from tests.jobs.trial import Batch, Doomed, Trial
+from tests.postgres import PASSWORD, Server
 from workerpool import Job, Outcome, Template
 from workerpool.errors import JobError
 from workerpool.testing import Origin
 
 pytestmark = pytest.mark.slow
 
-ROWS = 3000
+ROWS = 1500
 QUERY = "select i, path from items order by i"
 
 
@@ -37,12 +36,6 @@ def origin() -> Iterator[Origin]:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Place:
     monkeypatch.chdir(tmp_path)
     return Place(tmp_path, capsys)
-
-
-@pytest.fixture(scope="module")
-def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doomed]:
-    with doomed_in(tmp_path_factory.mktemp("doomed")) as made:
-        yield made
 
 
 def fill(path: Path, count: int) -> str:
@@ -76,7 +69,7 @@ def test_a_job_over_a_query_goes_on_where_it_was_and_not_with_other_rows(place: 
     url = fill(place.directory / "items.db", ROWS)
     template = Template(origin.url("/") + "{+path}", headers={"X-Row": "{i}"}, key="{i}")
     job = Job("a.job", [url], place.output, template=template, query=QUERY)
-    break_off(job, 1500)
+    break_off(job, 1200)
     change(place.directory / "items.db", "update items set path = 'bytes/2' where i = 7")
     assert f"from {url}, row 1 to 1,024 the source is not what it was" in str(job.run().error)
     change(place.directory / "items.db", "update items set path = 'bytes/1?i=7' where i = 7")
@@ -91,7 +84,7 @@ def test_a_job_over_a_query_goes_on_where_it_was_and_not_with_other_rows(place: 
 def test_a_query_whose_rows_have_become_fewer_is_refused(place: Place, origin: Origin) -> None:
     url = fill(place.directory / "items.db", ROWS)
     job = Job("a.job", [url], place.output, template=Template(origin.url("/") + "{+path}"), query=QUERY)
-    break_off(job, 2500)
+    break_off(job, 1300)
     change(place.directory / "items.db", "delete from items where i > 1030")
     assert re.search(r"the source is not what it was|the source ends after", str(job.run().error))
 
@@ -111,7 +104,7 @@ class OfRows(Trial):
 def test_a_run_over_a_query_killed_at_random_moments_ends_with_one_record_for_each_row(
     tmp_path: Path, origin: Origin, doomed: Doomed
 ) -> None:
-    count, kills = (20_000, 20) if IN_FULL else (2_500, 4)
+    count, kills = (20_000, 20) if IN_FULL else (1_200, 2)
     dice = random.Random(7)
     trial = OfRows(tmp_path, origin, doomed, count)
     for _ in range(kills):
@@ -123,56 +116,54 @@ def test_a_run_over_a_query_killed_at_random_moments_ends_with_one_record_for_ea
     assert trial.kills
 
 
-def test_no_password_of_a_database_is_in_anything_that_a_job_writes_or_says(place: Place, origin: Origin) -> None:
-    require(postgres.find("initdb"), "PostgreSQL's server is not installed")
-    with postgres.running(free_port()) as server:
-        url = server.url().partition("?")[0]
-        words = (
-            "--query", "select i, 'k' || i as key from generate_series(1, 20) i order by i",
-            "--template", origin.url("/status/{i}"), "--header", "Authorization: Bearer hunter2 {i}",
-            "--json", '{"password": "hunter2", "i": "{i}"}', "--retries", "0",
-        )  # fmt: skip
-        said = []
-        for template in (words, (*words[:3], origin.url("/status/9{i}"), *words[4:])):
-            place.run("--log-format", "json", *template, source=url)
-            said.append(place.said)
-        for command in (["status", "a.job"], ["status", "a.job", "--json"]):
-            place.command(*command)
-            said.append(place.said)
-        assert place.proven() is True
-        assert "cannot be asked again, as its URL has a secret" in " ".join(place.said.split())
+def test_no_password_of_a_database_is_in_anything_that_a_job_writes_or_says(
+    place: Place, origin: Origin, postgres: Server
+) -> None:
+    url = postgres.url().partition("?")[0]
+    words = (
+        "--query", "select i, 'k' || i as key from generate_series(1, 20) i order by i",
+        "--template", origin.url("/status/{i}"), "--header", "Authorization: Bearer hunter2 {i}",
+        "--json", '{"password": "hunter2", "i": "{i}"}', "--retries", "0",
+    )  # fmt: skip
+    said = []
+    for template in (words, (*words[:3], origin.url("/status/9{i}"), *words[4:])):
+        place.run("--log-format", "json", *template, source=url)
+        said.append(place.said)
+    for command in (["status", "a.job"], ["status", "a.job", "--json"]):
+        place.command(*command)
+        said.append(place.said)
+    assert place.proven() is True
+    assert "cannot be asked again, as its URL has a secret" in " ".join(place.said.split())
     said.append(place.said)
     written = b"".join(path.read_bytes() for path in place.directory.rglob("*") if path.is_file())
-    for secret in (postgres.PASSWORD, "hunter2 ", '"hunter2"'):
+    for secret in (PASSWORD, "hunter2 ", '"hunter2"'):
         assert secret not in "".join(said)
         assert secret.encode() not in written
     assert '"sources": "postgresql://***@127.0.0.1:' in said[0]
 
 
 def test_secrets_that_are_named_are_used_and_written_and_said_nowhere(
-    place: Place, origin: Origin, monkeypatch: pytest.MonkeyPatch
+    place: Place, origin: Origin, postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A password in the source's URL and in the output's, and a header whose name tells nobody that it is secret."""
-    require(postgres.find("initdb"), "PostgreSQL's server is not installed")
-    monkeypatch.setenv("DB_PASSWORD", postgres.PASSWORD)
+    monkeypatch.setenv("DB_PASSWORD", PASSWORD)
     (place.directory.parent / "shop").write_text("hunter4-Zyxxy\n")
-    with postgres.running(free_port()) as server:
-        url = server.url(password="env:DB_PASSWORD").partition("?")[0]
-        words = (
-            "--query", "select i from generate_series(1, 5) i order by i", "--log-format", "json", "--retries", "0",
-            "--template", origin.url("/status/40{i}"), "--header", "X-Shop: file:../shop", "--include", "headers",
-        )  # fmt: skip
-        place.run(*words, source=url, output=url)
-        said = place.said
-        assert {arrival.headers["X-Shop"] for arrival in origin.arrivals} == {"hunter4-Zyxxy"}
-        with server.connect() as connection:
-            assert connection.execute("select count(*) from results").fetchone() == (5,)
-        place.command("status", "a.job")
-        said += place.said
-        assert place.command("reconcile", "a.job", "-o", url) == 0
-        said += place.said
+    url = postgres.url("named_secrets", password="env:DB_PASSWORD")
+    words = (
+        "--query", "select i from generate_series(1, 5) i order by i", "--log-format", "json", "--retries", "0",
+        "--template", origin.url("/status/40{i}"), "--header", "X-Shop: file:../shop", "--include", "headers",
+    )  # fmt: skip
+    place.run(*words, source=url.partition("?")[0], output=url)
+    said = place.said
+    assert {arrival.headers["X-Shop"] for arrival in origin.arrivals} == {"hunter4-Zyxxy"}
+    with postgres.connect() as connection:
+        assert connection.execute("select count(*) from named_secrets").fetchone() == (5,)
+    place.command("status", "a.job")
+    said += place.said
+    assert place.command("reconcile", "a.job", "-o", url) == 0
+    said += place.said
     written = b"".join(path.read_bytes() for path in place.directory.rglob("*") if path.is_file())
-    for secret in (postgres.PASSWORD, "hunter4"):
+    for secret in (PASSWORD, "hunter4"):
         assert secret not in said
         assert secret.encode() not in written
 

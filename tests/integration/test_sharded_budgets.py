@@ -16,6 +16,7 @@ import pytest
 from tests import elsewhere
 from tests.integration.test_receipts import Journal
 from tests.sharded import WORKERS, is_still, origin_of_four, urls
+from tests.sharded import forked_processes as forked_processes  # a fixture
 from tests.waiting import LONG, eventually
 from workerpool import (
     Cancelled,
@@ -29,6 +30,8 @@ from workerpool import stream as stream_module
 from workerpool.processes import fleet as fleet_module
 from workerpool.processes import supervisor as supervisor_module
 from workerpool.testing import Arrival, Origin, Reply
+
+pytestmark = pytest.mark.usefixtures("forked_processes")
 
 
 @pytest.fixture
@@ -65,12 +68,12 @@ def test_a_consumer_that_stalls_stops_what_is_fetched(origin: Origin, monkeypatc
     monkeypatch.setattr(stream_module, "HELD_BYTES", most)
     monkeypatch.setattr(supervisor_module, "HELD_BYTES", most)
     with ShardedPool(2, WORKERS) as pool:
-        outcomes = pool.stream(urls(origin, 600, f"/bytes/{size}"))
+        outcomes = pool.stream(urls(origin, 300, f"/bytes/{size}"))
         taken = [next(outcomes)]
         assert eventually(lambda: is_still(lambda: origin.requests))
         assert most < origin.requests * size < 4 * most  # here and there, twice, and what was in flight
         taken += outcomes
-    assert len(taken) == 600
+    assert len(taken) == 300
 
 
 def test_processes_whose_outcomes_are_not_taken_in_stop_fetching(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 
 from tests.conftest import IN_FULL
 from tests.held_back import HeldBack
+from tests.shared.client import Client
 from tests.waiting import LONG, eventually, let_pass
 from workerpool import WorkerPool
 from workerpool.clock import SystemClock
@@ -28,45 +28,6 @@ from workerpool.rate import Rate
 from workerpool.testing import Origin
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Client:
-    """`tests.shared.client` in a process of its own."""
-
-    def __init__(self, **order: Any) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.shared.client", json.dumps(order)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == b"started\n"
-
-    def kill(self) -> None:
-        self.process.kill()
-        self._finish(10)
-
-    def end(self, timeout: float = 60) -> str:
-        """Wait until it has done what it was told; returns its last line."""
-        out = self._finish(timeout)
-        assert self.process.returncode == 0
-        return out.strip()
-
-    def leave_nothing(self) -> None:
-        """End it if it runs, and close its pipes, whatever has become of it."""
-        with self.process:
-            self.process.kill()
-
-    def _finish(self, timeout: float) -> str:
-        with self.process as process:
-            assert process.stdout is not None
-            try:
-                process.wait(timeout)
-                return process.stdout.read().decode()
-            finally:
-                process.kill()
 
 
 class Fleet:
@@ -157,16 +118,16 @@ def test_processes_killed_at_any_moment_leave_the_budget_whole_and_never_over(fl
     options = {"rate": f"{rate}/s", "host_connections": 2}
     began = time.monotonic()
     running = [fleet.start(**order, options=options) for _ in range(3)]
-    for _ in range(12 if IN_FULL else 3):
+    for _ in range(12 if IN_FULL else 2):
         let_pass(dice.uniform(0.05, 0.3))
         running.pop(dice.randrange(len(running))).kill()
         running.append(fleet.start(**order, options=options))
-    survivor = fleet.start(**{**order, "seconds": 1}, options=options)
+    survivor = fleet.start(**{**order, "seconds": 0.6}, options=options)
     survivor.end()
     for client in running:
         client.kill()
     times = sorted(map(float, slots.read_text().split()))
-    assert len(times) > 1000
+    assert len(times) > 500
     assert times[0] >= began
     assert_bounded(times, rate, 1)
     with open(tmp_path / "fleet.budget", "rb") as file:
@@ -212,8 +173,8 @@ def test_the_server_never_counts_more_sockets_than_all_processes_may_have(fleet:
     dice = random.Random(7)
     order = {"url": origin.url("/delay/0.005"), "options": {"host_connections": 3}}
     running = [fleet.start(**order) for _ in range(3)]
-    for round_ in range(6 if IN_FULL else 4):
-        reached = origin.requests + 150
+    for round_ in range(6 if IN_FULL else 2):
+        reached = origin.requests + 100
         origin.wait_for(reached, timeout=30)
         if round_ % 2:
             running.pop(dice.randrange(3)).kill()
@@ -249,7 +210,7 @@ def test_an_idle_socket_makes_room_for_a_process_that_needs_it(fleet: Fleet, ori
         assert idle.get(origin.url("/status/200")).result().ok
         other = fleet.start(url=origin.url("/status/200"), count=5, options={"host_connections": 1})
         began = time.monotonic()
-        assert other.end() == "5"
+        assert other.end() == 5
         assert time.monotonic() - began < 4  # of which a turn is 1 s; a busy machine needs the rest
         assert idle.statistics().sockets_open == 0
         assert idle.get(origin.url("/status/200")).result().ok

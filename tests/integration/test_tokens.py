@@ -55,9 +55,9 @@ def fetch(pool: WorkerPool, *requests: str | Request) -> list[Outcome]:
 @pytest.mark.usefixtures("hectic")
 @pytest.mark.parametrize("fast_path", [True, False])
 def test_a_token_is_fetched_once_however_many_requests_are_refused_together(fast_path: bool) -> None:
-    with token_server(good_for=200) as server:
-        with open_pool(server.source, 64, host_connections=64, fast_path=fast_path) as pool:
-            outcomes = [*pool.stream(server.urls(600))]
+    with token_server(good_for=60) as server:
+        with open_pool(server.source, 32, host_connections=32, fast_path=fast_path) as pool:
+            outcomes = [*pool.stream(server.urls(180))]
         assert {outcome.status for outcome in outcomes} == {200}
         assert server.fetched == 3
         assert {len(outcome.attempts) for outcome in outcomes} == {1}, "a renewal costs no attempt"
@@ -65,8 +65,8 @@ def test_a_token_is_fetched_once_however_many_requests_are_refused_together(fast
 
 @pytest.mark.usefixtures("hectic")
 def test_code_in_the_pool_that_sends_by_itself_shares_the_tokens() -> None:
-    with token_server(good_for=100) as server, open_pool(server.source, 16, host_connections=16) as pool:
-        sent = [pool.submit(lambda: pool.session.get(server.url()).status_code) for _ in range(300)]
+    with token_server(good_for=50) as server, open_pool(server.source, 16, host_connections=16) as pool:
+        sent = [pool.submit(lambda: pool.session.get(server.url()).status_code) for _ in range(150)]
         assert {future.result(LONG) for future in sent} == {200}
         assert server.fetched == 3
 

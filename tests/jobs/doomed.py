@@ -29,6 +29,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import workerpool.batch.job.job
+import workerpool.cli.looking  # noqa: F401  commands import these two when they need them; here it is done once
+from tests.outputs import load_library_of
 from workerpool.cli import main as command
 from workerpool.cli import run as of_runs
 from workerpool.cluster import make_pool
@@ -141,12 +144,9 @@ def _pool_of_short_waits(backoff: float, processes: int, **options: Any) -> Work
 def _load_what_is_written_with(argv: list[str]) -> None:
     """Import once what else every child would: it takes longer than a run. Nothing of it may leave a thread here."""
     words = " ".join(argv)
-    if ".parquet" in words:
-        import pyarrow.parquet  # noqa: F401
-    if "postgresql://" in words:
-        import psycopg  # noqa: F401
-    if "--query" in words:
-        pass
+    load_library_of(words)
+    if "--schema" in words:
+        import jmespath  # noqa: F401
     if "--template" in words:
         import uritemplate  # noqa: F401
     assert len(os.listdir("/proc/self/task")) == 1

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import sample_of
 from workerpool.errors import TimedOut
 from workerpool.model import Outcome, Request, new_request, origin
 from workerpool.paging import Chains, LinkHeader, PageError
@@ -88,7 +89,7 @@ def without_patience() -> Iterator[None]:
         yield
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=sample_of(300), deadline=None)
 @given(
     graph=graphs(),
     starts=st.lists(st.integers(0, 11), max_size=20),

@@ -11,6 +11,7 @@ from pathlib import Path
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import sample_of
 from workerpool.batch.job.inputs import Inputs, count_inputs
 from workerpool.batch.job.ledger import Entries, Ledger
 from workerpool.batch.job.schema import SourceRow
@@ -61,7 +62,7 @@ runs = st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 1500)), max_size=
 
 
 @settings(
-    max_examples=12, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+    max_examples=sample_of(12), deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate]
 )  # shrinking takes minutes
 @given(first=runs, second=runs, data=st.data())
 def test_each_input_is_given_until_it_has_ended_and_never_after(

@@ -14,6 +14,7 @@ from unittest import mock
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import sample_of
 from workerpool.batch.sources import chunks, packed
 from workerpool.batch.sources.files import FileSources
 from workerpool.batch.sources.marks import BEGINNING, Block, Mark, Spot, check_between
@@ -57,7 +58,7 @@ def read(sources: FileSources, start: Mark | None = None) -> tuple[list[tuple[Re
     return got, reading.end, reading.check
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=sample_of(120), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=contents(),
     bom=st.booleans(),
@@ -114,7 +115,7 @@ def blocks_of(sources: FileSources, every: int) -> list[Block]:
     return [*blocks, Block(start, reading.end, reading.check)]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=sample_of(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=contents(),
     data_now=contents() | st.none(),

@@ -80,7 +80,7 @@ def fresh(
         yield anew
 
 
-@settings(max_examples=60 if not IN_FULL else 2000)
+@settings(max_examples=2000 if IN_FULL else 25)
 @given(st.data())
 def test_the_servers_script_answers_as_the_model_does(fresh: Callable[[], Run], data: st.DataObject) -> None:
     model, server, now = Budget(), fresh(), BEGAN

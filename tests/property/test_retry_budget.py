@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workerpool.config import Budgets, RetryBudget, RetryPolicy
@@ -129,7 +129,6 @@ def test_a_host_that_is_down_takes_the_retries_of_no_other() -> None:
     assert outage.retries("alive") == 15
 
 
-@settings(max_examples=100)
 @given(
     share=st.floats(0, 1),
     per_second=st.floats(0.01, 10),

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.conftest import IN_FULL
 from workerpool.config import Breaker, Budgets, RetryBudget
 from workerpool.limits import LATENESS, Allowance, Answer, MemoryLimiter
 from workerpool.model import Request
@@ -525,7 +526,7 @@ def assert_bounded(grants: list[tuple[float, int]], rate: Rate, burst: int, late
 
 
 TestScheduler = SchedulerMachine.TestCase
-TestScheduler.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestScheduler.settings = settings(max_examples=60 if IN_FULL else 20, stateful_step_count=40, deadline=None)
 
 
 def ticket(host: str) -> Ticket:

@@ -12,6 +12,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import sample_of
 from tests.outputs import FILES
 from tests.unit.test_sinks import outcome, response
 from workerpool.batch.columns import Kind
@@ -67,7 +68,7 @@ def schemas(draw: st.DrawFn) -> Schema:
 
 
 @given(schemas(), st.lists(VALUES, max_size=5))
-@settings(max_examples=300)
+@settings(max_examples=sample_of(300))
 def test_items_become_the_same_rows_together_as_one_by_one(schema: Schema, items: list[Any]) -> None:
     schema = replace(schema, explode="@")
     answer = outcome(response=response(body=json.dumps(items).encode()))
@@ -82,7 +83,7 @@ def test_items_become_the_same_rows_together_as_one_by_one(schema: Schema, items
 
 
 @given(schemas(), VALUES)
-@settings(max_examples=300)
+@settings(max_examples=sample_of(300))
 def test_any_answer_is_rows_and_rejects_that_can_be_written(schema: Schema, value: Any) -> None:
     found = schema.mapper().map(outcome(response=response(body=json.dumps(value).encode())))
     names = list(schema.columns().names)
@@ -103,7 +104,7 @@ def test_any_bytes_are_rows_or_one_reject_at_least(content: bytes, schema: Schem
 
 
 @given(schemas(), st.lists(VALUES, min_size=1, max_size=3))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=sample_of(25), deadline=None)
 def test_what_is_accepted_is_read_back_from_every_file(schema: Schema, values: list[Any]) -> None:
     mapper = schema.mapper()
     rows: list[dict[str, Any]] = []

@@ -232,19 +232,21 @@ def test_a_run_s_output_is_there_when_the_run_has_ended(tmp_path: Path, name: st
     assert (sink.written, [found.name for found in tmp_path.iterdir()]) == (3, [name])
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_came_in_can_be_read_beside_the_output_of_a_run_that_was_broken_off(tmp_path: Path, name: str) -> None:
+def test_what_came_in_can_be_read_beside_the_output_of_a_run_that_was_broken_off(tmp_path: Path) -> None:
     script = (
         "import json, os, sys; from workerpool.batch.sinks import sink_for\n"
-        "sink = sink_for(sys.argv[1]); sink.open(); sink.write(json.loads(sys.argv[2])); sink.abort(); os._exit(0)"
+        "for name in sys.argv[2:]:\n"
+        "    sink = sink_for(name); sink.open(); sink.write(json.loads(sys.argv[1])); sink.abort()\n"
+        "os._exit(0)"
     )
-    command = [sys.executable, "-c", script, str(tmp_path / name), json.dumps(record_of(outcome(1)))]
-    subprocess.run(command, timeout=30, check=True)
-    partial = tmp_path / f"{name}.partial"
-    assert keys_in(partial) == ["k1"]
-    with pytest.raises(OptionError, match=r"partial holds the results .* give overwrite=True to lose it"):
-        sink_for(str(tmp_path / name)).open()
-    assert keys_in(partial) == ["k1"]
+    names = [str(tmp_path / name) for name in NAMES]
+    subprocess.run([sys.executable, "-c", script, json.dumps(record_of(outcome(1))), *names], timeout=30, check=True)
+    for name in names:
+        partial = Path(f"{name}.partial")
+        assert keys_in(partial) == ["k1"]
+        with pytest.raises(OptionError, match=r"partial holds the results .* give overwrite=True to lose it"):
+            sink_for(name).open()
+        assert keys_in(partial) == ["k1"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
-from workerpool.cluster.berths import AHEAD, MOST, SPLIT_FROM, Berth, Books, Given
+from workerpool.cluster.berths import AHEAD, MOST, Berth, Given
+from workerpool.cluster.books import SPLIT_FROM, Books
 from workerpool.cluster.messages import Errand
 from workerpool.model import Outcome, Request
 from workerpool.tickets import Owner, Ticket
@@ -60,8 +61,36 @@ def test_a_worker_is_given_of_all_its_hosts_in_turn_and_in_each_hosts_order() ->
     enter(books, {"big": 100, "small": 3})
     (given,) = fill_all(books).values()
     assert [one.errand.host for one in given[:6]] == ["big", "small"] * 3
-    assert [one.number for one in given if one.errand.host == "big"] == [*range(1, 14)]
-    assert len(given) == books.berths["w0"].target == 16
+    assert [one.number for one in given if one.errand.host == "big"] == [*range(1, 10)]
+    assert len(given) == 9 + 3
+
+
+def test_hosts_that_never_answer_leave_a_part_of_a_worker_to_the_others() -> None:
+    books, numbers = books_of(1), count(1)
+    for number in range(500):
+        for host in ("dead", "gone", f"h{number}"):
+            books.enter(request(next(numbers), host))
+    ended = 0
+    for _ in range(100):
+        for one in books.fill(books.berths["w0"]):
+            if one.errand.host not in ("dead", "gone"):
+                books.end(one.number)
+                ended += 1
+    assert ended > 100
+
+
+def test_of_the_last_of_a_batch_a_worker_is_given_less_than_all_and_at_least_what_its_threads_can_begin() -> None:
+    books = books_of(1)
+    enter(books, {f"h{number}": 4 for number in range(100)})
+    first = books.berths["w0"]
+    for number in range(1, 8):
+        books.join(Berth(f"w{number}", 4))
+    first.target = MOST
+    assert len(books.fill(first)) == 2 * 400 // 8
+    queued = [number for number, given in books.given.items() if given.lane is None]
+    for number in [*queued[8:], *first.given]:
+        books.end(number)
+    assert len(books.fill(first)) == first.threads
 
 
 def test_what_a_lost_worker_had_goes_to_others_before_anything_else() -> None:
@@ -75,7 +104,7 @@ def test_what_a_lost_worker_had_goes_to_others_before_anything_else() -> None:
     assert hosts_at(books, other) == {"a", "b"}
     lane = books.berths[other].lanes["a"]
     assert [one.number for one in lane.queue] == [*range(1, 21)]
-    assert books.berths[other].queued == 20 + 4
+    assert books.berths[other].queued == 20 + 9
 
 
 def test_what_was_given_to_a_lost_worker_ends_once_whoever_tells_of_it_first() -> None:
@@ -89,6 +118,7 @@ def test_what_was_given_to_a_lost_worker_ends_once_whoever_tells_of_it_first() -
     assert books.end(1) is None
     assert not any(books.fill(berth) for berth in books.berths.values())
     assert not books.given
+    assert books.waiting == 0
 
 
 def test_without_a_worker_requests_wait_for_the_first_that_joins() -> None:
@@ -210,6 +240,7 @@ def test_whatever_workers_do_every_request_ends_once_and_counts_hold(
         if what == "enter":
             for _ in range(40):
                 one = request(next(numbers), f"h{choice}")
+                one.size = 1 + one.number % 3
                 entered.add(one.number)
                 books.enter(one)
         elif what == "join":
@@ -227,8 +258,11 @@ def test_whatever_workers_do_every_request_ends_once_and_counts_hold(
         else:
             books.leave(berth.address)
         for each in books.berths.values():
-            assert each.queued == sum(len(lane.queue) for lane in each.lanes.values())
-            assert len(each.given) == sum(lane.under_way for lane in each.lanes.values())
+            queued = [given.size for lane in each.lanes.values() for given in lane.queue]
+            assert each.queued == sum(lane.queued for lane in each.lanes.values()) == sum(queued)
+            assert each.has == sum(lane.under_way for lane in each.lanes.values())
+            assert each.has == sum(given.size for given in each.given.values())
+        assert books.waiting == sum(given.size for given in books.given.values() if given.lane is None)
         busy = [one.errand.host for each in books.berths.values() for one in each.given.values()]
         at = {(one.errand.host, each.address) for each in books.berths.values() for one in each.given.values()}
         assert may_split or len(at) == len({*busy})  # a host is one worker's while anything of it is under way

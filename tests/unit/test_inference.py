@@ -34,6 +34,11 @@ def test_types_are_those_of_all_samples() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("text", ["2026-13-01", "0001-01-01T00:00:00+14:00", "٢٠٢٦-01-02", "2026-01-02T25:00"])
+def test_what_only_looks_like_a_time_is_text(text: str) -> None:
+    assert types({"a": text}) == {"a": "string"}
+
+
 def test_what_is_always_there_is_required_and_the_rest_is_said_to_be_missing() -> None:
     document, text = drafted([{"a": 1, "b": 1, "c": None}, {"a": 2, "c": 5}])
     assert document["columns"] == {"a": {"type": "int", "required": True}, "b": "int", "c": "int"}

@@ -216,7 +216,7 @@ def test_no_wake_up_is_lost_and_nothing_deadlocks_under_hammering() -> None:
     def sleep_often(seed: int) -> None:
         chance = random.Random(seed)
         own = threading.Condition()
-        for _ in range(500):
+        for _ in range(150):
             condition = chance.choice((shared, own))
             with condition:
                 end = clock.now() + chance.uniform(0.0, 3.0)

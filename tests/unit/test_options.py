@@ -74,12 +74,18 @@ def test_the_command_line_says_an_error_in_its_own_words(error: str, said: str) 
     assert in_flags(error) == said
 
 
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*\b")
+
+
 def flags_in_code() -> Iterator[tuple[str, str]]:
     """Each flag that a text in the package names, docstrings included, after its file."""
     for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        text = path.read_text()
+        if not FLAG.search(text):
+            continue
+        for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*\b", node.value):
+                for flag in FLAG.findall(node.value):
                     yield str(path.relative_to(PACKAGE)), flag
 
 

@@ -474,7 +474,7 @@ def test_very_long_lines_and_many_blank_ones_are_checked_without_being_kept(
 ) -> None:
     monkeypatch.setattr("workerpool.batch.sources.chunks.CHUNK", 4096)
     monkeypatch.setattr("workerpool.batch.sources.lines.MAX_LINE", 65536)
-    parts = [b"http://a/1\n", b"x" * 1_000_000 + b"\n", b"\n" * 400_000, b"http://a/2\n"]
+    parts = [b"http://a/1\n", b"x" * 1_000_000 + b"\n", b"\n" * 100_000, b"http://a/2\n"]
     sources = FileSources([write(tmp_path / name, head + b"".join(parts))])
     reading, checks = sources.read(0), []
     tracemalloc.start()

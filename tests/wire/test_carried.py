@@ -20,7 +20,7 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from tests.certificates import Authority
-from tests.conftest import IN_FULL
+from tests.conftest import IN_FULL, some
 from tests.tunnels import Tunnels
 from tests.wire import paths
 from tests.wire.answers import HELLO, SPLIT, Case, End, all_cases, chunked, head, sized
@@ -124,7 +124,7 @@ def test_where_an_answer_of_the_table_is_cut_makes_no_difference(
     different, turn = {}, [*PLACES].index(place)
     for number, ((answer, end, method), name) in enumerate(CASES.items()):
         at = PLACES[place](answer)
-        if 0 < at < len(answer) and (IN_FULL or (number + turn) % 3 == 0):  # each answer at three or four places
+        if 0 < at < len(answer) and (IN_FULL or (number + turn) % 11 == 0):  # each answer at one place
             cut = carrier.run([answer[:at], answer[at:]], end, method)
             if apart(whole[name], cut, first=at):
                 different[name] = (whole[name], cut)
@@ -163,8 +163,8 @@ def test_an_answer_may_come_in_three_pieces(carrier: Carrier, name: str) -> None
     assert expected.is_response
     assert not expected.by_requests
     middle = answer.index(b"\r\n\r\n") + 4
-    for first in (*range(BEGINNING, middle, 12), *range(middle, len(answer), 4)):
-        for second in range(max(first + 1, middle), len(answer), 3):
+    for first in some((*range(BEGINNING, middle, 12), *range(middle, len(answer), 4)), 3):
+        for second in some(range(max(first + 1, middle), len(answer), 3), 2):
             seen = carrier.run([answer[:first], answer[first:second], answer[second:]])
             assert seen == expected, f"cut at {first} and {second}"
 
@@ -178,7 +178,7 @@ def test_a_connection_that_ends_in_an_answer_is_an_error_whenever_that_is_seen(
     expected = carrier.run([answer]).facts
     last_chunk = answer.rfind(b"\r\n0\r\n")  # trailers may be missing
     enough = last_chunk + 5 if last_chunk >= 0 else len(answer)
-    for at in range(len(answer) + 1):
+    for at in {*some(range(len(answer) + 1), 4), enough - 1, enough, len(answer)}:
         at_once = carrier.run([answer[:at]], end)
         assert not at_once.is_kept
         if at:
@@ -196,7 +196,7 @@ def test_a_connection_is_dropped_when_more_comes_than_the_answer(carrier: Carrie
     expected = carrier.run([answer]).facts
     for more in (b"x", sized(b"evil")):
         assert carrier.run([answer, more]) == replace(carrier.run([answer]), is_kept=False)
-        for at in (0, *range(1, len(answer), 5), len(answer) - 1):
+        for at in (0, *some(range(1, len(answer), 5), 3), len(answer) - 1):
             seen = carrier.run([answer[:at], answer[at:] + more])
             assert (seen.facts, seen.is_kept) == (expected, False), f"cut at {at}"
 
@@ -206,7 +206,7 @@ def test_a_connection_is_dropped_when_more_comes_than_the_answer(carrier: Carrie
 def test_an_answer_that_is_late_is_a_timeout_wherever_it_stops(carrier: Carrier, name: str, is_over: bool) -> None:
     answer = USUAL[name]
     timeout = Timeout(total=1e-9) if is_over else Timeout()
-    for at in range(BEGINNING, len(answer), 3):
+    for at in some(range(BEGINNING, len(answer), 3), 3):
         for pieces in ([answer[:at]], *([] if is_over else [[answer[:at], b""]])):
             seen = carrier.run(pieces, timeout=timeout, is_late=True)
             assert (seen.facts[0], seen.is_kept) == ("TimedOut", False), f"after {at}"
@@ -218,7 +218,7 @@ def test_all_of_it_is_the_same_under_tls(over_tls: Carrier, name: str) -> None:
     expected = over_tls.run([answer])
     assert expected.is_response
     assert expected.is_kept
-    for at in range(1, len(answer), 5):
+    for at in some(range(1, len(answer), 5), 2):
         assert not apart(over_tls.run([answer[:at], answer[at:]]), expected, first=at), f"cut at {at}"
     assert over_tls.run([answer + b"x"]) == over_tls.run([answer, b"x"]) == replace(expected, is_kept=False)
     for at in (0, 5, 20, answer.index(b"\r\n\r\n") + 2):
@@ -297,7 +297,7 @@ def test_a_server_may_answer_and_close_before_the_request_is_there(way: str) -> 
             assert sock.recv(65536).endswith(b"\r\n\r\n")
             sock.sendall(sized(HELLO))
             assert sock.recv(65536).startswith(b"GET /x")
-            sock.sendall(sized(b"", b"Connection: close", start=b"HTTP/1.1 414 Too long"))
+            sock.sendall(sized(b"", b"Connection: close", start=b"HTTP/1.1 202 That will do"))
 
     make, _ = paths.WAYS[way]
     with (
@@ -309,7 +309,7 @@ def test_a_server_may_answer_and_close_before_the_request_is_there(way: str) -> 
         site = f"http://127.0.0.1:{listener.getsockname()[1]}"
         outcomes = [outcome for path in ("/", LONG) for outcome in pool.stream([f"{site}{path}"])]
         serving.result(LIMIT)
-        assert [outcome.status for outcome in outcomes] == [200, 414], outcomes[1].error
+        assert [outcome.status for outcome in outcomes] == [200, 202], outcomes[1].error
 
 
 # -- at random ---------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ the same. Plain requests is asked first, then both paths in every way that a poo
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import requests
 from requests.auth import AuthBase, HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth
 from requests.cookies import RequestsCookieJar, create_cookie
 
+from tests.conftest import IN_FULL
 from tests.wire import differences, paths, pictures
 from tests.wire.answers import HELLO, chunked, head, sized
 from tests.wire.pictures import Picture
@@ -254,14 +256,22 @@ def server() -> Iterator[ScriptedServer]:
         yield server
 
 
-@pytest.fixture(scope="module", params=paths.POOLS)
+@pytest.fixture(scope="module")
 def pool(request: pytest.FixtureRequest) -> Iterator[WorkerPool]:
     with paths.POOLS[request.param]() as pool:
         yield pool
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", ASKS)
+ROUTES_OF_ASKS = [
+    (path, way, name)
+    for number, name in enumerate(ASKS)
+    for turn, (path, way) in enumerate(itertools.product(paths.POOLS, WAYS))
+    if IN_FULL or turn % 3 == number % 3
+]
+"""Each in every way over both paths; in a sample, over both."""
+
+
+@pytest.mark.parametrize(("pool", "way", "name"), ROUTES_OF_ASKS, indirect=["pool"])
 def test_what_is_asked_arrives_as_requests_sends_it(
     server: ScriptedServer, pool: WorkerPool, way: str, name: str
 ) -> None:

@@ -15,6 +15,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth, HTTPDigestAuth
 from requests.structures import CaseInsensitiveDict
 
+from tests.conftest import combined
 from tests.wire import paths, pictures
 from tests.wire.answers import HELLO, all_cases, chunked, head, sized
 from tests.wire.scripted import ScriptedServer
@@ -119,8 +120,7 @@ def plain_session() -> requests.Session:
     return requests.Session()
 
 
-@pytest.mark.parametrize("kind", paths.POOLS)
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize(("name", "kind"), combined([*CHANGES], [*paths.POOLS]))
 def test_a_change_in_a_callable_holds_from_the_next_request_on(server: ScriptedServer, kind: str, name: str) -> None:
     change, is_fast = CHANGES[name]
     with plain_session() as session:
@@ -139,8 +139,7 @@ def test_a_change_in_a_callable_holds_from_the_next_request_on(server: ScriptedS
     assert taken <= may_be_fast, taken
 
 
-@pytest.mark.parametrize("kind", ["slow", "fast"])
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize(("name", "kind"), combined([*CHANGES], ["fast", "slow"]))
 def test_a_change_in_the_initializer_holds_from_the_first_request_on(
     server: ScriptedServer, kind: str, name: str
 ) -> None:

@@ -19,7 +19,7 @@ import pytest
 import requests
 
 from tests.certificates import Authority
-from tests.conftest import IN_FULL
+from tests.conftest import IN_FULL, some
 from tests.contract.tinyproxy import tinyproxy
 from tests.leftovers import Since, descriptors
 from tests.socks_server import SocksServer
@@ -28,7 +28,7 @@ from tests.wire.unruly import UnrulyServer
 from workerpool import Request, RequestError, RetryPolicy, WorkerPool
 
 LONG = 30.0
-SECONDS = 20.0 if IN_FULL else 0.6
+SECONDS = 20.0 if IN_FULL else 0.4
 FAST_PATH = os.environ.get("STORM_PATH", "fast") == "fast"
 THREADS = 6
 CALLABLE_ENDS = (requests.RequestException, RequestError, CancelledError, KeyboardInterrupt)
@@ -155,7 +155,7 @@ def way(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings(CUT_BEFORE_TLS)
-@pytest.mark.parametrize("way", ["plain", "tls", "proxy", "proxy tls", "socks", "socks tls"], indirect=True)
+@pytest.mark.parametrize("way", some(["plain", "tls", "proxy tls", "proxy", "socks", "socks tls"], 2), indirect=True)
 def test_whatever_servers_do_nothing_is_mixed_up_lost_or_left(
     tiny_switch_interval: None, way: tuple[UnrulyServer, dict[str, Any]]
 ) -> None:
@@ -164,7 +164,7 @@ def test_whatever_servers_do_nothing_is_mixed_up_lost_or_left(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # rightly: it says who forgot to close
-@pytest.mark.parametrize("way", ["plain", "tls"], indirect=True)
+@pytest.mark.parametrize("way", some(["tls", "plain"], 2), indirect=True)
 def test_responses_that_nobody_closes_lose_nothing_either(
     tiny_switch_interval: None, way: tuple[UnrulyServer, dict[str, Any]]
 ) -> None:

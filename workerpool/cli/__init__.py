@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _carry_out(argv: Sequence[str] | None) -> int:
     from workerpool.cli.arguments import RunSettings, parse
+    from workerpool.cli.completion import CompletionSettings, print_completion
     from workerpool.cli.doctor_arguments import DoctorSettings
     from workerpool.cli.infer_arguments import InferSettings
     from workerpool.cli.plan_arguments import PlanSettings
@@ -57,6 +58,8 @@ def _carry_out(argv: Sequence[str] | None) -> int:
         from workerpool.cli.plan import plan
 
         return plan(settings)
+    if isinstance(settings, CompletionSettings):
+        return print_completion(settings)
     from workerpool.cli.looking import look
 
     return look(settings)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from workerpool.agent import version
+from workerpool.cli.completion import CompletionSettings, add_completion
 from workerpool.cli.doctor_arguments import DoctorSettings, add_doctor
 from workerpool.cli.flags import add, pool_of, said_of, save_of, warnings_for
 from workerpool.cli.infer_arguments import InferSettings, add_infer
@@ -53,7 +54,18 @@ Fetch every URL of SOURCE within the budgets that you set, retry what is worth
 retrying, and write one record for each to OUTPUT, as the answers come.
 """
 
-_EPILOG = """\
+EXIT_CODES = """\
+  0 all ok · 1 finished, some requests failed · 2 bad usage or input
+  3 another run holds the job · 4 stopped at the deadline: run it again
+  5 the output could not be written
+  130, 143, 129: interrupted (INT, TERM, HUP). The first signal finishes what
+  is being sent and writes it, a second one stops at once. 0 and 1 of a job are
+  about the whole run, not only about what was done this time.
+"""
+"""Of `run`, as its help has them."""
+
+_EPILOG = (
+    """\
 sources:
   .txt      a URL a line
   .csv      a line of column names, then rows; commas, semicolons or tabs
@@ -96,13 +108,9 @@ jobs:
   jobs and reconcile.
 
 exit status:
-  0 all ok · 1 finished, some requests failed · 2 bad usage or input
-  3 another run holds the job · 4 stopped at the deadline: run it again
-  5 the output could not be written
-  130, 143, 129: interrupted (INT, TERM, HUP). The first signal finishes what
-  is being sent and writes it, a second one stops at once. 0 and 1 of a job are
-  about the whole run, not only about what was done this time.
 """
+    + EXIT_CODES
+)
 
 
 GROUPS = {
@@ -161,7 +169,7 @@ class RunSettings:
         return not (self.quiet or self.no_progress or self.log_format == "json")
 
 
-Settings = RunSettings | DoctorSettings | InferSettings | PlanSettings | LookSettings
+Settings = RunSettings | DoctorSettings | InferSettings | PlanSettings | LookSettings | CompletionSettings
 
 
 class _Parser(argparse.ArgumentParser):
@@ -213,6 +221,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_looking(commands, _HelpFormatter)
     add_doctor(commands, _HelpFormatter)
     add_infer(commands, _HelpFormatter)
+    add_completion(commands, _HelpFormatter)
     return parser
 
 
@@ -230,7 +239,6 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
         check_include,
         check_save,
     )  # which the other commands can do without
-    from workerpool.processes.options import check_processes
 
     batch = said_of(said, (*OUTPUT, *SCHEMA, INPUT_FORMAT, QUERY, DEDUPE))
     batch.update(_pages_of(said))
@@ -255,7 +263,10 @@ def settings_of(said: argparse.Namespace) -> RunSettings:
 
         address_of(of_run["metrics"])
     options, sources = options_of(**pool), tuple(with_password(source, "SOURCE") for source in said.sources)
-    check_processes(of_run.get("processes", 1), options.workers)
+    if "processes" in of_run:
+        from workerpool.processes.options import check_processes
+
+        check_processes(of_run["processes"], options.workers)
     if (cluster := of_run.get("cluster")) is not None:
         from workerpool.cluster.line import local_workers
         from workerpool.cluster.making import check_alone as check_alone_on_cluster

@@ -8,12 +8,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from workerpool.batch.progress import Moment
 from workerpool.cli.speaker import Speaker
 from workerpool.errors import SinkError
-from workerpool.metrics import Metrics
 from workerpool.model import Outcome
+
+if TYPE_CHECKING:
+    from workerpool.metrics import Metrics
 
 WRITE_EVERY = 15.0
 """Seconds between two times that the file is written."""
@@ -60,6 +63,8 @@ def exported(
     if address is None and path is None:
         yield None
         return
+    from workerpool.metrics import Metrics  # which most runs can do without
+
     metrics = Metrics(look=look)
     with ExitStack() as stack:
         if path is not None:

@@ -1,8 +1,7 @@
-"""What the coordinator keeps books of: which worker of the cluster has which host, and which requests.
+"""Who does what in the coordinator's books: a worker of the cluster, a host's queue at it, a request.
 
 Each worker has a *berth*, and each host with something to be sent a *lane* at one of them: its queue, here, and the
-count of its requests that are there. A host's requests go to one worker as long as any is under way. Only a large
-host's queue is split by ranges, where another worker has nothing to do and budgets are counted in common.
+count of its requests that are there. `books` moves them.
 
 Values and arithmetic. One thread uses them, the coordinator's, so there are no locks.
 """
@@ -10,41 +9,36 @@ Values and arithmetic. One thread uses them, the coordinator's, so there are no 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import cycle
 
 from workerpool.cluster.messages import Errand
-from workerpool.processes.berths import HOSTS_KEPT
 from workerpool.processes.figures import NOTHING, added, only_past
 from workerpool.statistics import PoolStatistics
 from workerpool.tickets import Ticket
 
 SECONDS = 1.0
-"""Seconds after which a worker is to say what has ended: so much a chunk brings, and a crash repeats at most."""
+"""Seconds after which a worker is to say what has ended, at least; see `books.TASKS`."""
 
 AHEAD = 2.0
-"""Seconds of work, by its measured rate, that a worker is given ahead of what it has told."""
+"""So many times these seconds of work, by its measured rate, a worker is given ahead of what it has told."""
 
 FIRST = 4
-"""Requests for each thread that a worker is given before its rate is known."""
+"""Requests for each thread, and each of these seconds, that a worker is given before its rate is known."""
 
 MOST = 10_000
 """Requests that a worker is given at most."""
 
-CHOICES = 8
-"""Workers that are looked at for a new host."""
-
-SPLIT_FROM = 16
-"""Requests that a host has in its queue when a part of it may go to a second worker."""
-
 
 @dataclass(slots=True, eq=False)
 class Given:
-    """A request without an outcome. `lane`: where it counts as being under way; None while it is queued."""
+    """A request without an outcome. `lane`: where it counts as being under way; None while it is queued.
+
+    `size`: how many it counts as; simulations let one stand for a range of a host's.
+    """
 
     ticket: Ticket
     errand: Errand
+    size: int = 1
     lane: Lane | None = None
     is_over: bool = False
 
@@ -55,16 +49,20 @@ class Given:
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """What is to be sent to a host by one worker. `berth`: whose; None while there is no worker."""
+    """What is to be sent to a host by one worker. `berth`: whose; None while there is no worker.
+
+    `queued`: requests in the `queue`.
+    """
 
     host: str
     berth: Berth | None = None
     queue: deque[Given] = field(default_factory=deque)
+    queued: int = 0
     under_way: int = 0
 
     @property
     def load(self) -> int:
-        return len(self.queue) + self.under_way
+        return self.queued + self.under_way
 
     def push(self, *new: Given, first: bool = False) -> None:
         """Queue requests, in their order, behind all others or before them."""
@@ -72,20 +70,33 @@ class Lane:
             self.queue.extendleft(reversed(new))
         else:
             self.queue.extend(new)
-        if self.berth is not None:
-            self.berth.queued += len(new)
+        self._count(sum(given.size for given in new))
 
     def pop(self) -> Given:
+        given = self.queue.popleft()
+        self._count(-given.size)
+        return given
+
+    def part(self) -> list[Given]:
+        """Take out the later half of the queue."""
+        queue = [*self.queue]
+        rest = queue[len(queue) // 2 :]
+        self.queue = deque(queue[: -len(rest)])
+        self._count(-sum(given.size for given in rest))
+        return rest
+
+    def _count(self, more: int) -> None:
+        self.queued += more
         if self.berth is not None:
-            self.berth.queued -= 1
-        return self.queue.popleft()
+            self.berth.queued += more
 
 
 @dataclass(slots=True, eq=False)
 class Berth:
     """A worker of the cluster, with so many `threads`.
 
-    `given`: requests that it has, `target` of them at most, by its `rate`; `queued`: those in its lanes' queues.
+    `given`: requests that it has, `has` in number, `target` of them at most, by its `rate`; `queued`: those in its
+    lanes' queues.
     `chunks`: numbers of the tasks that it has. `pool`: which pool it had when it told last; `is_hungry`: whether that
     could send to more hosts. `counted`: outcomes since `counted_at`.
     """
@@ -94,6 +105,7 @@ class Berth:
     threads: int
     lanes: dict[str, Lane] = field(default_factory=dict)
     given: dict[int, Given] = field(default_factory=dict)
+    has: int = 0
     queued: int = 0
     chunks: set[int] = field(default_factory=set)
     target: int = 0
@@ -122,10 +134,10 @@ class Berth:
     @property
     def load(self) -> float:
         """How much it has to do, in what it may be given at once."""
-        return (len(self.given) + self.queued) / self.target
+        return (self.has + self.queued) / self.target
 
-    def note_rate(self, ended: int, now: float) -> None:
-        """Count what has ended, and find out how much work lasts for `AHEAD` seconds.
+    def note_rate(self, ended: int, now: float, seconds: float = SECONDS) -> None:
+        """Count what has ended, and find out how much work lasts for `AHEAD` times so many seconds.
 
         Where that is more than it was given, it grows by what it does with that, twofold at a time.
         """
@@ -135,229 +147,10 @@ class Berth:
             return
         rate = self.counted / elapsed
         self.rate = (self.rate + rate) / 2 if self.rate else rate
-        self.target = min(2 * self.target, MOST, max(self.least, int(self.rate * AHEAD)))
+        self.target = min(2 * self.target, MOST, int(max(self.least, self.rate * AHEAD) * seconds))
         self.counted, self.counted_at = 0, now
 
     def count_in(self) -> None:
         """Keep what its pool had done, which has ended."""
         self.past, self.figures = added([self.past, only_past(self.figures)]), NOTHING
         self.past_cpu, self.cpu = self.past_cpu + self.cpu, 0.0
-
-
-class Books:
-    """All berths and lanes. `may_split`: whether several workers may send to one host."""
-
-    def __init__(self, *, may_split: bool) -> None:
-        self._may_split = may_split
-        self.berths: dict[str, Berth] = {}
-        self._order: list[Berth] = []  # the same
-        self._turn = 0  # where it was last looked for one with little to do
-        self._homeless: dict[str, Lane] = {}  # of which there is one for each host, where no worker is
-        self._lanes: dict[str, list[Lane]] = {}  # by host
-        self._homes: dict[str, str] = {}  # where hosts were that have nothing now, who is longest so first
-        self.given: dict[int, Given] = {}  # all without an outcome, by number
-
-    # -- requests -----------------------------------------------------------------------------------------------------
-
-    def enter(self, given: Given) -> None:
-        """Queue a request: with its host's worker, or that which has least to do."""
-        self.given[given.number] = given
-        lanes = self._lanes.get(given.errand.host)
-        lane = self._open(given.errand.host) if lanes is None else min(lanes, key=lambda one: one.load)
-        lane.push(given)
-
-    def end(self, number: int) -> Given | None:
-        """Take a request out that has ended; None if it has been before."""
-        given = self.given.pop(number, None)
-        if given is None:
-            return None
-        given.is_over = True  # should it still be queued, as its worker was thought to be lost
-        self._let_go(given)
-        return given
-
-    def take_out(self, owner: int) -> list[Given]:
-        """Take out what is queued of a stream."""
-        gone = [
-            given for lanes in self._lanes.values() for lane in lanes for given in lane.queue
-            if given.errand.owner == owner and not given.is_over
-        ]  # fmt: skip
-        for given in gone:
-            given.is_over = True
-            del self.given[given.number]
-        for lanes in [*self._lanes.values()]:
-            for lane in [*lanes]:
-                self._tidy(lane)
-        return gone
-
-    def fill(self, berth: Berth) -> list[Given]:
-        """Give a worker as much of its lanes as it may have, of one after the other in turn."""
-        room = berth.target - len(berth.given)
-        chosen: list[Given] = []
-        lanes = deque(lane for lane in berth.lanes.values() if lane.queue)
-        while lanes and len(chosen) < room:
-            lane = lanes.popleft()
-            given = _next(lane)
-            if given is None:
-                self._tidy(lane)
-                continue
-            given.lane = lane
-            lane.under_way += 1
-            berth.given[given.number] = given
-            chosen.append(given)
-            lanes.append(lane)
-        return chosen
-
-    def take_back(self, berth: Berth, numbers: Iterable[int]) -> None:
-        """Queue again, before all others, what a worker was given and will not tell of."""
-        back = [berth.given[number] for number in sorted(numbers, reverse=True) if number in berth.given]
-        for given in back:
-            lane = given.lane
-            assert lane is not None
-            self._let_go(given, tidy=False)
-            lane.push(given, first=True)
-
-    # -- workers ------------------------------------------------------------------------------------------------------
-
-    def join(self, berth: Berth) -> None:
-        """Take in a worker, and give it what has none."""
-        self.berths[berth.address] = berth
-        self._order.append(berth)
-        homeless, self._homeless = self._homeless, {}
-        for lane in homeless.values():
-            self._house(lane, berth)
-
-    def leave(self, address: str) -> Berth:
-        """Take out a worker that is gone; the others get its lanes, with all that it has not told of."""
-        berth = self.berths.pop(address)
-        self._order.remove(berth)
-        self.take_back(berth, [*berth.given])
-        for lane in [*berth.lanes.values()]:
-            self._unhouse(lane)
-            others = [other for other in self._lanes.get(lane.host, ()) if other.berth is not None]
-            if others:
-                others[0].push(*lane.queue, first=True)
-                self._lanes[lane.host].remove(lane)
-            elif self.berths:
-                self._house(lane, self._least_loaded())
-            else:
-                self._homeless[lane.host] = lane
-        return berth
-
-    def level(self) -> None:
-        """Give workers without anything to send a part of what waits for others, for each of another one."""
-        givers = sorted((berth for berth in self.berths.values() if berth.queued), key=_queued, reverse=True)
-        if not givers:
-            return
-        takers = [berth for berth in self.berths.values() if not berth.queued and len(berth.given) < max(1, berth.low)]
-        for taker, giver in zip(takers, cycle(givers)):
-            self._help(taker, giver)
-
-    def _help(self, berth: Berth, giver: Berth) -> None:
-        """Take lanes of which nothing is under way, up to half of what waits there, or else a part of the largest."""
-        queued, moved = giver.queued, 0
-        if not queued:  # another one has taken it
-            return
-        for lane in [*giver.lanes.values()]:
-            if moved >= max(1, queued // 2):
-                return
-            if not lane.under_way and lane.queue and lane.host not in berth.lanes:
-                self._unhouse(lane)
-                self._house(lane, berth)
-                moved += len(lane.queue)
-        if not moved and self._may_split:
-            self._split(giver, berth)
-
-    def _split(self, giver: Berth, berth: Berth) -> None:
-        """Give the later half of a large host's queue to another worker, as a range of its own."""
-        largest = max(giver.lanes.values(), key=lambda lane: len(lane.queue))
-        if len(largest.queue) < SPLIT_FROM:
-            return
-        part = berth.lanes.get(largest.host)
-        if part is None:
-            part = Lane(largest.host)
-            self._lanes[largest.host].append(part)
-            self._house(part, berth)
-        queue = [*largest.queue]
-        rest = queue[len(queue) // 2 :]
-        giver.queued -= len(rest)
-        largest.queue = deque(queue[: -len(rest)])
-        part.push(*rest)
-
-    # -- inside -------------------------------------------------------------------------------------------------------
-
-    def _open(self, host: str) -> Lane:
-        lane = Lane(host)
-        self._lanes[host] = [lane]
-        if self.berths:
-            self._house(lane, self._home_of(host))
-        else:
-            self._homeless[host] = lane
-        return lane
-
-    def _home_of(self, host: str) -> Berth:
-        """The worker that had a host last, for its sockets, unless others have far less to do."""
-        least = self._least_loaded()
-        last = self.berths.get(self._homes.pop(host, ""), least)
-        return last if last.load <= least.load + 1 else least
-
-    def _least_loaded(self) -> Berth:
-        """The worker with least to do of a few that follow each other: to ask a thousand for each host takes long."""
-        count = len(self._order)
-        self._turn = (self._turn + CHOICES) % count
-        some = [self._order[(self._turn + n) % count] for n in range(min(CHOICES, count))]
-        return min(some, key=lambda berth: (berth.load, len(berth.lanes)))
-
-    def _house(self, lane: Lane, berth: Berth) -> None:
-        lane.berth = berth
-        berth.lanes[lane.host] = lane
-        berth.queued += len(lane.queue)
-
-    def _unhouse(self, lane: Lane) -> None:
-        if lane.berth is not None:
-            del lane.berth.lanes[lane.host]
-            lane.berth.queued -= len(lane.queue)
-            lane.berth = None
-
-    def _let_go(self, given: Given, *, tidy: bool = True) -> None:
-        """Count a request as under way no more, if it was."""
-        lane, given.lane = given.lane, None
-        if lane is None:
-            return
-        lane.under_way -= 1
-        if lane.berth is not None:
-            lane.berth.given.pop(given.number, None)
-        if tidy:
-            self._tidy(lane)
-
-    def _tidy(self, lane: Lane) -> None:
-        """Forget a lane that has nothing any more, but for where it was."""
-        while lane.queue and lane.queue[0].is_over:
-            lane.pop()
-        lanes = self._lanes.get(lane.host, [])
-        if lane.queue or lane.under_way or lane not in lanes:
-            return
-        lanes.remove(lane)
-        if not lanes:
-            del self._lanes[lane.host]
-            self._homeless.pop(lane.host, None)
-            if lane.berth is not None:
-                self._homes[lane.host] = lane.berth.address
-                if len(self._homes) > HOSTS_KEPT:
-                    del self._homes[next(iter(self._homes))]
-        self._unhouse(lane)
-
-
-def _queued(berth: Berth) -> int:
-    return berth.queued
-
-
-def _next(lane: Lane) -> Given | None:
-    """Take the next request out of a lane that is to be sent now."""
-    while lane.queue:
-        given = lane.queue[0]
-        if not (given.is_over or given.ticket.owner.lets(given.ticket)):
-            return None
-        lane.pop()
-        if not given.is_over:
-            return given
-    return None

@@ -1,8 +1,9 @@
 """The workers of a cluster as one crew: chunks of requests to each, and their outcomes to the streams.
 
 A thread of its own, the coordinator's, has all books, and does everything in turn: what streams ask for, and what
-`line` tells, comes to it as calls in a queue. So nothing here needs a lock. An outcome is delivered once, however often
-Dask has carried out what it came from: a request that has ended is in no book any more.
+`line` tells, comes to it as calls in a queue. So nothing here needs a lock. What follows from what is known is for
+`dispatch` to say, and done here. An outcome is delivered once, however often Dask has carried out what it came from:
+a request that has ended is in no book any more.
 
 A worker that is gone is noticed by a look at the list of all, once a second. What it had not told of is queued again
 for the others, before anything else.
@@ -22,7 +23,8 @@ from typing import Any
 
 from workerpool import events
 from workerpool.agent import version
-from workerpool.cluster.berths import SECONDS, Berth, Books, Given
+from workerpool.cluster.berths import Berth, Given
+from workerpool.cluster.dispatch import LOOK_EVERY, Assignment, Dispatch
 from workerpool.cluster.line import Line
 from workerpool.cluster.messages import Chunk, Ended, Errand, Harvest, packed, unpacked
 from workerpool.crew.delays import Feeder
@@ -35,18 +37,6 @@ from workerpool.redact import redact
 from workerpool.statistics import PoolStatistics, Wait
 from workerpool.stream import Stream
 from workerpool.tickets import NOBODY, Owner, Ticket
-
-DEPTH = 2
-"""Chunks that a worker has at once: while the result of one travels, the next one is there."""
-
-LOOK_EVERY = 1.0
-"""Seconds between two looks which workers there are."""
-
-PATIENCE = 120.0
-"""Seconds for which there may be no worker, or no scheduler, before the batch is given up."""
-
-MOST_LOSSES = 20
-"""Workers that may be lost one after the other without an outcome in between."""
 
 
 class Coordinator:
@@ -73,21 +63,16 @@ class Coordinator:
         self._may_repeat = may_repeat
         self._job = f"workerpool-{uuid.uuid4().hex}"
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._books = Books(may_split=may_split)
-        self._numbers = count(1)  # of requests, owners and chunks
+        self._began = time.monotonic()
+        self._dispatch = Dispatch(may_split=may_split, now=self._began)
+        self._books = self._dispatch.books
+        self._numbers = count(1)  # of requests and owners
         self._owners: dict[int, Owner] = {}
         self._numbers_of: dict[Owner, int] = {NOBODY: 0}
         self._over: set[int] = set()  # streams that were given up, by their numbers, and have requests at workers
         self._forget: dict[int, Callable[[], None]] = {}  # by the number of a chunk
-        self._greeted: dict[str, int] = {}  # workers that have not answered yet, by address, with their threads
         self._feeders: list[Feeder] = []
-        self._past: list[Berth] = []  # of workers that are gone
-        self._losses = 0  # since the last outcome
-        self._seen_at = self._began = time.monotonic()  # seen: that there was a worker
-        self._looked_at = 0.0
         self._ended_at = 0.0
-        self._is_looking = False
-        self._is_unsure = True  # which workers there are: nothing is submitted until a look has told
         self._is_closing = False
         self.failure: ClusterLost | None = None
         self._is_started = False
@@ -118,13 +103,13 @@ class Coordinator:
         self._calls.put(partial(self._give_up, owner))
 
     def acknowledge(self, owner: Owner, places: int) -> None:
-        """Nothing is held for receipts: a crash repeats what workers had, see `SECONDS` and `AHEAD`."""
+        """Nothing is held for receipts: a crash repeats what workers had, see `berths`."""
 
     def urge(self, ticket: Ticket) -> None:
-        self._calls.put(_nothing)  # which looks at all that is queued
+        self._calls.put(self._dispatch.look_at_all)
 
     def resume(self, owner: Owner) -> None:
-        self._calls.put(_nothing)
+        self._calls.put(self._dispatch.look_at_all)
 
     def attend(self, feeder: Feeder) -> None:
         self._feeders.append(feeder)
@@ -140,25 +125,25 @@ class Coordinator:
 
     def needs_more_hosts(self) -> bool:
         """Whether a worker could send to further hosts."""
-        return any(berth.is_hungry and len(berth.given) < berth.target for berth in [*self._books.berths.values()])
+        return self._dispatch.needs_more_hosts()
 
     # -- looking and ending: any thread -------------------------------------------------------------------------------
 
     def look(self) -> PoolStatistics:
         """The figures of all workers, as they stood when they told last."""
         age = (self._ended_at or time.monotonic()) - self._began
-        berths = [*self._past, *self._books.berths.values()]
+        berths = [*self._dispatch.past, *self._books.berths.values()]
         return added(with_age(added((berth.past, berth.figures)), age) for berth in berths)
 
     @property
     def cpu(self) -> float:
         """Seconds that the workers' processes had had the CPU when they told last."""
-        return sum(berth.past_cpu + berth.cpu for berth in [*self._past, *self._books.berths.values()])
+        return sum(berth.past_cpu + berth.cpu for berth in [*self._dispatch.past, *self._books.berths.values()])
 
     @property
     def workers(self) -> int:
         """How many workers there are, and have been."""
-        return len(self._past) + len(self._books.berths)
+        return len(self._dispatch.past) + len(self._books.berths)
 
     def start(self) -> None:
         with self._start_lock:
@@ -205,32 +190,19 @@ class Coordinator:
     def _tend(self) -> None:
         """Look which workers there are, if it is time, and give each what it is to do."""
         now = time.monotonic()
-        if self.failure is None and self._books.given:
-            self._check_patience(now)
-        is_due = now - self._looked_at >= (LOOK_EVERY / 10 if self._is_unsure else LOOK_EVERY)
-        if is_due and not self._is_looking and self._line.is_up:
-            self._is_looking, self._looked_at = True, now
-            self._line.ask_workers(lambda answer: self._calls.put(partial(self._hear_of_workers, answer)))
-        if self._is_unsure or not self._line.is_up:
+        if self._books.given:
+            self._give_up_if_hopeless(now)
+        if not self._line.is_up:
             return
-        self._books.level()
-        for berth in self._books.berths.values():
-            while len(berth.chunks) < DEPTH and self._submit_to(berth):
-                pass
+        if self._dispatch.looks(now):
+            self._line.ask_workers(lambda answer: self._calls.put(partial(self._hear_of_workers, answer)))
+        for chosen in self._dispatch.assignments():
+            self._submit(chosen)
 
-    def _check_patience(self, now: float) -> None:
-        if self._line.is_closed or now - self._seen_at > PATIENCE:
-            what = "has no scheduler any more" if self._line.is_closed or not self._line.is_up else "has no worker"
-            self._fail(
-                ClusterLost(f"{self._line.name} {what}: start it again, and then this, which goes on if it is a job")
-            )
-        elif self._losses > MOST_LOSSES:
-            self._fail(
-                ClusterLost(
-                    f"{self._losses} workers of {self._line.name} were lost one after the other, and nothing was "
-                    "fetched: see what their logs say"
-                )
-            )
+    def _give_up_if_hopeless(self, now: float) -> None:
+        why = self._dispatch.why_hopeless(now, is_up=self._line.is_up, is_closed=self._line.is_closed)
+        if why is not None:
+            self._fail(ClusterLost(f"{self._line.name} {why}"))
 
     # -- requests -----------------------------------------------------------------------------------------------------
 
@@ -291,42 +263,36 @@ class Coordinator:
 
     # -- chunks -------------------------------------------------------------------------------------------------------
 
-    def _submit_to(self, berth: Berth) -> bool:
-        """Give a worker a chunk, if there is something for it, or something to be told of; whether it was."""
-        given = self._books.fill(berth)
-        if not given and (berth.chunks or not berth.given):
-            return False
-        number = next(self._numbers)
-        low = berth.low if berth.queued else 0
-        errands = [one.errand for one in given]
-        chunk = Chunk(self._job, self._options, self._keeps_bodies, errands, SECONDS, low, self._doing())
-        berth.chunks.add(number)
-        self._forget[number] = self._line.submit(
-            berth.address, f"{self._job}-{number}", packed(chunk),
-            lambda answer: self._calls.put(partial(self._hear_of_chunk, berth, number, answer)),
+    def _submit(self, chosen: Assignment) -> None:
+        """Have a worker carry out a chunk."""
+        errands = [given.errand for given in chosen.given]
+        chunk = Chunk(
+            self._job, self._options, self._keeps_bodies, errands, chosen.seconds, chosen.low, self._doing()
         )  # fmt: skip
-        return True
+        self._forget[chosen.number] = self._line.submit(
+            chosen.berth.address, f"{self._job}-{chosen.number}", packed(chunk),
+            lambda answer: self._calls.put(partial(self._hear_of_chunk, chosen, answer)),
+        )  # fmt: skip
 
-    def _hear_of_chunk(self, berth: Berth, number: int, answer: Any) -> None:
-        self._forget.pop(number, None)
-        if number not in berth.chunks:  # of a worker that was given up
-            return
-        berth.chunks.discard(number)
+    def _hear_of_chunk(self, chosen: Assignment, answer: Any) -> None:
+        self._forget.pop(chosen.number, None)
         if not isinstance(answer, bytes):
-            self._lose_touch(berth, answer)
+            self._hear_of_loss(chosen, answer)
             return
         harvest: Harvest = unpacked(answer)
-        if harvest.pool != berth.pool and berth.pool:
-            self._begin_anew(berth, harvest)
-        berth.pool, berth.is_hungry = harvest.pool, harvest.is_hungry
-        berth.figures, berth.cpu = harvest.figures, harvest.cpu
-        berth.note_rate(len(harvest.ended), time.monotonic())
-        self._seen_at = time.monotonic()
+        berth, ended = chosen.berth, {number for number, _, _ in harvest.ended}
+        if not self._dispatch.hear_of_chunk(chosen, harvest.pool, ended, time.monotonic()):
+            return
+        berth.is_hungry, berth.figures, berth.cpu = harvest.is_hungry, harvest.figures, harvest.cpu
         self._deliver(harvest.ended)
 
+    def _hear_of_loss(self, chosen: Assignment, error: BaseException) -> None:
+        """A chunk has come to nothing: its worker is gone, or its code cannot work."""
+        if self._dispatch.lose_chunk(chosen) and _is_of_code(error):
+            what = redact(f"{type(error).__name__}: {error}")
+            self._fail(ClusterLost(f"a worker at {chosen.berth.address} cannot work: {what}"))
+
     def _deliver(self, ended: Sequence[Ended]) -> None:
-        if ended:
-            self._losses = 0
         for number, parcel, left_out in ended:
             given = self._books.end(number)
             if given is None:  # told by two workers, as one was thought to be lost
@@ -335,23 +301,6 @@ class Coordinator:
             if left_out and outcome.response is not None:
                 outcome.response.left_out = left_out  # type: ignore[attr-defined]
             given.ticket.deliver(outcome)
-
-    def _begin_anew(self, berth: Berth, harvest: Harvest) -> None:
-        """Queue again what a pool had that is there no more, in a worker of the same address."""
-        berth.count_in()
-        ended = {number for number, _, _ in harvest.ended}
-        self._books.take_back(berth, [number for number in berth.given if number not in ended])
-
-    def _lose_touch(self, berth: Berth, error: BaseException) -> None:
-        """Queue again what a worker has, as a chunk of it came to nothing, and look whether it is there."""
-        self._losses += 1
-        self._is_unsure = True
-        if _is_of_code(error):
-            self._fail(
-                ClusterLost(f"a worker at {berth.address} cannot work: {redact(f'{type(error).__name__}: {error}')}")
-            )
-            return
-        self._books.take_back(berth, [*berth.given])
 
     def _doing(self) -> Wait:
         """What the streams' consumers are at."""
@@ -365,54 +314,32 @@ class Coordinator:
     # -- workers ------------------------------------------------------------------------------------------------------
 
     def _hear_of_workers(self, answer: Mapping[str, int] | BaseException) -> None:
-        self._is_looking = False
-        if isinstance(answer, BaseException):
-            self._is_unsure = True
-            return
-        self._is_unsure = False
-        for address in [address for address in self._books.berths if address not in answer]:
-            self._lose(address)
-        for address in answer:
-            if address not in self._books.berths and address not in self._greeted:
-                self._greeted[address] = self._threads
-                told = partial(self._hear_hello, address)
-                self._line.greet(address, lambda said, told=told: self._calls.put(partial(told, said)))  # type: ignore[misc]
-        if self._books.berths:
-            self._seen_at = time.monotonic()
-        self._stop_what_is_over()
+        threads = None if isinstance(answer, BaseException) else answer
+        news = self._dispatch.hear_of_workers(threads, time.monotonic())
+        for berth in news.lost:
+            self._let_go_of(berth)
+        for address in news.new:
+            told = partial(self._hear_hello, address)
+            self._line.greet(address, lambda said, told=told: self._calls.put(partial(told, said)))  # type: ignore[misc]
+        if threads is not None:
+            self._stop_what_is_over()
 
-    def _lose(self, address: str) -> None:
-        berth = self._books.leave(address)
-        self._losses += 1
-        berth.count_in()
-        self._past.append(berth)
+    def _let_go_of(self, berth: Berth) -> None:
+        """Forget the chunks of a worker that is lost."""
         for number in berth.chunks:
             self._forget.pop(number, _nothing)()
         berth.chunks.clear()
-        events.emit("cluster.lost", worker=address)
+        events.emit("cluster.lost", worker=berth.address)
 
     def _hear_hello(self, address: str, said: Any) -> None:
-        """Take in a worker that has answered."""
-        threads = self._greeted.pop(address)
-        if isinstance(said, BaseException):
-            if _is_of_code(said):
-                self._fail(
-                    ClusterLost(
-                        f"the worker at {address} has no workerpool, or another version than this one, {version()} "
-                        f"({type(said).__name__}: {said}): install the same on all workers"
-                    )
-                )
+        """Take in a worker that has answered, if it is as it should be."""
+        problem = _problem_of(said)
+        if problem is not None:
+            self._dispatch.take_leave(address)
+            if problem:
+                self._fail(ClusterLost(f"the worker at {address} has {problem}"))
             return
-        its, _ = said
-        if its != version():
-            self._fail(
-                ClusterLost(
-                    f"the worker at {address} has workerpool {its}, and this is {version()}: install the same on all"
-                )
-            )
-            return
-        self._books.join(Berth(address, threads, counted_at=time.monotonic()))
-        self._seen_at = time.monotonic()
+        self._dispatch.welcome(address, self._threads, time.monotonic())
         events.emit("cluster.joined", worker=address)
 
     def _fail(self, failure: ClusterLost) -> None:
@@ -431,6 +358,21 @@ class Coordinator:
 def _is_of_code(error: BaseException) -> bool:
     """Whether it is the worker's code that fails, so that it would again."""
     return isinstance(error, (ImportError, AttributeError, TypeError, ValueError, WorkerPoolError, UnpicklingError))
+
+
+def _problem_of(said: Any) -> str | None:
+    """What is wrong with a worker that says this to a greeting: "" if that may be over soon, None if nothing is."""
+    if isinstance(said, BaseException):
+        if not _is_of_code(said):
+            return ""
+        return (
+            f"no workerpool, or another version than this one, {version()} ({type(said).__name__}: {said}): install "
+            "the same on all workers"
+        )
+    its, _ = said
+    if its == version():
+        return None
+    return f"workerpool {its}, and this is {version()}: install the same on all"
 
 
 def _nothing() -> None:

@@ -145,9 +145,18 @@ class DaskLine:
         """Whether Dask has given up on its scheduler."""
         return self._client.status in ("closed", "closing")
 
+    def count_workers(self) -> int:
+        """How many there are; 0 if the scheduler does not say. Waits for it."""
+        with suppress(Exception):
+            return len(self._ncores())
+        return 0
+
     def ask_workers(self, told: Told) -> None:
         """Tell the addresses of all workers, each with the number of its threads."""
-        self._do(told, lambda: dict(self._client.sync(self._client.scheduler.ncores, callback_timeout=ASK_WAIT)))
+        self._do(told, self._ncores)
+
+    def _ncores(self) -> dict[str, int]:
+        return dict(self._client.sync(self._client.scheduler.ncores, callback_timeout=ASK_WAIT))
 
     def greet(self, address: str, told: Told) -> None:
         """Tell what a new worker says of itself."""

@@ -9,7 +9,6 @@ from workerpool.checks import check_count
 from workerpool.errors import OptionError
 from workerpool.model import Outcome, Request
 from workerpool.pool import WorkerPool
-from workerpool.processes import make_pool as make_local_pool
 
 
 def make_pool(processes: int = 1, *, cluster: Any = None, bodies: bool = True, **options: Any) -> WorkerPool:
@@ -17,12 +16,17 @@ def make_pool(processes: int = 1, *, cluster: Any = None, bodies: bool = True, *
 
     `bodies`: whether outcomes are to have them, which a cluster can do without. `options` are `WorkerPool`'s.
     """
-    if cluster is None:
-        return make_local_pool(processes, **options)
-    from workerpool.cluster.pool import ClusterPool  # which a batch in one place can do without
+    # A batch in one process can do without the others.
+    if cluster is not None:
+        from workerpool.cluster.pool import ClusterPool
 
-    check_alone(processes)
-    return ClusterPool(cluster, bodies=bodies, **options)
+        check_alone(processes)
+        return ClusterPool(cluster, bodies=bodies, **options)
+    if check_count("processes", processes) == 1:
+        return WorkerPool(**options)
+    from workerpool.processes import ShardedPool
+
+    return ShardedPool(processes, **options)
 
 
 def check_alone(processes: int) -> None:

@@ -16,8 +16,17 @@ from workerpool.processes.options import check_shared, packed_option
 _BUDGETS = ("rate", "host_rate", "max_connections", "host_connections")
 """Budgets that, once somebody asks for them, are those of all workers together."""
 
+WINDOW, WINDOW_OF_EACH = 20_000, 100
+"""Requests of one stream in memory, unless it is told otherwise, at least, and for each worker: some seconds of what a
+process can take in of their outcomes."""
+
 MANY = 64
 """Workers for whose sockets there is room by default where nobody knows how many there will be."""
+
+
+def window_of(workers: int) -> int:
+    """How many requests of one stream are in memory, for so many workers."""
+    return max(WINDOW, WINDOW_OF_EACH * workers)
 
 
 def check_cluster(given: Mapping[str, Any], options: Options, *, is_local: bool) -> None:

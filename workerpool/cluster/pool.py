@@ -18,7 +18,7 @@ from workerpool import events
 from workerpool.checks import check_flag
 from workerpool.cluster.coordinator import Coordinator
 from workerpool.cluster.line import local_workers, open_line
-from workerpool.cluster.options import check_cluster, options_of_workers
+from workerpool.cluster.options import check_cluster, options_of_workers, window_of
 from workerpool.errors import ClusterLost, OptionError, WrongThread
 from workerpool.limits.file import budget_path
 from workerpool.model import Idle, Request
@@ -28,9 +28,6 @@ from workerpool.retry import Retries
 from workerpool.statistics import PoolStatistics
 from workerpool.stream import Stream
 from workerpool.tracing import Tracing, Untraced
-
-WINDOW = 20_000
-"""Requests of one stream in memory, unless it is told otherwise: some seconds of what a few workers can do."""
 
 
 class ClusterPool(WorkerPool):
@@ -76,8 +73,9 @@ class ClusterPool(WorkerPool):
         self._scratch: Scratch | None = None
         shared = self._shared if "redis" in self._shared or workers is None else {"budget": self._budget_file()}
         options = options_of_workers(self._given, self._options, workers, shared)
+        self._line = open_line(self._cluster)
         self._coordinator = Coordinator(
-            open_line(self._cluster),
+            self._line,
             options,
             self._options.workers,
             may_split=bool(shared),
@@ -115,7 +113,8 @@ class ClusterPool(WorkerPool):
             raise OptionError(
                 "pages= with bodies=False: what follows a page stands in its body, so leave one of them out"
             )
-        window = WINDOW if window is None else window
+        if window is None:
+            window = window_of(self._line.count_workers())
         return super()._stream(name, requests, window, tracing, ordered=ordered, **kind)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -2,14 +2,13 @@
 
 | module | owns |
 |---|---|
-| `pool`, `making` | what users see, and ask for |
+| `pool` | what users see |
 | `fleet` | which process does which request; `berths` the books of that, `consumers` which stream hears of it |
 | `supervisor` | when processes begin and end; `process` one of them from without; `options`, `scratch` what it gets |
 | `child` | a process from within: what it does with each message; `telling` what it says |
 | `messages`, `parcels` | what both say to each other; `figures` how their numbers are added up |
 """
 
-from workerpool.processes.making import make_pool
 from workerpool.processes.pool import ShardedPool
 
-__all__ = ["ShardedPool", "make_pool"]
+__all__ = ["ShardedPool"]

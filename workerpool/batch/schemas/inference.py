@@ -12,14 +12,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from workerpool.batch.schemas.values import DEEPEST
+from workerpool.batch.schemas.values import DEEPEST, is_time
 from workerpool.errors import OptionError
 from workerpool.paths import is_plain
 
 _DISTINCT = 10_000
 """Values of a field that are remembered, to tell whether it may be a key."""
 
-_TIME = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?([Zz]|[+-]\d\d:?\d\d)?)?")
 _ZONE = re.compile(r".*\d\d:\d\d.*([Zz]|[+-]\d\d:?\d\d)")
 _DIGITS = re.compile(r"-?\d+(\.\d+)?")
 _KEYS = re.compile(r"(.*[_-])?(id|key|uuid|sku|code)", re.IGNORECASE)
@@ -51,9 +50,9 @@ class Seen:
         self.types[kind] = self.types.get(kind, 0) + 1
         self.example = value if self.example is None else self.example
         if isinstance(value, str):
-            is_time = _TIME.fullmatch(value) is not None
-            self.times += is_time
-            self.zoned += is_time and _ZONE.fullmatch(value) is not None
+            reads_as_time = is_time(value)
+            self.times += reads_as_time
+            self.zoned += reads_as_time and _ZONE.fullmatch(value) is not None
             self.numerals += _DIGITS.fullmatch(value) is not None
         elif isinstance(value, int):
             self.largest = max(self.largest, abs(value))

@@ -229,6 +229,15 @@ def _read_time(text: str, format: str) -> datetime:
     raise Refused(f"it is not {kind}")
 
 
+def is_time(text: str) -> bool:
+    """Whether a column of timestamps takes a text, UTC where it names no zone."""
+    try:
+        _utc(_read_time(text, ISO), UTC)
+    except Refused:
+        return False
+    return True
+
+
 def _since_epoch(field: Field) -> Convert:
     by_milliseconds = field.format == MILLISECONDS
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from itertools import islice
 
 from workerpool.clock import LONG_AGO
 from workerpool.limits.bucket import LATENESS, LeakyBucket, slot_from
@@ -102,6 +103,10 @@ class Leased:
     @property
     def has_place(self) -> bool:
         return self.in_flight < min(self.held, self.most, self._flying)
+
+    def next_slots(self, count: int) -> list[float]:
+        """When the next slots come that are leased, at most so many."""
+        return [at for at, _ in islice(self._slots, count)]
 
     def note_want(self, weight: int, now: float, *, has_place: bool) -> None:
         """Note that a send waits for what is not there."""

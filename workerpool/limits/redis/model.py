@@ -169,9 +169,10 @@ class Account:
     def capacity(self, index: int) -> int:
         if index == 0:
             return 1 + self.extra
-        if self.cell == self.interval:
+        interval = self.interval
+        if interval >= GROUPED:
             return 1
-        return index * self.cell // self.interval - (index - 1) * self.cell // self.interval
+        return index * GROUP // interval - (index - 1) * GROUP // interval
 
     def first(self, at: int) -> int:
         """The first cell at or after a time."""
@@ -204,22 +205,23 @@ class Account:
                 self.taken[index] -= 1
                 if not self.taken[index]:
                     del self.taken[index]
-        self.last = max([self.past, *(self.time(index) for index in self.taken)])
+        self.last = max(self.past, self.time(max(self.taken))) if self.taken else self.past
 
     def pick(self, now: int, near: int, far: int, aim: int, stride: int, want: int) -> list[int]:
         """Lease up to `want` slots: all that come before `near`, and beyond it one in every `stride` from `aim` on.
 
         The burst is all in the first cell.
         """
-        index, slots = self.first(now), list[int]()
-        while len(slots) < want and (time := self.time(index)) <= far:
-            free = self.capacity(index) - self.taken.get(index, 0)
-            while free > 0 and len(slots) < want and (index == 0 or time <= near or time >= aim):
-                if index and time > near:
-                    aim += stride
-                slots.append(time)
-                self.taken[index] = self.taken.get(index, 0) + 1
-                free -= 1
+        index, slots, cell, taken = self.first(now), list[int](), self.cell, self.taken
+        while len(slots) < want and (time := self.anchor + index * cell // 1000) <= far:
+            is_any = index == 0 or time <= near
+            if (is_any or time >= aim) and (free := self.capacity(index) - taken.get(index, 0)) > 0:
+                many = min(free, want - len(slots))
+                if not is_any:
+                    many = min(many, (time - aim) // stride + 1) if stride else many
+                    aim += stride * many
+                slots += [time] * many
+                taken[index] = taken.get(index, 0) + many
             index += 1
         if slots:
             self.last = max(self.last, slots[-1])
