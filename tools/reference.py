@@ -116,8 +116,8 @@ def exit_codes(epilog: str) -> Iterable[tuple[str, str]]:
     """Read the end of a command's help: codes, parted by dots or on lines of their own, each with what it means."""
     said = epilog.partition("exit status:\n")[2]
     for each in re.split(r" · |\n  (?=\d)", said.removeprefix("  ")):
-        codes, means = re.match(r"([\d, ]+):? (.*)", " ".join(each.split())).groups()  # type: ignore[union-attr]
-        yield codes, means.partition(". ")[0]
+        if found := re.match(r"([\d, ]+):? (.*)", " ".join(each.split())):
+            yield found[1], found[2].partition(". ")[0]
 
 
 TABLES = {
