@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 picks the interpreter; NO_APT=1 keeps everything from calling apt-get.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick hosts check format bench soak kills long mutants docs site clean
+.PHONY: help demo test quick hosts check format bench soak kills long mutants docs screenshots site clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -14,7 +14,7 @@ AIRFLOW_DATABASE := $(HOSTS)/airflow/airflow.db
 PACKAGES_READY := $(VENV)/.packages-ready
 BENCH_READY := $(VENV)/.bench-ready
 MUTANTS_READY := $(VENV)/.mutants-ready
-DEBIAN_PACKAGES := nginx-light libpython3.11-testsuite tinyproxy postgresql mariadb-server prometheus
+DEBIAN_PACKAGES := nginx-light libpython3.11-testsuite tinyproxy postgresql mariadb-server prometheus chromium-headless-shell
 BENCH_PACKAGES := nginx-light curl
 ARGS ?=
 
@@ -68,6 +68,9 @@ docs: $(READY)  ## Write the tables of options, check every link and name in the
 	@$(BIN)/python -m pytest tests/test_docs.py tests/test_snippets.py -q $(ARGS)
 	@$(MAKE) --silent site
 	@echo "The documentation is at build/site/index.html."
+
+screenshots: $(READY) $(PACKAGES_READY)  ## Make the documentation's pictures of a report, of a run that takes place for it
+	@$(BIN)/python -m tools.screenshots
 
 site: $(READY)  # With warnings as errors, also of references that lead nowhere.
 	@$(BIN)/python -m sphinx -q -W --keep-going -j auto -d build/site-doctrees docs build/site

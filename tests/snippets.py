@@ -35,7 +35,11 @@ COMMAND = re.compile(r"(?:\w+=\S+ )*(?:(?:\./)?venv/bin/)?workerpool \w")
 SHELL = ("for ", "echo ", "cat ", "grep ", "head ", "ls", "printf ", "sort ", "wc ", "test ")
 """How other commands begin that are carried out, in the page's folder."""
 
+ELSEWHERE = re.compile(r"^/(?:var/lib/node_exporter|srv|backup)\b")
+"""Directories of a reader's machine that are the page's folder."""
+
 HURRY = 100
+"""How many times as fast clocks go."""
 
 LESS = {"100_001": "301", "10_000_001": "301", "1_000_001": "301"}
 """Where a page's code fetches so many, fewer will do."""
@@ -98,7 +102,7 @@ class Page:
         exec(compile("\n" * (line - 1) + text, self._path, "exec", dont_inherit=True), self._names)
 
     def _ours(self, command: str, line: int) -> None:
-        words = [word.replace("/var/lib/node_exporter", ".").replace("/srv", ".") for word in _words(command)]
+        words = [ELSEWHERE.sub(".", word) for word in _words(command)]
         if "-o" in words and not ("--job" in words and self._file_after("--job", words).exists()):
             self._file_after("-o", words).unlink(missing_ok=True)  # the commands of a page are often a choice of one
         code = main(words)

@@ -51,7 +51,7 @@ def blocks(path: Path, *languages: str) -> Iterator[str]:
             yield text
 
 
-COMMANDS = ("run", "status", "top", "reconcile", "jobs", "infer", "doctor", "plan")
+COMMANDS = ("run", "status", "top", "reconcile", "jobs", "infer", "doctor", "plan", "report")
 
 
 @cache

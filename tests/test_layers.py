@@ -41,6 +41,7 @@ LEVELS: dict[str, float] = {
     "tickets": 2,
     "canonical": 2,
     "domains": 2,
+    "history": 2,  # of outcomes and figures: stands on `model`, `statistics`, `config`
     "keys": 2.1,
     "robots": 2.1,
     "paging": 2.1,  # stands on `extras` and what is below
@@ -62,9 +63,9 @@ LEVELS: dict[str, float] = {
     "processes": 5.5,
     "cluster": 5.6,  # stands on how processes talk: a pool like theirs, which batches run on
     "batch": 6,
-    "report": 6,
     "doctor": 6,
     "plan": 6.1,  # reads the sources and records of batches
+    "report": 6.1,  # reads what jobs keep, and records
     "metrics": 6.1,  # and these as Prometheus reads them
     "view": 6.1,  # shows the moments of a batch
     "cli": 8,

@@ -17,7 +17,7 @@ from workerpool import Attempt, Job, Moment, Outcome, Request, RetryPolicy, Save
 from workerpool.cli.arguments import GROUPS, make_parser
 from workerpool.cli.flags import default_of
 from workerpool.metrics import Metrics
-from workerpool.options import DOCTOR, IN_PYTHON, JOB, PLAN, REQUIRED, Option
+from workerpool.options import DOCTOR, IN_PYTHON, JOB, PLAN, REPORT, REQUIRED, Option
 from workerpool.options.words import meaning, plain
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,6 +131,7 @@ TABLES = {
         "run --job": of_flags(JOB),
         "plan": of_flags(PLAN),
         "doctor": of_flags(DOCTOR),
+        "report": of_flags(REPORT),
     },
 }
 """What is written in place of what, by file and name."""

@@ -23,6 +23,9 @@ GIVEN_UP = "its pool or its stream was told to end"
 LONGEST_PHRASE = 100
 """Characters of a status line's own words that are repeated in an error."""
 
+OK = "ok"
+"""How a request has ended that was answered as it should be."""
+
 
 def unsent(request: Request, error: RequestError, attempts: tuple[Attempt, ...] | None = None) -> Outcome:
     """The outcome of a request that ends with `error`, by no answer. `attempts`: made so far; None: its `earlier`."""

@@ -55,6 +55,8 @@ def test_the_wheel_has_every_module_the_marker_the_manual_and_the_completions(wh
         "share/zsh/site-functions/_workerpool", "share/fish/vendor_completions.d/workerpool.fish",
     }  # fmt: skip
     assert {f"workerpool/share/{name}" for name in SCRIPTS.values()} < names
+    pages = ROOT / "workerpool" / "report" / "page"
+    assert {str(path.relative_to(ROOT)) for path in pages.rglob("*.*") if path.suffix != ".pyc"} < names
 
 
 def test_its_metadata_say_what_it_is_and_name_the_extras(wheel: Path) -> None:

@@ -32,7 +32,7 @@ def test_a_shell_that_nobody_knows_is_refused(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
-        ("workerpool re", {"reconcile"}),
+        ("workerpool re", {"reconcile", "report"}),
         ("workerpool run --conn", {"--connections"}),
         ("workerpool run a.txt --format p", {"parquet"}),
         ("workerpool top --o", {"--once"}),

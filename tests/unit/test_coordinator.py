@@ -16,7 +16,7 @@ from workerpool.cluster import dispatch
 from workerpool.cluster.coordinator import Coordinator
 from workerpool.cluster.dispatch import DEPTH, MOST_LOSSES
 from workerpool.cluster.messages import Chunk, Harvest, packed, unpacked
-from workerpool.errors import Cancelled, ClusterLost, InvalidRequest
+from workerpool.errors import BudgetError, Cancelled, ClusterLost, InvalidRequest
 from workerpool.model import Outcome, Request
 from workerpool.processes.figures import NOTHING
 from workerpool.processes.parcels import pack_outcome
@@ -177,6 +177,7 @@ def test_a_chunk_that_came_to_nothing_is_sent_again(make: Callable[..., Coordina
     [
         (ModuleNotFoundError("no module named workerpool"), "a worker at w cannot work: ModuleNotFoundError"),
         (pickle.UnpicklingError("odd"), "a worker at w cannot work"),
+        (BudgetError("the server cannot be asked"), "a worker at w cannot work: BudgetError"),
     ],
 )
 def test_code_that_fails_at_a_worker_ends_the_batch(
@@ -191,6 +192,22 @@ def test_code_that_fails_at_a_worker_ends_the_batch(
     assert part in str(ticket.outcomes[0].error)
     with pytest.raises(ClusterLost, match=part):
         crew.add([Wanted(2)])
+
+
+def test_a_worker_that_comes_while_the_budget_is_away_is_asked_again_once_others_have_fetched(
+    make: Callable[..., Coordinator],
+) -> None:
+    line, first, second = Line("w"), Wanted(1), Wanted(2)
+    crew = make(line)
+    crew.add([first])
+    line.next().harvest()
+    assert eventually(lambda: bool(first.outcomes))
+    crew.add([second])
+    for _ in range(3):
+        line.next().told(BudgetError("the server cannot be asked"))
+    line.next().harvest()
+    assert eventually(lambda: bool(second.outcomes))
+    assert second.outcomes[0].ok
 
 
 def test_a_worker_with_another_version_ends_the_batch(make: Callable[..., Coordinator]) -> None:

@@ -240,7 +240,8 @@ def test_no_header_raises_and_what_is_read_is_finite_and_not_negative(headers: d
 )
 def test_a_hostile_header_is_read_in_no_time(value: str) -> None:
     headers = {"RateLimit": value, "X-RateLimit-Reset": value}
-    assert min(timeit.repeat(lambda: allowance(headers, NOW), number=1, repeat=3)) < 0.05
+    taken = timeit.repeat(lambda: allowance(headers, NOW), number=1, repeat=3, timer=time.process_time)
+    assert min(taken) < 0.1
 
 
 def test_an_answer_without_such_headers_costs_next_to_nothing() -> None:

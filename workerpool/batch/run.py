@@ -61,6 +61,16 @@ class Pool(Protocol):
     def rate(self) -> float | None: ...
 
 
+class Keeper(Protocol):
+    """Keeps a run's history. Raises nothing."""
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """Count what has ended. The run's thread."""
+
+    def look(self, pool: Pool, *, is_last: bool = False) -> None:
+        """Look at the pool and write down what there is, if it is time, or this is the last look. Any other thread."""
+
+
 Take = Callable[[Sequence[Outcome]], None]
 """Is told of outcomes once they are entered."""
 
@@ -144,7 +154,8 @@ class Run:
 
     `sources` names what it reads, for people; `total` is how many requests that is, if it is known. `observe` is called
     with every outcome, in the caller's thread, and `progress` every `progress_every` seconds with a moment of the run,
-    in the housekeeper's; what they raise ends the run. `deadline`: seconds after which it drains.
+    in the housekeeper's; what they raise ends the run. `deadline`: seconds after which it drains. `history` keeps what
+    a report is made of.
     `on_broken` is called, in another thread, if the sink has failed and the run cannot end because what is in flight
     takes its time: its results have nowhere to go, so a program may want to exit.
     """
@@ -161,6 +172,7 @@ class Run:
         progress: Callable[[Moment], None] | None = None,
         progress_every: float = PROGRESS_EVERY,
         on_broken: Callable[[SinkError | JobError], None] = lambda error: None,
+        history: Keeper | None = None,
     ) -> None:
         self._pool = pool
         self._books = books
@@ -171,6 +183,7 @@ class Run:
         self._progress = progress
         self._progress_every = progress_every
         self._on_broken = on_broken
+        self._history = history
         self._lock = threading.Lock()  # guards _reason
         self._reason: str | None = None
         self._failure: BaseException | None = None  # the first one
@@ -200,7 +213,9 @@ class Run:
                 timer.cancel()
                 timer.join()
             keeper.join()
+            self._keep_history(is_last=True)  # before the books are closed, which may take long
             self._close_books()
+            self._keep_history(is_last=True)
         failure = self._failure
         if failure is not None and not isinstance(failure, (SinkError, JobError)):
             raise failure
@@ -251,6 +266,8 @@ class Run:
 
     def _take(self, outcomes: Sequence[Outcome]) -> None:
         counts = self.counts
+        if self._history is not None:
+            self._history.add(outcomes)
         for outcome in outcomes:
             if outcome.error is None:
                 counts.ok += 1
@@ -275,12 +292,17 @@ class Run:
         while not self._ended.wait(FLUSH_EVERY):
             try:
                 self._books.flush(lambda: pace.look(self.moment()))
+                self._keep_history()
                 if time.monotonic() >= next_progress:
                     next_progress = time.monotonic() + self._progress_every
                     self._tell_progress(pace)
             except BaseException as error:  # whatever it is: without a housekeeper no record would go anywhere
                 self._break_off(error)
                 return
+
+    def _keep_history(self, *, is_last: bool = False) -> None:
+        if self._history is not None:
+            self._history.look(self._pool, is_last=is_last)
 
     def _tell_progress(self, pace: Pace) -> None:
         moment = pace.look(self.moment())

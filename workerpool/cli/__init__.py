@@ -40,6 +40,7 @@ def _carry_out(argv: Sequence[str] | None) -> int:
     from workerpool.cli.doctor_arguments import DoctorSettings
     from workerpool.cli.infer_arguments import InferSettings
     from workerpool.cli.plan_arguments import PlanSettings
+    from workerpool.cli.report_arguments import ReportSettings
 
     settings = parse(argv)
     if isinstance(settings, RunSettings):
@@ -58,6 +59,10 @@ def _carry_out(argv: Sequence[str] | None) -> int:
         from workerpool.cli.plan import plan
 
         return plan(settings)
+    if isinstance(settings, ReportSettings):
+        from workerpool.cli.report import report
+
+        return report(settings)
     if isinstance(settings, CompletionSettings):
         return print_completion(settings)
     from workerpool.cli.looking import look

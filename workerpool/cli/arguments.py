@@ -14,6 +14,7 @@ from workerpool.cli.flags import add, pool_of, said_of, save_of, warnings_for
 from workerpool.cli.infer_arguments import InferSettings, add_infer
 from workerpool.cli.looking_arguments import LookSettings, add_looking
 from workerpool.cli.plan_arguments import PlanSettings, add_plan
+from workerpool.cli.report_arguments import ReportSettings, add_report
 from workerpool.cli.template_arguments import template_of
 from workerpool.config import Options
 from workerpool.errors import OptionError
@@ -169,7 +170,9 @@ class RunSettings:
         return not (self.quiet or self.no_progress or self.log_format == "json")
 
 
-Settings = RunSettings | DoctorSettings | InferSettings | PlanSettings | LookSettings | CompletionSettings
+Settings = (
+    RunSettings | DoctorSettings | InferSettings | PlanSettings | LookSettings | CompletionSettings | ReportSettings
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -184,7 +187,7 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     parser = make_parser()
     said = parser.parse_args(argv)
     if said.command is None:
-        parser.error("say what to do: run, plan, status, reconcile, jobs, infer or doctor")
+        parser.error("say what to do: run, plan, status, report, reconcile, jobs, infer or doctor")
     settings_of: Callable[[argparse.Namespace], Settings] = said.settings_of
     try:
         return settings_of(said)
@@ -219,6 +222,7 @@ def make_parser() -> argparse.ArgumentParser:
     run.set_defaults(settings_of=settings_of)
     add_plan(commands, _HelpFormatter)
     add_looking(commands, _HelpFormatter)
+    add_report(commands, _HelpFormatter)
     add_doctor(commands, _HelpFormatter)
     add_infer(commands, _HelpFormatter)
     add_completion(commands, _HelpFormatter)

@@ -36,6 +36,7 @@ from workerpool.cli.signals import Signals, exit_code, name_of
 from workerpool.cli.speaker import LogStream, Speaker
 from workerpool.cluster import make_pool
 from workerpool.errors import Cancelled, JobError, JobHeld, SinkError, SourceError, WorkerPoolError
+from workerpool.history import Limits
 from workerpool.model import Outcome
 from workerpool.pool import WorkerPool
 from workerpool.report.summary import Took, summarize
@@ -201,6 +202,7 @@ class _Execution:
             deadline=settings.deadline,
             observe=self._observe,
             on_broken=self._leave_broken,
+            history=None if ready.job is None else ready.job.history(self._limits()),
         )
         self._signals = Signals(self._drain, self._stop_now)
 
@@ -315,6 +317,9 @@ class _Execution:
         is_ordered = settings.ordered and settings.job is None  # a job puts its outcomes into order when it has them
         processes = getattr(self._pool, "size", settings.processes)  # of a cluster
         return Allowed(workers=options.workers, budgets=options.budgets, ordered=is_ordered, processes=processes)
+
+    def _limits(self) -> Limits:
+        return Limits.of(self._settings.options, processes=self._settings.processes)
 
     def _say_last_word(self, how: str, code: int) -> None:
         """Say what the run of a job has come to, for a process that ends before it."""

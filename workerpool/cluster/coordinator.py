@@ -29,7 +29,7 @@ from workerpool.cluster.line import Line
 from workerpool.cluster.messages import Chunk, Ended, Errand, Harvest, packed, unpacked
 from workerpool.crew.delays import Feeder
 from workerpool.endings import unsent
-from workerpool.errors import Cancelled, ClusterLost, InvalidRequest, RequestError, WorkerPoolError
+from workerpool.errors import BudgetError, Cancelled, ClusterLost, InvalidRequest, RequestError, WorkerPoolError
 from workerpool.model import Request
 from workerpool.processes.figures import added, with_age
 from workerpool.processes.parcels import Unsendable, pack_request, unpack_outcome
@@ -69,6 +69,7 @@ class Coordinator:
         self._numbers = count(1)  # of requests and owners
         self._owners: dict[int, Owner] = {}
         self._numbers_of: dict[Owner, int] = {NOBODY: 0}
+        self._has_fetched = False
         self._over: set[int] = set()  # streams that were given up, by their numbers, and have requests at workers
         self._forget: dict[int, Callable[[], None]] = {}  # by the number of a chunk
         self._feeders: list[Feeder] = []
@@ -84,7 +85,7 @@ class Coordinator:
     def add(self, tickets: Iterable[Ticket]) -> None:
         """Give requests to workers; raises `RuntimeError` after shutdown, `ClusterLost` if there is no cluster."""
         if self.failure is not None:
-            raise self.failure
+            raise self.failure.with_traceback(None)  # or it would grow each time
         if self._is_closing:
             raise RuntimeError("cannot schedule new futures after shutdown")
         self.start()
@@ -284,11 +285,17 @@ class Coordinator:
         if not self._dispatch.hear_of_chunk(chosen, harvest.pool, ended, time.monotonic()):
             return
         berth.is_hungry, berth.figures, berth.cpu = harvest.is_hungry, harvest.figures, harvest.cpu
+        self._has_fetched |= bool(ended)
         self._deliver(harvest.ended)
 
     def _hear_of_loss(self, chosen: Assignment, error: BaseException) -> None:
-        """A chunk has come to nothing: its worker is gone, or its code cannot work."""
-        if self._dispatch.lose_chunk(chosen) and _is_of_code(error):
+        """A chunk has come to nothing: its worker is gone, or its code cannot work.
+
+        A worker that comes while the server of the budget is away cannot begin, as nobody tells it what others send. It
+        is asked again later, unless nothing was ever fetched: then the budget is wrong.
+        """
+        is_to_wait = isinstance(error, BudgetError) and self._has_fetched
+        if self._dispatch.lose_chunk(chosen) and _is_of_code(error) and not is_to_wait:
             what = redact(f"{type(error).__name__}: {error}")
             self._fail(ClusterLost(f"a worker at {chosen.berth.address} cannot work: {what}"))
 

@@ -24,7 +24,7 @@ from workerpool.agent import version
 from workerpool.cluster.messages import Chunk, Ended, Errand, Harvest, packed, unpacked
 from workerpool.crew import Crew
 from workerpool.endings import unsent
-from workerpool.errors import Cancelled, InvalidRequest
+from workerpool.errors import BudgetError, Cancelled, InvalidRequest
 from workerpool.model import Outcome
 from workerpool.pool import WorkerPool
 from workerpool.processes.parcels import pack_outcome, unpack_request
@@ -49,7 +49,12 @@ HELD_BYTES = 32 * 1024 * 1024
 def fetch_chunk(data: bytes) -> bytes:
     """Carry out a chunk. A task of Dask's."""
     chunk: Chunk = unpacked(data)
-    return packed(_HOLDERS.enter(chunk).fetch(chunk))
+    try:
+        holder = _HOLDERS.enter(chunk)
+    except BudgetError:
+        time.sleep(chunk.seconds)  # or it would be tried again, here or elsewhere, all the time
+        raise
+    return packed(holder.fetch(chunk))
 
 
 def hello(is_ours: bool) -> tuple[str, str]:

@@ -370,6 +370,16 @@ TOP = (
     Option("", "--once", "say how it is now, in a line, and end", to="once"),
 )
 
+REPORT = (
+    Option("", "-o, --output FILE",
+           "where the report goes; its ending, `.html`, `.md` or `.json`, says what it is. By default, to standard "
+           "output", to="output"),
+    Option("", "--format html|md|json", "of the report", "as named, md for standard output", to="format"),
+    Option("", "--against PATH",
+           "another job's directory, or an output, to compare with; by default, the job's run before this one",
+           to="against"),
+)
+
 INFER = (
     Option("", "-o, --output FILE", "where the schema goes; by default, to standard output", to="output"),
 )
@@ -417,6 +427,7 @@ ALL = tuple(
             *PLAN,
             *DOCTOR,
             *TOP,
+            *REPORT,
         ),
     )
     if option.flag

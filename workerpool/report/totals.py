@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from workerpool.endings import in_short
+from workerpool.endings import OK, in_short
 from workerpool.errors import Cancelled
+from workerpool.history.histogram import Histogram
 from workerpool.model import Outcome, Timings, origin
 from workerpool.redact import redact
 from workerpool.wording import shown_host
@@ -33,41 +34,7 @@ EXAMPLES = 5
 EXAMPLE_URL = 200
 """Characters shown of a failure's URL."""
 
-OK = "ok"
 CANCELLED = Cancelled.reason
-
-
-class Histogram:
-    """Counts of positive numbers in buckets whose ends grow by 2 %, so that a bucket's middle is within 1 % of all.
-
-    The bucket of x is ceil(log x / log g), and stands for 2 g^i / (g + 1), with g = (1 + a) / (1 - a) for a relative
-    error of a (Masson, Rim and Lee, "DDSketch", VLDB 2019). What is under a microsecond counts as one.
-    """
-
-    ERROR = 0.01
-    _GROWTH = (1 + ERROR) / (1 - ERROR)
-    _LOG = math.log(_GROWTH)
-    _LOWEST = math.ceil(math.log(1e-6) / _LOG)
-
-    def __init__(self) -> None:
-        self._buckets: Counter[int] = Counter()
-
-    def add(self, value: float) -> None:
-        self._buckets[math.ceil(math.log(value) / self._LOG) if value > 1e-6 else self._LOWEST] += 1
-
-    @property
-    def count(self) -> int:
-        """How many numbers there are."""
-        return self._buckets.total()
-
-    def quantile(self, share: float) -> float:
-        """Return the value that `share` (0 to 1) of the numbers do not exceed; 0.0 where there are none."""
-        left = max(1, math.ceil(share * self.count))
-        for index in sorted(self._buckets):
-            left -= self._buckets[index]
-            if left <= 0:
-                return float(2 * self._GROWTH**index / (self._GROWTH + 1))
-        return 0.0
 
 
 @dataclass(slots=True)

@@ -31,6 +31,9 @@ MAIN = 0.5
 HARDLY = 1.05
 """The gain below which a change is not worth making."""
 
+NOT_SMALL = 0.2
+"""From this share of the time on, something is worth a sentence beside what binds."""
+
 ALONE = 0.8
 """The share of a part beyond which the host that it is due to is named."""
 
@@ -126,6 +129,15 @@ def advise(course: Course, allowed: Allowed) -> str:
         return _on_cpu(case)
     _, sentence = WAITS[case.part.name]
     return sentence(case)
+
+
+def advise_on_all(course: Course, allowed: Allowed) -> tuple[str, ...]:
+    """The same, and after it a sentence on each other part of the time that is not small."""
+    parts = split(course)
+    first = advise(course, allowed)
+    others = [part for part in parts.parts[1:] if part.share >= NOT_SMALL]
+    sentences = [WAITS[part.name][1](_Case(course, allowed, parts, part)) for part in others]
+    return first, *sentences
 
 
 def _largest_first(shares: Mapping[str, float]) -> tuple[Part, ...]:

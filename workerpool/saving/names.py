@@ -54,7 +54,12 @@ def _last(request: Request) -> bytes:
 def _segments(request: Request) -> list[bytes]:
     """The pieces of the URL's path; what ends in a slash is called ``index``."""
     *directories, last = urlsplit(request.url).path.removeprefix("/").split("/")
-    return [unquote_to_bytes(piece) for piece in (*directories, last or "index")]
+    return [_bytes(piece) for piece in (*directories, last or "index")]
+
+
+def _bytes(text: str) -> bytes:
+    """What a part of a URL stands for. A URL may hold anything, and will then end as an outcome that says so."""
+    return unquote_to_bytes(text.encode(errors="surrogatepass"))
 
 
 def _ending(request: Request) -> str:
@@ -65,7 +70,7 @@ def _ending(request: Request) -> str:
 FIELDS: dict[str, Callable[[Request], str | bytes | list[bytes]]] = {
     "host": _host,
     "path": _segments,
-    "query": lambda request: unquote_to_bytes(urlsplit(request.url).query),
+    "query": lambda request: _bytes(urlsplit(request.url).query),
     "name": _last,
     "ext": _ending,
     "key": lambda request: request.label,

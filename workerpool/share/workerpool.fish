@@ -50,8 +50,8 @@ function _shtab_workerpool_using
   test "$_shtab_workerpool_cmdpath" = "$argv"
 end
 
-set -g _shtab_workerpool_commands run plan status top reconcile jobs doctor infer completion
-set -g _shtab_workerpool_opts_with_value --allow-host --auth --bodies --body-name --breaker --budget --burst --ca-bundle --cert --cluster --compare --connections --contact --data --deadline --format --from --header --host-connections --host-rate --include --input-format --job --json --key --key-rate --latency --limit-by --log-format --max-body --max-file --max-pages --method --metrics --metrics-file --min-speed --optional --output --pages --patience --processes --proxies --proxy --query --rate --redis --rejects --retries --retry-budget --retry-rounds --schema --skip-recent --template --timeout --wait-lock --workers -o
+set -g _shtab_workerpool_commands run plan status top reconcile jobs report doctor infer completion
+set -g _shtab_workerpool_opts_with_value --against --allow-host --auth --bodies --body-name --breaker --budget --burst --ca-bundle --cert --cluster --compare --connections --contact --data --deadline --format --from --header --host-connections --host-rate --include --input-format --job --json --key --key-rate --latency --limit-by --log-format --max-body --max-file --max-pages --method --metrics --metrics-file --min-speed --optional --output --pages --patience --processes --proxies --proxy --query --rate --redis --rejects --retries --retry-budget --retry-rounds --schema --skip-recent --template --timeout --wait-lock --workers -o
 
 complete -c workerpool -e
 complete -c workerpool -f
@@ -178,6 +178,12 @@ complete -c workerpool -n '_shtab_workerpool_using; and test $_shtab_workerpool_
 complete -c workerpool -n '_shtab_workerpool_using jobs' -s h -l help -d 'show this help message and exit'
 complete -c workerpool -n '_shtab_workerpool_using jobs' -l json -d 'write one JSON object in place of text'
 complete -c workerpool -n '_shtab_workerpool_using jobs; and test $_shtab_workerpool_npos -ge 0' -ka "(__fish_complete_directories)" -d 'where to look; default: here'
+complete -c workerpool -n '_shtab_workerpool_using; and test $_shtab_workerpool_npos -eq 0' -a report -d 'Tell how a run went: what came of its requests, how long they took, what held it'
+complete -c workerpool -n '_shtab_workerpool_using report' -s h -l help -d 'show this help message and exit'
+complete -c workerpool -n '_shtab_workerpool_using report' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'where the report goes; its ending, .html, .md or .json, says what it is'
+complete -c workerpool -n '_shtab_workerpool_using report' -l format -xka "html md json" -d 'of the report; default: as named, md for standard output'
+complete -c workerpool -n '_shtab_workerpool_using report' -l against -xka "(__fish_complete_path (commandline -ct))" -d 'another job'"'"'s directory, or an output, to compare with; by default, the job'"'"'s run before this one'
+complete -c workerpool -n '_shtab_workerpool_using report; and test $_shtab_workerpool_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a job'"'"'s directory, or the output of a run'
 complete -c workerpool -n '_shtab_workerpool_using; and test $_shtab_workerpool_npos -eq 0' -a doctor -d 'Send a server a handful of polite requests (20 at most, 4 a second) and say'
 complete -c workerpool -n '_shtab_workerpool_using doctor' -s h -l help -d 'show this help message and exit'
 complete -c workerpool -n '_shtab_workerpool_using doctor' -l json -d 'write one JSON object in place of text'

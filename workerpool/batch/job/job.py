@@ -31,8 +31,10 @@ from workerpool.checks import check_callable, check_count, check_flag, check_sec
 from workerpool.cluster import make_pool
 from workerpool.cluster.making import check_saving
 from workerpool.errors import OptionError
+from workerpool.history import Limits
 from workerpool.model import Outcome
 from workerpool.paging import Pages, check_pages
+from workerpool.pool import options_of
 from workerpool.saving import Save
 
 _FLAGS = (
@@ -43,6 +45,12 @@ _FLAGS = (
 
 def _log(sentence: str) -> None:
     events.emit("run.noted", note=sentence)
+
+
+def _limits(options: dict[str, Any]) -> Limits:
+    """What a run had to keep to, by the options of its pool."""
+    of_pool = {name: value for name, value in options.items() if name not in ("processes", "cluster")}
+    return Limits.of(options_of(**of_pool), processes=options.get("processes"))
 
 
 def _ignore(outcome: Outcome) -> None:
@@ -199,6 +207,7 @@ class Job:
             observe=observe or _ignore,
             progress=progress,
             progress_every=progress_every,
+            history=opened.history(_limits(options)),
         )
         result = Apart(run.execute, run.drain, owned).result()
         if result.error is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from workerpool.batch.bodies import Bodies, check_directory
 from workerpool.batch.job.books import JobBooks
+from workerpool.batch.job.history import HistoryKeeper
 from workerpool.batch.job.inputs import Inputs, change_all, count_inputs
 from workerpool.batch.job.keys import Claims, UniqueKeys
 from workerpool.batch.job.ledger import Ledger
@@ -26,6 +27,7 @@ from workerpool.batch.sinks import DurableSink, check_apart, durable_sink_for
 from workerpool.batch.sinks.callback import CallbackSink
 from workerpool.batch.sources.base import Sources
 from workerpool.errors import OptionError
+from workerpool.history import Limits
 
 if TYPE_CHECKING:
     from workerpool.batch.job.job import Job
@@ -74,6 +76,10 @@ class OpenJob:
         """How many inputs this execution has to do, None if that cannot be told."""
         count = self.sources.count()
         return None if count is None else max(0, count - self.before)
+
+    def history(self, limits: Limits) -> HistoryKeeper:
+        """What keeps the history of this execution, which begins now and has to keep to `limits`."""
+        return HistoryKeeper(self.books.directory, self.run, limits)
 
     def close(self) -> None:
         """Let go of the lock. The books are closed by the run."""
