@@ -56,6 +56,12 @@ class Snippet:
     line: int
     why_not: str
 
+    @property
+    def runs(self) -> bool:
+        """Whether it is run: Python, or a block with a command of ours, unless it is marked."""
+        is_ours = self.language == "python" or any(COMMAND.match(command) for command in commands(self))
+        return is_ours and not self.why_not
+
 
 def snippets(text: str) -> Iterator[Snippet]:
     """Yield the blocks of a page in their order."""
@@ -79,18 +85,13 @@ class Page:
         self._path = path
         self._folder = folder
         self._names: dict[str, Any] = {"__name__": path.stem}
-        self.blocks = 0
-        """How many were run, in whole or in part."""
 
     def run(self, snippet: Snippet) -> None:
-        before = self.blocks
         if snippet.language == "python":
-            self.blocks += 1
             self.python(snippet.text, snippet.line)
             return
         for command in commands(snippet):
             if COMMAND.match(command):
-                self.blocks = before + 1
                 self._ours(command, snippet.line)
             elif command.startswith(SHELL):
                 subprocess.run(["bash", "-c", command], cwd=self._folder, check=False, timeout=30, capture_output=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import logging
 import re
@@ -180,6 +181,18 @@ def test_the_reference_names_every_option_of_the_pool_and_the_policy() -> None:
     for kind in (workerpool.WorkerPool, workerpool.RetryPolicy, workerpool.Request):
         for option in inspect.signature(kind).parameters:
             assert f"`{option}`" in text, f"{kind.__name__}({option}=)"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_module_script_and_target_of_make_that_a_reader_is_to_run_is_there(page: Path) -> None:
+    text = text_of(page)
+    modules = re.findall(r"python -m ((?:benchmarks|tools|workerpool)[\w.]*\w)", text.replace("\n", " "))
+    assert [name for name in modules if importlib.util.find_spec(name) is None] == []
+    assert [name for name in re.findall(r"python ([\w/]+\.py)", text) if not (ROOT / name).exists()] == []
+    targets = {*re.findall(r"^(\w+):", text_of(ROOT / "Makefile"), re.MULTILINE)}
+    if page.name == "compared.md":
+        targets.add("coverage")  # which it proposes
+    assert {*re.findall(r"`make (\w+)", text)} <= targets
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
