@@ -159,11 +159,8 @@ class WorkerPool(Requesting):
         self._clock = clock or SystemClock()
         self._thread_name_prefix = thread_name_prefix
         self._initializer = (initializer, initargs)
-        self._budget = shared = (
-            None
-            if budget is None
-            else _shared(budget, redis, options.budgets, self._clock, serves_sockets=transport is None)
-        )
+        shared = _shared(budget, redis, options.budgets, self._clock, serves_sockets=transport is None)
+        self._budget = shared
         self._make_transport = transport or (
             lambda options, governor: RequestsTransport(options, governor, session_factory, shared)
         )
@@ -339,9 +336,11 @@ def options_of(**given: Any) -> Options:
 
 
 def _shared(
-    budget: str | os.PathLike[str], redis: str | None, budgets: Budgets, clock: Clock, *, serves_sockets: bool
-) -> FileBudget | RedisBudget:
+    budget: str | os.PathLike[str] | None, redis: str | None, budgets: Budgets, clock: Clock, *, serves_sockets: bool
+) -> FileBudget | RedisBudget | None:
     """The budget of that name, or in that file, for all processes; on that server, for those of all machines."""
+    if budget is None:
+        return None
     # Most pools share nothing, and can do without these.
     if redis is not None:
         from workerpool.limits.redis import Link, RedisBudget, check_name
