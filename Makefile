@@ -62,10 +62,10 @@ long: $(READY) $(PACKAGES_READY) hosts  ## Run the tests, whole also where `make
 mutants: $(MUTANTS_READY)  ## Change the code in thousands of small ways, and tell which no test sees (ARGS="limits/bucket")
 	@$(BIN)/python -m tools.mutants $(ARGS)
 
-docs: $(READY)  ## Write the tables of options, check every link and name in the documentation, and make its site
+docs: $(READY)  ## Write the tables of options, check every link and name in the documentation, run its snippets, make its site
 	@$(BIN)/python -m tools.reference
 	@$(BIN)/python -m tools.shipped
-	@$(BIN)/python -m pytest tests/test_docs.py -q $(ARGS)
+	@$(BIN)/python -m pytest tests/test_docs.py tests/test_snippets.py -q $(ARGS)
 	@$(MAKE) --silent site
 	@echo "The documentation is at build/site/index.html."
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import logging
 import re
@@ -16,7 +17,9 @@ import pytest
 
 import workerpool
 import workerpool.errors
+from workerpool.batch import codes
 from workerpool.cli.arguments import make_parser
+from workerpool.cli.signals import HANDLED, exit_code
 from workerpool.events import EVENTS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -116,6 +119,16 @@ def test_every_name_that_links_to_our_code_is_there(page: Path) -> None:
     assert missing == []
 
 
+def test_every_promise_names_what_makes_it_so_and_tests_that_hold_it() -> None:
+    rows = re.findall(r"^\| \*\*.*\|$", text_of(ROOT / "docs" / "design" / "guarantees.md"), re.MULTILINE)
+    assert len(rows) >= 10
+    for row in rows:
+        _, because, held, shown = row.strip("|").split(" | ")
+        assert "](" in because, row
+        assert re.findall(r"\[`(test_\w+)`\]\([\w./]*/test_\w+\.py\)", held), row
+        assert "`" in shown, row
+
+
 def defines(code: str, path: list[str]) -> bool:
     """Whether `code` has such a name at its top level, and in it the next one."""
     body: list[ast.stmt] = ast.parse(code).body
@@ -141,6 +154,12 @@ def test_the_reference_names_every_event_with_its_level_and_fields() -> None:
     }
 
 
+def test_the_reference_names_every_exit_code() -> None:
+    rows = re.findall(r"^\| ([\d, ]+) \| `", text_of(REFERENCE / "exit-codes.md"), re.MULTILINE)
+    named = {int(code) for row in rows for code in row.split(", ")}
+    assert named == {*(value for name, value in vars(codes).items() if name.isupper()), *map(exit_code, HANDLED)}
+
+
 def test_the_reference_names_every_error_with_its_word() -> None:
     kinds = [kind for _, kind in inspect.getmembers(workerpool.errors, inspect.isclass)]
     errors = {kind.__name__ for kind in kinds if issubclass(kind, workerpool.WorkerPoolError)}
@@ -162,6 +181,18 @@ def test_the_reference_names_every_option_of_the_pool_and_the_policy() -> None:
     for kind in (workerpool.WorkerPool, workerpool.RetryPolicy, workerpool.Request):
         for option in inspect.signature(kind).parameters:
             assert f"`{option}`" in text, f"{kind.__name__}({option}=)"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_module_script_and_target_of_make_that_a_reader_is_to_run_is_there(page: Path) -> None:
+    text = text_of(page)
+    modules = re.findall(r"python -m ((?:benchmarks|tools|workerpool)[\w.]*\w)", text.replace("\n", " "))
+    assert [name for name in modules if importlib.util.find_spec(name) is None] == []
+    assert [name for name in re.findall(r"python ([\w/]+\.py)", text) if not (ROOT / name).exists()] == []
+    targets = {*re.findall(r"^(\w+):", text_of(ROOT / "Makefile"), re.MULTILINE)}
+    if page.name == "compared.md":
+        targets.add("coverage")  # which it proposes
+    assert {*re.findall(r"`make (\w+)", text)} <= targets
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

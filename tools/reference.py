@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from workerpool import Attempt, Job, Moment, Outcome, Request, RetryPolicy, Save, Template, WorkerPool
-from workerpool.cli.arguments import GROUPS
+from workerpool.cli.arguments import GROUPS, make_parser
 from workerpool.cli.flags import default_of
 from workerpool.metrics import Metrics
 from workerpool.options import DOCTOR, IN_PYTHON, JOB, PLAN, REPORT, REQUIRED, Option
@@ -99,7 +99,29 @@ def of_metrics() -> str:
     return "\n".join(f"| {' | '.join(cells)} |".replace("|  |", "| |") for cells in lines)
 
 
+def of_exit_codes() -> str:
+    """The table of what commands exit with, from what their help says of it."""
+    (commands,) = (action.choices for action in make_parser()._actions if action.dest == "command")
+    rows = [
+        (code, f"`{name}`", means)
+        for name, parser in commands.items()
+        for code, means in exit_codes(parser.epilog or "")
+    ]
+    rows.sort(key=lambda row: int(row[0].partition(",")[0]))  # and those of one code in the order of the commands
+    lines = [("code", "of", "means"), ("---",) * 3, *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def exit_codes(epilog: str) -> Iterable[tuple[str, str]]:
+    """Read the end of a command's help: codes, parted by dots or on lines of their own, each with what it means."""
+    said = epilog.partition("exit status:\n")[2]
+    for each in re.split(r" · |\n  (?=\d)", said.removeprefix("  ")):
+        if found := re.match(r"([\d, ]+):? (.*)", " ".join(each.split())):
+            yield found[1], found[2].partition(". ")[0]
+
+
 TABLES = {
+    "docs/reference/exit-codes.md": {"exit codes": of_exit_codes()},
     "docs/reference/metrics.md": {"metrics": of_metrics()},
     "docs/reference/api.md": {
         kind.__name__: of_arguments(kind) for kind in (WorkerPool, RetryPolicy, Save, Template, Job)

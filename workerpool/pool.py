@@ -62,9 +62,9 @@ class WorkerPool(Requesting):
     `limit_by`: what `key_rate` counts by: a function of a `Request` that returns its key, or None for a request that is
         not to count, such as `registered_domain`; or the name of a header whose value is the key.
     `slow_start`: begin with one request at a time at each host. It sends one more at a time after each round of them.
-    `max_connections`: sockets open at once, idle ones included; at most half of the files that the process may open.
-        `"auto"` is None, with that of `host_connections`; a number there, other than the default, is then the most that
-        is found out.
+    `max_connections`: sockets open at once, idle ones included; the default is at most half of the files that the
+        process may open. `"auto"` is None, with that of `host_connections`; a number there, other than the default, is
+        then the most that is found out.
     `host_connections`: sockets open at once to one host; 6, as browsers do, is polite. `"auto"` finds out how many make
         each host faster, from its latency and its refusals; at most as many as there are workers.
     `budget`: the name of a budget that is shared with every other pool of yours on this machine that names it, whatever

@@ -179,10 +179,11 @@ BUDGETS = (
            "begin with one request at a time at each host. It sends one more at a time after each round of them"),
     Option(
         "max_connections", "--connections N",
-        "open sockets in all, or auto: find out for each host. Idle ones count; at most half of the files that the "
-        "process may open. Auto is auto as `{host_connections}`; any number there but the default's is then the "
-        "most that is found out", "64, or twice the workers", read=number_or_auto,
-        python="sockets open at once, idle ones included; at most half of the files that the process may open. "
+        "open sockets in all, or auto: find out for each host. Idle ones count; the default is at most half of the "
+        "files that the process may open. Auto is auto as `{host_connections}`; any number there but the default's is "
+        "then the most that is found out", "64, or twice the workers", read=number_or_auto,
+        python="sockets open at once, idle ones included; the default is at most half of the files that the process "
+        "may open. "
         "`\"auto\"` is None, with that of `host_connections`; a number there, other than the default, is "
         "then the most that is found out"),
     Option(
