@@ -128,6 +128,11 @@ CASES: dict[str, tuple[Course, Allowed, str]] = {
         "the 6 sockets to api.example.com were busy 97% of the time, mostly opening connections, as 598 of 600 sends "
         "needed a new one: --host-connections 12 would allow up to twice as much, if the server bears it",
     ),
+    "a proxy, say, that is not there": (
+        course({"host_sockets": 9.7}, spent=Timings(connect=5.0), opened=0), ALLOWED,
+        "the 6 sockets to api.example.com were busy 97% of the time, mostly trying to open connections, of which none "
+        "was made: see what their errors say",
+    ),
     "all sockets": (
         course({"sockets": 6.0}, hosts=40, spent=Timings(first_byte=1.0, body=9.0)), allowing(max_connections=8),
         "all 8 sockets were busy 60% of the time, mostly reading bodies: --connections 16 would allow up to twice "

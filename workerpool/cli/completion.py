@@ -23,6 +23,11 @@ session: eval "$(workerpool completion bash)"; for good, the same line goes into
 ~/.config/fish/completions/workerpool.fish.
 """
 
+_END = """\
+exit status:
+  0 it was printed · 2 bad usage · 5 it could not be written
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class CompletionSettings:
@@ -38,6 +43,7 @@ def add_completion(commands: Any, formatter: Any) -> None:
         usage="%(prog)s bash|zsh|fish",
         help="print what completes words in a shell",
         description=_DESCRIPTION,
+        epilog=_END,
         formatter_class=formatter,
         allow_abbrev=False,
     )

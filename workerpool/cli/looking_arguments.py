@@ -54,7 +54,7 @@ line for each: name, state, inputs by what has become of them, and since when.
 
 _JOBS_END = """\
 exit status:
-  0 they were listed · 5 the list could not be written
+  0 they were listed · 2 bad usage · 5 the list could not be written
 """
 
 

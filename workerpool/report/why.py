@@ -200,16 +200,32 @@ class _Case:
             return ", mostly waiting for the first byte"
         if shares.get("body", 0.0) > MAIN * total:
             return ", mostly reading bodies"
-        if total and sum(shares.get(name, 0.0) for name in _OPENING) > MAIN * total:
+        if self.connects_in_vain:
+            return ", mostly trying to open connections, of which none was made"
+        if self.is_opening:
             course = self.course
             return f", mostly opening connections, as {course.opened:,} of {course.sends:,} sends needed a new one"
         return ""
+
+    @property
+    def connects_in_vain(self) -> bool:
+        """Whether it was opening connections, and none came about."""
+        return self.is_opening and not self.course.opened
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether requests in flight were opening connections for most of their time."""
+        shares = {part.name: part.share for part in self.split.phases}
+        total = sum(shares.values())
+        return bool(total) and sum(shares.get(name, 0.0) for name in _OPENING) > MAIN * total
 
     def gain(self, options: str, provided: str = "") -> str:
         """How much more `options`, twice as many places, would let through, at most; what comes next may bind before.
 
         `provided`: how the sentence ends, if they would help.
         """
+        if self.connects_in_vain:
+            return "see what their errors say"
         budgets, reached = self.allowed.budgets, self.course.reached
         caps = [(2.0, "")]
         if self.cpu > 0:
