@@ -59,7 +59,8 @@ def table(found: Found, seen: Figures) -> str:
         f"the last one after {seen.seconds:,.1f} s",
         "rate used": f"{seen.used:.1%} in the middle half",
         "busiest second": f"{seen.busiest:.3f} × the rate",
-        "shares": f"{seen.least:.1%} to {seen.most:.1%} of the mean, slow workers aside",
+        "shares": f"{seen.least:.1%} to {seen.most:.1%} of the mean, slow workers aside; "
+        f"{seen.near:.1%} of workers are within a tenth of it",
         "sent again": f"{seen.repeated:,} requests that dead workers had; told of twice: {found.twice:,}",
         "Dask": f"{seen.tasks:,.0f} tasks a second, {seen.dask:.0%} of what its scheduler can do",
         "Redis": f"{seen.calls:,.0f} calls a second of {seen.call_bytes:,.0f} bytes",

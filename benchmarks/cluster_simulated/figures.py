@@ -17,7 +17,8 @@ class Figures:
 
     `ideal`: seconds at the rate alone. `began`: when nine tenths of the rate were reached, `most_ended` when 99.9 % of
     the URLs had ended. `used`: the share of the rate, in the middle half of `ideal`. `busiest`: the most in any second
-    against the rate. `least`, `most`: sends of a worker against the mean, slow ones aside. `repeated`: sends that
+    against the rate. `least`, `most`: sends of a worker against the mean, slow ones aside; `near`: the share of
+    these workers that are within a tenth of it. `repeated`: sends that
     were made again, as a worker had died.
     """
 
@@ -30,6 +31,7 @@ class Figures:
     busiest: float
     least: float
     most: float
+    near: float
     tasks: float
     dask: float
     calls: float
@@ -60,6 +62,7 @@ def figures(found: Found) -> Figures:
         busiest=busiest(sums) / rate,
         least=min(found.shares) / mean,
         most=max(found.shares) / mean,
+        near=fmean(0.9 * mean <= share <= 1.1 * mean for share in found.shares),
         tasks=found.tasks / found.seconds,
         dask=found.dask / found.seconds,
         calls=found.calls / found.seconds,
