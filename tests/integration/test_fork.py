@@ -66,7 +66,7 @@ class Child:
         """Wait for it; returns its exit code, or None if it had to be killed."""
         in_time = self.has_ended(within)
         if not in_time:
-            os.kill(self.pid, signal.SIGKILL)
+            os.kill(self.pid, signal.SIGABRT)  # which has it tell where its threads are: pytest has asked for that
         os.close(self._handle)
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return code if in_time else None

@@ -201,11 +201,12 @@ def test_odd_ways_to_send_a_robots_txt_make_no_difference(origin: Origin, reply:
 
 
 def test_its_robots_txt_counts_against_a_sites_budget(origin: Origin) -> None:
+    began = time.monotonic()  # the first arrival may be late
     with polite(host_rate="10/s") as pool:
         fetch(pool, *(origin.url(f"/{n}") for n in range(5)))
     times = [arrival.time for arrival in origin.arrivals]
     assert len(times) == 6
-    assert times[-1] - times[0] >= 0.48
+    assert times[-1] - began >= 0.48
 
 
 def test_parameters_count_as_part_of_the_url(origin: Origin) -> None:
