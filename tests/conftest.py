@@ -68,15 +68,19 @@ def require(present: object, reason: str) -> None:
 
 # The same examples each time, and fewer, unless all is run in full; and none is too slow for a machine that is busy.
 settings.register_profile(
-    "suite", max_examples=100 if IN_FULL else 30, derandomize=not IN_FULL, deadline=None, database=None
+    "suite", max_examples=100 if IN_FULL else 20, derandomize=not IN_FULL, deadline=None, database=None
 )
 settings.load_profile("suite")
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector pass by what thousands of tests consist of, each time that it looks at everything."""
+    """Let the garbage collector pass by what thousands of tests consist of, and look at the rest less often.
+
+    It would take a tenth of the processor's time. Tests that need it to run call it.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(name="require", scope="session")

@@ -49,11 +49,11 @@ def plural(count: int, one: str, many: str = "") -> str:
 
 def duration(seconds: float) -> str:
     """Write seconds for people: 850 µs, 12 ms, 3.2 s, 4 min 05 s, 2 h 10 min."""
-    if seconds < 0.001:
+    if seconds < 0.0009995:  # each unit up to where it would be written as 1,000 or 60
         return f"{seconds * 1e6:.0f} µs"
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{seconds * 1e3:.0f} ms"
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
@@ -65,7 +65,7 @@ def size(count: int) -> str:
     """Write bytes for people, in powers of 1,000."""
     value, unit = float(count), "bytes"
     for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1_000:
+        if value < (1_000 if unit == "bytes" else 999.95):
             break
         value, unit = value / 1_000, larger
     return f"{count:,} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"

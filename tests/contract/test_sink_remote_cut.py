@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.conftest import some
 from workerpool.batch.sinks.base import Cadence
 from workerpool.batch.sinks.remote import RemoteStore
 from workerpool.cli import main
@@ -113,13 +114,16 @@ def relay(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("trouble", "wanted", "after", "records"),
-    [
-        ("goes away", ".partial/0", 1, r"the [\d,]+ records? before (are|is) whole, in s3://"),
-        ("takes half", ".partial/0", 1, r"the [\d,]+ records? before (are|is) whole, in s3://"),
-        ("is full", ".partial/0", 1, r"the [\d,]+ records? before (are|is) whole, in s3://"),
-        ("takes half", ".partial/0", 0, "no record was written"),
-        ("takes half", "out.jsonl", 10_000, f"the {INPUTS} records before are whole, in s3://"),
-    ],
+    some(
+        [
+            ("goes away", ".partial/0", 1, r"the [\d,]+ records? before (are|is) whole, in s3://"),
+            ("takes half", ".partial/0", 1, r"the [\d,]+ records? before (are|is) whole, in s3://"),
+            ("is full", ".partial/0", 1, r"the [\d,]+ records? before (are|is) whole, in s3://"),
+            ("takes half", ".partial/0", 0, "no record was written"),
+            ("takes half", "out.jsonl", 10_000, f"the {INPUTS} records before are whole, in s3://"),
+        ],
+        2,
+    ),
 )
 def test_a_job_ends_with_5_and_goes_on_when_the_store_is_back(
     relay: Relay,

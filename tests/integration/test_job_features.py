@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import IN_FULL, some
 from tests.jobs.place import Enough, Place, Row
 from tests.outputs import FILES, rows_in
 from tests.waiting import let_pass
@@ -395,7 +396,7 @@ def statuses_of(output: str) -> Counter[tuple[str, int]]:
     return Counter(rows)
 
 
-@pytest.mark.parametrize("output", [*FILES, "postgres"])
+@pytest.mark.parametrize("output", [*some(FILES, 2), "postgres"])
 def test_failures_of_a_finished_run_are_fetched_again_and_good_records_stay(
     place: Place, origin: Origin, request: pytest.FixtureRequest, output: str
 ) -> None:
@@ -471,7 +472,7 @@ def urls_of(place: Place) -> Counter[tuple[str, str]]:
 @pytest.mark.parametrize("kind", ["csv", "csv.gz", "jsonl.gz", "parquet"])
 def test_a_source_of_any_kind_is_gone_on_with_where_it_was_left(place: Place, origin: Origin, kind: str) -> None:
     """Rows span lines, and keys repeat: what tells inputs apart is their place alone."""
-    count = 1200
+    count = 1200 if IN_FULL else 600
     urls = [origin.url(f"/bytes/{n % 50}?n={n}") for n in range(count)]
     keys = [f"two\nlines, {n % 7}" for n in range(count)]
     if kind == "parquet":
@@ -479,7 +480,7 @@ def test_a_source_of_any_kind_is_gone_on_with_where_it_was_left(place: Place, or
         import pyarrow.parquet
 
         table = pyarrow.table({"url": urls, "key": keys})
-        pyarrow.parquet.write_table(table, place.directory / "in.parquet", row_group_size=500)
+        pyarrow.parquet.write_table(table, place.directory / "in.parquet", row_group_size=250)
     else:
         if kind.startswith("csv"):
             text = "url,key\n" + "".join(f'{url},"{key}"\n' for url, key in zip(urls, keys, strict=True))
@@ -490,7 +491,7 @@ def test_a_source_of_any_kind_is_gone_on_with_where_it_was_left(place: Place, or
             file.write(text)
     codes = []
     while not codes or codes[-1] == 4:
-        codes.append(place.run("--deadline", "0.5s", "--host-rate", "1000/s", "--burst", "50", source=f"in.{kind}"))
+        codes.append(place.run("--deadline", "0.3s", "--host-rate", "1000/s", "--burst", "50", source=f"in.{kind}"))
         assert codes[-1] in (0, 4), place.said
     assert len(codes) > 1
     assert urls_of(place) == Counter(zip(keys, urls, strict=True))

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from tests.commands import COMMAND, PATIENCE, environment, run_here, started
-from tests.conftest import require
+from tests.conftest import require, some
 from tests.outputs import FILES
 from tests.postgres import PASSWORD, Server
 from tests.waiting import eventually
@@ -347,7 +347,7 @@ def test_looking_at_a_finished_job_leaves_no_trace(place: Place, origin: Origin)
     assert {path.name: path.stat().st_mtime_ns for path in place.job.iterdir()} == before
 
 
-@pytest.mark.parametrize("is_killed", [False, True])
+@pytest.mark.parametrize("is_killed", some([True, False], 2))
 def test_a_job_in_a_directory_that_is_only_to_be_read_can_be_looked_at(slow: Place, is_killed: bool) -> None:
     prefix: list[str] = []
     if os.geteuid() == 0:

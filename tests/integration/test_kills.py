@@ -15,7 +15,7 @@ from tests.jobs.trial import Batch, Doomed, Trial, batch_of
 from tests.postgres import Server
 from workerpool.testing import Origin
 
-INPUTS = 4000 if IN_FULL else 200
+INPUTS = 4000 if IN_FULL else 120
 KILLS = 30 if IN_FULL else 3
 CALLS = 60 if IN_FULL else 2
 OUTPUTS = ("out.jsonl", "out.sqlite", "out.parquet", *(("out.csv", "out.jsonl.gz") if IN_FULL else ()))
@@ -77,8 +77,8 @@ def test_a_run_of_thousands_killed_at_random_moments_ends_with_one_record_for_ea
     tmp_path: Path, origin: Origin, doomed: Doomed
 ) -> None:
     dice = random.Random(1)
-    trial = Trial(tmp_path, origin, doomed, batch_of(origin, 4000 if IN_FULL else 400, dice), "out.jsonl")
-    finish(trial, kill_at_random(trial, 200 if IN_FULL else 5, dice))
+    trial = Trial(tmp_path, origin, doomed, batch_of(origin, 4000 if IN_FULL else 250, dice), "out.jsonl")
+    finish(trial, kill_at_random(trial, 200 if IN_FULL else 4, dice))
     print(f"{trial.kills} kills, {trial.repeats()} repeats")
 
 
@@ -102,11 +102,11 @@ def test_an_ordered_run_killed_at_random_moments_ends_in_the_order_of_its_inputs
 def test_a_round_of_retries_is_not_begun_again_after_a_kill(
     tmp_path: Path, origin: Origin, doomed: Doomed, options: tuple[str, ...]
 ) -> None:
-    lines = [origin.url(f"/status/500?i={number}") for number in range(60)]
+    lines = [origin.url(f"/status/500?i={number}") for number in range(40)]
     batch = Batch(urls=lines, of_urls=[(line, line) for line in lines], sends=4 * len(lines))
     trial = Trial(tmp_path, origin, doomed, batch, "out.jsonl", "--retry-rounds", "1", *options)
     for _ in range(4):  # the first two of them in the first pass, the others in the round
-        if trial.kill_after(arrivals=50) >= 0 or trial.is_finished():
+        if trial.kill_after(arrivals=35) >= 0 or trial.is_finished():
             break  # on a busy machine a kill may come late, and the same command would begin anew
     finish(trial, ordered="--ordered" in options)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import IN_FULL
 from workerpool.cli.completion import SCRIPTS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -90,6 +91,7 @@ def test_it_runs_by_itself(wheel: Path, tmp_path: Path) -> None:
     assert "complete" in done.stdout, done.stderr
 
 
+@pytest.mark.skipif(not IN_FULL, reason="make long")
 def test_the_source_distribution_builds_the_same(built: Path, wheel: Path) -> None:
     (path,) = built.glob("*.tar.gz")
     with tarfile.open(path) as archive:

@@ -179,8 +179,8 @@ def test_what_processes_share_is_removed_with_the_pool(tmp_path: Path, monkeypat
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with ShardedPool(2, 2, transport=elsewhere.answering_pids) as pool:
         assert all(outcome.ok for outcome in pool.stream(["http://h.test/"]))
-        assert len([*tmp_path.iterdir()]) == 1
-    assert not [*tmp_path.iterdir()]
+        assert len([*tmp_path.glob("workerpool-*")]) == 1
+    assert not [*tmp_path.glob("workerpool-*")]
 
 
 # -- receipts ----------------------------------------------------------------------------------------------------------

@@ -174,6 +174,10 @@ def test_the_summary_of_nothing_and_of_what_was_never_sent_is_a_sentence() -> No
 
 
 def test_numbers_are_written_for_people() -> None:
+    assert [duration(seconds) for seconds in (0.000_999_7, 0.999_7, 59.97, 3_599.7)] == [
+        *("1 ms", "1.0 s", "1 min 00 s", "1 h 00 min"),
+    ]
+    assert [size(count) for count in (999, 1_000, 999_949, 999_950)] == ["999 bytes", "1.0 kB", "999.9 kB", "1.0 MB"]
     assert [duration(seconds) for seconds in (0.000_4, 0.012, 3.21, 245, 7_800)] == [
         "400 µs", "12 ms", "3.2 s", "4 min 05 s", "2 h 10 min",
     ]  # fmt: skip

@@ -18,7 +18,7 @@ Waits = Literal["", "requests", "everyone"]
 OK = b"HTTP/1.1 200 OK"
 TEXT = b"The quick brown fox jumps over the lazy dog.\n" * 20
 HELLO = b"hello world"
-PATIENCE = 0.5
+PATIENCE = 1.0
 """Seconds after which a client gives up a case that `waits`: its answer never ends, and nobody closes."""
 
 

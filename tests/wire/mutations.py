@@ -96,9 +96,9 @@ split_answers = answers().flatmap(split).filter(bool)
 
 
 def examples(number: int) -> Any:
-    """How many are tried: a fifth as many in the suite, so many in full, or as many as the environment says."""
+    """How many are tried: a tenth as many in the suite, so many in full, or as many as the environment says."""
     return settings(
-        max_examples=int(os.environ.get("WIRE_EXAMPLES", number if IN_FULL else number // 5)),
+        max_examples=int(os.environ.get("WIRE_EXAMPLES", number if IN_FULL else number // 10)),
         deadline=None,
         derandomize="WIRE_EXAMPLES" not in os.environ,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],

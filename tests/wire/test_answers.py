@@ -25,8 +25,8 @@ from workerpool.transport import connection, trace
 CASES = all_cases()
 ODD = [listed.cases for listed in (*differences.LISTED, *differences.BETWEEN_PATHS, *differences.WHEN_CARRIED)]
 """Cases of which something is listed, by what that is."""
-SAMPLE = sorted({*some(CASES, 10), *(name for names in ODD for name in some(names, 3))})
-"""Of each of those a third and at least one, and of all a tenth: of a family they differ in a value, or in one byte."""
+SAMPLE = sorted({*some(CASES, 15), *(name for names in ODD for name in some(names, 4))})
+"""Of each of those a fourth and at least one, and of all a fifteenth: those of a family differ in a byte."""
 LANES = 8
 """Cases that run side by side: some wait."""
 

@@ -155,7 +155,7 @@ def way(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings(CUT_BEFORE_TLS)
-@pytest.mark.parametrize("way", some(["plain", "tls", "proxy tls", "proxy", "socks", "socks tls"], 2), indirect=True)
+@pytest.mark.parametrize("way", some(["tls", "plain", "proxy tls", "proxy", "socks tls", "socks"], 3), indirect=True)
 def test_whatever_servers_do_nothing_is_mixed_up_lost_or_left(
     tiny_switch_interval: None, way: tuple[UnrulyServer, dict[str, Any]]
 ) -> None:

@@ -17,6 +17,7 @@ from workerpool.model import Outcome, Request
 from workerpool.robots import Site
 from workerpool.tickets import Caller
 from workerpool.transport import translate
+from workerpool.wording import duration
 
 if TYPE_CHECKING:
     from requests import Response
@@ -60,8 +61,8 @@ class Door:
                     if caller.is_refused:
                         scheduler.withdraw(caller, now)
                         return caller
-                    if now >= gives_up_at:
-                        raise SlotTimeout(f"no leave to send to {host} within {max_wait:.3g} s: a budget is spent")
+                    if max_wait is not None and now >= gives_up_at:
+                        raise SlotTimeout(f"no leave to send to {host} within {duration(max_wait)}: a budget is spent")
                     until = min(caller.wakes_at, gives_up_at)
                     clock.wait(changed, None if until == NEVER else until - now)
             except BaseException:
