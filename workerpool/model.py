@@ -202,15 +202,16 @@ class Outcome:
     @property
     def saved(self) -> Saved | None:
         """The file that the body went to; None if it went to none."""
-        return getattr(self.response, "saved", None)
+        return None if self.response is None else vars(self.response).get("saved")
 
     @property
     def size(self) -> int:
         """Bytes of the body as read, also where it went to a file, or was left out by the worker that had it."""
-        response, saved = self.response, self.saved
-        if response is None:
+        if self.response is None:
             return 0
-        return saved.size if saved is not None else getattr(response, "left_out", 0) or len(response.content or b"")
+        own = vars(self.response)  # asked for what is not there, a lazy response would look for a way to make it
+        saved: Saved | None = own.get("saved")
+        return saved.size if saved is not None else own.get("left_out", 0) or len(self.response.content or b"")
 
     @property
     def url(self) -> str:

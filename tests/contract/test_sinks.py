@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import IN_FULL
 from tests.outputs import FILES, keys_in
 from workerpool.batch.sinks import DurableSink, check_apart, durable_sink_for, sql_locks
 from workerpool.batch.sinks import postgres as postgres_sink
@@ -23,6 +24,8 @@ from workerpool.batch.sinks.formats import OF_FILES, format_of
 from workerpool.errors import OptionError, SinkError
 
 TABLE = "table"
+KINDS = FILES if IN_FULL else ("out.jsonl", "out.csv.gz", "out.sqlite", "out.parquet")
+"""In a sample, each format once, and one of them compressed."""
 TABLES = (TABLE, "mariadb", "duckdb", "sqlite", "psycopg")
 """A PostgreSQL table, and those that are written by SQLAlchemy."""
 _numbers = count(1)
@@ -77,12 +80,12 @@ def output_of(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Outp
     return Output(url.replace("://", "+psycopg://", 1) if kind == "psycopg" else url)
 
 
-@pytest.fixture(params=[*FILES, *TABLES])
+@pytest.fixture(params=[*KINDS, *TABLES])
 def output(request: pytest.FixtureRequest, tmp_path: Path) -> Output:
     return output_of(request.param, tmp_path, request)
 
 
-@pytest.fixture(params=FILES)
+@pytest.fixture(params=KINDS)
 def file(request: pytest.FixtureRequest, tmp_path: Path) -> Output:
     return output_of(request.param, tmp_path, request)
 

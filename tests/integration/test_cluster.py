@@ -227,6 +227,7 @@ def children_of(pid: int) -> list[int]:
     return [*{*own, *(below for child in own for below in children_of(child))}]
 
 
+@pytest.mark.skipif(not IN_FULL, reason="make long")
 def test_a_command_that_is_interrupted_and_then_killed_goes_on_and_leaves_no_processes(
     tmp_path: Path, origin: Origin
 ) -> None:

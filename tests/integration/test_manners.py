@@ -64,6 +64,7 @@ def test_hosts_with_a_rate_of_their_own_lose_no_time_to_15_sick_ones(hosts: Host
     assert together < 1.3 * alone
 
 
+@pytest.mark.skipif(not IN_FULL, reason="make long")
 def test_hosts_lose_little_time_to_15_sick_ones_that_want_the_same_places(hosts: Hosts) -> None:
     """Without a rate all of them want every place; 1.1 on a quiet machine, and over 4 if turns were all."""
     options = {"max_workers": 64}

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.wire import paths, pictures
+from tests.conftest import combined
+from tests.wire import pictures
 from tests.wire.scripted import ScriptedServer
 from workerpool import Request, WorkerPool
 
@@ -129,8 +130,7 @@ def asks_nobody_else(url: str) -> bool:
     return before[0] in ("http://", "HTTP://", " http://", "http://user:pw@") and before[2][:1] in ("", "/", "?", "#")
 
 
-@pytest.mark.parametrize("way", ["straight", "proxy"])
-@pytest.mark.parametrize("kind", paths.POOLS)
+@pytest.mark.parametrize(("kind", "way"), combined(["fast", "slow"], ["straight", "proxy"]))
 def test_what_is_sent_is_byte_for_byte_what_requests_sends(kind: str, way: str) -> None:
     apart: dict[str, Any] = {}
     taken: dict[str, bool | None] = {}
