@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.commands import PATIENCE, environment
-from tests.conftest import IN_FULL, some
+from tests.conftest import IN_FULL
 from tests.jobs.place import Enough, Place
 from tests.jobs.trial import Doomed
 from tests.waiting import eventually
@@ -271,7 +271,8 @@ def peak_of(place: Place, urls: list[str], *words: str) -> int:
     return int(done.stdout) * 1024
 
 
-@pytest.mark.parametrize("words", some([("--job", "a.job"), ()], 2))
+@pytest.mark.skipif(not IN_FULL, reason="make long")
+@pytest.mark.parametrize("words", [("--job", "a.job"), ()])
 def test_thousands_of_inputs_of_few_urls_more_take_no_more_memory(
     place: Place, origin: Origin, words: tuple[str, ...]
 ) -> None:

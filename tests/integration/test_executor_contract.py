@@ -32,7 +32,7 @@ ROOT = HERE.parent.parent
 DEBIAN = Path("/usr/lib/python3.11/test")
 FILE = "test_concurrent_futures.py"
 
-PARTS = 4
+PARTS = 2
 """Of CPython's tests, which run side by side: they wait nearly all of their time."""
 
 READS_PRIVATE_FIELDS = {

@@ -33,7 +33,7 @@ def origin() -> Iterator[Origin]:
 
 @pytest.fixture
 def trial(tmp_path: Path, origin: Origin, doomed: Doomed) -> Trial:
-    return Trial(tmp_path, origin, doomed, batch_of(origin, 100, random.Random(4)), "out.jsonl")
+    return Trial(tmp_path, origin, doomed, batch_of(origin, 80, random.Random(4)), "out.jsonl")
 
 
 def goes_on(trial: Trial, executions: int = 1) -> None:

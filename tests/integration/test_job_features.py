@@ -469,7 +469,7 @@ def urls_of(place: Place) -> Counter[tuple[str, str]]:
     return Counter((record["key"], record["url"]) for record in place.records())
 
 
-@pytest.mark.parametrize("kind", ["csv", "csv.gz", "jsonl.gz", "parquet"])
+@pytest.mark.parametrize("kind", some(["csv", "csv.gz", "parquet", "jsonl.gz"], 2))
 def test_a_source_of_any_kind_is_gone_on_with_where_it_was_left(place: Place, origin: Origin, kind: str) -> None:
     """Rows span lines, and keys repeat: what tells inputs apart is their place alone."""
     count = 1200 if IN_FULL else 600

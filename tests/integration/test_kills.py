@@ -15,7 +15,7 @@ from tests.jobs.trial import Batch, Doomed, Trial, batch_of
 from tests.postgres import Server
 from workerpool.testing import Origin
 
-INPUTS = 4000 if IN_FULL else 120
+INPUTS = 4000 if IN_FULL else 100
 KILLS = 30 if IN_FULL else 2
 CALLS = 60 if IN_FULL else 1
 OUTPUTS = ("out.jsonl", "out.sqlite", "out.parquet", *(("out.csv", "out.jsonl.gz") if IN_FULL else ()))
@@ -130,7 +130,7 @@ def test_a_run_killed_at_one_of_its_calls_ends_with_one_record_for_each_input(
     kills = repeats = 0
     for number in range(CALLS + 1):
         with Origin() as origin:
-            batch = batch_of(origin, 1000 if IN_FULL else 60, random.Random(5))
+            batch = batch_of(origin, 1000 if IN_FULL else 40, random.Random(5))
             trial = Trial(make(tmp_path / str(number)), origin, doomed, batch, output)
             if not counts:
                 finish(trial)

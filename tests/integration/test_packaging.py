@@ -30,7 +30,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file() and not name.startswith(("docs/", "tests/", "benchmarks/")):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(directory), str(source)]
+    kinds = [] if IN_FULL else ["--wheel"]  # by default both, the wheel from the source distribution
+    command = [sys.executable, "-m", "build", "--no-isolation", *kinds, "--outdir", str(directory), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return directory
