@@ -238,7 +238,7 @@ def test_a_pool_that_cannot_be_made_leaves_the_budget(tmp_path: Path, monkeypatc
 
     with pytest.raises(OptionError):
         WorkerPool(2, budget=tmp_path / "never.budget", transport=refuse)
-    assert left == [str(tmp_path / "never.budget")]
+    assert left.count(str(tmp_path / "never.budget")) == 1, "others may leave theirs now, some time after their end"
 
 
 def test_a_pools_session_spends_the_same_budget(tmp_path: Path, origin: Origin) -> None:
