@@ -172,7 +172,7 @@ def test_pools_of_processes_share_a_named_budget_with_others(origin: Origin, mon
         outcomes.extend(one.stream(given))
         consumer.join(LONG)
     assert sum(outcome.ok for outcome in outcomes) == 80
-    assert origin.busiest(1.0, "127.0.0.1") <= 1 + 40 + 2
+    assert origin.busiest(1.0, "127.0.0.1") <= 1 + 40 + 4  # what a busy machine sends 0.1 s late comes with the next
 
 
 def test_what_processes_share_is_removed_with_the_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
