@@ -145,7 +145,7 @@ class Live:
     """Shows a job that is run from Python: ``with Live() as live: job.run(progress=live, progress_every=0.5)``.
 
     On a terminal and in a notebook a picture that changes, by rich; elsewhere a line on standard error every 10 s.
-    `title` names the run. It is called with each `Moment`, in the run's thread.
+    `title` names the run. It is called with each `Moment`, in the thread of the run's housekeeper.
     """
 
     def __init__(self, title: str = "") -> None:
