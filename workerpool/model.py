@@ -202,6 +202,7 @@ class Outcome:
     @property
     def saved(self) -> Saved | None:
         """The file that the body went to; None if it went to none."""
+        # Asked by getattr for what is not there, a lazy response would look for a way to make it.
         return None if self.response is None else vars(self.response).get("saved")
 
     @property
@@ -209,9 +210,10 @@ class Outcome:
         """Bytes of the body as read, also where it went to a file, or was left out by the worker that had it."""
         if self.response is None:
             return 0
-        own = vars(self.response)  # asked for what is not there, a lazy response would look for a way to make it
-        saved: Saved | None = own.get("saved")
-        return saved.size if saved is not None else own.get("left_out", 0) or len(self.response.content or b"")
+        saved = self.saved
+        if saved is not None:
+            return saved.size
+        return vars(self.response).get("left_out", 0) or len(self.response.content or b"")
 
     @property
     def url(self) -> str:

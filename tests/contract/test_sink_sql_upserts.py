@@ -158,7 +158,7 @@ def test_rows_are_merged_once_wherever_the_process_ended(each: Table, monkeypatc
             "FOR EACH ROW SET NEW.changes = OLD.changes + 1"
         )
     for first, mode in (1, "before"), (2, "after"):
-        for at in count(1) if IN_FULL else count(first, 30):
+        for at in count(1) if IN_FULL else count(first, 12):
             each.run(f"DELETE FROM {each.table}")
             each.run(f"INSERT INTO {each.table} (id, \"order\", price) VALUES (1, 'a', 7), (9, 'a', 9)")
             sink = each.sink()
