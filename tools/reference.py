@@ -85,7 +85,8 @@ def _default(option: Option, parameter: inspect.Parameter) -> str:
 
 def of_metrics() -> str:
     """The table of all metrics, from a run that has one of each."""
-    metrics = Metrics(look=lambda: Moment(total=1, allowed=1.0))
+    metrics = Metrics()
+    metrics.look_at(lambda: Moment(total=1, allowed=1.0))
     metrics.observe(Outcome(Request("http://a.test/"), attempts=(Attempt(0.0, 0.1, 200),)))
     metrics.end(0)
     rows = []

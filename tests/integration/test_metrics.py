@@ -94,9 +94,10 @@ def test_a_run_leaves_a_file_that_says_how_it_ended(
     assert 'workerpool_run_requests_total{result="ok"} 1.0' in text
 
 
-def test_what_cannot_be_served_or_written_is_refused_before_anything_is_sent(
+def test_what_cannot_be_served_or_written_is_refused_before_anything_is_made_or_sent(
     tmp_path: Path, origin: Origin, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "out.jsonl").write_text("of yesterday\n")
     (tmp_path / "urls.txt").write_text(f"{origin.url('/bytes/1')}\n")
     words = ["run", str(tmp_path / "urls.txt"), "-o", str(tmp_path / "out.jsonl"), "--overwrite"]
     port = origin.url("/").rsplit(":", 1)[1].strip("/")
@@ -108,7 +109,22 @@ def test_what_cannot_be_served_or_written_is_refused_before_anything_is_sent(
     assert "--metrics='here' must be a port" in refused.stderr
     refused = run_here([*words, "--metrics-file", str(tmp_path / "no" / "m.prom")], capsys)
     assert refused.returncode == 5
+    assert f"cannot be written to {tmp_path / 'no' / 'm.prom'}: No such file or directory" in refused.stderr
+    refused = run_here([*words, "--metrics-file", str(tmp_path)], capsys)
+    assert refused.returncode == 5
+    assert f"cannot be written to {tmp_path}: Is a directory" in refused.stderr
     assert origin.requests == 0
+    assert (tmp_path / "out.jsonl").read_text() == "of yesterday\n"
+
+
+def test_a_run_that_is_refused_leaves_the_metrics_of_the_one_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "crawl.prom"
+    path.write_text("of the run before\n")
+    words = ["run", str(tmp_path / "none.txt"), "-o", str(tmp_path / "out.jsonl"), "--metrics-file", str(path)]
+    assert run_here(words, capsys).returncode == 2
+    assert path.read_text() == "of the run before\n"
 
 
 def test_a_file_that_can_no_longer_be_written_ends_no_run(

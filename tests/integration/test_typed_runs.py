@@ -66,6 +66,7 @@ def test_rows_go_to_the_output_and_rejects_beside_it(capsys: pytest.CaptureFixtu
     assert "rows           2 written; 3 rejected, with their reasons in" in said
     assert "out.jsonl.rejects.jsonl" in said
     assert run(capsys, "-o", "out.csv", "--schema", "s.toml", "--rejects", "out.jsonl.rejects.jsonl")[0] == 2
+    assert not Path("out.csv").exists()  # or the next run would be refused for it
 
 
 def test_a_run_without_rejects_makes_no_file_and_is_well(capfd: pytest.CaptureFixture[str], place: Path) -> None:
@@ -80,6 +81,8 @@ def test_a_run_without_rejects_makes_no_file_and_is_well(capfd: pytest.CaptureFi
     ("words", "sentence"),
     [
         (("-o", "-", "--schema", "s.toml"), "give --rejects="),
+        (("-o", "x.jsonl", "--schema", "s.toml", "--rejects", "no/r.jsonl"), "there is no directory no: make it"),
+        (("-o", "x.jsonl", "--job", "j", "--schema", "s.toml", "--rejects", "no/r.jsonl"), "there is no directory no"),
         (("-o", "x.csv", "--upsert"), "--upsert needs --schema"),
         (("-o", "x.csv", "--schema", "s.toml", "--upsert"), "csv has no rows that could be replaced by their key"),
         (("-o", "x.csv", "--schema", "none.toml"), "the schema none.toml: it cannot be read"),

@@ -147,7 +147,8 @@ def test_a_run_tells_how_far_it_is_and_in_the_end_how_it_ended(tmp_path: Path) -
 
 def test_promtool_finds_nothing_to_say(tmp_path: Path) -> None:
     require(shutil.which("promtool"), "promtool, of Debian's package prometheus")
-    metrics = Metrics(look=lambda: Moment(total=20, allowed=50.0, pool=POOL))
+    metrics = Metrics()
+    metrics.look_at(lambda: Moment(total=20, allowed=50.0, pool=POOL))
     metrics.observe(ended())
     metrics.end(0)
     said = subprocess.run(

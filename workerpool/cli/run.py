@@ -97,7 +97,7 @@ class _Ready:
 
 
 def _run(settings: RunSettings, speaker: Speaker, owns_process: bool) -> int:
-    # Everything that can be refused is, before anything is sent; the output last, as opening it makes it.
+    # Everything that can be refused is, before anything is sent; the output last, as opening it empties it.
     with ExitStack() as stack:
         pool = make_pool(
             settings.processes,
@@ -108,12 +108,13 @@ def _run(settings: RunSettings, speaker: Speaker, owns_process: bool) -> int:
         )
         wait = False
         try:
+            exporter = stack.enter_context(exported(settings.metrics, settings.metrics_file, speaker))
             ready = (
                 _open_straight(settings, speaker, stack)
                 if settings.job is None
                 else _open_job(settings, speaker, stack)
             )
-            code = _Execution(settings, speaker, ready, pool, owns_process).carry_out()
+            code = _Execution(settings, speaker, ready, pool, exporter, owns_process).carry_out()
             wait = code != NOT_WRITTEN  # else requests are still in flight, and their results have nowhere to go
             return code
         finally:
@@ -140,6 +141,8 @@ def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) ->
     )
     rejects = None if schema is None else RejectsFile(rejects_path(settings.output, settings.rejects))
     check_apart(settings.output, sources.paths)
+    if rejects is not None:
+        rejects.check(overwrite=settings.overwrite or settings.upsert)  # an upsert is run again and again
     sources.check()
     duplicates = stack.enter_context(scratch_duplicates(sources.paths)) if settings.dedupe else None
     bodies = None
@@ -148,7 +151,7 @@ def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) ->
         bodies = stack.enter_context(scratch_bodies(settings.save, sources.paths, sources.where))
     sink.open()
     if rejects is not None:
-        rejects.open(overwrite=settings.overwrite or settings.upsert)  # an upsert is run again and again
+        rejects.open()
     books = StraightBooks(
         sources,
         sink,
@@ -180,6 +183,7 @@ class _Execution:
         speaker: Speaker,
         ready: _Ready,
         pool: WorkerPool,
+        exporter: Exporter | None,
         owns_process: bool,
     ) -> None:
         self._settings = settings
@@ -190,7 +194,7 @@ class _Execution:
         self._owns_process = owns_process
         self._tally = Tally()
         self._progress: Progress | None = None
-        self._exporter: Exporter | None = None
+        self._exporter = exporter
         self._cpu = 0.0  # seconds, of the run
         # Who looks: here, in the log, at the metrics, or at a job by `top`. Nobody knows how many pages there will be.
         looks = settings.has_progress or events.is_on("run.progress") or settings.metrics or settings.job is not None
@@ -210,13 +214,13 @@ class _Execution:
     def carry_out(self) -> int:
         if self._ready.job is not None and self._ready.job.told is not None:
             self._speaker.tell(f"workerpool: {self._ready.job.told}.")
-        settings = self._settings
-        with exported(settings.metrics, settings.metrics_file, self._run.moment, self._speaker) as self._exporter:
-            with self._signals, self._display():
-                began = time.process_time()
-                result = self._run.execute()
-                self._cpu = time.process_time() - began
-            self._end_metrics(result.exit_code)
+        if self._exporter is not None:
+            self._exporter.begin(self._run.moment)
+        with self._signals, self._display():
+            began = time.process_time()
+            result = self._run.execute()
+            self._cpu = time.process_time() - began
+        self._end_metrics(result.exit_code)
         self._tell_end(result)
         return result.exit_code
 

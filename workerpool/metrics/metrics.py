@@ -34,20 +34,14 @@ class Metrics:
     """What a pool and its run do, for Prometheus; needs prometheus_client (the ``[prometheus]`` extra).
 
     With a `pool` it shows its statistics at each scrape. Of a run, `observe` counts its outcomes, and `progress` takes
-    its moments: give both to `Job.run`. `look`: makes a moment of a run at each scrape, in place of `progress`.
-    `registry`: the one that it registers with, a new one by default. Raises `OptionError` where the library is missing.
+    its moments: give both to `Job.run`. `registry`: the one that it registers with, a new one by default. Raises
+    `OptionError` where the library is missing.
     """
 
-    def __init__(
-        self,
-        pool: Pool | None = None,
-        *,
-        look: Callable[[], Moment] | None = None,
-        registry: CollectorRegistry | None = None,
-    ) -> None:
+    def __init__(self, pool: Pool | None = None, *, registry: CollectorRegistry | None = None) -> None:
         self._library: Any = load("prometheus_client", "prometheus", "metrics")
         self._pool = pool
-        self._look = look
+        self._look: Callable[[], Moment] | None = None
         self._moment: Moment | None = None
         # Written by the run's thread alone, in single steps; a scrape may come in the middle of one outcome.
         self._reasons = Counter[str]()
@@ -73,6 +67,10 @@ class Metrics:
     def progress(self, moment: Moment) -> None:
         """Take a moment of a run. Any thread."""
         self._moment = moment
+
+    def look_at(self, run: Callable[[], Moment]) -> None:
+        """Have `run` make a moment at each scrape from now on, in place of `progress`."""
+        self._look = run
 
     def end(self, code: int) -> None:
         """Note that the run has ended, and what with."""

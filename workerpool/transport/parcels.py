@@ -70,7 +70,7 @@ def unpack_response(parcel: Parcel) -> Response:
 def _pickled(response: Response) -> bytes:
     """Pickle a response with what requests leaves out: where redirects led, and the file that its body went to."""
     following = [getattr(hop, "_next", None) for hop in [*response.history, response]]
-    return pickle.dumps((response, following, getattr(response, "saved", None)), pickle.HIGHEST_PROTOCOL)
+    return pickle.dumps((response, following, vars(response).get("saved")), pickle.HIGHEST_PROTOCOL)
 
 
 def _without_code(response: Response) -> Response:

@@ -25,9 +25,12 @@ _AT_ONCE = 256 * 1024  # bytes
 def rejects_path(output: str | None, given: str | None, directory: str | None = None) -> str:
     """Return where rejects go: what was `given`, or beside the output, or in a job's `directory`.
 
-    `output` is None for a function. Raises `OptionError` where none of these is there.
+    `output` is None for a function. Raises `OptionError` where none of these is there, and for a path whose directory
+    is not.
     """
     if given is not None:
+        if not os.path.isdir(directory := os.path.dirname(given) or os.curdir):
+            raise OptionError(f"rejects={given!r}: there is no directory {directory}: make it, or name another file")
         return given
     if output is not None and output != STDOUT and "://" not in output:
         return output + ENDING
@@ -44,16 +47,19 @@ class RejectsFile:
         self.count = 0
         self._file = -1
 
-    def open(self, *, overwrite: bool = False) -> None:
-        """Make room for it; raises `OptionError` for one that is there already and may not be replaced."""
-        if not os.path.lexists(self.path):
-            return
-        if not overwrite:
+    def check(self, *, overwrite: bool = False) -> None:
+        """Raise `OptionError` for a file that is there already and may not be replaced."""
+        if not overwrite and os.path.lexists(self.path):
             raise OptionError(
                 f"{self.path} is there already: give overwrite=True to replace it, or another one by rejects="
             )
+
+    def open(self) -> None:
+        """Take away the file of another run; raises `SinkError`."""
         try:
             os.unlink(self.path)
+        except FileNotFoundError:
+            pass
         except OSError as error:
             raise SinkError(f"{self.path} cannot be replaced: {reason_of(error)}") from error
 
