@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.sizes import LONG_FUNCTION, LONG_MODULE
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "workerpool"
 
@@ -202,3 +204,20 @@ def test_an_allowed_import_passes(unit: str, source: str) -> None:
 def test_imports_for_types_only_do_not_count() -> None:
     source = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from requests import Response"
     assert [found.target for found in imports_of(source, "model", "here")] == ["typing"]
+
+
+def test_a_long_module_says_why_and_no_function_is_long() -> None:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        if path.read_text().count("\n") > LONG_MODULE:
+            assert "long" in (ast.get_docstring(tree) or ""), f"{path} says nowhere why it is that long"
+        assert [*long_functions(tree)] == [], path
+
+
+def long_functions(tree: ast.AST) -> Iterator[str]:
+    """The names of the functions that have too many lines, without their docstrings."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            said = (ast.get_docstring(node, clean=False) or "").count("\n") + 1
+            if node.body[-1].end_lineno - node.lineno - said >= LONG_FUNCTION:  # type: ignore[operator]
+                yield node.name

@@ -6,6 +6,8 @@ for whoever asks (`workerpool.crew.turns`), without the lock. All of it is calle
 Work is a request that the scheduler allows to be sent, or a callable from `submit()`. With both waiting, the kind of
 which fewer are being done is served next, so neither starves the other. As many requests and callables as there are
 workers are being done at once.
+
+It is long, as one lock guards all of it and each question reads what another one writes: see the class.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Types and defaults are in the signatures of `WorkerPool` and `Job`, checks in `checking` and in the values themselves.
 The parser and its --help are made of this, and `make docs` writes the tables of docs/reference and the docstring of
-`WorkerPool` of it; tests hold its names to the signatures. Values, any thread.
+`WorkerPool` of it; tests hold its names to the signatures. One table, as long as there are options. Values, any thread.
 
 To add an option: the argument in the signature, its check, a row here, and `make docs`.
 """

@@ -3,6 +3,8 @@
 The run's thread fetches: `pool.batches` gives it all that has ended and waits, that is one transaction, and only then
 are the requests in it no longer counted as being sent. So at most as many requests are sent and not in the ledger as
 there are workers. The housekeeper's thread takes records from the ledger to the sink (`mover`).
+
+It is long, as all that an outcome may mean to a job (a copy, a page, a body, a reject) goes into one transaction.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The protocol of the budget in Redis as a pure model: told the time and a call, it changes its state and answers.
 
-`script` is the same in Lua, and a property test holds the two together; simulations run this one. Whole numbers only,
-in the units of `terms`. No clock, no lock, no I/O.
+`script` is the same in Lua, and a property test holds the two together; simulations run this one. Both are long, and
+in one piece, as they are read side by side. Whole numbers only, in the units of `terms`. No clock, no lock, no I/O.
 
 A *slot* has a time on a grid, which begins anew after a rest, so the grid is a leaky bucket's. What is leased of it is
 counted by its cell: one slot, or what comes in 5 ms above 1,000 a second. Who asks gets slots of the near future:

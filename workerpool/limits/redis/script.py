@@ -1,6 +1,7 @@
 """The protocol of `model` in Lua, as the server runs it: one call, which nothing else comes in between.
 
-Whoever changes one changes the other: `tests/property/test_redis_model.py` holds them together. The keys are those of
+Whoever changes one changes the other: `tests/property/test_redis_model.py` holds them together. It is one long script,
+as a server runs nothing else in one step. The keys are those of
 the members and of each account, in the order of the call's asks; the arguments are the time, or "" for the server's
 own, and the call as JSON. The state is in hashes, with a field for each member and one, ".", for the rest, and ends by
 itself when nobody has called for long.
