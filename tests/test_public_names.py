@@ -107,7 +107,8 @@ def test_the_testing_kit_offers_at_least_these() -> None:
     assert set(workerpool.testing.__all__) >= TESTING
 
 
-def test_importing_the_package_leaves_its_testing_kit_and_command_line_alone() -> None:
-    script = "import sys, workerpool; print(sorted({'workerpool.testing', 'workerpool.cli'} & set(sys.modules)))"
+def test_importing_the_package_leaves_the_pool_to_who_uses_it_and_its_testing_kit_and_command_line_alone() -> None:
+    rest = "{'workerpool.pool', 'requests', 'workerpool.testing', 'workerpool.cli'}"
+    script = f"import sys, workerpool; print(sorted({rest} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "[]"

@@ -43,7 +43,6 @@ from workerpool.errors import (
     WrongThread,
 )
 from workerpool.model import Attempt, Outcome, Request, Timings, Underway
-from workerpool.pool import WorkerPool
 from workerpool.rate import Rate
 from workerpool.saving import Save
 from workerpool.statistics import PoolStatistics
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
     from workerpool.batch.tables import arrow_batches, rows, to_arrow, to_pandas
     from workerpool.batch.template.template import Template
     from workerpool.cluster import ClusterPool, fetch
+    from workerpool.pool import WorkerPool
     from workerpool.processes import ShardedPool
     from workerpool.view import Live
 
@@ -70,13 +70,14 @@ _LATER = {
     "Schema": "workerpool.batch.schemas.schema",
     "ShardedPool": "workerpool.processes",
     "Template": "workerpool.batch.template.template",
+    "WorkerPool": "workerpool.pool",
     "arrow_batches": "workerpool.batch.tables",
     "fetch": "workerpool.cluster",
     "rows": "workerpool.batch.tables",
     "to_arrow": "workerpool.batch.tables",
     "to_pandas": "workerpool.batch.tables",
 }
-"""Names of what stands above the pool, by their modules: they are imported when they are first asked for."""
+"""Names of the pool and of what stands above it, by their modules: they are imported when they are first asked for."""
 
 
 def __getattr__(name: str) -> Any:

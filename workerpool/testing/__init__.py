@@ -7,8 +7,19 @@ is time that a test moves. Production code never imports this package.
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from workerpool.testing.clock import ManualClock
 from workerpool.testing.origin import Arrival, Origin, OriginProcess, Reply
-from workerpool.testing.transport import Answer, ScriptedTransport
+
+if TYPE_CHECKING:
+    from workerpool.testing.transport import Answer, ScriptedTransport
 
 __all__ = ["Answer", "Arrival", "ManualClock", "Origin", "OriginProcess", "Reply", "ScriptedTransport"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Answer", "ScriptedTransport"):  # what they stand on, the process of an origin can do without
+        return getattr(import_module("workerpool.testing.transport"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
