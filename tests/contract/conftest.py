@@ -94,7 +94,7 @@ def route(request: pytest.FixtureRequest) -> Iterator[Route]:
 
 
 @pytest.fixture(scope="session")
-def bucket() -> Iterator[str]:
+def bucket(authority: Authority) -> Iterator[str]:
     """A bucket on an S3 server of this process."""
     fsspec = pytest.importorskip("fsspec")
     pytest.importorskip("s3fs")
@@ -102,7 +102,8 @@ def bucket() -> Iterator[str]:
     server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with pytest.MonkeyPatch.context() as patch:
-        # Each client reads what botocore knows of the service's every call, which takes longer than a test.
+        # Each client reads what botocore knows of the service's every call, which takes longer than a test, and all
+        # authorities, even where nothing is encrypted.
         patch.setattr("botocore.session.create_loader", cache(loaders.create_loader))
         server.start()
         host, port = server.get_host_and_port()
@@ -110,6 +111,7 @@ def bucket() -> Iterator[str]:
         patch.setenv("AWS_ACCESS_KEY_ID", "user")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_CA_BUNDLE", authority.file)
         fsspec.filesystem("s3").mkdir("jobs")
         yield "s3://jobs"
         server.stop()
