@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,11 @@ class Import:
     where: str
 
 
+@cache
+def parsed(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
 def imports_of(source: str, unit: str, where: str) -> Iterator[Import]:
     """Yield every import that runs, wherever in the file it stands."""
     lines = source.splitlines()
@@ -106,7 +112,7 @@ def imports_of(source: str, unit: str, where: str) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
             yield from walk(child)
 
-    yield from walk(ast.parse(source))
+    yield from walk(parsed(source))
 
 
 def _names(node: ast.Import | ast.ImportFrom) -> list[str]:
@@ -208,7 +214,7 @@ def test_imports_for_types_only_do_not_count() -> None:
 
 def test_a_long_module_says_why_and_no_function_is_long() -> None:
     for path in sorted(PACKAGE.rglob("*.py")):
-        tree = ast.parse(path.read_text())
+        tree = parsed(path.read_text())
         if path.read_text().count("\n") > LONG_MODULE:
             assert "long" in (ast.get_docstring(tree) or ""), f"{path} says nowhere why it is that long"
         assert [*long_functions(tree)] == [], path
