@@ -25,8 +25,8 @@ redis = pytest.importorskip("redis")
 
 RATE = 500 if IN_FULL else 300
 """Requests a second of four processes together."""
-LATE = 0.02
-"""A server sees what was sent in time up to so much late: of the rate, as much more in any window."""
+LATE = 0.1
+"""Seconds that what was sent in time may take to the server of a busy machine: what follows it comes too soon."""
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_four_processes_keep_to_one_rate_use_it_up_and_share_it_with_few_calls(
         calls = client.info("commandstats")["cmdstat_evalsha"]["calls"] - calls
         sent = names(origin, began, ended)
         assert calls <= 4 * 10 * (ended - began) + 4
-        assert origin.busiest(1.0) <= RATE * (1 + LATE) + 5
+        assert origin.busiest(1.0) <= 1 + RATE * (1 + LATE)
         held.expect(origin.busiest(1.0) <= RATE * 1.02, origin.busiest(1.0))
         held.expect(sent.total() >= 0.97 * RATE * (ended - began), sent)
         held.expect(max(sent.values()) <= 1.1 * min(sent.values()), sent)
@@ -92,7 +92,7 @@ def test_four_processes_keep_to_one_rate_use_it_up_and_share_it_with_few_calls(
         began = time.monotonic()
         by_three = names(origin, began, passes(origin, 1.0)).total()
         held.expect(by_three >= 0.93 * RATE, by_three)
-        assert origin.busiest(1.0) <= RATE * (1 + LATE) + 5
+        assert origin.busiest(1.0) <= 1 + RATE * (1 + LATE)
 
 
 @pytest.mark.slow
@@ -114,7 +114,8 @@ def test_when_the_server_is_killed_they_go_on_with_their_shares_and_together_aga
         began = time.monotonic()
         together = names(origin, began, passes(origin, 1.5))
         held.expect(together.total() >= 0.93 * 300, together)
-        assert origin.busiest(1.0) <= 200 * (1 + LATE) + 5
+        assert origin.busiest(1.0) <= 1 + 200 * (1 + LATE)
+        held.expect(origin.busiest(1.0) <= 209, origin.busiest(1.0))
 
 
 def test_the_server_never_counts_more_sockets_than_all_processes_may_have(
@@ -153,7 +154,7 @@ def test_threads_of_one_process_share_what_is_leased(
         assert all(outcome.ok for stream in outcomes for outcome in stream)
         assert one._budget is not None
         assert one._budget._pool.in_flight == 0  # type: ignore[union-attr]
-    assert origin.busiest(0.5) <= 200 * (1 + 2 * LATE) + 5
+    assert origin.busiest(0.5) <= 1 + 400 * (0.5 + LATE)
     assert origin.connections_peak <= 8
 
 

@@ -97,7 +97,8 @@ def test_two_processes_and_a_third_started_later_keep_to_one_rate_use_it_up_and_
         ended = time.monotonic()
         two, three = names(origin, began, began + 2.5), names(origin, joined, ended)
         sent = sum(began <= arrival.time < ended for arrival in origin.arrivals)
-        assert origin.busiest(1.0) <= 100 + 1 + 5  # a burst of 1; what arrives is less even than what is sent
+        assert origin.busiest(1.0) <= 1 + 100 + 10  # what a busy machine sends 0.1 s late comes together with the next
+        held.expect(origin.busiest(1.0) <= 106, origin.busiest(1.0))
         # A quiet machine uses all of it: `python -m benchmarks.file_budget`.
         held.expect(sent >= 0.93 * 100 * (ended - began), sent / (ended - began))
         held.expect(max(two.values()) <= 1.1 * min(two.values()), two)
@@ -107,7 +108,7 @@ def test_two_processes_and_a_third_started_later_keep_to_one_rate_use_it_up_and_
         origin.wait_until(lambda: time.monotonic() > killed + 2, timeout=10)
         by_two = sum(names(origin, killed, killed + 2).values())
         held.expect(by_two >= 0.9 * 200, by_two)
-        assert origin.busiest(1.0) <= 106
+        assert origin.busiest(1.0) <= 111
 
 
 @pytest.mark.slow
