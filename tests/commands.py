@@ -1,4 +1,7 @@
-"""The command line as tests use it: in this process, as most of it needs no other, or as one of its own."""
+"""The command line as tests use it: in this process, as most of it needs no other, or in one of its own.
+
+That is begun as users begin it (`started`) where this or its end is looked at, and else a `forked.ForkedCommand`.
+"""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ import pytest
 
 from tests.certificates import Authority
 from tests.commands import COMMAND, PATIENCE, run_here, started
+from tests.forked import ForkedCommand
 from workerpool.batch.sinks import durable_sink_for
 from workerpool.testing import Origin, Reply
 
@@ -240,7 +241,7 @@ def test_ordered_keeps_the_source_s_order(run: Run, origin: Origin, urls: Callab
 
 
 def test_results_can_be_read_as_they_arrive(origin: Origin, urls: Callable[..., str]) -> None:
-    with started("run", urls(origin.url("/"), origin.url("/delay/30")), "-o", "-") as process:
+    with ForkedCommand("run", urls(origin.url("/"), origin.url("/delay/30")), "-o", "-") as process:
         line = read_until(process.stdout, b"\n")
         assert json.loads(line)["url"] == origin.url("/")
         assert process.poll() is None
@@ -382,7 +383,7 @@ def test_the_first_signal_drains(
     origin: Origin, urls: Callable[..., str], tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     out = tmp_path / "out.jsonl"
-    with started("run", urls(*[origin.url("/delay/0.5")] * 500), "-o", str(out), "--workers", "4") as process:
+    with ForkedCommand("run", urls(*[origin.url("/delay/0.5")] * 500), "-o", str(out), "--workers", "4") as process:
         origin.wait_for(4, timeout=PATIENCE)
         process.send_signal(number)
         _, errors = process.communicate(timeout=PATIENCE)
@@ -404,7 +405,7 @@ def test_the_second_signal_stops_now_and_keeps_what_came(
 ) -> None:
     out = tmp_path / "out.jsonl"
     source = urls(*(origin.url(f"/bytes/{n}") for n in range(10)), *[origin.url("/delay/600")] * 10)
-    with started("run", source, "-o", str(out), "--timeout", "700") as process:
+    with ForkedCommand("run", source, "-o", str(out), "--timeout", "700") as process:
         origin.wait_until(lambda: origin.requests >= 16, timeout=PATIENCE)
         process.send_signal(signal.SIGINT)
         read_until(process.stderr, b"finishing")
@@ -608,7 +609,7 @@ def on_terminal(*words: str, environment: dict[str, str] | None = None) -> tuple
     if "NO_COLOR" not in (environment or {}):
         variables.pop("NO_COLOR", None)
     got = b""
-    with started("run", *words, stderr=theirs, stdout=subprocess.DEVNULL, env=variables) as process:
+    with ForkedCommand("run", *words, stderr=theirs, stdout=subprocess.DEVNULL, env=variables) as process:
         os.close(theirs)
         limit = time.monotonic() + PATIENCE
         while select.select([ours], [], [], max(0.0, limit - time.monotonic()))[0]:

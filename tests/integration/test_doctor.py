@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 
 from tests.certificates import VERSIONS, Authority
-from tests.commands import COMMAND, PATIENCE, run_here, started
+from tests.commands import COMMAND, PATIENCE, run_here
+from tests.forked import ForkedCommand
 from tests.tunnels import Tunnels
 from workerpool.doctor import Examination, Examiner
 from workerpool.rate import Rate
@@ -412,7 +413,7 @@ def test_ctrl_c_says_what_was_found_so_far_and_ends_at_once(
 ) -> None:
     with (
         Origin() as origin,
-        started("doctor", origin.url(path), "--json", "--patience", "50", "--timeout", "50") as process,
+        ForkedCommand("doctor", origin.url(path), "--json", "--patience", "50", "--timeout", "50") as process,
     ):
         origin.wait_for(after, PATIENCE)
         began = time.monotonic()
@@ -431,7 +432,7 @@ def on_terminal(url: str, *words: str) -> str:
     ours, theirs = pty.openpty()
     got = b""
     variables = {**os.environ, "TERM": "xterm-256color"}
-    with started("doctor", url, *words, stderr=theirs, stdout=subprocess.DEVNULL, env=variables) as process:
+    with ForkedCommand("doctor", url, *words, stderr=theirs, stdout=subprocess.DEVNULL, env=variables) as process:
         os.close(theirs)
         limit = time.monotonic() + PATIENCE
         while select.select([ours], [], [], max(0.0, limit - time.monotonic()))[0]:

@@ -21,8 +21,9 @@ from typing import Any
 
 import pytest
 
-from tests.commands import COMMAND, PATIENCE, environment, run_here, started
+from tests.commands import COMMAND, PATIENCE, environment, run_here
 from tests.conftest import require, some
+from tests.forked import ForkedCommand
 from tests.outputs import FILES
 from tests.postgres import PASSWORD, Server
 from tests.waiting import eventually
@@ -79,9 +80,9 @@ class Place:
         return {**json.loads(done.stdout), "code": done.returncode}
 
     @contextmanager
-    def running(self, *more: str) -> Iterator[subprocess.Popen[str]]:
+    def running(self, *more: str) -> Iterator[ForkedCommand]:
         """A run that has ended at least two inputs, killed by its id in the end."""
-        with started(*self.words(*more), cwd=self.directory, text=True, env=environment()) as process:
+        with ForkedCommand(*self.words(*more), cwd=self.directory, text=True, env=environment()) as process:
             assert eventually(lambda: self._is_under_way(process.pid), PATIENCE)
             yield process
 

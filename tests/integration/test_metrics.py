@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from benchmarks.nginx import free_port
-from tests.commands import PATIENCE, run_here, started
+from tests.commands import PATIENCE, run_here
 from tests.conftest import require
+from tests.forked import ForkedCommand
 from tests.late import late
 from tests.waiting import eventually
 from workerpool.testing import Arrival, Origin, Reply
@@ -73,7 +74,7 @@ def test_a_real_prometheus_scrapes_a_run(tmp_path: Path, origin: Origin) -> None
     words = ["run", str(tmp_path / "urls.txt"), "-o", str(tmp_path / "out.jsonl"), "--metrics", str(port)]
     with late() as last, prometheus(tmp_path, port) as url:
         (tmp_path / "urls.txt").write_text("\n".join([*(origin.url(f"/bytes/{n}") for n in range(9)), last.url]))
-        with started(*words) as run:
+        with ForkedCommand(*words) as run:
             look_at(url)
             last.answer()
             _, said = run.communicate(timeout=PATIENCE)

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import pytest
 
 from benchmarks.plan_accuracy import measure
 from tests.conftest import IN_FULL
+from tests.forked import ForkedCommand
 from tests.outputs import FILES
 from tests.waiting import eventually
 from workerpool.cli import main
@@ -115,15 +115,12 @@ def test_records_are_those_of_the_moment_in_which_they_are_read(place: Path) -> 
 
 def test_a_job_that_is_running_is_only_looked_at(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["run", "urls.txt", "-o", "out.jsonl", "--job", "job", "--quiet", "--rate", "20/s"]
-    with subprocess.Popen([sys.executable, "-m", "workerpool", *words]) as process:
-        try:
-            assert eventually(lambda: os.path.exists("out.jsonl.partial") and os.stat("out.jsonl.partial").st_size > 0)
-            before = set(os.listdir("job"))
-            assert planned(capsys, "--from", "job")["records"] >= 1
-            assert set(os.listdir("job")) == before
-            assert process.wait(30) == 0
-        finally:
-            process.kill()
+    with ForkedCommand(*words) as process:
+        assert eventually(lambda: os.path.exists("out.jsonl.partial") and os.stat("out.jsonl.partial").st_size > 0)
+        before = set(os.listdir("job"))
+        assert planned(capsys, "--from", "job")["records"] >= 1
+        assert set(os.listdir("job")) == before
+        assert process.wait(30) == 0
     assert len(Path("out.jsonl").read_text().splitlines()) == REQUESTS
 
 

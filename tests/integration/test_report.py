@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.commands import run_here, started
+from tests.commands import PATIENCE, run_here
+from tests.forked import ForkedCommand
 from tests.reported import BEGAN, figures, history, outcome
 from tests.waiting import eventually
 from tools.browser import Page, browser, browser_path
@@ -127,10 +127,10 @@ def test_what_a_killed_process_had_not_written_is_said_to_be_missing(
     place: Path, origin: Origin, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["run", "urls.txt", "-o", "out.jsonl", "--job", "job", "--quiet", "--rate", "40/s"]
-    with started(*words, stderr=subprocess.DEVNULL) as process:
+    with ForkedCommand(*words) as process:
         assert eventually(lambda: len(origin.arrivals) > 20)
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.wait(PATIENCE)
     assert run() == 1
     found = told(capsys)
     assert found["inputs"] == {"ok": ALL - 5, "failed": 5}

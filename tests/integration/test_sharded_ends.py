@@ -18,8 +18,9 @@ import pytest
 from tenacity import wait_fixed
 
 from tests import elsewhere
-from tests.commands import COMMAND, environment, run_here
+from tests.commands import environment, run_here
 from tests.conftest import IN_FULL
+from tests.forked import ForkedCommand
 from tests.integration.test_receipts import Journal
 from tests.sharded import WORKERS, is_still, is_there, none_is_left, origin_of_four, urls
 from tests.sharded import forked_processes as forked_processes  # a fixture
@@ -257,25 +258,15 @@ def run_script(directory: Path, script: str) -> subprocess.CompletedProcess[str]
 
 
 @contextlib.contextmanager
-def running(directory: Path, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], list[int]]]]:
+def running(directory: Path, *words: str) -> Iterator[tuple[ForkedCommand, Callable[[], list[int]]]]:
     """Run the command in a process group of its own; the process, and a function that lists its children."""
-    command = [*COMMAND, "run", "urls.txt", "-o", "out.jsonl", "--no-progress", *words]
-    process = subprocess.Popen(
-        [*command, "--processes", "2", "--workers", "4"],
-        cwd=directory,
-        env=environment(),
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    command = ["run", "urls.txt", "-o", "out.jsonl", "--no-progress", *words, "--processes", "2", "--workers", "4"]
 
     def children() -> list[int]:
         return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
-    try:
+    with ForkedCommand(*command, cwd=directory, start_new_session=True) as process:
         yield process, children
-    finally:
-        process.kill()
-        process.communicate(timeout=LONG)
 
 
 def test_a_function_of_the_main_module_is_refused_with_what_would_do(tmp_path: Path) -> None:

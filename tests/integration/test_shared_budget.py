@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -15,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.commands import run_here
 from tests.conftest import IN_FULL
+from tests.forked import ForkedCommand
 from tests.held_back import HeldBack
 from tests.shared.client import Client
 from tests.waiting import LONG, eventually, let_pass
@@ -317,15 +317,8 @@ def test_runs_of_the_command_line_share_a_budget_by_name(tmp_path: Path, origin:
     urls = tmp_path / "urls.txt"
     urls.write_text("".join(f"{origin.url('/status/200')}?n={n}\n" for n in range(30)))
     options = ["--budget", "trial", "--rate", "40/s"]
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-m", "workerpool", "run", "urls.txt", "-o", f"{number}.jsonl", *options],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(tmp_path)},
-            stderr=subprocess.PIPE,
-        )
-        for number in range(2)
-    ]
+    where = {"cwd": tmp_path, "env": os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)}}
+    runs = [ForkedCommand("run", "urls.txt", "-o", f"{number}.jsonl", *options, **where) for number in range(2)]
     for run in runs:
         _, said = run.communicate(timeout=60)
         assert run.returncode == 0, said
@@ -334,13 +327,9 @@ def test_runs_of_the_command_line_share_a_budget_by_name(tmp_path: Path, origin:
     assert (tmp_path / "workerpool" / "trial.budget").exists()
 
 
-def test_a_budgets_name_that_cannot_be_used_is_told_before_anything_is_sent(tmp_path: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "workerpool", "run", "-", "-o", str(tmp_path / "out"), "--budget", "../x"],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        input=b"",
-        capture_output=True,
-        timeout=30,
-    )
+def test_a_budgets_name_that_cannot_be_used_is_told_before_anything_is_sent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_here(["run", "-", "-o", str(tmp_path / "out"), "--budget", "../x"], capsys, b"")
     assert run.returncode == 2
-    assert b"no name for a budget" in run.stderr
+    assert "no name for a budget" in run.stderr

@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -14,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import COMMAND, PATIENCE, environment, run_here, started
+from tests.commands import PATIENCE, environment, run_here
+from tests.forked import ForkedCommand
 from tests.late import late
 from tests.waiting import eventually
 from workerpool.testing import Origin
@@ -42,7 +42,7 @@ def going_on(directory: Path, origin: Origin) -> Iterator[tuple[Path, Callable[[
     ]
     with late() as last:
         (directory / "urls.txt").write_text("\n".join([origin.url("/bytes/1"), origin.url("/status/404"), last.url]))
-        with started(*words) as process:
+        with ForkedCommand(*words) as process:
             assert eventually(lambda: shows(job), PATIENCE)
             end = cache(last.answer)
             yield job, end
@@ -73,7 +73,7 @@ def test_once_says_in_a_line_how_the_run_is(tmp_path: Path, origin: Origin, caps
 def test_elsewhere_than_on_a_terminal_lines_come_until_the_run_ends(tmp_path: Path, origin: Origin) -> None:
     with (
         going_on(tmp_path, origin) as (job, end),
-        subprocess.Popen([*COMMAND, "top", str(job)], env=environment(), stdout=subprocess.PIPE, text=True) as watching,
+        ForkedCommand("top", str(job), env=environment(), text=True) as watching,
     ):
         assert watching.stdout is not None
         assert "2 of 3  67%" in watching.stdout.readline()
@@ -86,8 +86,9 @@ def test_on_a_terminal_it_has_the_screen_until_ctrl_c_and_the_run_goes_on(tmp_pa
     pytest.importorskip("rich")
     with going_on(tmp_path, origin) as (job, _):
         ours, theirs = pty.openpty()
-        with subprocess.Popen(
-            [*COMMAND, "top", str(job)],
+        with ForkedCommand(
+            "top",
+            str(job),
             env={**environment(), "TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
             stdin=theirs, stdout=theirs, stderr=theirs,
         ) as watching:  # fmt: skip
