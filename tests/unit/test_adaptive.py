@@ -113,9 +113,7 @@ def test_a_limit_that_changes_is_followed_down_and_up() -> None:
 def test_a_fast_host_without_a_limit_is_not_slowed(connections: bool) -> None:
     seconds, latency = (30, 0.0073) if IN_FULL else (24, 0.0146)
     quick = run(no_limit, seconds, connections=connections, latency=latency)
-    alone = run(no_limit, seconds, rate=False, latency=latency)
-    assert len(alone.accepted) > seconds * 0.9 * 16 / latency
-    assert len(quick.accepted) >= 0.8 * len(alone.accepted)
+    assert len(quick.accepted) >= 0.8 * seconds * 16 / latency
 
 
 def test_what_is_not_used_does_not_grow() -> None:

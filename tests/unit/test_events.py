@@ -140,29 +140,36 @@ with WorkerPool(2, retry=RetryPolicy(attempts=2, backoff=0), transport=busy) as 
     assert (done.stdout, done.stderr) == ("[503, 503]\n", "")
 
 
-@pytest.mark.parametrize(("listens", "expected"), [
-    ("", [False, False]),
-    ("logging.basicConfig()", [True, True]),
-    ("logging.getLogger('workerpool').addHandler(logging.StreamHandler())", [True, True]),
-    ("logging.basicConfig(); logging.getLogger('workerpool').propagate = False", [False, False]),
-])  # fmt: skip
-def test_structlog_is_imported_only_where_somebody_listens_and_not_in_the_middle_of_a_run(
-    listens: str, expected: list[bool]
-) -> None:
+LISTENING = [
+    ("", False),
+    ("logging.basicConfig()", True),
+    ("logging.getLogger('workerpool').addHandler(logging.StreamHandler())", True),
+    ("logging.basicConfig(); logging.getLogger('workerpool').propagate = False", False),
+]
+
+
+def test_structlog_is_imported_only_where_somebody_listens_and_not_in_the_middle_of_a_run() -> None:
+    """Each in a fork of a process that has not imported it."""
     code = f"""
-import logging, sys
+import logging, os, sys
+import workerpool.pool
 from workerpool import WorkerPool, RetryPolicy
 from workerpool.testing import Answer, ScriptedTransport
-{listens}
-busy = ScriptedTransport(lambda request, url: Answer(503))
-with WorkerPool(2, retry=RetryPolicy(attempts=1), transport=busy) as pool:
-    before = "structlog" in sys.modules
-    list(pool.stream(["http://a.test/"]))
-    print([before, "structlog" in sys.modules])
+for number, listens in enumerate({[listens for listens, _ in LISTENING]}):
+    if os.fork() == 0:
+        exec(listens)
+        busy = ScriptedTransport(lambda request, url: Answer(503))
+        with WorkerPool(2, retry=RetryPolicy(attempts=1), transport=busy) as pool:
+            before = "structlog" in sys.modules
+            list(pool.stream([f"http://a.test/{{number}}"]))
+            print(number, before, "structlog" in sys.modules, flush=True)
+        os._exit(0)
+    os.wait()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout == f"{expected}\n"
-    assert ("request.failed" in done.stderr) is expected[1]
+    assert done.stdout.splitlines() == [f"{number} {hears} {hears}" for number, (_, hears) in enumerate(LISTENING)]
+    for number, (_, hears) in enumerate(LISTENING):
+        assert (f"http://a.test/{number}" in done.stderr) is hears, done.stderr
 
 
 @pytest.mark.parametrize("format", ["console", "json"])
