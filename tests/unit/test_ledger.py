@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.mover import Mover
 from workerpool.batch.job.schema import TOGETHER, Held, Seen, SourceRow, together
 from workerpool.batch.job.states import BLOCK, State, new_block
+from workerpool.batch.job.status import look_at
 from workerpool.batch.sinks import durable_sink_for
 from workerpool.batch.sinks.base import Cadence
 from workerpool.batch.sinks.place import Place
@@ -141,6 +143,22 @@ def damage_block(database: sqlite3.Connection) -> None:
 
 def damage_settings(database: sqlite3.Connection) -> None:
     database.execute("UPDATE runs SET settings = '{'")
+
+
+def make_header(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+
+
+@pytest.mark.parametrize("begin", [Path.touch, make_header])
+def test_a_ledger_that_is_only_just_being_made_is_told_to_have_nothing_in_it(
+    tmp_path: Path, begin: Callable[[Path], None]
+) -> None:
+    begin(tmp_path / "ledger.sqlite")
+    with pytest.raises(JobError, match="has nothing in it yet: the command that makes it has only just begun"):
+        look_at(str(tmp_path))
+    Ledger(str(tmp_path)).close()
+    assert look_at(str(tmp_path)).state == "new"
 
 
 @pytest.mark.parametrize("damage", [damage_states, damage_block, damage_settings])

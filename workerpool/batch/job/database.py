@@ -172,8 +172,9 @@ class Database:
                 "or copy that and look at the copy"
             ) from error
         if version != self._version:
+            is_made = version or _has_tables(database)
             database.close()
-            raise self._other_version(version)
+            raise self._other_version(version) if is_made else self._not_made()
         return database
 
     def _other_version(self, version: int) -> JobError:
@@ -182,11 +183,17 @@ class Database:
             f"{self._version}): name another directory, or finish the run with the version that began it"
         )
 
+    def _not_made(self) -> JobError:
+        return JobError(
+            f"{self.name} has nothing in it yet: the command that makes it has only just begun, or was ended as it "
+            "did; look again in a moment, or run that command again"
+        )
+
     def _prepare(self, tables: str) -> None:
         """Make the tables of a new job, and look whether those that are there are ours."""
         writer = self._writer
         version = writer.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0 and not writer.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        if version == 0 and not _has_tables(writer):
             writer.execute("PRAGMA journal_mode = WAL")
             writer.execute("BEGIN IMMEDIATE")
             for statement in tables.split(";")[:-1]:
@@ -216,6 +223,10 @@ class Database:
             f"{self.name} is damaged ({error}): keep a copy of its directory, and give directory= another one; "
             "the output so far stays where it is"
         )
+
+
+def _has_tables(database: sqlite3.Connection) -> bool:
+    return bool(database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
 
 
 def _reason(error: Exception) -> str:
