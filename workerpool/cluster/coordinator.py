@@ -158,6 +158,10 @@ class Coordinator:
         self.start()
         self._calls.put(self._cancel_all if cancel else _nothing)
 
+    def abandon(self) -> None:
+        """End what belongs to a pool that was dropped without shutdown."""
+        self.close(cancel=True)
+
     def join(self) -> None:
         self._thread.join()
 

@@ -2,7 +2,7 @@
 
 | module | owns |
 |---|---|
-| `pool` | what users see |
+| `pool` | what users see; `elsewhere` what it has in common with the pool of a cluster |
 | `fleet` | which process does which request; `berths` the books of that, `consumers` which stream hears of it |
 | `supervisor` | when processes begin and end; `process` one of them from without; `options`, `scratch` what it gets |
 | `child` | a process from within: what it does with each message; `telling` what it says |

@@ -194,8 +194,21 @@ class Fleet:
         with self._lock:
             return sum(berth.past_cpu + berth.cpu for berth in self._berths)
 
+    @property
+    def failure(self) -> ProcessesLost | None:
+        """Why the pool was given up, if it was."""
+        return self.supervisor.failure
+
+    def close(self, *, cancel: bool) -> None:
+        """Take no more requests, and end when all have ended; with `cancel`, without sending any more."""
+        self.supervisor.close(cancel=cancel)
+
+    def abandon(self) -> None:
+        """End all processes at once: nobody wants anything of them any more. Takes no lock."""
+        self.supervisor.abandon()
+
     def join(self) -> None:
-        """Wait, after the supervisor's `close`, until all processes have ended."""
+        """Wait, after `close`, until all processes have ended."""
         self.supervisor.join()
         if self._announcing is not None:
             self._announcing.shutdown()

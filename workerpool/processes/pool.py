@@ -1,33 +1,24 @@
 """`ShardedPool`: a `WorkerPool` whose workers are in processes of their own, which have a core each.
 
-This process reads the source, and keeps what is done with outcomes; the processes send. Any thread may call a pool's
-methods.
+Any thread may call a pool's methods.
 """
 
 from __future__ import annotations
 
 import os
-import weakref
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from workerpool import events
-from workerpool.errors import WrongThread
 from workerpool.limits.file import budget_path
 from workerpool.options.checking import check_redis
-from workerpool.pool import WorkerPool
+from workerpool.processes.elsewhere import PoolElsewhere
 from workerpool.processes.fleet import Fleet
 from workerpool.processes.options import check_processes, packed_options, shares
 from workerpool.processes.scratch import Scratch
 from workerpool.processes.supervisor import Orders
-from workerpool.retry import Retries
-from workerpool.statistics import PoolStatistics
-from workerpool.stream import Stream
 
 
-class ShardedPool(WorkerPool):
+class ShardedPool(PoolElsewhere):
     """A `WorkerPool` on several processes of this machine, each of which sends to hosts of its own.
 
     For batches of many hosts that one process cannot send fast enough: Python uses one core in each. The requests of
@@ -55,24 +46,15 @@ class ShardedPool(WorkerPool):
         self._shared: str | os.PathLike[str] | None = options.pop("budget", None)
         self._redis: str | None = options.pop("redis", None)
         check_redis(self._shared, self._redis)
-        self._given = {name: value for name, value in options.items() if name != "trace"}  # spans are this process's
-        self._closing_since: float | None = None
-        self._is_shut_down = False
         super().__init__(max_workers, **options)  # without a budget to share: this process sends nothing
         self._fleet.supervisor.start()
 
-    def _start(self) -> None:
+    def _make_crew(self) -> Fleet:
         """Make the fleet; its processes start with the first request, or when `__init__` says so."""
         processes = check_processes(self._processes, self._options.workers)
-        self._retries = Retries(self._options.retry)
-        self._scratch: Scratch | None = None
-        self._fleet = Fleet(
-            shares(self._options.workers, processes), self._options_of_processes, self._retries.may_repeat
-        )
-        self._crew: Any = self._fleet
-        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
-        self._on_dropped: Any = weakref.finalize(self, self._fleet.supervisor.abandon)
-        self._on_dropped.atexit = False
+        workers = shares(self._options.workers, processes)
+        self._fleet = Fleet(workers, self._options_of_processes, self._retries.may_repeat)
+        return self._fleet
 
     def _options_of_processes(self) -> Orders:
         if self._shared is None:
@@ -96,57 +78,9 @@ class ShardedPool(WorkerPool):
         self._fleet.supervisor.disown()
         self._start()
         if was_closed:
-            self._fleet.supervisor.close(cancel=True)
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more requests, and end when those that were taken have ended; with `wait`, return only then.
-
-        `cancel_futures` cancels requests that are not being sent right now.
-        """
-        if self._closing_since is None:
-            self._closing_since = self._clock.now()
-        self._fleet.supervisor.close(cancel=cancel_futures)
-        if not wait:
-            return
-        self._fleet.join()
-        if self._scratch is not None:
-            self._scratch.remove()
-        if not self._is_shut_down:
-            self._is_shut_down = True
-            figures, elapsed = self._fleet.look(), self._clock.now() - self._closing_since
-            events.emit("pool.stopped", requests=figures.requests, sent=figures.sent, elapsed=elapsed)
-
-    def statistics(self) -> PoolStatistics:
-        """Return a frozen picture of all processes together, which are asked for it: about a millisecond."""
-        return self._fleet.look()
-
-    @property
-    def cpu(self) -> float:
-        """Seconds that the processes had had the CPU, in all, when `statistics` was last asked for."""
-        return self._fleet.cpu
+            self._fleet.close(cancel=True)
 
     @property
     def pids(self) -> list[int]:
         """The ids of the processes that there are now."""
         return self._fleet.supervisor.pids
-
-    @property
-    def _broken(self) -> bool:
-        """Whether processes could not be started, or ended again and again."""
-        return self._fleet.supervisor.failure is not None
-
-    @property
-    def session(self) -> NoReturn:
-        """There is none, as no worker is in this process."""
-        raise WrongThread("pool.session is a worker's own, and a ShardedPool has its workers in other processes")
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Refused: it would run in another process."""
-        raise WrongThread("a ShardedPool runs no callables, as its workers are in other processes: use a WorkerPool")
-
-    def warm(self, urls: Iterable[str]) -> int:
-        """Open no sockets, and return 0: which process sends to a host is decided with its first request."""
-        return 0
-
-    def _refuse_inside(self, what: str) -> None:
-        """No worker is in this process."""
