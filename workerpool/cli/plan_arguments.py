@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from workerpool.cli.flags import add, pool_of, said_of
 from workerpool.cli.template_arguments import template_of
 from workerpool.errors import OptionError
-from workerpool.options import FAILING, LIMITS, PLAN, TEMPLATE
+from workerpool.options import FAILING, INPUT_FORMAT, LIMITS, PLAN, QUERY, TEMPLATE
 from workerpool.pool import options_of
 
 if TYPE_CHECKING:
@@ -83,6 +83,13 @@ def settings_of(said: argparse.Namespace) -> PlanSettings:
     found = said_of(said, [option for option in PLAN if option not in TEMPLATE])
     if not said.sources and "records" not in found:
         raise OptionError("SOURCE is missing: name a file of requests, or a job's directory by --from")
+    if not said.sources:
+        for option in (INPUT_FORMAT, QUERY, *TEMPLATE):
+            if hasattr(said, option.flag):
+                raise OptionError(
+                    f"{option.word} without SOURCE: those of the job in --from are read as its run has read them; name "
+                    f"the SOURCE that is to be planned, or leave {option.word} out"
+                )
     if "latency" in found and "records" in found:
         raise OptionError("--latency with --from: how long answers take is in the records; leave out one of the two")
     pool = pool_of(said)

@@ -92,7 +92,7 @@ class PoolElsewhere(WorkerPool):
     def statistics(self) -> PoolStatistics:
         """Return a frozen picture of all workers together.
 
-        Processes of this machine are asked for it, which takes about a millisecond; those of a cluster tell each second.
+        Processes of this machine are asked, in about a millisecond; those of a cluster tell each second.
         """
         return self._elsewhere.look()
 
