@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -67,6 +68,57 @@ def test_rows_go_to_the_output_and_rejects_beside_it(capsys: pytest.CaptureFixtu
     assert "out.jsonl.rejects.jsonl" in said
     assert run(capsys, "-o", "out.csv", "--schema", "s.toml", "--rejects", "out.jsonl.rejects.jsonl")[0] == 2
     assert not Path("out.csv").exists()  # or the next run would be refused for it
+
+
+@pytest.mark.parametrize("job", [(), ("--job", "j")], ids=["run", "job"])
+@pytest.mark.parametrize(
+    ("rejects", "part"),
+    [
+        ("./in.jsonl", "--rejects"),
+        ("out.jsonl", "where the output goes"),
+        ("out.jsonl.partial", "where the output goes"),
+        ("link.jsonl", "which is one of the sources"),
+        ("folder", "is no file"),
+        ("pipe", "is no file"),
+        ("precious.jsonl", "is there already"),
+    ],
+)
+def test_rejects_take_away_neither_a_source_nor_the_output_nor_what_others_have(
+    capsys: pytest.CaptureFixture[str], place: Path, job: tuple[str, ...], rejects: str, part: str
+) -> None:
+    before = (place / "in.jsonl").read_bytes()
+    (place / "out.jsonl").write_text("of yesterday\n")
+    (place / "precious.jsonl").write_text("precious\n")
+    (place / "folder").mkdir()
+    os.link("in.jsonl", "link.jsonl")
+    os.mkfifo("pipe")
+    may = () if rejects == "precious.jsonl" else ("--overwrite",)
+    output = "new.jsonl" if rejects == "precious.jsonl" else "out.jsonl"
+    code, _, said = run(capsys, "-o", output, "--schema", "s.toml", "--rejects", rejects, *may, *job)
+    assert code == 2, said
+    assert part in said
+    assert (place / "in.jsonl").read_bytes() == (place / "link.jsonl").read_bytes() == before
+    assert (place / "out.jsonl").read_text() == "of yesterday\n"
+    assert (place / "precious.jsonl").read_text() == "precious\n"
+    assert (place / "pipe").is_fifo()
+    assert not (place / "new.jsonl").exists()
+
+
+def test_rejects_are_a_source_whose_own_rejects_need_another_name(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("-o", "shop.db", "--schema", "s.toml", "--upsert")
+    assert run(capsys, *words)[0] == 1
+    done = run_here(["run", "shop.db.rejects.jsonl", *words], capsys)
+    assert done.returncode == 2
+    assert "shop.db.rejects.jsonl, which is one of the sources: name another file by --rejects" in done.stderr
+    again = ["run", "shop.db.rejects.jsonl", *words, "--retries", "0", "--no-progress"]
+    assert run_here([*again, "--rejects", "again.jsonl"], capsys).returncode == 1
+    assert rejected("again.jsonl") == rejected("shop.db.rejects.jsonl")
+
+
+def test_a_jobs_next_run_replaces_the_rejects_of_the_one_before(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        assert run(capsys, "-o", "out.jsonl", "--schema", "s.toml", "--job", "j")[0] == 1
+        assert len(rejected("out.jsonl.rejects.jsonl")) == 3
 
 
 def test_a_run_without_rejects_makes_no_file_and_is_well(capfd: pytest.CaptureFixture[str], place: Path) -> None:

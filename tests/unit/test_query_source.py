@@ -153,10 +153,11 @@ def test_a_database_is_called_the_same_from_any_directory(tmp_path: Path, monkey
     assert is_database("http://a.test/") is is_database("s3://bucket/x.csv") is False
 
 
-def test_an_output_is_not_written_over_the_database_that_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("parameters", ["", "?timeout=5"])
+def test_an_output_is_not_written_over_the_database_that_is_read(tmp_path: Path, parameters: str) -> None:
     path = tmp_path / "items.sqlite"
     path.touch()
-    sources = QueryRows(f"sqlite:///{path}", "select 1")
+    sources = QueryRows(f"sqlite:///{path}{parameters}", "select 1")
     with pytest.raises(OptionError, match="is one of the sources"):
         check_apart(str(path), sources.paths)
     check_apart(str(tmp_path / "other.sqlite"), sources.paths)

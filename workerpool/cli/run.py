@@ -23,7 +23,7 @@ from workerpool.batch.result import BROKEN, DEADLINE, RunResult, last_word
 from workerpool.batch.run import Books, Run
 from workerpool.batch.schemas.forms import form_of
 from workerpool.batch.schemas.options import check_schema
-from workerpool.batch.schemas.rejects_file import RejectsFile, rejects_path
+from workerpool.batch.schemas.rejects_file import RejectsFile, check_rejects_apart, rejects_path
 from workerpool.batch.schemas.schema import schema_option
 from workerpool.batch.sinks import STDOUT, check_apart, sink_for
 from workerpool.batch.sources.base import Sources
@@ -142,6 +142,7 @@ def _open_straight(settings: RunSettings, speaker: Speaker, stack: ExitStack) ->
     rejects = None if schema is None else RejectsFile(rejects_path(settings.output, settings.rejects))
     check_apart(settings.output, sources.paths)
     if rejects is not None:
+        check_rejects_apart(rejects.path, settings.output, sources.paths)
         rejects.check(overwrite=settings.overwrite or settings.upsert)  # an upsert is run again and again
     sources.check()
     duplicates = stack.enter_context(scratch_duplicates(sources.paths)) if settings.dedupe else None

@@ -20,9 +20,10 @@ from workerpool.batch.job.lock import JobLock
 from workerpool.batch.job.prepare import Habits, Preparation
 from workerpool.batch.job.schema import RunRow, SourceRow
 from workerpool.batch.job.states import ENDED, State
-from workerpool.batch.job.terms import check_sources, check_terms, source_rows, terms_of
+from workerpool.batch.job.terms import check_sources, check_terms, rejects_of, source_rows, terms_of
 from workerpool.batch.record import all_included
 from workerpool.batch.schemas.options import columns_for
+from workerpool.batch.schemas.rejects_file import RejectsFile, check_rejects_apart
 from workerpool.batch.sinks import DurableSink, check_apart, durable_sink_for
 from workerpool.batch.sinks.callback import CallbackSink
 from workerpool.batch.sources.base import Sources
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 def sink_of(job: Job, paths: Sequence[str]) -> DurableSink:
     """Return the sink of a job's output; raises `OptionError`. Nothing is touched."""
+    output: str | None = None
     if callable(job.output):
         sink: DurableSink = CallbackSink(job.output)
     else:
@@ -42,6 +44,8 @@ def sink_of(job: Job, paths: Sequence[str]) -> DurableSink:
         include = all_included(job.include, job.save, job.pages)
         sink = durable_sink_for(output, format=job.format, include=include, typed=columns_for(job))
         check_apart(output, paths)
+    if job.typed is not None:
+        check_rejects_apart(rejects_of(job), output, paths)
     if not sink.is_exactly_once and not job.at_least_once:
         raise OptionError(
             f"{sink.name} cannot be told what it has already: after a crash some records would come twice. "
@@ -140,8 +144,11 @@ class Opening:
             )
 
     def _begin(self, rows: Sequence[SourceRow], before: RunRow | None) -> None:
-        output = self._terms["--output"]
+        output, rejects = self._terms["--output"], self._terms.get("--rejects")
         self._check_bodies(before)
+        if rejects is not None:  # those of the run before are the job's own
+            is_own = before is not None and before.settings.get("--rejects") == rejects
+            RejectsFile(rejects).check(overwrite=is_own or self._job.overwrite or self._job.upsert)
         # Noted first: whoever is killed in between leaves an output that the next execution knows as its own.
         with self._ledger.making(output):
             position = self._sink.begin(overwrite=self._job.overwrite or self._ledger.made == output)

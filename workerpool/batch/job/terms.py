@@ -65,14 +65,19 @@ def _of_schema(job: Job) -> dict[str, Any]:
     """What a schema adds: what tells it from others, where its rejects go, and what reads its rows back."""
     if job.typed is None:
         return {"--schema": None}
-    output = None if callable(job.output) else os.fspath(job.output)
-    rejects = rejects_path(output, None if job.rejects is None else os.fspath(job.rejects), os.fspath(job.directory))
     return {
         "--schema": job.typed.fingerprint(),
         "--upsert": job.upsert,
-        "--rejects": os.path.abspath(rejects),
+        "--rejects": os.path.abspath(rejects_of(job)),
         COLUMNS: [[one.name, one.kind.value, one.scale] for one in job.typed.columns().columns],
     }
+
+
+def rejects_of(job: Job) -> str:
+    """The file that the rejects of a job with a schema go to; raises `OptionError`."""
+    output = None if callable(job.output) else os.fspath(job.output)
+    given = None if job.rejects is None else os.fspath(job.rejects)
+    return rejects_path(output, given, os.fspath(job.directory))
 
 
 def columns_in(settings: dict[str, Any]) -> Columns | None:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from workerpool.batch.record import Record
-from workerpool.batch.sinks import STDOUT
+from workerpool.batch.sinks import STDOUT, file_of
 from workerpool.batch.sinks.jsonl import encode_row
-from workerpool.batch.sinks.place import sync_directory, write_all
+from workerpool.batch.sinks.place import PARTIAL, is_one_file, sync_directory, write_all
 from workerpool.batch.sinks.sentences import reason_of, why_not
 from workerpool.errors import OptionError, SinkError
 
@@ -37,6 +37,25 @@ def rejects_path(output: str | None, given: str | None, directory: str | None = 
     if directory is not None:
         return os.path.join(directory, NAME)
     raise OptionError("a schema's rejects go to a file beside the output, which is no file here: give rejects=FILE")
+
+
+def check_rejects_apart(path: str, output: str | None, sources: Sequence[str]) -> None:
+    """Raise `OptionError` if rejects at `path` would take away a source, the `output`, or what is no file.
+
+    `output` is None for a function. Nothing is touched.
+    """
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise OptionError(f"the rejects cannot go to {path}, as that is there and is no file: name another by rejects=")
+    outputs = [] if output is None or output == STDOUT or "://" in output else [output, output + PARTIAL]
+    for mine in (path, path + _PARTIAL):
+        if any(is_one_file(mine, its) for its in outputs):
+            raise OptionError(f"the rejects cannot go to {path}, where the output goes: name another file by rejects=")
+        for source in sources:
+            file = file_of(source)
+            if file is not None and is_one_file(mine, file):
+                raise OptionError(
+                    f"the rejects cannot go to {path}, which is one of the sources: name another file by rejects="
+                )
 
 
 class RejectsFile:

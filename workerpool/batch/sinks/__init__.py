@@ -29,14 +29,25 @@ from workerpool.batch.sinks.base import Cadence, DurableSink, Sink
 from workerpool.batch.sinks.batched import BatchedSink
 from workerpool.batch.sinks.formats import STDOUT, Format, format_of, is_packed, is_remote
 from workerpool.batch.sinks.jsonl import encode, encode_row
-from workerpool.batch.sinks.place import PARTIAL
+from workerpool.batch.sinks.place import PARTIAL, is_one_file
 from workerpool.batch.sinks.plain import PlainFile, StandardOutput
 from workerpool.batch.sinks.staged import MergedSink, StagedSink
 from workerpool.batch.sinks.standard_output import StandardOutputSink
+from workerpool.batch.sources.base import STDIN
 from workerpool.errors import OptionError
 from workerpool.redact import redact
 
-__all__ = ["STDOUT", "Cadence", "DurableSink", "Sink", "check_apart", "durable_sink_for", "format_of", "sink_for"]
+__all__ = [
+    "STDOUT",
+    "Cadence",
+    "DurableSink",
+    "Sink",
+    "check_apart",
+    "durable_sink_for",
+    "file_of",
+    "format_of",
+    "sink_for",
+]
 
 
 def sink_for(
@@ -85,13 +96,13 @@ def check_apart(output: str, sources: Sequence[str]) -> None:
     if "://" in output and output in sources:
         raise OptionError(f"the output {redact(output)} is one of the sources: name another one")
     for source in sources if output != STDOUT and "://" not in output else ():
-        path = source.partition(":///")[2] or source  # a database that is a file
-        if _is_same(path, output) or _is_same(path, os.path.realpath(output) + PARTIAL):
+        path = file_of(source)
+        if path is not None and any(is_one_file(path, its) for its in (output, os.path.realpath(output) + PARTIAL)):
             raise OptionError(f"the output {output} is one of the sources: name another one")
 
 
-def _is_same(source: str, output: str) -> bool:
-    try:
-        return os.path.isfile(output) and os.path.samefile(source, output)
-    except (OSError, ValueError):
-        return False
+def file_of(source: str) -> str | None:
+    """The file that a source is, be it one with a database in it; None if it is none."""
+    if "://" in source:
+        return source.partition(":///")[2].partition("?")[0] or None
+    return None if source in ("", STDIN) else source

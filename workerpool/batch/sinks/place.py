@@ -21,6 +21,16 @@ PARTIAL = ".partial"
 _BESIDE = ("-journal", "-wal", "-shm")  # what SQLite puts beside a database in use, or leaves after a crash
 
 
+def is_one_file(one: str, other: str) -> bool:
+    """Whether two paths lead to one regular file, or would if it were made."""
+    try:
+        if os.path.lexists(one) and os.path.lexists(other):
+            return os.path.isfile(one) and os.path.samefile(one, other)
+        return os.path.realpath(one) == os.path.realpath(other)
+    except (OSError, ValueError):
+        return False
+
+
 class Place:
     """The path of an output, and of what it is until it is finished. Opens and holds nothing."""
 
