@@ -119,6 +119,18 @@ def test_a_directory_of_contents_may_have_any(place: Place, origin: Origin) -> N
         assert run(place, "--bodies", "bodies", output=f"{number}.jsonl") == 0
 
 
+def test_what_lies_in_a_directory_of_contents_is_not_the_jobs_when_its_next_run_names_files_otherwise(
+    place: Place, origin: Origin
+) -> None:
+    place.write(origin.url("/bytes/1"))
+    (place.directory / "bodies").mkdir()
+    (place.directory / "bodies" / "1").write_text("mine")
+    assert place.run("--bodies", "bodies") == 0
+    assert place.run("--bodies", "bodies", "--body-name", "{name}") == 2
+    assert "has something in it already" in place.said
+    assert (place.directory / "bodies" / "1").read_text() == "mine"
+
+
 def test_the_next_run_of_a_job_replaces_the_files_of_the_one_before(place: Place, origin: Origin) -> None:
     origin.script("/page", Reply(body=b"old"), Reply(body=b"new"))
     place.write(origin.url("/page"))

@@ -390,6 +390,15 @@ def test_only_failures_that_may_end_better_get_further_rounds_and_order_is_kept(
     assert place.proven(), place.said
 
 
+def test_order_is_kept_when_a_run_goes_on_without_the_rounds_that_it_began_with(place: Place, origin: Origin) -> None:
+    paths = ["/status/500", "/bytes/1", "/status/503", "/delay/30", "/bytes/2"]
+    place.write(*map(origin.url, paths))
+    words = ("--retries", "0", "--ordered", "--workers", "1", "--timeout", "1")
+    assert place.run(*words, "--retry-rounds", "1", "--deadline", "500ms") == 4
+    assert place.run(*words) == 1
+    assert [record["url"] for record in place.records()] == [*map(origin.url, paths)]
+
+
 def statuses_of(output: str) -> Counter[tuple[str, int]]:
     """Path and status of each record, read by other means than ours."""
     rows = [(str(row["url"]).rpartition("/")[2], int(row["status"])) for row in rows_in(output) or []]

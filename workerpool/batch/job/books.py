@@ -130,8 +130,8 @@ class JobBooks:
         self._drain = pool.drain
         self._underway = {identity: (row.announced, row.attempts) for identity, row in self._ledger.underway().items()}
         self._rows = {*self._underway}
-        if self._job.ordered and self._job.retry_rounds:
-            self._inputs.keep_spent()
+        if self._job.ordered and (self._job.retry_rounds or self._ledger.held()[1]):
+            self._inputs.keep_spent()  # an earlier execution may have kept failures for a round that this one has not
         self._pass(pool)
         for _ in range(self._job.retry_rounds - self._rounds):
             if self._is_ending or not self._begin_round():

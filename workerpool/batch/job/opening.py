@@ -29,6 +29,7 @@ from workerpool.batch.sinks.callback import CallbackSink
 from workerpool.batch.sources.base import Sources
 from workerpool.errors import OptionError
 from workerpool.history import Limits
+from workerpool.saving import Name
 
 if TYPE_CHECKING:
     from workerpool.batch.job.job import Job
@@ -155,9 +156,13 @@ class Opening:
         self._ledger.begin_run(self._terms, position, rows, ordered=self._job.ordered)
 
     def _check_bodies(self, before: RunRow | None) -> None:
-        """Look at where bodies go; `before`: the job's run before this one, whose files are its own."""
+        """Look at where bodies go; `before`: the job's run before this one, whose directory is its own.
+
+        Not so where that named bodies by their content, as anybody's files may be among those.
+        """
         if self._job.save is not None:
-            is_own = before is not None and before.settings.get("--bodies") == self._terms["--bodies"]
+            said = {} if before is None else before.settings
+            is_own = said.get("--bodies") == self._terms["--bodies"] and not Name(said["--body-name"]).is_by_content
             check_directory(self._job.save, overwrite=self._job.overwrite, is_own=is_own)
 
     def _go_on(self, run: RunRow) -> str:
