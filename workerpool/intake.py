@@ -29,6 +29,8 @@ IN_MEMORY = 100
 AT_MOST = 1_000
 """Windows of backlog in all; past that, reading waits for the hosts that it holds."""
 
+PART = 16 * 1024 * 1024
+"""Bytes after which the backlog goes on in another temporary file."""
 
 Item: TypeAlias = tuple[int, Request, str]
 """A request read from the source, after its place in it, counted from 0, and before the host that it belongs to."""
@@ -177,14 +179,14 @@ class Intake:
             return False
         number, _, host = item
         backlog = self._backlog.get(host) or _Backlog()
-        if self._backlogged < self._in_memory and not backlog.offsets:
+        if self._backlogged < self._in_memory and not backlog.places:
             backlog.items.append(item)
         else:
-            offset = self._spill.write(item)
-            if offset is None:
+            place = self._spill.write(item)
+            if place is None:
                 return False
             backlog.numbers.append(number)
-            backlog.offsets.append(offset)
+            backlog.places.append(place)
         self._backlog[host] = backlog
         backlog.size += 1
         self._backlogged += 1
@@ -205,7 +207,7 @@ class Intake:
 
     def _from_backlog(self, host: str) -> Item:
         backlog = self._backlog[host]
-        item = backlog.items.popleft() if backlog.items else self._spill.read(backlog.next_offset())
+        item = backlog.items.popleft() if backlog.items else self._spill.read(backlog.next_place())
         backlog.size -= 1
         self._backlogged -= 1
         self._admit(host)
@@ -221,14 +223,14 @@ class Intake:
 
 
 class _Backlog:
-    """One host's waiting items: the first ones here, later ones as offsets into the spill, always in order."""
+    """One host's waiting items: the first ones here, later ones as places in the spill, always in order."""
 
-    __slots__ = ("_read", "is_free", "items", "numbers", "offsets", "size")
+    __slots__ = ("_read", "is_free", "items", "numbers", "places", "size")
 
     def __init__(self) -> None:
         self.items: deque[Item] = deque()
         self.numbers: array[int] = array("Q")
-        self.offsets: array[int] = array("Q")
+        self.places: array[int] = array("Q")
         self._read = 0
         self.size = 0
         self.is_free = False
@@ -238,48 +240,81 @@ class _Backlog:
         """The number of the next item."""
         return self.items[0][0] if self.items else self.numbers[self._read]
 
-    def next_offset(self) -> int:
-        offset = self.offsets[self._read]
+    def next_place(self) -> int:
+        place = self.places[self._read]
         self._read += 1
-        if self._read == len(self.offsets):
-            self.numbers, self.offsets, self._read = array("Q"), array("Q"), 0
-        return offset
+        if 2 * self._read >= len(self.places):  # what was read is let go, at a step for each item on average
+            del self.numbers[: self._read], self.places[: self._read]
+            self._read = 0
+        return place
 
 
 class _Spill:
-    """A temporary file of pickled items, made when it is first needed, that vanishes with the process."""
+    """Pickled items in temporary files, made when they are needed, that vanish with the process.
+
+    One file after the other is filled, and let go when all that is in it was read: some hosts may wait for as long as
+    the stream lasts, while those that do not come and go.
+    """
 
     def __init__(self) -> None:
-        self._file: FileIO | None = None
-        self._end = 0
+        self._parts: dict[int, _Part] = {}  # the last one is written
+        self._number = 0  # its
 
     def write(self, item: Item) -> int | None:
-        """Return the item's offset. None if it cannot be pickled (a generator as body, a lambda as hook), or the disk
+        """Return where the item is. None if it cannot be pickled (a generator as body, a lambda as hook), or the disk
         is full."""
         try:
             data = pickle.dumps(item, pickle.HIGHEST_PROTOCOL)
         except Exception:  # whatever an object in it raises
             return None
-        offset = self._end
         try:
-            if self._file is None:
-                # Without a buffer: where the disk is full, nothing stays in it that fails again at each later step.
-                self._file = tempfile.TemporaryFile(prefix="workerpool-", buffering=0)  # noqa: SIM115  see `close`
-            self._file.seek(offset)
-            if self._file.write(data) < len(data):
-                return None
+            part = self._parts.get(self._number)
+            if part is None or part.end >= PART:
+                part = _Part()
+                self._number += 1
+                self._parts[self._number] = part
+            offset = part.write(data)
         except OSError:
             return None
-        self._end += len(data)
-        return offset
+        return None if offset is None else self._number << 32 | offset
 
-    def read(self, offset: int) -> Item:
-        assert self._file is not None
-        self._file.seek(offset)
-        item: Item = pickle.load(self._file)
+    def read(self, place: int) -> Item:
+        """Return the item that is at a place, once."""
+        number = place >> 32
+        part = self._parts[number]
+        item = part.read(place & 0xFFFF_FFFF)
+        if part.unread == 0:
+            part.file.close()
+            del self._parts[number]
         return item
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        for part in self._parts.values():
+            part.file.close()
+        self._parts.clear()
+
+
+class _Part:
+    """A file of the spill, its `end`, and how many of its items are still to be read."""
+
+    __slots__ = ("end", "file", "unread")
+
+    def __init__(self) -> None:
+        # Without a buffer: where the disk is full, nothing stays in it that fails again at each later step.
+        self.file: FileIO = tempfile.TemporaryFile(prefix="workerpool-", buffering=0)  # noqa: SIM115  see `_Spill.close`
+        self.end = self.unread = 0
+
+    def write(self, data: bytes) -> int | None:
+        """Return where it begins; None if there is no room for all of it."""
+        self.file.seek(self.end)
+        if self.file.write(data) < len(data):
+            return None
+        offset, self.end = self.end, self.end + len(data)
+        self.unread += 1
+        return offset
+
+    def read(self, offset: int) -> Item:
+        self.file.seek(offset)
+        item: Item = pickle.load(self.file)
+        self.unread -= 1
+        return item

@@ -181,3 +181,28 @@ def test_what_cannot_be_written_down_is_waited_for(monkeypatch: pytest.MonkeyPat
     for first, *passed, last in got:
         assert passed == [None, None]
         assert [item[1].url for item in (first, last) if item is not None] == ["http://a/1", "http://a/2"]
+
+
+def test_a_backlog_on_the_disk_takes_no_more_room_the_longer_the_stream_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One host waits all the time, and of the other as many come as go."""
+    monkeypatch.setattr(module, "PART", 4096)
+    intake = make((("slow", "quick")[number % 2] for number in range(8_000)), window=4, share=1)
+    intake._in_memory, intake._at_most = 10, 200
+    seen: dict[str, list[int]] = {"slow": [], "quick": []}
+    files = longest = 0
+    while len(seen["quick"]) < 2_000:
+        intake.read_on(20)
+        item = intake.next()
+        if item is None:
+            intake.ended("slow")
+            continue
+        seen[item[2]].append(item[0])
+        if item[2] == "quick":
+            intake.ended("quick")
+        files = max(files, len(intake._spill._parts))
+        longest = max(longest, *(len(backlog.places) for backlog in intake._backlog.values()), 0)
+    assert seen["slow"] == [*range(0, 2 * len(seen["slow"]), 2)]
+    assert seen["quick"] == [*range(1, 2 * len(seen["quick"]), 2)]
+    assert 1 < files <= 20
+    assert longest <= 400
+    intake.close()
