@@ -47,6 +47,19 @@ def test_who_may_send_at_once_is_told_once_and_takes_a_place() -> None:
     assert trial.told == [first, second]
 
 
+def test_who_was_refused_and_is_admitted_before_it_has_looked_has_leave() -> None:
+    trial = Trial()
+    trial.scheduler.pause("a", 1.0, 0.0)
+    caller = trial.enter()
+    trial.scheduler.pause("a", 2.0, 0.5, refuse=True)
+    trial.scheduler.admit(0.6, all_busy=False)
+    assert (caller.is_refused, caller.admitted) == (True, False)
+    trial.scheduler.admit(2.5, all_busy=False)
+    assert (caller.is_refused, caller.admitted) == (False, True)
+    trial.end(caller, at=3.0)
+    assert trial.scheduler.in_flight == 0
+
+
 @pytest.mark.parametrize("budgets", [Budgets(max_connections=1), Budgets(host_connections=1)])
 def test_a_caller_waits_for_a_place_for_as_long_as_it_takes(budgets: Budgets) -> None:
     trial = Trial(budgets)

@@ -110,7 +110,7 @@ class Callers:
             else:
                 host.tokens.earn()
         caller.in_flight = host.in_flight
-        caller.admitted = True
+        caller.admitted, caller.is_refused = True, False  # its thread may not have seen a refusal that is over
         caller.notify()
         return True
 
