@@ -172,6 +172,14 @@ def test_what_the_pool_did_between_two_looks_is_entered_once() -> None:
     assert {row[PLACE["open"]] for row in rows} == {2}
 
 
+def test_the_pool_is_looked_at_again_where_the_clock_was_set_back() -> None:
+    made = history(seconds=2.0)
+    looked_at = BEGAN + 2.0
+    assert not made.is_due(looked_at)
+    assert made.is_due(looked_at + 60)
+    assert made.is_due(looked_at - 3600)
+
+
 def test_a_pause_is_one_from_its_beginning_to_its_end() -> None:
     made = History()
     made.begin(BEGAN)

@@ -82,8 +82,8 @@ class History:
             self.fold.add_record(record)
 
     def is_due(self, now: float) -> bool:
-        """Whether to look at the pool."""
-        return now - self._looked_at >= min(RARELY, self.fold.series.width) - SHORTEST / 10
+        """Whether to look at the pool; also where the clock was set back."""
+        return now < self._looked_at or now - self._looked_at >= min(RARELY, self.fold.series.width) - SHORTEST / 10
 
     def look(self, figures: PoolStatistics, now: float, elapsed: float, cpu: float) -> None:
         """Take what the pool has done since the last look, `elapsed` seconds after this execution's beginning."""
