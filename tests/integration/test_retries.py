@@ -24,6 +24,7 @@ from workerpool import (
     UnexpectedError,
     WorkerPool,
 )
+from workerpool.scheduler.hosts import BEGINS_SLOWLY
 from workerpool.testing import Answer, ManualClock, Origin, ScriptedTransport
 
 
@@ -129,6 +130,7 @@ def test_a_refused_host_is_sent_to_again_once_its_time_has_come_and_is_then_forg
             pool.get("http://a.test/").result(LONG)
         world.clock.advance(3601)
         assert pool.get("http://a.test/").result(LONG).ok
+        world.clock.advance(BEGINS_SLOWLY)
         assert pool.get("http://b.test/").result(LONG).ok
         assert eventually(lambda: pool.statistics().active == 0)
         assert pool.statistics().hosts == 0

@@ -11,7 +11,7 @@ from workerpool.meter import Wait
 from workerpool.model import Request
 from workerpool.rate import Rate
 from workerpool.scheduler import Scheduler
-from workerpool.scheduler.hosts import REMEMBERED, Host
+from workerpool.scheduler.hosts import BEGINS_SLOWLY, REMEMBERED, Host
 from workerpool.scheduler.lanes import Lane
 from workerpool.tickets import Ticket
 
@@ -185,8 +185,10 @@ def test_a_host_is_worth_keeping_as_long_as_anything_of_it_is() -> None:
     host.tokens.spend(NOW)
     assert host.rests_at == NOW + 10
     host.pause(NOW + 20, NOW, refuse=False)
-    assert host.rests_at == NOW + 20
+    assert host.rests_at == NOW + 20 + BEGINS_SLOWLY
     host.pause(NOW + 30, NOW, refuse=True)
+    assert host.rests_at == NOW + 30 + BEGINS_SLOWLY
+    host.places = host.most
     assert host.rests_at == NOW + 30
     host.hear(Answer(NOW, NOW, None, refused=False), NOW, fails_fast=False)
     assert host.rests_at == NOW + Breaker().longest
@@ -194,7 +196,7 @@ def test_a_host_is_worth_keeping_as_long_as_anything_of_it_is() -> None:
     learning.learn(refused(NOW, in_flight=4), NOW)
     assert learning.rests_at == NOW + REMEMBERED
     learning.pause(NOW + 2 * REMEMBERED, NOW, refuse=False)
-    assert learning.rests_at == NOW + 2 * REMEMBERED
+    assert learning.rests_at == NOW + 2 * REMEMBERED + BEGINS_SLOWLY
 
 
 def test_an_idle_host_is_forgotten_once_it_rests_and_not_before() -> None:
@@ -209,6 +211,22 @@ def test_an_idle_host_is_forgotten_once_it_rests_and_not_before() -> None:
     assert scheduler.host_count == 1
     scheduler.has_ready(NOW + 2)
     assert scheduler.host_count == 0
+
+
+def test_a_host_begins_slowly_after_a_pause_that_all_its_retries_have_slept_through() -> None:
+    scheduler = Scheduler(Budgets(host_connections=6), places=100)
+    tickets = [Ticket(Request("http://a.test/"), "a") for _ in range(6)]
+    for ticket in tickets:
+        scheduler.add(ticket, NOW)
+    for ticket in tickets:
+        assert scheduler.next(NOW) is ticket
+    for ticket in tickets:
+        scheduler.release("a", NOW)
+        scheduler.pause("a", NOW + 5, NOW)
+        scheduler.park(ticket, NOW + 6)
+    assert not scheduler.has_ready(NOW + 5.5)
+    assert scheduler.next(NOW + 6) is not None
+    assert scheduler.next(NOW + 6) is None
 
 
 # -- lanes ------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from workerpool.limits import Answer, MemoryLimiter
 from workerpool.model import Request
 from workerpool.rate import Rate
 from workerpool.scheduler import Scheduler
+from workerpool.scheduler.hosts import BEGINS_SLOWLY
 from workerpool.scheduler.scheduler import AHEAD
 from workerpool.tickets import NOBODY, Caller, Owner, Ticket
 
@@ -59,7 +60,7 @@ def test_a_host_all_of_whose_requests_were_discarded_in_its_pause_is_forgotten_a
     assert go(scheduler, 0.0) == []
     scheduler.discard(lambda ticket: True, 1.0)
     assert scheduler.host_count == 1
-    assert not scheduler.has_ready(6.0)
+    assert not scheduler.has_ready(5.0 + BEGINS_SLOWLY)
     assert scheduler.host_count == 0
 
 
@@ -127,9 +128,9 @@ def test_receipts_give_back_as_many_places_as_there_are_of_them() -> None:
 def test_a_host_that_was_only_paused_is_forgotten_after_that() -> None:
     scheduler = a_scheduler()
     scheduler.pause("a", 5.0, 0.0)
-    scheduler.has_ready(4.9)
+    scheduler.has_ready(4.9 + BEGINS_SLOWLY)
     assert scheduler.host_count == 1
-    scheduler.has_ready(5.0)
+    scheduler.has_ready(5.0 + BEGINS_SLOWLY)
     assert scheduler.host_count == 0
 
 

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 REMEMBERED = 300.0
 """Seconds for which what was learned of a host is kept after its last answer."""
 
+BEGINS_SLOWLY = 30.0
+"""Seconds for which it is kept, after a pause, that a host begins slowly: the longest backoff, unless another is given,
+and no more, as millions of hosts may have been paused once."""
+
 
 @dataclass(slots=True, eq=False, repr=False)
 class Host:
@@ -177,6 +181,8 @@ class Host:
     def rests_at(self) -> float:
         """The time from which on nothing of it is worth keeping, apart from what waits and flies."""
         over = max(self.not_before, self.refused_until)
+        if self.places < self.most:  # it begins slowly, also if all that goes to it is parked for longer than its pause
+            over += BEGINS_SLOWLY
         for limiter in self.limiters:
             over = max(over, limiter.rests_at)
         if self.tokens is not None:
