@@ -7,11 +7,13 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 import workerpool
 from workerpool import Outcome, Request, StatusError, WorkerPool
+from workerpool.credentials import BearerToken
 from workerpool.errors import OptionError
 from workerpool.paging import Cursor, LinkHeader, NextLink, Offset, PageError, PageNumber, Pages
 from workerpool.testing import Answer, Origin, Reply, ScriptedTransport
@@ -150,6 +152,19 @@ def test_a_link_to_another_origin_loses_what_a_redirect_there_would_lose(pool: W
         cookies = [one.headers.get("cookie") for one in origin.arrivals]
     assert sent == [("/here", "Bearer mine", "c"), ("/there", None, "c"), ("/back", None, "c")]
     assert cookies == ["a=b", None, None]
+
+
+@pytest.mark.parametrize("auth", [BearerToken("of-the-pool"), ("me", "mine")], ids=["token", "pair"])
+@pytest.mark.parametrize("own", [None, ("you", "yours")], ids=["the pool's", "its own"])
+def test_a_link_to_another_origin_gets_no_login_of_the_pool(auth: Any, own: Any) -> None:
+    with Origin(addresses=("127.0.0.1", "127.0.0.2")) as origin, WorkerPool(2, auth=auth) as pool:
+        there = origin.url("/there", address="127.0.0.2")
+        origin.script("/here", Reply(headers={"Link": f"<{there}>; rel=next"}))
+        origin.script("/there", Reply())
+        assert len([*pool.stream([Request(origin.url("/here"), auth=own)], pages=LinkHeader())]) == 2
+        here, elsewhere = origin.arrivals
+    assert "authorization" in here.headers
+    assert "authorization" not in elsewhere.headers
 
 
 def test_a_link_goes_nowhere_that_the_pool_may_not_go(origin: Origin) -> None:

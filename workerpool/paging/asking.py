@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote_plus, unquote_plus, urljoin, urlsplit
 
+from workerpool.credentials import as_it_is
 from workerpool.errors import PageError
 from workerpool.model import Request, origin, problem_of
 from workerpool.redact import printable, redact
@@ -104,7 +105,8 @@ def _without_secrets(request: Request) -> Request:
     headers = request.headers
     if headers is not None:
         headers = {name: value for name, value in headers.items() if name.lower() not in _SECRET_HEADERS}
-    return replace(request, headers=headers, auth=None, cookies=None)
+    # Without any auth it would get the pool's own, which is for the sources' origins and not for where a link leads.
+    return replace(request, headers=headers, auth=as_it_is, cookies=None)
 
 
 def _others(query: str, name: str) -> list[str]:
