@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import traceback
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -311,6 +312,23 @@ def test_a_refusal_is_not_retried_and_shows_no_secret() -> None:
         assert isinstance(outcome.error, Denied)
         assert len(outcome.attempts) <= 1
         assert "s3cret" not in f"{outcome.error}{outcome!r}"
+
+
+@pytest.mark.parametrize("make_session", [None, requests.Session], ids=["ours", "the user's"])
+@pytest.mark.parametrize("value", ["hunter2\n", " hunter2", 4711, ["hunter2"]], ids=str)
+@pytest.mark.parametrize("name", ["X-Whose", "Authorization"])
+def test_what_is_wrong_with_a_header_is_told_without_its_value(
+    caplog: pytest.LogCaptureFixture, make_session: Callable[[], Any] | None, value: Any, name: str
+) -> None:
+    with Origin() as origin, WorkerPool(1, session_factory=make_session) as pool:
+        outcome = outcome_of(pool, Request(origin.url("/"), headers={name: value}))
+        assert isinstance(outcome.error, InvalidRequest)
+        said = f"{outcome.error} {caplog.text}"
+        if make_session is None:
+            assert f"the header {name!r}" in said
+            said += "".join(traceback.format_exception(outcome.error))
+        assert not any(secret in said for secret in ("hunter2", "4711"))
+        assert origin.requests == 0
 
 
 # -- line breaks ------------------------------------------------------------------------------------------------------

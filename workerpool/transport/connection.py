@@ -46,10 +46,17 @@ _NOT_A_TOKEN = re.compile(r"[^-!#$%&'*+.^_`|~0-9a-zA-Z]")  # RFC 9110, section 5
 _ENDS_A_LINE = re.compile(r"[\r\n\0]")
 
 
-def _fault_of(headers: Mapping[str, str | bytes]) -> str:
+def fault_of(headers: Mapping[Any, Any]) -> str:
     """Which header cannot be sent, and why; its value is not told, as it may be a secret."""
-    for name, value in headers.items():
+    for key, value in headers.items():
+        name = key.decode("latin-1") if isinstance(key, bytes) else str(key)
+        if value is None:  # it takes one of the session's away
+            continue
+        if not isinstance(value, str | bytes):
+            return f"the header {name!r} is of type {type(value).__name__}: it must be a text"
         text = value if isinstance(value, str) else value.decode("latin-1")
+        if text[:1].isspace():
+            return f"the header {name!r} begins with white space"
         if _ENDS_A_LINE.search(text) or _ENDS_A_LINE.search(name):
             return f"the header {name!r} has a line break or NUL in it"
         if any(ord(character) > 0xFF for character in text):
@@ -228,7 +235,7 @@ class CountedConnection(HTTPConnection):
         except ValueError as error:
             if not self._buffer:  # type: ignore[attr-defined]  # the head has been sent
                 raise
-            raise InvalidHeader(_fault_of(headers or {})) from error
+            raise InvalidHeader(fault_of(headers or {})) from error
         if handed is None:
             self.has_asked(body)
 
