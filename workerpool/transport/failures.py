@@ -74,7 +74,8 @@ def _translated(error: BaseException, host: str, was_sent: bool) -> RequestError
     host = redact(host)
     if _has(causes, urllib3.exceptions.InvalidHeader):  # of the answer; requests takes it for the request's
         return ConnectionLost(f"the answer of {host} is not HTTP: {_detail(causes)}")
-    if type(error) is requests.exceptions.InvalidHeader:  # of a session of the user's own: it tells the value
+    if isinstance(error, requests.exceptions.InvalidHeader) and not _has(causes, InvalidHeader):
+        # Of a session of the user's own: requests tells the value, which may be a secret.
         return InvalidRequest("a header begins with white space, has a line break in it, or is no text")
     if isinstance(error, _INVALID) or _has(causes, InvalidHeader):
         return InvalidRequest(redact(str(error)))

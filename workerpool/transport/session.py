@@ -20,7 +20,7 @@ from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies, get_netrc_auth
 
 from workerpool.transport.adapter import SharedAdapter
-from workerpool.transport.connection import fault_of
+from workerpool.transport.connection import InvalidHeader, fault_of
 from workerpool.transport.governed import GovernedAdapter
 from workerpool.transport.lazy import LazyResponse
 from workerpool.transport.redirects import confine
@@ -28,10 +28,6 @@ from workerpool.transport.trace import taken_off
 
 HOSTS_REMEMBERED = 10_000
 """Hosts whose answers from the environment are kept: about 2 MB."""
-
-
-class NamedHeader(requests.exceptions.InvalidHeader):
-    """What is wrong with a header, without its value."""
 
 
 class Environment:
@@ -97,7 +93,8 @@ class Session(requests.Session):
             return self._prepared(request)
         except requests.exceptions.InvalidHeader:
             given = {**self.headers, **request.headers}
-        raise NamedHeader(fault_of(given))  # here, as the other one must not be its context
+        fault = InvalidHeader(fault_of(given))
+        raise requests.exceptions.InvalidHeader(str(fault)) from fault  # not above: requests' own would be its context
 
     def _prepared(self, request: requests.Request) -> requests.PreparedRequest:
         if self._is_plain(request):
