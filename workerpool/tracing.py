@@ -71,7 +71,7 @@ class Tracing(Untraced):
         """Begin a span for each request of a source, as it is read."""
         for item in items:
             request = Request(item) if isinstance(item, str) else item
-            if isinstance(request, Request) and request.problem is None:
+            if isinstance(request, Request) and request.problem is None and isinstance(request.url, str):
                 request, span = self._begin(request)
                 self._spans[self._key(request)] = span
             yield request

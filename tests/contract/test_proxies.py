@@ -16,8 +16,9 @@ from tests.contract.routes import ADDRESSES, LOGIN, fetch_one, open_pool
 from tests.contract.tinyproxy import PASSWORD, USER, Tinyproxy
 from tests.socks_server import SocksServer
 from tests.waiting import LONG
-from workerpool import ConnectFailed, ConnectionLost, OutcomeUnknown, Request, RetryPolicy, StatusError
+from workerpool import ConnectFailed, ConnectionLost, OutcomeUnknown, Request, RetryPolicy, StatusError, WorkerPool
 from workerpool.testing import Arrival, Origin, Reply
+from workerpool.transport import adapter
 
 
 @pytest.fixture
@@ -62,6 +63,18 @@ def test_a_proxy_is_told_the_login_in_its_url(keeper: Origin) -> None:
         assert fetch_one(pool, "http://host.test/").ok
     login = base64.b64encode(b"me:my pass").decode()
     assert keeper.arrivals[0].headers["Proxy-Authorization"] == f"Basic {login}"
+
+
+def test_a_login_of_its_own_for_each_request_takes_no_more_memory_the_more_there_are(
+    keeper: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter, "POOLS_KEPT", 4)
+    logins = [keeper.url().replace("://", f"://user{number}:secret@") for number in range(20)]
+    with WorkerPool(2) as pool:
+        outcomes = pool.stream(Request("http://a.test/", proxies=through(login)) for login in logins * 2)
+        assert {text_of(outcome) for outcome in outcomes} == {"by the proxy"}
+        assert len(pool._transport._adapter.proxy_manager) <= 4  # type: ignore[attr-defined]
+    assert len({arrival.headers["proxy-authorization"] for arrival in keeper.arrivals}) == 20
 
 
 def test_a_request_of_its_own_proxy_takes_that_one(keeper: Origin, origin: Origin) -> None:

@@ -106,6 +106,13 @@ def test_what_fails_is_an_error_that_says_why(told: Told, origin: Origin) -> Non
     assert len(told.named("GET")) == 2  # the third was never sent
 
 
+def test_what_is_no_request_ends_as_it_does_without_spans(told: Told, origin: Origin) -> None:
+    given: list[Any] = [origin.url("/"), Request(None), Request(7), "no URL", origin.url("/")]  # type: ignore[arg-type]
+    with pool_of(told) as pool:
+        outcomes = [*pool.stream(given, ordered=True)]
+    assert [outcome.ok for outcome in outcomes] == [True, False, False, False, True]
+
+
 def test_a_method_that_nobody_knows_is_named_as_the_conventions_have_it(told: Told, origin: Origin) -> None:
     with pool_of(told) as pool:
         [*pool.stream([Request(origin.url("/bytes/1"), "PURGE")])]

@@ -119,6 +119,8 @@ class SharedAdapter(HTTPAdapter):
                     manager = CountedProxyManager(
                         self._connections, proxy, proxy_headers=self.proxy_headers(proxy), **kwargs
                     )
+                if len(self.proxy_manager) >= POOLS_KEPT:  # there may be a login for each request; idle sockets stay
+                    del self.proxy_manager[next(iter(self.proxy_manager))]
                 self.proxy_manager[proxy] = manager
             return manager
 
