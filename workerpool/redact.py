@@ -14,6 +14,9 @@ _SECRET_NAME = (
     r"(?:token|secret|passw(?:or)?d|pwd|passphrase|api[-_]?key|auth|credential|signature|session|sig|key|jwt|code)"
 )
 _USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
+_BARE_USERINFO = re.compile(  # of a URL whose scheme was forgotten
+    r"(?<![^\s'\"<>()=])[^\s/?#@:'\"<>()=]+:[^\s/?#@'\"<>()]+@(?=[\w\[])"
+)
 _QUERY = re.compile(
     rf"([?&;#](?:[\w.\-\[\]]|%[0-9a-f]{{2}})*{_SECRET_NAME}[\w.\-\[\]%]*=)[^&;#\s'\"<>)]*", re.IGNORECASE
 )
@@ -29,6 +32,7 @@ def redact(text: str) -> str:
     """Return `text` with every URL's userinfo, secret query values and credential headers replaced by ``***``."""
     if "@" in text:
         text = _USERINFO.sub(HIDDEN + "@", text)
+        text = _BARE_USERINFO.sub(HIDDEN + "@", text)
     if "=" in text:
         text = _QUERY.sub(rf"\g<1>{HIDDEN}", text)
     if ":" in text or "=" in text:

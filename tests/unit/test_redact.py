@@ -23,6 +23,8 @@ SECRET = "Xyzzy42"
         f"http://user:a@{SECRET}@host.test/",
         f"http://user:it's{SECRET}@host.test/",
         f"no connection to http://user:{SECRET}@host.test:80",
+        f"user:{SECRET}@host.test/path",
+        f"no scheme in 'user:{SECRET}@[::1]:80/'",
         f"https://host.test/?token={SECRET}",
         f"https://host.test/?page=2&access_token={SECRET}#top",
         f"https://host.test/#access_token={SECRET}",
@@ -52,6 +54,8 @@ def test_a_secret_is_hidden_wherever_it_is_written(text: str) -> None:
     [
         "http://host.test/path?page=2&sort=name",
         "http://host.test/@handle/status",
+        "at 10:30 somebody@host.test",
+        "a note: somebody@host.test",
         "http://host.test/?email=someone@example.test",
         "HTTP 503 Service Unavailable",
         "a plain sentence: with a colon, and 1 = 1",
