@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from requests.auth import HTTPDigestAuth
 
 from tests.commands import run_here
 from tests.conftest import IN_FULL
@@ -25,7 +26,7 @@ from workerpool.config import Budgets
 from workerpool.errors import OptionError
 from workerpool.limits.file import FileBudget
 from workerpool.rate import Rate
-from workerpool.testing import Origin
+from workerpool.testing import Origin, Reply
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -249,6 +250,15 @@ def test_a_pools_session_spends_the_same_budget(tmp_path: Path, origin: Origin) 
         sent = [pool.submit(lambda pool=pool: [pool.session.get(url).ok for _ in range(6)]) for pool in (first, other)]
         assert all(future.result() == [True] * 6 for future in sent)
     assert origin.busiest(0.5) <= 12
+
+
+def test_a_login_that_answers_a_challenge_is_sent_within_the_only_place_there_is(
+    tmp_path: Path, origin: Origin
+) -> None:
+    asks = {"WWW-Authenticate": 'Digest realm="here", nonce="abc", qop="auth", algorithm=MD5'}
+    origin.script("/mine", Reply(status=401, headers=asks), Reply(body=b"in"))
+    with WorkerPool(2, budget=tmp_path / "login.budget", host_connections=1, timeout=5) as pool:
+        assert pool.get(origin.url("/mine"), auth=HTTPDigestAuth("me", "secret")).result(LONG).content == b"in"
 
 
 def test_a_pool_that_was_shut_down_leaves_nothing_behind(tmp_path: Path, origin: Origin) -> None:

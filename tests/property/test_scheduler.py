@@ -43,7 +43,7 @@ class Contended:
         self.pauses: dict[str, float] = {}
         self.tries = 0
 
-    def next_at(self, host: str | None, weight: int, now: float) -> float:
+    def next_at(self, host: str | None, weight: int, now: float, *, has_place: bool = False) -> float:
         at = 0.0 if host is None else self.pauses.get(host, 0.0)
         return at if self.limiter is None else max(at, self.limiter.next_at(weight))
 

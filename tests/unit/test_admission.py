@@ -50,7 +50,7 @@ class Together:
     def __init__(self, rate: Rate) -> None:
         self.limiter = Counted(rate)
 
-    def next_at(self, host: str | None, weight: int, now: float) -> float:
+    def next_at(self, host: str | None, weight: int, now: float, *, has_place: bool = False) -> float:
         return self.limiter.next_at(weight)
 
     def try_take(

@@ -213,8 +213,8 @@ class Shared:
         self.lost = lost
         self.asked: list[tuple[object, ...]] = []
 
-    def next_at(self, host: str | None, weight: int, now: float) -> float:
-        self.asked.append((host, weight, now))
+    def next_at(self, host: str | None, weight: int, now: float, *, has_place: bool = False) -> float:
+        self.asked.append((host, weight, now, has_place))
         return self.limiter.next_at(weight)
 
     def try_take(
@@ -238,7 +238,7 @@ def test_a_caller_asks_what_processes_share_for_its_host_and_since_when_it_waits
     shared = Shared()
     trial = Trial(shared=shared)
     assert trial.enter("a", at=5.0, has_place=has_place).admitted
-    assert shared.asked == [("a", 1, 5.0), ("a", 1, 5.0, 5.0, has_place)]
+    assert shared.asked == [("a", 1, 5.0, has_place), ("a", 1, 5.0, 5.0, has_place)]
 
 
 def test_a_slot_that_another_process_took_first_is_waited_for_anew() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.budgets import HOST, OTHER, Trial
+from workerpool.limits.file.account import POLL
 
 
 def test_members_hold_no_more_places_than_there_are(trial: Trial) -> None:
@@ -128,6 +131,25 @@ def test_a_send_that_has_a_place_takes_only_slots(trial: Trial) -> None:
     assert budget.try_take(HOST, 1, now, since=None) is None
     assert budget.try_take(HOST, 1, now, since=None, has_place=True) is not None
     assert budget.try_take(HOST, 1, now, since=None, has_place=True) is None
+
+
+@pytest.mark.parametrize("limits", [{"host_connections": 1}, {"max_connections": 1}])
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_send_that_has_a_place_waits_for_its_slot_only_and_for_no_other_place(
+    trial: Trial, limits: dict[str, int], others: int
+) -> None:
+    budget = trial.open(rate="10/s", **limits)
+    for _ in range(others):
+        trial.open(rate="10/s", **limits)
+    assert trial.take(budget)
+    now = trial.clock.now()
+    assert budget.try_take(HOST, 1, now, since=None, has_place=True) is None
+    assert budget.next_at(HOST, 1, now, has_place=True) == pytest.approx(now + 0.1)
+    trial.clock.advance(0.1)
+    now = trial.clock.now()
+    assert trial.waits(budget) == pytest.approx(POLL)
+    assert budget.next_at(HOST, 1, now, has_place=True) <= now
+    assert budget.try_take(HOST, 1, now, since=None, has_place=True) is not None
 
 
 def test_a_socket_without_a_send_takes_a_place_that_is_free(trial: Trial) -> None:

@@ -238,7 +238,7 @@ class Shared:
         self.asked: list[tuple[str | None, int]] = []
         self.given_back: list[tuple[str, float]] = []
 
-    def next_at(self, host: str | None, weight: int, now: float) -> float:
+    def next_at(self, host: str | None, weight: int, now: float, *, has_place: bool = False) -> float:
         self.asked.append((host, weight))
         return self.opens.get(host or "", 0.0)
 

@@ -121,7 +121,7 @@ class Shared:
         self.all_at = 0.0
         self.lost: set[str] = set()
 
-    def next_at(self, host: str | None, weight: int, now: float) -> float:
+    def next_at(self, host: str | None, weight: int, now: float, *, has_place: bool = False) -> float:
         return max(now, self.all_at + weight - 1) if host is None else now
 
     def try_take(

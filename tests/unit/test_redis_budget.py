@@ -158,6 +158,16 @@ def test_places_in_all_are_shared_between_hosts(members: Members) -> None:
     assert members.pass_time(0.5, second, host=OTHER, holds=True) == {0: 0}
 
 
+@pytest.mark.parametrize("limits", [{"host_connections": 1}, {"max_connections": 1}])
+def test_a_send_that_has_a_place_waits_for_no_other_one(members: Members, limits: dict[str, int]) -> None:
+    budget = members.open(**limits)
+    assert members.pass_time(0.5, budget, holds=True) == {0: 1}
+    now = members.clock.now()
+    assert budget.next_at(HOST, 1, now) > now
+    assert budget.next_at(HOST, 1, now, has_place=True) <= now
+    assert budget.try_take(HOST, 1, now, since=None, has_place=True) is not None
+
+
 def test_idle_sockets_that_others_wait_for_are_to_be_closed(members: Members) -> None:
     first, second = members.open(host_connections=2), members.open(host_connections=2)
     members.pass_time(0.3, first, holds=True)

@@ -197,7 +197,7 @@ class Shared:
         self.tried: list[str] = []
         self.since: list[float | None] = []
 
-    def next_at(self, host: str | None, weight: int, now: float) -> float:
+    def next_at(self, host: str | None, weight: int, now: float, *, has_place: bool = False) -> float:
         self.asked.append(host)
         return self.until.get(host or "", 0.0)
 

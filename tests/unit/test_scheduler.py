@@ -78,7 +78,7 @@ class Shared:
         self.given_back: list[tuple[str, float]] = []
         self.pauses: list[tuple[str, float, float]] = []
 
-    def next_at(self, host: str | None, weight: int, now: float) -> float:
+    def next_at(self, host: str | None, weight: int, now: float, *, has_place: bool = False) -> float:
         return 0.0
 
     def try_take(

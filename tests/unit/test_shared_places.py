@@ -21,7 +21,7 @@ class Places:
         self.since: list[float | None] = []  # what each that was let through has said
         self.behind = 0.0  # seconds that a slot's time lies back: somebody woke late
 
-    def next_at(self, host: str | None, weight: int, now: float) -> float:
+    def next_at(self, host: str | None, weight: int, now: float, *, has_place: bool = False) -> float:
         return now if self.left and host not in self.taken else now + LATER
 
     def try_take(

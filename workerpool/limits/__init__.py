@@ -60,8 +60,8 @@ class SharedBudget(Protocol):
     Times are those of this process's clock.
     """
 
-    def next_at(self, host: str | None, weight: int, now: float) -> float:
-        """The earliest time at which it is worth asking `try_take`; in the past if that is now.
+    def next_at(self, host: str | None, weight: int, now: float, *, has_place: bool = False) -> float:
+        """The earliest time at which it is worth asking `try_take`, told the same; in the past if that is now.
 
         None asks for what holds for all hosts alike: what is shared in all. To look changes nothing.
         """

@@ -84,7 +84,7 @@ class Callers:
         for limiter in self._limits_of(caller, host, now):
             at = max(at, limiter.next_at())
         if self._shared is not None and at <= now:
-            at = self._shared.next_at(caller.host, 1, now)
+            at = self._shared.next_at(caller.host, 1, now, has_place=caller.has_place)
         return at
 
     def _take(self, caller: Caller, now: float) -> bool:

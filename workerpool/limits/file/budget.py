@@ -58,11 +58,11 @@ class FileBudget:
 
     # -- the scheduler's side -----------------------------------------------------------------------------------------
 
-    def next_at(self, host: str | None, weight: int, now: float) -> float:
+    def next_at(self, host: str | None, weight: int, now: float, *, has_place: bool = False) -> float:
         """When it is worth asking again, for a host, or (None) for any; in the past if that is now.
 
-        A look locks no file. What cannot be told without that is worth asking for now, and so is what this process
-        waits for and others have not heard of: `try_take` tells them.
+        `has_place`: as for `try_take`. A look locks no file. What cannot be told without that is worth asking for now,
+        and so is what this process waits for and others have not heard of: `try_take` tells them.
         """
         if self._inside == get_ident():
             return now + POLL
@@ -70,11 +70,12 @@ class FileBudget:
             account = self._table.seen(host)
             if account is None:
                 return now
-            at_pool = at_host = self._table.pool.next_at(weight, now)
+            at_pool = at_host = self._table.pool.next_at(weight, now, has_place=has_place)
             if host is not None:
-                at_host = account.next_at(weight, now)
+                at_host = account.next_at(weight, now, has_place=has_place)
             at = max(at_pool, at_host)
-            if at > now and any(one.is_unheard(at, now) for one in self._binding(account, at_pool, at_host)):
+            binding = self._binding(account, at_pool, at_host)
+            if at > now and any(one.is_unheard(at, now, has_place=has_place) for one in binding):
                 return now
             return at
 

@@ -120,29 +120,33 @@ class RedisBudget:
 
     # -- the scheduler's side -----------------------------------------------------------------------------------------
 
-    def next_at(self, host: str | None, weight: int, now: float) -> float:
+    def next_at(self, host: str | None, weight: int, now: float, *, has_place: bool = False) -> float:
         """When it is worth asking again, for a host, or (None) for any; in the past if that is now.
 
-        Who asks for a host has something to send there: what is missing is leased for it.
+        `has_place`: as for `try_take`. Who asks for a host has something to send there: what is missing is leased for
+        it.
         """
         if get_ident() in self._insiders:
             return now + SOON
         with self._changed:
             news_at = self._news_at(now)
             pool = self._at_hand(self._pool, now)
-            at = pool.ready_at(weight, now, news_at, has_place=False)
+            at = pool.ready_at(weight, now, news_at, has_place=has_place)
             if host is None:
                 return at
             account = self._account(host, now)
-            at = max(at, self._at_hand(account, now).ready_at(weight, now, news_at, has_place=False))
+            at = max(at, self._at_hand(account, now).ready_at(weight, now, news_at, has_place=has_place))
             if at > now:
-                self._note_want(account, weight, now, has_place=False)
+                self._note_want(account, weight, now, has_place=has_place)
             return at
 
     def try_take(
         self, host: str, weight: int, now: float, *, since: float | None, has_place: bool = False
     ) -> float | None:
-        """Take both slots and a place, of what is leased, or nothing; returns the time of the later slot."""
+        """Take both slots and a place, of what is leased, or nothing; returns the time of the later slot.
+
+        `has_place`: the send has a place already, and needs slots only.
+        """
         if get_ident() in self._insiders:
             return None
         with self._changed:
