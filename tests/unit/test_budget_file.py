@@ -22,6 +22,10 @@ from workerpool.limits.file import mapped as mapped_module
 from workerpool.limits.file import members as members_module
 from workerpool.limits.file import place as place_module
 from workerpool.limits.file import state as state_module
+from workerpool.limits.file import table as table_module
+from workerpool.limits.file.machine import Machine
+from workerpool.limits.file.mapped import BudgetFile
+from workerpool.limits.file.members import Members, Terms
 from workerpool.limits.file.records import Record, space_of
 
 
@@ -158,7 +162,42 @@ def test_a_member_finds_its_hosts_in_a_file_that_another_one_made_grow(trial: Tr
     assert trial.waits(second) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("who", ["who has seen it grow", "who has not", "who comes"])
+def pause_in_second_segment(trial: Trial, budget: FileBudget) -> None:
+    """Pause `OTHER`, while the only slot of the first segment is that of `HOST`, which rests a second later."""
+    assert trial.take(budget, HOST)
+    trial.end(budget, host=HOST)
+    budget.tidy({})
+    budget.pause(OTHER, trial.clock.now() + 600, trial.clock.now())
+
+
+def test_who_leaves_keeps_what_another_one_has_made_the_file_grow_by(trial: Trial, three_slots: None) -> None:
+    first, second = (trial.open(host_rate="1/s") for _ in range(2))
+    pause_in_second_segment(trial, second)
+    first.leave()
+    trial.clock.advance(1)
+    assert not trial.take(trial.open(host_rate="1/s"), OTHER)
+    assert not trial.take(second, OTHER)
+
+
+def test_who_joins_while_another_one_makes_the_file_grow_keeps_what_it_grew_by(
+    trial: Trial, three_slots: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = trial.open(host_rate="1/s")
+
+    def made(file: BudgetFile, machine: Machine, terms: Terms) -> Members:
+        """Made when the file is open, and before it is locked again."""
+        pause_in_second_segment(trial, first)
+        return Members(file, machine, terms)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(table_module, "Members", made)
+        late = trial.open(host_rate="1/s")
+    trial.clock.advance(1)
+    for member in (trial.open(host_rate="1/s"), late, first):
+        assert not trial.take(member, OTHER)
+
+
+@pytest.mark.parametrize("who", ["who has seen it grow", "who has not", "who comes", "who leaves"])
 def test_a_header_that_is_mended_knows_of_all_that_the_file_has(trial: Trial, three_slots: None, who: str) -> None:
     """Or an account would be made anew that there is."""
     first, second, third = (trial.open(host_connections=1) for _ in range(3))
@@ -174,6 +213,8 @@ def test_a_header_that_is_mended_knows_of_all_that_the_file_has(trial: Trial, th
         assert trial.take(first, "http://first.test")
         trial.end(first, host="http://first.test")
         first.tidy({HOST: 1})
+    elif who == "who leaves":
+        second.leave()
     member = second if who == "who has not" else trial.open(host_connections=1)
     assert not trial.take(member, HOST)
     assert member._table.file is not None

@@ -181,6 +181,35 @@ def test_who_was_dropped_enters_again_with_all_that_it_holds_before_it_takes_mor
     assert not trial.take(second)
 
 
+def test_who_was_dropped_and_leaves_takes_nobody_elses_entry_out(trial: Trial) -> None:
+    first, watcher = trial.open(pid=4001), trial.open(pid=4002)
+    trial.machine.dead.add(4001)
+    for _ in range(2):
+        with watcher._table.locked():
+            watcher._table.bury(trial.clock.now())
+        trial.clock.advance(GOODBYE)
+    heir = trial.open(pid=4003, host_connections=1)
+    assert heir._table.members.place == first._table.members.place
+    assert trial.take(heir)
+    first.leave()
+    assert not trial.take(trial.open(pid=4004, host_connections=1))
+
+
+def test_who_was_found_dead_leaves_though_it_does_not_agree_with_those_that_came_since(trial: Trial) -> None:
+    first, watcher = trial.open(pid=4001, rate="1/s and 9/h and 99/d"), trial.open(pid=4002)
+    trial.machine.dead.add(4001)
+    with watcher._table.locked():
+        watcher._table.bury(trial.clock.now())
+    trial.open(pid=4003, rate="1/s and 9/min")
+    file = first._table.file
+    assert file is not None
+    first.leave()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(file.descriptor)
+    watcher.tidy({})
+    assert len(watcher._table.members.tenures) == 2
+
+
 def test_who_has_left_can_do_nothing_more(trial: Trial) -> None:
     budget = trial.open()
     assert trial.take(budget)

@@ -125,12 +125,14 @@ class BudgetFile:
     def mend(self) -> None:
         """Begin the header anew if both its copies are broken."""
         if self._header.state != "whole":
-            self._map()  # others may have made it grow
-            self.segments = sum(_end_of(segments) <= len(self.map) for segments in range(1, _MOST_SEGMENTS + 1))
             self.note_members()
 
     def note_members(self) -> None:
         """Let every process look at the members again."""
+        self.look()  # as who comes or goes may not have done in this hold of the lock: others may have made it grow
+        if self._header.state != "whole":
+            self._map()
+            self.segments = sum(_end_of(segments) <= len(self.map) for segments in range(1, _MOST_SEGMENTS + 1))
         self.edition = int.from_bytes(os.urandom(8), "little")
         self._write_header()
 

@@ -179,9 +179,10 @@ class Members:
 
     def leave(self) -> None:
         """Take this pool's entry out, and so all that it claims. The file's lock is held."""
+        self._read()  # if it was taken for dead, its entry is gone, and its place another one's
         if self.is_member():
             self._strike(self.place)
-            self._changed()
+            self._file.note_members()  # without a look: it need not agree with those that are left
 
     def note_seen(self, now: float) -> None:
         """Show that this pool lives to those who cannot see its process. The file's lock is held."""
