@@ -397,10 +397,36 @@ def test_what_replaces_a_removed_file_gives_out_nothing_until_all_have_entered_a
         assert trial.waits(budget, host) == pytest.approx(MENDED)
     assert budget.next_at(None, 1, trial.clock.now()) == trial.clock.now() + MENDED
     trial.clock.advance(MENDED)
-    assert trial.take(budget, HOST)
-    assert trial.waits(budget, HOSTS[0]) == pytest.approx(MENDED)
+    for host in (HOST, OTHER, HOSTS[0]):
+        assert trial.take(budget, host)
+
+
+def test_what_a_removed_file_may_have_counted_holds_for_every_host_for_as_long_as_it_would_have(trial: Trial) -> None:
+    budget = trial.open(host_rate="1/min and 4/h")
+    os.unlink(trial.path)
+    trial.clock.advance(1.1)
+    budget.tidy({})
     trial.clock.advance(MENDED)
-    assert trial.take(budget, OTHER)
+    assert trial.waits(budget, HOSTS[0]) == pytest.approx(3600 - MENDED, abs=0.1)
+    trial.clock.advance(1800)
+    assert trial.waits(budget, HOSTS[1]) == pytest.approx(1800 - MENDED, abs=0.1)
+    trial.clock.advance(1800)
+    for host in HOSTS[:3]:
+        assert trial.take(budget, host)
+        assert trial.waits(budget, host) == pytest.approx(60)
+
+
+def test_the_rate_is_as_if_just_used_up_when_its_file_was_removed(trial: Trial) -> None:
+    budget = trial.open(host_rate="1/min", burst=2)
+    os.unlink(trial.path)
+    trial.clock.advance(1.1)
+    budget.tidy({})
+    trial.clock.advance(30)
+    assert trial.waits(budget, HOSTS[0]) == pytest.approx(30)
+    trial.clock.advance(60)
+    assert [trial.take_all(budget, host) for host in HOSTS[:2]] == [1, 1]
+    trial.clock.advance(30)
+    assert trial.take_all(budget, HOSTS[2]) == 2
 
 
 @pytest.mark.parametrize("limits", [{"host_connections": 1}, {"max_connections": 1}])

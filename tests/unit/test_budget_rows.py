@@ -161,22 +161,25 @@ def test_of_a_new_quota_nothing_is_known_and_of_one_that_comes_back_everything(f
 
 def test_a_damaged_history_takes_every_quota_for_used_up(file: mmap.mmap) -> None:
     member, reader = a_history(HOUR, DAY), a_history(HOUR)
-    member.begin(file, NOW, is_damaged=True)
+    member.begin(file, NOW, used_up_at=NOW)
     assert reader.look(file)
     assert [each.next_at(1) for each in (member, reader)] == pytest.approx([NOW + 86400, NOW + 3600], abs=1)
-    member.begin(file, NOW, is_damaged=False)
+    member.begin(file, NOW, used_up_at=NOW - 3700)
+    assert reader.look(file)
+    assert [each.next_at(1) for each in (member, reader)] == pytest.approx([NOW + 82700, LONG_AGO], abs=1)
+    member.begin(file, NOW, used_up_at=LONG_AGO)
     assert reader.look(file)
     assert [each.next_at(1) for each in (member, reader)] == [LONG_AGO, LONG_AGO]
 
 
 def test_without_quotas_nothing_is_written_where_nothing_was(file: mmap.mmap) -> None:
     member, counting = a_history(), a_history(HOUR)
-    member.begin(file, NOW, is_damaged=True)
+    member.begin(file, NOW, used_up_at=NOW)
     assert not any(file[:])
     assert (bool(member), bool(counting), member.rests_at) == (False, True, LONG_AGO)
     counting.take(file, 4, NOW)
     assert member.look(file)
-    member.begin(file, NOW, is_damaged=True)
+    member.begin(file, NOW, used_up_at=NOW)
     assert counting.look(file)
     assert counting.next_at(1) == LONG_AGO
 
@@ -256,7 +259,7 @@ def test_a_host_that_starts_anew_has_one_place_more_after_each_round_until_it_ha
 def test_a_state_of_which_nothing_is_known_is_as_if_just_used_up(file: mmap.mmap) -> None:
     state = a_state()
     state.pause(NOW + 50)
-    state.begin(file, NOW, not_before=NOW + 1)
+    state.begin(file, NOW, used_up_at=NOW, not_before=NOW + 1)
     assert (state.not_before, state.places) == (NOW + 1, 0)
     assert state.next_at(1) == NOW + 1
     assert [state.take(NOW + 1, 1, None) for _ in range(3)] == [NOW + 1, NOW + 1, NOW + 1.5]

@@ -77,13 +77,16 @@ class Account:
         are_whole = self.state.look(file), self.claims.look(file, self._members), self.history.look(file)
         return all(are_whole)
 
-    def mend(self, file: mmap.mmap, now: float, *, is_damaged: bool) -> None:
-        """Begin anew in an empty or a broken slot. In a broken one, or if `is_damaged`, give out nothing for `MENDED`
-        seconds: others may hold places of it, and enter them again meanwhile."""
-        is_damaged = is_damaged or self.state.is_broken or self.claims.is_broken or self.history.is_broken
+    def mend(self, file: mmap.mmap, now: float, *, used_up_at: float) -> None:
+        """Begin anew in an empty or a broken slot, as if all of it was used up at a time: in a broken one just now.
+
+        For `MENDED` seconds from then on it gives out nothing: others may hold places of it, and enter them again.
+        """
+        if self.state.is_broken or self.claims.is_broken or self.history.is_broken:
+            used_up_at = now
         self.claims.write(file, now)
-        self.history.begin(file, now, is_damaged=is_damaged)
-        self.state.begin(file, now, not_before=now + MENDED if is_damaged else None)
+        self.history.begin(file, now, used_up_at=used_up_at)
+        self.state.begin(file, now, used_up_at=used_up_at, not_before=used_up_at + MENDED)
 
     def needed(self, now: float) -> int:
         """How many places this process has used lately."""

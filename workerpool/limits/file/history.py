@@ -73,15 +73,15 @@ class History:
             window.take(now, weight)
         self._write(file, now)
 
-    def begin(self, file: mmap.mmap, now: float, *, is_damaged: bool) -> None:
-        """Forget all; if it is damaged, take every quota for used up just now."""
+    def begin(self, file: mmap.mmap, now: float, *, used_up_at: float) -> None:
+        """Forget all, and take every quota for used up at a time."""
         self._found = {}
         self._fill()
         if not self._windows and self._record.state == "blank":
             return
-        if is_damaged:
-            for quota, window in self._windows.values():
-                window.take(now, int(quota.count))
+        for quota, window in self._windows.values():
+            if used_up_at + window.seconds > now:
+                window.take(used_up_at, int(quota.count))
         self._write(file, now)
 
     @property

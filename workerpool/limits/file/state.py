@@ -83,12 +83,11 @@ class State:
         """The time from which on it holds nothing worth keeping."""
         return max(self._bucket.empty_at, self.counts_until, self.not_before + (REMEMBERED if self.places else 0.0))
 
-    def begin(self, file: mmap.mmap, now: float, *, not_before: float | None = None) -> None:
-        """Make it a new account's; with `not_before`, one of which nothing is known any more, so as if just used up."""
+    def begin(self, file: mmap.mmap, now: float, *, used_up_at: float = LONG_AGO, not_before: float = LONG_AGO) -> None:
+        """Make it a new account's, whose burst was used up at a time, and of which nothing is sent before another."""
         self._forget()
-        if not_before is not None:
-            self.not_before = not_before
-            self._bucket.empty_at = now + self._bucket.burst * self.interval
+        self.not_before = not_before
+        self._bucket.empty_at = used_up_at + self._bucket.burst * self.interval
         self.write(file, now)
 
     def write(self, file: mmap.mmap, now: float) -> None:

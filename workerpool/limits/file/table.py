@@ -51,7 +51,7 @@ class Table:
         self.held: dict[str | None, Account] = {}  # those with places of this process
         self._is_stale = False  # whether members are to be looked at
         self._generation = 0  # counts the times when others may have changed what was read
-        self._replaces_removed = False  # whether this file stands in for one that was removed
+        self._moved_at = LONG_AGO  # when this file took the place of one that was removed, which counts as used up then
         self._kept_house_at = LONG_AGO
 
     def start_anew(self) -> None:
@@ -132,7 +132,7 @@ class Table:
                 self._meet(file, now)
             if not pool.look(file.map):
                 file.touch()
-                pool.mend(file.map, now, is_damaged=self._replaces_removed)
+                pool.mend(file.map, now, used_up_at=self._moved_at)
             pool.generation = self._generation
         if host is None:
             return pool
@@ -223,10 +223,10 @@ class Table:
             if slot is not None:
                 account.move(slot)
                 if not account.look(file.map):
-                    account.mend(file.map, now, is_damaged=self._replaces_removed)
+                    account.mend(file.map, now, used_up_at=self._moved_at)
                 return account
         if not self._spare.look(file.map):
-            self._spare.mend(file.map, now, is_damaged=self._replaces_removed)
+            self._spare.mend(file.map, now, used_up_at=self._moved_at)
         if account is not self._spare:
             self._spare.take_over(account, now)
         return self._spare
@@ -252,7 +252,7 @@ class Table:
         members = Members(file, self._machine, self._terms)
         self._join(file, members, now)
         old.close()
-        self._replaces_removed = True
+        self._moved_at = now
         self.members, self.file = members, file
         for account in {self.pool, self._spare, *self.accounts.values()}:
             account.serve(members, file.spare_slot())  # which is not its own, so that another one is looked for
