@@ -89,6 +89,21 @@ def test_a_member_is_read_as_it_was_written() -> None:
     assert Member.unpacked(member.packed()) == member
 
 
+@pytest.mark.parametrize("option", ["burst", "max_connections", "host_connections"])
+@pytest.mark.parametrize("number", [2**32, sys.maxsize, 10**30])
+def test_a_number_that_no_process_could_use_up_limits_nobody(trial: Trial, option: str, number: int) -> None:
+    limits = {"burst": 20, "max_connections": 20, "host_connections": 20}
+    first = trial.open(rate="1/min", **(limits | {option: number}))
+    assert trial.take_all(first) == 20
+    second = trial.open(rate="1/min", **(limits | {option: number}))
+    assert not trial.take(second)
+    for _ in range(20):
+        trial.end(first)
+    first.tidy({})
+    trial.clock.advance(20 * 60)
+    assert trial.take_all(second) == 20
+
+
 @pytest.mark.parametrize("in_all", [True, False])
 def test_of_each_term_the_strictest_holds(in_all: bool) -> None:
     """A burst is a rate's: who names none lets the others have theirs."""

@@ -161,6 +161,16 @@ def test_a_socket_without_a_send_takes_a_place_that_is_free(trial: Trial) -> Non
     assert not trial.take(second)
 
 
+def test_a_member_can_tell_that_it_has_all_the_places_that_there_can_be(trial: Trial) -> None:
+    first, second = (trial.open(host_connections=10**10, max_connections=10**10) for _ in range(2))
+    assert trial.take(first)
+    claims = first._table.accounts[HOST].claims
+    claims.hold(claims.limit - 1, trial.clock.now())
+    assert first.allows(HOST, claims.limit)
+    assert not first.allows(HOST, claims.limit + 1)
+    assert not trial.take(second)
+
+
 def test_a_forked_child_has_none_of_its_parents_places(trial: Trial) -> None:
     budget = trial.open(max_connections=2)
     assert trial.take_all(budget) == 2

@@ -27,6 +27,11 @@ SILENCE = 60.0
 """Seconds after which a member is taken for dead that has not been heard of, where its process cannot be seen: it is a
 container's."""
 
+MOST_PLACES = 0xFFFF
+"""The most sockets that a claim can count, and that a machine has ports for to a server. More are taken for so many."""
+MOST_BURST = 0xFFFFFFFF
+"""The largest burst that an entry has room for, more than anybody sends at once. A larger one is taken for that."""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -53,9 +58,9 @@ class Terms:
         return cls(
             rate.interval if rate else 0.0,
             host_rate.interval if host_rate else 0.0,
-            budgets.burst,
-            budgets.max_connections,
-            budgets.host_connections,
+            min(budgets.burst, MOST_BURST),
+            min(budgets.max_connections, MOST_PLACES),
+            min(budgets.host_connections, MOST_PLACES),
             rate.quotas if rate else (),
             host_rate.quotas if host_rate else (),
         )
