@@ -235,7 +235,8 @@ class TooManyRedirects(RequestError):
 class Denied(RequestError):
     """The pool's guard does not allow this target: its host, its scheme or the address that its name leads to.
 
-    The caller's doing, or that of a server that redirects there. A retry does not help. Nothing was sent to the target.
+    Or a redirect leads to what is no URL. The caller's doing, or that of a server that redirects there. A retry does
+    not help. Nothing was sent to the target.
     """
 
     reason = "denied"

@@ -7,11 +7,12 @@ import threading
 import time
 
 import pytest
+import requests
 from requests.auth import HTTPDigestAuth
 
 from tests.servers import OK, Serve, head, serving
-from tests.waiting import eventually, let_pass
-from workerpool import Outcome, Request, RetryPolicy, WorkerPool
+from tests.waiting import LONG, eventually, let_pass
+from workerpool import Denied, InvalidRequest, Outcome, Request, RetryPolicy, WorkerPool
 from workerpool.testing import Origin, Reply
 
 
@@ -191,3 +192,49 @@ def test_what_a_server_wrote_makes_no_endless_error() -> None:
     with serving(always(b"x" * 60_000 + b"\r\n\r\n")) as server, WorkerPool(1, retry=None) as pool:
         (outcome,) = pool.stream([server.url])
     assert len(str(outcome.error)) < 500
+
+
+# -- where redirects lead ---------------------------------------------------------------------------------------------
+
+
+def redirecting(location: bytes) -> Reply:
+    return Reply(raw=b"HTTP/1.1 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % location)
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+@pytest.mark.parametrize("location", [b"http://[bad", b"http://h:99999/", b"http://h:abc/", b"mailto:a@b"])
+def test_a_redirect_to_what_is_no_url_is_the_servers_doing_and_an_answer_to_who_does_not_follow(
+    location: bytes, fast_path: bool
+) -> None:
+    with Origin() as origin, WorkerPool(1, fast_path=fast_path) as pool:
+        origin.script("/junk", redirecting(location))
+        with pytest.raises(Denied, match="a redirect leads"):
+            pool.get(origin.url("/junk")).result(LONG)
+        response = pool.get(origin.url("/junk"), allow_redirects=False).result(LONG)
+        assert (response.status_code, response.headers["Location"]) == (302, location.decode())
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_a_redirect_whose_bytes_are_no_utf_8_is_followed_as_browsers_do(fast_path: bool) -> None:
+    with Origin() as origin, WorkerPool(1, fast_path=fast_path) as pool:
+        origin.script("/menu", redirecting(b"/caf\xe9?x=%2F"))
+        origin.script("/caf%E9?x=%2F", Reply(body=b"here"))
+        response = pool.get(origin.url("/menu")).result(LONG)
+        assert response.url == origin.url("/caf%E9?x=%2F")
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_where_no_redirect_may_be_followed_one_that_is_not_to_be_is_an_answer(fast_path: bool) -> None:
+    with Origin() as origin, WorkerPool(1, max_redirects=0, fast_path=fast_path) as pool:
+        assert pool.get(origin.url("/redirect/1"), allow_redirects=False).result(LONG).status_code == 302
+        assert pool.head(origin.url("/redirect/1")).result(LONG).status_code == 302
+        with pytest.raises(requests.TooManyRedirects, match="more than 0 redirects"):
+            pool.get(origin.url("/redirect/1")).result(LONG)
+        with pytest.raises(requests.TooManyRedirects):
+            pool.submit(lambda: pool.session.get(origin.url("/redirect/1"))).result(LONG)
+
+
+def test_a_host_that_is_none_is_the_requests_own_fault() -> None:
+    with WorkerPool(1) as pool:
+        (outcome,) = pool.stream(["http://a..b/"])
+    assert isinstance(outcome.error, InvalidRequest)

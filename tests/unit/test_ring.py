@@ -8,6 +8,7 @@ from workerpool.config import Budgets, RetryBudget
 from workerpool.model import Request
 from workerpool.rate import Rate
 from workerpool.scheduler import Scheduler
+from workerpool.scheduler.hosts import BEGINS_SLOWLY
 from workerpool.scheduler.lanes import Lane
 from workerpool.scheduler.ring import ASKED, RETRIED, SOON
 from workerpool.tickets import Caller, Ticket
@@ -93,7 +94,7 @@ def test_what_is_to_end_unsent_goes_before_what_waits_for_the_pools_slot_and_lea
     for _ in range(2):
         trial.scheduler.release("a", 0.0, was_refused=True)
     assert (trial.scheduler.host_count, trial.scheduler.lane_count) == (2, 2)
-    trial.scheduler.has_ready(9.0)
+    trial.scheduler.has_ready(9.0 + BEGINS_SLOWLY)
     assert (trial.scheduler.host_count, trial.scheduler.lane_count) == (1, 1)
 
 

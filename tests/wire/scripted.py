@@ -127,6 +127,7 @@ class ScriptedServer:
 
     def _route(self, arrival: Arrival) -> bytes:
         answer = self._routes.get(arrival.path.partition("?")[0]) or sized(arrival.path.encode("latin-1"))
+        answer = answer.replace(b"{port}", b"%d" % self.port)
         return answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if arrival.head.startswith(b"HEAD ") else answer
 
     def _read(self, sock: socket.socket, visit: Visit, number: int) -> Arrival | None:

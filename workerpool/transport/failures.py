@@ -77,7 +77,7 @@ def _translated(error: BaseException, host: str, was_sent: bool) -> RequestError
     if isinstance(error, requests.exceptions.InvalidHeader) and not _has(causes, InvalidHeader):
         # Of a session of the user's own: requests tells the value, which may be a secret.
         return InvalidRequest("a header begins with white space, has a line break in it, or is no text")
-    if isinstance(error, _INVALID) or _has(causes, InvalidHeader):
+    if isinstance(error, _INVALID) or _has(causes, InvalidHeader, urllib3.exceptions.LocationParseError):
         return InvalidRequest(redact(str(error)))
     if isinstance(error, requests.exceptions.TooManyRedirects):
         return TooManyRedirects(redact(str(error)))

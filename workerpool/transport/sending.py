@@ -28,9 +28,9 @@ from workerpool.errors import (
     TimedOut,
     UnexpectedError,
 )
-from workerpool.model import DEFAULT_PORTS, Request, origin
+from workerpool.model import DEFAULT_PORTS, Request, origin, problem_of
 from workerpool.proxies import ProxyList
-from workerpool.redact import redact
+from workerpool.redact import printable, redact
 from workerpool.saving import Board, Offer
 from workerpool.transport.adapter import SharedAdapter
 from workerpool.transport.bodies import is_repeatable, read_whole, rewind
@@ -202,7 +202,11 @@ class RequestsTransport(CarryingTransport):
 
     def follow(self, session: Any, exchange: Exchange, response: Response) -> bool:
         following = response.next
-        if following is None or not exchange.request.follows_redirects:
+        if not exchange.request.follows_redirects:
+            return False
+        if following is None:
+            if (fault := vars(response).get("leads_nowhere")) is not None:
+                raise Denied(f"a redirect leads nowhere: {printable(redact(fault))}")
             return False
         if not exchange.history:
             exchange.steps.add(step_of(response.request))
@@ -210,7 +214,7 @@ class RequestsTransport(CarryingTransport):
         limit = min(self._options.max_redirects, getattr(session, "max_redirects", self._options.max_redirects))
         if len(exchange.history) > limit:
             raise self._endless(f"more than {limit} redirects", exchange, response)
-        self._check_scheme(following.url or "")
+        self._check_target(following.url or "")
         confine(session, following, response)
         step = step_of(following)
         if step in exchange.steps:
@@ -309,9 +313,11 @@ class RequestsTransport(CarryingTransport):
     def _endless(self, what: str, exchange: Exchange, response: Response) -> RequestError:
         return translate(requests.TooManyRedirects(what, response=response), exchange.url)
 
-    def _check_scheme(self, url: str) -> None:
+    def _check_target(self, url: str) -> None:
         if origin(url).partition(":")[0] not in DEFAULT_PORTS:
             raise Denied(f"a redirect leads to {redact(url)}: only http and https are followed")
+        if (problem := problem_of(url)) is not None:
+            raise Denied(f"a redirect leads nowhere: {printable(redact(url))}: {problem}")
 
     def _prepared(self, session: Any, exchange: Exchange) -> PreparedRequest:
         prepared: PreparedRequest = exchange.prepared

@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import islice
 from typing import Any, cast
+from urllib.parse import quote
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
@@ -104,6 +106,26 @@ class Session(requests.Session):
         with self._asking_nobody():
             prepared = super().prepare_request(request)
         return self._with_login(prepared)
+
+    def get_redirect_target(self, resp: Any) -> str | None:
+        """As requests' own, but bytes that are no UTF-8 are percent-encoded, as browsers do, instead of an error."""
+        try:
+            return super().get_redirect_target(resp)
+        except UnicodeDecodeError:
+            return quote(resp.headers["location"].encode("latin-1"), safe="!#$%&'()*+,/:;=?@[]~")
+
+    def resolve_redirects(self, resp: Any, req: Any, *args: Any, **kwargs: Any) -> Any:
+        """As requests' own. What is only prepared counts for no limit, and where it leads nowhere that is noted."""
+        if not kwargs.get("yield_requests"):
+            return super().resolve_redirects(resp, req, *args, **kwargs)
+        limit, self.max_redirects = self.max_redirects, max(1, self.max_redirects)
+        try:
+            return iter([*islice(super().resolve_redirects(resp, req, *args, **kwargs), 1)])
+        except ValueError as error:
+            resp.leads_nowhere = str(error)
+            return iter(())
+        finally:
+            self.max_redirects = limit
 
     def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
         """As requests' own, called for each redirect, and stricter: see `confine`."""
