@@ -43,6 +43,11 @@ def status_error(response: Response) -> StatusError:
     return StatusError(f"HTTP {response.status_code} {phrase}".rstrip(), status=response.status_code)
 
 
+def is_good(status: int) -> bool:
+    """Whether an answer with this status is what was asked for; 101 is the beginning of another protocol."""
+    return 200 <= status < 400
+
+
 def paused_error(wait: float, wall_time: float, most: float) -> HostPaused:
     """A host wants no request for `wait` seconds from `wall_time` on; `most`: seconds that would be waited for."""
     until = wall_time + wait

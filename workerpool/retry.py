@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import tenacity
 
 from workerpool.config import RetryPolicy
+from workerpool.endings import is_good
 from workerpool.errors import RequestError
 from workerpool.limits import PAUSING_STATUSES, retry_after  # layer: sibling, because hosts ask for pauses
 from workerpool.model import Request
@@ -68,7 +69,7 @@ class Retries:
 
     def needs_verdict(self, status: int) -> bool:
         """Whether a response with this status has to be judged at all: the fast way out for most responses."""
-        return status >= 400 or self._policy.retry is not None
+        return not is_good(status) or self._policy.retry is not None
 
     def judge(self, failure: Failure, wall_time: float) -> Verdict:
         """Say what follows `failure`; `wall_time` is in seconds since the epoch, for dates in headers."""

@@ -15,7 +15,7 @@ from workerpool import events
 from workerpool.clock import Clock
 from workerpool.config import Options, Timeout
 from workerpool.credentials import UNAUTHORIZED
-from workerpool.endings import circuit_error, explain, history, paused_error, status_error, told_before
+from workerpool.endings import circuit_error, explain, history, is_good, paused_error, status_error, told_before
 from workerpool.errors import (
     BadBody,
     Cancelled,
@@ -287,7 +287,7 @@ class Worker:
 
     def _judge(self, ticket: Ticket, trip: Trip, response: Response | None, error: RequestError | None) -> Step:
         now = self._clock.now()
-        if error is None and response is not None and response.status_code >= 400:
+        if error is None and response is not None and not is_good(response.status_code):
             error = status_error(response)
         failure = Failure(
             request=ticket.request,

@@ -238,3 +238,13 @@ def test_a_host_that_is_none_is_the_requests_own_fault() -> None:
     with WorkerPool(1) as pool:
         (outcome,) = pool.stream(["http://a..b/"])
     assert isinstance(outcome.error, InvalidRequest)
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_an_answer_that_changes_the_protocol_is_a_failure_and_ends_its_connection(fast_path: bool) -> None:
+    with Origin() as origin, WorkerPool(1, fast_path=fast_path, retry=1) as pool:
+        origin.script("/", Reply(raw=b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"))
+        outcomes = [*pool.stream([origin.url("/"), origin.url("/bytes/1")], ordered=True)]
+    assert [outcome.ok for outcome in outcomes] == [False, True]
+    assert "HTTP 101" in str(outcomes[0].error)
+    assert not outcomes[1].attempts[0].reused

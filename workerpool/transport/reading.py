@@ -136,6 +136,8 @@ class Answer(http.client.HTTPResponse):
         super().begin()
         if reader.has_cut_head and not self.chunked:  # whose chunks are missing then, and that is said
             raise http.client.RemoteDisconnected("the connection ended in the middle of the answer's headers")
+        if self.status == 101:
+            self.will_close = True  # from here on it speaks another protocol
         if self._method == "HEAD" or self.status in (101, 204, 304):
             self.chunked, self.length = False, 0  # no body, whatever the headers say (RFC 9112, section 6.3)
             return
