@@ -67,6 +67,14 @@ def test_what_is_asked_for_several_times_is_fetched_once_and_each_has_its_own_re
         assert [duplicate[name] for name in same] == [first[name] for name in same]
 
 
+@pytest.mark.parametrize("job", [True, False])
+def test_a_key_that_is_no_unicode_waits_for_an_answer_like_any(place: Place, origin: Origin, job: bool) -> None:
+    rows = [{"url": origin.url("/delay/0.1")}, {"url": origin.url("/delay/0.1"), "key": "\ud800"}]
+    place.write(*map(json.dumps, rows), name="a.jsonl")
+    assert command(place, job=job, source="a.jsonl") == 0
+    assert {record["key"]: record["attempts"] for record in place.records()} == {rows[0]["url"]: 1, "\ud800": 0}
+
+
 def test_without_room_for_the_answers_nothing_is_made_or_sent(
     place: Place, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,12 @@ def test_what_is_entered_is_what_is_read(ledger: Ledger) -> None:
     assert [source.lines for source in ledger.sources()] == [5000, 4]
 
 
+def test_an_input_that_waits_for_an_answer_has_any_key_and_url(ledger: Ledger) -> None:
+    given = [Follower(70, 0, 1, "\ud800", "http://a.test/\udfff"), Follower(70, 0, 2, None, "http://a.test/\0")]
+    ledger.answers.follow(given)
+    assert ledger.answers.followers(70, (0, 0), 9) == given
+
+
 def test_who_looks_from_elsewhere_sees_it_as_it_was_then(ledger: Ledger, tmp_path: Path) -> None:
     ledger.enter(Entries(held=held(1)))
     with closing(LedgerReader(str(tmp_path))) as reader:

@@ -6,6 +6,7 @@ thread alone uses it.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,7 +16,8 @@ from workerpool.batch.job.database import Database
 ANSWER_TABLES = """
 CREATE TABLE answers (request INTEGER PRIMARY KEY, state INTEGER NOT NULL, reason TEXT, record BLOB NOT NULL);
 CREATE TABLE followers (
-    request INTEGER NOT NULL, source INTEGER NOT NULL, ordinal INTEGER NOT NULL, "key" TEXT, url TEXT NOT NULL,
+    request INTEGER NOT NULL, source INTEGER NOT NULL, ordinal INTEGER NOT NULL,
+    named TEXT NOT NULL,  -- its key and URL as JSON: a lone surrogate is no text to SQLite
     PRIMARY KEY (request, source, ordinal)
 ) WITHOUT ROWID;
 """
@@ -56,7 +58,10 @@ class Answers:
 
     def follow(self, followers: Sequence[Follower]) -> None:
         with self._database.transaction() as database:
-            database.executemany("INSERT OR REPLACE INTO followers VALUES (?, ?, ?, ?, ?)", followers)
+            database.executemany(
+                "INSERT OR REPLACE INTO followers VALUES (?, ?, ?, ?)",
+                [(one.request, one.source, one.ordinal, json.dumps([one.key, one.url])) for one in followers],
+            )
 
     def followers(self, request: int, after: tuple[int, int], most: int) -> list[Follower]:
         """Up to `most` inputs that wait for the answer to a request, from after the input `after` on."""
@@ -64,7 +69,7 @@ class Answers:
             "SELECT * FROM followers WHERE request = ? AND (source, ordinal) > (?, ?) ORDER BY source, ordinal LIMIT ?",
             (request, *after, most),
         )
-        return [Follower(*row) for row in rows]
+        return [Follower(*identity, *json.loads(named)) for *identity, named in rows]
 
     def forget_followers(self) -> None:
         with self._database.transaction() as database:

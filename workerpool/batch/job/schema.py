@@ -12,7 +12,7 @@ from workerpool.batch.sources.marks import Mark
 
 FILE = "ledger.sqlite"
 
-VERSION = 3
+VERSION = 4
 """Of the tables; another version of workerpool may have others."""
 
 KEY_TABLE = "CREATE TABLE keys (hash INTEGER PRIMARY KEY, source INTEGER NOT NULL, ordinal INTEGER NOT NULL);"
