@@ -73,6 +73,36 @@ def test_rows_that_say_their_requests_need_no_template() -> None:
     assert bad.problem == "sqlite://, row 1: there is no URL: fill the field 'url'"
 
 
+@pytest.mark.parametrize(
+    ("cells", "url", "key", "words"),
+    [
+        ("'https://a.test/' as url, x'ff00' as key", "https://a.test/", None, "the field 'key' cannot be written"),
+        ("'https://a.test/' as url, 5 as key, '{' as headers", "https://a.test/", "5", "'headers' is no JSON"),
+        ("'https://a.test/' as url, 5.5 as key, '{' as json", "https://a.test/", "5.5", "'json' is no JSON"),
+        ("'https://a.test/' as url, x'61' as key, '{' as params", "https://a.test/", None, "'params' is no JSON"),
+        ("7 as url, 'k' as key, '{' as headers", "7", "k", "'headers' is no JSON"),
+        ("x'61' as url, 'k' as key", "b'a'", "k", "the field 'url' is no string"),
+    ],
+)
+def test_a_row_with_an_odd_key_or_url_is_answered_before_the_next_one(
+    cells: str, url: str, key: str | None, words: str
+) -> None:
+    names = ", ".join(f"null as {name.rpartition(' ')[2]}" for name in cells.split(", "))
+    bad, after = read("sqlite://", f"select {cells} union all select {names}", None)
+    assert (bad.url, bad.key) == (url, key)
+    assert bad.problem is not None
+    assert words in bad.problem
+    assert "no URL" in str(after.problem)
+
+
+def test_names_of_a_databases_map_that_are_no_text_are_no_names_of_headers() -> None:
+    headers = "map {date '2024-01-02': 'x'} as headers"
+    query = f"select 'https://a.test/' as url, {headers} union all select null, {headers}"
+    bad, after = read("duckdb:///:memory:", query, None)
+    assert "a header's name has characters in it" in str(bad.problem)
+    assert "no URL" in str(after.problem)
+
+
 def test_dates_and_times_of_duckdb_are_written_as_iso_8601_has_them() -> None:
     template = Template("https://api.test/{day}{?at}")
     query = "select date '2024-01-02' as day, timestamp '2024-01-02 03:04:05' as at"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,37 +80,45 @@ def from_cells(cells: Mapping[str, Any], place: Place, text: str) -> Request:
                 fields[name] = json.loads(fields[name])
             except (ValueError, RecursionError):
                 sentence = f'the column \'{name}\' is no JSON: write it as {{"name": "value"}}'
-                return bad(fields.get("url", text), place, sentence, fields.get("key"))
+                return _refused(fields, place, text, sentence)
     return from_fields(fields, place, text)
 
 
 def text_of(fields: Mapping[str, Any]) -> str:
     """Return what a table's row says, for its outcome if it makes no request."""
-    return json.dumps({name: value for name, value in fields.items() if value is not None}, default=str)[:SHOWN]
+    said = {name: value for name, value in fields.items() if value is not None}
+    return json.dumps(said, default=str, skipkeys=True)[:SHOWN]
 
 
 def from_fields(fields: Mapping[str, Any], place: Place, text: str) -> Request:
     """Make a request of a row's fields, by the names in `COLUMNS`; `text` is the row as it was given."""
-    url, key = fields.get("url"), _key(fields.get("key"))
-    url = url.strip() if isinstance(url, str) else url
     try:
         return new_request(
-            _url(url),
+            _url(fields.get("url")),
             method=method_of(fields.get("method")),
             params=_params(fields.get("params")),
             headers=_headers(fields.get("headers")),
             data=_body(fields),
             json=fields.get("json"),
-            key=key,
+            key=_key(fields.get("key")),
             sha256=_sha256(fields.get("sha256")),
             source=place.source,
             ordinal=place.line,
         )
     except BadRow as error:
-        return bad(url if url and isinstance(url, str) else text, place, str(error), key)
+        return _refused(fields, place, text, str(error))
+
+
+def _refused(fields: Mapping[str, Any], place: Place, text: str, sentence: str) -> Request:
+    """Make the request that stands for a row that is none, with its URL and its key as far as it has these."""
+    url, key = fields.get("url"), None
+    with suppress(BadRow):
+        key = _key(fields.get("key"))
+    return bad(url.strip() or text if isinstance(url, str) else text, place, sentence, key)
 
 
 def _url(url: Any) -> str:
+    url = url.strip() if isinstance(url, str) else url
     if url is None or url == "":
         raise BadRow("there is no URL: fill the field 'url'")
     if not isinstance(url, str):
@@ -138,7 +147,12 @@ def _encoding_problem(text: str, what: str, encoding: str = "utf-8") -> str | No
 
 def _key(key: Any) -> str | None:
     """A key is a label, so a number will do; anything else than text and numbers is written as JSON."""
-    return key if key is None or isinstance(key, str) else json.dumps(key)
+    if key is None or isinstance(key, str):
+        return key
+    try:
+        return json.dumps(key)
+    except (TypeError, RecursionError) as error:  # bytes, say, that a query gives
+        raise BadRow("the field 'key' cannot be written as text: give text or a number") from error
 
 
 def method_of(method: Any) -> str:
@@ -158,9 +172,9 @@ def _headers(headers: Any) -> dict[str, str] | None:
     return {name: header_value(name, value) for name, value in headers.items() if value is not None}
 
 
-def header_value(name: str, value: Any) -> str:
+def header_value(name: object, value: Any) -> str:
     """Write a header's value; raises `BadRow` for what no header may hold."""
-    if not _TOKEN.fullmatch(name):
+    if not isinstance(name, str) or not _TOKEN.fullmatch(name):  # a database's map may have numbers
         raise BadRow("a header's name has characters in it that no header name may have")
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise BadRow(f"the header '{name}' is neither text nor a number")
