@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -140,6 +141,15 @@ def test_every_option_is_read() -> None:
     unsaid |= {"--pages", "--max-pages", "--cluster"}  # which --dedupe excludes, or --processes
     flags = {option.word for options in GROUPS.values() for option in options}
     assert flags - set(words.split()) == unsaid
+
+
+def test_a_body_is_what_is_in_its_file(tmp_path: Path) -> None:
+    (tmp_path / "body.txt").write_bytes(b"one\r\ntwo\rthree\n{id}")
+    words = ["--template", "https://a.test/", "--data", f"@{tmp_path}/body.txt"]
+    settings = parse(["run", "rows.csv", "-o", "out.jsonl", *words])
+    assert isinstance(settings, RunSettings)
+    assert settings.template is not None
+    assert settings.template.request({"id": "5"}).data == b"one\r\ntwo\rthree\n5"
 
 
 def test_pages_are_read_with_their_number() -> None:

@@ -81,7 +81,7 @@ def text_or_file(text: str, flag: str) -> str:
     if not text.startswith("@"):
         return text
     try:
-        with open(text[1:], encoding="utf-8") as file:
+        with open(text[1:], encoding="utf-8", newline="") as file:  # with its ends of lines as they are
             return file.read()
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name, or no UTF-8
         reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
