@@ -10,7 +10,7 @@ To add an option: the argument in the signature, its check, a row here, and `mak
 from __future__ import annotations
 
 from workerpool.config import UNNOTICED, RetryBudget, RetryPolicy
-from workerpool.options.credentials import auth, in_turns, proxies_of_file, proxy, with_password
+from workerpool.options.credentials import IS_OPEN, auth, in_turns, proxies_of_file, proxy, with_password
 from workerpool.options.option import REQUIRED as REQUIRED
 from workerpool.options.option import Option as Option
 from workerpool.options.python import ONLY_JOB, ONLY_PYTHON, RETRY, SAVE
@@ -392,9 +392,7 @@ LIMITS = (*BUDGETS, WORKERS)
 POOL = (*LIMITS, SHARED, REDIS, *FAILING, *EACH, *TRUST, *REACH)
 """What goes into a pool's arguments."""
 
-SECRETS = tuple(
-    option for option in (*OUTPUT, *TEMPLATE, *POOL) if option.word in ("--output", "--header", "--auth", "--proxy")
-)
+SECRETS = tuple(option for option in (*OUTPUT, *TEMPLATE, *POOL) if option.word in IS_OPEN)
 """Those that may hold a secret, so that it is better named than said."""
 
 IN_PYTHON = {

@@ -156,7 +156,7 @@ def proxies_of_file(path: str, flag: str) -> ProxyList:
 
 def warning_for(flag: str, text: str) -> str | None:
     """Say so if a flag's text holds a secret, which everybody can read who lists the machine's processes."""
-    if not _IS_OPEN[flag](text):
+    if not IS_OPEN[flag](text):
         return None
     return (
         f"the secret in {flag} can be read by everybody who lists this machine's processes: name it instead, "
@@ -192,10 +192,11 @@ def _is_open_redis(text: str) -> bool:
     return password is not None and not is_reference(password)
 
 
-_IS_OPEN = {
+IS_OPEN = {
     "--auth": _is_open_login,
     "--proxy": _is_open_proxy,
     "--output": _is_open_url,
     "--header": _is_open_header,
     "--redis": _is_open_redis,
 }
+"""By the flag: whether its text has a secret in it, rather than what names one."""
