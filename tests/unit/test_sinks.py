@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from requests import Response
 
 from workerpool.batch.record import FIELDS, record_of
-from workerpool.batch.sinks import check_apart, format_of, sink_for
+from workerpool.batch.sinks import check_apart, durable_sink_for, format_of, sink_for
 from workerpool.batch.sinks.jsonl import encode
 from workerpool.errors import InvalidRequest, OptionError, SinkError, StatusError
 from workerpool.model import Attempt, Outcome, Request
@@ -133,6 +133,23 @@ def test_csv_has_a_line_of_names_and_cells_that_read_back(tmp_path: Path) -> Non
     assert tuple(first) == (*FIELDS, "headers", "body", "body_base64")
     assert (first["ok"], first["body"], json.loads(first["headers"])) == ("true", nasty, {"X-Thing": "ü"})
     assert (second["ok"], second["status"], second["body"]) == ("false", "", "")
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n", "\n\r"])
+def test_a_csv_cell_with_an_end_of_line_in_it_is_one_cell_to_every_reader(tmp_path: Path, end: str) -> None:
+    path, keys = tmp_path / "out.csv", [f"one{end}two", f"{end}first", f"last{end}", "plain"]
+    bodies = [key.encode() for key in keys]
+    sink = sink_for(str(path), include={"body"})
+    sink.open()
+    for key, body in zip(keys, bodies, strict=True):
+        answer = outcome(request=Request("http://a/", key=key), response=response(body=body))
+        sink.write(record_of(answer, {"body"}))
+    sink.close()
+    with path.open(newline="") as file:
+        assert [(row["key"], row["body"].encode()) for row in csv.DictReader(file)] == [*zip(keys, bodies, strict=True)]
+    entries = durable_sink_for(str(path), include={"body"}).entries(None, ("key", "body"))
+    assert [*entries] == [(key, key) for key in keys]
+    assert path.read_bytes().endswith(b",plain,\n")
 
 
 def test_what_was_flushed_can_be_read_while_the_sink_is_open(tmp_path: Path) -> None:

@@ -59,13 +59,14 @@ _TRUTH = {True: "true", False: "false"}
 def _row_writer() -> Callable[[Iterable[Any]], bytes]:
     """Return a function that writes values as one row. For one thread: it reuses its buffer."""
     buffer = io.StringIO()
-    write = csv.writer(buffer, lineterminator="\n").writerow
+    # A cell is quoted that has a character of the row's end in it, so that end has both; the second is left out.
+    write = csv.writer(buffer, lineterminator="\n\r").writerow
 
     def encode(values: Iterable[Any]) -> bytes:
         buffer.seek(0)
         buffer.truncate()
         write(values)
-        return buffer.getvalue().encode(errors="backslashreplace")
+        return buffer.getvalue()[:-1].encode(errors="backslashreplace")
 
     return encode
 
