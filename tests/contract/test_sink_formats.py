@@ -21,7 +21,7 @@ from tests.contract.test_sinks import Output, row, rows
 from tests.outputs import keys_in
 from tests.postgres import PASSWORD, Server
 from workerpool.batch.record import FIELDS, JOB_FIELDS
-from workerpool.batch.sinks import durable_sink_for, parts
+from workerpool.batch.sinks import durable_sink_for, parts, sink_for
 from workerpool.batch.sinks.database_url import database_of
 from workerpool.errors import OptionError, SinkError
 
@@ -52,6 +52,42 @@ def test_what_is_packed_is_a_gzip_file_to_others(tmp_path: Path) -> None:
     assert gzip.decompress(packed) == FULL + BARE
     said = subprocess.run(["gzip", "-dc"], input=packed, capture_output=True, timeout=10, check=True)
     assert said.stdout == FULL + BARE
+
+
+def unpacked(path: Path) -> bytes:
+    """What others find in a gzip file."""
+    return subprocess.run(["gzip", "-dc", str(path)], capture_output=True, timeout=10, check=True).stdout
+
+
+def test_a_packed_output_without_records_is_a_gzip_file_to_others(tmp_path: Path) -> None:
+    for name in ("out.jsonl.gz", "out.csv.gz", "alone.jsonl.gz"):
+        if name == "alone.jsonl.gz":
+            alone = sink_for(str(tmp_path / name))
+            alone.open()
+            alone.close()
+        else:
+            Output(str(tmp_path / name)).finished()
+        assert len(unpacked(tmp_path / name).splitlines()) == (1 if ".csv" in name else 0)
+
+
+def test_a_packed_output_without_records_is_found_finished_and_opened_again(tmp_path: Path) -> None:
+    output = Output(str(tmp_path / "out.jsonl.gz"))
+    (position,) = output.finished()
+    sink = output.sink()
+    sink.resume(position)
+    sink.finish()
+    sink.close()
+    sink = output.sink()
+    assert sink.reopen(position) == position
+    sink.finish()
+    sink.close()
+    assert unpacked(tmp_path / "out.jsonl.gz") == b""
+    sink = output.sink()
+    sink.reopen(position)
+    sink.write(rows(1))
+    sink.finish()
+    sink.close()
+    assert (tmp_path / "out.jsonl.gz").read_bytes() == gzip.compress(rows(1)[0], 6, mtime=0)
 
 
 def test_sqlite_has_numbered_rows_with_integers_reals_and_text(tmp_path: Path) -> None:

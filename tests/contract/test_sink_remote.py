@@ -111,6 +111,22 @@ def test_an_end_that_nobody_wrote_down_is_found(output: Objects) -> None:
     assert output.read() == keys(1, 2)
 
 
+def test_an_object_without_records_can_be_read_and_is_found_and_opened_again(output: Objects) -> None:
+    (position,) = output.finished()
+    if output.name.endswith(".gz"):
+        assert output.files.cat_file(output.name)[:2] == b"\x1f\x8b"
+    assert output.read() == []
+    assert list(output.sink().entries(None)) == []
+    sink = output.sink()
+    sink.resume(position)
+    sink.finish()
+    sink = output.sink()
+    sink.reopen(position)
+    sink.write(rows(1))
+    sink.finish()
+    assert output.read() == keys(1)
+
+
 def test_a_finished_object_is_opened_again_and_keeps_what_it_should(output: Objects) -> None:
     _, first, last = output.finished(rows(1, 2), rows(3, 4))
     assert [key for key, _ in output.sink().entries(last)] == keys(1, 2, 3, 4)

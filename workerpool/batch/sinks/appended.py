@@ -1,7 +1,8 @@
 """JSON Lines and CSV for jobs, plain or packed by gzip: a file that grows by whole batches, each synced.
 
 The position is a number of bytes, and a checksum of the last of them. To resume is to cut off the rest. A packed file
-gets a gzip member for each batch, so that it can be cut there; members in a row are one gzip file.
+gets a gzip member for each batch, so that it can be cut there; members in a row are one gzip file. None of them is no
+such file: where there are no records the output gets `NOTHING`, which no position counts.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ PACKED = Cadence(seconds=5.0, bytes=4 * 1024 * 1024)
 
 TAIL = 4096
 """Bytes before a position that are looked at to know that the file is the same."""
+
+NOTHING = gzip.compress(b"", mtime=0)
+"""A gzip file with nothing in it."""
 
 _COPIED = 1024 * 1024  # bytes at a time
 _LEVEL = 6
@@ -96,7 +100,7 @@ class AppendedStore(FileStore):
         except FileNotFoundError:
             return False
         try:
-            if os.fstat(file).st_size != position.bytes or _tail(file, position) is None:
+            if os.fstat(file).st_size != self._published(position) or _tail(file, position) is None:
                 return False
         finally:
             os.close(file)
@@ -108,7 +112,10 @@ class AppendedStore(FileStore):
         return self._append(self._rows.encode(rows), position, len(rows))
 
     def publish(self) -> None:
-        self._place.check_there(os.fstat(self._file))
+        opened = os.fstat(self._file)
+        self._place.check_there(opened)
+        if self._is_packed and not opened.st_size:
+            self._write_at(0, NOTHING)
         os.fsync(self._file)
         self._place.publish(self._place.partial)
 
@@ -145,15 +152,23 @@ class AppendedStore(FileStore):
 
     def _append(self, data: bytes, position: Position, rows: int) -> Position:
         packed = gzip.compress(data, _LEVEL, mtime=0) if self._is_packed else data
-        try:
-            os.lseek(self._file, position.bytes, os.SEEK_SET)
-            self._write(packed)
-            os.fsync(self._file)
-        except OSError:
-            os.ftruncate(self._file, position.bytes)
-            raise
+        self._write_at(position.bytes, packed)
         self._last = (self._last + packed[-TAIL:])[-TAIL:]
         return Position(position.rows + rows, position.bytes + len(packed), zlib.crc32(self._last))
+
+    def _published(self, position: Position) -> int:
+        """Bytes of the output that what there is up to `position` becomes."""
+        return position.bytes or (len(NOTHING) if self._is_packed else 0)
+
+    def _write_at(self, place: int, data: bytes) -> None:
+        """Have `data` at the file's end, which is at `place`, on the disk; or nothing of it."""
+        try:
+            os.lseek(self._file, place, os.SEEK_SET)
+            self._write(data)
+            os.fsync(self._file)
+        except OSError:
+            os.ftruncate(self._file, place)
+            raise
 
     def _write(self, data: bytes) -> None:
         _, error = write_all(self._file, data)

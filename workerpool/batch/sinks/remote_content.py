@@ -12,7 +12,7 @@ from typing import IO, Any, Protocol
 
 from workerpool.batch.arrow import prepare, pyarrow, table_of, values_of
 from workerpool.batch.columns import Columns, Row
-from workerpool.batch.sinks.appended import Rows
+from workerpool.batch.sinks.appended import NOTHING, Rows
 from workerpool.batch.sinks.parts import STEP, first_of, groups_of
 from workerpool.batch.sinks.position import Position
 from workerpool.extras import load
@@ -58,6 +58,7 @@ class TextContent:
         self._rows = rows
         self._is_packed = packed
         self.header = self._packed(rows.header) if rows.header else b""
+        self._of_nothing = NOTHING if packed else b""
 
     def encode(self, rows: Sequence[Row]) -> bytes:
         return self._packed(self._rows.encode(rows))
@@ -67,12 +68,16 @@ class TextContent:
 
     def merge(self, parts: Iterator[IO[bytes]], out: IO[bytes]) -> None:
         out.write(self.header)
+        is_empty = not self.header
         for part in parts:
             shutil.copyfileobj(part, out, _COPIED)
+            is_empty = False
+        if is_empty:
+            out.write(self._of_nothing)
 
     def holds(self, file: IO[bytes], position: Position, *, exactly: bool) -> bool:
         size = file.seek(0, 2)
-        return size == position.bytes if exactly else size >= position.bytes
+        return size == (position.bytes or len(self._of_nothing)) if exactly else size >= position.bytes
 
     def copy(self, source: IO[bytes], out: IO[bytes], position: Position) -> None:
         source.seek(len(self.header))
