@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from workerpool.clock import LEAST, Clock
 from workerpool.config import Options
-from workerpool.credentials import UNAUTHORIZED, Bearer, TokenSource
+from workerpool.credentials import TOKEN_SOURCE, UNAUTHORIZED, Bearer, TokenSource
 from workerpool.crew import Door, Turns
 from workerpool.endings import circuit_error, paused_error
 from workerpool.errors import Cancelled, ConnectionLost, RequestError, StatusError
@@ -122,7 +122,7 @@ class CrewGovernor:
 
     def _bearer(self, door: Door, request: PreparedRequest) -> Bearer | None:
         """How a request says who sends it, if that is by a token that this pool fetches."""
-        source = getattr(request, "token_source", None)
+        source = getattr(request, TOKEN_SOURCE, None)
         if not isinstance(source, TokenSource) or not source.covers(request.url or ""):
             return None
         return door.bearer_for(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 import time
@@ -315,6 +316,17 @@ def test_a_pool_that_is_closed_gives_up_what_waits_for_a_token() -> None:
 
 
 # -- who sees a token -----------------------------------------------------------------------------------------------
+
+
+def test_a_token_that_is_refused_after_a_redirect_is_renewed_for_code_in_the_pool_too() -> None:
+    tokens = (f"token-{number}" for number in itertools.count(1))
+    with Origin() as origin, WorkerPool(1, auth=BearerToken(lambda: next(tokens))) as pool:
+        origin.script("/moved", Reply(status=302, headers={"Location": "/there"}))
+        origin.script(
+            "/there", lambda arrival: Reply(status=200 if arrival.headers["authorization"].endswith("2") else 401)
+        )
+        assert pool.submit(lambda: pool.session.get(origin.url("/moved")).status_code).result(LONG) == 200
+        assert [arrival.path for arrival in origin.arrivals] == ["/moved", "/there", "/there"]
 
 
 @pytest.mark.parametrize("fast_path", [True, False])

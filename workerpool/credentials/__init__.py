@@ -2,9 +2,10 @@
 
 from workerpool.credentials.logins import UNAUTHORIZED, Bearer, Login, Logins, as_failure
 from workerpool.credentials.references import Secret, is_reference, secret_of
-from workerpool.credentials.sources import BearerToken, ClientCredentials, Token, TokenSource, as_it_is
+from workerpool.credentials.sources import TOKEN_SOURCE, BearerToken, ClientCredentials, Token, TokenSource, as_it_is
 
 __all__ = [
+    "TOKEN_SOURCE",
     "UNAUTHORIZED",
     "Bearer",
     "BearerToken",

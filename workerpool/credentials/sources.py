@@ -21,6 +21,9 @@ from workerpool.redact import printable, redact
 
 T = TypeVar("T")
 
+TOKEN_SOURCE = "token_source"
+"""An attribute of a prepared request: where the token comes from that whoever sends it adds."""
+
 LONGEST_REASON = 200
 """Characters of a token server's own words that are repeated."""
 
@@ -90,7 +93,7 @@ class TokenSource:
     def __call__(self, prepared: T) -> T:
         """What requests calls: note that a token is wanted; whoever sends the request adds it."""
         if "Authorization" not in prepared.headers:  # type: ignore[attr-defined]
-            prepared.token_source = self  # type: ignore[attr-defined]
+            setattr(prepared, TOKEN_SOURCE, self)
         return prepared
 
 

@@ -10,6 +10,7 @@ from requests.auth import AuthBase
 from requests.cookies import RequestsCookieJar
 from requests.utils import get_netrc_auth
 
+from workerpool.credentials import TOKEN_SOURCE
 from workerpool.model import DEFAULT_PORTS, origin
 
 _HOME = "home;"
@@ -35,9 +36,11 @@ def confine(session: Any, following: PreparedRequest, response: Response) -> Non
         setattr(following, TIME_LEFT, getattr(response, TIME_LEFT))
     following.headers.pop("Proxy-Authorization", None)
     has_left = origin(following.url or "") != origin(previous.url or "")
+    state: Any = following
     if has_left:
         _drop_login(session, following, previous)
-    state: Any = following
+    elif hasattr(previous, TOKEN_SOURCE):  # or a token that is refused there would not be renewed
+        setattr(state, TOKEN_SOURCE, getattr(previous, TOKEN_SOURCE))
     has_strayed = has_left or getattr(previous, _STRAYED, False)
     setattr(state, _STRAYED, has_strayed)
     jar = state._cookies
