@@ -167,6 +167,19 @@ def test_a_record_that_is_missing_twice_or_foreign_is_named(place: Place, origin
     assert "hush" not in said
 
 
+def test_a_packed_output_that_is_damaged_leaves_its_records_unproven(place: Place, origin: Origin) -> None:
+    place.write(*(origin.url(f"/bytes/{n}") for n in range(1, 21)))
+    place.output = place.directory / "out.jsonl.gz"
+    place.run()
+    packed = bytearray(place.output.read_bytes())
+    packed[10] = 0xFF  # where the data begins, which is of no type then
+    place.output.write_bytes(packed)
+    found = place.reconcile()
+    assert (found["code"], found["wrong"]) == (1, [])
+    (said,) = found["unproven"]
+    assert said == "the records cannot be read back: Error -3 while decompressing data: invalid block type"
+
+
 def test_records_that_were_swapped_for_others_are_found_though_their_number_is_right(
     place: Place, origin: Origin
 ) -> None:

@@ -134,9 +134,33 @@ def test_damaged_lines_are_left_out_and_counted(tmp_path: Path) -> None:
     found = make_report(tell(str(path)))
     assert found.figures.requests == 2
     assert "3 lines of the file cannot be read as records, and are left out." in found.notes
+
+
+def test_of_a_packed_file_that_is_damaged_what_comes_before_is_told(tmp_path: Path) -> None:
+    path = records(tmp_path / "out.jsonl", [outcome(f"http://h{n}.test/") for n in range(20_000)])
+    whole = gzip.compress(path.read_bytes())
     packed = tmp_path / "out.jsonl.gz"
-    packed.write_bytes(gzip.compress(path.read_bytes())[:-12])
-    assert make_report(tell(str(packed))).figures.requests >= 1, "also of one that was cut off"
+    middle = len(whole) // 2
+    for damaged in (
+        whole[:-12],
+        whole[:middle] + bytes(9) + whole[middle + 9 :],
+        whole[:-8] + bytes(8),
+        whole + whole[:middle],
+    ):
+        packed.write_bytes(damaged)
+        found = make_report(tell(str(packed)))
+        assert found.figures.requests >= 5_000
+        assert any("what is packed in it after these records cannot be read" in note for note in found.notes)
+    for damaged in (b"hello", whole[:20] + bytes(100)):
+        packed.write_bytes(damaged)
+        with pytest.raises(JobError, match="has no records, as what is packed in it was cut off or damaged"):
+            tell(str(packed))
+
+
+def test_a_line_that_is_nested_too_deeply_is_a_damaged_one(tmp_path: Path) -> None:
+    path = records(tmp_path / "out.jsonl", [outcome()])
+    path.write_text(path.read_text() + "[" * 100_000)
+    assert "1 line of the file cannot be read as records, and are left out." in make_report(tell(str(path))).notes
 
 
 @pytest.mark.parametrize(

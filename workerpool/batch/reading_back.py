@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
@@ -30,7 +31,8 @@ class RecordsBack:
 
     `took`: seconds from the run's beginning to its end, None if it has none or was interrupted in between. `run`: the
     job's run, if its sources can be read again, and `sources` their names. `spares_damaged`: leave out lines of a JSON
-    lines output that are no records, and count them in `damaged`; else they are an error.
+    lines output that are no records, and count them in `damaged`; else they are an error. `breaks_off`: of a packed one
+    what follows was cut off, or cannot be unpacked.
 
     Raises `JobError`, here or while iterating, where there is nothing to be read.
     """
@@ -42,6 +44,7 @@ class RecordsBack:
         self.sources: tuple[str, ...] = ()
         self.run: RunRow | None = None
         self.damaged = 0
+        self.breaks_off = False
         self._fields = fields
         self._spares_damaged = spares_damaged
         self._output = path
@@ -111,14 +114,22 @@ class RecordsBack:
 
     def _whole_lines(self) -> Iterator[tuple[Any, ...]]:
         self.damaged = 0
+        self.breaks_off = False
         is_packed = self.path.endswith(".gz")
         with gzip.open(self.path) if is_packed else open(self.path, "rb") as file:
-            for line in _lines(file):
+            for line in self._lines(file):
                 try:
                     record = json.loads(line)
                     yield tuple([record[field] for field in self._fields])
-                except (ValueError, KeyError, TypeError):
+                except (ValueError, KeyError, TypeError, RecursionError):
                     self.damaged += 1
+
+    def _lines(self, file: Iterable[bytes]) -> Iterator[bytes]:
+        """The lines of a file, up to where it was cut off or damaged if it is packed."""
+        try:
+            yield from file
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            self.breaks_off = True
 
     def _hint(self) -> str:
         if not self._is_job:
@@ -126,11 +137,3 @@ class RecordsBack:
         if HIDDEN in self._output:
             return "; name the database's URL itself, with its password"
         return "; a run holds the job: try again when it has ended" if holder_of(self.path) is not None else ""
-
-
-def _lines(file: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines of a file that may have been cut off."""
-    try:
-        yield from file
-    except EOFError:  # a packed file whose end is missing
-        yield b""

@@ -98,12 +98,15 @@ def _of_records(path: str, status: JobStatus | None = None) -> Told:
     history.fold_records(map(_recorded, records))
     if not history.fold.requests:
         damaged = f", but for {plural(records.damaged, 'line')} that cannot be read" if records.damaged else ""
+        damaged += ", as what is packed in it was cut off or damaged" if records.breaks_off else ""
         raise JobError(f"{records.name} has no records{damaged}: name the output of a run that has ended")
     notes = [NOT_IN_RECORDS]
     if status is not None:
         notes.insert(0, NO_HISTORY)
     if records.damaged:
         notes.append(f"{plural(records.damaged, 'line')} of the file cannot be read as records, and are left out.")
+    if records.breaks_off:
+        notes.append("The file was cut off or damaged: what is packed in it after these records cannot be read.")
     return Told(
         name=records.name,
         history=history,

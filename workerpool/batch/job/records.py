@@ -6,6 +6,7 @@ An SQLite output that is not finished is locked for that, and a transaction undo
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,7 +17,9 @@ from workerpool.batch.record import PAGE
 from workerpool.batch.sinks import STDOUT, durable_sink_for
 from workerpool.errors import SinkError
 
-UNREADABLE = (SinkError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError)
+UNREADABLE = (
+    SinkError, OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError, RecursionError,
+)  # fmt: skip
 """What reading an output may raise in which others have written, or which is another's altogether."""
 
 
