@@ -16,7 +16,7 @@ from workerpool.cli import main
 from workerpool.cli.arguments import parse
 from workerpool.cli.plan_arguments import PlanSettings
 from workerpool.config import Breaker, Budgets, RetryPolicy
-from workerpool.errors import OptionError
+from workerpool.errors import JobError, OptionError
 from workerpool.keys import key_function
 from workerpool.model import Request
 from workerpool.plan import Plan, Prediction, Records, Setting, Workload, as_text, estimate, read_workload, simulate
@@ -365,6 +365,14 @@ def test_the_same_seed_gives_the_same_course() -> None:
     first, again, other = (simulated(make_setting(workers=3), [A] * 200, records, seed) for seed in (1, 1, 2))
     assert first == again
     assert first.seconds != other.seconds
+
+
+@pytest.mark.parametrize(("field", "value"), [("attempts", "one"), ("status", "ok"), ("elapsed", float("nan"))])
+def test_records_with_a_value_that_none_can_have_cannot_be_read_back(tmp_path: Path, field: str, value: object) -> None:
+    file = tmp_path / "out.jsonl"
+    file.write_text(json.dumps(dict.fromkeys(FIELDS) | {"key": "", "attempts": 1, "elapsed": 1.0, field: value}))
+    with pytest.raises(JobError, match=r"out\.jsonl cannot be read back"):
+        list(Records(str(file)))
 
 
 def test_a_sample_is_stretched_to_all_but_the_end_of_the_last_requests_is_not(tmp_path: Path) -> None:

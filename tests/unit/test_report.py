@@ -164,6 +164,35 @@ def test_a_line_that_is_nested_too_deeply_is_a_damaged_one(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("attempts", "one"),
+        ("attempts", None),
+        ("attempts", float("inf")),
+        ("status", "ok"),
+        ("elapsed", float("nan")),
+        ("elapsed", 1e18),
+        ("elapsed", -1.0),
+        ("bytes", float("inf")),
+        ("started_at", "yesterday"),
+        ("started_at", "9999-12-31T23:59:59.999Z"),
+        ("started_at", "0001-01-01T00:00:00.000Z"),
+    ],
+)
+def test_a_record_with_a_value_that_none_can_have_is_damaged(tmp_path: Path, field: str, value: object) -> None:
+    path = records(tmp_path / "out.jsonl", [outcome(), outcome()])
+    odd = {**record_of(outcome()), field: value}
+    path.write_text(path.read_text() + json.dumps(odd))
+    found = make_report(tell(str(path)))
+    assert found.figures.requests == 2
+    assert "1 line of the file cannot be read as records, and are left out." in found.notes
+    table = tmp_path / "out.csv"
+    table.write_text("\n".join(",".join(map(str, one)) for one in (odd, odd.values())))
+    with pytest.raises(JobError, match="cannot be read back"):
+        tell(str(table))
+
+
+@pytest.mark.parametrize(
     ("status", "error", "reason"),
     [
         (404, "HTTP 404 Nothing here", "404 Not Found"),

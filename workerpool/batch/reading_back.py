@@ -10,9 +10,9 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from workerpool.batch.job.again import why_not
 from workerpool.batch.job.lock import holder_of
@@ -25,9 +25,13 @@ from workerpool.batch.sinks.formats import ENDINGS, format_of
 from workerpool.errors import JobError, OptionError
 from workerpool.redact import HIDDEN, redact
 
+T = TypeVar("T")
 
-class RecordsBack:
-    """The records at `path`, of each the values of some `fields`. Each iteration reads anew.
+
+class RecordsBack(Generic[T]):
+    """The records at `path`, of each what `make` makes of the values of some `fields`. Each iteration reads anew.
+
+    `make` raises `ValueError`, `TypeError` or `OverflowError` for values that a record cannot have.
 
     `took`: seconds from the run's beginning to its end, None if it has none or was interrupted in between. `run`: the
     job's run, if its sources can be read again, and `sources` their names. `spares_damaged`: leave out lines of a JSON
@@ -37,7 +41,14 @@ class RecordsBack:
     Raises `JobError`, here or while iterating, where there is nothing to be read.
     """
 
-    def __init__(self, path: str, fields: Sequence[str], *, spares_damaged: bool = False) -> None:
+    def __init__(
+        self,
+        path: str,
+        fields: Sequence[str],
+        make: Callable[[tuple[Any, ...]], T],
+        *,
+        spares_damaged: bool = False,
+    ) -> None:
         self.path = path
         self.name = redact(path)
         self.took: float | None = None
@@ -46,6 +57,7 @@ class RecordsBack:
         self.damaged = 0
         self.breaks_off = False
         self._fields = fields
+        self._make = make
         self._spares_damaged = spares_damaged
         self._output = path
         self._format: str | None = None
@@ -60,7 +72,7 @@ class RecordsBack:
         else:
             self._check_format()
 
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+    def __iter__(self) -> Iterator[T]:
         try:
             yield from self._entries()
         except OptionError as error:
@@ -99,20 +111,20 @@ class RecordsBack:
         if not any(why_not(row, run) for row in rows):
             self.sources, self.run = tuple(run.settings["SOURCE"]), run
 
-    def _entries(self) -> Iterator[tuple[Any, ...]]:
+    def _entries(self) -> Iterator[T]:
         if not self._is_job:
             if self._spares_damaged and self._format == "jsonl" and "://" not in self.path:
                 yield from self._whole_lines()
             else:
-                yield from durable_sink_for(self.path).entries(None, self._fields)
+                yield from map(self._make, durable_sink_for(self.path).entries(None, self._fields))
             return
         # One look at the ledger for both: a run may be taking records from there to the output just now.
         with closing(LedgerReader(self.path)) as ledger:
             run = ledger.run()
             assert run is not None
-            yield from records_of(ledger, run, self._fields)
+            yield from map(self._make, records_of(ledger, run, self._fields))
 
-    def _whole_lines(self) -> Iterator[tuple[Any, ...]]:
+    def _whole_lines(self) -> Iterator[T]:
         self.damaged = 0
         self.breaks_off = False
         is_packed = self.path.endswith(".gz")
@@ -120,9 +132,11 @@ class RecordsBack:
             for line in self._lines(file):
                 try:
                     record = json.loads(line)
-                    yield tuple([record[field] for field in self._fields])
-                except (ValueError, KeyError, TypeError, RecursionError):
+                    made = self._make(tuple([record[field] for field in self._fields]))
+                except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                     self.damaged += 1
+                else:
+                    yield made
 
     def _lines(self, file: Iterable[bytes]) -> Iterator[bytes]:
         """The lines of a file, up to where it was cut off or damaged if it is packed."""

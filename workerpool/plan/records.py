@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from math import inf
+from typing import Any, NamedTuple
 
 from workerpool.batch.job.schema import RunRow
 from workerpool.batch.reading_back import RecordsBack
@@ -29,7 +30,7 @@ class Records:
     """
 
     def __init__(self, path: str) -> None:
-        self._records = RecordsBack(path, FIELDS)
+        self._records = RecordsBack(path, FIELDS, _sent)
         self.name = self._records.name
 
     @property
@@ -48,7 +49,12 @@ class Records:
         return self._records.sources
 
     def __iter__(self) -> Iterator[Sent]:
-        for url, ok, status, attempts, elapsed, final_url in self._records:
-            if attempts:
-                answered = None if status is None else int(status)
-                yield Sent(str(url), bool(ok), answered, int(attempts), float(elapsed), final_url or None)
+        return (one for one in self._records if one.attempts)
+
+
+def _sent(values: tuple[Any, ...]) -> Sent:
+    url, ok, status, attempts, elapsed, final_url = values
+    answered, seconds = None if status is None else int(status), float(elapsed)
+    if not 0 <= seconds < inf:
+        raise ValueError(f"no request takes {seconds} s")
+    return Sent(str(url), bool(ok), answered, int(attempts), seconds, final_url or None)

@@ -29,6 +29,9 @@ NO_HISTORY = (
     "its records."
 )
 
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
+"""No request ended then, in seconds since the epoch; much later times cannot be written."""
+
 _ENDED = ("ok", "unchanged", "skipped", "failed", "unknown")
 
 
@@ -93,9 +96,9 @@ def _missing(history: History, status: JobStatus) -> tuple[str, ...]:
 
 
 def _of_records(path: str, status: JobStatus | None = None) -> Told:
-    records = RecordsBack(path, FIELDS, spares_damaged=True)
+    records = RecordsBack(path, FIELDS, _recorded, spares_damaged=True)
     history = History()
-    history.fold_records(map(_recorded, records))
+    history.fold_records(records)
     if not history.fold.requests:
         damaged = f", but for {plural(records.damaged, 'line')} that cannot be read" if records.damaged else ""
         damaged += ", as what is packed in it was cut off or damaged" if records.breaks_off else ""
@@ -119,15 +122,18 @@ def _of_records(path: str, status: JobStatus | None = None) -> Told:
 def _recorded(values: tuple[Any, ...]) -> Recorded:
     url, ok, status, error, attempts, elapsed, size, began = values
     number = None if status is None else int(status)
+    seconds, at = float(elapsed), _seconds(began)
+    if not 0 <= seconds <= (at or 0) + seconds < _LATEST:  # which no NaN is
+        raise ValueError(f"no request takes {seconds} s from {began!r} on")
     return Recorded(
         url=str(url),
         reason=OK if ok else reason_in(number, error),
         error=None if error is None else str(error),
         status=number,
         attempts=int(attempts),
-        elapsed=float(elapsed),
+        elapsed=seconds,
         bytes=int(size or 0),
-        at=_seconds(began),
+        at=at,
     )
 
 

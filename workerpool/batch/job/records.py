@@ -18,7 +18,8 @@ from workerpool.batch.sinks import STDOUT, durable_sink_for
 from workerpool.errors import SinkError
 
 UNREADABLE = (
-    SinkError, OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError, RecursionError,
+    SinkError, OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError, OverflowError,
+    RecursionError,
 )  # fmt: skip
 """What reading an output may raise in which others have written, or which is another's altogether."""
 
