@@ -16,6 +16,8 @@ from workerpool import OptionError
 from workerpool.batch.template.settings import settings_of
 from workerpool.cli.arguments import RunSettings, parse
 from workerpool.cli.looking_arguments import LookSettings
+from workerpool.cli.plan_arguments import PlanSettings
+from workerpool.cli.report_arguments import ReportSettings
 from workerpool.credentials import BearerToken, ClientCredentials, Token, secret_of
 from workerpool.proxies import ProxyList
 from workerpool.testing import Origin
@@ -305,11 +307,32 @@ def test_a_url_has_the_password_that_it_names(
     looked = parse(["reconcile", "a.job", "-o", said])
     assert isinstance(looked, LookSettings)
     assert looked.output == meant
+    planned = parse(["plan", said, "--query", "select 1", "--from", said])
+    assert isinstance(planned, PlanSettings)
+    assert (planned.sources, planned.records) == ((meant,), meant)
+    reported = parse(["report", said, "--against", said])
+    assert isinstance(reported, ReportSettings)
+    assert (reported.path, reported.against) == (meant, meant)
+    assert "unter2" not in repr(planned) + repr(reported)
 
 
-def test_a_password_that_is_not_there_is_told_of_by_its_name() -> None:
-    with pytest.raises(OptionError, match=r"^the password in --output='env:NOT_THERE': the environment has no"):
-        settings("-o", "postgresql://me:env:NOT_THERE@db.test/shop")
+NOT_THERE = "postgresql://me:env:NOT_THERE@db.test/shop"
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (("run", "a.txt", "-o", NOT_THERE), "--output"),
+        (("run", NOT_THERE, "-o", "out.jsonl", "--query", "select 1"), "SOURCE"),
+        (("plan", NOT_THERE, "--query", "select 1"), "SOURCE"),
+        (("plan", "a.txt", "--from", NOT_THERE), "--from"),
+        (("report", NOT_THERE), "PATH"),
+        (("report", "a.job", "--against", NOT_THERE), "--against"),
+    ],
+)
+def test_a_password_that_is_not_there_is_told_of_by_its_name(words: tuple[str, ...], place: str) -> None:
+    with pytest.raises(OptionError, match=rf"^the password in {place}='env:NOT_THERE': the environment has no"):
+        parse(words)
 
 
 @pytest.mark.usefixtures("places")

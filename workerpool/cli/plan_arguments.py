@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import copy
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from workerpool.cli.flags import add, pool_of, said_of
 from workerpool.cli.template_arguments import template_of
 from workerpool.errors import OptionError
 from workerpool.options import FAILING, INPUT_FORMAT, LIMITS, PLAN, QUERY, TEMPLATE
+from workerpool.options.credentials import with_password
 from workerpool.pool import options_of
 
 if TYPE_CHECKING:
@@ -45,12 +46,12 @@ class PlanSettings:
     `latency`: seconds.
     """
 
-    sources: tuple[str, ...]
+    sources: tuple[str, ...] = field(repr=False)  # URLs may hold passwords
     settings: tuple[Setting, ...]
     template: Template | None = None
     query: str | None = None
     input_format: str | None = None
-    records: str | None = None
+    records: str | None = field(default=None, repr=False)
     latency: float = 0.2
     as_json: bool = False
 
@@ -98,7 +99,7 @@ def settings_of(said: argparse.Namespace) -> PlanSettings:
     if any(limit_by != keys[0] for limit_by in keys):  # the sources are read once for all settings
         raise OptionError("--compare counts by another --limit-by: make a plan for each of the two")
     return PlanSettings(
-        sources=tuple(said.sources),
+        sources=tuple(with_password(source, "SOURCE") for source in said.sources),
         template=template_of(said),
         settings=tuple(_setting(given, label) for label, given in (("", pool), *compared)),
         **found,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from workerpool.cli.flags import add, said_of
 from workerpool.options import REPORT
+from workerpool.options.credentials import with_password
 
 _DESCRIPTION = """\
 Tell how a run went: what came of its requests, how long they took, what held it
@@ -36,10 +37,10 @@ FORMATS = {".html": "html", ".htm": "html", ".md": "md", ".json": "json"}
 class ReportSettings:
     """What `workerpool report` was told. `output`: None is standard output. `against`: what to compare with."""
 
-    path: str
+    path: str = field(repr=False)  # which may be a URL with a password
     output: str | None = None
     format: str | None = None
-    against: str | None = None
+    against: str | None = field(default=None, repr=False)
 
 
 def add_report(commands: Any, formatter: Any) -> None:
@@ -60,4 +61,4 @@ def add_report(commands: Any, formatter: Any) -> None:
 
 def settings_of(said: argparse.Namespace) -> ReportSettings:
     """What was said; raises `OptionError` for a secret's place that holds none."""
-    return ReportSettings(**{"path": said.path, **said_of(said, REPORT)})
+    return ReportSettings(**{"path": with_password(said.path, "PATH"), **said_of(said, REPORT)})

@@ -342,7 +342,8 @@ PLAN = (
     Option(
         "", "--from PATH",
         "the job's directory, or the output, of an earlier run: simulate with its timings. Without it, the least "
-        "time that each budget leaves is said; without sources, those of the job are planned", to="records"),
+        "time that each budget leaves is said; without sources, those of the job are planned", to="records",
+        read=with_password),
     Option("", "--latency DURATION", "that an answer is assumed to take, without `{records}`", "200ms", read=duration,
            to="latency"),
     Option("", "--compare OPTIONS",
@@ -377,7 +378,7 @@ REPORT = (
     Option("", "--format html|md|json", "of the report", "as named, md for standard output", to="format"),
     Option("", "--against PATH",
            "another job's directory, or an output, to compare with; by default, the job's run before this one",
-           to="against"),
+           to="against", read=with_password),
 )
 
 INFER = (
