@@ -147,6 +147,17 @@ def test_a_job_of_a_program_keeps_its_history_too(
     assert (found["figures"]["requests"], found["limits"]["workers"]) == (20, 2)
 
 
+def test_the_output_of_a_job_is_not_replaced_by_its_report(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 1
+    before = (place / "out.jsonl").read_bytes()
+    (place / "copy.jsonl").write_bytes(before)
+    for words in (("job",), ("copy.jsonl", "--against", "job")):
+        done = run_here(["report", *words, "-o", "out.jsonl", "--format", "md"], capsys)
+        assert done.returncode == 2
+        assert "--output=out.jsonl holds the records that the report" in " ".join(done.stderr.split())
+    assert (place / "out.jsonl").read_bytes() == before
+
+
 def test_before_its_first_run_there_is_nothing_to_report(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "job").mkdir()
     done = run_here(["report", "job"], capsys)

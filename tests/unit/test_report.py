@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -335,6 +336,39 @@ def test_the_command_compares_with_what_is_named(place: Path, capsys: pytest.Cap
     records(place / "old.jsonl", [outcome()])
     done = run_here(["report", "out.jsonl", "--against", "old.jsonl"], capsys)
     assert "## Compared with old.jsonl" in done.stdout
+
+
+def test_the_records_that_a_report_is_made_of_are_not_written_over(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records(place / "old.jsonl", [outcome()])
+    (place / "link.md").symlink_to("out.jsonl")
+    before = [(place / name).read_bytes() for name in ("out.jsonl", "old.jsonl")]
+    for name in ("out.jsonl", "./old.jsonl", "link.md"):
+        words = ["report", "out.jsonl", "--against", "old.jsonl", "-o", name, "--format", "md"]
+        done = run_here(words, capsys)
+        assert done.returncode == 2
+        assert f"--output={name} holds the records that the report is made of" in " ".join(done.stderr.split())
+    assert [(place / name).read_bytes() for name in ("out.jsonl", "old.jsonl")] == before
+
+
+def test_a_link_is_followed_and_a_pipe_is_written_to(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "pages").mkdir()
+    (place / "pages" / "old.md").write_text("older")
+    for name in ("old.md", "new.md"):
+        (place / name).symlink_to(f"pages/{name}")
+        assert run_here(["report", "out.jsonl", "-o", name], capsys).returncode == 0
+        assert (place / name).is_symlink()
+        assert (place / "pages" / name).read_text().startswith("# out.jsonl")
+    assert sorted(path.name for path in (place / "pages").iterdir()) == ["new.md", "old.md"]
+    os.mkfifo(place / "pipe")
+    reader = os.open(place / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert run_here(["report", "out.jsonl", "-o", "pipe", "--format", "md"], capsys).returncode == 0
+        assert os.read(reader, 16).startswith(b"# out.jsonl")
+        assert (place / "pipe").is_fifo()
+    finally:
+        os.close(reader)
 
 
 @pytest.mark.parametrize(
