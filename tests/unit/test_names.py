@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from urllib.parse import quote
 
 import pytest
 
@@ -22,7 +23,7 @@ SHA = "ab" * 32
         ("{host}/{path}", "https://EXAMPLE.com:8443/a", "example.com%3A8443/a"),
         ("{host}/{path}", "https://example.com:443/a", "example.com/a"),
         ("{host}/{path}", "http://[::1]:8000/a", "%3A%3A1%3A8000/a"),
-        ("{path}", "https://example.com/a//b", "a/_/b"),
+        ("{path}", "https://example.com/a//b", "a/%/b"),
         ("{path}", "https://example.com/a?b=c", "a"),
         ("{path}{query}", "https://example.com/a?b=c/d", "ab=c%2Fd"),
         ("{path}", "https://example.com/caf%C3%A9 ü", "caf%C3%A9%20%C3%BC"),
@@ -72,6 +73,8 @@ def test_a_long_piece_is_cut_and_told_apart_by_a_hash_and_keeps_its_ending() -> 
     assert one != other
     assert len(one) <= 200
     assert one.endswith(".pdf")
+    assert Name("{path}").of(Request(f"https://a.test/{one}")) != one
+    assert Name("{path}").of(Request(f"https://a.test/{quote(one)}")) != one
 
 
 def test_a_deep_path_ends_in_one_piece() -> None:

@@ -2,8 +2,9 @@
 
 What stands in a URL or a key was written by strangers. So every byte of it but letters, digits and a few signs is
 percent-encoded, a piece of a path never begins with a dot or a dash, is no device of another system, and has a bounded
-length; a URL's own escapes are read first, so ``%2e%2e%2f`` is no more than ``../``. Different URLs have different
-names, but for what RFC 3986 has for the same. Pure functions, any thread.
+length; a URL's own escapes are read first, so ``%2e%2e%2f`` is no more than ``../``. Different paths have different
+names, but for what RFC 3986 has for the same, and for ``a/``, which is called as ``a/index`` is. What is in a name and
+in no path, `NO_PIECE`, `BETWEEN` and `CUT`, has a ``%`` that begins no escape. Pure functions, any thread.
 """
 
 from __future__ import annotations
@@ -29,6 +30,13 @@ DEEPEST = 32
 """Directories, one in the other, that a name may need."""
 LONGEST_ENDING = 16
 """Bytes of an ending such as ``.tar`` that stay when a name is cut."""
+
+NO_PIECE = "%"
+"""The name of an empty piece of a path, as between two slashes."""
+BETWEEN = "%%"
+"""What stands for a slash in a piece that was several."""
+CUT = "%~"
+"""What stands between the beginning of a piece that is too long, and the hash of all of it."""
 
 SHA256 = "sha256"
 
@@ -152,7 +160,7 @@ def _written(value: str | bytes | list[bytes], first: int | None) -> str:
 def _guarded(piece: str) -> str:
     """Make one name of a directory of a piece: not hidden, no option of a command, no device, and not too long."""
     if not piece:
-        return "_"
+        return NO_PIECE
     if piece[0] in ".-" or _DEVICE.fullmatch(piece):
         piece = f"%{ord(piece[0]):02X}{piece[1:]}"
     if piece[-1] in ". ":  # which other systems drop
@@ -166,8 +174,8 @@ def _shortened(piece: str) -> str:
     found = _ENDING.search(piece)
     ending = f".{found[1]}" if found else ""
     plain = piece.encode("ascii", "replace").decode().replace("?", "_")
-    start = plain[: LONGEST_PIECE - len(digest) - LONGEST_ENDING - 1]
-    return f"{_CUT_ESCAPE.sub('', start)}~{digest}{ending}"
+    start = plain[: LONGEST_PIECE - len(CUT) - len(digest) - LONGEST_ENDING]
+    return f"{_CUT_ESCAPE.sub('', start)}{CUT}{digest}{ending}"
 
 
 def _bounded(pieces: list[str]) -> list[str]:
@@ -176,5 +184,5 @@ def _bounded(pieces: list[str]) -> list[str]:
     for number, piece in enumerate(pieces):
         size += len(piece) + 1
         if number + 1 < len(pieces) and (number + 1 >= DEEPEST or size > LONGEST_NAME):
-            return [*pieces[:number], _shortened("%2F".join(pieces[number:]))]
+            return [*pieces[:number], _shortened(BETWEEN.join(pieces[number:]))]
     return pieces
