@@ -51,7 +51,7 @@ from workerpool.transport.plans import Plan, Plans, Tables
 from workerpool.transport.receiving import Receiver, check_sha256, wanted_sha256
 from workerpool.transport.redirects import confine, step_of
 from workerpool.transport.rotation import Rotation
-from workerpool.transport.session import Environment, Session, mount
+from workerpool.transport.session import LEADS_NOWHERE, Environment, Session, mount
 from workerpool.transport.trace import Trace, idle_max, taken_off
 from workerpool.transport.way import Way
 from workerpool.transport.wire import CarryingTransport, Exchange
@@ -205,7 +205,7 @@ class RequestsTransport(CarryingTransport):
         if not exchange.request.follows_redirects:
             return False
         if following is None:
-            if (fault := vars(response).get("leads_nowhere")) is not None:
+            if (fault := vars(response).get(LEADS_NOWHERE)) is not None:
                 raise Denied(f"a redirect leads nowhere: {printable(redact(fault))}")
             return False
         if not exchange.history:

@@ -28,6 +28,9 @@ from workerpool.transport.lazy import LazyResponse
 from workerpool.transport.redirects import confine
 from workerpool.transport.trace import taken_off
 
+LEADS_NOWHERE = "leads_nowhere"
+"""An attribute of a redirecting response whose ``Location`` is no URL: what is wrong with it."""
+
 HOSTS_REMEMBERED = 10_000
 """Hosts whose answers from the environment are kept: about 2 MB."""
 
@@ -122,7 +125,7 @@ class Session(requests.Session):
         try:
             return iter([*islice(super().resolve_redirects(resp, req, *args, **kwargs), 1)])
         except ValueError as error:
-            resp.leads_nowhere = str(error)
+            setattr(resp, LEADS_NOWHERE, str(error))
             return iter(())
         finally:
             self.max_redirects = limit
