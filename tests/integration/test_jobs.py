@@ -24,7 +24,7 @@ import pytest
 from tests.commands import COMMAND, PATIENCE, environment, run_here
 from tests.conftest import require, some
 from tests.forked import ForkedCommand
-from tests.outputs import FILES
+from tests.outputs import FILES, rows_in
 from tests.postgres import PASSWORD, Server
 from tests.waiting import eventually
 from workerpool.testing import Origin, Reply
@@ -147,6 +147,21 @@ def test_odd_keys_and_rows_of_many_lines_are_the_same_in_every_output(
     done = place.command("run", "rows.csv", "b.jsonl", "-o", output, "--job", "crawl.job", "--quiet")
     assert done.returncode == 1, done.stderr
     assert place.reconcile().items() >= {"code": 0, "inputs": 9, "records": 9}.items()
+
+
+@pytest.mark.parametrize("output", FILES)
+def test_files_with_names_that_are_no_utf_8_are_like_any(place: Place, origin: Origin, output: str) -> None:
+    place.source, place.output = place.directory / "urls \udcff.txt", place.directory / f"\udcff {output}"
+    place.write(origin.url("/bytes/7"), "no url", name=place.source.name)
+    for more in ((), (), ("--retry-failed",)):
+        done = place.run(*more)
+        assert done.returncode == 1, done.stderr
+    assert place.status().items() >= {"state": "finished", "run": 2, "output": str(place.output)}.items()
+    assert place.reconcile().items() >= {"code": 0, "inputs": 2, "records": 2}.items()
+    for command in ("status", "reconcile", "report"):
+        done = place.command(command, "crawl.job")
+        assert done.returncode == 0, done.stderr
+    assert len(rows_in(str(place.output.rename(output))) or []) == 2
 
 
 def test_a_record_that_is_missing_twice_or_foreign_is_named(place: Place, origin: Origin) -> None:

@@ -145,6 +145,14 @@ def damage_settings(database: sqlite3.Connection) -> None:
     database.execute("UPDATE runs SET settings = '{'")
 
 
+def damage_source(database: sqlite3.Connection) -> None:
+    database.execute("UPDATE sources SET path = 'urls.txt'")
+
+
+def damage_id(database: sqlite3.Connection) -> None:
+    database.execute("UPDATE job SET value = '{' WHERE name = 'id'")
+
+
 def make_header(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA journal_mode = WAL")
@@ -161,7 +169,7 @@ def test_a_ledger_that_is_only_just_being_made_is_told_to_have_nothing_in_it(
     assert look_at(str(tmp_path)).state == "new"
 
 
-@pytest.mark.parametrize("damage", [damage_states, damage_block, damage_settings])
+@pytest.mark.parametrize("damage", [damage_states, damage_block, damage_settings, damage_source, damage_id])
 def test_a_ledger_with_values_that_mean_nothing_is_told_to_be_damaged(
     tmp_path: Path, ledger: Ledger, damage: Callable[[sqlite3.Connection], None]
 ) -> None:
@@ -173,7 +181,7 @@ def test_a_ledger_with_values_that_mean_nothing_is_told_to_be_damaged(
     again = Ledger(str(tmp_path))
     try:
         with pytest.raises(JobError, match="damaged"):
-            _ = again.run(), [*again.blocks(0)]
+            _ = again.run(), again.id, again.sources(), [*again.blocks(0)]
     finally:
         again.close()
 

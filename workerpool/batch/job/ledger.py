@@ -24,7 +24,7 @@ from typing import Any
 from workerpool.batch.job.answers import ANSWER_TABLES, Answer, Answers, put_answers
 from workerpool.batch.job.chains import CHAIN_TABLES, OF_CHAINS, ChainEntries, put_chains
 from workerpool.batch.job.reader import LedgerReader
-from workerpool.batch.job.schema import OF_LAST, TABLES, Held, KeyRow, Rejected, Seen, SourceRow, row_of
+from workerpool.batch.job.schema import OF_LAST, TABLES, Held, KeyRow, Rejected, Seen, SourceRow, row_of, source_row
 from workerpool.batch.job.states import Block
 from workerpool.errors import OptionError
 
@@ -53,7 +53,7 @@ class Ledger(LedgerReader):
     """
 
     def __init__(self, directory: str) -> None:
-        made = f"INSERT INTO job VALUES ('id', '{os.urandom(16).hex()}');"
+        made = f"INSERT INTO job VALUES ('id', '{json.dumps(os.urandom(16).hex())}');"
         super().__init__(directory, TABLES + ANSWER_TABLES + CHAIN_TABLES + made)
         self.answers = Answers(self._database)
 
@@ -67,7 +67,7 @@ class Ledger(LedgerReader):
     def making(self, output: str) -> Iterator[None]:
         """Note what is made ready inside, until `begin_run` or `reopen_run`, or until that is refused."""
         with self._database.transaction() as database:
-            database.execute("INSERT OR REPLACE INTO job VALUES ('making', ?)", (output,))
+            database.execute("INSERT OR REPLACE INTO job VALUES ('making', ?)", (json.dumps(output),))
         self._database.sync()
         try:
             yield
@@ -106,10 +106,7 @@ class Ledger(LedgerReader):
                 "INSERT INTO runs (phase, began, settings, position) VALUES ('fetching', ?, ?, ?)",
                 (time.time(), json.dumps(settings), position),
             )
-            database.executemany(
-                "INSERT INTO sources VALUES (?, ?, ?, ?, ?)",
-                [(one.number, one.path, one.size, one.mtime, one.lines) for one in sources],
-            )
+            database.executemany("INSERT INTO sources VALUES (?, ?, ?, ?, ?)", map(source_row, sources))
 
     def continue_run(self, settings: dict[str, Any], sources: Sequence[SourceRow]) -> None:
         """Note that the run goes on, with what its options and the files of its sources are now."""
@@ -141,7 +138,7 @@ class Ledger(LedgerReader):
     def end_run(self, output: str) -> None:
         """The output is whole, and in its place: `output` is what was made there."""
         with self._database.transaction() as database:
-            database.execute("INSERT OR REPLACE INTO job VALUES ('made', ?)", (output,))
+            database.execute("INSERT OR REPLACE INTO job VALUES ('made', ?)", (json.dumps(output),))
             database.execute("UPDATE runs SET phase = 'finished', ended = ?" + OF_LAST, (time.time(),))
             database.execute(
                 "INSERT OR REPLACE INTO seen SELECT request, ok_at, etag, modified FROM fresh ORDER BY request, number"

@@ -5,6 +5,7 @@ Any thread; only the one that moves records reads those. Nothing is written here
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 
@@ -20,6 +21,7 @@ from workerpool.batch.job.schema import (
     apart,
     block_from,
     run_from,
+    source_from,
 )
 from workerpool.batch.job.states import Block
 
@@ -45,17 +47,16 @@ class LedgerReader:
     @property
     def id(self) -> str:
         """What tells this job from all others."""
-        return str(self._database.one("SELECT value FROM job WHERE name = 'id'")[0])
+        return str(self._noted("id"))
 
     @property
     def made(self) -> str | None:
         """The output of the last run that was finished, None before that."""
-        row = self._database.one("SELECT value FROM job WHERE name = 'made'")
-        return None if row is None else str(row[0])
+        return self._noted("made")
 
     def is_making(self, output: str) -> bool:
         """Whether the process was ended while this output was made ready for a run that had not begun."""
-        return self._database.one("SELECT 1 FROM job WHERE name = 'making' AND value = ?", (output,)) is not None
+        return self._noted("making") == output
 
     def run(self) -> RunRow | None:
         """The last run, None before the first one."""
@@ -69,7 +70,8 @@ class LedgerReader:
 
     def sources(self) -> list[SourceRow]:
         rows = self._database.all("SELECT number, path, size, mtime, lines FROM sources ORDER BY number")
-        return [SourceRow(*row) for row in rows]
+        with self._database.understood():
+            return [source_from(*row) for row in rows]
 
     def blocks(self, source: int, first: int = 0) -> Iterator[Block]:
         """The blocks of a source from the number `first` on, as they are on disk; a thousand in memory at most."""
@@ -168,6 +170,14 @@ class LedgerReader:
         self._database.close()
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _noted(self, name: str) -> str | None:
+        """What the job notes under that name, None for nothing."""
+        row = self._database.one("SELECT value FROM job WHERE name = ?", (name,))
+        if row is None:
+            return None
+        with self._database.understood():
+            return str(json.loads(row[0]))
 
     def _blocks(self, source: int, first: int, most: int) -> list[Block]:
         rows = self._database.all(

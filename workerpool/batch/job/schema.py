@@ -19,14 +19,14 @@ KEY_TABLE = "CREATE TABLE keys (hash INTEGER PRIMARY KEY, source INTEGER NOT NUL
 """What only one input may have, by its hash, and which one has it."""
 
 TABLES = f"""
-CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;  -- the value as JSON
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY, phase TEXT NOT NULL, began REAL NOT NULL, ended REAL,
     continued INTEGER NOT NULL DEFAULT 0,
     settings TEXT NOT NULL, position TEXT NOT NULL, kept TEXT, last TEXT,
     rounds INTEGER NOT NULL DEFAULT 0, entered INTEGER NOT NULL DEFAULT 0
 );
-CREATE TABLE sources (
+CREATE TABLE sources (  -- the path as JSON, as one that is no UTF-8 is no text to SQLite
     number INTEGER PRIMARY KEY, path TEXT NOT NULL, size INTEGER, mtime INTEGER, lines INTEGER
 );
 CREATE TABLE blocks (
@@ -182,6 +182,16 @@ def run_from(
     """The run that a row of the table `runs` says; raises `ValueError` for one that says none."""
     noted = None if last is None else json.loads(last)
     return RunRow(number, phase, began, ended, continued, json.loads(settings), position, kept, noted, rounds, entered)
+
+
+def source_row(source: SourceRow) -> tuple[Any, ...]:
+    """The row of a source in the table `sources`."""
+    return source.number, json.dumps(source.path), source.size, source.mtime, source.lines
+
+
+def source_from(number: int, path: str, size: int | None, mtime: int | None, lines: int | None) -> SourceRow:
+    """The source that such a row says; raises `ValueError` for one that says none."""
+    return SourceRow(number, json.loads(path), size, mtime, lines)
 
 
 def row_of(block: Block) -> tuple[Any, ...]:

@@ -21,7 +21,10 @@ class ParquetStore(PartsStore):
 
 
 class ParquetFile:
-    """The `TableFile` of Parquet. A group of rows is one of the format's row groups."""
+    """The `TableFile` of Parquet. A group of rows is one of the format's row groups.
+
+    The library is given open files: it takes no path that is not UTF-8.
+    """
 
     ending = ".parquet"
 
@@ -34,9 +37,10 @@ class ParquetFile:
                 writer.write_table(table, row_group_size=table.num_rows)
 
     def rows(self, path: str) -> int:
-        rows: int = self._parquet.read_metadata(path).num_rows
+        with open(path, "rb") as file:
+            rows: int = self._parquet.read_metadata(file).num_rows
         return rows
 
     def batches(self, path: str, fields: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        with self._parquet.ParquetFile(path) as file:
+        with open(path, "rb") as opened, self._parquet.ParquetFile(opened) as file:
             yield from file.iter_batches(STEP, columns=fields and [*fields])
