@@ -230,7 +230,9 @@ def test_a_function_is_given_rows(place: Path) -> None:
     assert rejected("j/rejects.jsonl") == {("k2", "id"), ("k3", None), ("k4", None)}
 
 
-def test_a_drafted_schema_is_taken_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_drafted_schema_is_taken_as_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert run(capsys, "-o", "sample.jsonl", "--include", "body")[0] == 1
     assert run_here(["infer", "sample.jsonl", "-o", "draft.toml"], capsys).returncode == 0
     assert run(capsys, "-o", "out.jsonl", "--schema", "draft.toml")[0] == 1
@@ -240,6 +242,10 @@ def test_a_drafted_schema_is_taken_as_it_is(capsys: pytest.CaptureFixture[str]) 
     shown = run_here(["infer", "-"], capsys, stdin=b'[{"a": 1}]')
     assert (shown.returncode, 'explode = "@"' in shown.stdout) == (0, True)
     assert run_here(["infer", "none.json"], capsys).returncode == 2
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stdin", None)  # as Python has it where it was closed
+        closed = run_here(["infer", "-"], capsys)
+    assert (closed.returncode, "standard input is closed" in closed.stderr) == (2, True)
 
 
 def test_options_of_a_job_are_checked_together() -> None:

@@ -95,12 +95,29 @@ def test_samples_are_answers_or_lines_of_them_or_records_with_bodies() -> None:
     assert list(samples_in('{"a": 1}\n\n{"a": 2}\n', "x")) == [{"a": 1}, {"a": 2}]
 
 
+def test_records_whose_bodies_are_no_json_are_left_out() -> None:
+    record = {"key": "k", "url": "u", "ok": True, "attempts": 1}
+    bodies = [{"body_base64": "AA=="}, {"body": "["}, {"body": "[" * 100_000}, {"body": None}, {"body": {}}]
+    lines = "".join(f"{json.dumps({**record, **body})}\n" for body in [*bodies, {"body": "[5]"}])
+    assert list(samples_in(lines, "x")) == [[5]]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_end_where_those_of_json_lines_do(end: str) -> None:
+    items = [{"a": "\u2028 \u2029 \x85"}, {"a": "\x7f"}]
+    lines = "".join(json.dumps(item, ensure_ascii=False) + end for item in items)
+    assert list(samples_in(lines, "x")) == items
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("<html>", "x is neither JSON nor lines of it"),
         ('{"a": 1}\nno', "line 2"),
-        ('{"key": "k", "url": "u", "ok": true, "attempts": 1}', "run with --include body"),
+        ("[" * 100_000, "x is neither JSON nor lines of it: nested too deeply"),
+        ("1\n" + "[" * 100_000, "line 2"),
+        ('{"key": "k", "url": "u", "ok": true, "attempts": 1}', "x has records without .* --include body"),
+        ('{"key": "k", "url": "u", "ok": true, "attempts": 1}\n' * 2, "x has records without .* --include body"),
     ],
 )
 def test_what_is_no_sample_is_refused(text: str, words: str) -> None:

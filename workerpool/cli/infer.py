@@ -43,6 +43,8 @@ def _samples(names: tuple[str, ...]) -> Iterator[Any]:
 
 
 def _read(name: str) -> str:
+    if name == _STDIN and sys.stdin is None:
+        raise OptionError("standard input is closed: give a file, or pipe the answers in")
     try:
         if name == _STDIN:
             return sys.stdin.read()

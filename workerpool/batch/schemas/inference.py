@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,30 +142,42 @@ def _unify(places: dict[str, Seen], objects: int) -> list[str]:
 def samples_in(text: str, name: str) -> Iterator[Any]:
     """Yield what `text`, a file called `name`, has: one answer, or lines of answers or of records with bodies."""
     try:
-        yield from _bodies(json.loads(text))
-        return
+        values: Iterable[Any] = [_parsed(text)]
     except ValueError as error:
-        first = error
-    for number, line in enumerate(text.splitlines(), 1):
+        values = _lines(text, name, str(error))
+    for value in values:
+        yield from _bodies(value, name)
+
+
+def _lines(text: str, name: str, reason: str) -> Iterator[Any]:
+    """Yield what the lines hold; `reason`: why they are not JSON together. U+2028 and its like end no line of JSON."""
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                yield from _bodies(json.loads(line))
+                value = _parsed(line)
             except ValueError:
-                where = f"line {number:,}" if number > 1 else str(first)
+                where = f"line {number:,}" if number > 1 else reason
                 raise OptionError(f"{name} is neither JSON nor lines of it: {where}") from None
+            yield value
 
 
-def _bodies(value: Any) -> Iterator[Any]:
-    """The answer in a record of a run, or the value itself; nothing for a record of a failure."""
+def _parsed(text: str) -> Any:
+    """Parse JSON; raises `ValueError` also for what is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _bodies(value: Any, name: str) -> Iterator[Any]:
+    """The answer in a record of a run, or the value itself; nothing for a failure, or a body that is no JSON."""
     if not (isinstance(value, dict) and {"key", "url", "ok", "attempts"} <= value.keys()):
         yield value
-    elif "body" not in value:
-        raise OptionError("these are records without their bodies: run with --include body, and give that output")
-    elif value["ok"] and value["body"]:
-        try:
-            yield json.loads(value["body"])
-        except ValueError:
-            return
+    elif not value.keys() & {"body", "body_base64"}:
+        raise OptionError(f"{name} has records without their bodies: run with --include body, and give that output")
+    elif value["ok"] and isinstance(value.get("body"), str):
+        with suppress(ValueError):
+            yield _parsed(value["body"])
 
 
 # -- the array --------------------------------------------------------------------------------------------------------
