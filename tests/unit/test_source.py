@@ -257,6 +257,22 @@ def test_missing_files_and_directories_are_refused_with_what_would_do(tmp_path: 
         FileSources([str(tmp_path / "d.txt")]).check()
 
 
+def test_a_file_that_is_gone_once_it_was_checked_is_an_error_of_the_source(tmp_path: Path) -> None:
+    path = tmp_path / "urls.txt"
+    sources = FileSources([write(path, "http://a/\n")])
+    sources.check()
+    path.unlink()
+    for ask in (
+        lambda: sources.may_wait,
+        lambda: sources.unsought,
+        lambda: sources.can_be_read_again,
+        lambda: list(sources),
+    ):
+        with pytest.raises(SourceError, match="does not exist"):
+            ask()
+    assert sources.count() is None
+
+
 @pytest.mark.parametrize("name", ["urls", "urls.xml", "urls.gz"])
 def test_a_name_that_does_not_say_its_format_is_refused(name: str) -> None:
     with pytest.raises(SourceError, match="input_format="):

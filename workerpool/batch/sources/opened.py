@@ -39,8 +39,8 @@ class Source:
 
     @property
     def is_file(self) -> bool:
-        """Whether it can be opened a second time and give the same bytes."""
-        return self.path != STDIN and stat.S_ISREG(os.stat(self.path).st_mode)
+        """Whether it can be opened a second time and give the same bytes; raises `SourceError` where it is gone."""
+        return self.path != STDIN and stat.S_ISREG(self.status().st_mode)
 
     def check(self) -> None:
         """Raise `SourceError` if it is missing, or a directory, or not the kind of file that its format needs."""
