@@ -16,7 +16,10 @@ EPOCH = 1_700_000_000 * SECOND
 
 
 class InModel:
-    """A link to a server that is the model. `is_away`: it cannot be asked; `forget` is a crash without a disk."""
+    """A link to a server that is the model. `is_away`: it cannot be asked; `forget` is a crash without a disk.
+
+    `ahead`: seconds by which its clock differs from what it would show; a smaller number sets it back.
+    """
 
     where = "redis://model"
 
@@ -24,13 +27,14 @@ class InModel:
         self._clock = clock
         self.budget = Budget()
         self.is_away = False
+        self.ahead = 0.0
         self.calls: list[Call] = []
 
     def call(self, call: Call) -> Answer:
         if self.is_away:
             raise Away("connection refused")
         self.calls.append(call)
-        return self.budget.answer(call, EPOCH + round(self._clock.now() * SECOND))
+        return self.budget.answer(call, EPOCH + round((self._clock.now() + self.ahead) * SECOND))
 
     def forget(self) -> None:
         self.budget = Budget()

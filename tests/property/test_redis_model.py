@@ -42,8 +42,9 @@ asks = st.builds(
 
 @st.composite
 def calls(draw: st.DrawFn) -> tuple[int, Call]:
-    """Microseconds since the call before, and a call."""
-    gap = draw(st.sampled_from([0, 700, 40_000, 100_000, 600_000, 7 * SECOND, 100 * SECOND]))
+    """Microseconds since the call before, negative where the clock was set back, and a call."""
+    set_back = (-3_000, -70_000, -600_000, -90 * SECOND)
+    gap = draw(st.sampled_from([0, 700, 40_000, 100_000, 600_000, 7 * SECOND, 100 * SECOND, *set_back]))
     own = draw(st.lists(asks, max_size=2, unique_by=lambda ask: ask.account))
     pool = draw(asks)
     first = Ask("pool", pool.want, pool.demand, (), pool.unused, 0, pool.held, pool.wish, pool.ended, 0)
@@ -80,7 +81,7 @@ def fresh(
         yield anew
 
 
-@settings(max_examples=2000 if IN_FULL else 25)
+@settings(max_examples=2000 if IN_FULL else 100)
 @given(st.data())
 def test_the_servers_script_answers_as_the_model_does(fresh: Callable[[], Run], data: st.DataObject) -> None:
     model, server, now = Budget(), fresh(), BEGAN
@@ -92,3 +93,45 @@ def test_the_servers_script_answers_as_the_model_does(fresh: Callable[[], Run], 
         said = server(call, now)
         assert said == model.answer(call, now)
         leased[call.member, "pool"] = said.leases[0].slots
+
+
+def test_who_is_silent_counts_as_long_in_the_script_as_in_the_model_after_the_clock_was_set_back(
+    fresh: Callable[[], Run],
+) -> None:
+    model, server, now = Budget(), fresh(), BEGAN
+    allowed = Terms(2_500_000, 1, 4)
+    calls = [Call(name, (allowed, allowed), (Ask("pool", 40, 400_000),)) for name in ("silent", "other")]
+    for call in calls:
+        assert server(call, now) == model.answer(call, now)
+    now -= 600 * SECOND
+    counts = list[int]()
+    for _ in range(60):
+        now += 100_000
+        said = server(calls[1], now)
+        assert said == model.answer(calls[1], now)
+        counts.append(said.members)
+    assert (counts[0], counts[-1]) == (2, 1)
+
+
+@settings(max_examples=2000 if IN_FULL else 60)
+@given(st.data())
+def test_what_is_leased_keeps_to_rates_and_quotas_while_the_servers_clock_is_set_back(data: st.DataObject) -> None:
+    interval = data.draw(st.sampled_from([2_500_000, 33_333_334, 1_000_000_000]))
+    allowed = Terms(interval, data.draw(st.integers(1, 3)), 4, data.draw(st.sampled_from([(), ((20, SECOND),)])))
+    budget, now, ahead = Budget(), BEGAN, 0
+    sent = list[int]()  # by a clock that is right
+    for _ in range(data.draw(st.integers(1, 30))):
+        now += data.draw(st.sampled_from([1, 700, 20_000, 100_000, 100_000, 700_000, 3 * SECOND]))
+        ahead -= data.draw(st.sampled_from([0, 0, 0, SECOND, 600 * SECOND]))
+        ask = Ask("pool", data.draw(st.integers(0, 60)), data.draw(st.sampled_from([30_000, 100_000, 400_000])))
+        call = Call(data.draw(st.sampled_from(["a1", "b2", "c3"])), (allowed, allowed), (ask,))
+        slots = budget.answer(call, now + ahead).leases[0].slots
+        assert all(slot >= now + ahead for slot in slots)
+        sent += [slot - ahead for slot in slots]
+    sent.sort()
+    due = 0.0  # when a leaky bucket's slot after these is due
+    for at in sent:
+        due = max(due, at) + interval / 1000
+        assert due - at <= allowed.burst * interval / 1000 + 2
+    for count, window in allowed.quotas:
+        assert all(later - at >= window for at, later in zip(sent, sent[count:], strict=False))

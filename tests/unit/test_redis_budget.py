@@ -6,6 +6,7 @@ import pytest
 
 from tests.redis_budgets import EPOCH, HOST, OTHER, Members
 from workerpool.errors import BudgetError, OptionError
+from workerpool.limits.redis.budget import RedisBudget
 from workerpool.limits.redis.link import Link
 from workerpool.limits.redis.model import GONE
 from workerpool.limits.redis.terms import SECOND
@@ -204,6 +205,93 @@ def test_terms_that_differ_are_kept_as_the_strictest_says(members: Members) -> N
     members.pass_time(0.5, wide, strict)
     assert sum(members.pass_time(1.0, wide, strict).values()) <= 102
     assert sum(members.pass_time(5.0, wide, strict).values()) <= 150
+
+
+# -- the server's clock set back --------------------------------------------------------------------------------------
+
+STEPS = (600.0, 3.0, 0.3, 0.05)
+
+
+def busiest(taken: list[int], seconds: float) -> int:
+    """The most in any such time, of what was taken in each twentieth of a second."""
+    many = round(seconds * 20)
+    return max(sum(taken[begin : begin + many]) for begin in range(len(taken) - many + 1))
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("age", [0.5, 4.0])
+def test_a_clock_that_is_set_back_keeps_nobody_waiting_and_nothing_is_leased_twice(
+    members: Members, age: float, step: float
+) -> None:
+    four, taken = list[RedisBudget](), list[int]()
+    for _ in range(4):
+        four.append(members.open(rate="400/s"))
+        members.pass_time(0.025)  # each hears of it at another time, and uses what it has until then
+    taken += [sum(members.pass_time(0.05, *four).values()) for _ in range(round(age * 20))]
+    members.server.ahead -= step
+    after = [sum(members.pass_time(0.05, *four).values()) for _ in range(40)]
+    assert sum(after[12:]) >= 0.97 * 400 * 1.4
+    assert busiest([*taken, *after], 0.25) <= 1.01 * 100 + 1
+    assert busiest([*taken, *after], 1.0) <= 1.01 * 400 + 1
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_slow_rate_is_kept_to_over_a_clock_that_is_set_back(members: Members, step: float) -> None:
+    both = [members.open(rate="1/s") for _ in range(2)]
+    taken = [sum(members.pass_time(0.05, *both).values()) for _ in range(65)]
+    members.server.ahead -= step
+    taken += [sum(members.pass_time(0.05, *both).values()) for _ in range(200)]
+    assert busiest(taken, 0.9) == 1
+    assert sum(taken[65:]) >= 8
+
+
+def test_a_quota_has_room_again_after_its_time_though_the_clock_was_set_back(members: Members) -> None:
+    both = [members.open(rate="100/s and 30/2s") for _ in range(2)]
+    taken = [sum(members.pass_time(0.05, *both).values()) for _ in range(20)]
+    members.server.ahead -= 600
+    taken += [sum(members.pass_time(0.05, *both).values()) for _ in range(120)]
+    assert busiest(taken, 1.95) <= 30
+    assert sum(taken[20:]) >= 60
+
+
+def test_a_pause_ends_when_it_should_though_the_clock_was_set_back(members: Members) -> None:
+    both = [members.open(host_connections=4) for _ in range(2)]
+    members.pass_time(0.5, *both)
+    both[0].pause(HOST, members.clock.now() + 3, members.clock.now())
+    members.pass_time(1.0, *both)
+    members.server.ahead -= 600
+    late = members.open(host_connections=4)
+    assert sum(members.pass_time(1.9, *both, late).values()) == 0
+    assert members.pass_time(0.6, *both, late)[2] > 0
+
+
+def test_who_was_killed_is_counted_out_though_the_clock_was_set_back(members: Members) -> None:
+    dead, other = (members.open(rate="100/s", host_connections=1) for _ in range(2))
+    members.pass_time(1.0, dead, holds=True)
+    members.all.remove(dead)
+    members.server.ahead -= 600
+    assert members.pass_time(GONE / SECOND - 1, other)[0] == 0
+    members.pass_time(2.0, other)
+    assert members.pass_time(1.0, other)[0] >= 95
+
+
+def test_nothing_is_kept_for_those_that_were_missed_long_ago_though_the_clock_was_set_back(members: Members) -> None:
+    three = [members.open(rate="100/s") for _ in range(3)]
+    members.pass_time(1.0, *three)
+    members.server.forget()
+    members.all = three[:1]
+    members.pass_time(GONE / SECOND + 1.0, three[0])
+    members.server.ahead -= 600
+    members.pass_time(0.5, three[0])
+    assert members.pass_time(1.0, three[0])[0] >= 95
+
+
+def test_members_take_turns_at_a_place_though_the_clock_was_set_back(members: Members) -> None:
+    three = [members.open(host_connections=1) for _ in range(3)]
+    members.pass_time(2.0, *three)
+    members.server.ahead -= 600
+    members.pass_time(1.0, *three)
+    assert all(members.pass_time(8.0, *three).values())
 
 
 # -- clocks and URLs --------------------------------------------------------------------------------------------------

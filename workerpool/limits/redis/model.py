@@ -73,6 +73,8 @@ class Roster:
 
     def enter(self, call: Call, now: int) -> Member:
         """Note a call; returns the caller's entry."""
+        if (back := self.last - now) > LATENESS:  # the clock was set back
+            self.born, self.revived, self.last, self.counted_at = self.born - back, self.revived - back, now, -1
         if now - self.last > SILENCE * self.tick:
             self.revived = now  # nobody could call: it was the server that was away
         self.last = now
@@ -91,6 +93,7 @@ class Roster:
         """Take out who has gone, and agree on the strictest terms of those that are left."""
         gone, silence = max(GONE, GONE_TICKS * self.tick), SILENCE * self.tick
         for name, member in [*self.members.items()]:
+            member.seen = min(member.seen, now)
             if now - max(member.seen, self.revived) >= gone:
                 del self.members[name]
         living = [self.members[name] for name in sorted(self.members)]
@@ -128,6 +131,11 @@ class Share:
     held: int = 0
     wish: int = 0
     since: int = 0  # when it got the first of its places, or gave back the last
+
+    def turn_back(self, now: int) -> None:
+        """Go by a clock that was set back."""
+        back = max(0, self.asked_at - now)
+        self.asked_at, self.leased, self.since = self.asked_at - back, self.leased - back, self.since - back
 
 
 @dataclass(slots=True)
@@ -227,6 +235,21 @@ class Account:
             self.last = max(self.last, slots[-1])
         return slots
 
+    def turn_back(self, now: int) -> None:
+        """Go by a clock that was set back: times move by how far the last division lies in the future.
+
+        The clock has moved by that, and by what has passed since. So by a clock that is right, what was leased comes no
+        later than these times say: the grid begins anew behind it, and quotas count it for no shorter than they should.
+        Less than what a slot may be late by moves nothing.
+        """
+        back = self.levelled_at - now
+        if back <= LATENESS:
+            return
+        self.interval, self.levelled_at = 0, -1  # so `settle` begins the grid anew
+        self.past, self.last, self.until = self.past - back, self.last - back, max(0, self.until - back)
+        for part in (part for parts in self.parts.values() for part in parts):
+            part[0], part[1] = part[0] - back, part[1] - back
+
     # -- quotas --------------------------------------------------------------------------------------------------------
 
     def room(self, terms: Terms, now: int) -> tuple[int, int]:
@@ -312,11 +335,13 @@ class Budget:
 
     def _lease(self, roster: Roster, call: Call, ask: Ask, terms: Terms, now: int) -> Lease:
         account = self.accounts.setdefault(ask.account, Account())
+        account.turn_back(now)
         share = account.shares.get(call.member)
         is_new = share is None
         if share is None:
             share = account.shares[call.member] = Share(held=ask.held, since=now)
             account.held += ask.held
+        share.turn_back(now)
         was_waiting = not is_new and share.wish > share.held
         self._pause(account, ask, terms, now)
         less = max(0, share.held - ask.held)

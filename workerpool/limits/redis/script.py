@@ -81,9 +81,12 @@ local function count_all(mine)
     local name = all[index]
     if name ~= '.' and name ~= field then
       local member = cmsgpack.unpack(all[index + 1])
+      local is_ahead = member.seen > now
+      if is_ahead then member.seen = now end
       if now - max(member.seen, roster.revived) >= gone then
         redis.call('HDEL', names, name)
       else
+        if is_ahead then redis.call('HSET', names, name, pack(member)) end
         living[#living + 1] = name
         by_name[name] = member
       end
@@ -108,6 +111,10 @@ local function count_all(mine)
   if #living > 0 then roster.terms = {strictest(members, 1), strictest(members, 2)} end
 end
 
+local behind = roster.last - now
+if behind > LATENESS then
+  roster.born, roster.revived, roster.last, roster.counted_at = roster.born - behind, roster.revived - behind, now, -1
+end
 if now - roster.last > SILENCE * tick() then roster.revived = now end
 roster.last = now
 local member = unpack_or_nil(found[2])
@@ -194,6 +201,22 @@ local function pick(account, from, near, far, aim, stride, want)
   end
   if #slots > 0 then account.last = max(account.last, slots[#slots]) end
   return slots
+end
+
+local function turn_back(account)
+  local back = account.levelled_at - now
+  if back <= LATENESS then return end
+  account.interval, account.levelled_at = 0, -1
+  account.past, account.last = account.past - back, account.last - back
+  account['until'] = max(0, account['until'] - back)
+  for _, parts in pairs(account.parts) do
+    for _, part in ipairs(parts) do part[1], part[2] = part[1] - back, part[2] - back end
+  end
+end
+
+local function turn_share_back(share)
+  local back = max(0, share.asked_at - now)
+  share.asked_at, share.leased, share.since = share.asked_at - back, share.leased - back, share.since - back
 end
 
 -- quotas ------------------------------------------------------------------------------------------
@@ -370,11 +393,13 @@ for index, ask in ipairs(asks) do
     account = {interval = 0, anchor = 0, extra = 0, past = 0, last = 0, taken = {}, ['until'] = 0, anew = 0, ended = 0,
       parts = {}, level = 0, place_level = 0, held = 0, waiting = 0, levelled_at = -1, wishing = {}}
   end
+  turn_back(account)
   local is_fresh = not share
   if is_fresh then
     share = {demand = 0, credit = -1, asked_at = 0, leased = 0, held = held, wish = 0, since = now}
     account.held = account.held + held
   end
+  turn_share_back(share)
   local was_waiting = not is_fresh and share.wish > share.held
   note_pause(account, ended, pause, terms[3])
   local less = max(0, share.held - held)
