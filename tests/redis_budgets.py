@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from workerpool.clock import Clock
 from workerpool.config import Budgets
 from workerpool.limits.redis.budget import RedisBudget
 from workerpool.limits.redis.link import Away
@@ -23,7 +24,7 @@ class InModel:
 
     where = "redis://model"
 
-    def __init__(self, clock: ManualClock) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.budget = Budget()
         self.is_away = False

@@ -22,6 +22,7 @@ from tests.waiting import LONG, eventually
 from workerpool import WorkerPool
 from workerpool.cli import main
 from workerpool.errors import BudgetError, OptionError
+from workerpool.limits.redis import link
 from workerpool.testing import Origin
 
 redis = pytest.importorskip("redis")
@@ -230,6 +231,14 @@ def test_a_server_that_wants_a_password_gets_the_one_that_is_named(
         with pytest.raises(BudgetError) as caught:
             WorkerPool(2, budget="x", redis=f"redis://:wrong-Xyzzy@{place}")
         assert "Xyzzy" not in str(caught.value)
+
+
+def test_a_server_whose_answer_makes_no_sense_is_said_not_to_be_of_use(
+    server: valkey.Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "SCRIPT", "return 7")
+    with pytest.raises(BudgetError, match=r"the budget 'x' in Redis at unix://.*: its answer makes no sense \(TypeError"):
+        WorkerPool(2, budget="x", redis=server.url)
 
 
 def test_a_server_without_the_name_of_a_budget_is_refused() -> None:

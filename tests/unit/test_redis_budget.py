@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
-from tests.redis_budgets import EPOCH, HOST, OTHER, Members
+from tests.redis_budgets import EPOCH, HOST, OTHER, InModel, Members
+from tests.waiting import eventually
+from workerpool.clock import SystemClock
+from workerpool.config import Budgets
 from workerpool.errors import BudgetError, OptionError
-from workerpool.limits.redis.budget import RedisBudget
+from workerpool.limits.redis.budget import Asked, RedisBudget
 from workerpool.limits.redis.link import Link
 from workerpool.limits.redis.model import GONE
-from workerpool.limits.redis.terms import SECOND
+from workerpool.limits.redis.terms import SECOND, Answer, Call
 from workerpool.limits.redis.times import Times
 from workerpool.options.credentials import warning_for
+from workerpool.rate import Rate
 
 
 @pytest.fixture
@@ -292,6 +298,74 @@ def test_members_take_turns_at_a_place_though_the_clock_was_set_back(members: Me
     members.server.ahead -= 600
     members.pass_time(1.0, *three)
     assert all(members.pass_time(8.0, *three).values())
+
+
+# -- the keeper -------------------------------------------------------------------------------------------------------
+
+
+class Oddities:
+    """A link that lets through what is no `Away`, when a member asks for the second time."""
+
+    where = "redis://model"
+
+    def __init__(self, link: InModel) -> None:
+        self._link = link
+        self.calls = 0
+
+    def call(self, call: Call) -> Answer:
+        self.calls += 1
+        if self.calls == 2:
+            raise ValueError("an answer that makes no sense")
+        return self._link.call(call)
+
+    def close(self) -> None: ...
+
+    def disown(self) -> None: ...
+
+
+def kept(link: Asked) -> RedisBudget:
+    """A budget with a keeper of its own."""
+    return RedisBudget(link, "trial", Budgets(rate=Rate.of("100/s")), SystemClock())
+
+
+def asks_for_a_slot(budget: RedisBudget) -> bool:
+    return budget.try_take(HOST, 1, SystemClock().now(), since=None) is not None
+
+
+def test_a_keeper_that_could_not_be_started_is_started_by_a_later_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, fails = threading.Thread.start, 2
+
+    def seldom(thread: threading.Thread) -> None:
+        nonlocal fails
+        if thread.name == "workerpool-leases" and fails:
+            fails -= 1
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", seldom)
+    budget = kept(InModel(SystemClock()))
+    assert not asks_for_a_slot(budget)
+    assert fails == 0
+    assert eventually(lambda: asks_for_a_slot(budget))
+    budget.leave()
+
+
+def test_a_keeper_that_has_ended_is_followed_by_another_one_at_the_next_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RedisBudget, "_keep", lambda budget: None)
+    budget = kept(InModel(SystemClock()))
+    assert eventually(lambda: budget._keeper is not None and not budget._keeper.is_alive())
+    monkeypatch.undo()
+    assert eventually(lambda: asks_for_a_slot(budget))
+    budget.leave()
+
+
+def test_a_keeper_goes_on_after_an_error_that_nobody_expects_and_tells_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    link = Oddities(InModel(SystemClock()))
+    budget = kept(link)
+    assert eventually(lambda: asks_for_a_slot(budget) and link.calls > 2 and not budget._away_since)
+    assert budget.away > 0
+    assert "ValueError: an answer that makes no sense" in caplog.text
+    budget.leave()
 
 
 # -- clocks and URLs --------------------------------------------------------------------------------------------------

@@ -297,7 +297,8 @@ class RedisBudget:
         self._link.close()
 
     def _start_keeper(self) -> None:
-        if self._keeps and self._keeper is None and not self._is_leaving:
+        is_there = self._keeper is not None and self._keeper.is_alive()
+        if self._keeps and not is_there and not self._is_leaving:
             keeper = threading.Thread(target=self._keep, name="workerpool-leases", daemon=True)
             try:
                 keeper.start()
@@ -312,7 +313,10 @@ class RedisBudget:
                     self._changed.wait(min(left, 1.0))
                 if self._is_leaving:
                     return
-            self.exchange()
+            try:
+                self.exchange()
+            except Exception as error:  # a defect of ours, or of a log's: without a keeper nothing would be leased again
+                self._note_away(f"{type(error).__name__}: {error}", [])
 
     def _calls_at(self) -> float:
         """When the keeper calls next."""
@@ -351,10 +355,10 @@ class RedisBudget:
         self._wake_keeper()
 
     def _wake_keeper(self, *, force: bool = False) -> None:
-        """Have the keeper call as soon as it may."""
+        """Have the keeper call as soon as it may; without one, try again to start it."""
+        self._start_keeper()
         if force or not self._is_wanted:
             self._is_wanted = True
-            self._start_keeper()
             self._changed.notify_all()
 
     @contextmanager

@@ -60,10 +60,13 @@ class Link:
                 reply = client.evalsha(_SHA, len(keys), *keys, "", said)
             except self._redis.exceptions.NoScriptError:
                 reply = client.eval(SCRIPT, len(keys), *keys, "", said)
+            return Answer.unpacked(reply)
         except (self._redis.RedisError, self._redis.exceptions.RedisClusterException, OSError) as error:
             self.close()
             raise Away(_reason(error)) from None  # its context may hold the URL
-        return Answer.unpacked(reply)
+        except Exception as error:  # what redis-py lets through: of the connection nothing is known any more
+            self.close()
+            raise Away(f"its answer makes no sense ({type(error).__name__}: {redact(str(error))})") from None
 
     def close(self) -> None:
         """Close the connection; the next call makes another one."""
