@@ -237,7 +237,9 @@ def test_a_server_whose_answer_makes_no_sense_is_said_not_to_be_of_use(
     server: valkey.Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link, "SCRIPT", "return 7")
-    with pytest.raises(BudgetError, match=r"the budget 'x' in Redis at unix://.*: its answer makes no sense \(TypeError"):
+    with pytest.raises(
+        BudgetError, match=r"the budget 'x' in Redis at unix://.*: its answer makes no sense \(TypeError"
+    ):
         WorkerPool(2, budget="x", redis=server.url)
 
 

@@ -315,7 +315,7 @@ class RedisBudget:
                     return
             try:
                 self.exchange()
-            except Exception as error:  # a defect of ours, or of a log's: without a keeper nothing would be leased again
+            except Exception as error:  # a defect of ours, or a log's: without a keeper nothing is leased again
                 self._note_away(f"{type(error).__name__}: {error}", [])
 
     def _calls_at(self) -> float:
