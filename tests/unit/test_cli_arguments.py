@@ -182,6 +182,8 @@ def test_pages_are_read_with_their_number() -> None:
         ("--timeout", "soon", "--timeout"),
         ("--deadline", "tomorrow", "'10m'"),
         ("--max-body", "much", "'10MB'"),
+        ("--max-body", "9" * 400, "'10MB'"),
+        ("--workers", "9" * 5_000, "must be a whole number"),
         ("--max-body", "0", "above zero"),
         ("--proxy", "proxy:3128", "'http://proxy:3128'"),
         ("--proxy", "joe:hush@proxy:3128", "***@proxy:3128"),

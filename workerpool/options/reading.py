@@ -28,6 +28,10 @@ def same(text: str, flag: str) -> str:
     return text
 
 
+DIGITS = 100
+"""Characters that a number may have: Python reads no whole number of thousands, and no size of hundreds."""
+
+
 def directory(text: str, flag: str) -> str:
     if not text:
         raise OptionError(f"{flag}='' must name a directory")
@@ -35,7 +39,7 @@ def directory(text: str, flag: str) -> str:
 
 
 def number(text: str, flag: str, *, least: int = 1, more: str = "") -> int:
-    if not (text.isascii() and text.isdecimal()) or int(text) < least:
+    if not (text.isascii() and text.isdecimal() and len(text) <= DIGITS) or int(text) < least:
         raise OptionError(f"{flag}={text!r} must be a whole number, {least} or more{more}")
     return int(text)
 
@@ -70,7 +74,7 @@ def duration_or_0(text: str, flag: str) -> float:
 
 def size(text: str, flag: str) -> int:
     """Bytes: ``1000``, ``64KiB``, ``10MB``, ``1GiB``."""
-    match = _SIZE.fullmatch(text)
+    match = _SIZE.fullmatch(text) if len(text) <= DIGITS else None
     if not match or match[2].lower() not in _SIZES or (found := int(float(match[1]) * _SIZES[match[2].lower()])) < 1:
         raise OptionError(f"{flag}={text!r} is no size above zero: write '64KiB', '10MB' or '1GiB'")
     return found
