@@ -85,6 +85,18 @@ def test_code_in_the_pool_that_sends_by_itself_takes_turns_too() -> None:
         assert min(counts) > 0
 
 
+@pytest.mark.parametrize("fast_path", [True, False])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_refusal_is_not_counted_against_what_comes_after_it(fast_path: bool, stream: bool) -> None:
+    """For code in the pool, too, whose send is one for the budgets, by whichever proxies it goes."""
+    with keepers(2) as (bad, good), dead_proxy() as dead:
+        bad.default = Reply(status=407)
+        with pool_by(bad.url(), dead, good.url(), max_workers=1, fast_path=fast_path) as pool:
+            get = pool.submit(lambda: pool.session.get("http://host.test/", stream=stream).content)
+            assert get.result(LONG) == b"by the proxy"
+        assert (bad.requests, good.requests) == (1, 1)
+
+
 def test_a_request_with_proxies_of_its_own_goes_by_these() -> None:
     with keepers(1) as (own,), dead_proxy() as dead, pool_by(dead) as pool:
         (outcome,) = fetch(pool, Request("http://host.test/", proxies={"http": own.url()}))

@@ -18,9 +18,10 @@ from tests.certificates import Authority
 from tests.conftest import require
 from tests.contract.routes import ADDRESSES, fetch_one, open_pool
 from tests.contract.tinyproxy import Tinyproxy
+from tests.servers import head, serving
 from tests.socks_server import SocksServer
 from tests.waiting import LONG
-from workerpool import Request, TlsFailed
+from workerpool import ConnectionLost, OutcomeUnknown, Request, TlsFailed
 from workerpool.testing import Origin, Reply
 
 
@@ -299,3 +300,46 @@ def test_a_session_is_not_resumed_with_another_verification(tls_origin: Origin, 
         assert isinstance(fetch_one(pool, tls_origin.url()).error, TlsFailed)
         trusted = fetch_one(pool, Request(tls_origin.url(), verify=ca_file))
         assert trusted.attempts[-1].resumed is False
+
+
+# -- connections that break --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "kind", "clients"), [("GET", ConnectionLost, 2), ("POST", OutcomeUnknown, 1)])
+def test_an_answer_that_breaks_in_tls_is_a_lost_connection(
+    authority: Authority, ca_file: str, method: str, kind: type[Exception], clients: int
+) -> None:
+    """The request had gone out: whether a POST was acted upon nobody knows."""
+    context = authority.context(*ADDRESSES)
+
+    def break_off(sock: socket.socket) -> None:
+        with context.wrap_socket(sock.dup(), server_side=True) as secure:
+            head(secure)
+            sock.sendall(b"\x17\x03\x03\x00\x20" + 32 * b"x")  # a record that nobody has encrypted
+            sock.shutdown(socket.SHUT_WR)
+            sock.recv(1)
+
+    with serving(break_off) as server, open_pool(verify=ca_file, retry=2) as pool:
+        outcome = fetch_one(pool, Request(server.url.replace("http:", "https:"), method))
+        assert type(outcome.error) is kind
+        assert len(server.clients) == clients
+
+
+def test_a_handshake_that_the_server_ends_is_tried_again(authority: Authority, ca_file: str) -> None:
+    context = authority.context(*ADDRESSES)
+    answers = iter([False, True])
+
+    def serve(sock: socket.socket) -> None:
+        if not next(answers):
+            sock.recv(1)
+            sock.shutdown(socket.SHUT_WR)
+            while sock.recv(4096):
+                pass
+            return
+        with context.wrap_socket(sock.dup(), server_side=True) as secure:
+            head(secure)
+            secure.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with serving(serve) as server, open_pool(verify=ca_file, retry=2) as pool:
+        outcome = fetch_one(pool, server.url.replace("http:", "https:"))
+        assert (outcome.status, len(outcome.attempts)) == (204, 2)

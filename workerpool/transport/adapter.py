@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 import requests
@@ -201,16 +202,20 @@ class SharedAdapter(HTTPAdapter):
         watch = self._connections.watchdog.watch
 
         def send_once(host: str, fresh: bool, left: float | None) -> Response:
-            trace = self._connections.traces.begin(
-                Trace(host=host, idle_max=idle_max(fresh=fresh, repeats=repeats), streams=stream)
-            )
+            trace = Trace()
+
+            def begin() -> None:
+                nonlocal trace
+                oldest = idle_max(fresh=fresh, repeats=repeats)
+                trace = self._connections.traces.begin(Trace(host=host, idle_max=oldest, streams=stream))
+
             watch.resume()
             is_inner = watch.is_set  # inside a send of the pool's, whose deadline holds for all of it
             if not is_inner:
                 watch.begin(shortest(total, left))
             began = time.monotonic()
             try:
-                response = self._by_turns(request, pair, way, streams=stream)
+                response = self._by_turns(request, pair, way, begin, streams=stream)
                 if not stream:  # while the place is still held, so that the socket is counted until it is free
                     read_whole(response, self._options.max_body)
             except Exception as error:
@@ -228,13 +233,20 @@ class SharedAdapter(HTTPAdapter):
 
         return send_once
 
-    def _by_turns(self, request: PreparedRequest, timeout: Any, way: Way, *, streams: bool) -> Response:
-        """Send once, where proxies take turns by one of these: by the next, if it has not got further than that."""
-        rotation, trace = self._rotation, self._connections.traces.current
+    def _by_turns(
+        self, request: PreparedRequest, timeout: Any, way: Way, begin: Callable[[], None], *, streams: bool
+    ) -> Response:
+        """Send once, where proxies take turns by one of these: by the next, if it has not got further than that.
+
+        `begin` begins a trace, one for each.
+        """
+        begin()
+        rotation = self._rotation
         if rotation is None or not rotation.has(way.proxies):
             return self._transmit(request, timeout, way, streams=streams)
         route = Route()
         while True:
+            trace = self._connections.traces.current
             proxy = rotation.pick(route)
             try:
                 response = self._transmit(request, timeout, way._replace(proxies=proxy.mapping), streams=streams)
@@ -248,6 +260,7 @@ class SharedAdapter(HTTPAdapter):
                     rotation.answered(route)
                     return response
                 response.close()
+            begin()
 
     def check_url(self, url: str, proxies: Any) -> None:
         """Raise `Denied` for what the guard does not let pass."""

@@ -45,6 +45,9 @@ LONGEST_DETAIL = 200
 _MANY_HEADERS = "got more than"
 """How http.client's sentence about over 100 headers begins."""
 
+_OF_IDENTITY = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAILURE")
+"""What OpenSSL's names for the alerts have in them with which a server refuses a client or its certificate."""
+
 _OPENSSL_NOTES = re.compile(r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$")
 """What OpenSSL's errors say for its own developers."""
 
@@ -90,6 +93,8 @@ def _translated(error: BaseException, host: str, was_sent: bool) -> RequestError
     ):
         return TimedOut(f"{host} did not answer in the time allowed")
     if isinstance(error, requests.exceptions.SSLError) or _has(causes, ssl.SSLError, urllib3.exceptions.SSLError):
+        if _has(causes, ssl.SSLEOFError, StaleSocket) or (was_sent and not _refuses_us(causes)):
+            return _lost(host, causes)
         return TlsFailed(f"no TLS connection to {host}: {_detail(causes)}")
     if _has(causes, HeadTooLarge) or any(_MANY_HEADERS in str(cause) for cause in causes[-1:]):
         return TooLarge(f"the answer of {host} was not read on: {_detail(causes)}")
@@ -103,10 +108,21 @@ def _translated(error: BaseException, host: str, was_sent: bool) -> RequestError
     if _has(causes, urllib3.exceptions.NewConnectionError):
         return ConnectFailed(f"no connection to {host}{through}: {_detail(causes)}")
     if isinstance(error, (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)):
-        lost = ConnectionLost(f"the connection to {host} ended early: {_detail(causes)}")
-        lost.stale = _has(causes, StaleSocket)
-        return lost
+        return _lost(host, causes)
     return UnexpectedError(f"{type(error).__name__}: {redact(str(error))}")
+
+
+def _lost(host: str, causes: list[BaseException]) -> ConnectionLost:
+    lost = ConnectionLost(f"the connection to {host} ended early: {_detail(causes)}")
+    lost.stale = _has(causes, StaleSocket)
+    return lost
+
+
+def _refuses_us(causes: list[BaseException]) -> bool:
+    """Whether the server did not accept who we are. By TLS 1.3 it says so when the request may be on its way, though it
+    has read nothing of that."""
+    reasons = [str(cause.reason) for cause in causes if isinstance(cause, ssl.SSLError)]
+    return any("ALERT" in reason and any(word in reason for word in _OF_IDENTITY) for reason in reasons)
 
 
 def causes_of(error: BaseException) -> Iterator[BaseException]:
