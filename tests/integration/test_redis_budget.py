@@ -19,7 +19,7 @@ from tests.held_back import HeldBack
 from tests.integration.test_shared_budget import names
 from tests.shared.client import Client
 from tests.waiting import LONG, eventually
-from workerpool import WorkerPool
+from workerpool import Rate, WorkerPool
 from workerpool.cli import main
 from workerpool.errors import BudgetError, OptionError
 from workerpool.limits.redis import link
@@ -180,6 +180,24 @@ def test_threads_of_one_process_share_what_is_leased(
         assert one._budget._pool.in_flight == 0  # type: ignore[union-attr]
     assert origin.busiest(0.5) <= 1 + 400 * (0.5 + LATE)
     assert origin.connections_peak <= 8
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"max_connections": 2**70, "host_connections": 2**70},
+        {"rate": "50/s", "burst": 2**70},
+        {"rate": 1e300},
+        {"rate": 1e-300},
+        {"rate": Rate(1e300, 1.0, (Rate(1e300, 1e300),))},
+    ],
+    ids=str,
+)
+def test_limits_that_are_far_from_what_anybody_needs_do_no_harm(
+    server: valkey.Valkey, origin: Origin, limits: dict[str, Any]
+) -> None:
+    with WorkerPool(2, budget="far", redis=server.url, **limits) as pool:
+        assert pool.get(origin.url("/status/200")).result(LONG).ok
 
 
 def test_who_leaves_gives_back_what_it_has_at_once(server: valkey.Valkey, origin: Origin) -> None:

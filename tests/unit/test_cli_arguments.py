@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import errno
+import io
 import os
 import subprocess
 import sys
@@ -237,6 +240,18 @@ def test_help_fits_a_terminal_and_names_every_option(
     for word in ("--rate RATE", "--deadline", "examples:", "exit status:", "--job DIR", "default: 16"):
         assert word in text
     assert main(["--help"]) == 0
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["--version"]])
+def test_help_whose_reader_has_gone_is_quiet(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    # As argparse did it before it forgave that.
+    monkeypatch.setattr(argparse.ArgumentParser, "_print_message", lambda _, message, file: file.write(message))
+    assert main(words) == 0
 
 
 def test_version_says_name_and_number(capsys: pytest.CaptureFixture[str]) -> None:

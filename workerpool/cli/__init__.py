@@ -42,7 +42,10 @@ def _carry_out(argv: Sequence[str] | None) -> int:
     from workerpool.cli.plan_arguments import PlanSettings
     from workerpool.cli.report_arguments import ReportSettings
 
-    settings = parse(argv)
+    try:
+        settings = parse(argv)
+    except BrokenPipeError:  # of --help, whose reader has gone: not every release of argparse forgives that
+        raise SystemExit(0) from None
     if isinstance(settings, RunSettings):
         from workerpool.cli.run import run
 

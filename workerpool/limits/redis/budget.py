@@ -79,8 +79,9 @@ class RedisBudget:
             self.exchange(raises=True)
         except Away as away:
             raise BudgetError(
-                f"the budget '{name}' in Redis at {link.where} cannot be used: {away}. Start the server, or mend its "
-                "URL in redis=; nothing is sent meanwhile, as nobody could tell how much others send"
+                f"the budget '{name}' in Redis at {link.where} cannot be used: {str(away).rstrip('.')}. Start the "
+                "server, or mend its URL in redis=; nothing is sent meanwhile, as nobody could tell how "
+                "much others send"
             ) from None
         self._start_keeper()
         tell_of_forks(self)

@@ -34,9 +34,8 @@ PLACES_ALONE = 2.0
 leased: by then the others have shrunk to theirs."""
 AHEAD_ALONE = 0.25
 """Seconds of slots that are made at once while the server is away."""
-
-
 ANY = 1 << 50
+"""What a quota leaves where there is none."""
 
 
 class Leased:
@@ -45,9 +44,7 @@ class Leased:
     def __init__(self, name: str, terms: Terms, now: float) -> None:
         self.name = name
         self._places = terms.places  # of the strictest terms that are known
-        self._slots: deque[tuple[float, int]] = (
-            deque()
-        )  # here, and on the server's clock; 0 for one that is none of its
+        self._slots = deque[tuple[float, int]]()  # here, and on the server's clock; 0 for one that is none of its
         self._quota = min((count for count, _ in terms.quotas), default=ANY)
         self._debt = 0  # slots of the future that were spent by what weighs more than the burst
         self._bucket = LeakyBucket(terms.interval / 1e9, terms.burst)  # so that this member by itself keeps the bound
@@ -255,20 +252,12 @@ class Leased:
             kept = 0  # what is kept beyond a quota's window would count in another one
         if self._lacks_slot:
             kept = max(kept, min(self._heaviest, burst) - 1)
-        late = self._late(now)
-        if self._quota != ANY and late and late[0][0] < now - self._bucket.burst * self.interval - LATENESS:
+        slots = self._slots
+        if self._quota != ANY and slots and slots[0][0] < now - burst * self.interval - LATENESS:
             kept = 0
-        for _ in range(len(late) - kept):
-            self._slots.popleft()
+        while len(slots) > kept and slots[kept][0] < now - LATENESS:
+            slots.popleft()
             self._lost += 1
-
-    def _late(self, now: float) -> list[tuple[float, int]]:
-        late = []
-        for slot in self._slots:
-            if slot[0] >= now - LATENESS:
-                break
-            late.append(slot)
-        return late
 
     # -- without the server -------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ Values, any thread.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,14 @@ from workerpool.rate import Rate
 
 SECOND = 1_000_000
 """Microseconds."""
+MOST_BURST = 10_000
+"""A larger burst is taken for this: slots are leased one by one."""
+LEAST_INTERVAL = 10_000
+"""Nanoseconds. A faster rate is taken for this one, a hundred thousand a second."""
+LONGEST = 1_000_000_000
+"""Seconds, thirty years. A longer interval or window is taken for this."""
+MOST = 1 << 40
+"""More places, or a larger quota, are taken for this: the server's numbers are exact up to some thousand times that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +48,12 @@ def terms_of(budgets: Budgets) -> tuple[Terms, Terms]:
 
 
 def _terms(rate: Rate | None, burst: int, places: int) -> Terms:
+    burst, places = min(burst, MOST_BURST), min(places, MOST)
     if rate is None:
         return Terms(0, burst, places)
-    quotas = tuple((int(quota.count), int(quota.seconds * SECOND)) for quota in rate.quotas)
-    return Terms(-int(-rate.interval * 1e9 // 1), burst, places, quotas)
+    quotas = tuple((min(int(quota.count), MOST), int(min(quota.seconds, LONGEST) * SECOND)) for quota in rate.quotas)
+    interval = math.ceil(min(rate.interval, LONGEST) * 1e9)
+    return Terms(max(interval, LEAST_INTERVAL), burst, places, quotas)
 
 
 @dataclass(frozen=True, slots=True)
