@@ -13,7 +13,9 @@ HIDDEN = "***"
 _SECRET_NAME = (
     r"(?:token|secret|passw(?:or)?d|pwd|passphrase|api[-_]?key|auth|credential|signature|session|sig|key|jwt|code)"
 )
-_USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
+_USERINFO = re.compile(
+    r"""(?<=://)(?:[^/?#\s]*@|[^/?#@:\s]*:(?!\d+\s)[^/?#@\n'"<>]*@)"""  # the latter for a password with a space in it
+)
 _BARE_USERINFO = re.compile(  # of a URL whose scheme was forgotten
     r"(?<![^\s'\"<>()=])[^\s/?#@:'\"<>()=]+:[^\s/?#@'\"<>()]+@(?=[\w\[])"
 )

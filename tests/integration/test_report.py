@@ -152,10 +152,24 @@ def test_the_output_of_a_job_is_not_replaced_by_its_report(place: Path, capsys: 
     before = (place / "out.jsonl").read_bytes()
     (place / "copy.jsonl").write_bytes(before)
     for words in (("job",), ("copy.jsonl", "--against", "job")):
-        done = run_here(["report", *words, "-o", "out.jsonl", "--format", "md"], capsys)
-        assert done.returncode == 2
-        assert "--output=out.jsonl holds the records that the report" in " ".join(done.stderr.split())
+        for output in ("out.jsonl", "job/ledger.sqlite"):
+            done = run_here(["report", *words, "-o", output, "--format", "md"], capsys)
+            assert done.returncode == 2
+            assert f"--output={output} holds the records that the report" in " ".join(done.stderr.split())
     assert (place / "out.jsonl").read_bytes() == before
+
+
+def test_a_report_that_is_made_anew_keeps_its_permissions_and_touches_nothing_else(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run() == 1
+    for name in ("page.html", "page.html.new"):
+        (place / name).write_text("of mine")
+        (place / name).chmod(0o600)
+    assert run_here(["report", "job", "-o", "page.html"], capsys).returncode == 0
+    assert "<html" in (place / "page.html").read_text()
+    assert (place / "page.html").stat().st_mode & 0o777 == 0o600
+    assert (place / "page.html.new").read_text() == "of mine"
 
 
 def test_before_its_first_run_there_is_nothing_to_report(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

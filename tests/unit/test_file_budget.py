@@ -150,6 +150,21 @@ def test_a_quota_whose_history_is_broken_counts_as_used_up(trial: Trial) -> None
     assert trial.waits(trial.open(host_rate="100/s and 5/h")) > 3000
 
 
+def test_a_quota_that_counts_as_used_up_is_not_forgotten_before_it_has_passed(trial: Trial, one_slot: None) -> None:
+    budget = trial.open(host_rate="100/s and 5/h")
+    assert trial.take(budget, HOST)
+    trial.end(budget)
+    where = budget._table.accounts[HOST].history._record
+    with open(trial.path, "r+b") as file:
+        file.seek(where.offset)
+        file.write(b"\xa5" * (where.end - where.offset))
+    assert not trial.take(budget, HOST)
+    budget.tidy({})
+    trial.clock.advance(3000)
+    assert trial.take(budget, OTHER)
+    assert not trial.take(budget, HOST)
+
+
 def test_a_request_heavier_than_the_strictest_burst_goes_by_itself(trial: Trial) -> None:
     generous, strict = trial.open(rate="10/s", burst=5), trial.open(rate="10/s")
     assert trial.take(generous, weight=5)

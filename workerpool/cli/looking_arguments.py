@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from workerpool.cli.flags import add, said_of
@@ -67,7 +67,7 @@ class LookSettings:
     command: str
     directories: tuple[str, ...]
     as_json: bool = False
-    output: str | None = None
+    output: str | None = field(default=None, repr=False)  # a database's URL may hold a password
     once: bool = False
 
 

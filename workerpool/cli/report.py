@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
 from workerpool.batch.codes import NOT_WRITTEN, OK
+from workerpool.batch.job.schema import FILE as LEDGER
 from workerpool.batch.sinks.place import is_one_file
 from workerpool.cli.report_arguments import FORMATS, ReportSettings
 from workerpool.cli.speaker import put_out
@@ -55,7 +57,7 @@ def _check_apart(output: str | None, *records: str | None) -> None:
     if output in (None, STDOUT):
         return
     for file in records:
-        if file is not None and is_one_file(str(output), file):
+        if file is not None and any(is_one_file(str(output), each) for each in (file, os.path.join(file, LEDGER))):
             raise OptionError(f"--output={output} holds the records that the report is made of: name another file")
 
 
@@ -84,9 +86,11 @@ def _write(path: str, text: str) -> bool:
 
 
 def _replace(path: str, text: str) -> None:
-    beside = f"{path}.new"
+    beside = f"{path}.{os.getpid()}.new"
     try:
         _write_to(beside, text)
+        if os.path.exists(path):
+            shutil.copymode(path, beside)
         os.replace(beside, path)
     except OSError:
         with suppress(OSError):

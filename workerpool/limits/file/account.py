@@ -86,7 +86,9 @@ class Account:
             used_up_at = now
         self.claims.write(file, now)
         self.history.begin(file, now, used_up_at=used_up_at)
-        self.state.begin(file, now, used_up_at=used_up_at, not_before=used_up_at + MENDED)
+        self.state.begin(
+            file, now, used_up_at=used_up_at, not_before=used_up_at + MENDED, counts_until=self.history.rests_at
+        )
 
     def needed(self, now: float) -> int:
         """How many places this process has used lately."""

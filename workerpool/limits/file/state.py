@@ -83,10 +83,18 @@ class State:
         """The time from which on it holds nothing worth keeping."""
         return max(self._bucket.empty_at, self.counts_until, self.not_before + (REMEMBERED if self.places else 0.0))
 
-    def begin(self, file: mmap.mmap, now: float, *, used_up_at: float = LONG_AGO, not_before: float = LONG_AGO) -> None:
+    def begin(
+        self,
+        file: mmap.mmap,
+        now: float,
+        *,
+        used_up_at: float = LONG_AGO,
+        not_before: float = LONG_AGO,
+        counts_until: float = LONG_AGO,
+    ) -> None:
         """Make it a new account's, whose burst was used up at a time, and of which nothing is sent before another."""
         self._forget()
-        self.not_before = not_before
+        self.not_before, self.counts_until = not_before, counts_until
         self._bucket.empty_at = used_up_at + self._bucket.burst * self.interval
         self.write(file, now)
 
