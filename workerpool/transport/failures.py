@@ -48,6 +48,9 @@ _MANY_HEADERS = "got more than"
 _OF_IDENTITY = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAILURE")
 """What OpenSSL's names for the alerts have in them with which a server refuses a client or its certificate."""
 
+_ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""An end of the connection in the handshake; the latter before Python 3.11.4, or where TLS itself says that it ends."""
+
 _OPENSSL_NOTES = re.compile(r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$")
 """What OpenSSL's errors say for its own developers."""
 
@@ -93,7 +96,7 @@ def _translated(error: BaseException, host: str, was_sent: bool) -> RequestError
     ):
         return TimedOut(f"{host} did not answer in the time allowed")
     if isinstance(error, requests.exceptions.SSLError) or _has(causes, ssl.SSLError, urllib3.exceptions.SSLError):
-        if _has(causes, ssl.SSLEOFError, StaleSocket) or (was_sent and not _refuses_us(causes)):
+        if _has(causes, *_ENDED, StaleSocket) or (was_sent and not _refuses_us(causes)):
             return _lost(host, causes)
         return TlsFailed(f"no TLS connection to {host}: {_detail(causes)}")
     if _has(causes, HeadTooLarge) or any(_MANY_HEADERS in str(cause) for cause in causes[-1:]):
