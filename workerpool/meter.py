@@ -20,9 +20,9 @@ from workerpool.statistics import LARGEST, HostWait, Reasons, Wait, Waits
 LOOK_EVERY = 0.005
 """Seconds between two looks at the reasons of a state that has several."""
 
-LOOK_FOR_EACH = 0.000_02
-"""Seconds more for each host or request that is looked at, which takes some 0.5 µs: so all looks take at most some
-percent of the time."""
+LOOK_FOR_EACH = 0.000_2
+"""Seconds more for each host or request that is looked at. That takes some microseconds, so all looks take some percent
+of the time at most."""
 
 BRIEF = 0.01
 """Seconds for which a request that could be sent is not sent at no cost to its rate: slots that are older are lost."""
