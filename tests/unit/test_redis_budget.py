@@ -14,7 +14,7 @@ from workerpool.errors import BudgetError, OptionError
 from workerpool.limits.redis.budget import Asked, RedisBudget
 from workerpool.limits.redis.link import Link
 from workerpool.limits.redis.model import GONE
-from workerpool.limits.redis.terms import SECOND, Answer, Call
+from workerpool.limits.redis.terms import SECOND, Answer, Call, Terms, terms_of
 from workerpool.limits.redis.times import Times
 from workerpool.options.credentials import warning_for
 from workerpool.rate import Rate
@@ -366,6 +366,23 @@ def test_a_keeper_goes_on_after_an_error_that_nobody_expects_and_tells_of_it(cap
     assert budget.away > 0
     assert "ValueError: an answer that makes no sense" in caplog.text
     budget.leave()
+
+
+# -- terms -------------------------------------------------------------------------------------------------------------
+
+
+def test_terms_are_whole_numbers_that_never_allow_more() -> None:
+    budgets = Budgets(rate=Rate.of("300/s and 1000/h"), burst=3, max_connections=5, host_connections=2)
+    assert terms_of(budgets) == (Terms(3_333_334, 3, 5, ((1000, 3600 * SECOND),)), Terms(0, 3, 2))
+
+
+def test_what_is_far_from_all_needs_is_taken_for_what_can_be_counted() -> None:
+    fast, slow = Rate(1e300, 1.0, (Rate(1e300, 1e300),)), Rate(1e-300)
+    budgets = Budgets(rate=fast, host_rate=slow, burst=2**70, max_connections=2**70, host_connections=2**40 + 1)
+    assert terms_of(budgets) == (
+        Terms(10_000, 10_000, 2**40, ((2**40, 10**9 * SECOND),)),
+        Terms(10**18, 10_000, 2**40),
+    )
 
 
 # -- clocks and URLs --------------------------------------------------------------------------------------------------

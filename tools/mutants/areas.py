@@ -62,6 +62,10 @@ AREAS = (
         ),
     ),
     Area(
+        modules=tuple(f"{LIMITS}/redis/{name}.py" for name in ("budget", "leased", "terms", "times")),
+        tests=("tests/unit/test_redis_budget.py",),
+    ),
+    Area(
         modules=("workerpool/retry.py",),
         tests=("tests/unit/test_retry.py",),
     ),
