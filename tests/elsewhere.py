@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from typing import Any
 
 import requests
@@ -44,6 +45,16 @@ def raising_odd(options: Options, governor: Governor) -> ScriptedTransport:
         pass
 
     return ScriptedTransport(lambda request, url: Answer(error=OddError("odd error")))
+
+
+class ForkingAuth(requests.auth.AuthBase):
+    """Leaves a process behind, for five seconds, that holds all that its parent has open."""
+
+    def __call__(self, prepared: Any) -> Any:
+        if os.fork() == 0:
+            time.sleep(5)
+            os._exit(0)
+        return prepared
 
 
 class PickyAuth(requests.auth.AuthBase):

@@ -52,6 +52,9 @@ class _Forked:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._process, {"returncode": "exitcode"}.get(name, name))
 
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
     def wait(self, timeout: float | None = None) -> None:
         self._process.join(timeout)
         if self._process.exitcode is None:

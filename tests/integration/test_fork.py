@@ -33,7 +33,8 @@ from benchmarks.nginx import free_port
 from tests.certificates import Authority
 from tests.conftest import IN_FULL
 from tests.waiting import let_pass, until_accepting
-from workerpool import Request, WorkerPool
+from workerpool import Request, WorkerPool, forking
+from workerpool.forking import tell_of_forks
 from workerpool.testing import Origin, OriginProcess
 
 # Python 3.12 and later warn of every fork while there are threads; that it goes well is what these show.
@@ -284,6 +285,42 @@ def test_a_pool_that_was_shut_down_stays_so_in_a_child() -> None:
     assert pool.submit(int).result(LIMIT) == 0
     pool.shutdown()
     assert Child(act).end() == 0
+
+
+def test_a_fork_of_a_pool_that_is_shutting_down_leaves_its_budget_alone(tmp_path: Path) -> None:
+    """What a pool is made of is told of a fork before the pool, or the child would leave for its parent."""
+    with Origin() as origin:
+        with WorkerPool(2, budget=tmp_path / "budget", max_connections=2) as pool:
+            slow = [pool.get(origin.url("/delay/0.5")) for _ in range(2)]
+            origin.wait_for(2)
+            pool.shutdown(wait=False)
+            pool._budget._lock.acquire()  # type: ignore[union-attr]  # as another thread of its parent may have
+            child = Child(lambda: None)
+            pool._budget._lock.release()  # type: ignore[union-attr]
+            assert child.end() == 0
+            with WorkerPool(2, budget=tmp_path / "budget", max_connections=2) as other:
+                assert other.get(origin.url("/")).result(LIMIT).ok
+            assert all(future.result(LIMIT).ok for future in slow)
+        assert origin.connections_peak <= 2
+
+
+def test_one_that_cannot_begin_anew_keeps_no_other_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forking, "_members", {})
+    told = list[str]()
+
+    class Member:
+        def __init__(self, name: str) -> None:
+            self.name = name
+            tell_of_forks(self)
+
+        def start_anew(self) -> None:
+            told.append(self.name)
+            raise LookupError(self.name)
+
+    members = [Member("first"), Member("second")]
+    with pytest.raises(LookupError, match="first"):
+        forking._after_fork_in_child()
+    assert told == [member.name for member in members]
 
 
 def test_a_child_shuts_down_while_its_parents_requests_are_parked() -> None:

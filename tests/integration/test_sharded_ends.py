@@ -214,9 +214,33 @@ def test_a_pool_that_is_dropped_takes_its_processes_along(origin: Origin) -> Non
     pool = ShardedPool(2, 2)
     pids = pool.pids
     assert pool.get(origin.url("/")).result(LONG).ok
+    waiting = pool.get(origin.url("/delay/30"))
     del pool
     gc.collect()
     assert none_is_left(pids)
+    with pytest.raises(Cancelled, match="dropped without shutdown"):
+        waiting.result(LONG)
+
+
+def test_a_pool_that_is_dropped_after_shutdown_ends_what_it_has(origin: Origin) -> None:
+    pool = ShardedPool(2, 2)
+    pids = pool.pids
+    waiting = [pool.get(origin.url(f"/delay/0.3?{n}")) for n in range(3)]
+    pool.shutdown(wait=False)
+    del pool
+    gc.collect()
+    assert all(future.result(LONG).ok for future in waiting)
+    assert none_is_left(pids)
+
+
+def test_a_process_is_replaced_that_is_killed_while_one_of_its_own_holds_its_line(origin: Origin) -> None:
+    with ShardedPool(1, 1) as pool:
+        future = pool.get(origin.url("/delay/1"), auth=elsewhere.ForkingAuth())
+        origin.wait_for(1)
+        pids = pool.pids
+        os.kill(pids[0], signal.SIGKILL)
+        assert eventually(lambda: pool.pids not in ([], pids), LONG)
+        assert future.result(LONG).ok
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forking with threads, which is what this is about
@@ -277,7 +301,7 @@ def test_a_function_of_the_main_module_is_refused_with_what_would_do(tmp_path: P
         "except OptionError as error: print(error)\n"
     )
     done = run_script(tmp_path, script)
-    assert "host_key=<function key" in done.stdout
+    assert "host_key= is a function that" in done.stdout
     assert "only the program's main module has" in done.stdout
     assert "name a function or a class of a module" in done.stdout
 

@@ -19,7 +19,7 @@ from workerpool.cluster.messages import Chunk, Harvest, packed, unpacked
 from workerpool.errors import BudgetError, Cancelled, ClusterLost, InvalidRequest
 from workerpool.model import Outcome, Request
 from workerpool.processes.figures import NOTHING
-from workerpool.processes.parcels import pack_outcome
+from workerpool.processes.parcels import pack_outcome, pack_request
 from workerpool.tickets import NOBODY, Owner, Ticket
 
 Told = Callable[[Any], None]
@@ -306,3 +306,44 @@ def test_a_shut_down_crew_sees_to_what_it_has_and_takes_no_more(make: Callable[.
     crew.join()
     assert ticket.outcomes[0].ok
     assert line.closings == 1
+
+
+def test_what_comes_while_the_crew_is_shut_down_is_not_lost(
+    make: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew = make(Line("w"))
+
+    def close_first(request: Request) -> Any:
+        crew.close(cancel=False)
+        crew.join()
+        return pack_request(request)
+
+    monkeypatch.setattr(coordinator_module, "pack_request", close_first)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        crew.add([Wanted(1)])
+
+
+def test_what_came_before_the_thread_broke_is_cancelled(
+    make: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew, late = make(Line("w")), Wanted(2)
+
+    def break_down() -> None:
+        crew._calls.put(lambda: crew._enter([(late, None)]))
+        raise LookupError("a bug")
+
+    monkeypatch.setattr("threading.excepthook", lambda _: None)
+    crew.add([Wanted(1)])
+    crew._calls.put(break_down)
+    crew.join()
+    assert isinstance(late.outcomes[0].error, Cancelled)
+
+
+def test_in_a_forked_child_nothing_is_waited_for(make: Callable[..., Coordinator]) -> None:
+    crew = make(Line("w"))
+    crew.disown()
+    crew.close(cancel=False)
+    crew.join()
+    assert not crew._thread.is_alive()
+    with pytest.raises(ClusterLost, match="forked"):
+        crew.add([Wanted(1)])

@@ -10,6 +10,7 @@ import pytest
 from tests.waiting import LONG, eventually
 from workerpool.cluster import holder
 from workerpool.cluster.messages import Chunk, Errand, Harvest, packed, unpacked
+from workerpool.crew import Crew
 from workerpool.model import Outcome, Request
 from workerpool.processes.options import packed_option
 from workerpool.processes.parcels import unpack_outcome
@@ -116,3 +117,17 @@ def test_more_bodies_than_may_wait_stop_the_fetching_until_a_task_has_taken_them
         harvest, outcomes = carry_out()
         seen |= {*outcomes}
     assert seen == {*range(20)}
+
+
+def test_requests_for_which_no_thread_could_be_started_are_fetched_when_they_come_again(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Crew, "add", add)
+        with pytest.raises(RuntimeError, match="new thread"):
+            carry_out(errand(1, origin.url("/bytes/3")))
+    _, outcomes = carry_out(errand(1, origin.url("/bytes/3")))
+    assert outcomes[1].ok

@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from pickle import UnpicklingError
@@ -33,6 +34,7 @@ from workerpool.errors import BudgetError, Cancelled, ClusterLost, InvalidReques
 from workerpool.model import Request
 from workerpool.processes.figures import added, with_age
 from workerpool.processes.parcels import Unsendable, pack_request, unpack_outcome
+from workerpool.processes.scratch import Scratch
 from workerpool.redact import redact
 from workerpool.statistics import PoolStatistics, Wait
 from workerpool.stream import Stream
@@ -62,6 +64,7 @@ class Coordinator:
         self._keeps_bodies = keeps_bodies
         self._may_repeat = may_repeat
         self._job = f"workerpool-{uuid.uuid4().hex}"
+        self.scratch: Scratch | None = None
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._began = time.monotonic()
         self._dispatch = Dispatch(may_split=may_split, now=self._began)
@@ -78,6 +81,7 @@ class Coordinator:
         self.failure: ClusterLost | None = None
         self._is_started = False
         self._start_lock = threading.Lock()  # guards it
+        self._gate = threading.Lock()  # held while requests come in, and while the thread looks whether it is done
         self._thread = threading.Thread(target=self._go_on, name="workerpool-cluster", daemon=True)
 
     # -- what a stream asks of a crew: any thread ---------------------------------------------------------------------
@@ -89,7 +93,7 @@ class Coordinator:
         if self._is_closing:
             raise RuntimeError("cannot schedule new futures after shutdown")
         self.start()
-        ready = []
+        ready = list[tuple[Ticket, Any]]()
         for ticket in tickets:
             try:
                 self._check_repeatable(ticket.request)
@@ -97,7 +101,10 @@ class Coordinator:
             except Unsendable as error:
                 told = f"it {error}, so it cannot be sent by a worker of a cluster: leave that out, or run it here"
                 ticket.deliver(unsent(ticket.request, InvalidRequest(redact(told))))
-        self._calls.put(partial(self._enter, ready))
+        with self._gate:
+            if self._is_closing:  # since it was looked at; the thread may have ended
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            self._calls.put(partial(self._enter, ready))
 
     def give_up(self, owner: Owner) -> None:
         """End what is not being sent of a stream that is over."""
@@ -163,25 +170,44 @@ class Coordinator:
         self.close(cancel=True)
 
     def join(self) -> None:
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def disown(self) -> None:
+        """In a forked child of this process: nothing leads to the cluster, and nothing is to be waited for."""
+        self.failure = ClusterLost("a forked process has no way to the cluster of its parent: make a pool")
+        self._start_lock, self._gate = threading.Lock(), threading.Lock()
+        self._is_started = True
 
     # -- the coordinator's thread -------------------------------------------------------------------------------------
 
     def _go_on(self) -> None:
         """Do what is to be done, until all has ended. A thread's whole life."""
         try:
-            while not (self._is_closing and not self._books.given and self._calls.empty()):
+            while not self._is_done():
                 self._take_calls()
                 self._tend()
         except BaseException as error:  # a bug: whoever waits for outcomes must not wait for ever
             self._fail(ClusterLost(f"the coordinator of the cluster broke: {type(error).__name__}: {error}"))
             raise
         finally:
-            self._is_closing = True
+            self._let_nothing_wait()
             self._ended_at = time.monotonic()
             for forget in self._forget.values():
                 forget()
             self._line.close([*self._books.berths], self._job)
+
+    def _is_done(self) -> bool:
+        with self._gate:
+            return self._is_closing and not self._books.given and self._calls.empty()
+
+    def _let_nothing_wait(self) -> None:
+        """Take no more requests, and cancel those that came while the pool was given up."""
+        with self._gate:
+            self._is_closing = True
+        while not self._calls.empty():
+            with suppress(Exception):  # what broke the thread may break this, too
+                self._calls.get_nowait()()
 
     def _take_calls(self) -> None:
         try:

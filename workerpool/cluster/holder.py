@@ -169,7 +169,13 @@ class Holder:
                 task.deliver(problem)
             else:
                 tasks.append(task)
-        self._pool.crew.add(tasks)
+        try:
+            self._pool.crew.add(tasks)
+        except RuntimeError:  # no thread can be started just now: they will be sent again
+            with self._lock:
+                for task in tasks:
+                    del self._tasks[task.number]
+            raise
 
     def _task(self, errand: Errand, owner: Owner) -> _Task | tuple[_Task, Outcome]:
         """Make a request's ticket; beside one that cannot be sent stands its outcome."""

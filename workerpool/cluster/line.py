@@ -94,6 +94,7 @@ def open_line(cluster: Any) -> DaskLine:
 
 def _open_local(distributed: Any, workers: int) -> DaskLine:
     load("cryptography", "cluster", "cluster='local[N]'")
+    made = None
     try:
         made = distributed.LocalCluster(
             n_workers=workers,
@@ -107,6 +108,8 @@ def _open_local(distributed: Any, workers: int) -> DaskLine:
         )
         client = distributed.Client(made, set_as_default=False)
     except Exception as error:
+        if made is not None:
+            made.close()
         raise ClusterLost(f"no cluster of {workers} workers could be started here: {error}") from error
     return DaskLine(client, (client, made), is_local=True)
 

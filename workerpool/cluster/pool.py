@@ -15,7 +15,7 @@ from workerpool.checks import check_flag
 from workerpool.cluster.coordinator import Coordinator
 from workerpool.cluster.line import local_workers, open_line
 from workerpool.cluster.options import check_cluster, options_of_workers, window_of
-from workerpool.errors import ClusterLost, OptionError
+from workerpool.errors import OptionError
 from workerpool.limits.file import budget_path
 from workerpool.model import Idle, Request
 from workerpool.pool import options_of
@@ -61,6 +61,7 @@ class ClusterPool(PoolElsewhere):
     def _make_crew(self) -> Coordinator:
         """Connect to the cluster, or start it."""
         workers = local_workers(self._cluster)
+        self._scratch: Scratch | None = None
         check_cluster({**self._given, **self._shared}, self._options, is_local=workers is not None)
         shared = self._shared if "redis" in self._shared or workers is None else {"budget": self._budget_file()}
         options = options_of_workers(self._given, self._options, workers, shared)
@@ -73,6 +74,7 @@ class ClusterPool(PoolElsewhere):
             keeps_bodies=self._keeps_bodies,
             may_repeat=self._retries.may_repeat,
         )
+        self._coordinator.scratch = self._scratch
         return self._coordinator
 
     def _budget_file(self) -> Path:
@@ -85,7 +87,7 @@ class ClusterPool(PoolElsewhere):
     def start_anew(self) -> None:
         """In a forked child there is no way to the cluster: the connection is the parent's."""
         self._on_dropped.detach()
-        self._coordinator.failure = ClusterLost("a forked process has no way to the cluster of its parent: make a pool")
+        self._coordinator.disown()
 
     def _stream(
         self,

@@ -54,6 +54,8 @@ from workerpool.tickets import NOBODY
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that reach a whole group of processes, as Ctrl-C does, and that the parent acts on."""
 
+_PLAIN = (str, int, float, bool, type(None))
+
 LOOK_AROUND = 0.25
 """Seconds between two looks whether the parent is still there, while it says nothing."""
 
@@ -212,14 +214,25 @@ class _ToParent(logging.Handler):
         self._teller = teller
 
     def emit(self, record: logging.LogRecord) -> None:
-        told = {**vars(record), "msg": record.getMessage(), "args": None, "exc_info": None}
-        if record.exc_info:
-            told["exc_text"] = logging.Formatter().formatException(record.exc_info)
         try:
-            pickle.dumps(told)
+            told = {**vars(record), "msg": record.getMessage(), "args": None, "exc_info": None}
+            if record.exc_info:
+                told["exc_text"] = logging.Formatter().formatException(record.exc_info)
+            packed = _packed_record(told)
         except Exception:
-            told = {name: value for name, value in told.items() if isinstance(value, (str, int, float, type(None)))}
-        self._teller.send(Logged(told))
+            self.handleError(record)
+        else:
+            self._teller.send(Logged(packed))
+
+
+def _packed_record(told: dict[str, Any]) -> bytes:
+    """Pickle a record's attributes; of those that cannot be pickled, or not be made again, the plain ones alone."""
+    try:
+        packed = pickle.dumps(told)
+        pickle.loads(packed)
+    except Exception:
+        packed = pickle.dumps({name: value for name, value in told.items() if type(value) in _PLAIN})
+    return packed
 
 
 def _unreadable(task: Task, error: Exception) -> OutcomeParcel:

@@ -59,6 +59,14 @@ class Consumers:
             _open(consumer, berth)
             if consumer.is_held:
                 berth.tell(Hold(consumer.number, is_full=True))
+            if consumer.owner.is_forsaken:  # since the sweep: it may have been told so before it was told of it
+                berth.tell(Forget(consumer.number))
+
+    def hold_place(self, berth: Berth, given: Given) -> None:
+        """Count a place as held, before its stream is told of the send."""
+        consumer = self._consumers.get(given.task.owner)
+        if consumer is not None and consumer.owner.needs_receipts:
+            berth.held[consumer.number] = berth.held.get(consumer.number, 0) + 1
 
     def owners(self) -> list[Owner]:
         return [consumer.owner for consumer in self._consumers.values()]
@@ -81,8 +89,13 @@ class Consumers:
 
     # -- without it ---------------------------------------------------------------------------------------------------
 
-    def give(self, berth: Berth, given: Given, holds_place: bool, give: Callable[[], None]) -> None:
-        """Give news to a ticket. Its stream hears them in the order in which the places that they hold are noted."""
+    def give(
+        self, berth: Berth, given: Given, holds_place: bool, give: Callable[[], None], *, is_held: bool = False
+    ) -> None:
+        """Give news to a ticket. Its stream hears them in the order in which the places that they hold are noted.
+
+        `is_held`: its place has been counted.
+        """
         consumer = self._consumers.get(given.task.owner)
         if consumer is None:
             give()
@@ -91,8 +104,9 @@ class Consumers:
             if holds_place and consumer.owner.needs_receipts:
                 consumer.places.append(berth)
                 given.ticket.holds_place = True
-                with self._lock:
-                    berth.held[consumer.number] = berth.held.get(consumer.number, 0) + 1
+                if not is_held:
+                    with self._lock:
+                        self.hold_place(berth, given)
             give()
             if consumer.owner.is_full and not consumer.is_held:
                 consumer.is_held = True

@@ -22,7 +22,12 @@ from workerpool.stream import Stream
 
 
 class CrewElsewhere(Protocol):
-    """The workers as their pool sees to them; streams use them as a `crew.Crew`."""
+    """The workers as their pool sees to them; streams use them as a `crew.Crew`.
+
+    `scratch`: where their budget is, if they were told of none; kept until they have ended, also without their pool.
+    """
+
+    scratch: Scratch | None
 
     @property
     def failure(self) -> WorkerPoolError | None:
@@ -48,9 +53,6 @@ class CrewElsewhere(Protocol):
 class PoolElsewhere(WorkerPool):
     """A pool whose workers are those that `_make_crew` makes."""
 
-    _scratch: Scratch | None
-    """Where the budget is that the workers share, if they were told of none."""
-
     def __init__(self, max_workers: int | None, **options: Any) -> None:
         self._given = {name: value for name, value in options.items() if name != "trace"}  # spans are this process's
         self._closing_since: float | None = None
@@ -59,7 +61,6 @@ class PoolElsewhere(WorkerPool):
 
     def _start(self) -> None:
         self._retries = Retries(self._options.retry)
-        self._scratch = None
         crew = self._make_crew()
         self._elsewhere, self._crew = crew, crew  # type: ignore[assignment]  # as much of a `Crew` as streams use
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
@@ -78,12 +79,12 @@ class PoolElsewhere(WorkerPool):
         if self._closing_since is None:
             self._closing_since = self._clock.now()
         self._elsewhere.close(cancel=cancel_futures)
+        self._on_dropped.detach()  # from here on they end by themselves
         if not wait:
             return
         self._elsewhere.join()
-        self._on_dropped.detach()
-        if self._scratch is not None:
-            self._scratch.remove()
+        if self._elsewhere.scratch is not None:
+            self._elsewhere.scratch.remove()
         if not self._is_shut_down:
             self._is_shut_down = True
             figures, elapsed = self._elsewhere.look(), self._clock.now() - self._closing_since

@@ -16,6 +16,7 @@ outcome is delivered under it, and no code of users' is called.
 from __future__ import annotations
 
 import logging
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -58,6 +59,7 @@ from workerpool.processes.parcels import (
     unpack_outcome,
 )
 from workerpool.processes.process import Process
+from workerpool.processes.scratch import Scratch
 from workerpool.processes.supervisor import Orders, Supervisor
 from workerpool.redact import redact
 from workerpool.statistics import PoolStatistics
@@ -88,6 +90,7 @@ class Fleet:
         self._numbers = count(1)  # of requests and of questions
         self._consumers = Consumers(self._berths, self._hosts, self._lock)
         self._announcing: ThreadPoolExecutor | None = None
+        self.scratch: Scratch | None = None
         self.supervisor = Supervisor(
             self._berths, self._changed, make_options, heard=self._heard, hand_over=self._hand_over, fail=self._fail
         )
@@ -234,10 +237,7 @@ class Fleet:
                 berth.needs_more_hosts, berth.seen = message.needs_more_hosts, message.number
                 self._changed.notify_all()
         elif isinstance(message, Logged):
-            record = logging.makeLogRecord(message.record)
-            logger = logging.getLogger(record.name)
-            if logger.isEnabledFor(record.levelno):
-                logger.handle(record)
+            _log(message.record)
         elif isinstance(message, Done):
             with self._lock:
                 berth.note(message.figures, message.cpu)
@@ -266,8 +266,10 @@ class Fleet:
                 given.attempts = unpack_attempts(attempts)
                 self._consumers.give(berth, given, holds_place, partial(given.ticket.note_underway, given.attempts))
 
-    def _deliver(self, berth: Berth, given: Given, outcome: Outcome, holds_place: bool) -> None:
-        self._consumers.give(berth, given, holds_place, partial(given.ticket.deliver, outcome))
+    def _deliver(
+        self, berth: Berth, given: Given, outcome: Outcome, holds_place: bool, *, is_held: bool = False
+    ) -> None:
+        self._consumers.give(berth, given, holds_place, partial(given.ticket.deliver, outcome), is_held=is_held)
 
     def _take_leave(self, berth: Berth, process: Process, number: int) -> None:
         """Note that a request which may not be repeated is about to be sent, and ask for leave if it needs that."""
@@ -300,6 +302,9 @@ class Fleet:
         self._consumers.introduce(berth)
         if berth.given:
             berth.tell(Work([given.task for given in berth.given.values()]))
+        for number, given in berth.given.items():
+            if given.ticket.owner.awaited is given.ticket:  # who waits for it has told the process before
+                berth.tell(Urge(number))
         return partial(self._end, berth, over)
 
     def _over(self, berth: Berth) -> list[tuple[Given, Outcome]]:
@@ -320,12 +325,14 @@ class Fleet:
                     given.task = given.task._replace(request=pack_request(request, attempts))
                 continue
             self._hosts.take(berth, number)
+            if isinstance(error, OutcomeUnknown):
+                self._consumers.hold_place(berth, given)
             over.append((given, unsent(request, error, attempts)))
         return over
 
     def _end(self, berth: Berth, over: list[tuple[Given, Outcome]]) -> None:
         for given, outcome in over:
-            self._deliver(berth, given, outcome, given.may_have_been_sent and not isinstance(outcome.error, Cancelled))
+            self._deliver(berth, given, outcome, isinstance(outcome.error, OutcomeUnknown), is_held=True)
 
     def _fail(self, failure: ProcessesLost) -> None:
         """Give the pool up: end all processes, and every request as cancelled."""
@@ -346,3 +353,15 @@ class Fleet:
         for berth, given in left:
             error = Cancelled(f"given up, as {failure}")
             self._deliver(berth, given, unsent(given.ticket.request, error, given.attempts), False)
+
+
+def _log(packed: bytes) -> None:
+    """Have a process's record handled here. What handlers of the program raise is told as logging tells its errors."""
+    record = logging.makeLogRecord({})
+    try:
+        record = logging.makeLogRecord(pickle.loads(packed))
+        logger = logging.getLogger(record.name)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
+    except Exception:
+        logging.Handler().handleError(record)

@@ -152,9 +152,9 @@ class Seen(NamedTuple):
 
 
 class Logged(NamedTuple):
-    """Something was logged: the record's attributes."""
+    """Something was logged: the record's attributes, pickled by themselves, as nobody knows what they hold."""
 
-    record: dict[str, Any]
+    record: bytes
 
 
 class Done(NamedTuple):

@@ -72,6 +72,6 @@ def packed_option(name: str, value: Any) -> bytes:
         return pack(value)
     except Unsendable as error:
         raise OptionError(
-            f"{name}={value!r} cannot be given to other processes, as it {error}: name a function or a class "
-            "of a module that they can import, or use one process"
+            f"{name}= is a {type(value).__name__} that cannot be given to other processes, as it {error}: name a "
+            "function or a class of a module that they can import, or use one process"
         ) from error

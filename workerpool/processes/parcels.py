@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from operator import attrgetter, is_
 from types import FunctionType
@@ -56,38 +57,43 @@ class _Pickler(pickle.Pickler):
     constructor does not take, or hold the connection that failed.
     """
 
+    within: frozenset[int] = frozenset()
+    """Errors of whose attributes this is one, by their ids: what leads back to them is left out."""
+
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, (type, FunctionType)) and obj.__module__ == "__main__":
             raise Unsendable(f"needs {obj.__qualname__}, which only the program's main module has")
         if isinstance(obj, Exception) and type(obj).__module__ != "builtins":
+            if id(obj) in self.within:
+                raise Unsendable("leads back to itself")
             args = (OSError.__reduce__(obj) if isinstance(obj, OSError) else BaseException.__reduce__(obj))[1]
-            return _error_again, (type(obj), args, _what_travels(vars(obj)))
+            return _error_again, (type(obj), args, _what_travels(vars(obj), self.within | {id(obj)}))
         return reduce_auth(obj)
 
 
-def _what_travels(state: Mapping[str, Any]) -> dict[str, Any]:
+def _what_travels(state: Mapping[str, Any], within: frozenset[int]) -> dict[str, bytes]:
+    """An error's attributes, each packed once, and by itself, save those that cannot be."""
     travels = {}
     for name, value in state.items():
-        try:
-            pack(value)
-        except Unsendable:
-            continue
-        travels[name] = value
+        with suppress(Unsendable):
+            travels[name] = pack(value, within)
     return travels
 
 
-def _error_again(kind: type[Exception], args: Any, state: dict[str, Any]) -> Exception:
+def _error_again(kind: type[Exception], args: Any, state: dict[str, bytes]) -> Exception:
     error = kind.__new__(kind, *args)
     error.args = args
-    error.__dict__.update(state)
+    error.__dict__.update((name, pickle.loads(packed)) for name, packed in state.items())
     return error
 
 
-def pack(value: Any) -> bytes:
-    """Pickle `value` for another process; raises `Unsendable`."""
+def pack(value: Any, within: frozenset[int] = frozenset()) -> bytes:
+    """Pickle `value` for another process; raises `Unsendable`. `within`: errors that it is an attribute of."""
     buffer = io.BytesIO()
+    pickler = _Pickler(buffer, pickle.HIGHEST_PROTOCOL)
+    pickler.within = within
     try:
-        _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(value)
+        pickler.dump(value)
     except Unsendable:
         raise
     except Exception as error:  # whatever a value's own code raises

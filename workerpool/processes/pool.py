@@ -58,14 +58,14 @@ class ShardedPool(PoolElsewhere):
 
     def _options_of_processes(self) -> Orders:
         if self._shared is None:
-            self._scratch = Scratch()
+            self._fleet.scratch = Scratch()
         packed = packed_options(self._given, self._options, self._processes, self._budget_of_processes())
-        return packed, None if self._scratch is None else self._scratch.directory
+        return packed, None if self._fleet.scratch is None else self._fleet.scratch.directory
 
     def _budget_of_processes(self) -> dict[str, Any]:
         """What tells the processes where the budget is that they share."""
-        if self._scratch is not None:
-            return {"budget": self._scratch.budget}
+        if self._fleet.scratch is not None:
+            return {"budget": self._fleet.scratch.budget}
         assert self._shared is not None
         if self._redis is not None:
             return {"budget": self._shared, "redis": self._redis}

@@ -19,6 +19,9 @@ from typing import Any
 from workerpool.processes.child import IGNORED
 from workerpool.processes.messages import Line
 
+LOOK_AROUND = 1.0
+"""Seconds between two looks whether it is still there, while it says nothing."""
+
 GRACE = 2.0
 """Seconds in which a process whose line has ended gets to end by itself."""
 
@@ -97,11 +100,9 @@ class Process:
 
     def _hear_all(self) -> None:
         try:
-            while True:
-                for message in self._line.receive():
+            while (messages := self._next()) is not None:
+                for message in messages:
                     self._heard(self, message)
-        except (EOFError, OSError):
-            pass
         except Exception as error:  # a defect of ours: it must not leave its requests waiting for ever
             self.fault = error
             self._child.kill()
@@ -113,6 +114,16 @@ class Process:
             self._child.wait()
         self._lost(self)
         self._line.close()
+
+    def _next(self) -> list[Any] | None:
+        """What it says next; None if it has ended. Its line may outlive it, in a process that it forked."""
+        try:
+            while not self._line.has_more(LOOK_AROUND):
+                if self._child.poll() is not None and not self._line.has_more(0.0):
+                    return None
+            return self._line.receive()
+        except (EOFError, OSError):
+            return None
 
 
 def _start(descriptor: int) -> subprocess.Popen[bytes]:

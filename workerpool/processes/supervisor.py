@@ -130,7 +130,13 @@ class Supervisor:
         after = self._hand_over(berth)
         if self.is_closing:
             process.tell(Close(self.cancels))
-        process.start()
+        try:
+            process.start()
+        except RuntimeError as error:  # no more threads: nobody would hear it
+            process.kill()
+            berth.process = None
+            self._changed.notify_all()
+            return partial(self._fail, ProcessesLost(f"a process could not be heard: {error}"))
         if self._is_abandoned:  # since it was looked at: `abandon` may not have seen this process
             process.kill()
         return after
@@ -144,10 +150,13 @@ class Supervisor:
             if following is None:
                 berth.process = None
                 self._changed.notify_all()
-                return
-            berth.count_in()
-            after = self._man(berth, following)
-        after()
+            else:
+                berth.count_in()
+                after = self._man(berth, following)
+        if following is not None:
+            after()
+        elif self._is_abandoned:
+            self._fail(ProcessesLost("the pool was dropped without shutdown"))
 
     def _successor(self, berth: Berth, process: Process) -> Process | None:
         """Start the next process of a berth; None if nothing is left to do there, or the pool is given up."""

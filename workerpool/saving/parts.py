@@ -68,7 +68,7 @@ class Part:
             os.lseek(self._file, 0, os.SEEK_SET)
             self.size = self._synced = 0
             self._digest = hashlib.sha256()
-            self.known = known
+            self.known, self._is_kept = known, False
             self._note()
 
     def go_on(self, offer: Offer) -> bool:
@@ -115,6 +115,7 @@ class Part:
                 os.unlink(self.path)
             if not os.path.lexists(self.path):
                 _remove(_notes(self.path))
+                _remove(_new_notes(self.path))
 
     def close(self) -> None:
         """Let go of it. What nobody could go on with is removed."""
@@ -126,17 +127,17 @@ class Part:
 
     def _note(self) -> None:
         """Write down what is known, at once or not at all; nothing is, without a validator to ask by."""
-        self._is_kept = self.known.validator is not None
-        if not self._is_kept:
+        if self.known.validator is None:
             return
         notes = {"boot": boot_id(), "synced": self._synced, "known": self.known.to_json().decode()}
-        new = f"{self.path}.new"
+        new = _new_notes(self.path)
         with open(new, "w") as file:
             json.dump(notes, file)
             file.flush()
             if self._synced:
                 os.fsync(file.fileno())
         os.replace(new, _notes(self.path))
+        self._is_kept = True
 
 
 def make_ready(directory: str) -> None:
@@ -247,6 +248,10 @@ def boot_id() -> str:
 
 def _notes(path: str) -> str:
     return f"{path}.json"
+
+
+def _new_notes(path: str) -> str:
+    return f"{path}.new"
 
 
 def _remove(path: str) -> None:
