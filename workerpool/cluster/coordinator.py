@@ -19,18 +19,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count
-from pickle import UnpicklingError
 from typing import Any
 
 from workerpool import events
-from workerpool.agent import version
 from workerpool.cluster.berths import Berth, Given
+from workerpool.cluster.compatible import is_of_code, problem_of
 from workerpool.cluster.dispatch import LOOK_EVERY, Assignment, Dispatch
 from workerpool.cluster.line import Line
 from workerpool.cluster.messages import Chunk, Ended, Errand, Harvest, packed, unpacked
 from workerpool.crew.delays import Feeder
 from workerpool.endings import unsent
-from workerpool.errors import BudgetError, Cancelled, ClusterLost, InvalidRequest, RequestError, WorkerPoolError
+from workerpool.errors import BudgetError, Cancelled, ClusterLost, InvalidRequest, RequestError
 from workerpool.model import Request
 from workerpool.processes.figures import added, with_age
 from workerpool.processes.parcels import Unsendable, pack_request, unpack_outcome
@@ -81,7 +80,7 @@ class Coordinator:
         self.failure: ClusterLost | None = None
         self._is_started = False
         self._start_lock = threading.Lock()  # guards it
-        self._gate = threading.Lock()  # held while requests come in, and while the thread looks whether it is done
+        self._gate = threading.Lock()  # guards its end: what comes in comes before it, or is refused
         self._thread = threading.Thread(target=self._go_on, name="workerpool-cluster", daemon=True)
 
     # -- what a stream asks of a crew: any thread ---------------------------------------------------------------------
@@ -325,7 +324,7 @@ class Coordinator:
         is asked again later, unless nothing was ever fetched: then the budget is wrong.
         """
         is_to_wait = isinstance(error, BudgetError) and self._has_fetched
-        if self._dispatch.lose_chunk(chosen) and _is_of_code(error) and not is_to_wait:
+        if self._dispatch.lose_chunk(chosen) and is_of_code(error) and not is_to_wait:
             what = redact(f"{type(error).__name__}: {error}")
             self._fail(ClusterLost(f"a worker at {chosen.berth.address} cannot work: {what}"))
 
@@ -370,7 +369,7 @@ class Coordinator:
 
     def _hear_hello(self, address: str, said: Any) -> None:
         """Take in a worker that has answered, if it is as it should be."""
-        problem = _problem_of(said)
+        problem = problem_of(said)
         if problem is not None:
             self._dispatch.take_leave(address)
             if problem:
@@ -390,26 +389,6 @@ class Coordinator:
         for given in [*self._books.given.values()]:
             self._books.end(given.number)
             self._cancel(given.ticket, str(failure))
-
-
-def _is_of_code(error: BaseException) -> bool:
-    """Whether it is the worker's code that fails, so that it would again."""
-    return isinstance(error, (ImportError, AttributeError, TypeError, ValueError, WorkerPoolError, UnpicklingError))
-
-
-def _problem_of(said: Any) -> str | None:
-    """What is wrong with a worker that says this to a greeting: "" if that may be over soon, None if nothing is."""
-    if isinstance(said, BaseException):
-        if not _is_of_code(said):
-            return ""
-        return (
-            f"no workerpool, or another version than this one, {version()} ({type(said).__name__}: {said}): install "
-            "the same on all workers"
-        )
-    its, _ = said
-    if its == version():
-        return None
-    return f"workerpool {its}, and this is {version()}: install the same on all"
 
 
 def _nothing() -> None:
