@@ -203,7 +203,7 @@ def test_a_worker_that_comes_while_the_budget_is_away_is_asked_again_once_others
     line.next().harvest()
     assert eventually(lambda: bool(first.outcomes))
     crew.add([second])
-    for _ in range(3):
+    for _ in range(MOST_LOSSES + 2):  # which are none
         line.next().told(BudgetError("the server cannot be asked"))
     line.next().harvest()
     assert eventually(lambda: bool(second.outcomes))

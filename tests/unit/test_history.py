@@ -202,6 +202,16 @@ def test_of_many_pauses_the_longest_are_kept_and_all_are_counted() -> None:
         made.look(figures(paused=(("http://a.test:80", 1.0 + number % 5),)), BEGAN + at, at, 0.0)
     assert len(made.pauses) <= 2 * PAUSES
     assert made.paused["a.test"][0] == 3 * PAUSES
+
+
+def test_pauses_that_go_on_are_counted_once_however_many_there_are() -> None:
+    made = History()
+    made.begin(BEGAN)
+    hosts = [f"http://h{number}.test:80" for number in range(2 * PAUSES + 100)]
+    for past in range(5):
+        paused = tuple((host, 100.0 - past) for host in hosts)
+        made.look(figures(paused=paused), BEGAN + past, float(past), 0.0)
+    assert {*map(tuple, made.paused.values())} == {(1, 100.0)}
     assert [one.began for one in made.pauses] == sorted(one.began for one in made.pauses)
 
 

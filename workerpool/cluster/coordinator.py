@@ -324,7 +324,7 @@ class Coordinator:
         is asked again later, unless nothing was ever fetched: then the budget is wrong.
         """
         is_to_wait = isinstance(error, BudgetError) and self._has_fetched
-        if self._dispatch.lose_chunk(chosen) and is_of_code(error) and not is_to_wait:
+        if self._dispatch.lose_chunk(chosen, is_to_wait=is_to_wait) and is_of_code(error) and not is_to_wait:
             what = redact(f"{type(error).__name__}: {error}")
             self._fail(ClusterLost(f"a worker at {chosen.berth.address} cannot work: {what}"))
 

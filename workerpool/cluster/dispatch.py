@@ -158,17 +158,17 @@ class Dispatch:
             self.losses = 0
         return True
 
-    def lose_chunk(self, assignment: Assignment) -> bool:
+    def lose_chunk(self, assignment: Assignment, *, is_to_wait: bool = False) -> bool:
         """Queue again what a worker has, as a chunk of it came to nothing, and look soon whether it is there.
 
-        False as above.
+        `is_to_wait`: it is no fault of the worker's, who cannot begin yet. False as above.
         """
         berth = assignment.berth
         if assignment.number not in berth.chunks:
             return False
         berth.chunks.discard(assignment.number)
         self.books.changed[berth] = None
-        self.losses += 1
+        self.losses += not is_to_wait
         self._is_unsure = True
         self.books.take_back(berth, [*berth.given])
         return True

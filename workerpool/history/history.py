@@ -23,7 +23,7 @@ VERSION = 1
 """Of what is written down; another version of workerpool may have another."""
 
 PAUSES = 400
-"""Pauses that are kept: above twice as many, the longest. Their number and their seconds are exact for each host."""
+"""Pauses that are kept: above twice as many, the longest. Of each host all that were seen count, and their seconds."""
 
 EXECUTIONS = 50
 """Executions that are kept apart: of more, the first ones are one."""
@@ -56,6 +56,7 @@ class History:
         self.executions: list[Execution] = []
         self.pauses: list[Pause] = []
         self.paused: dict[str, list[float]] = {}  # by host: how often, and for how many seconds
+        self._going_on: dict[str, Pause] = {}  # by host; also those that are not kept
         self._last: PoolStatistics | None = None
         self._looked_at = float("-inf")
 
@@ -112,7 +113,7 @@ class History:
             row[PLACE[column]] = max(row[PLACE[column]], value)
 
     def _enter_pauses(self, figures: PoolStatistics, now: float) -> None:
-        going_on = {pause.host: pause for pause in self.pauses if pause.ended >= now}
+        going_on = self._going_on = {host: pause for host, pause in self._going_on.items() if pause.ended >= now}
         for one in figures.by_state.some:
             if one.state not in ("paused", "broken") or one.rest <= 0:
                 continue
@@ -120,7 +121,7 @@ class History:
             pause = going_on.get(name)
             count = self.paused.setdefault(name, [0, 0.0])
             if pause is None:
-                pause = Pause(name, now, now)
+                pause = going_on[name] = Pause(name, now, now)
                 self.pauses.append(pause)
                 count[0] += 1
             count[1] += max(0.0, now + one.rest - pause.ended)
@@ -151,6 +152,7 @@ class History:
         made.fold = Fold.from_json(said["fold"])
         made.executions = [Execution.from_json(one) for one in said["executions"]]
         made.pauses = [Pause(**one) for one in said["pauses"]]
+        made._going_on = {one.host: one for one in made.pauses}
         made.paused = {host: [int(count), float(seconds)] for host, (count, seconds) in said["paused"].items()}
         return made
 
