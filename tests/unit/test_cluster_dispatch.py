@@ -67,6 +67,19 @@ def test_a_look_is_due_now_and_then_and_one_at_a_time() -> None:
     assert not dispatch.looks(2 * LOOK_EVERY)
 
 
+def test_what_a_full_stream_waits_for_goes_wherever_in_the_queue_it_stands() -> None:
+    dispatch, owner = dispatch_of("a"), Owner()
+    owner.is_full = True
+    enter(dispatch, "h", 5, owner)
+    assert assigned(dispatch) == []
+    (lane,) = dispatch.books.berths["a"].lanes.values()
+    owner.awaited = lane.queue[3].ticket
+    dispatch.look_at_all()
+    (chunk,) = assigned(dispatch)
+    assert [given.ticket for given in chunk.given] == [owner.awaited]
+    assert [lane.queued, len(lane.queue)] == [4, 4]
+
+
 def test_what_a_lost_worker_had_goes_to_others_and_its_chunk_says_nothing_any_more() -> None:
     dispatch = dispatch_of("a", "b")
     enter(dispatch, "h", 3)

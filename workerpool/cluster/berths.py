@@ -77,6 +77,16 @@ class Lane:
         self._count(-given.size)
         return given
 
+    def bring_forward(self, ticket: Ticket) -> bool:
+        """Put a request before all others; False if it is not queued here."""
+        place = next((n for n, given in enumerate(self.queue) if given.ticket is ticket), None)
+        if place is None:
+            return False
+        given = self.queue[place]
+        del self.queue[place]
+        self.queue.appendleft(given)
+        return True
+
     def part(self) -> list[Given]:
         """Take out the later half of the queue."""
         queue = [*self.queue]

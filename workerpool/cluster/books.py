@@ -277,7 +277,11 @@ def _next(lane: Lane) -> Given | None:
     while lane.queue:
         given = lane.queue[0]
         if not (given.is_over or given.ticket.owner.lets(given.ticket)):
-            return None
+            # What a full stream waits for may stand further back: what two workers had has come together here.
+            awaited = given.ticket.owner.awaited
+            if awaited is None or awaited is given.ticket or not lane.bring_forward(awaited):
+                return None
+            continue
         lane.pop()
         if not given.is_over:
             return given
