@@ -10,11 +10,13 @@ from workerpool import events
 from workerpool.errors import ProcessesLost, WrongThread
 from workerpool.processes.elsewhere import PoolElsewhere
 from workerpool.processes.figures import added
+from workerpool.processes.scratch import Scratch
 from workerpool.statistics import PoolStatistics
 
 
 class Crew:
     failure: ProcessesLost | None = None
+    scratch: Scratch | None = None
     cpu = 1.5
 
     def __init__(self) -> None:
@@ -65,6 +67,11 @@ def test_a_pool_that_is_dropped_leaves_its_workers_and_one_that_was_shut_down_ha
     crew = pool.crew
     del pool
     assert crew.told == ["close", "join"]
+    pool = Pool(2)
+    pool.shutdown(wait=False)
+    crew = pool.crew
+    del pool
+    assert crew.told == ["close"], "they end by themselves, when they are done"
 
 
 def test_what_needs_a_worker_here_is_refused_by_the_pools_own_name() -> None:
