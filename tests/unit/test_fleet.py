@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 import requests
 
-from workerpool.errors import Cancelled, ProcessesLost
+from workerpool.errors import Cancelled, OutcomeUnknown, ProcessesLost
 from workerpool.model import Outcome, Request
 from workerpool.processes import supervisor as supervisor_module
 from workerpool.processes.child import Child, _ToParent
@@ -129,14 +129,15 @@ def test_a_process_that_nobody_can_hear_ends_the_pool(
     def start(self: Process) -> None:
         raise RuntimeError("can't start new thread")
 
-    ticket = Ticket(Request("http://a.test/"), "a", Owner())
+    tickets = [Ticket(Request(f"http://a.test/{n}"), "a", Owner()) for n in range(2)]
     outcomes = list[Outcome]()
     monkeypatch.setattr(Ticket, "deliver", lambda _, outcome: outcomes.append(outcome))
     fleet = fleet_of(1)
-    fleet.add([ticket])
+    fleet.add(tickets)
+    next(iter(fleet._berths[0].given.values())).may_have_been_sent = True
     monkeypatch.setattr(Process, "start", start)
     fleet.supervisor._lost(fleet._berths[0], processes[0])  # type: ignore[arg-type]
-    assert [type(outcome.error) for outcome in outcomes] == [Cancelled]
+    assert [type(outcome.error) for outcome in outcomes] == [OutcomeUnknown, Cancelled]
     assert "can't start new thread" in str(fleet.failure)
     assert processes[1].is_killed
     fleet.close(cancel=False)

@@ -136,10 +136,15 @@ class Supervisor:
             process.kill()
             berth.process = None
             self._changed.notify_all()
-            return partial(self._fail, ProcessesLost(f"a process could not be heard: {error}"))
+            return partial(self._fail_after, after, ProcessesLost(f"a process could not be heard: {error}"))
         if self._is_abandoned:  # since it was looked at: `abandon` may not have seen this process
             process.kill()
         return after
+
+    def _fail_after(self, after: Callable[[], None], failure: ProcessesLost) -> None:
+        """Give the pool up once what has ended before is told."""
+        after()
+        self._fail(failure)
 
     # -- the end of a process: its own thread -------------------------------------------------------------------------
 
