@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tests.redis_budgets import EPOCH, HOST, OTHER, InModel, Members
+from tests.redis_budgets import HOST, OTHER, InModel, Members
 from tests.waiting import eventually
 from workerpool.clock import SystemClock
 from workerpool.config import Budgets
@@ -14,8 +14,7 @@ from workerpool.errors import BudgetError, OptionError
 from workerpool.limits.redis.budget import Asked, RedisBudget
 from workerpool.limits.redis.link import Link
 from workerpool.limits.redis.model import GONE
-from workerpool.limits.redis.terms import SECOND, Answer, Call, Terms, terms_of
-from workerpool.limits.redis.times import Times
+from workerpool.limits.redis.terms import SECOND, Answer, Call
 from workerpool.options.credentials import warning_for
 from workerpool.rate import Rate
 
@@ -368,39 +367,7 @@ def test_a_keeper_goes_on_after_an_error_that_nobody_expects_and_tells_of_it(cap
     budget.leave()
 
 
-# -- terms -------------------------------------------------------------------------------------------------------------
-
-
-def test_terms_are_whole_numbers_that_never_allow_more() -> None:
-    budgets = Budgets(rate=Rate.of("300/s and 1000/h"), burst=3, max_connections=5, host_connections=2)
-    assert terms_of(budgets) == (Terms(3_333_334, 3, 5, ((1000, 3600 * SECOND),)), Terms(0, 3, 2))
-
-
-def test_what_is_far_from_all_needs_is_taken_for_what_can_be_counted() -> None:
-    fast, slow = Rate(1e300, 1.0, (Rate(1e300, 1e300),)), Rate(1e-300)
-    budgets = Budgets(rate=fast, host_rate=slow, burst=2**70, max_connections=2**70, host_connections=2**40 + 1)
-    assert terms_of(budgets) == (
-        Terms(10_000, 10_000, 2**40, ((2**40, 10**9 * SECOND),)),
-        Terms(10**18, 10_000, 2**40),
-    )
-
-
-# -- clocks and URLs --------------------------------------------------------------------------------------------------
-
-
-def test_a_time_of_the_servers_is_never_taken_for_an_earlier_one_here() -> None:
-    times = Times()
-    for at, way in ((0.0, 0.3), (1.0, 0.001), (2.0, 0.2)):
-        times.note(EPOCH + round((at + way / 2) * SECOND), 50 + at, 50 + at + way)
-    assert 53.0 <= times.here(EPOCH + 3 * SECOND) <= 53.0011
-    assert abs(times.there(53.0) - EPOCH - 3 * SECOND) <= 1100
-
-
-def test_a_clock_that_was_set_is_noticed() -> None:
-    times = Times()
-    assert not times.note(EPOCH, 50.0, 50.001)
-    assert times.note(EPOCH - 10 * SECOND, 51.0, 51.001)
-    assert 50.9 <= times.here(EPOCH - 10 * SECOND) <= 51.1
+# -- URLs -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("url", ["http://a.test", "redis://", "unix://", "a.test:6379", "redis://a.test:x"])

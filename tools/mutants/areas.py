@@ -63,7 +63,12 @@ AREAS = (
     ),
     Area(
         modules=tuple(f"{LIMITS}/redis/{name}.py" for name in ("budget", "leased", "terms", "times")),
-        tests=("tests/unit/test_redis_budget.py",),
+        tests=(
+            "tests/unit/test_leased.py",
+            "tests/unit/test_redis_budget.py",
+            "tests/unit/test_redis_member.py",
+            "tests/unit/test_redis_terms.py",
+        ),
     ),
     Area(
         modules=("workerpool/retry.py",),

@@ -25,6 +25,8 @@ FIRST_SLOTS = 4
 DECAY = 0.7
 """Who does not asks for so much of what it asked for, at least, and for a bit more than it used."""
 MARGIN = 1.15
+RARELY = 20
+"""Who has used none, and would not use one in so many ticks, wants no slots."""
 FIRST_PLACES = 8
 """Places that are asked for at first; then for twice as many, as long as they do not suffice."""
 USUAL = 0.8
@@ -107,8 +109,6 @@ class Leased:
 
     def note_want(self, weight: int, now: float, *, has_place: bool) -> None:
         """Note that a send waits for what is not there."""
-        if self.until > now:
-            return
         if self.interval and (len(self._slots) < weight or self._slots[0][0] > now):
             self._lacks_slot = True
             self._is_behind |= now - self._used_at <= PROMPT
@@ -128,11 +128,10 @@ class Leased:
             if not self._slots:
                 self._debt += weight - number
                 break
-            at = self._slots.popleft()[0]
-            came = max(came, min(at, now))
+            came = min(now, self._slots.popleft()[0])
         self._used += weight
         self._used_at = now
-        return min(now, self._bucket.take(max(slot_from(now, since), came), weight))
+        return self._bucket.take(max(slot_from(now, since), came), weight)
 
     def give_back(self) -> None:
         if self.in_flight:
@@ -177,7 +176,7 @@ class Leased:
         self.held = max(busy, min(self.held, wish, self.most))
         pause = max(0.0, self.until - now) if self._pauses else 0.0
         asked = Ask(
-            self.name, want, min(round(self._demand * 1000), 10**12), back, len(back) + self._lost,
+            self.name, want, round(self._demand * 1000), back, len(back) + self._lost,
             0 if self._used_at == LONG_AGO else times.there(self._used_at), self.held, wish, self._ended,
             int(pause * SECOND),
         )  # fmt: skip
@@ -195,7 +194,7 @@ class Leased:
             self._demand = GROWTH * max(self._demand, used)
         elif self._used or not (self._lacks_slot or self._lacks_place):  # else it is something else that it waits for
             self._demand = max(MARGIN * used, DECAY * self._demand)
-            if not self._used and self._demand * 20 * tick < 1:
+            if not self._used and self._demand * RARELY * tick < 1:
                 self._demand = 0.0
         self._demand = min(self._demand, 1 / self.interval)
 
@@ -208,7 +207,7 @@ class Leased:
 
     def note_unheard(self, asked: Ask) -> None:
         """Take back what was told in a call that has failed: it is to be told again."""
-        self._pauses |= asked.pause > 0
+        self._pauses |= bool(asked.pause)
         self._ended += asked.ended
         self._lost += asked.unused
 
@@ -229,16 +228,15 @@ class Leased:
             self._slots.clear()
         if lease.until:
             self.until = max(self.until, times.here(lease.until))
-        self._again_at = times.here(lease.again_at) if lease.again_at else LONG_AGO
+        self._again_at = times.here(lease.again_at)  # 0, where there is no such time, is long past
         self._left = lease.left
+        if lease.held > self.held:  # kept for a while unused: what else a send needs may come with another answer
+            self._usual = max(self._usual, min(lease.held, lease.most))
         self.held, self.most, self._flying = lease.held, lease.most, lease.flying
-        # Kept for a while though they are not used yet: what else a send needs may come with another answer.
-        self._usual = max(self._usual, min(self.held, self.most))
         paid = min(self._debt, len(lease.slots))
         self._debt -= paid
         came = sorted([*self._slots, *((times.here(at), at) for at in lease.slots[paid:])])
         self._slots = deque(came)
-        self._alone_left = -1
 
     def _drop_late(self, now: float) -> None:
         """Forget slots that have not been used in time, but for those that a burst may save up.
@@ -272,7 +270,7 @@ class Leased:
             self._alone_left = max(0, self._left - int(unheard / self.interval) - 1) // members
         self._is_short = False
         share = self._places // members
-        self.most = max(share, 0) or self.held
+        self.most = share or self.held
         self._flying = self.most
 
     def go_alone(self, now: float, members: int, rank: int, since: float, times: Times) -> None:
