@@ -117,6 +117,15 @@ class TestConnections:
         assert (found.reuse and found.reuse.requests_said) == 100
         assert origin.requests == 12
 
+    @pytest.mark.parametrize("digits", [400, 5_000])  # more than a float can be, and than Python makes a number of
+    def test_a_number_that_nobody_means_is_as_good_as_none(self, digits: int) -> None:
+        number = "9" * digits
+        for header in (f"timeout={number}", f"timeout={number}, max={number}"):
+            found, _ = examined("/said", script=(Reply(headers={"Keep-Alive": header}),))
+            assert found.idle is not None
+            assert found.idle.source != "said"
+            assert (found.reuse and found.reuse.requests_said) is None
+
     def test_an_idle_limit_that_is_not_said_is_found_by_waiting(self) -> None:
         with Origin(idle_timeout=0.5) as origin:
             found = examine(origin.url(), patience=30.0)

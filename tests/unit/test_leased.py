@@ -602,6 +602,7 @@ def test_what_was_told_in_a_call_that_failed_adds_to_what_has_come_since(times: 
     account.take_in(lease(0.0, 0.01, is_short=True), 1, times)
     flying(account, 1)
     account.give_back()
+    assert ready(account, after=0.4) == 9.0
     account.pause(NOW + 9.0)
     account.note_unheard(Ask("pool", ended=2, unused=4))
     assert account.is_urgent

@@ -456,19 +456,30 @@ def test_alone_a_host_that_is_new_has_its_share_too(members: Members) -> None:
     assert 19 <= takes(members, 1.0, budget)[0] <= 21
     assert 19 <= takes(members, 1.0, budget, host=OTHER)[0] <= 21
     members.pass_time(1.0)
+    assert members.pass_time(0.5, budget, host="http://e.test:80")[0] > 5
     assert next_at(budget, members, "http://c.test:80") < 0.06
     assert next_at(budget, members, None) < 0.06
     assert budget.allows("http://d.test:80", 2)
 
 
 def test_of_a_quota_is_left_out_what_others_may_have_leased(members: Members) -> None:
-    both = [members.open(rate="10/s and 20/h") for _ in range(2)]
+    both = [members.open(rate="10/s and 21/h") for _ in range(2)]
     for budget in both:
         for _ in range(SILENCE + 1):
             members.clock.advance(TICK)
             budget.exchange()
     members.server.is_away = True
-    assert takes(members, 10.0, *both) == [7, 7]  # 4 ticks of the rate, and one: (20 - 5) // 2
+    assert takes(members, 10.0, *both) == [8, 8]  # 4 ticks of the rate, and one: (21 - 5) // 2
+
+
+def test_of_a_quota_over_all_hosts_nothing_is_saved_up(members: Members) -> None:
+    budget = members.open(rate="10/s and 100/h", burst=3)
+    next_at(budget, members, weight=3)
+    budget.exchange()
+    assert len(budget._pool.next_slots(9)) >= 3
+    members.clock.advance(9)
+    next_at(budget, members)
+    assert budget._pool.next_slots(9) == []
 
 
 # -- how it ends ------------------------------------------------------------------------------------------------------
@@ -596,15 +607,23 @@ class Hesitant(Watched):
         return super().call(call)
 
 
-def test_the_last_call_waits_for_the_one_that_is_being_made() -> None:
+def test_the_last_call_waits_for_the_one_that_is_being_made(monkeypatch: pytest.MonkeyPatch) -> None:
     link = Hesitant(SystemClock())
     budget = RedisBudget(link, "trial", Budgets(), SystemClock())
     link.answers.clear()
     link.is_asked.clear()
     assert link.is_asked.wait(30)
-    count = len(link.calls)
+    count, keeper, waits = len(link.calls), budget._keeper, threading.Event()
+    assert keeper is not None
+    join = keeper.join
+
+    def watched() -> None:
+        waits.set()
+        join()
+
+    monkeypatch.setattr(keeper, "join", watched)
     budget.leave()
-    assert eventually(lambda: bool(threads("workerpool-goodbye")))
+    assert waits.wait(30)
     assert len(link.calls) == count
     link.answers.set()
     assert eventually(lambda: bool(link.closed))

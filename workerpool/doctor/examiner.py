@@ -56,7 +56,7 @@ BODY_MAX = 1_000_000
 WORTH_COMPRESSING = 1_000
 """Bytes of a body from which compression matters: about what one packet carries."""
 
-_MAX = re.compile(r"max\s*=\s*\"?(\d+)", re.IGNORECASE)
+_MAX = re.compile(r"max\s*=\s*\"?(\d{1,9})(?!\d)", re.IGNORECASE)
 
 
 class Examiner:

@@ -22,8 +22,8 @@ GROWTH = 1.1
 """What each retirement before its time multiplies a limit by that was only seen, not said."""
 SITES_REMEMBERED = 10_000
 
-SAID = re.compile(r"timeout\s*=\s*\"?(\d+)", re.IGNORECASE)
-"""What a ``Keep-Alive`` header says, in seconds."""
+SAID = re.compile(r"timeout\s*=\s*\"?(\d{1,9})(?!\d)", re.IGNORECASE)
+"""What a ``Keep-Alive`` header says, in seconds. A number of more digits says nothing."""
 
 
 class IdleLimits:
