@@ -107,6 +107,17 @@ def test_time_in_which_no_process_ran_is_cut_out_and_a_late_look_leaves_no_hole(
     assert after == [3.0] * 4
 
 
+@pytest.mark.parametrize("slept", [30.0, 3 * 86_400.0, 50 * 365 * 86_400.0])
+def test_time_in_which_the_machine_slept_is_cut_out_too_however_long_it_was(slept: float) -> None:
+    made = history(seconds=1.0)
+    made.begin(BEGAN, LIMITS)
+    for past in (0.25, 0.5, 0.75, 1.0):
+        made.look(figures(waits=Waits(rate=past), sockets_open=3), BEGAN + past + slept * (past > 0.5), past, 0.0)
+    line = timeline_of(made)
+    assert len(line.breaks) == 1
+    assert 0 < line.seconds < 3.0
+
+
 def test_records_over_days_are_told_in_a_bounded_number_of_buckets(tmp_path: Path) -> None:
     path = records(tmp_path / "out.jsonl", [outcome(at=3_600.0 * n) for n in range(100)])
     line = make_report(tell(str(path))).timeline

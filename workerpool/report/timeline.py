@@ -1,4 +1,4 @@
-"""A run's course over time, on an axis from which the time is cut out in which no process ran. Pure functions."""
+"""A run's course over time, on an axis from which the time is cut out in which nothing ran. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from workerpool.history import COLUMNS, Execution, History, Series
 from workerpool.history.series import MOST, PEAKS, PLACE, WAITS, Row
+
+STOPPED = 64
+"""Buckets in a row at which nobody has looked, after which the process or the machine was stopped, or a clock set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,7 @@ class Timeline:
 
 
 def timeline_of(history: History) -> Timeline:
-    """The course of a run. Stretches without anything are rows of zeros; those between two executions are cut out."""
+    """The course of a run. Stretches without anything are rows of zeros; those in which nothing ran are cut out."""
     series = history.fold.series
     if not series.rows:
         return Timeline(width=series.width)
@@ -65,7 +68,8 @@ def _indexes(series: Series, executions: Sequence[Execution]) -> tuple[list[int]
     for index in sorted(series.rows):
         if indexes and index > indexes[-1] + 1:
             between = (indexes[-1] + 1) * series.width, index * series.width
-            if executions and any(between[0] <= one.began <= between[1] + series.width for one in executions[1:]):
+            began_anew = any(between[0] <= one.began <= between[1] + series.width for one in executions[1:])
+            if executions and (began_anew or index - indexes[-1] > STOPPED):
                 breaks.append(len(indexes))
             else:
                 indexes += range(indexes[-1] + 1, index)
